@@ -1,0 +1,47 @@
+# What a person runs and what CI runs are the same.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find connectors backend recipes -name '*.py' -not -path '*/__pycache__/*' 2>/dev/null)
+
+.PHONY: setup demo test check format bench clean
+
+setup: $(VENV)/installed
+
+# Two steps, so that an edit of ours does not ask the package index about a hundred libraries again.
+$(VENV)/dependencies: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade "pip>=24" "setuptools>=77"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]" --config-settings editable_mode=strict
+	touch $@
+
+# A strict editable install links file by file: a new file needs the install again.
+FILELIST := $(shell printf '%s\n' $(SOURCES) | sort | cksum | tr ' ' '-')
+$(VENV)/installed: $(VENV)/dependencies $(VENV)/filelist-$(FILELIST)
+	touch $@
+$(VENV)/filelist-$(FILELIST): $(VENV)/dependencies
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable . --config-settings editable_mode=strict
+	rm -f $(VENV)/filelist-*
+	touch $@
+
+demo: setup
+	$(BIN)/nextlabel demo $(DEMO)
+
+test: setup
+	$(BIN)/python -m pytest $(TEST)
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup
+	$(BIN)/python -m benchmarks $(BENCH)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

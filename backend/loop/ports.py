@@ -1,0 +1,73 @@
+"""What the HTTP edges may ask of the service. The controller fulfils it; tests of the routes fake it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from nextlabel.connectors.base import ProjectRef
+from nextlabel.connectors.records import Changes, Labeling, Record, Suggestion
+
+Source = Literal["webhook", "poll"]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A snapshot of the running loop, cheap enough to ask for at any time.
+
+    Times are seconds. ``leader`` is False on a replica that stands by. ``audit`` holds accuracy, low, high
+    and n, or is empty while the audit slice has no label.
+    """
+
+    project: ProjectRef | None
+    leader: bool
+    state: str
+    records: int
+    pushed: int
+    labelled: int
+    audit_labelled: int
+    log_head: int
+    model_version: str
+    generation: str
+    generation_log_head: int
+    label_to_queue_p50: float | None
+    label_to_queue_p95: float | None
+    platform_reachable: bool
+    last_error: str = ""
+    audit: dict[str, float] = field(default_factory=dict)
+    label_counts: dict[str, int] = field(default_factory=dict)
+
+
+class Backend(Protocol):
+    """The service as the routes see it. Every method may be called from any thread."""
+
+    @property
+    def labeling(self) -> Labeling:
+        """The question being asked."""
+        ...
+
+    @property
+    def serving_version(self) -> str:
+        """The one version string that /setup answers and that live predictions are stamped with."""
+        ...
+
+    async def predict(self, records: Sequence[Record]) -> list[Suggestion]:
+        """One suggestion a record, in order. Requests that arrive together share one forward pass."""
+        ...
+
+    def parse_event(self, body: dict[str, Any]) -> Changes:
+        """Read a webhook body of the connected platform. Raises ValueError on a malformed one."""
+        ...
+
+    def take_in(self, changes: Changes, source: Source) -> int:
+        """Append to the annotation log in one transaction, wake the loop, return how many rows were new."""
+        ...
+
+    def versions(self) -> list[str]:
+        """Model versions, newest first."""
+        ...
+
+    def status(self) -> Status:
+        """See Status."""
+        ...

@@ -1,0 +1,1 @@
+"""Connectors speak to annotation platforms and know nothing of models."""

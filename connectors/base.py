@@ -1,0 +1,134 @@
+"""What an annotation platform must be able to do for nextlabel. One protocol, fulfilled once a platform.
+
+Connectors are synchronous and thread-safe, know nothing of models, and turn every failure into the errors
+of :mod:`nextlabel.connectors.errors`. Each method may be repeated after a crash or a lost reply without
+doubling anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+
+from .records import Changes, Labeling, QueueEntry, Record, RemoteRecord
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) as long work goes on."""
+
+
+def no_progress(done: int, total: int) -> None:
+    """The default progress callback: says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRef:
+    """Which project on which server. ``link`` is the address that annotators are given."""
+
+    platform: str
+    url: str
+    id: str
+    title: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackendAddress:
+    """How the platform reaches our service: base URL, basic auth for calls, and the secret for webhooks."""
+
+    url: str
+    user: str
+    password: str
+    webhook_secret: str
+
+
+class Severity(StrEnum):
+    """How bad a finding of the doctor is. Only ``ERROR`` and ``WARNING`` mean that something is wrong."""
+
+    ERROR = "error"  # the loop does not work
+    WARNING = "warning"  # the loop works, not as well or as safely as it could
+    OK = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that the doctor looked at: a stable code, what was found, and the fix."""
+
+    code: str
+    severity: Severity
+    message: str
+    fix: str = ""
+
+
+@runtime_checkable
+class Connector(Protocol):
+    """One project on one platform."""
+
+    @property
+    def project(self) -> ProjectRef:
+        """The project this connector speaks for."""
+        ...
+
+    @property
+    def labeling(self) -> Labeling:
+        """The question as the platform has it."""
+        ...
+
+    def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
+        """Put ``records`` on the platform, without suggestions; return uid -> remote id for each of them.
+
+        Idempotent by uid: what is there already is found, not doubled.
+        Raises RecordsRejected if the platform stored fewer than were sent, after trying again once.
+        """
+        ...
+
+    def records(self) -> Iterator[RemoteRecord]:
+        """Every record of the project, those that we never pushed included (their uid is derived from the remote id)."""
+        ...
+
+    def changes(self, cursor: str | None) -> Changes:
+        """Every annotation touched since ``cursor`` (None: since the beginning), and the next cursor.
+
+        Overlaps are allowed, gaps are not. Deleted annotations show in ``Changes.complete``.
+        """
+        ...
+
+    def deletions(self, known: Iterable[str]) -> tuple[str, ...]:
+        """Those of the ``known`` remote record ids that are no longer on the platform."""
+        ...
+
+    def parse_event(self, body: Mapping[str, Any]) -> Changes:
+        """Read one webhook body. Unknown events are an empty Changes. Raises ValueError on a malformed body."""
+        ...
+
+    def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
+        """Put ``entries`` first in every annotator's queue, in rank order, as generation ``version``, atomically.
+
+        Raises RecordsRejected, and leaves the previous generation in force, if not every entry was stored.
+        """
+        ...
+
+    def extend(self, version: str, entries: Sequence[QueueEntry]) -> None:
+        """Append ``entries`` (ranks after those published) to the generation in force."""
+        ...
+
+    def retire(self, version: str) -> None:
+        """Delete what is left of a generation that is no longer in force. Slow on some platforms: call it off the hot path."""
+        ...
+
+    def generations(self) -> tuple[str, ...]:
+        """The versions of ours that still have rows on the platform, the one in force included."""
+        ...
+
+    def connect(self, backend: BackendAddress) -> None:
+        """Hook the service up: live predictions and webhooks. Idempotent; repairs what is out of step."""
+        ...
+
+    def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
+        """Look for what would silently break the loop."""
+        ...
+
+    def close(self) -> None:
+        """Release connections."""
+        ...

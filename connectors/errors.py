@@ -1,0 +1,130 @@
+"""Every error that nextlabel raises on purpose, as one tree.
+
+    NextlabelError
+    ├── ConnectorError             something about the annotation platform
+    │   ├── PlatformUnavailable    down, slow or overloaded: the same call may work later
+    │   ├── Unauthorized           the token is wrong, expired, or not allowed to do this
+    │   ├── ProjectNotFound        no such project, or not visible to this token
+    │   ├── LabelingMismatch       the project asks something else than we were told
+    │   ├── RecordsRejected        the platform refused, or silently dropped, rows
+    │   └── PlatformError          any other refusal; carries status and body
+    ├── ConfigError                a recipe, a YAML file or a setting is wrong
+    ├── DataError                  a data file is wrong; names the file, the line and the fix
+    ├── MissingExtra               an optional dependency is not installed
+    ├── StoreError                 the durable state can't be read or written
+    │   ├── StoreFull              the disk under the store is full
+    │   └── StoreTooNew            written by a newer nextlabel
+    ├── LearningError              a model can't be built, loaded or fitted
+    │   └── EncoderNotFound        neither a package, a folder nor a hub name
+    └── SelectionError             no next record can be chosen
+        ├── EmptyPool              there is no record at all
+        └── ExhaustedPool          fewer records are left than were asked for
+
+A message says what was found, where, and what to do about it. Errors of the libraries underneath
+(httpx, SQLAlchemy, the platforms' SDKs) are turned into these in one place a room; anything else that
+escapes is a defect in nextlabel.
+"""
+
+from __future__ import annotations
+
+
+class NextlabelError(Exception):
+    """Root of the tree. Catch it to handle every failure that nextlabel foresees."""
+
+
+class ConnectorError(NextlabelError):
+    """Something went wrong between nextlabel and the annotation platform."""
+
+
+class PlatformUnavailable(ConnectorError):
+    """The platform can't be reached, timed out, or answered 5xx. Retrying later is right; nothing was lost."""
+
+
+class Unauthorized(ConnectorError):
+    """The platform refused the token (401 or 403). Retrying is useless until somebody changes it."""
+
+
+class ProjectNotFound(ConnectorError):
+    """The project does not exist or is not visible with this token."""
+
+
+class LabelingMismatch(ConnectorError):
+    """The project's labeling config differs from the one asked for, or an answer names a label that is not in it."""
+
+
+class RecordsRejected(ConnectorError):
+    """The platform stored fewer rows than were sent, with or without saying so.
+
+    ``sent`` and ``stored`` count rows.
+    """
+
+    def __init__(self, message: str, *, sent: int, stored: int) -> None:
+        super().__init__(message)
+        self.sent = sent
+        self.stored = stored
+
+
+class PlatformError(ConnectorError):
+    """The platform refused a request for a reason that has no class of its own.
+
+    ``status`` is the HTTP status, ``body`` the (shortened) answer.
+    """
+
+    def __init__(self, message: str, *, status: int, body: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = body
+
+
+class ConfigError(NextlabelError):
+    """A recipe, a YAML file, an option or an environment variable can't be used as it is."""
+
+
+class DataError(NextlabelError):
+    """A data file can't be used as it is. The message names the file, the line where known, and the fix."""
+
+
+class MissingExtra(NextlabelError):
+    """A feature needs an optional dependency that is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; run: pip install 'nextlabel[{extra}]'")
+        self.package = package
+        self.extra = extra
+
+
+class StoreError(NextlabelError):
+    """The durable state can't be read or written. What was committed before is intact."""
+
+
+class StoreFull(StoreError):
+    """The disk under the store is full. Nothing was half-written; free some space and go on."""
+
+
+class StoreTooNew(StoreError):
+    """The store was migrated by a newer nextlabel than this one. Upgrade nextlabel."""
+
+
+class LearningError(NextlabelError):
+    """A model can't be built, loaded or fitted."""
+
+
+class EncoderNotFound(LearningError):
+    """The encoder's name is neither one that ships in a package, nor a folder, nor a reachable hub name."""
+
+
+class SelectionError(NextlabelError):
+    """No next record can be chosen."""
+
+
+class EmptyPool(SelectionError):
+    """There is no record to choose from at all."""
+
+
+class ExhaustedPool(SelectionError):
+    """Fewer unlabelled records are left than were asked for. ``left`` says how many."""
+
+    def __init__(self, *, asked: int, left: int) -> None:
+        super().__init__(f"{asked} records asked for, {left} left in the pool")
+        self.asked = asked
+        self.left = left

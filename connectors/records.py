@@ -1,0 +1,173 @@
+"""The words that everything in nextlabel shares. Frozen values; no I/O; no platform in sight.
+
+``Record``      one item to label.
+``Labeling``    the question asked about every record.
+``Suggestion``  a pre-annotation made by a model.
+``Annotation``  one annotator's answer to one record.
+``Changes``     what happened on the platform: from a webhook or from a poll, the same shape.
+``QueueEntry``  one place in a published queue generation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+
+class LabelKind(StrEnum):
+    """What an answer looks like."""
+
+    SINGLE = "single"  # exactly one label
+    MULTI = "multi"  # any number of labels, none included
+    SPAN = "span"  # labelled stretches of one text field
+
+
+class FieldKind(StrEnum):
+    """What a field of a record holds."""
+
+    TEXT = "text"
+    IMAGE = "image"  # a URL, a path served by the platform, or a data: URI
+
+
+class AnnotationStatus(StrEnum):
+    """Where an annotation stands on the platform."""
+
+    SUBMITTED = "submitted"
+    SKIPPED = "skipped"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One named part of a record, as annotators see it."""
+
+    name: str
+    kind: FieldKind = FieldKind.TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class Labeling:
+    """The question asked: its name, its kind, the labels allowed, and the fields shown.
+
+    ``descriptions`` may give a label a sentence in plain words; cold start compares texts with it.
+    """
+
+    kind: LabelKind
+    labels: tuple[str, ...]
+    fields: tuple[Field, ...] = (Field("text"),)
+    name: str = "label"
+    instruction: str = ""
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 1 or any(not label.strip() for label in self.labels):
+            raise ValueError("a labeling needs labels, none of them empty")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels repeat: {', '.join(self.labels)}")
+        if not self.fields:
+            raise ValueError("a labeling needs at least one field to show")
+
+    def describe(self, label: str) -> str:
+        """The words that stand for ``label`` in cold start: its description, or its name made readable."""
+        return self.descriptions.get(label) or label.replace("_", " ").replace("-", " ")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A labelled stretch of a text: character offsets, end exclusive."""
+
+    start: int
+    end: int
+    label: str
+
+
+Value: TypeAlias = tuple[str, ...] | tuple[Span, ...]
+"""An answer: label names (exactly one for single), or spans. Empty means "none of them"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One item to label. ``uid`` is ours and stable; ``fields`` maps field names to text or image addresses."""
+
+    uid: str
+    fields: Mapping[str, str]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def content_hash(self) -> str:
+        """32 hex digits that are equal exactly for records with equal fields."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name in sorted(self.fields):
+            for part in (name, self.fields[name]):
+                data = part.encode("utf-8", "surrogatepass")
+                digest.update(len(data).to_bytes(8, "little"))
+                digest.update(data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A pre-annotation: the value a model proposes, its confidence in [0, 1], and the model's version."""
+
+    value: Value
+    score: float
+    model_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One annotator's answer to one record, as the platform has it.
+
+    ``id`` is the platform's id of the answer; with ``updated_at`` it is the key under which the answer is
+    logged exactly once. ``annotator`` is the platform's user id. ``seen_version`` is the model version whose
+    suggestion the annotator was shown, where the platform says so.
+    """
+
+    id: str
+    remote_id: str
+    annotator: str
+    value: Value
+    status: AnnotationStatus
+    updated_at: datetime
+    seen_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRecord:
+    """A record as the platform holds it: the platform's id, and the record (uid included) read back."""
+
+    remote_id: str
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What happened on the platform since some moment.
+
+    ``complete`` maps a remote record id to the ids of every annotation it has now: whatever else the log
+    holds for that record was deleted. ``cursor``, where given, is where the next poll starts.
+    """
+
+    annotations: tuple[Annotation, ...] = ()
+    deleted_annotations: tuple[str, ...] = ()
+    deleted_records: tuple[str, ...] = ()
+    complete: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    records_added: bool = False
+    labeling_changed: bool = False
+    train_requested: bool = False
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """One place in a queue generation. Rank 0 is served first.
+
+    ``suggestion`` None shows the record blind: it has a place but no pre-annotation (audit slice).
+    """
+
+    remote_id: str
+    rank: int
+    suggestion: Suggestion | None

@@ -75,6 +75,11 @@ class Connector(Protocol):
         """The question as the platform has it."""
         ...
 
+    @property
+    def overlap(self) -> int:
+        """How many annotators the platform asks about each record before it counts as labelled (1 or more)."""
+        ...
+
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
         """Put ``records`` on the platform, without suggestions; return uid -> remote id for each of them.
 

@@ -75,6 +75,11 @@ class Labeling:
         """The words that stand for ``label`` in cold start: its description, or its name made readable."""
         return self.descriptions.get(label) or label.replace("_", " ").replace("-", " ")
 
+    def text(self, record: Record) -> str:
+        """What a text encoder reads of ``record``: its text fields, in the order shown, blank ones left out."""
+        parts = (record.fields.get(field.name, "") for field in self.fields if field.kind is FieldKind.TEXT)
+        return "\n\n".join(part for part in parts if part.strip())
+
 
 @dataclass(frozen=True, slots=True)
 class Span:

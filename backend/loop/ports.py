@@ -52,8 +52,11 @@ class Backend(Protocol):
         """The one version string that /setup answers and that live predictions are stamped with."""
         ...
 
-    async def predict(self, records: Sequence[Record]) -> list[Suggestion]:
-        """One suggestion a record, in order. Requests that arrive together share one forward pass."""
+    async def predict(self, records: Sequence[Record]) -> list[Suggestion | None]:
+        """One suggestion a record, in order; None for a record of the audit slice, which annotators see blind.
+
+        Requests that arrive together share one forward pass. Raises LearningError while there is no model.
+        """
         ...
 
     def parse_event(self, body: dict[str, Any]) -> Changes:

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The controller: what is, compared with what should be, and the difference done. See controller.py."""

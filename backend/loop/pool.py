@@ -1,0 +1,214 @@
+"""The pool in memory: one row a record, kept up to date from the store, so that a label costs no table scan.
+
+Everything here can be rebuilt from the store at any time; nothing here is ever the only copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.learning.consensus import consensus
+from nextlabel.backend.store import StoredRecord
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind
+
+Positions = npt.NDArray[np.int64]
+
+UNLABELLED = -1
+
+
+class PoolState:
+    """Arrays over all records, indexed by the store's dense ``position``.
+
+    ``rows`` int64 [n]: row of the record in the embedding cache, -1 while not embedded.
+    ``targets``: int64 [n] with -1 for none (single), or bool [n, c] (multi).
+    ``revision`` grows with every change that may alter the ranking.
+    """
+
+    def __init__(self, labeling: Labeling, overlap: int = 1) -> None:
+        self.labeling = labeling
+        self.overlap = overlap
+        self.revision = 0
+        self.unknown_labels: dict[str, int] = {}
+        self._multi = labeling.kind is LabelKind.MULTI
+        self._index = {label: i for i, label in enumerate(labeling.labels)}
+        self._remote: list[str | None] = []
+        self._by_remote: dict[str, int] = {}
+        target = ("target", np.bool_, (len(labeling.labels),)) if self._multi else ("target", np.int64)
+        flags = [(name, np.bool_) for name in ("audit", "active", "pushed")]
+        counts = [(name, np.int32) for name in ("answers", "skips")]
+        self._table = np.zeros(0, dtype=[("row", np.int64), ("lot", np.float64), *flags, *counts, target])
+        self._size = 0
+
+    def _reserve(self, size: int) -> None:
+        if size > len(self._table):
+            table = np.zeros(max(size, 2 * len(self._table), 1024), dtype=self._table.dtype)
+            table["row"] = -1
+            if not self._multi:
+                table["target"] = UNLABELLED
+            table[: self._size] = self._table[: self._size]
+            self._table = table
+        self._remote.extend([None] * (size - len(self._remote)))
+        self._size = max(size, self._size)
+
+    def _column(self, name: str) -> npt.NDArray[Any]:
+        column: npt.NDArray[Any] = self._table[name][: self._size]
+        return column
+
+    # -- what comes in ---------------------------------------------------------------------------------------------
+
+    def add(self, stored: Sequence[StoredRecord], rows: Positions) -> None:
+        """Take in records (new, or changed since) with their embedding rows, int64 [len(stored)]."""
+        if not stored:
+            return
+        self._reserve(max(item.position for item in stored) + 1)
+        at_all = np.array([item.position for item in stored])
+        self._table["row"][at_all] = rows
+        self._table["lot"][at_all] = [item.lot for item in stored]
+        self._table["audit"][at_all] = [item.audit for item in stored]
+        self._table["active"][at_all] = [not item.gone and item.duplicate_of is None for item in stored]
+        for item in stored:
+            if item.remote_id is not None and not item.gone:
+                self._place(item.position, item.remote_id)
+        self.revision += 1
+
+    def set_remote(self, placed: Mapping[int, str]) -> None:
+        """Records by position that are now on the platform, with their remote ids."""
+        for at, remote_id in placed.items():
+            self._place(at, remote_id)
+        self.revision += bool(placed)
+
+    def _place(self, at: int, remote_id: str) -> None:
+        self._remote[at] = remote_id
+        self._by_remote[remote_id] = at
+        self._table["pushed"][at] = True
+
+    def drop(self, remote_ids: Sequence[str]) -> None:
+        """Records that were deleted on the platform leave the pool."""
+        for remote_id in remote_ids:
+            at = self._by_remote.pop(remote_id, None)
+            if at is not None:
+                self._table["active"][at] = self._table["pushed"][at] = False
+                self._remote[at] = None
+                self.revision += 1
+
+    def answer(self, touched: Mapping[str, Sequence[Annotation]]) -> list[str]:
+        """Replace the answers of the touched records by their current ones; return the remote ids not known here."""
+        strangers = []
+        for remote_id, current in touched.items():
+            at = self._by_remote.get(remote_id)
+            if at is None:
+                strangers.append(remote_id)
+                continue
+            statuses = [one.status for one in current]
+            self._table["answers"][at] = statuses.count(AnnotationStatus.SUBMITTED)
+            self._table["skips"][at] = statuses.count(AnnotationStatus.SKIPPED)
+            self._table["target"][at] = self._target(current)
+        self.revision += bool(touched)
+        return strangers
+
+    def _target(self, annotations: Sequence[Annotation]) -> int | npt.NDArray[np.bool_]:
+        """The consensus as a class index (-1: none yet) or, for multi, a bool row."""
+        value = consensus(annotations, self.labeling)
+        found = []
+        for label in value or ():
+            index = self._index.get(str(label))
+            if index is None:
+                self.unknown_labels[str(label)] = self.unknown_labels.get(str(label), 0) + 1
+            else:
+                found.append(index)
+        if self._multi:
+            row = np.zeros(len(self._index), dtype=np.bool_)
+            row[found] = True
+            return row
+        return found[0] if found else UNLABELLED
+
+    # -- what is asked ---------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def rows(self) -> Positions:
+        """int64 [n]: rows in the embedding cache."""
+        return self._column("row")
+
+    @property
+    def lots(self) -> npt.NDArray[np.float64]:
+        """float64 [n] in [0, 1): one uniform lot a record, fixed for ever."""
+        return self._column("lot")
+
+    @property
+    def _usable(self) -> npt.NDArray[np.bool_]:
+        return self._column("active") & (self._column("row") >= 0)
+
+    @property
+    def _labelled(self) -> npt.NDArray[np.bool_]:
+        answered = self._column("answers") > 0
+        return self._usable & (answered if self._multi else answered & (self._column("target") != UNLABELLED))
+
+    @property
+    def _open(self) -> npt.NDArray[np.bool_]:
+        return self._usable & (self._column("answers") < self.overlap)
+
+    def candidates(self) -> Positions:
+        """Positions that a strategy may choose: open, not in the audit slice, skipped by nobody."""
+        return np.flatnonzero(self._open & ~self._column("audit") & (self._column("skips") == 0))
+
+    def audit_queue(self) -> Positions:
+        """Open positions of the audit slice, in the order of their lots: a uniform random order."""
+        waiting = np.flatnonzero(self._open & self._column("audit") & (self._column("skips") == 0))
+        return waiting[np.argsort(self.lots[waiting], kind="stable")]
+
+    def skipped(self) -> Positions:
+        """Open positions that somebody skipped: served when nothing else is left, least skipped first."""
+        skips = self._column("skips")
+        waiting = np.flatnonzero(self._open & (skips > 0))
+        return waiting[np.argsort(skips[waiting], kind="stable")]
+
+    def training(self) -> Positions:
+        """Positions with an answer to learn from: the audit slice is left out."""
+        return np.flatnonzero(self._labelled & ~self._column("audit"))
+
+    def audited(self) -> Positions:
+        """Positions of the audit slice with an answer."""
+        return np.flatnonzero(self._labelled & self._column("audit"))
+
+    def targets(self, positions: Positions) -> npt.NDArray[Any]:
+        """int64 [k] class indices (single), or bool [k, c] (multi)."""
+        return self._column("target")[positions]
+
+    def remote_id(self, position: int) -> str | None:
+        """The platform's id of the record at ``position``, None while it is not there."""
+        return self._remote[position]
+
+    def is_pushed(self, positions: Positions) -> npt.NDArray[np.bool_]:
+        """bool [k]: which of ``positions`` are on the platform."""
+        return self._column("pushed")[positions]
+
+    def is_audit(self, positions: Positions) -> npt.NDArray[np.bool_]:
+        """bool [k]: which of ``positions`` belong to the audit slice."""
+        return self._column("audit")[positions]
+
+    def waiting_on_platform(self) -> int:
+        """How many records on the platform still wait for an answer."""
+        return int((self._open & self._column("pushed")).sum())
+
+    def counts(self) -> dict[str, int]:
+        """Records, those on the platform, those labelled, and the audited among them."""
+        usable, labelled = self._usable, self._labelled
+        return {
+            "records": int(usable.sum()),
+            "pushed": int((usable & self._column("pushed")).sum()),
+            "labelled": int(labelled.sum()),
+            "audited": int((labelled & self._column("audit")).sum()),
+        }
+
+    def label_counts(self) -> dict[str, int]:
+        """How many labelled records carry each label."""
+        targets = self._column("target")[self._labelled]
+        per_class = targets.sum(axis=0) if self._multi else np.bincount(targets, minlength=len(self.labeling.labels))
+        return {label: int(count) for label, count in zip(self.labeling.labels, per_class, strict=True)}

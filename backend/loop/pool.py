@@ -35,7 +35,7 @@ class PoolState:
         self.unknown_labels: dict[str, int] = {}
         self._multi = labeling.kind is LabelKind.MULTI
         self._index = {label: i for i, label in enumerate(labeling.labels)}
-        self._remote: list[str | None] = []
+        self._remote: list[str] = []
         self._by_remote: dict[str, int] = {}
         target = ("target", np.bool_, (len(labeling.labels),)) if self._multi else ("target", np.int64)
         flags = [(name, np.bool_) for name in ("audit", "active", "pushed")]
@@ -51,7 +51,7 @@ class PoolState:
                 table["target"] = UNLABELLED
             table[: self._size] = self._table[: self._size]
             self._table = table
-        self._remote.extend([None] * (size - len(self._remote)))
+        self._remote.extend([""] * (size - len(self._remote)))
         self._size = max(size, self._size)
 
     def _column(self, name: str) -> npt.NDArray[Any]:
@@ -92,7 +92,7 @@ class PoolState:
             at = self._by_remote.pop(remote_id, None)
             if at is not None:
                 self._table["active"][at] = self._table["pushed"][at] = False
-                self._remote[at] = None
+                self._remote[at] = ""
                 self.revision += 1
 
     def answer(self, touched: Mapping[str, Sequence[Annotation]]) -> list[str]:
@@ -181,9 +181,9 @@ class PoolState:
         """int64 [k] class indices (single), or bool [k, c] (multi)."""
         return self._column("target")[positions]
 
-    def remote_id(self, position: int) -> str | None:
-        """The platform's id of the record at ``position``, None while it is not there."""
-        return self._remote[position]
+    def remote_ids(self, positions: Positions) -> list[str]:
+        """The platform's ids of the records at ``positions``; "" for one that is not there."""
+        return [self._remote[at] for at in positions.tolist()]
 
     def is_pushed(self, positions: Positions) -> npt.NDArray[np.bool_]:
         """bool [k]: which of ``positions`` are on the platform."""

@@ -1,0 +1,222 @@
+"""The loop: compare what is with what should be, and do the difference.
+
+What should be: every record embedded and on the platform; a model that has seen the whole annotation log; a
+queue generation published from that model. What is: in the store. There is no list of things to do that could
+get lost: after a crash at any point the same comparison starts the same work again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+
+from nextlabel.backend.learning.cache import EmbeddingCache
+from nextlabel.backend.learning.encoders import Encoder
+from nextlabel.backend.store import GenerationRow, Store, StoredRecord
+from nextlabel.connectors.base import Connector, Progress, no_progress
+from nextlabel.connectors.records import QueueEntry
+
+from .latency import LabelLatency
+from .leadership import Leadership
+from .learner import Learner, Model
+from .pool import PoolState
+from .ranking import Ranker, Ranking
+
+log = structlog.get_logger(__name__)
+
+IDLE = 1.0
+"""Seconds between two looks at the store when nobody wakes us: a label may have come in through another replica."""
+PUSH_BATCH = 5000
+"""Records sent to the platform between two looks at whether somebody wants us to stop."""
+EMBED_BATCH = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSizes:
+    """How much of the ranking is published: ``head`` at once, up to ``tail`` more when there is a quiet moment.
+
+    ``window``: feed mode, the platform holds at most that many open records; None pushes the whole pool.
+    """
+
+    head: int = 50
+    tail: int = 200
+    window: int | None = None
+
+
+class Controller:
+    """One project's loop. ``tick`` does the next piece of work and returns how long there is nothing to do."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        connector: Connector,
+        encoder: Encoder,
+        cache: EmbeddingCache,
+        learner: Learner,
+        ranker: Ranker,
+        pool: PoolState,
+        leadership: Leadership,
+        sizes: QueueSizes,
+        seed: int,
+        on_model: Callable[[Model], None],
+    ) -> None:
+        self.pool = pool
+        self.latency = LabelLatency()
+        self.generation: GenerationRow | None = store.latest_generation()
+        self.model: Model | None = None
+        self.state = "starting"
+        self._store, self._connector = store, connector
+        self._encoder, self._cache = encoder, cache
+        self._learner, self._ranker = learner, ranker
+        self._leadership, self._sizes, self._seed = leadership, sizes, seed
+        self._on_model = on_model
+        self._loaded = -1  # position of the last record taken into the pool
+        self._seen = 0  # log sequence up to which answers are in the pool
+        self._published_revision = -1
+        self._tail: deque[QueueEntry] = deque()
+        self._gone: deque[str] = deque()
+        self._lock = threading.RLock()
+
+    # -- called from elsewhere ---------------------------------------------------------------------------------------
+
+    def records_gone(self, remote_ids: Iterable[str]) -> None:
+        """The platform lost these records; the store knows already."""
+        self._gone.extend(remote_ids)
+
+    def prepare(self, on_embed: Progress = no_progress, on_push: Progress = no_progress) -> None:
+        """Embed and push whatever is not yet, with progress. ``tick`` does the same, silently, when there is need."""
+        with self._lock:
+            self._load(on_embed)
+            if self._sizes.window is None:
+                self._push_all(on_push)
+
+    def tick(self) -> float:
+        """The next piece of work. Returns seconds to sleep; 0 if there may be more to do."""
+        if not self._leadership.held:
+            self.state = "standing by"
+            return IDLE
+        with self._lock:
+            self.prepare()
+            while self._gone:
+                self.pool.drop([self._gone.popleft()])
+            head = self._store.head()
+            if self._behind(head):
+                self.state = "learning"
+                self._advance(head)
+                return 0.0
+            self.state = "idle"
+            return self._extend()
+
+    # -- records -----------------------------------------------------------------------------------------------------
+
+    def _load(self, progress: Progress) -> None:
+        """Records added to the store since the last look: embed them, take them into the pool."""
+        fresh = self._store.records(after=self._loaded)
+        for batch in _batched(fresh, EMBED_BATCH):
+            texts = [self.pool.labeling.text(item.record) for item in batch]
+            rows = self._cache.ensure(texts, self._encoder, progress)
+            self.pool.add(batch, rows)
+            self._loaded = batch[-1].position
+
+    def _push_all(self, progress: Progress) -> None:
+        while batch := self._store.unpushed(PUSH_BATCH):
+            remote = self._connector.push(batch, progress)
+            self._store.set_remote(remote)
+            self._placed([record.uid for record in batch])
+
+    def _placed(self, uids: list[str]) -> None:
+        stored = self._store.get(uids)
+        self.pool.set_remote({item.position: item.remote_id for item in stored if item.remote_id is not None})
+
+    def _feed(self, ranking: Ranking, window: int) -> None:
+        """Feed mode: top the platform's window up from the best of the ranking."""
+        room = max(window - self.pool.waiting_on_platform(), 0)
+        wanted = ranking.positions[~self.pool.is_pushed(ranking.positions)][:room]
+        if len(wanted):
+            records = [item.record for item in self._store.at(wanted.tolist())]
+            self._store.set_remote(self._connector.push(records))
+            self._placed([record.uid for record in records])
+
+    # -- the fast step -----------------------------------------------------------------------------------------------
+
+    def _behind(self, head: int) -> bool:
+        return (
+            self.generation is None
+            or self.model is None
+            or self.generation.log_seq < head
+            or self._published_revision != self.pool.revision
+        )
+
+    def _advance(self, head: int) -> None:
+        """Refit on the log up to ``head``, rank, publish."""
+        started = time.perf_counter()
+        self.pool.answer(self._store.touched(self._seen))
+        self._seen = head
+        model = self.model
+        if model is None or model.log_seq < head:
+            model = self._learner.fit(self.pool, head, model)
+            self.model = model
+            self._on_model(model)
+        fitted = time.perf_counter()
+        ranking = self._rank(model, head)
+        revision = self.pool.revision
+        entries = self._entries(model, ranking)
+        ranked = time.perf_counter()
+        row = self._store.plan_generation(head, model.version, len(entries))
+        if entries:  # with nothing left to label there is no queue to change
+            self._connector.publish(row.version, entries[: self._sizes.head])
+        self._store.mark_published(row.number)
+        self.generation, self._published_revision = row, revision
+        self._tail = deque(entries[self._sizes.head :])
+        waits = self.latency.published(head)
+        log.info(
+            "queue published",
+            generation=row.version,
+            log_seq=head,
+            labels=len(waits),
+            fit_ms=round(1e3 * (fitted - started)),
+            rank_ms=round(1e3 * (ranked - fitted)),
+            publish_ms=round(1e3 * (time.perf_counter() - ranked)),
+        )
+
+    def _rank(self, model: Model, head: int) -> Ranking:
+        rng = np.random.default_rng([self._seed, head])
+        wanted = self._sizes.head + self._sizes.tail
+        window = self._sizes.window
+        if window is None:
+            return self._ranker.rank(self.pool, model, wanted, rng, pushed_only=True)
+        ranking = self._ranker.rank(self.pool, model, max(wanted, window), rng, pushed_only=False)
+        self._feed(ranking, window)
+        on_platform = self.pool.is_pushed(ranking.positions)
+        return Ranking(ranking.positions[on_platform], ranking.probabilities[on_platform])
+
+    def _entries(self, model: Model, ranking: Ranking) -> list[QueueEntry]:
+        suggestions = model.suggestions(self.pool.labeling, ranking.probabilities)
+        blind = self.pool.is_audit(ranking.positions)
+        remote_ids = self.pool.remote_ids(ranking.positions)
+        return [
+            QueueEntry(remote_id, rank, None if blind[rank] else suggestions[rank])
+            for rank, remote_id in enumerate(remote_ids)
+        ]
+
+    def _extend(self) -> float:
+        """Nothing new: append the next stretch of the ranking to the queue in force, or sleep."""
+        if not self._tail or self.generation is None:
+            return IDLE
+        stretch = [self._tail.popleft() for _ in range(min(self._sizes.head, len(self._tail)))]
+        self._connector.extend(self.generation.version, stretch)
+        return 0.0
+
+
+def _batched(items: Iterable[StoredRecord], size: int) -> Iterable[list[StoredRecord]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch

@@ -1,0 +1,121 @@
+"""The fast step's model: a probe on cached embeddings, fitted on every answer in the log, saved before it is used."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.learning.cache import EmbeddingCache
+from nextlabel.backend.learning.evaluation import AuditReport, audit_report
+from nextlabel.backend.learning.probe import Probe
+from nextlabel.backend.learning.scoring import score_pool
+from nextlabel.backend.loop.pool import PoolState
+from nextlabel.backend.store import Store
+from nextlabel.connectors.records import Labeling, LabelKind, Suggestion
+
+KEPT_PROBES = 10
+"""Weights kept on disk; older rows stay in the store, so that the history of figures does not end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A fitted probe, its version, and the head of the annotation log that it has seen."""
+
+    version: str
+    probe: Probe
+    log_seq: int
+
+    def suggestions(self, labeling: Labeling, probabilities: npt.NDArray[np.float32]) -> list[Suggestion]:
+        """One suggestion a row of ``probabilities``, float32 [n, c].
+
+        Single: the likeliest label and its probability. Multi: every label past one half, and the mean
+        certainty over all labels.
+        """
+        if labeling.kind is LabelKind.MULTI:
+            chosen = probabilities > 0.5
+            scores = np.maximum(probabilities, 1 - probabilities).mean(axis=1)
+            values = [tuple(labeling.labels[i] for i in np.flatnonzero(row)) for row in chosen]
+        else:
+            best = probabilities.argmax(axis=1)
+            scores = probabilities[np.arange(len(best)), best]
+            values = [(labeling.labels[i],) for i in best]
+        return [Suggestion(value, float(score), self.version) for value, score in zip(values, scores, strict=True)]
+
+
+class Learner:
+    """Fits, saves and loads the probes of one project under ``folder``."""
+
+    def __init__(
+        self, labeling: Labeling, cache: EmbeddingCache, anchors: npt.NDArray[np.float32], store: Store, folder: Path
+    ) -> None:
+        self._labeling = labeling
+        self._cache = cache
+        self._anchors = anchors
+        self._store = store
+        self._folder = folder
+
+    def load_current(self) -> Model | None:
+        """The model that was current when the service last stopped, or None."""
+        row = self._store.current_model()
+        if row is None or not Path(row.path).exists():
+            return None
+        return Model(row.version, Probe.load(Path(row.path)), row.log_seq)
+
+    def cold_start(self) -> Model:
+        """A model from the label names alone: the first suggestions exist before the first label."""
+        return self._keep(self._fit(np.empty(0, np.int64), None, None), 0, {"labels": 0})
+
+    def fit(self, pool: PoolState, log_seq: int, warm: Model | None) -> Model:
+        """Refit on all answers up to ``log_seq``. Deterministic: after a crash the same log gives the same model."""
+        training = pool.training()
+        probe = self._fit(pool.rows[training], pool.targets(training), warm)
+        audit = self.audit(pool, probe)
+        metrics: dict[str, float] = {"labels": len(training)}
+        if audit.n:
+            metrics |= {"audit_n": audit.n, "audit_accuracy": audit.accuracy, "audit_low": audit.low}
+            metrics["audit_high"] = audit.high
+        return self._keep(probe, log_seq, metrics)
+
+    def _fit(
+        self,
+        rows: npt.NDArray[np.int64],
+        targets: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | None,
+        warm: Model | None,
+    ) -> Probe:
+        if targets is None:
+            multi = self._labeling.kind is LabelKind.MULTI
+            shape = (0, len(self._labeling.labels)) if multi else (0,)
+            targets = np.empty(shape, np.bool_ if multi else np.int64)
+        return Probe.fit(
+            self._cache.take(rows),
+            targets,
+            len(self._labeling.labels),
+            anchors=self._anchors,
+            warm=warm.probe if warm else None,
+        )
+
+    def audit(self, pool: PoolState, probe: Probe) -> AuditReport:
+        """How ``probe`` does on the answered part of the audit slice, which it never saw."""
+        audited = pool.audited()
+        predicted = score_pool(probe, self._cache.matrix, pool.rows[audited])
+        return audit_report(predicted, pool.targets(audited))
+
+    def _keep(self, probe: Probe, log_seq: int, metrics: dict[str, float]) -> Model:
+        version = f"probe-{log_seq}"
+        path = self._folder / version / "probe.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.save(path)
+        self._store.add_model(version, kind="probe", log_seq=log_seq, metrics=metrics, path=str(path))
+        self._store.set_current(version)
+        self._prune(keep=version)
+        return Model(version, probe, log_seq)
+
+    def _prune(self, keep: str) -> None:
+        kept = {row.version for row in self._store.models()[:KEPT_PROBES]} | {keep}
+        for folder in self._folder.glob("probe-*"):
+            if folder.name not in kept:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,76 @@
+"""What the platform has and the store lacks: pulled at start and on a timer, because no webhook is sure to arrive."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from nextlabel.backend.store import Store
+from nextlabel.connectors.base import Connector
+from nextlabel.connectors.records import Changes, RemoteRecord
+
+from .ports import Source
+
+log = structlog.get_logger(__name__)
+
+CURSOR = "annotations"
+IMPORTED = "platform records imported"
+DELETIONS_EVERY = 300.0
+"""Seconds between two looks for records that were deleted on the platform without an event reaching us."""
+
+
+class Sync:
+    """Pulls records, annotations and deletions from the platform into the store.
+
+    ``take_in`` is the one door into the annotation log; webhooks use the same.
+    """
+
+    def __init__(self, store: Store, connector: Connector, take_in: Callable[[Changes, Source], int]) -> None:
+        self._store = store
+        self._connector = connector
+        self._take_in = take_in
+        self._next_deletions = 0.0
+        self._records_wanted = False
+
+    def want_records(self) -> None:
+        """Somebody added records on the platform: import them at the next pull."""
+        self._records_wanted = True
+
+    def pull(self) -> None:
+        """One round. Safe to repeat after any failure in the middle: the cursor moves last."""
+        if self._records_wanted or self._store.get_meta(IMPORTED) is None:
+            self._records_wanted = False
+            self._import_records()
+        changes = self._connector.changes(self._store.get_cursor(CURSOR))
+        self._take_in(changes, "poll")
+        if changes.cursor is not None:
+            self._store.set_cursor(CURSOR, changes.cursor)
+        if time.monotonic() >= self._next_deletions:
+            self._find_deletions()
+            self._next_deletions = time.monotonic() + DELETIONS_EVERY
+
+    def _import_records(self) -> None:
+        """Records that others put on the platform join the pool; those that we pushed are recognised by their uid."""
+        found = 0
+        for batch in _batches(self._connector.records(), 1000):
+            self._store.add_records(item.record for item in batch)
+            self._store.set_remote({item.record.uid: item.remote_id for item in batch})
+            found += len(batch)
+        self._store.set_meta(IMPORTED, "yes")
+        log.info("platform records read", records=found)
+
+    def _find_deletions(self) -> None:
+        known = [item.remote_id for item in self._store.records() if item.remote_id is not None and not item.gone]
+        gone = self._connector.deletions(known)
+        if gone:
+            log.info("records deleted on the platform", records=len(gone))
+            self._take_in(Changes(deleted_records=gone), "poll")
+
+
+def _batches(items: Iterable[RemoteRecord], size: int) -> Iterable[list[RemoteRecord]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch

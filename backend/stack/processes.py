@@ -1,0 +1,154 @@
+"""Servers as child processes: own process group, logged to a file, and found again after a crash of their parent.
+
+Every server leaves a small *run file*. Whoever starts the next server reads these files and stops the groups
+whose parent is gone, so that a killed test run or demo leaves nothing behind for long. A process is known by its
+id and its start time together, since ids are used again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from nextlabel.connectors.errors import PlatformUnavailable
+
+GRACE_S = 5.0
+"""How long a server may take to end after SIGTERM before its group gets SIGKILL."""
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port that nobody listens on now. Another program may take it before you do: check after starting."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def started_at(pid: int) -> str | None:
+    """When process ``pid`` was started, as an opaque string; None if there is no such process, or only a zombie."""
+    with contextlib.suppress(OSError, IndexError):
+        # Linux. Fields after the command name, which may hold spaces and brackets: state is first, start time the 20th.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]
+    if Path("/proc/self/stat").exists() or shutil.which("ps") is None:
+        return None
+    shown = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    state, _, start = shown.stdout.strip().partition(" ")
+    return None if not start or state.startswith("Z") else start.strip()
+
+
+def start_group(command: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Start ``command`` as the leader of a session and process group of its own, both outputs appended to ``log``."""
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            list(command),
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def stop_group(pid: int, process: subprocess.Popen[bytes] | None = None, grace_s: float = GRACE_S) -> None:
+    """End the process group ``pid``: SIGTERM, then SIGKILL after ``grace_s``. Quiet if it is gone already."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, sign)
+        if _gone_within(grace_s, pid, process):
+            break
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)  # children that outlived their leader
+
+
+def _gone_within(limit_s: float, pid: int, process: subprocess.Popen[bytes] | None) -> bool:
+    if process is not None:  # ours: collect the exit status, so that no zombie is left
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(limit_s)
+        return process.returncode is not None
+    deadline = time.monotonic() + limit_s
+    while started_at(pid) is not None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def wait_until(
+    ready: Callable[[], bool], process: subprocess.Popen[bytes], what: str, log: Path, limit_s: float
+) -> None:
+    """Poll ``ready`` until it is true.
+
+    Raises PlatformUnavailable with the end of ``log`` if ``process`` ends first or ``limit_s`` seconds pass.
+    """
+    deadline = time.monotonic() + limit_s
+    while not ready():
+        if process.poll() is not None:
+            raise PlatformUnavailable(
+                f"{what} ended with status {process.returncode} at start; its log {log}:\n{tail(log)}"
+            )
+        if time.monotonic() > deadline:
+            raise PlatformUnavailable(f"{what} was not ready after {limit_s:.0f} s; its log {log}:\n{tail(log)}")
+        time.sleep(0.05)
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """The last lines of a log file."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else "(no log)"
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock file while the block runs; waits for other processes. Released by the system if we die."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+class RunFiles:
+    """The folder of run files, one a server that was started and not yet stopped."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(self, pid: int, scratch: Path | None) -> Path:
+        """Note that this process started the group ``pid``; ``scratch`` is a folder to remove together with it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        note = {
+            "pid": pid,
+            "started": started_at(pid),
+            "parent": os.getpid(),
+            "parent_started": started_at(os.getpid()),
+            "scratch": str(scratch) if scratch else None,
+        }
+        path = self.folder / f"{pid}.json"
+        path.write_text(json.dumps(note))
+        return path
+
+    def reap(self) -> list[int]:
+        """Stop the servers whose parent is gone, remove their scratch folders, and return their process ids."""
+        stopped = []
+        for path in self.folder.glob("*.json"):
+            try:
+                note = json.loads(path.read_text())
+            except (OSError, ValueError):  # being written, or half-written when the machine went down
+                continue
+            if started_at(note["parent"]) == note["parent_started"]:
+                continue
+            if note["started"] is not None and started_at(note["pid"]) == note["started"]:
+                stop_group(note["pid"])
+                stopped.append(note["pid"])
+            if note["scratch"]:
+                shutil.rmtree(note["scratch"], ignore_errors=True)
+            path.unlink(missing_ok=True)
+        return stopped

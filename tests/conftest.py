@@ -1,0 +1,49 @@
+"""Fixtures that every test may use. Real servers are started once a session, on free ports of 127.0.0.1."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from nextlabel.backend.stack import LabelStudioServer
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports a library that would ask the hub
+
+SCRUBBED = ("NEXTLABEL_", "LABEL_STUDIO_", "HEARTEX_", "ARGILLA_", "http_proxy", "https_proxy", "all_proxy")
+KEPT = ("NEXTLABEL_LABEL_STUDIO_BIN", "NEXTLABEL_CACHE", "NEXTLABEL_CHROMIUM")
+
+
+@pytest.fixture(autouse=True)
+def scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees settings of the person who runs it, but for where installed servers are kept."""
+    for name in list(os.environ):
+        if name.lower().startswith(tuple(prefix.lower() for prefix in SCRUBBED)) and name not in KEPT:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def label_studio() -> Iterator[LabelStudioServer]:
+    """A running Label Studio with the speed flag on, shared by the session: make a project of your own in it."""
+    from nextlabel.backend.stack import LabelStudioStack
+
+    with LabelStudioStack().start(say=print) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def plain_label_studio() -> Iterator[LabelStudioServer]:
+    """A running Label Studio with default feature flags, as most people have it."""
+    from nextlabel.backend.stack import LabelStudioStack
+
+    with LabelStudioStack().start(fast_import=False, say=print) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def annotators(label_studio: LabelStudioServer) -> list[str]:
+    """API tokens of four users of the shared Label Studio."""
+    return [label_studio.add_user(f"annotator{number}@example.com") for number in range(4)]

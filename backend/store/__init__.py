@@ -1,1 +1,11 @@
-"""TODO."""
+"""Durable state: records, the annotation log, models, queue generations, cursors, leases.
+
+One file (SQLite) or one PostgreSQL database a project. ``Store.open(path)`` is the way in.
+"""
+
+from __future__ import annotations
+
+from .rows import Added, Counts, GenerationRow, LogRow, ModelRow, StoredRecord
+from .store import Store
+
+__all__ = ["Added", "Counts", "GenerationRow", "LogRow", "ModelRow", "Store", "StoredRecord"]

@@ -1,0 +1,191 @@
+"""The records: added once, in order, and never changed but for what the platform does with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Row
+
+from nextlabel.connectors.records import Record
+
+from . import codec
+from .database import CHUNK, chunks
+from .log import gone_among, log_records
+from .meta import MetaPart, look_up, put
+from .rows import Added, StoredRecord
+from .schema import is_gone, meta, records, unpushed
+
+AUDIT_KEY = "audit_threshold"
+SEED_KEY = "seed"
+
+_COLUMNS = tuple(records.c[name] for name in ("position", "uid", "fields", "metadata", "lot"))
+_STATE = tuple(records.c[name] for name in ("duplicate_of", "remote_id", "gone"))
+
+
+class RecordsPart(MetaPart):
+    """Records: adding, finding, what became of them on the platform."""
+
+    def add_records(self, items: Iterable[Record]) -> Added:
+        """Store the records that are new; return what was found. Streams: any number, in bounded memory.
+
+        Content is immutable: a known uid with other fields is counted in ``changed`` and keeps the fields it
+        had, because vectors, pushed tasks and answers belong to them. Each batch is one transaction; after an
+        error or a crash, the same call goes on where it was.
+        """
+        total = Added()
+        for batch in chunks(items):
+            with self._write() as connection:
+                total += _add_batch(connection, batch)
+        return total
+
+    def set_remote(self, remote_ids: Mapping[str, str]) -> int:
+        """Note under which id (uid -> remote id) the platform holds records; return how many are known here."""
+        noted = 0
+        for batch in chunks(remote_ids.items()):
+            with self._write() as connection:
+                gone = gone_among(connection, [remote_id for _, remote_id in batch])
+                noted += connection.execute(
+                    sa.update(records)
+                    .where(records.c.uid == sa.bindparam("key"))
+                    .values(remote_id=sa.bindparam("remote"), gone=sa.bindparam("lost")),
+                    [{"key": uid, "remote": remote, "lost": remote in gone} for uid, remote in batch],
+                ).rowcount
+        return noted
+
+    def mark_gone(self, remote_ids: Iterable[str]) -> int:
+        """Note that the platform deleted these records; their answers no longer count. Returns how many are news."""
+        with self._write() as connection:
+            return log_records(connection, "gone", set(remote_ids), "poll")
+
+    def mark_back(self, remote_ids: Iterable[str]) -> int:
+        """Undo ``mark_gone`` for records that the platform does list. Returns how many are news."""
+        with self._write() as connection:
+            return log_records(connection, "back", set(remote_ids), "poll")
+
+    def records(self, after: int = -1) -> Iterator[StoredRecord]:
+        """Every record with a position above ``after``, in order, read page by page."""
+        while True:
+            with self._read() as connection:
+                threshold = _threshold(connection)
+                query = sa.select(*_COLUMNS, *_STATE).where(records.c.position > after)
+                page = connection.execute(query.order_by(records.c.position).limit(CHUNK)).all()
+            yield from (_stored(row, threshold) for row in page)
+            if len(page) < CHUNK:
+                return
+            after = page[-1].position
+
+    def get(self, uids: Sequence[str]) -> list[StoredRecord]:
+        """The records with these uids, in the order asked for. Unknown ones are left out."""
+        found = self._find(records.c.uid, uids)
+        return [found[uid] for uid in uids if uid in found]
+
+    def get_remote(self, remote_ids: Sequence[str]) -> dict[str, StoredRecord]:
+        """Remote id -> record, for those of ``remote_ids`` that belong to a record here."""
+        return self._find(records.c.remote_id, remote_ids)
+
+    def _find(self, key: sa.Column[str], values: Sequence[str]) -> dict[str, StoredRecord]:
+        found: dict[str, StoredRecord] = {}
+        with self._read() as connection:
+            threshold = _threshold(connection)
+            for chunk in chunks(values):
+                rows = connection.execute(sa.select(key.label("key"), *_COLUMNS, *_STATE).where(key.in_(chunk)))
+                found.update((row.key, _stored(row, threshold)) for row in rows)
+        return found
+
+    def unpushed(self, limit: int) -> list[Record]:
+        """Up to ``limit`` records that the platform has yet to get, in order; no duplicates."""
+        query = sa.select(*_COLUMNS).where(unpushed).order_by(records.c.position).limit(limit)
+        with self._read() as connection:
+            return [_record(row) for row in connection.execute(query)]
+
+    def set_audit_threshold(self, threshold: float) -> float:
+        """Make the records with ``lot`` below ``threshold`` the audit slice. Returns the threshold in force.
+
+        The first call decides for ever: a slice that moved would have been trained on.
+        """
+        if not 0.0 <= threshold <= 1.0:
+            raise ValueError(f"the audit share must lie between 0 and 1, not at {threshold}")
+        with self._write() as connection:
+            put(connection, meta, AUDIT_KEY, repr(float(threshold)), keep=True)
+            return _threshold(connection)
+
+    def record_counts(self) -> dict[str, int]:
+        """How many records, duplicates, pushed and gone ones there are."""
+        wanted = {
+            "duplicates": records.c.duplicate_of.is_not(None),
+            "pushed": records.c.remote_id.is_not(None),
+            "gone": is_gone,
+        }
+        with self._read() as connection:
+            counts = {"records": _next_position(connection)}
+            for name, condition in wanted.items():
+                counts[name] = connection.execute(
+                    sa.select(sa.func.count()).select_from(records).where(condition)
+                ).scalar_one()
+        return counts
+
+
+def _add_batch(connection: Connection, batch: Sequence[Record]) -> Added:
+    hashes = [record.content_hash() for record in batch]
+    known = _lookup(connection, records.c.uid, records.c.content_hash, [record.uid for record in batch])
+    originals = _lookup(connection, records.c.content_hash, records.c.uid, hashes, records.c.duplicate_of.is_(None))
+    seed = look_up(connection, meta, SEED_KEY) or ""
+    start = _next_position(connection)
+    rows: list[dict[str, Any]] = []
+    duplicates = changed = 0
+    for record, content_hash in zip(batch, hashes, strict=True):
+        if record.uid in known:
+            changed += known[record.uid] != content_hash
+            continue
+        known[record.uid] = content_hash
+        first = originals.setdefault(content_hash, record.uid)
+        duplicates += first != record.uid
+        rows.append(
+            {
+                "position": start + len(rows),
+                "uid": record.uid,
+                "content_hash": content_hash,
+                "fields": codec.dump(record.fields),
+                "metadata": codec.dump(record.metadata),
+                "lot": codec.lot(seed, first),  # equal texts stand on the same side of the audit line
+                "duplicate_of": first if first != record.uid else None,
+            }
+        )
+    if rows:
+        connection.execute(sa.insert(records), rows)
+    return Added(len(rows), duplicates, len(batch) - len(rows) - changed, changed)
+
+
+def _lookup(
+    connection: Connection, key: sa.Column[str], value: sa.Column[str], keys: Sequence[str], *where: Any
+) -> dict[str, str]:
+    rows = connection.execute(sa.select(key, value).where(key.in_(keys), *where))
+    return {row[0]: row[1] for row in rows}
+
+
+def _next_position(connection: Connection) -> int:
+    last: int | None = connection.execute(sa.select(sa.func.max(records.c.position))).scalar()
+    return 0 if last is None else last + 1
+
+
+def _threshold(connection: Connection) -> float:
+    return float(look_up(connection, meta, AUDIT_KEY) or 0.0)
+
+
+def _record(row: Row[Any]) -> Record:
+    return Record(row.uid, json.loads(row.fields), json.loads(row.metadata))
+
+
+def _stored(row: Row[Any], threshold: float) -> StoredRecord:
+    return StoredRecord(
+        position=row.position,
+        record=_record(row),
+        remote_id=row.remote_id,
+        duplicate_of=row.duplicate_of,
+        lot=row.lot,
+        audit=row.lot < threshold,
+        gone=row.gone,
+    )

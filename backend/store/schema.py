@@ -1,0 +1,135 @@
+"""The tables, as SQLAlchemy sees them. Migrations create them; a test holds the two together.
+
+``annotation_log`` is the truth about answers, and append-only: triggers refuse UPDATE and DELETE. A row says
+one thing, once: (kind, subject, stamp) is unique.
+
+    kind      subject         stamp            meaning
+    answer    annotation id   its updated_at   this is the answer as of then
+    deleted   annotation id   0                deleted on the platform; for ever
+    absent    annotation id   seq before       a poll that lists the whole record no longer lists it
+    present   annotation id   seq before       a later poll lists it again
+    gone      remote id       seq before       the whole record was deleted on the platform
+    back      remote id       seq before       the record was found there again
+
+The view ``current_answers`` is what the log amounts to: of every annotation the newest answer, unless it is
+deleted, absent or on a record that is gone. It depends on the set of rows, hardly on their order: answers
+and deletions may arrive late, twice, or shuffled.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"},
+)
+
+meta = sa.Table(
+    "meta",
+    metadata,
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
+)
+
+cursors = sa.Table(
+    "cursors",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("owner", sa.String, nullable=False),
+    sa.Column("expires_at", sa.Float(53), nullable=False),  # seconds since 1970
+)
+
+records = sa.Table(
+    "records",
+    metadata,
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("uid", sa.String, nullable=False),
+    sa.Column("content_hash", sa.String, nullable=False),
+    sa.Column("fields", sa.Text, nullable=False),
+    sa.Column("metadata", sa.Text, nullable=False),
+    sa.Column("lot", sa.Float(53), nullable=False),
+    sa.Column("duplicate_of", sa.String),
+    sa.Column("remote_id", sa.String),
+    sa.Column("gone", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+sa.Index("ix_records_uid", records.c.uid, unique=True)
+sa.Index("ix_records_content_hash", records.c.content_hash)
+
+
+def _partial(name: str, column: sa.Column[str], *, unique: bool = False) -> None:
+    """An index over the few rows where ``column`` is set."""
+    where = column.is_not(None)
+    sa.Index(name, column, unique=unique, sqlite_where=where, postgresql_where=where)
+
+
+_partial("ix_records_remote_id", records.c.remote_id, unique=True)
+_partial("ix_records_duplicate_of", records.c.duplicate_of)
+is_gone = records.c.gone.is_(True)
+sa.Index("ix_records_gone", records.c.position, sqlite_where=is_gone, postgresql_where=is_gone)
+unpushed = sa.and_(records.c.remote_id.is_(None), records.c.duplicate_of.is_(None))
+sa.Index("ix_records_unpushed", records.c.position, sqlite_where=unpushed, postgresql_where=unpushed)
+
+annotation_log = sa.Table(
+    "annotation_log",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("stamp", sa.BigInteger, nullable=False),
+    sa.Column("remote_id", sa.String),  # null: the deletion of an annotation that was never seen
+    sa.Column("annotator", sa.String),
+    sa.Column("status", sa.String),
+    sa.Column("value", sa.Text),
+    sa.Column("seen_version", sa.String),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("logged_at", sa.BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+sa.Index("ix_annotation_log_key", *(annotation_log.c[name] for name in ("kind", "subject", "stamp")), unique=True)
+sa.Index("ix_annotation_log_remote_id", annotation_log.c.remote_id, annotation_log.c.kind)
+
+current_answers = sa.table(
+    "current_answers",
+    sa.column("seq", sa.Integer),
+    sa.column("annotation_id", sa.String),
+    sa.column("remote_id", sa.String),
+    sa.column("annotator", sa.String),
+    sa.column("status", sa.String),
+    sa.column("value", sa.Text),
+    sa.column("seen_version", sa.String),
+    sa.column("updated_at", sa.BigInteger),
+)
+
+models = sa.Table(
+    "models",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("log_seq", sa.Integer, nullable=False),
+    sa.Column("metrics", sa.Text, nullable=False),
+    sa.Column("path", sa.String, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+sa.Index("ix_models_version", models.c.version, unique=True)
+
+generations = sa.Table(
+    "generations",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Column("log_seq", sa.Integer, nullable=False),
+    sa.Column("model_version", sa.String, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("planned_at", sa.BigInteger, nullable=False),
+    sa.Column("published_at", sa.BigInteger),
+    sa.Column("retired_at", sa.BigInteger),
+)
+sa.Index("ix_generations_version", generations.c.version, unique=True)

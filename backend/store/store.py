@@ -1,0 +1,63 @@
+"""The store: the parts under one roof."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from .database import open_engine
+from .lineage import INSTANCE_KEY, GenerationsPart, ModelsPart
+from .log import LogPart
+from .meta import look_up, put
+from .pool import SEED_KEY, RecordsPart
+from .rows import Counts
+from .schema import meta
+
+
+class Store(RecordsPart, LogPart, ModelsPart, GenerationsPart):
+    """The durable state of one project. Thread-safe; several processes may share one.
+
+    Every method is one transaction unless it says otherwise, and raises StoreError (StoreFull on a full
+    disk) having changed nothing.
+    """
+
+    @classmethod
+    def open(cls, target: str | Path, *, seed: int | str = 0) -> Self:
+        """Open the store in the SQLite file ``target``, or at an SQLAlchemy URL; create or migrate it as needed.
+
+        ``seed`` fixes which records the audit slice holds; it counts when the store is created, never after.
+        Raises StoreTooNew if a newer nextlabel wrote it, StoreError if it can't be opened or is no store.
+        """
+        store = cls(open_engine(target))
+        try:
+            if store.get_meta(INSTANCE_KEY) is None:
+                store._christen(str(seed))
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def _christen(self, seed: str) -> None:
+        with self._write() as connection:
+            put(connection, meta, SEED_KEY, seed, keep=True)
+            put(connection, meta, INSTANCE_KEY, secrets.token_hex(3), keep=True)
+
+    @property
+    def instance(self) -> str:
+        """Six hex digits, drawn once a store: part of every generation's version."""
+        with self._read() as connection:
+            return look_up(connection, meta, INSTANCE_KEY) or ""
+
+    def counts(self) -> Counts:
+        """How much of everything there is. Reads every current answer: not for a hot path."""
+        return Counts(**self.record_counts(), **self.log_counts())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from nextlabel.connectors.records import Span, Value
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=str)
 
 
 def to_micros(moment: datetime) -> int:
@@ -33,13 +35,13 @@ def now_micros() -> int:
 
 def dump(value: Mapping[str, Any]) -> str:
     """A mapping as ASCII JSON, so that lone surrogates and NUL characters survive every database."""
-    return json.dumps(value, separators=(",", ":"), default=str)
+    return _ENCODER.encode(dict(value))
 
 
 def dump_value(value: Value) -> str:
     """An answer as JSON: labels as strings, spans as [start, end, label]."""
     parts = [[part.start, part.end, part.label] if isinstance(part, Span) else part for part in value]
-    return json.dumps(parts, separators=(",", ":"))
+    return _ENCODER.encode(parts)
 
 
 def load_value(text: str) -> Value:
@@ -52,6 +54,10 @@ def load_value(text: str) -> Value:
 
 def lot(seed: str, uid: str) -> float:
     """A number in [0, 1), uniform over uids, fixed by ``seed`` and ``uid``: 53 bits of a keyed hash."""
-    key = hashlib.blake2b(seed.encode(), digest_size=16).digest()
-    digest = hashlib.blake2b(uid.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()
+    digest = hashlib.blake2b(uid.encode("utf-8", "surrogatepass"), digest_size=8, key=_key(seed)).digest()
     return (int.from_bytes(digest, "little") >> 11) / (1 << 53)
+
+
+@cache
+def _key(seed: str) -> bytes:
+    return hashlib.blake2b(seed.encode(), digest_size=16).digest()

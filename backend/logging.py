@@ -1,0 +1,94 @@
+"""One way of logging for everything: structlog in front, the libraries' own lines through the same renderer.
+
+Nothing secret reaches a log: values under telling names are masked, and so is every secret of this
+installation, wherever in a line it stands.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any, Final, Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+MASK: Final = "***"
+_TELLING: Final = re.compile(r"pass(word|wd)?$|token|secret|api_?key|authorization|cookie|credential", re.IGNORECASE)
+
+# What these say at level info is about every single request.
+_CHATTY: Final = ("httpx", "httpcore", "urllib3", "alembic", "uvicorn.access")
+
+Format = Literal["auto", "console", "json"]
+
+
+class Redact:
+    """Structlog processor that masks the values of telling keys, and every one of ``secrets`` inside any text."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = sorted({secret for secret in secrets if len(secret) >= 6}, key=len, reverse=True)
+        self._secrets = re.compile("|".join(map(re.escape, known))) if known else None
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        """Mask ``event`` in place."""
+        for key, value in event.items():
+            event[key] = MASK if _TELLING.search(key) and value else self._clean(value)
+        return event
+
+    def _clean(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._secrets.sub(MASK, value) if self._secrets else value
+        if isinstance(value, dict):
+            return {k: MASK if isinstance(k, str) and _TELLING.search(k) else self._clean(v) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._clean(item) for item in value]
+        if isinstance(value, BaseException):
+            return self._clean(f"{type(value).__name__}: {value}")
+        return value
+
+
+def configure(
+    level: str = "info", format: Format = "auto", secrets: Iterable[str] = (), stream: TextIO | None = None
+) -> None:
+    """Set logging up for this process: lines go to ``stream`` (stderr), masked, as text for people or as JSON."""
+    stream = stream or sys.stderr
+    people = format == "console" or (format == "auto" and stream.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=not people),
+        structlog.processors.format_exc_info,
+        Redact(secrets),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(colors=stream.isatty()) if people else structlog.processors.JSONRenderer()
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[*shared, structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True

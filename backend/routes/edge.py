@@ -1,0 +1,76 @@
+"""What the routes share: the service, its settings, the counters, and the one thread that writes the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, TypeVar
+
+import structlog
+from fastapi import Depends, HTTPException, Request
+
+from nextlabel.backend.loop.ports import Backend
+from nextlabel.backend.settings import Settings
+from nextlabel.connectors.base import ProjectRef
+from nextlabel.connectors.records import Record, Suggestion
+
+from .metrics import Metrics
+
+Result = TypeVar("Result")
+
+log = structlog.get_logger(__name__)
+
+
+class Edge:
+    """One a running app; every route gets it as an argument.
+
+    ``notes`` holds, by topic, what a caller did that does not fit; ``/api/status`` shows them.
+    """
+
+    def __init__(self, backend: Backend, settings: Settings) -> None:
+        self.backend = backend
+        self.settings = settings
+        self.metrics = Metrics(backend.status)
+        self.notes: dict[str, str] = {}
+        self._project: ProjectRef | None = None
+        # One writer keeps the log in order of arrival, and keeps SQLite's lock away from the event loop.
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="intake")
+
+    async def write(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        """Run ``work`` on the writer's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, work, *arguments)
+
+    async def project(self) -> ProjectRef | None:
+        """The project served, None while the service does not know it yet. It never changes after that."""
+        if self._project is None:
+            self._project = (await asyncio.to_thread(self.backend.status)).project
+        return self._project
+
+    async def predict(self, records: list[Record], route: str) -> list[Suggestion | None]:
+        """The suggestions for ``records``, counted under ``route``."""
+        suggestions = await self.backend.predict(records) if records else []
+        if len(suggestions) != len(records):
+            raise HTTPException(503, "the model answered another number of records than were asked")
+        self.metrics.predictions.labels(route).inc(len(records))
+        return suggestions
+
+    def note(self, topic: str, text: str) -> None:
+        """Keep ``text`` for the status page and log it, once until it changes. An empty text takes it back."""
+        if not text:
+            self.notes.pop(topic, None)
+        elif self.notes.get(topic) != text:
+            self.notes[topic] = text
+            log.warning(text, topic=topic)
+
+    def close(self) -> None:
+        """Let the writer finish what it holds."""
+        self._writer.shutdown(wait=True)
+
+
+async def _edge(request: Request) -> Edge:
+    edge: Edge = request.app.state.edge
+    return edge
+
+
+EdgeDep = Annotated[Edge, Depends(_edge)]

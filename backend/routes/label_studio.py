@@ -1,0 +1,247 @@
+"""The ML-backend protocol, as Label Studio 1.23 speaks it.
+
+/setup, /predict and /versions come with the basic auth of the ML backend; events on /webhook come with our
+secret header only, wait one second at most, and are never sent twice. So an event is written to the log and
+answered at once, and what is refused here is found again by the next poll.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import structlog
+from fastapi import APIRouter, HTTPException, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from nextlabel.connectors.errors import LabelingMismatch, StoreError
+from nextlabel.connectors.records import Changes
+
+from ._wire import labeling_from_config, prediction_from, record_from_task
+from .body import read_json, validate
+from .edge import Edge, EdgeDep
+from .openapi import json_body, problems
+
+log = structlog.get_logger(__name__)
+
+router = APIRouter(tags=["Label Studio"])
+
+RETRY_AFTER_S: Final = 30
+
+# Anything else that calls itself an action is counted as "other": names from outside make no new series.
+ACTIONS: Final = frozenset(
+    {
+        "ANNOTATION_CREATED",
+        "ANNOTATIONS_CREATED",
+        "ANNOTATION_UPDATED",
+        "ANNOTATIONS_DELETED",
+        "TASKS_CREATED",
+        "TASKS_DELETED",
+        "PROJECT_CREATED",
+        "PROJECT_UPDATED",
+        "PROJECT_DELETED",
+        "START_TRAINING",
+    }
+)
+
+
+class Setup(BaseModel):
+    """Sent after every good /health. The token of the project's creator, which comes along, is ignored."""
+
+    project: str | int | None = Field(default=None, description="`<id>.<created_at>`")
+    schema_: str = Field(default="", alias="schema", description="The labeling config, XML.")
+
+
+class Tasks(BaseModel):
+    """Tasks to predict."""
+
+    tasks: list[dict[str, Any]]
+    project: str | int | None = Field(default=None, description="`<id>.<created_at>`")
+    params: dict[str, Any] | None = Field(
+        default=None, description="`context`: what the annotator has drawn (interactive)."
+    )
+
+
+class SetupAnswer(BaseModel):
+    """The version that stored predictions must carry, or the queue's order turns random."""
+
+    model_version: str
+
+
+class Prediction(BaseModel):
+    """One prediction in Label Studio's words. An empty result shows the task blind."""
+
+    model_version: str
+    score: float
+    result: list[dict[str, Any]]
+
+
+class Predictions(BaseModel):
+    """One prediction a task, in order."""
+
+    results: list[Prediction]
+
+
+class Event(BaseModel):
+    """What happened; the other keys depend on the action."""
+
+    model_config = ConfigDict(extra="allow")
+
+    action: str
+
+
+class Taken(BaseModel):
+    """What became of an event."""
+
+    status: str
+    new: int = Field(default=0, description="Rows that the annotation log gained.")
+
+
+class Versions(BaseModel):
+    """Model versions, newest first."""
+
+    versions: list[str]
+
+
+@router.get("/health", summary="Alive?")
+async def health_check() -> dict[str, str]:
+    """Open to everybody; says nothing but that the service is up."""
+    return {"status": "UP", "model_class": "nextlabel"}
+
+
+@router.post(
+    "/setup",
+    summary="Say which model version is served",
+    responses=problems(400, 401, 409, 413, 415, 422),
+    openapi_extra=json_body(
+        Setup,
+        a_text_project={
+            "project": "9.1795320086",
+            "schema": '<View><Text name="text" value="$text"/><Choices name="label" toName="text">'
+            '<Choice value="sport"/></Choices></View>',
+            "hostname": "http://127.0.0.1:8080",
+            "access_token": "",
+            "extra_params": {},
+        },
+    ),
+)
+async def setup(request: Request, edge: EdgeDep) -> SetupAnswer:
+    """Label Studio asks before every task it opens, so this must be quick."""
+    asked = validate(Setup, await read_json(request))
+    await _check_project(edge, asked.project)
+    if asked.schema_:
+        edge.note("labeling", _difference(edge, asked.schema_))
+    return SetupAnswer(model_version=edge.backend.serving_version)
+
+
+@router.post(
+    "/predict",
+    summary="Predict tasks",
+    responses=problems(400, 401, 409, 413, 415, 422, 503),
+    openapi_extra=json_body(
+        Tasks,
+        one_task={"tasks": [{"id": 1, "data": {"text": "The striker scored twice."}}], "project": "9.1795320086"},
+        interactive={
+            "tasks": [{"id": 1, "data": {"text": "The striker scored twice."}}],
+            "project": "9.1795320086",
+            "params": {"login": None, "password": None, "context": {"result": []}},
+        },
+    ),
+)
+async def predict(request: Request, edge: EdgeDep) -> Predictions:
+    """One task, many, or one with the annotator's context; a record of the audit slice gets an empty result.
+
+    The context changes nothing: a classifier judges the record, not what was clicked so far.
+    """
+    asked = validate(Tasks, await read_json(request))
+    await _check_project(edge, asked.project)
+    labeling, version = edge.backend.labeling, edge.backend.serving_version
+    try:
+        records = [record_from_task(task, labeling) for task in asked.tasks]
+    except ValueError as error:
+        raise HTTPException(422, f"tasks: {error}") from None
+    suggestions = await edge.predict(records, "/predict")
+    blind = Prediction(model_version=version, score=0.0, result=[])
+    return Predictions(
+        results=[
+            blind if suggestion is None else Prediction(**prediction_from(labeling, suggestion))
+            for suggestion in suggestions
+        ]
+    )
+
+
+@router.post(
+    "/webhook",
+    summary="Take an event in",
+    responses=problems(400, 401, 413, 415, 503),
+    openapi_extra=json_body(
+        Event,
+        train={"action": "START_TRAINING", "project": {"id": 9}},
+        deleted={"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 44}], "project": {"id": 9}},
+    ),
+)
+async def webhook(request: Request, response: Response, edge: EdgeDep) -> Taken:
+    """Every event of the project, and START_TRAINING. Repeats and unknown events change nothing."""
+    body = await read_json(request)
+    action = body.get("action")
+    action = action if isinstance(action, str) and action in ACTIONS else "other"
+    counted = edge.metrics.events.labels
+    if not await _is_ours(edge, body.get("project")):
+        counted(action, "other project").inc()
+        return Taken(status="ignored: an event of another project")
+    try:
+        changes = edge.backend.parse_event(body)
+    except (ValueError, LabelingMismatch) as error:
+        counted(action, "malformed").inc()
+        log.warning("malformed event", action=action, reason=str(error))
+        raise HTTPException(400, f"{action}: {error}") from None
+    if changes == Changes():
+        counted(action, "nothing to do").inc()
+        return Taken(status="ok")
+    try:
+        new = await edge.write(edge.backend.take_in, changes, "webhook")
+    except StoreError as error:
+        counted(action, "not stored").inc()
+        log.error("event not stored; the next poll will find it", action=action, reason=str(error))
+        raise HTTPException(503, str(error), {"Retry-After": str(RETRY_AFTER_S)}) from None
+    counted(action, "taken in").inc()
+    return Taken(status="ok", new=new)
+
+
+@router.get("/versions", summary="List model versions", responses=problems(401))
+async def versions(edge: EdgeDep) -> Versions:
+    """For the model picker of the project's settings."""
+    return Versions(versions=await edge.write(edge.backend.versions))
+
+
+def _difference(edge: Edge, config: str) -> str:
+    """How the project's labeling differs from the one served, in words; empty if it does not."""
+    try:
+        theirs = labeling_from_config(config)
+    except ValueError as error:
+        return f"the labeling config of the project can't be read: {error}"
+    ours = edge.backend.labeling
+    parts = []
+    if theirs.kind is not ours.kind:
+        parts.append(f"it asks for a {theirs.kind} answer, the recipe for a {ours.kind} one")
+    if extra := sorted(set(theirs.labels) - set(ours.labels)):
+        parts.append(f"labels only there: {', '.join(extra[:10])}")
+    if missing := sorted(set(ours.labels) - set(theirs.labels)):
+        parts.append(f"labels only in the recipe: {', '.join(missing[:10])}")
+    return (
+        f"the labeling of the project has changed ({'; '.join(parts)}); change the recipe and restart" if parts else ""
+    )
+
+
+async def _check_project(edge: Edge, project: str | int | None) -> None:
+    if project is not None and not await _is_ours(edge, str(project).partition(".")[0]):
+        ours = await edge.project()
+        raise HTTPException(
+            409, f"this service works for project {ours.id if ours else '?'} only, not for {project!r:.40}"
+        )
+
+
+async def _is_ours(edge: Edge, project: Any) -> bool:
+    """Whether a project's id, or the project as an event carries it, is the one served. What names none is ours."""
+    named = project.get("id") if isinstance(project, dict) else project
+    ours = await edge.project()
+    return ours is None or named is None or str(named) == ours.id

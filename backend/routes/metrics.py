@@ -1,0 +1,104 @@
+"""What Prometheus sees. Each app has a registry of its own, so that two in one process do not mix."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nextlabel.backend.loop.ports import Status
+
+_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """The counters of the HTTP edge, and the loop's figures read from ``status`` when somebody looks."""
+
+    def __init__(self, status: Callable[[], Status]) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Histogram(
+            "nextlabel_request_seconds",
+            "Time from a request's arrival to the end of its answer.",
+            ("route", "status"),
+            registry=self.registry,
+            buckets=_BUCKETS,
+        )
+        self.events = Counter(
+            "nextlabel_webhook_events",
+            "Webhook events by what became of them.",
+            ("action", "outcome"),
+            registry=self.registry,
+        )
+        self.predictions = Counter(
+            "nextlabel_predictions", "Suggestions answered to live calls.", ("route",), registry=self.registry
+        )
+        self.registry.register(_Loop(status))
+
+
+class _Loop(Collector):
+    def __init__(self, status: Callable[[], Status]) -> None:
+        self._status = status
+
+    def describe(self) -> list[Metric]:
+        return []  # without it, registering would already ask for a status
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._status()
+        yield CounterMetricFamily("nextlabel_log_rows", "Rows of the annotation log.", value=status.log_head)
+        gauges: list[tuple[str, str, float | None]] = [
+            (
+                "nextlabel_generation_log_head",
+                "Log row up to which the published queue knows.",
+                status.generation_log_head,
+            ),
+            ("nextlabel_records", "Records in the store.", status.records),
+            ("nextlabel_records_pushed", "Records that the platform holds.", status.pushed),
+            ("nextlabel_records_labelled", "Records labelled.", status.labelled),
+            ("nextlabel_audit_labelled", "Labelled records of the audit slice.", status.audit_labelled),
+            ("nextlabel_leader", "1 if this process runs the loop.", status.leader),
+            ("nextlabel_platform_up", "1 if the platform answered last time.", status.platform_reachable),
+            ("nextlabel_label_to_queue_p50_seconds", "From label to new queue, median.", status.label_to_queue_p50),
+            ("nextlabel_label_to_queue_p95_seconds", "The same, 95th percentile.", status.label_to_queue_p95),
+            ("nextlabel_audit_accuracy", "Accuracy on the audit slice.", status.audit.get("accuracy")),
+        ]
+        for name, text, value in gauges:
+            if value is not None:
+                yield GaugeMetricFamily(name, text, value=float(value))
+        yield InfoMetricFamily(
+            "nextlabel_serving",
+            "What is being served.",
+            value={"model_version": status.model_version, "generation": status.generation},
+        )
+
+
+class MeasureRequests:
+    """ASGI middleware: times every request, under the route's pattern so that strangers can't mint series."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self._requests = metrics.requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and note how long it took and how it ended."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        status = 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._requests.labels(route, str(status)).observe(time.perf_counter() - start)

@@ -1,0 +1,103 @@
+"""The real app around a small service that keeps everything in memory: the edge is what is tested here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from nextlabel.backend.app import create_app
+from nextlabel.backend.credentials import Credentials
+from nextlabel.backend.loop.ports import Source, Status
+from nextlabel.backend.settings import Settings
+from nextlabel.connectors.base import ProjectRef
+from nextlabel.connectors.records import Changes, Labeling, LabelKind, Record, Suggestion
+
+SECRETS = Credentials(user="ls", password="pass:wörd", api_token="bearer-token", webhook_secret="webhook-secret")
+
+
+class MemoryService:
+    """Fulfils ports.Backend: says "sport" to all but blind records, remembers what it took in."""
+
+    labeling = Labeling(LabelKind.SINGLE, ("sport", "business"))
+    serving_version = "nl-1"
+
+    def __init__(self) -> None:
+        self.taken: list[Changes] = []
+        self.blind: set[str] = set()
+        self.failure: Exception | None = None
+        self.project = ProjectRef(
+            "label-studio", "http://127.0.0.1:8080", "9", "demo", "http://127.0.0.1:8080/projects/9"
+        )
+        self.audit = {"accuracy": 0.9, "low": 0.8, "high": 0.95, "n": 30.0}
+
+    async def predict(self, records: Sequence[Record]) -> list[Suggestion | None]:
+        if self.failure:
+            raise self.failure
+        return [None if record.uid in self.blind else Suggestion(("sport",), 0.75, "nl-1") for record in records]
+
+    def parse_event(self, body: dict[str, Any]) -> Changes:
+        from nextlabel.connectors.label_studio.wire import parse_event
+
+        return parse_event(body)
+
+    def take_in(self, changes: Changes, source: Source) -> int:
+        if self.failure:
+            raise self.failure
+        self.taken.append(changes)
+        return len(changes.annotations)
+
+    def versions(self) -> list[str]:
+        return ["nl-1", "nl-0"]
+
+    def status(self) -> Status:
+        return Status(
+            project=self.project,
+            leader=True,
+            state="idle",
+            records=2225,
+            pushed=2127,
+            labelled=40,
+            audit_labelled=4,
+            log_head=41,
+            model_version="nl-1",
+            generation="nl-1-7",
+            generation_log_head=40,
+            label_to_queue_p50=0.4,
+            label_to_queue_p95=float("nan"),
+            platform_reachable=True,
+            audit=self.audit,
+        )
+
+
+@pytest.fixture
+def service() -> MemoryService:
+    return MemoryService()
+
+
+@pytest.fixture
+def app(service: MemoryService, tmp_path: Path) -> FastAPI:
+    return create_app(service, Settings(home=tmp_path, max_request_bytes=200_000), secrets=SECRETS)
+
+
+@pytest.fixture
+def stranger(app: FastAPI) -> Iterator[TestClient]:
+    """A client without credentials; errors of the app come as answers, as they would over a wire."""
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def client(stranger: TestClient) -> TestClient:
+    """A client that shows basic auth, as Label Studio does."""
+    stranger.auth = (SECRETS.user.encode(), SECRETS.password.encode())
+    return stranger
+
+
+@pytest.fixture
+def secrets() -> Credentials:
+    return SECRETS

@@ -1,0 +1,23 @@
+"""Cold start: predictions before the first label, from what the labels are called.
+
+A label's words go through the same encoder as the texts, and a text is closest to the label that fits it best
+(Chang et al., 2008, "Importance of Semantic Representation: Dataless Classification"). The vectors are only a
+prior of the probe: their weight is fitted with everything else, so it fades where labels say otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.connectors.records import Labeling
+
+if TYPE_CHECKING:
+    from nextlabel.backend.learning.encoders import Encoder
+
+
+def label_anchors(labeling: Labeling, encoder: Encoder) -> npt.NDArray[np.float32]:
+    """One unit vector a label, float32 [c, d], in the order of ``labeling.labels``."""
+    return np.asarray(encoder.encode([labeling.describe(label) for label in labeling.labels]), np.float32)

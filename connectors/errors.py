@@ -16,6 +16,7 @@
     │   └── StoreTooNew            written by a newer nextlabel
     ├── LearningError              a model can't be built, loaded or fitted
     │   └── EncoderNotFound        neither a package, a folder nor a hub name
+    ├── Overloaded                 more predictions are asked for than can be made now
     └── SelectionError             no next record can be chosen
         ├── EmptyPool              there is no record at all
         └── ExhaustedPool          fewer records are left than were asked for
@@ -111,6 +112,10 @@ class LearningError(NextlabelError):
 
 class EncoderNotFound(LearningError):
     """The encoder's name is neither one that ships in a package, nor a folder, nor a reachable hub name."""
+
+
+class Overloaded(NextlabelError):
+    """Too many texts wait for a prediction, or the service is starting or stopping. Trying again later is right."""
 
 
 class SelectionError(NextlabelError):

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Between the HTTP edge and the model: requests that arrive together share forward passes."""

@@ -1,0 +1,194 @@
+"""The micro-batcher: many small requests, few forward passes, and nobody waits behind somebody's thousand texts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.connectors.errors import ConfigError, Overloaded
+
+Encode: TypeAlias = Callable[[list[str]], npt.NDArray[Any]]
+"""Texts to an array with one row a text."""
+
+MAX_BATCH = 16
+MAX_WAITING = 20_000
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """What one ``submit`` waits for. ``order`` holds the places of its texts not yet taken, the next one last."""
+
+    texts: list[str]
+    order: list[int]
+    future: asyncio.Future[npt.NDArray[Any]]
+    rows: npt.NDArray[Any] | None = None
+    left: int = 0
+    taken: list[int] = field(default_factory=list)  # places in the pass that is running
+
+
+class MicroBatcher:
+    """Joins the requests that wait into forward passes on one worker thread.
+
+    ``encode`` gets up to ``max_batch`` texts a pass. The waiting requests take turns, one text a turn, so a small
+    request never waits for all of a large one. An idle worker starts at once: nothing ever waits for company.
+    Texts of one request go in order of length, so that those in a pass are alike.
+
+    Where ``encode`` raises for a pass of several requests, each is tried alone, and only those that fail get
+    the error. More than ``max_waiting`` texts are refused with Overloaded, unless nothing else waits.
+
+    ``start`` and ``stop`` may be called from any thread, ``submit`` from any event loop.
+    """
+
+    def __init__(self, encode: Encode, *, max_batch: int = MAX_BATCH, max_waiting: int = MAX_WAITING) -> None:
+        if max_batch < 1 or max_waiting < 1:
+            raise ConfigError(f"max_batch ({max_batch}) and max_waiting ({max_waiting}) must be 1 or more")
+        self._encode = encode
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._requests: deque[_Request] = deque()
+        self._waiting = 0  # texts not yet in a pass
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._running = False
+
+    @property
+    def waiting(self) -> int:
+        """Texts that wait for a pass."""
+        return self._waiting
+
+    def start(self) -> None:
+        """Start the worker. Does nothing if it runs."""
+        with self._changed:
+            if self._running:
+                return
+            self._running = True
+            self._thread = threading.Thread(target=self._work, name="forward", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the running pass; whatever still waits gets Overloaded. Does nothing if it doesn't run."""
+        with self._changed:
+            self._running = False
+            self._changed.notify()
+            thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    async def submit(self, texts: list[str]) -> npt.NDArray[Any]:
+        """One row a text, in order. Raises Overloaded, or what ``encode`` raised for these texts."""
+        future: asyncio.Future[npt.NDArray[Any]] = asyncio.get_running_loop().create_future()
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        request = _Request(list(texts), order, future, left=len(texts))
+        with self._changed:
+            if not self._running:
+                raise Overloaded("the service is starting or stopping; try again in a moment")
+            if self._waiting and self._waiting + len(texts) > self._max_waiting:
+                raise Overloaded(f"{self._waiting} texts are waiting already; try again later or send fewer at a time")
+            self._requests.append(request)
+            self._waiting += len(texts)
+            self._changed.notify()
+        return await future
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while self._running and not self._requests:
+                    self._changed.wait()
+                if not self._running:
+                    break
+                batch = self._next_pass()
+            if batch:
+                self._run(batch)
+        with self._changed:
+            left = list(self._requests)
+            self._requests.clear()
+            self._waiting = 0
+        for request in left:
+            _resolve(request.future, Overloaded("the service is stopping; try again in a moment"))
+
+    def _next_pass(self) -> list[_Request]:
+        """Choose the texts of the next pass: one of each request in turn until it is full."""
+        batch: dict[int, _Request] = {}
+        room = self._max_batch
+        while room and self._requests:
+            request = self._requests.popleft()
+            if request.future.cancelled():
+                self._waiting -= len(request.order)
+                continue
+            batch[id(request)] = request
+            if request.order:
+                request.taken.append(request.order.pop())
+                self._waiting -= 1
+                room -= 1
+            if request.order:
+                self._requests.append(request)
+        return list(batch.values())
+
+    def _run(self, batch: list[_Request]) -> None:
+        texts = [request.texts[place] for request in batch for place in request.taken]
+        try:
+            rows = self._checked(texts)
+        except Exception as error:
+            if len(batch) > 1:
+                log.warning("a forward pass for %d requests failed, trying each alone: %r", len(batch), error)
+                for request in batch:
+                    self._run([request])
+            else:
+                self._fail(batch[0], error)
+            return
+        start = 0
+        for request in batch:
+            stop = start + len(request.taken)
+            _fill(request, rows[start:stop])
+            start = stop
+
+    def _checked(self, texts: list[str]) -> npt.NDArray[Any]:
+        rows = np.asarray(self._encode(texts))
+        if len(rows) != len(texts):
+            raise ValueError(f"{len(texts)} texts gave {len(rows)} rows")
+        return rows
+
+    def _fail(self, request: _Request, error: Exception) -> None:
+        with self._changed:
+            self._waiting -= len(request.order)
+            request.order.clear()
+            if request in self._requests:
+                self._requests.remove(request)
+        _resolve(request.future, error)
+
+
+def _fill(request: _Request, rows: npt.NDArray[Any]) -> None:
+    if request.rows is None:
+        request.rows = np.empty((len(request.texts), *rows.shape[1:]), dtype=rows.dtype)
+    request.rows[request.taken] = rows
+    request.left -= len(request.taken)
+    request.taken = []
+    if request.left == 0:
+        _resolve(request.future, request.rows)
+
+
+def _resolve(future: asyncio.Future[npt.NDArray[Any]], outcome: npt.NDArray[Any] | Exception) -> None:
+    """Hand the outcome to the loop that waits for it; a loop that is gone wants nothing any more."""
+
+    def deliver() -> None:
+        if future.done():
+            return
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    try:
+        future.get_loop().call_soon_threadsafe(deliver)
+    except RuntimeError:
+        log.debug("the event loop of a request was closed before its answer")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
@@ -21,6 +21,7 @@ from .schema import is_gone, meta, records, unpushed
 AUDIT_KEY = "audit_threshold"
 SEED_KEY = "seed"
 
+_T = TypeVar("_T")
 _COLUMNS = tuple(records.c[name] for name in ("position", "uid", "fields", "metadata", "lot"))
 _STATE = tuple(records.c[name] for name in ("duplicate_of", "remote_id", "gone"))
 
@@ -86,14 +87,30 @@ class RecordsPart(MetaPart):
         """Remote id -> record, for those of ``remote_ids`` that belong to a record here."""
         return self._find(records.c.remote_id, remote_ids)
 
-    def _find(self, key: sa.Column[str], values: Sequence[str]) -> dict[str, StoredRecord]:
-        found: dict[str, StoredRecord] = {}
+    def at(self, positions: Sequence[int]) -> list[StoredRecord]:
+        """The records at these positions, in the order asked for. Unknown ones are left out."""
+        found = self._find(records.c.position, positions)
+        return [found[position] for position in positions if position in found]
+
+    def _find(self, key: sa.Column[_T], values: Sequence[_T]) -> dict[_T, StoredRecord]:
+        found: dict[_T, StoredRecord] = {}
         with self._read() as connection:
             threshold = _threshold(connection)
             for chunk in chunks(values):
                 rows = connection.execute(sa.select(key.label("key"), *_COLUMNS, *_STATE).where(key.in_(chunk)))
                 found.update((row.key, _stored(row, threshold)) for row in rows)
         return found
+
+    def size(self) -> int:
+        """How many records there are: one look at the last position."""
+        with self._read() as connection:
+            return _next_position(connection)
+
+    def remote_ids(self) -> list[str]:
+        """The remote id of every record that the platform holds, as far as is known here."""
+        query = sa.select(records.c.remote_id).where(records.c.remote_id.is_not(None), records.c.gone.is_(False))
+        with self._read() as connection:
+            return list(connection.execute(query).scalars())
 
     def unpushed(self, limit: int) -> list[Record]:
         """Up to ``limit`` records that the platform has yet to get, in order; no duplicates."""
@@ -112,6 +129,18 @@ class RecordsPart(MetaPart):
             put(connection, meta, AUDIT_KEY, repr(float(threshold)), keep=True)
             return _threshold(connection)
 
+    def are_audit(self, uids: Sequence[str]) -> list[bool]:
+        """Which of these records belong to the audit slice, one answer a uid.
+
+        Of a record that isn't stored yet, the answer is what it will be once it is, unless it turns out a duplicate.
+        """
+        with self._read() as connection:
+            threshold, seed = _threshold(connection), _seed(connection)
+            lots: dict[str, float] = {}
+            for chunk in chunks(uids):
+                lots |= _lookup(connection, records.c.uid, records.c.lot, chunk)
+        return [lots.get(uid, codec.lot(seed, uid)) < threshold for uid in uids]
+
     def record_counts(self) -> dict[str, int]:
         """How many records, duplicates, pushed and gone ones there are."""
         wanted = {
@@ -120,19 +149,16 @@ class RecordsPart(MetaPart):
             "gone": is_gone,
         }
         with self._read() as connection:
-            counts = {"records": _next_position(connection)}
-            for name, condition in wanted.items():
-                counts[name] = connection.execute(
-                    sa.select(sa.func.count()).select_from(records).where(condition)
-                ).scalar_one()
-        return counts
+            query = sa.select(sa.func.count()).select_from(records)
+            counts = {name: connection.execute(query.where(only)).scalar_one() for name, only in wanted.items()}
+            return counts | {"records": _next_position(connection)}
 
 
 def _add_batch(connection: Connection, batch: Sequence[Record]) -> Added:
     hashes = [record.content_hash() for record in batch]
     known = _lookup(connection, records.c.uid, records.c.content_hash, [record.uid for record in batch])
     originals = _lookup(connection, records.c.content_hash, records.c.uid, hashes, records.c.duplicate_of.is_(None))
-    seed = look_up(connection, meta, SEED_KEY) or ""
+    seed = _seed(connection)
     start = _next_position(connection)
     rows: list[dict[str, Any]] = []
     duplicates = changed = 0
@@ -160,8 +186,8 @@ def _add_batch(connection: Connection, batch: Sequence[Record]) -> Added:
 
 
 def _lookup(
-    connection: Connection, key: sa.Column[str], value: sa.Column[str], keys: Sequence[str], *where: Any
-) -> dict[str, str]:
+    connection: Connection, key: sa.Column[str], value: sa.Column[_T], keys: Sequence[str], *where: Any
+) -> dict[str, _T]:
     rows = connection.execute(sa.select(key, value).where(key.in_(keys), *where))
     return {row[0]: row[1] for row in rows}
 
@@ -173,6 +199,10 @@ def _next_position(connection: Connection) -> int:
 
 def _threshold(connection: Connection) -> float:
     return float(look_up(connection, meta, AUDIT_KEY) or 0.0)
+
+
+def _seed(connection: Connection) -> str:
+    return look_up(connection, meta, SEED_KEY) or ""
 
 
 def _record(row: Row[Any]) -> Record:

@@ -7,7 +7,7 @@ hidden until a later poll lists it: the list may have been taken just before the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -155,13 +155,14 @@ def _reconcile(connection: Connection, changes: Changes, as_of: int | None) -> i
     for chunk in chunks(changes.complete):
         query = sa.select(answers.c.annotation_id, answers.c.remote_id).where(answers.c.remote_id.in_(chunk))
         missing = {row[0]: row[1] for row in connection.execute(query) if row[0] not in listed}
-        newest = _newest(connection, ("answer", "present"), missing)
+        known = _rows_of(connection, "answer", missing, sa.func.min)
+        shown = _rows_of(connection, "present", missing)
         for subject, remote_id in missing.items():
-            if newest[subject] <= horizon:
+            if max(known[subject], shown.get(subject, 0)) <= horizon:
                 batch.add("absent", subject, head, remote_id)
     for chunk in chunks(listed):
-        hidden = _newest(connection, ("absent",), chunk)
-        shown = _newest(connection, ("present",), hidden)
+        hidden = _rows_of(connection, "absent", chunk)
+        shown = _rows_of(connection, "present", hidden)
         for subject, seq in hidden.items():
             if seq > shown.get(subject, 0):
                 batch.add("present", subject, head, listed[subject])
@@ -183,19 +184,19 @@ def log_records(connection: Connection, kind: str, remote_ids: set[str], source:
 
 def gone_among(connection: Connection, remote_ids: Iterable[str]) -> set[str]:
     """Those of ``remote_ids`` (at most a chunk) that the platform has deleted."""
-    gone = _newest(connection, ("gone",), remote_ids)
-    back = _newest(connection, ("back",), gone)
+    gone = _rows_of(connection, "gone", remote_ids)
+    back = _rows_of(connection, "back", gone)
     return {remote_id for remote_id, seq in gone.items() if seq > back.get(remote_id, 0)}
 
 
-def _newest(
-    connection: Connection, kinds: Iterable[str], subjects: Iterable[str] | Mapping[str, Any]
+def _rows_of(
+    connection: Connection, kind: str, subjects: Iterable[str], pick: Callable[..., sa.Function[int]] = sa.func.max
 ) -> dict[str, int]:
-    """Subject -> number of its newest row of these kinds; subjects without one are left out."""
+    """Subject -> number of its newest row of this kind (or what ``pick`` picks); subjects without one are left out."""
     chosen = list(subjects)
     if not chosen:
         return {}
-    query = sa.select(log.c.subject, sa.func.max(log.c.seq)).where(log.c.kind.in_(kinds), log.c.subject.in_(chosen))
+    query = sa.select(log.c.subject, pick(log.c.seq)).where(log.c.kind == kind, log.c.subject.in_(chosen))
     return {row[0]: row[1] for row in connection.execute(query.group_by(log.c.subject))}
 
 

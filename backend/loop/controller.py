@@ -20,7 +20,7 @@ import structlog
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.encoders import Encoder
 from nextlabel.backend.store import GenerationRow, Store, StoredRecord
-from nextlabel.connectors.base import Connector, Progress, no_progress
+from nextlabel.connectors.base import Connector, Progress
 from nextlabel.connectors.records import QueueEntry
 
 from .latency import LabelLatency
@@ -66,18 +66,18 @@ class Controller:
         leadership: Leadership,
         sizes: QueueSizes,
         seed: int,
-        on_model: Callable[[Model], None],
     ) -> None:
         self.pool = pool
         self.latency = LabelLatency()
         self.generation: GenerationRow | None = store.latest_generation()
         self.model: Model | None = None
         self.state = "starting"
+        self.progress = (0, 0)
         self._store, self._connector = store, connector
         self._encoder, self._cache = encoder, cache
         self._learner, self._ranker = learner, ranker
         self._leadership, self._sizes, self._seed = leadership, sizes, seed
-        self._on_model = on_model
+        self.on_model: Callable[[Model], None] = lambda model: None
         self._loaded = -1  # position of the last record taken into the pool
         self._seen = 0  # log sequence up to which answers are in the pool
         self._published_revision = -1
@@ -91,20 +91,15 @@ class Controller:
         """The platform lost these records; the store knows already."""
         self._gone.extend(remote_ids)
 
-    def prepare(self, on_embed: Progress = no_progress, on_push: Progress = no_progress) -> None:
-        """Embed and push whatever is not yet, with progress. ``tick`` does the same, silently, when there is need."""
-        with self._lock:
-            self._load(on_embed)
-            if self._sizes.window is None:
-                self._push_all(on_push)
-
     def tick(self) -> float:
         """The next piece of work. Returns seconds to sleep; 0 if there may be more to do."""
         if not self._leadership.held:
             self.state = "standing by"
             return IDLE
         with self._lock:
-            self.prepare()
+            self._load()
+            if self._sizes.window is None:
+                self._push_all()
             while self._gone:
                 self.pool.drop([self._gone.popleft()])
             head = self._store.head()
@@ -115,21 +110,28 @@ class Controller:
             self.state = "idle"
             return self._extend()
 
+    def _report(self, state: str, offset: int = 0, total: int | None = None) -> Progress:
+        """A progress callback that shows in ``status``; ``offset`` is what earlier batches did of ``total``."""
+
+        def report(done: int, of: int) -> None:
+            self.state, self.progress = state, (offset + done, of if total is None else total)
+
+        return report
+
     # -- records -----------------------------------------------------------------------------------------------------
 
-    def _load(self, progress: Progress) -> None:
+    def _load(self) -> None:
         """Records added to the store since the last look: embed them, take them into the pool."""
-        fresh = self._store.records(after=self._loaded)
-        for batch in _batched(fresh, EMBED_BATCH):
+        total = self._store.size()
+        for batch in _batched(self._store.records(after=self._loaded), EMBED_BATCH):
             texts = [self.pool.labeling.text(item.record) for item in batch]
-            rows = self._cache.ensure(texts, self._encoder, progress)
+            rows = self._cache.ensure(texts, self._encoder, self._report("embedding", self._loaded + 1, total))
             self.pool.add(batch, rows)
             self._loaded = batch[-1].position
 
-    def _push_all(self, progress: Progress) -> None:
+    def _push_all(self) -> None:
         while batch := self._store.unpushed(PUSH_BATCH):
-            remote = self._connector.push(batch, progress)
-            self._store.set_remote(remote)
+            self._store.set_remote(self._connector.push(batch, self._report("pushing")))
             self._placed([record.uid for record in batch])
 
     def _placed(self, uids: list[str]) -> None:
@@ -164,7 +166,7 @@ class Controller:
         if model is None or model.log_seq < head:
             model = self._learner.fit(self.pool, head, model)
             self.model = model
-            self._on_model(model)
+            self.on_model(model)
         fitted = time.perf_counter()
         ranking = self._rank(model, head)
         revision = self.pool.revision

@@ -16,7 +16,8 @@ Source = Literal["webhook", "poll"]
 class Status:
     """A snapshot of the running loop, cheap enough to ask for at any time.
 
-    Times are seconds. ``leader`` is False on a replica that stands by. ``audit`` holds accuracy, low, high
+    Times are seconds. ``state`` is what the loop does just now; ``done`` of ``total`` is how far it is with it,
+    where that is known. ``leader`` is False on a replica that stands by. ``audit`` holds accuracy, low, high
     and n, or is empty while the audit slice has no label.
     """
 
@@ -34,6 +35,8 @@ class Status:
     label_to_queue_p50: float | None
     label_to_queue_p95: float | None
     platform_reachable: bool
+    done: int = 0
+    total: int = 0
     last_error: str = ""
     audit: dict[str, float] = field(default_factory=dict)
     label_counts: dict[str, int] = field(default_factory=dict)

@@ -28,7 +28,9 @@ class Sync:
     ``take_in`` is the one door into the annotation log; webhooks use the same.
     """
 
-    def __init__(self, store: Store, connector: Connector, take_in: Callable[[Changes, Source], int]) -> None:
+    def __init__(
+        self, store: Store, connector: Connector, take_in: Callable[[Changes, Source, int | None], int]
+    ) -> None:
         self._store = store
         self._connector = connector
         self._take_in = take_in
@@ -44,8 +46,9 @@ class Sync:
         if self._records_wanted or self._store.get_meta(IMPORTED) is None:
             self._records_wanted = False
             self._import_records()
+        as_of = self._store.head()
         changes = self._connector.changes(self._store.get_cursor(CURSOR))
-        self._take_in(changes, "poll")
+        self._take_in(changes, "poll", as_of)
         if changes.cursor is not None:
             self._store.set_cursor(CURSOR, changes.cursor)
         if time.monotonic() >= self._next_deletions:
@@ -63,11 +66,10 @@ class Sync:
         log.info("platform records read", records=found)
 
     def _find_deletions(self) -> None:
-        known = [item.remote_id for item in self._store.records() if item.remote_id is not None and not item.gone]
-        gone = self._connector.deletions(known)
+        gone = self._connector.deletions(self._store.remote_ids())
         if gone:
             log.info("records deleted on the platform", records=len(gone))
-            self._take_in(Changes(deleted_records=gone), "poll")
+            self._take_in(Changes(deleted_records=gone), "poll", None)
 
 
 def _batches(items: Iterable[RemoteRecord], size: int) -> Iterable[list[RemoteRecord]]:

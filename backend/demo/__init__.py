@@ -1,0 +1,1 @@
+"""The demo: the whole loop on a real platform, with simulated annotators who know the answers."""

@@ -1,0 +1,82 @@
+"""Simulated annotators: threads that label through Label Studio's HTTP API and know nothing else of us."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nextlabel.backend.stack.annotator import Annotator
+from nextlabel.connectors.label_studio import UID_KEY
+
+
+@dataclass
+class Quota:
+    """How many labels are still wanted, shared by all annotators. A label is claimed before it is given."""
+
+    wanted: int
+    given: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def claim(self) -> bool:
+        """Claim one label; False when all are claimed."""
+        with self._lock:
+            if self.given >= self.wanted:
+                return False
+            self.given += 1
+            return True
+
+    def put_back(self) -> None:
+        """A claimed label that could not be given."""
+        with self._lock:
+            self.given -= 1
+
+
+class SimulatedAnnotator(threading.Thread):
+    """Asks for the next task, opens it, answers it; wrong with probability ``error_rate``.
+
+    ``answers`` maps uids to true labels. ``failure`` holds what ended the thread early, if anything did.
+    """
+
+    def __init__(
+        self,
+        client: Annotator,
+        answers: Mapping[str, str],
+        error_rate: float,
+        quota: Quota,
+        rng: np.random.Generator,
+        on_label: Callable[[], None],
+    ) -> None:
+        super().__init__(name="simulated annotator", daemon=True)
+        self._client, self._answers, self._error_rate = client, answers, error_rate
+        self._quota, self._rng, self._on_label = quota, rng, on_label
+        self._labels = sorted(set(answers.values()))
+        self.failure: Exception | None = None
+
+    def run(self) -> None:
+        """Label until the quota is used up or the queue is empty."""
+        try:
+            while self._quota.claim():
+                task = self._client.next_task()
+                if task is None:
+                    self._quota.put_back()
+                    return
+                self._client.open(task)
+                self._client.submit(
+                    task, noisy(self._answers[task["data"][UID_KEY]], self._labels, self._error_rate, self._rng)
+                )
+                self._on_label()
+        except Exception as error:
+            self._quota.put_back()
+            self.failure = error
+        finally:
+            self._client.close()
+
+
+def noisy(truth: str, labels: list[str], error_rate: float, rng: np.random.Generator) -> str:
+    """``truth``, or with probability ``error_rate`` one of the other ``labels``, all equally likely."""
+    if rng.random() >= error_rate:
+        return truth
+    return str(rng.choice([label for label in labels if label != truth]))

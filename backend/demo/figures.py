@@ -1,0 +1,188 @@
+"""The demo's figures: what came in against what was submitted, true accuracy beside a random twin's, the picture."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from nextlabel.backend.learning.cache import EmbeddingCache
+from nextlabel.backend.learning.coldstart import label_anchors
+from nextlabel.backend.loop.opening import audit_share, open_cache, open_encoder, open_store
+from nextlabel.backend.settings import Settings
+from nextlabel.backend.store import Store
+from nextlabel.connectors.records import AnnotationStatus
+
+from .replay import Curve, Material
+
+if TYPE_CHECKING:
+    from nextlabel.backend.stack.label_studio import LabelStudioServer
+
+    from .run import DemoOptions
+
+TWINS = 5
+"""Random twins whose mean is shown: one alone says little."""
+STEP = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the demo reports; the JSON keys are the field names. Times in seconds, accuracies in [0, 1].
+
+    ``accuracy`` and ``random_accuracy`` are true ones, on every record not yet labelled; ``audit_accuracy`` is
+    what a real team would see: estimated from the audit slice, with its 95% interval.
+    """
+
+    platform: str
+    labels: int
+    accuracy: float
+    random_accuracy: float
+    audit_accuracy: float
+    audit_interval: tuple[float, float]
+    latency_p50_s: float
+    latency_p95_s: float
+    events_lost: int
+    events_doubled: int
+    seconds_total: float = 0.0
+    seconds_own: float = 0.0
+    curve: Curve = field(default_factory=lambda: Curve([], []), repr=False)
+    twin: Curve = field(default_factory=lambda: Curve([], []), repr=False)
+
+    def timed(self, *, total: float, own: float) -> Figures:
+        """With the times filled in."""
+        return replace(self, seconds_total=round(total, 1), seconds_own=round(own, 1))
+
+    def to_json(self) -> str:
+        """One line, without the curves."""
+        values = {key: value for key, value in asdict(self).items() if key not in ("curve", "twin")}
+        return json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()})
+
+    def show(self, console: Console) -> None:
+        """Print the table."""
+        table = Table(title=f"nextlabel on {self.platform}", show_header=False, title_justify="left")
+        low, high = self.audit_interval
+        for name, value in (
+            ("labels taken in", str(self.labels)),
+            ("accuracy on the audit slice", f"{self.audit_accuracy:.3f}  (95%: {low:.3f} to {high:.3f})"),
+            ("true accuracy on all records not yet labelled", f"{self.accuracy:.3f}"),
+            (f"the same in random order (mean of {TWINS})", f"{self.random_accuracy:.3f}"),
+            ("label to reordered queue, p50 / p95", f"{self.latency_p50_s:.2f} s / {self.latency_p95_s:.2f} s"),
+            ("events lost / doubled", f"{self.events_lost} / {self.events_doubled}"),
+            ("seconds, all / ours", f"{self.seconds_total:.0f} / {self.seconds_own:.0f}"),
+        ):
+            table.add_row(name, value)
+        console.print(table)
+
+
+def measure(options: DemoOptions, server: LabelStudioServer, status: Mapping[str, Any], progress: Progress) -> Figures:
+    """Compute the figures of a finished run, save ``demo.json`` and ``learning-curve.png`` in the demo's home."""
+    settings = Settings.load(home=options.home)
+    store = open_store(options.recipe, settings)
+    try:
+        lost, doubled = compare(exported(server, status["project"]["id"]), store)
+        curve, twin = learning_curves(options, settings, store, progress)
+    finally:
+        store.close()
+    audit = status["audit"]
+    figures = Figures(
+        platform="label-studio",
+        labels=status["labelled"],
+        accuracy=curve.accuracy[-1],
+        random_accuracy=twin.accuracy[-1],
+        audit_accuracy=audit.get("accuracy", 0.0),
+        audit_interval=(audit.get("low", 0.0), audit.get("high", 1.0)),
+        latency_p50_s=status["label_to_queue_p50"],
+        latency_p95_s=status["label_to_queue_p95"],
+        events_lost=lost,
+        events_doubled=doubled,
+        curve=curve,
+        twin=twin,
+    )
+    draw(figures, options.home / "learning-curve.png")
+    return figures
+
+
+def exported(server: LabelStudioServer, project: str) -> dict[str, str]:
+    """Every answer that Label Studio itself exports: annotation id -> label."""
+    answer = httpx.get(
+        f"{server.url}/api/projects/{project}/export",
+        params={"exportType": "JSON"},
+        headers={"Authorization": f"Token {server.token}"},
+        timeout=120,
+        trust_env=False,
+    ).raise_for_status()
+    answers = {}
+    for task in answer.json():
+        for one in task["annotations"]:
+            answers[str(one["id"])] = one["result"][0]["value"]["choices"][0]
+    return answers
+
+
+def compare(platform: Mapping[str, str], store: Store) -> tuple[int, int]:
+    """(lost, doubled): answers of the platform that our log lacks or has otherwise; answers that we count too often."""
+    ours = [(one.id, one.value[0]) for one in store.answers() if one.status is AnnotationStatus.SUBMITTED]
+    lost = sum((one, label) not in set(ours) for one, label in platform.items())
+    times = Counter(one for one, _ in ours)
+    doubled = sum(count - 1 for count in times.values()) + sum(one not in platform for one in times)
+    return lost, doubled
+
+
+def learning_curves(options: DemoOptions, settings: Settings, store: Store, progress: Progress) -> tuple[Curve, Curve]:
+    """True accuracy after every tenth label: of the run as it was, and of its twins in random order (mean)."""
+    labeling = options.recipe.labeling()
+    encoder = open_encoder(options.recipe, settings)
+    cache: EmbeddingCache = open_cache(settings, encoder)
+    pool = [item for item in store.records() if item.duplicate_of is None and not item.gone]
+    rows = cache.lookup([labeling.text(item.record) for item in pool])
+    index = {label: i for i, label in enumerate(labeling.labels)}
+    answers = options.recipe.truth()
+    material = Material(
+        vectors=cache.take(rows),
+        truth=np.array([index[answers[item.record.uid]] for item in pool], np.int64),
+        anchors=label_anchors(labeling, encoder),
+        audit=np.array([item.audit for item in pool], np.bool_),
+    )
+    by_remote = {item.remote_id: i for i, item in enumerate(pool)}
+    given = sorted(store.answers(), key=lambda one: one.updated_at)
+    steps = sorted({*range(STEP, len(given), STEP), len(given)})
+    bar = progress.add_task("Curves: the run and its random twins", total=1 + TWINS)
+    curve = material.curve(
+        [by_remote[one.remote_id] for one in given], [index[str(one.value[0])] for one in given], steps
+    )
+    progress.advance(bar)
+    twins = []
+    for seed in range(TWINS):
+        twins.append(
+            material.random_twin(
+                labeling.labels, len(given), options.error_rates, audit_share(options.recipe, settings), seed, steps
+            ).accuracy
+        )
+        progress.advance(bar)
+    return curve, Curve(steps, np.mean(twins, axis=0).tolist())
+
+
+def draw(figures: Figures, path: Path) -> None:
+    """The two learning curves as a picture."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
+    axes.plot(figures.curve.labels, figures.curve.accuracy, label="nextlabel's order", linewidth=2)
+    axes.plot(figures.twin.labels, figures.twin.accuracy, label=f"random order (mean of {TWINS})", linestyle="--")
+    axes.set_xlabel("labels taken in")
+    axes.set_ylabel("true accuracy on the unlabelled rest")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)

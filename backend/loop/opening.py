@@ -1,0 +1,145 @@
+"""From a recipe and the settings to a service that is ready to start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+from nextlabel.backend.learning.cache import EmbeddingCache
+from nextlabel.backend.learning.coldstart import label_anchors
+from nextlabel.backend.learning.encoders import Encoder, load_encoder
+from nextlabel.backend.recipe import Recipe
+from nextlabel.backend.selection import get_strategy
+from nextlabel.backend.serving.batcher import MicroBatcher
+from nextlabel.backend.settings import Settings
+from nextlabel.backend.store import Added, Store
+from nextlabel.connectors.base import Connector
+from nextlabel.connectors.errors import ConfigError
+from nextlabel.connectors.records import LabelKind
+
+from .controller import Controller, QueueSizes
+from .leadership import Leadership
+from .learner import Learner
+from .pool import PoolState
+from .ranking import Ranker
+from .service import Service
+
+log = structlog.get_logger(__name__)
+
+PROJECT = "project"
+
+
+def project_home(recipe: Recipe, settings: Settings) -> Path:
+    """The folder of one project: its store and its models."""
+    home = settings.home / recipe.name
+    home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def open_store(recipe: Recipe, settings: Settings, seed: int = 0) -> Store:
+    """The project's store: the one in the settings, or SQLite in the project's folder."""
+    return Store.open(settings.store or project_home(recipe, settings) / "store.sqlite", seed=seed)
+
+
+def open_encoder(recipe: Recipe, settings: Settings) -> Encoder:
+    """The recipe's encoder. What is made once for a model is kept beside the embeddings, shared by all projects."""
+    return load_encoder(
+        recipe.encoder,
+        recipe.engine,
+        max_length=recipe.max_length,
+        cache_dir=settings.home / "encoders",
+        threads=settings.thread_count(),
+    )
+
+
+def open_cache(settings: Settings, encoder: Encoder) -> EmbeddingCache:
+    """The embeddings made with ``encoder``, shared by all projects: the key is the text."""
+    return EmbeddingCache.open(settings.home / "embeddings", encoder)
+
+
+def audit_share(recipe: Recipe, settings: Settings) -> float:
+    """The share of the queue that goes to the audit slice: the recipe's, or the setting."""
+    return settings.audit_share if recipe.audit_share is None else recipe.audit_share
+
+
+def load_records(recipe: Recipe, store: Store, settings: Settings) -> Added:
+    """Read the recipe's data into the store; what is there already is recognised. Fixes the audit slice."""
+    added = store.add_records(recipe.read())
+    total = store.size()
+    share = audit_share(recipe, settings)
+    if total and share:
+        # A slice of the pool's size times the share would be plenty for a large pool, and labels are dear.
+        store.set_audit_threshold(min(share, settings.audit_size / total))
+    return added
+
+
+def open_connector(recipe: Recipe, settings: Settings, store: Store) -> Connector:
+    """The project on the platform: the one this store belongs to, the one the recipe names, or a new one."""
+    known = store.get_meta(PROJECT)
+    wanted = recipe.project
+    if known and wanted and known != wanted:
+        raise ConfigError(
+            f"{recipe.name} belongs to project {known}, the recipe names {wanted}: give the recipe another name, "
+            f"or remove {project_home(recipe, settings)} to start over"
+        )
+    from nextlabel.connectors.label_studio import LabelStudioConnector
+
+    url, token = settings.label_studio_url, settings.label_studio_api_key
+    if not url or token is None:
+        raise ConfigError("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY: the address and a token of Label Studio")
+    project = known or wanted
+    if project:
+        connector = LabelStudioConnector.attach(url, token.get_secret_value(), project)
+        connector.expect(recipe.labeling())
+    else:
+        connector = LabelStudioConnector.create(
+            url, token.get_secret_value(), recipe.title or recipe.name, recipe.labeling()
+        )
+    store.set_meta(PROJECT, connector.project.id)
+    return connector
+
+
+def open_service(
+    recipe: Recipe, settings: Settings, *, store: Store | None = None, connector: Connector | None = None, seed: int = 0
+) -> Service:
+    """Everything that ``nextlabel run`` starts, opened but not started. The caller stops it.
+
+    Raises ConfigError, DataError, StoreError, LearningError or ConnectorError, each saying the fix.
+    """
+    labeling = recipe.labeling()
+    if labeling.kind is LabelKind.SPAN:
+        raise ConfigError("span labelings can be pushed and exported, but the loop can't learn from them yet")
+    store = store or open_store(recipe, settings, seed)
+    added = load_records(recipe, store, settings)
+    log.info("records read", new=added.new, duplicates=added.duplicates, known=added.known, changed=added.changed)
+    connector = connector or open_connector(recipe, settings, store)
+    encoder = open_encoder(recipe, settings)
+    cache = open_cache(settings, encoder)
+    learner = Learner(
+        labeling, cache, label_anchors(labeling, encoder), store, project_home(recipe, settings) / "models"
+    )
+    leadership = Leadership(store)
+    ranker = Ranker(get_strategy(recipe.strategy, **recipe.strategy_options), audit_share(recipe, settings), cache)
+    controller = Controller(
+        store=store,
+        connector=connector,
+        encoder=encoder,
+        cache=cache,
+        learner=learner,
+        ranker=ranker,
+        pool=PoolState(labeling, connector.overlap),
+        leadership=leadership,
+        sizes=QueueSizes(settings.queue_head, settings.queue_tail, recipe.window),
+        seed=seed,
+    )
+    return Service(
+        store=store,
+        connector=connector,
+        controller=controller,
+        learner=learner,
+        cache=cache,
+        batcher=MicroBatcher(encoder.encode),
+        leadership=leadership,
+        poll_interval=settings.poll_interval_s,
+    )

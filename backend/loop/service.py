@@ -1,0 +1,246 @@
+"""One project's service: the store, the loop's threads, and the answers to the HTTP edges."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from nextlabel.backend.learning.cache import EmbeddingCache
+from nextlabel.backend.serving.batcher import MicroBatcher
+from nextlabel.backend.store import Store
+from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
+from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.records import Changes, Labeling, Record, Suggestion
+
+from .controller import Controller
+from .janitor import Janitor
+from .leadership import RENEW_EVERY, Leadership
+from .learner import Learner, Model
+from .ports import Source, Status
+from .repeater import Repeater
+from .sync import Sync
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class _Health:
+    """The last error of each thread; empty strings mean well."""
+
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def reporter(self, name: str) -> Any:
+        return lambda message: self.errors.__setitem__(name, message)
+
+    def worst(self) -> str:
+        return next((message for message in self.errors.values() if message), "")
+
+    @property
+    def platform_reachable(self) -> bool:
+        return not any(message.startswith(("PlatformUnavailable", "Unauthorized")) for message in self.errors.values())
+
+
+class Service:
+    """Fulfils :class:`~nextlabel.backend.loop.ports.Backend`. Build it with ``open_service``."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        connector: Connector,
+        controller: Controller,
+        learner: Learner,
+        cache: EmbeddingCache,
+        batcher: MicroBatcher,
+        leadership: Leadership,
+        poll_interval: float,
+    ) -> None:
+        self._store, self._connector, self._controller = store, connector, controller
+        self._learner, self._cache, self._batcher = learner, cache, batcher
+        self._leadership, self._poll_interval = leadership, poll_interval
+        self._live: Model | None = None
+        controller.on_model = self._model_changed
+        self._last_activity = time.monotonic()
+        self._address: BackendAddress | None = None
+        self._health = _Health()
+        self._sync = Sync(store, connector, self.take_in)
+        self._janitor = Janitor(store, connector, lambda: self._last_activity)
+        self._synced = False
+        self._threads = {
+            name: Repeater(name, tick, self._health.reporter(name))
+            for name, tick in (
+                ("lease", self._heartbeat),
+                ("sync", self._pull),
+                ("loop", self._step),
+                ("janitor", self._tidy),
+            )
+        }
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def start(self, address: BackendAddress | None = None) -> None:
+        """Start the threads. ``address``, where given, is hooked up on the platform as soon as it answers."""
+        self._address = address
+        self._live = self._learner.load_current() or self._learner.cold_start()
+        self._batcher.start()
+        for thread in self._threads.values():
+            thread.start()
+
+    def stop(self) -> None:
+        """Let the work in progress end, hand the lease over, close everything."""
+        for thread in reversed(self._threads.values()):
+            thread.stop()
+        self._batcher.stop()
+        self._leadership.give_up()
+        self._connector.close()
+        self._store.close()
+
+    def _heartbeat(self) -> float:
+        was_held = self._leadership.held
+        self._leadership.renew()
+        if self._leadership.held and not was_held:
+            for name in ("sync", "loop"):
+                self._threads[name].wake()
+        elif not self._leadership.held:
+            self._follow()
+        return RENEW_EVERY
+
+    def _follow(self) -> None:
+        """Standing by: serve predictions with whatever model the leader made current."""
+        current = self._store.current_model()
+        if current is not None and (self._live is None or current.version != self._live.version):
+            self._live = self._learner.load_current() or self._live
+
+    def _pull(self) -> float:
+        if not self._leadership.held:
+            return 1.0
+        if self._address is not None:
+            self._connector.connect(self._address)
+            self._address = None
+        self._sync.pull()
+        if not self._synced:
+            self._synced = True
+            self._threads["loop"].wake()
+        return self._poll_interval
+
+    def _step(self) -> float:
+        # The first queue is worth making only once we know what was labelled while we were away.
+        return self._controller.tick() if self._synced or not self._leadership.held else 1.0
+
+    def _tidy(self) -> float:
+        return self._janitor.tidy() if self._leadership.held else 5.0
+
+    def _model_changed(self, model: Model) -> None:
+        self._live = model  # one assignment: a request sees the old model or the new one, never half of each
+
+    # -- what the HTTP edges ask -------------------------------------------------------------------------------------
+
+    @property
+    def project(self) -> ProjectRef:
+        """The project on the platform."""
+        return self._connector.project
+
+    @property
+    def labeling(self) -> Labeling:
+        """The question being asked."""
+        return self._controller.pool.labeling
+
+    @property
+    def serving_version(self) -> str:
+        """The generation in force; what /setup answers and live predictions carry."""
+        generation = self._controller.generation or self._store.latest_generation()
+        return generation.version if generation else "nextlabel"
+
+    async def predict(self, records: Sequence[Record]) -> list[Suggestion | None]:
+        """One suggestion a record, None for those of the audit slice. Known texts cost no forward pass.
+
+        A record without a uid (a text sent with curl) is nobody's audit record.
+        """
+        live = self._live
+        if live is None:
+            raise LearningError("the service has not started yet: there is no model to predict with")
+        vectors = await self._vectors([self.labeling.text(record) for record in records])
+        suggestions = live.suggestions(self.labeling, live.probe.predict_proba(vectors))
+        blind = self._store.are_audit([record.uid for record in records])
+        return [
+            None if hidden and record.uid else one
+            for record, hidden, one in zip(records, blind, suggestions, strict=True)
+        ]
+
+    async def _vectors(self, texts: list[str]) -> npt.NDArray[np.float32]:
+        rows = self._cache.lookup(texts)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing) == len(texts):
+            return await self._batcher.submit(texts)
+        vectors = self._cache.take(np.maximum(rows, 0))
+        if len(missing):
+            vectors[missing] = await self._batcher.submit([texts[i] for i in missing])
+        return vectors
+
+    def parse_event(self, body: dict[str, Any]) -> Changes:
+        """Read a webhook body. Raises ValueError on a malformed one."""
+        return self._connector.parse_event(body)
+
+    def take_in(self, changes: Changes, source: Source, as_of: int | None = None) -> int:
+        """Append to the log, then wake the loop. One transaction; repeats change nothing.
+
+        ``as_of``, for a poll, is the head of the log from before it began.
+        """
+        new = self._store.append(changes, source, as_of)
+        if new:
+            self._last_activity = time.monotonic()
+            self._controller.latency.arrived(self._store.head())
+        if changes.deleted_records:
+            self._controller.records_gone(changes.deleted_records)
+        if changes.records_added:
+            self._sync.want_records()
+            self._threads["sync"].wake()
+        if new or changes.deleted_records or changes.train_requested:
+            self._threads["loop"].wake()
+        return new
+
+    def versions(self) -> list[str]:
+        """Model versions, newest first."""
+        return [row.version for row in self._store.models()]
+
+    def status(self) -> Status:
+        """Where everything stands."""
+        controller = self._controller
+        counts = controller.pool.counts()
+        latency = controller.latency.quantiles()
+        generation = controller.generation
+        current = self._store.current_model()
+        audit = {k.removeprefix("audit_"): v for k, v in current.metrics.items() if "audit_" in k} if current else {}
+        return Status(
+            project=self._connector.project,
+            leader=self._leadership.held,
+            state=controller.state,
+            done=controller.progress[0],
+            total=controller.progress[1],
+            records=counts["records"],
+            pushed=counts["pushed"],
+            labelled=counts["labelled"],
+            audit_labelled=counts["audited"],
+            log_head=self._store.head(),
+            model_version=self._live.version if self._live else "",
+            generation=generation.version if generation else "",
+            generation_log_head=generation.log_seq if generation else 0,
+            label_to_queue_p50=latency[0] if latency else None,
+            label_to_queue_p95=latency[1] if latency else None,
+            platform_reachable=self._health.platform_reachable,
+            last_error=self._health.worst() or _unknown(controller.pool.unknown_labels),
+            audit=audit,
+            label_counts=controller.pool.label_counts(),
+        )
+
+
+def _unknown(labels: dict[str, int]) -> str:
+    if not labels:
+        return ""
+    return f"answers with labels that the labeling lacks are logged, not learned: {', '.join(sorted(labels))}"

@@ -1,0 +1,90 @@
+"""A loop on a platform in memory, with the real store, encoder, cache, probe and strategies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nextlabel.backend.learning.cache import EmbeddingCache
+from nextlabel.backend.learning.coldstart import label_anchors
+from nextlabel.backend.learning.encoders import load_encoder
+from nextlabel.backend.loop.controller import Controller, QueueSizes
+from nextlabel.backend.loop.leadership import Leadership
+from nextlabel.backend.loop.learner import Learner
+from nextlabel.backend.loop.pool import PoolState
+from nextlabel.backend.loop.ranking import Ranker
+from nextlabel.backend.loop.service import Service
+from nextlabel.backend.selection import get_strategy
+from nextlabel.backend.serving.batcher import MicroBatcher
+from nextlabel.backend.store import Store
+from nextlabel.connectors.records import Labeling, LabelKind, Record
+from tests.backend.loop.platform import MemoryPlatform
+
+SUBJECTS = ("a cat asleep", "an oak in leaf", "a pebble, smooth")
+LABELS = ("cat", "oak", "pebble")
+
+ServiceFactory = Callable[..., Service]
+
+
+@pytest.fixture
+def records() -> list[Record]:
+    return [Record(f"u{i}", {"text": f"{SUBJECTS[i % 3]} near house {i}"}) for i in range(60)]
+
+
+@pytest.fixture
+def platform() -> MemoryPlatform:
+    return MemoryPlatform(Labeling(LabelKind.SINGLE, LABELS))
+
+
+@pytest.fixture
+def store(tmp_path: Path, records: list[Record]) -> Iterator[Store]:
+    with Store.open(tmp_path / "store.sqlite") as opened:
+        opened.add_records(records)
+        opened.set_audit_threshold(0.2)
+        yield opened
+
+
+@pytest.fixture
+def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFactory]:
+    """Build a service on the platform in memory; each call is one more backend process on the same store."""
+    made: list[Service] = []
+
+    def make(
+        sizes: QueueSizes = QueueSizes(head=5, tail=5), poll_interval: float = 0.05, audit_share: float = 0.2
+    ) -> Service:
+        store = Store.open(tmp_path / "store.sqlite")
+        encoder = load_encoder("hashing")
+        cache = EmbeddingCache.open(tmp_path / "embeddings", encoder)
+        labeling = platform.labeling
+        learner = Learner(labeling, cache, label_anchors(labeling, encoder), store, tmp_path / "models")
+        leadership = Leadership(store)
+        controller = Controller(
+            store=store,
+            connector=platform,
+            encoder=encoder,
+            cache=cache,
+            learner=learner,
+            ranker=Ranker(get_strategy("margin"), audit_share, cache),
+            pool=PoolState(labeling, platform.overlap),
+            leadership=leadership,
+            sizes=sizes,
+            seed=0,
+        )
+        service = Service(
+            store=store,
+            connector=platform,
+            controller=controller,
+            learner=learner,
+            cache=cache,
+            batcher=MicroBatcher(encoder.encode),
+            leadership=leadership,
+            poll_interval=poll_interval,
+        )
+        made.append(service)
+        return service
+
+    yield make
+    for service in made:
+        service.stop()

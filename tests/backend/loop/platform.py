@@ -1,0 +1,132 @@
+"""A platform in memory, for failures that a real server can't be asked to have at the right moment.
+
+What a platform does when all is well is tested on real servers (tests/contract, tests/live).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from nextlabel.connectors.base import BackendAddress, Finding, Progress, ProjectRef, no_progress
+from nextlabel.connectors.errors import PlatformUnavailable
+from nextlabel.connectors.records import (
+    Annotation,
+    AnnotationStatus,
+    Changes,
+    Labeling,
+    QueueEntry,
+    Record,
+    RemoteRecord,
+)
+
+
+@dataclass
+class MemoryPlatform:
+    """Fulfils Connector. ``fail_next`` names methods whose next call fails; ``down`` makes all of them fail."""
+
+    labeling: Labeling
+    overlap: int = 1
+    down: bool = False
+    fail_next: dict[str, Exception] = field(default_factory=dict)
+    pushed: dict[str, Record] = field(default_factory=dict)
+    answers: dict[str, Annotation] = field(default_factory=dict)
+    published: list[tuple[str, list[QueueEntry]]] = field(default_factory=list)
+    retired: list[str] = field(default_factory=list)
+    connected: list[BackendAddress] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._ids = itertools.count(1)
+        self._clock = datetime(2026, 1, 1, tzinfo=UTC)
+
+    # -- what annotators do ------------------------------------------------------------------------------------------
+
+    def annotate(
+        self,
+        remote_id: str,
+        label: str | None,
+        annotator: str = "ann",
+        status: AnnotationStatus = AnnotationStatus.SUBMITTED,
+    ) -> Annotation:
+        self._clock += timedelta(seconds=1)
+        value = (label,) if label is not None else ()
+        one = Annotation(f"a{next(self._ids)}", remote_id, annotator, value, status, self._clock)
+        self.answers[one.id] = one
+        return one
+
+    def queue(self) -> list[str]:
+        """Remote ids that annotators get, in order: the generation in force without what is answered."""
+        done = {one.remote_id for one in self.answers.values()}
+        return [entry.remote_id for entry in self.published[-1][1] if entry.remote_id not in done]
+
+    # -- Connector ---------------------------------------------------------------------------------------------------
+
+    @property
+    def project(self) -> ProjectRef:
+        return ProjectRef("memory", "memory://", "1", "memory", "memory://1")
+
+    def _call(self, name: str) -> None:
+        if self.down:
+            raise PlatformUnavailable("memory is down; start it")
+        if name in self.fail_next:
+            raise self.fail_next.pop(name)
+
+    def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
+        self._call("push")
+        for record in records:
+            self.pushed[f"r-{record.uid}"] = record
+        progress(len(records), len(records))
+        return {record.uid: f"r-{record.uid}" for record in records}
+
+    def records(self) -> Iterator[RemoteRecord]:
+        self._call("records")
+        return iter([RemoteRecord(remote_id, record) for remote_id, record in self.pushed.items()])
+
+    def changes(self, cursor: str | None) -> Changes:
+        self._call("changes")
+        complete: dict[str, set[str]] = {}
+        for one in self.answers.values():
+            complete.setdefault(one.remote_id, set()).add(one.id)
+        return Changes(
+            tuple(self.answers.values()), complete={k: frozenset(v) for k, v in complete.items()}, cursor="now"
+        )
+
+    def deletions(self, known: Iterable[str]) -> tuple[str, ...]:
+        self._call("deletions")
+        return tuple(remote_id for remote_id in known if remote_id not in self.pushed)
+
+    def parse_event(self, body: Mapping[str, Any]) -> Changes:
+        raise ValueError("memory sends no webhooks")
+
+    def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
+        self._call("publish")
+        assert entries
+        assert [entry.rank for entry in entries] == list(range(len(entries)))
+        self.published.append((version, list(entries)))
+        self._call("published")
+
+    def extend(self, version: str, entries: Sequence[QueueEntry]) -> None:
+        self._call("extend")
+        in_force, queue = self.published[-1]
+        assert version == in_force
+        queue.extend(entries)
+
+    def retire(self, version: str) -> None:
+        self._call("retire")
+        self.retired.append(version)
+
+    def generations(self) -> tuple[str, ...]:
+        return tuple(version for version, _ in self.published if version not in self.retired)
+
+    def connect(self, backend: BackendAddress) -> None:
+        self._call("connect")
+        self.connected.append(backend)
+
+    def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
+        return iter(())
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,257 @@
+"""The loop on a platform in memory: every odd moment at which something may go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from nextlabel.backend.loop.controller import QueueSizes
+from nextlabel.backend.loop.ports import Backend
+from nextlabel.backend.loop.service import Service
+from nextlabel.backend.store import Store
+from nextlabel.connectors.base import BackendAddress, Connector
+from nextlabel.connectors.errors import PlatformUnavailable, RecordsRejected
+from nextlabel.connectors.records import AnnotationStatus, Changes, Record
+from tests.backend.loop.conftest import ServiceFactory
+from tests.backend.loop.platform import MemoryPlatform
+
+
+def wait_for(condition: Callable[[], object], limit_s: float = 20) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "condition not met in time"
+        threading.Event().wait(0.01)
+
+
+def started(make_service: ServiceFactory, platform: MemoryPlatform, **options: object) -> Service:
+    service = make_service(**options)
+    before = len(platform.published)
+    service.start()
+    wait_for(lambda: len(platform.published) > before and service.status().state == "idle")
+    return service
+
+
+def settled(service: Service, store: Store) -> bool:
+    status = service.status()
+    return status.generation_log_head == store.head() and status.state == "idle"
+
+
+def test_the_fakes_are_what_they_stand_for(platform: MemoryPlatform, make_service: ServiceFactory) -> None:
+    assert isinstance(platform, Connector)
+    backend: Backend = make_service()  # checked by mypy
+    assert backend.labeling is platform.labeling
+
+
+def test_first_queue_exists_before_the_first_label(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+) -> None:
+    started(make_service, platform)
+    assert len(platform.pushed) == 60
+    audit = {item.remote_id for item in store.records() if item.audit}
+    _, queue = platform.published[-1]
+    assert len(queue) == 10  # head and tail
+    assert {entry.remote_id for entry in queue} & audit
+    for entry in queue:
+        assert (entry.suggestion is None) == (entry.remote_id in audit)  # the audit slice is blind
+
+
+def test_a_label_makes_a_new_queue_without_its_record(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+) -> None:
+    service = started(make_service, platform, poll_interval=60)
+    first = platform.queue()[0]
+    service.take_in(Changes((platform.annotate(first, "cat"),)), "webhook")
+    wait_for(lambda: settled(service, store))
+    version, queue = platform.published[-1]
+    assert first not in {entry.remote_id for entry in queue}
+    assert service.serving_version == version
+    assert service.status().labelled == 1
+    assert service.status().label_to_queue_p50 is not None
+
+
+def test_a_burst_of_labels_is_one_queue(make_service: ServiceFactory, platform: MemoryPlatform, store: Store) -> None:
+    service = started(make_service, platform, poll_interval=60)
+    before = len(platform.published)
+    changes = [Changes((platform.annotate(remote_id, "oak"),)) for remote_id in list(platform.pushed)[:40]]
+    for change in changes:
+        service.take_in(change, "webhook")
+    wait_for(lambda: settled(service, store))
+    assert service.status().labelled == 40
+    assert len(platform.published) - before < 40
+
+
+def test_a_label_without_webhook_is_found_by_the_poll(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+) -> None:
+    service = started(make_service, platform)
+    platform.annotate(platform.queue()[0], "cat")
+    wait_for(lambda: service.status().labelled == 1)
+
+
+def test_a_label_given_while_nothing_ran_is_in_the_first_queue(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+) -> None:
+    started(make_service, platform).stop()
+    remote_id = platform.queue()[0]
+    platform.annotate(remote_id, "cat")
+    service = started(make_service, platform)
+    assert service.status().labelled == 1
+    assert remote_id not in {entry.remote_id for entry in platform.published[-1][1]}
+
+
+def test_a_crash_between_publishing_and_noting_it_is_repaired(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+) -> None:
+    platform.fail_next["published"] = PlatformUnavailable("the reply was lost; the queue is there")
+    service = make_service()
+    service.start()
+    wait_for(lambda: len(platform.published) == 2 and settled(service, store))
+    orphan = platform.published[0][0]
+    wait_for(lambda: orphan in platform.retired)
+    assert platform.published[-1][0] not in platform.retired
+
+
+def test_rows_that_the_platform_drops_are_sent_again(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+) -> None:
+    platform.fail_next["publish"] = RecordsRejected("50 sent, 0 stored", sent=50, stored=0)
+    service = make_service()
+    service.start()
+    wait_for(lambda: platform.published and settled(service, store))
+
+
+def test_platform_down_is_reported_and_survived(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+) -> None:
+    service = started(make_service, platform)
+    platform.down = True
+    wait_for(lambda: not service.status().platform_reachable)
+    assert "start it" in service.status().last_error
+    assert asyncio.run(service.predict([Record("new", {"text": "an oak"})]))[0] is not None  # still answers
+    first = platform.queue()[0]
+    platform.annotate(first, "cat")  # its webhook is lost with the platform
+    platform.down = False
+    wait_for(lambda: service.status().labelled == 1 and settled(service, store), limit_s=40)
+    wait_for(lambda: service.status().platform_reachable)
+    assert service.status().last_error == ""
+
+
+def test_of_two_backends_one_publishes_and_the_other_takes_over(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+) -> None:
+    leader = started(make_service, platform)
+    standby = make_service()
+    standby.start()
+    assert asyncio.run(standby.predict([Record("x", {"text": "a cat asleep"})]))[0] is not None
+    assert not standby.status().leader
+    published = len(platform.published)
+    standby.take_in(Changes((platform.annotate(platform.queue()[0], "cat"),)), "webhook")  # reaches the wrong one
+    wait_for(lambda: leader.status().labelled == 1 and len(platform.published) == published + 1)
+    leader.stop()
+    wait_for(lambda: standby.status().leader, limit_s=10)
+    wait_for(lambda: standby.status().labelled == 1)
+
+
+def test_deleted_records_and_answers_leave(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+) -> None:
+    service = started(make_service, platform, poll_interval=60)
+    first, second = platform.queue()[:2]
+    one = platform.annotate(first, "cat")
+    service.take_in(Changes((one,)), "webhook")
+    wait_for(lambda: settled(service, store) and service.status().labelled == 1)
+    del platform.answers[one.id]
+    service.take_in(Changes(deleted_annotations=(one.id,)), "webhook")
+    wait_for(lambda: settled(service, store) and service.status().labelled == 0)
+    service.take_in(Changes(deleted_records=(second,)), "webhook")
+    wait_for(lambda: settled(service, store) and service.status().records == 59)
+    assert second not in {entry.remote_id for entry in platform.published[-1][1]}
+
+
+def test_a_skipped_record_comes_last(make_service: ServiceFactory, platform: MemoryPlatform, store: Store) -> None:
+    service = started(make_service, platform, poll_interval=60, sizes=QueueSizes(head=60, tail=0))
+    first = platform.queue()[0]
+    service.take_in(Changes((platform.annotate(first, None, status=AnnotationStatus.SKIPPED),)), "webhook")
+    wait_for(lambda: settled(service, store))
+    assert platform.published[-1][1][-1].remote_id == first
+
+
+def test_overlap_keeps_a_record_open_until_enough_people_answered(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+) -> None:
+    platform.overlap = 2
+    service = started(make_service, platform, poll_interval=60, sizes=QueueSizes(head=60, tail=0))
+    first = platform.queue()[0]
+    service.take_in(Changes((platform.annotate(first, "cat", "ann"),)), "webhook")
+    wait_for(lambda: settled(service, store))
+    assert first in {entry.remote_id for entry in platform.published[-1][1]}
+    service.take_in(Changes((platform.annotate(first, "cat", "bob"),)), "webhook")
+    wait_for(lambda: settled(service, store))
+    assert first not in {entry.remote_id for entry in platform.published[-1][1]}
+
+
+def test_when_all_is_labelled_the_loop_rests(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+) -> None:
+    service = started(make_service, platform, poll_interval=60)
+    service.take_in(Changes(tuple(platform.annotate(one, "cat") for one in platform.pushed)), "webhook")
+    wait_for(lambda: settled(service, store))
+    published = len(platform.published)
+    assert service.status().labelled == 60
+    threading.Event().wait(0.3)
+    assert len(platform.published) == published
+
+
+def test_unknown_labels_are_kept_in_the_log_and_not_learned(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+) -> None:
+    service = started(make_service, platform, poll_interval=60)
+    service.take_in(Changes((platform.annotate(platform.queue()[0], "unicorn"),)), "webhook")
+    wait_for(lambda: settled(service, store))
+    assert service.status().labelled == 0
+    assert "unicorn" in service.status().last_error
+    assert [one.value for one in store.answers()] == [("unicorn",)]
+
+
+def test_feed_mode_keeps_a_window_full(make_service: ServiceFactory, platform: MemoryPlatform, store: Store) -> None:
+    service = started(make_service, platform, poll_interval=60, sizes=QueueSizes(head=5, tail=5, window=12))
+    assert len(platform.pushed) == 12
+    for remote_id in platform.queue()[:4]:
+        service.take_in(Changes((platform.annotate(remote_id, "cat"),)), "webhook")
+    wait_for(lambda: settled(service, store) and service.status().labelled == 4)
+    assert len(platform.pushed) == 16
+
+
+def test_records_added_on_the_platform_join_the_pool(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+) -> None:
+    service = started(make_service, platform, poll_interval=60)
+    platform.pushed["foreign"] = Record("memory:foreign", {"text": "an oak out of the blue"})
+    service.take_in(Changes(records_added=True), "webhook")
+    wait_for(lambda: service.status().records == 61)
+
+
+def test_connects_once_the_platform_answers(make_service: ServiceFactory, platform: MemoryPlatform) -> None:
+    platform.down = True
+    service = make_service()
+    address = BackendAddress("http://127.0.0.1:9", "user", "password", "secret")
+    service.start(address)
+    wait_for(lambda: not service.status().platform_reachable)
+    platform.down = False
+    wait_for(lambda: platform.connected == [address])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_predictions_are_blind_for_the_audit_slice_only(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store, known: bool
+) -> None:
+    service = started(make_service, platform)
+    stored = list(store.records())
+    records = [item.record if known else Record("", item.record.fields) for item in stored]
+    suggestions = asyncio.run(service.predict(records))
+    blind = [one is None for one in suggestions]
+    assert blind == [item.audit and known for item in stored]

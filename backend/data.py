@@ -1,0 +1,155 @@
+"""From rows to records: stable ids, blank rows left out, repeated ones noticed, everything streamed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from nextlabel.connectors.errors import DataError
+from nextlabel.connectors.records import Record
+
+from .data_rows import Row, Table, open_table
+
+# Databases refuse NUL, encoders of text refuse half a surrogate pair.
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+_SHOWN: Final = 5
+
+
+@dataclass
+class ReadReport:
+    """What happened while reading. Filled as records are taken from the iterator.
+
+    ``blank`` rows had no text and were left out; ``repeated`` ones had an id and a content seen before;
+    ``repaired`` ones held characters that can't be stored. Each lists row numbers, ``remarks`` sentences.
+    """
+
+    records: int = 0
+    blank: list[int] = field(default_factory=list)
+    repeated: list[int] = field(default_factory=list)
+    repaired: list[int] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    what: str = "line"
+
+    def lines(self) -> list[str]:
+        """The report in sentences, the record count first."""
+        sentences = [f"{self.records:,} records read"]
+        for numbers, text in (
+            (self.blank, "without text, left out"),
+            (self.repeated, "repeating an id and its content, left out"),
+            (self.repaired, "with characters that can't be stored, replaced by U+FFFD"),
+        ):
+            if numbers:
+                shown = ", ".join(map(str, numbers[:_SHOWN])) + (", …" if len(numbers) > _SHOWN else "")
+                plural = "s" if len(numbers) > 1 else ""
+                sentences.append(f"{len(numbers):,} {self.what}{plural} {text} ({self.what} {shown})")
+        return sentences + self.remarks
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which column is what. ``fields`` maps each field of the labeling to its column.
+
+    ``answer`` is the column with the true label, for demos and simulations; it never reaches the platform.
+    """
+
+    fields: Mapping[str, str]
+    id: str | None = None
+    metadata: Sequence[str] = ()
+    answer: str | None = None
+
+    def all(self) -> list[str]:
+        """Every column that must exist."""
+        optional = [column for column in (self.id, self.answer) if column]
+        return list(dict.fromkeys([*self.fields.values(), *optional, *self.metadata]))
+
+
+def read_records(
+    source: str, columns: Columns, *, split: str = "train", report: ReadReport | None = None
+) -> Iterator[Record]:
+    """Records of ``source`` (see :func:`nextlabel.backend.data_rows.open_table`), in its order.
+
+    The uid is the id column, or a hash of the content (with -2, -3 ... for later rows of the same content).
+    Raises DataError that names the file, the line and the fix: at once for a missing column, else on the way.
+    """
+    table = open_table(source, columns.all(), split)
+    report = ReadReport() if report is None else report
+    report.what = table.what
+    if table.remark:
+        report.remarks.append(f"{table.name}: {table.remark}")
+    return (record for _, record in _walk(table, columns, report))
+
+
+def read_answers(source: str, columns: Columns, *, split: str = "train") -> dict[str, str]:
+    """The true label by uid, of the rows that have one. Raises DataError as read_records does."""
+    if columns.answer is None:
+        raise DataError(f"{source}: no column with the true answers is named")
+    table = open_table(source, columns.all(), split)
+    answers = {}
+    for row, record in _walk(table, columns, ReadReport()):
+        answer = row.values.get(columns.answer)
+        if answer is not None and str(answer).strip():
+            answers[record.uid] = str(answer).strip()
+    return answers
+
+
+def _walk(table: Table, columns: Columns, report: ReadReport) -> Iterator[tuple[Row, Record]]:
+    seen: dict[str, tuple[str, int]] = {}  # uid -> content hash, row number
+    times: dict[str, int] = {}  # content hash -> rows with it, where the content makes the id
+    for row in table.rows:
+        fields = {name: _text(table, row, column) for name, column in columns.fields.items()}
+        if any(_UNSTORABLE.search(text) for text in fields.values()):
+            fields = {name: _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text) for name, text in fields.items()}
+            report.repaired.append(row.number)
+        if not any(text.strip() for text in fields.values()):
+            report.blank.append(row.number)
+            continue
+        metadata = {column: _plain(row.values.get(column)) for column in columns.metadata}
+        record = Record(uid="", fields=fields, metadata=metadata)
+        content = record.content_hash()
+        if columns.id is None:
+            times[content] = times.get(content, 0) + 1
+            uid = content if times[content] == 1 else f"{content}-{times[content]}"
+        else:
+            uid = _text(table, row, columns.id).strip()
+            if not uid:
+                raise DataError(f"{table.name}:{row.number}: the id column {columns.id!r} is empty here")
+            if uid in seen:
+                if seen[uid][0] != content:
+                    raise DataError(
+                        f"{table.name}:{row.number}: the id {uid!r} is already that of {table.what} {seen[uid][1]}, "
+                        f"with another content; ids must be unique (drop the id setting to have them made)"
+                    )
+                report.repeated.append(row.number)
+                continue
+            seen[uid] = (content, row.number)
+        report.records += 1
+        yield row, Record(uid=uid, fields=fields, metadata=metadata)
+
+
+def _text(table: Table, row: Row, column: str) -> str:
+    value = row.values.get(column)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)):
+        return str(value)
+    raise DataError(
+        f"{table.name}:{row.number}: the column {column!r} holds a {type(value).__name__}; text or a number is expected"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as JSON can say it."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", str(value))

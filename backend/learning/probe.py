@@ -16,14 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.learning.folds import Targets, assign_folds
-from nextlabel.backend.learning.linear import LinearFit, fit_linear
+from nextlabel.backend.learning.linear import fit_linear
 from nextlabel.connectors.errors import LearningError
 
 Matrix = npt.NDArray[np.float32]
 
 FORMAT = "nextlabel-probe-1"
 STRENGTH = 3.0  # scikit-learn's C, for vectors of length 1
-PULL = 10.0  # weight of the anchors' cosines before any label
+ANCHOR_WEIGHT = 10.0  # examples that an anchor counts for before its class has any
+ANCHOR_HALVES_AT = 5.0  # labelled examples of a class that halve the weight of its anchor
+COLD_TEMPERATURE = 0.5  # what calibration mostly finds at this strength, used until there are enough labels
 CALIBRATE_FROM = 20  # labels; below, folds are too small to tell anything
 CALIBRATE_EVERY = 0.1  # growth of the labels after which the temperature is found anew
 CALIBRATE_ON = 1000  # labels at most: more change a single number no further
@@ -42,10 +44,9 @@ class Probe:
     weights: Matrix
     bias: Matrix
     multi_label: bool
-    temperature: float = 1.0
+    temperature: float = COLD_TEMPERATURE
     labels: int = 0
     calibrated_on: int = 0
-    state: LinearFit | None = None
 
     @classmethod
     def fit(
@@ -74,19 +75,25 @@ class Probe:
 
         multi_label = targets.ndim == 2
         task = _Task(*_checked(vectors, targets, classes, weights, anchors), strength, multi_label)
-        if warm is not None and warm.multi_label != multi_label:
-            warm = None
+        start = warm.layer if warm is not None and warm.multi_label == multi_label else None
         # More BLAS threads make fits of this size 2-13 times slower.
         with threadpool_limits(1, user_api="blas"):
-            state = task.fit(slice(None), warm.state if warm is not None else None)
-            probe = cls(*task.layer(state), multi_label, labels=len(targets), state=state)
-            if warm is not None:
+            layer = task.fit(np.arange(len(targets)), start)
+            # Contiguous copies: safetensors writes the memory as it lies, strides or not.
+            weights_and_bias = layer[:, :-1].copy(), layer[:, -1].copy()
+            probe = cls(*weights_and_bias, multi_label, labels=len(targets))
+            if warm is not None and start is not None:
                 probe = replace(probe, temperature=warm.temperature, calibrated_on=warm.calibrated_on)
             changed = abs(len(targets) - probe.calibrated_on)
             if calibrate and len(targets) >= CALIBRATE_FROM and changed > CALIBRATE_EVERY * probe.calibrated_on:
-                temperature = task.temperature(targets, state, np.random.default_rng(seed))
+                temperature = task.temperature(targets, layer, np.random.default_rng(seed))
                 probe = replace(probe, temperature=temperature, calibrated_on=len(targets))
         return probe
+
+    @property
+    def layer(self) -> Matrix:
+        """Weights beside bias, float32 [c, d + 1]."""
+        return np.column_stack([self.weights, self.bias])
 
     @property
     def classes(self) -> int:
@@ -169,24 +176,19 @@ class _Task:
     strength: float
     multi_label: bool
 
-    def fit(self, rows: npt.NDArray[np.int64] | slice, start: LinearFit | None) -> LinearFit:
-        return fit_linear(
-            self.x[rows],
-            self.one_hot[rows],
-            self.sample_weights[rows],
-            strength=self.strength,
-            multi_label=self.multi_label,
-            anchors=self.anchors,
-            pull=0.0 if self.anchors is None else PULL,
-            start=start,
-        )
+    def fit(self, rows: npt.NDArray[np.int64], start: Matrix | None) -> Matrix:
+        """The layer float32 [c, d + 1] that fits ``rows``, with an anchor a class as one more, fading example."""
+        x, one_hot, counts = self.x[rows], self.one_hot[rows], self.sample_weights[rows]
+        if self.anchors is not None:
+            seen = counts @ one_hot
+            x = np.concatenate([x, self.anchors])
+            one_hot = np.concatenate([one_hot, np.eye(len(seen), dtype=np.float32)])
+            counts = np.concatenate([counts, ANCHOR_WEIGHT / (1 + seen / ANCHOR_HALVES_AT)])
+        first = None if start is None else start.astype(np.float64)
+        fitted = fit_linear(x, one_hot, counts, strength=self.strength, multi_label=self.multi_label, start=first)
+        return np.column_stack(fitted).astype(np.float32)
 
-    def layer(self, state: LinearFit) -> tuple[Matrix, Matrix]:
-        """Weights and bias with the anchors worked in."""
-        weights = state.weights if self.anchors is None else state.weights + state.pull * self.anchors
-        return weights.astype(np.float32), state.bias.astype(np.float32)
-
-    def temperature(self, targets: Targets, state: LinearFit, rng: np.random.Generator) -> float:
+    def temperature(self, targets: Targets, start: Matrix, rng: np.random.Generator) -> float:
         """The temperature with the least log loss on out-of-fold logits, in [0.1, 10]."""
         from scipy.optimize import minimize_scalar
 
@@ -194,8 +196,8 @@ class _Task:
         fold_of = assign_folds(targets[sample], FOLDS, rng)
         logits = np.empty((len(sample), self.one_hot.shape[1]), np.float32)
         for fold in range(FOLDS):
-            weights, bias = self.layer(self.fit(sample[fold_of != fold], state))
-            logits[fold_of == fold] = self.x[sample[fold_of == fold]] @ weights.T + bias
+            layer = self.fit(sample[fold_of != fold], start)
+            logits[fold_of == fold] = self.x[sample[fold_of == fold]] @ layer[:, :-1].T + layer[:, -1]
         truth, counts = self.one_hot[sample], self.sample_weights[sample, None]
 
         def loss(log_temperature: float) -> float:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.evaluation import AuditReport, audit_report
+from nextlabel.backend.learning.folds import Targets
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.scoring import score_pool
 from nextlabel.backend.loop.pool import PoolState
@@ -67,7 +68,10 @@ class Learner:
 
     def cold_start(self) -> Model:
         """A model from the label names alone: the first suggestions exist before the first label."""
-        return self._keep(self._fit(np.empty(0, np.int64), None, None), 0, {"labels": 0})
+        classes = len(self._labeling.labels)
+        multi = self._labeling.kind is LabelKind.MULTI
+        nothing: Targets = np.empty((0, classes), np.bool_) if multi else np.empty(0, np.int64)
+        return self._keep(self._fit(np.empty(0, np.int64), nothing, None), 0, {"labels": 0})
 
     def fit(self, pool: PoolState, log_seq: int, warm: Model | None) -> Model:
         """Refit on all answers up to ``log_seq``. Deterministic: after a crash the same log gives the same model."""
@@ -80,16 +84,7 @@ class Learner:
             metrics["audit_high"] = audit.high
         return self._keep(probe, log_seq, metrics)
 
-    def _fit(
-        self,
-        rows: npt.NDArray[np.int64],
-        targets: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | None,
-        warm: Model | None,
-    ) -> Probe:
-        if targets is None:
-            multi = self._labeling.kind is LabelKind.MULTI
-            shape = (0, len(self._labeling.labels)) if multi else (0,)
-            targets = np.empty(shape, np.bool_ if multi else np.int64)
+    def _fit(self, rows: npt.NDArray[np.int64], targets: Targets, warm: Model | None) -> Probe:
         return Probe.fit(
             self._cache.take(rows),
             targets,

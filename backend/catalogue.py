@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from nextlabel.connectors.errors import ConfigError
@@ -31,7 +32,7 @@ def _find(name: str) -> EntryPoint:
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe in the file ``name`` (if it ends in .yaml or .yml), or the installed one of that name.
+    """The recipe in the file ``name`` (if it ends in .yaml, .yml or .py), or the installed one of that name.
 
     Raises ConfigError.
     """
@@ -39,11 +40,27 @@ def find_recipe(name: str) -> Recipe:
 
     if name.endswith((".yaml", ".yml")):
         return Recipe.from_yaml(name)
-    point = _find(name)
-    recipe = point.load()
+    if name.endswith(".py"):
+        recipe, where = getattr(_imported(Path(name)), "recipe", None), name
+    else:
+        point = _find(name)
+        recipe, where = point.load(), point.value
     if not isinstance(recipe, Recipe):
-        raise ConfigError(f"the entry point {point.value} is a {type(recipe).__name__}, not a Recipe")
+        raise ConfigError(f"{where}: `recipe = Recipe(...)` is expected there, not a {type(recipe).__name__}")
     return recipe
+
+
+def _imported(path: Path) -> ModuleType:
+    spec = spec_from_file_location(f"nextlabel_recipe_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ConfigError(f"{path}: there is no such file")
+    module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ValueError) as error:  # pydantic's errors are ValueErrors
+        line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise ConfigError(f"{path}{line}: {error}") from error
+    return module
 
 
 def source_of(name: str) -> Path:

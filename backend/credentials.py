@@ -34,13 +34,16 @@ class Credentials:
     webhook_secret: str = field(repr=False)
 
 
-def credentials(settings: Settings) -> Credentials:
+def credentials(settings: Settings, *, create: bool = True) -> Credentials:
     """The secrets of this installation; those not given by settings are generated at the first call.
 
-    Raises ConfigError if the home folder can't be written or the file in it can't be read.
+    Raises ConfigError if the home folder can't be written or the file in it can't be read, or if there is
+    none and ``create`` is False.
     """
     given = {name: _reveal(getattr(settings, name)) for name in _GENERATED}
     if not all(given.values()):
+        if not create and not (settings.home / FILE).exists():
+            raise ConfigError(f"no service was ever started in {settings.home.absolute()}; set NEXTLABEL_HOME")
         kept = _kept(settings.home)
         given = {name: value or kept[name] for name, value in given.items()}
     return Credentials(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import structlog
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nextlabel.connectors.errors import ConfigError
@@ -16,6 +17,8 @@ from nextlabel.connectors.records import FieldKind, Labeling, LabelKind, Record
 from .data import Columns, ReadReport, read_answers, read_records
 from .data_rows import FILE_SUFFIXES
 from .recipe_file import Document
+
+log = structlog.get_logger(__name__)
 
 
 def _slug(value: str) -> str:
@@ -163,10 +166,11 @@ class Recipe(BaseModel):
         )
 
     def read(self, report: ReadReport | None = None) -> Iterator[Record]:
-        """The records, streamed; what was left out goes into ``report``. Raises DataError."""
-        if self.records is None:
-            return read_records(self.data, self._columns(), split=self.split, report=report)
-        return self._counted(self.records(), report or ReadReport())
+        """The records, streamed. What was left out goes into ``report``, and into the log. Raises DataError."""
+        report = ReadReport() if report is None else report
+        if self.records is not None:
+            return self._reported(self.records(), report, count=True)
+        return self._reported(read_records(self.data, self._columns(), split=self.split, report=report), report)
 
     def truth(self) -> Mapping[str, str]:
         """True label by uid, for simulated annotators. Raises ConfigError if the recipe knows none."""
@@ -180,8 +184,11 @@ class Recipe(BaseModel):
         fields = {name: source.column for name, source in self.fields.items()}
         return Columns(fields=fields, id=self.id, metadata=self.metadata, answer=self.answer)
 
-    @staticmethod
-    def _counted(records: Iterable[Record], report: ReadReport) -> Iterator[Record]:
+    def _reported(self, records: Iterable[Record], report: ReadReport, count: bool = False) -> Iterator[Record]:
         for record in records:
-            report.records += 1
+            report.records += count
             yield record
+        first, *rest = report.lines()
+        log.info(first, recipe=self.name)
+        for sentence in rest:
+            log.warning(sentence, recipe=self.name)

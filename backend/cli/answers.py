@@ -1,0 +1,41 @@
+"""``export``: the answers, as a file to train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .output import RecipeName, examples, say
+from .stores import existing_store
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        epilog=examples("nextlabel export reviews.yaml", "nextlabel export reviews.yaml -o votes.jsonl --each")
+    )(export)
+
+
+def export(
+    recipe: RecipeName,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .csv or .jsonl.")] = Path(
+        "answers.csv"
+    ),
+    each: Annotated[bool, typer.Option("--each", help="One row an answer, in place of one row a record.")] = False,
+) -> None:
+    """Write the current answers to a CSV or JSON lines file.
+
+    One row a labelled record, with the answer of the majority; exact copies of a record get its label.
+    The platform need not run: everything comes from our own log.
+    """
+    from nextlabel.backend.catalogue import find_recipe
+    from nextlabel.backend.export import answer_rows, record_rows, write_rows
+    from nextlabel.backend.settings import Settings
+
+    chosen = find_recipe(recipe)
+    with existing_store(chosen, Settings.load()) as store:
+        rows = answer_rows(store) if each else record_rows(store, chosen.labeling())
+        written = write_rows(rows, output)
+    say(f"{written:,} rows written to {output}")

@@ -1,0 +1,63 @@
+"""``demo``: the whole loop on a real platform, with simulated annotators."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .output import examples, say
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        epilog=examples(
+            "nextlabel demo",
+            "nextlabel demo --keep          label by hand, and watch the order change",
+            "nextlabel demo --labels 400 --json",
+        )
+    )(demo)
+
+
+def demo(
+    labels: Annotated[int, typer.Option(min=10, help="How many labels the simulated annotators give.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn at random.")] = 0,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave everything running, and print the addresses and the login.")
+    ] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop what --keep left running.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one line of JSON at the end.")] = False,
+    platform: Annotated[str, typer.Option(help="Where to label: label-studio.")] = "label-studio",
+    recipe: Annotated[str, typer.Option(help="A recipe that knows the true labels.")] = "bbc-news",
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the store, the picture and the figures.", show_default="HOME/demo")
+    ] = None,
+) -> None:
+    """See the whole loop work, on a real Label Studio.
+
+    Three simulated annotators label news articles through Label Studio's HTTP API; one of them is wrong 10% of
+    the time. Then come the figures. Needs no Docker, no root, and no network once installed.
+    """
+    from nextlabel.backend.catalogue import find_recipe
+    from nextlabel.backend.demo.run import DemoOptions, run_demo, stop_kept
+    from nextlabel.backend.settings import Settings
+    from nextlabel.connectors.errors import ConfigError
+
+    from .output import console
+
+    home = (output or Settings.load().home / "demo").absolute()
+    if stop:
+        say("stopped" if stop_kept(home) else "nothing is running")
+        return
+    if platform != "label-studio":
+        raise ConfigError(f"there is no demo for the platform {platform!r}; use label-studio")
+    chosen = find_recipe(recipe)
+    options = DemoOptions(recipe=chosen, home=home, labels=labels, seed=seed, keep=keep)
+    terminal = console(err=as_json)
+    figures = run_demo(options, terminal)
+    figures.show(terminal)
+    if as_json:
+        sys.stdout.write(figures.to_json() + "\n")

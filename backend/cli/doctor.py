@@ -1,0 +1,132 @@
+"""``doctor``: what would silently break the loop, and the fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .output import AsJson, console, examples, print_json
+from .stores import existing_store
+
+if TYPE_CHECKING:
+    from nextlabel.backend.settings import Settings
+    from nextlabel.connectors.base import Connector, Finding
+
+_MARKS = {"error": ("✗", "red"), "warning": ("!", "yellow"), "ok": ("✓", "green")}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=examples("nextlabel doctor reviews.yaml", "nextlabel doctor --project 7 --json"))(doctor)
+
+
+def doctor(
+    recipe: Annotated[
+        str | None, typer.Argument(help="The recipe whose project to look at.", show_default=False)
+    ] = None,
+    project: Annotated[str | None, typer.Option(help="Or the project's id.", show_default=False)] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Address of our service, if it is not http://HOST:PORT.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find what would silently break the loop, and the fix.
+
+    Looks at the live platform and at our settings; changes nothing. Exits with 1 if anything is wrong.
+    """
+    from nextlabel.backend.settings import Settings
+    from nextlabel.connectors.base import Severity
+
+    settings = Settings.load()
+    if url:
+        settings = settings.model_copy(update={"public_url": url.rstrip("/")})
+    findings = list(_findings(recipe, project, settings))
+    if as_json:
+        print_json([{"code": f.code, "severity": f.severity, "message": f.message, "fix": f.fix} for f in findings])
+    else:
+        _show(findings)
+    if any(finding.severity is not Severity.OK for finding in findings):
+        raise typer.Exit(1)
+
+
+def _findings(recipe: str | None, project: str | None, settings: Settings) -> Iterator[Finding]:
+    from nextlabel.backend.credentials import credentials
+    from nextlabel.connectors.base import BackendAddress, Finding, Severity
+    from nextlabel.connectors.errors import ConfigError, ConnectorError
+
+    yield from _own_findings(settings)
+    address = None
+    try:
+        shown = credentials(settings, create=False)
+        address = BackendAddress(settings.address(), shown.user, shown.password, shown.webhook_secret)
+    except ConfigError as error:
+        yield Finding("credentials", Severity.WARNING, str(error), "nextlabel run RECIPE")
+    try:
+        connector = _connector(recipe, project, settings)
+    except ConnectorError as error:
+        yield Finding("platform", Severity.ERROR, f"{type(error).__name__}: {error}")
+        return
+    try:
+        yield from connector.diagnose(address)
+    except ConnectorError as error:
+        yield Finding("platform", Severity.ERROR, f"{type(error).__name__}: {error}")
+    finally:
+        connector.close()
+
+
+def _own_findings(settings: Settings) -> Iterator[Finding]:
+    """What can be seen without the platform."""
+    from nextlabel.backend.settings import unknown_variables
+    from nextlabel.connectors.base import Finding, Severity
+
+    unknown = unknown_variables()
+    for sentence in unknown:
+        yield Finding("settings", Severity.WARNING, sentence, "correct or unset it")
+    if not unknown:
+        yield Finding("settings", Severity.OK, "every NEXTLABEL_ variable is one that is read")
+    if settings.host not in ("127.0.0.1", "localhost", "::1") and not settings.public_url.startswith("https://"):
+        yield Finding(
+            "network",
+            Severity.WARNING,
+            f"the service listens on {settings.host}, and passwords travel in clear",
+            "put a proxy with TLS in front and set NEXTLABEL_PUBLIC_URL to its https:// address",
+        )
+
+
+def _connector(recipe: str | None, project: str | None, settings: Settings) -> Connector:
+    """The project as it is: nothing is created or changed. Raises ConfigError or ConnectorError."""
+    from nextlabel.backend.catalogue import find_recipe
+    from nextlabel.backend.loop.opening import PROJECT
+    from nextlabel.connectors.errors import ConfigError
+
+    if recipe is not None and project is None:
+        chosen = find_recipe(recipe)
+        with existing_store(chosen, settings) as store:
+            project = store.get_meta(PROJECT) or chosen.project
+        if project is None:
+            raise ConfigError(f"{chosen.name} has no project yet; start with: nextlabel run {recipe}")
+    if project is None:
+        raise ConfigError("name a recipe, or a project with --project")
+    if not settings.label_studio_url or settings.label_studio_api_key is None:
+        raise ConfigError("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY: the address and a token of Label Studio")
+    from nextlabel.connectors.label_studio import LabelStudioConnector
+
+    key = settings.label_studio_api_key.get_secret_value()
+    return LabelStudioConnector.attach(settings.label_studio_url, key, project)
+
+
+def _show(findings: list[Finding]) -> None:
+    from rich.text import Text
+
+    terminal = console()
+    for finding in findings:
+        mark, colour = _MARKS[finding.severity]
+        terminal.print(
+            Text.assemble((f"{mark} ", colour), (f"{finding.code}: ", "bold"), finding.message), soft_wrap=True
+        )
+        if finding.fix:
+            terminal.print(Text(f"    fix: {finding.fix}"), soft_wrap=True)
+    wrong = sum(finding.severity != "ok" for finding in findings)
+    terminal.print(Text(f"{len(findings)} things looked at, {wrong} wrong", "red" if wrong else "green"))

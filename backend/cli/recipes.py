@@ -1,0 +1,56 @@
+"""``recipes``: what is installed, what it says, and a copy to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .output import AsJson, examples, print_json, print_table, say
+
+app = typer.Typer(help="List, read and copy recipes.", no_args_is_help=True, rich_markup_mode=None)
+
+Name = Annotated[str, typer.Argument(help="Name of an installed recipe.", show_default=False)]
+
+
+@app.command("list", epilog=examples("nextlabel recipes list"))
+def list_recipes(as_json: AsJson = False) -> None:
+    """List the installed recipes."""
+    from nextlabel.backend.catalogue import find_recipe, names
+
+    found = [(name, find_recipe(name)) for name in names()]
+    if as_json:
+        print_json([{"name": name, "title": recipe.title, "description": recipe.description} for name, recipe in found])
+    else:
+        print_table(("recipe", "what it is"), [(name, recipe.description) for name, recipe in found])
+
+
+@app.command("show", epilog=examples("nextlabel recipes show bbc-news"))
+def show(name: Name) -> None:
+    """Print a recipe's source."""
+    from nextlabel.backend.catalogue import source_of
+
+    typer.echo(source_of(name).read_text(encoding="utf-8"), nl=False)
+
+
+@app.command("copy", epilog=examples("nextlabel recipes copy bbc-news mine.py && nextlabel run mine.py"))
+def copy(
+    name: Name,
+    target: Annotated[Path | None, typer.Argument(help="File to write; the recipe's own name, if not given.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
+) -> None:
+    """Copy a recipe into a file of yours, to change and run."""
+    from nextlabel.backend.catalogue import source_of
+    from nextlabel.connectors.errors import ConfigError
+
+    source = source_of(name)
+    target = target or Path(source.name)
+    try:
+        with target.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(source.read_text(encoding="utf-8"))
+    except FileExistsError:
+        raise ConfigError(f"{target} is there already; give another name, or --force") from None
+    except OSError as error:
+        raise ConfigError(f"{target} can't be written: {error.strerror}") from None
+    say(f"written: {target}; run it with: nextlabel run {target}")

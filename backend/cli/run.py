@@ -1,0 +1,177 @@
+"""``run``, ``serve`` and ``push``: everything that starts the service or fills the platform."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .output import RecipeName, console, examples, say
+from .stores import existing_store
+
+if TYPE_CHECKING:
+    from nextlabel.backend.loop.service import Service
+    from nextlabel.backend.recipe import Recipe
+    from nextlabel.backend.settings import Settings
+
+Project = Annotated[
+    str | None,
+    typer.Option(help="Id of an existing project to attach to, in place of the recipe's.", show_default=False),
+]
+Host = Annotated[str | None, typer.Option(help="Address to listen on (NEXTLABEL_HOST).", show_default=False)]
+Port = Annotated[int | None, typer.Option(help="Port to listen on (NEXTLABEL_PORT).", show_default=False)]
+Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random, the audit slice included.")]
+
+_BATCH = 1000
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(
+        epilog=examples(
+            "export LABEL_STUDIO_URL=http://127.0.0.1:8080 LABEL_STUDIO_API_KEY=...",
+            "nextlabel run bbc-news",
+            "nextlabel run reviews.yaml --project 7",
+        )
+    )(run)
+    app.command(epilog=examples("nextlabel serve reviews.yaml --port 9091"))(serve)
+    app.command(epilog=examples("nextlabel push reviews.yaml"))(push)
+
+
+def run(recipe: RecipeName, project: Project = None, host: Host = None, port: Port = None, seed: Seed = 0) -> None:
+    """Push the data, and keep the queue in the best order.
+
+    Makes the project on the first run; goes on where it was on the next. Stop it with Ctrl-C: nothing is lost.
+    """
+    settings, chosen = _prepare(recipe, project, host, port)
+    _serve(chosen, settings, seed)
+
+
+def serve(recipe: RecipeName, host: Host = None, port: Port = None) -> None:
+    """Serve a project that was pushed before.
+
+    The data is not read again. On a store that another nextlabel works on, this one answers predictions and
+    stands by to take over.
+    """
+    from nextlabel.backend.loop.opening import PROJECT
+    from nextlabel.connectors.errors import ConfigError
+
+    settings, chosen = _prepare(recipe, None, host, port)
+    with existing_store(chosen, settings) as store:
+        if store.get_meta(PROJECT) is None:
+            raise ConfigError(f"nothing was pushed for {chosen.name} yet; start with: nextlabel run {recipe}")
+    _serve(chosen.model_copy(update={"data": "", "records": tuple}), settings, seed=0)
+
+
+def push(recipe: RecipeName, project: Project = None, seed: Seed = 0) -> None:
+    """Push the data to the platform, and leave. `run` does this too.
+
+    Records that are there already are recognised by their id; exact copies of a record are not pushed.
+    """
+    from rich.progress import Progress
+
+    from nextlabel.backend.loop.leadership import Leadership
+    from nextlabel.backend.loop.opening import load_records, open_connector, open_store
+    from nextlabel.connectors.errors import ConfigError
+
+    settings, chosen = _prepare(recipe, project, None, None)
+    with open_store(chosen, settings, seed) as store:
+        added = load_records(chosen, store, settings)
+        say(f"{added.new:,} new records ({added.duplicates:,} of them copies), {added.known:,} known before")
+        leadership = Leadership(store)
+        leadership.renew()
+        if not leadership.held:
+            raise ConfigError("another nextlabel runs on this store, and pushes by itself; stop it to push by hand")
+        connector = open_connector(chosen, settings, store)
+        try:
+            counts = store.record_counts()
+            left = counts["records"] - counts["duplicates"] - counts["pushed"]
+            with Progress(console=console(err=True)) as progress:
+                bar = progress.add_task("Pushing", total=max(left, 0))
+                while batch := store.unpushed(_BATCH):
+                    leadership.renew()
+                    store.set_remote(connector.push(batch))
+                    progress.advance(bar, len(batch))
+            say(f"project {connector.project.id}: {connector.project.link}")
+        finally:
+            leadership.give_up()
+            connector.close()
+
+
+def _prepare(name: str, project: str | None, host: str | None, port: int | None) -> tuple[Settings, Recipe]:
+    """Settings and recipe, checked, and logging set up. Raises ConfigError."""
+    from nextlabel.backend.catalogue import find_recipe
+    from nextlabel.backend.credentials import credentials
+    from nextlabel.backend.logging import configure
+    from nextlabel.backend.settings import Settings, unknown_variables
+
+    settings = Settings.load(host=host, port=port)
+    recipe = find_recipe(name)
+    if project is not None:
+        recipe = recipe.model_copy(update={"project": project})
+    shown = credentials(settings)
+    key = settings.label_studio_api_key
+    secrets = [shown.password, shown.api_token, shown.webhook_secret, key.get_secret_value() if key else ""]
+    configure(settings.log_level, settings.log_format, secrets)
+    for sentence in unknown_variables():
+        say(f"warning: {sentence}")
+    return settings, recipe
+
+
+def _serve(recipe: Recipe, settings: Settings, seed: int) -> None:
+    from nextlabel.backend.loop.opening import open_service
+
+    # A taken port should be known before minutes are spent on encoding.
+    listener = _listen(settings)
+    with listener:
+        service = open_service(recipe, settings, seed=seed)
+        # uvicorn raises a signal again once it has wound up; this turns it into an end that runs the `finally`.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+        try:
+            _run_server(service, settings, listener)
+        finally:
+            service.stop()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    from nextlabel.connectors.errors import ConfigError
+
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or error
+        raise ConfigError(
+            f"can't listen on {settings.host}:{settings.port} ({reason}); choose another with --port, or 0 for any"
+        ) from None
+    return listener
+
+
+def _run_server(service: Service, settings: Settings, listener: socket.socket) -> None:
+    import uvicorn
+
+    from nextlabel.backend.app import create_app
+    from nextlabel.backend.credentials import FILE, credentials
+    from nextlabel.connectors.base import BackendAddress
+
+    shown = credentials(settings)
+    url = settings.address(listener.getsockname()[1])
+    service.start(BackendAddress(url, shown.user, shown.password, shown.webhook_secret))
+    say(f"label here:  {service.project.link}")
+    say(f"service:     {url}  (API page: {url}/docs; login {shown.user}, password in {settings.home / FILE})")
+    config = uvicorn.Config(
+        create_app(service, settings, secrets=shown),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=5,
+    )
+    uvicorn.Server(config).run(sockets=[listener])

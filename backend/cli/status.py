@@ -1,0 +1,90 @@
+"""``status``: ask the running service how it is doing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from .output import AsJson, examples, print_json, print_table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=examples("nextlabel status", "nextlabel status --json | jq .labelled"))(status)
+
+
+def status(
+    url: Annotated[
+        str | None, typer.Option(help="Address of the service; http://HOST:PORT if not given.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the running service is doing.
+
+    Labels, model, queue, latency, audit accuracy, the last error.
+    """
+    from nextlabel.backend.settings import Settings
+
+    answer = fetch(url or Settings.load().address())
+    if as_json:
+        print_json(answer)
+        return
+    print_table(("", ""), rows(answer))
+
+
+def fetch(url: str) -> dict[str, Any]:
+    """``/api/status`` of the service at ``url``. Raises PlatformUnavailable or Unauthorized."""
+    import httpx
+
+    from nextlabel.backend.credentials import credentials
+    from nextlabel.backend.settings import Settings
+    from nextlabel.connectors.errors import PlatformUnavailable, Unauthorized
+
+    token = credentials(Settings.load(), create=False).api_token
+    try:
+        reply = httpx.get(
+            f"{url.rstrip('/')}/api/status", headers={"Authorization": f"Bearer {token}"}, timeout=10, trust_env=False
+        )
+        if reply.status_code == 401:
+            raise Unauthorized(
+                f"{url} refuses our token; set NEXTLABEL_HOME or NEXTLABEL_API_TOKEN as the service has it"
+            )
+        body: dict[str, Any] = reply.raise_for_status().json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        reason = str(error) or type(error).__name__
+        raise PlatformUnavailable(f"no service answers at {url} ({reason}); start one: nextlabel run RECIPE") from None
+    return body
+
+
+def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The status as lines of a table."""
+    project = answer["project"] or {}
+    doing = answer["state"] + (f" {answer['done']:,} of {answer['total']:,}" if answer["total"] else "")
+    lines = [
+        ("project", f"{project.get('title', '')}  {project.get('link', '')}"),
+        ("doing", doing if answer["leader"] else f"standing by ({doing})"),
+        ("platform", "reachable" if answer["platform_reachable"] else "not reachable"),
+        ("records", f"{answer['records']:,}, {answer['pushed']:,} on the platform"),
+        ("labelled", f"{answer['labelled']:,}, {answer['audit_labelled']:,} of them for the audit"),
+        ("by label", ", ".join(f"{label} {count:,}" for label, count in answer["label_counts"].items())),
+        ("model", answer["model_version"]),
+        ("queue", f"{answer['generation']}, knows {answer['generation_log_head']} of {answer['log_head']} log rows"),
+        ("label to queue", _latency(answer["label_to_queue_p50"], answer["label_to_queue_p95"])),
+        ("audit accuracy", _audit(answer["audit"])),
+        ("last error", answer["last_error"]),
+        *((f"note: {topic}", text) for topic, text in answer["notes"].items()),
+    ]
+    return [(name, text) for name, text in lines if text.strip()]
+
+
+def _latency(p50: float | None, p95: float | None) -> str:
+    return "" if p50 is None or p95 is None else f"p50 {p50:.2f} s, p95 {p95:.2f} s"
+
+
+def _audit(audit: Mapping[str, float | None]) -> str:
+    accuracy, low, high, n = (audit.get(name) for name in ("accuracy", "low", "high", "n"))
+    if accuracy is None or low is None or high is None:
+        return ""
+    return f"{accuracy:.3f} (95%: {low:.3f} to {high:.3f}, {n or 0:.0f} records)"

@@ -62,6 +62,11 @@ class MicroBatcher:
         self._running = False
 
     @property
+    def running(self) -> bool:
+        """Whether requests are taken."""
+        return self._running
+
+    @property
     def waiting(self) -> int:
         """Texts that wait for a pass."""
         return self._waiting

@@ -77,7 +77,7 @@ def fit_linear(
 
     classes, dimension = targets.shape[1], x.shape[1]
     first: Doubles = np.zeros(classes * (dimension + 1))
-    if start is not None and start.shape == (classes, dimension + 1):
+    if start is not None:
         first = np.concatenate([start[:, :-1].ravel(), start[:, -1]])
     objective = _Objective(x, targets, sample_weights[:, None], strength, multi_label)
     options = {"maxiter": 200, "ftol": 1e-7, "gtol": 1e-3}

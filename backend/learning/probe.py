@@ -75,14 +75,15 @@ class Probe:
 
         multi_label = targets.ndim == 2
         task = _Task(*_checked(vectors, targets, classes, weights, anchors), strength, multi_label)
-        start = warm.layer if warm is not None and warm.multi_label == multi_label else None
+        if warm is not None and (warm.multi_label, warm.weights.shape) != (multi_label, (classes, task.x.shape[1])):
+            warm = None
         # More BLAS threads make fits of this size 2-13 times slower.
         with threadpool_limits(1, user_api="blas"):
-            layer = task.fit(np.arange(len(targets)), start)
+            layer = task.fit(np.arange(len(targets)), None if warm is None else warm.layer)
             # Contiguous copies: safetensors writes the memory as it lies, strides or not.
             weights_and_bias = layer[:, :-1].copy(), layer[:, -1].copy()
             probe = cls(*weights_and_bias, multi_label, labels=len(targets))
-            if warm is not None and start is not None:
+            if warm is not None:
                 probe = replace(probe, temperature=warm.temperature, calibrated_on=warm.calibrated_on)
             changed = abs(len(targets) - probe.calibrated_on)
             if calibrate and len(targets) >= CALIBRATE_FROM and changed > CALIBRATE_EVERY * probe.calibrated_on:

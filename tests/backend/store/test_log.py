@@ -133,6 +133,15 @@ def test_a_poll_does_not_hide_what_came_in_while_it_ran(store: Store, answer: An
     assert set(current(store)) == {"2"}
 
 
+def test_a_late_update_of_a_known_answer_does_not_save_it_from_the_poll(store: Store, answer: Answer) -> None:
+    store.append(Changes(annotations=(answer("1"),)))
+    before = store.head()
+    snapshot = Changes(complete={"t1": frozenset()})  # it was updated, then deleted, then the poll looked
+    store.append(Changes(annotations=(answer("1", at=1),)))
+    store.append(snapshot, source="poll", as_of=before)
+    assert current(store) == {}
+
+
 def test_complete_counts_only_from_a_poll(store: Store, answer: Answer) -> None:
     store.append(Changes(annotations=(answer("1"),)))
     assert store.append(Changes(complete={"t1": frozenset()}), source="webhook") == 0

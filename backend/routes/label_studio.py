@@ -14,9 +14,10 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from nextlabel.connectors.errors import LabelingMismatch, StoreError
-from nextlabel.connectors.records import Changes
+from nextlabel.connectors.label_studio.config import Form, expect, read_config
+from nextlabel.connectors.label_studio.wire import prediction_from, record_from_task
+from nextlabel.connectors.records import Changes, Labeling, Record, Suggestion
 
-from ._wire import labeling_from_config, prediction_from, record_from_task
 from .body import read_json, validate
 from .edge import Edge, EdgeDep
 from .openapi import json_body, problems
@@ -26,6 +27,7 @@ log = structlog.get_logger(__name__)
 router = APIRouter(tags=["Label Studio"])
 
 RETRY_AFTER_S: Final = 30
+LONGEST_CONFIG: Final = 1_000_000
 
 # Anything else that calls itself an action is counted as "other": names from outside make no new series.
 ACTIONS: Final = frozenset(
@@ -51,11 +53,20 @@ class Setup(BaseModel):
     schema_: str = Field(default="", alias="schema", description="The labeling config, XML.")
 
 
+class Task(BaseModel):
+    """One task, with everything that Label Studio knows about it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    data: dict[str, Any]
+
+
 class Tasks(BaseModel):
     """Tasks to predict."""
 
-    tasks: list[dict[str, Any]]
+    tasks: list[Task] = Field(json_schema_extra={"items": Task.model_json_schema()})
     project: str | int | None = Field(default=None, description="`<id>.<created_at>`")
+    label_config: str = Field(default="", description="The labeling config, XML.")
     params: dict[str, Any] | None = Field(
         default=None, description="`context`: what the annotator has drawn (interactive)."
     )
@@ -129,7 +140,7 @@ async def setup(request: Request, edge: EdgeDep) -> SetupAnswer:
     asked = validate(Setup, await read_json(request))
     await _check_project(edge, asked.project)
     if asked.schema_:
-        edge.note("labeling", _difference(edge, asked.schema_))
+        edge.note("labeling", _difference(asked.schema_, edge.backend.labeling))
     return SetupAnswer(model_version=edge.backend.serving_version)
 
 
@@ -156,23 +167,18 @@ async def predict(request: Request, edge: EdgeDep) -> Predictions:
     await _check_project(edge, asked.project)
     labeling, version = edge.backend.labeling, edge.backend.serving_version
     try:
-        records = [record_from_task(task, labeling) for task in asked.tasks]
+        records = [_record(task, labeling) for task in asked.tasks]
     except ValueError as error:
         raise HTTPException(422, f"tasks: {error}") from None
     suggestions = await edge.predict(records, "/predict")
-    blind = Prediction(model_version=version, score=0.0, result=[])
-    return Predictions(
-        results=[
-            blind if suggestion is None else Prediction(**prediction_from(labeling, suggestion))
-            for suggestion in suggestions
-        ]
-    )
+    form = _form(asked.label_config, labeling)
+    return Predictions(results=[_prediction(edge, form, suggestion, version) for suggestion in suggestions])
 
 
 @router.post(
     "/webhook",
     summary="Take an event in",
-    responses=problems(400, 401, 413, 415, 503),
+    responses=problems(400, 401, 413, 415, 422, 503),
     openapi_extra=json_body(
         Event,
         train={"action": "START_TRAINING", "project": {"id": 9}},
@@ -182,8 +188,8 @@ async def predict(request: Request, edge: EdgeDep) -> Predictions:
 async def webhook(request: Request, response: Response, edge: EdgeDep) -> Taken:
     """Every event of the project, and START_TRAINING. Repeats and unknown events change nothing."""
     body = await read_json(request)
-    action = body.get("action")
-    action = action if isinstance(action, str) and action in ACTIONS else "other"
+    action = validate(Event, body).action
+    action = action if action in ACTIONS else "other"
     counted = edge.metrics.events.labels
     if not await _is_ours(edge, body.get("project")):
         counted(action, "other project").inc()
@@ -213,23 +219,43 @@ async def versions(edge: EdgeDep) -> Versions:
     return Versions(versions=await edge.write(edge.backend.versions))
 
 
-def _difference(edge: Edge, config: str) -> str:
-    """How the project's labeling differs from the one served, in words; empty if it does not."""
+def _record(task: Task, labeling: Labeling) -> Record:
+    """The record in a task; one without an id, as a person with curl may send it, is nobody's in particular."""
+    values = task.model_dump()
+    return record_from_task({**values, "id": values.get("id") or 0}, labeling)
+
+
+def _prediction(edge: Edge, form: Form | None, suggestion: Suggestion | None, version: str) -> Prediction:
+    blind = Prediction(model_version=version, score=0.0, result=[])
+    if suggestion is None:
+        return blind
     try:
-        theirs = labeling_from_config(config)
-    except ValueError as error:
-        return f"the labeling config of the project can't be read: {error}"
-    ours = edge.backend.labeling
-    parts = []
-    if theirs.kind is not ours.kind:
-        parts.append(f"it asks for a {theirs.kind} answer, the recipe for a {ours.kind} one")
-    if extra := sorted(set(theirs.labels) - set(ours.labels)):
-        parts.append(f"labels only there: {', '.join(extra[:10])}")
-    if missing := sorted(set(ours.labels) - set(theirs.labels)):
-        parts.append(f"labels only in the recipe: {', '.join(missing[:10])}")
-    return (
-        f"the labeling of the project has changed ({'; '.join(parts)}); change the recipe and restart" if parts else ""
-    )
+        return Prediction(**prediction_from(edge.backend.labeling, suggestion, form))
+    except LabelingMismatch as error:  # people see no suggestion rather than one that they can't submit
+        edge.note("labeling", str(error))
+        return blind
+
+
+def _form(config: str, labeling: Labeling) -> Form | None:
+    """The names that the project's own config uses; None if it is not sent, or asks something that we can't read."""
+    for control in (labeling.name, None):
+        try:
+            return read_config(config, control) if 0 < len(config) <= LONGEST_CONFIG else None
+        except LabelingMismatch:
+            continue
+    return None
+
+
+def _difference(config: str, ours: Labeling) -> str:
+    """How the project's labeling differs from the one served, in words; empty if it does not."""
+    form = _form(config, ours)
+    if form is None:
+        return "the labeling config of the project can't be read: it asks none or several questions, or is no XML"
+    try:
+        expect(form, ours)
+    except LabelingMismatch as error:
+        return str(error)
+    return ""
 
 
 async def _check_project(edge: Edge, project: str | int | None) -> None:

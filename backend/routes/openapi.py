@@ -55,14 +55,17 @@ _WORDS: Final = {
 }
 
 
-def json_body(model: type[BaseModel], **examples: Any) -> dict[str, Any]:
-    """The ``openapi_extra`` of a route that reads its JSON body itself, as a ``model`` without nested models."""
+def json_body(schema: type[BaseModel] | dict[str, Any], **examples: Any) -> dict[str, Any]:
+    """The ``openapi_extra`` of a route that reads its JSON body itself: a schema, or a model that is one."""
+    if not isinstance(schema, dict):
+        schema = schema.model_json_schema()
+        schema.pop("$defs", None)  # a nested model has to bring its schema along: nobody looks for $defs here
     return {
         "requestBody": {
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": model.model_json_schema(),
+                    "schema": schema,
                     "examples": {name.replace("_", " "): {"value": value} for name, value in examples.items()},
                 }
             },

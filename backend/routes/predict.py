@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,8 +15,8 @@ from .openapi import json_body, problems
 
 router = APIRouter(prefix="/api", tags=["nextlabel"])
 
-MAX_TEXTS = 1000
-MAX_CHARACTERS = 1_000_000
+MAX_TEXTS: Final = 1000
+MAX_CHARACTERS: Final = 1_000_000
 
 
 class Texts(BaseModel):
@@ -32,6 +32,21 @@ class Texts(BaseModel):
         max_length=MAX_TEXTS,
         description="Field name -> content, for records of several fields.",
     )
+
+
+# Said by hand, because "exactly one of" can't be said by the model.
+_TEXT: Final = {"type": "string", "maxLength": MAX_CHARACTERS, "pattern": r"\S"}
+_RECORD: Final = {"type": "object", "minProperties": 1, "additionalProperties": _TEXT}
+_LIST: Final = {"type": "array", "minItems": 1, "maxItems": MAX_TEXTS}
+_SCHEMA: Final = {
+    "title": "Texts",
+    "description": "Exactly one of text, texts and records (field name -> content).",
+    "type": "object",
+    "properties": {"text": _TEXT, "texts": {**_LIST, "items": _TEXT}, "records": {**_LIST, "items": _RECORD}},
+    "minProperties": 1,
+    "maxProperties": 1,
+    "additionalProperties": False,
+}
 
 
 class Guess(BaseModel):
@@ -55,7 +70,7 @@ class Guesses(BaseModel):
     summary="Predict texts",
     responses=problems(400, 401, 413, 415, 422, 503),
     openapi_extra=json_body(
-        Texts,
+        _SCHEMA,
         one_text={"text": "The striker scored twice in the second half."},
         several={"texts": ["Shares fell by two per cent.", "The minister resigned."]},
     ),

@@ -15,6 +15,8 @@ from nextlabel.backend.credentials import Credentials
 from nextlabel.backend.loop.ports import Source, Status
 from nextlabel.backend.settings import Settings
 from nextlabel.connectors.base import ProjectRef
+from nextlabel.connectors.label_studio.config import form_of
+from nextlabel.connectors.label_studio.wire import read_event
 from nextlabel.connectors.records import Changes, Labeling, LabelKind, Record, Suggestion
 
 SECRETS = Credentials(user="ls", password="pass:wörd", api_token="bearer-token", webhook_secret="webhook-secret")
@@ -41,9 +43,7 @@ class MemoryService:
         return [None if record.uid in self.blind else Suggestion(("sport",), 0.75, "nl-1") for record in records]
 
     def parse_event(self, body: dict[str, Any]) -> Changes:
-        from nextlabel.connectors.label_studio.wire import parse_event
-
-        return parse_event(body)
+        return read_event(form_of(self.labeling), "<View/>", "9", body)
 
     def take_in(self, changes: Changes, source: Source) -> int:
         if self.failure:

@@ -1,0 +1,98 @@
+"""Who may call what."""
+
+import base64
+
+import pytest
+from fastapi.testclient import TestClient
+
+from nextlabel.backend.credentials import Credentials
+from nextlabel.backend.routes.auth import SECRET_HEADER
+
+GUARDED = [
+    ("POST", "/setup"),
+    ("POST", "/predict"),
+    ("GET", "/versions"),
+    ("POST", "/api/predict"),
+    ("GET", "/api/status"),
+    ("GET", "/metrics"),
+    ("GET", "/docs"),
+    ("GET", "/openapi.json"),
+    ("GET", "/no-such-page"),
+    ("GET", "/health/"),
+    ("GET", "//health"),
+    ("POST", "/webhook"),
+]
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+def test_health_is_open(stranger: TestClient) -> None:
+    assert stranger.get("/health").json()["status"] == "UP"
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED)
+def test_everything_else_is_closed(stranger: TestClient, method: str, path: str) -> None:
+    answer = stranger.request(method, path, follow_redirects=False)
+    assert answer.status_code == 401
+    assert "Basic" in answer.headers["WWW-Authenticate"]
+
+
+@pytest.mark.parametrize("path", ["/versions", "/api/status", "/metrics", "/docs", "/openapi.json"])
+def test_basic_auth_and_bearer_open_it(stranger: TestClient, secrets: Credentials, path: str) -> None:
+    assert stranger.get(path, headers=basic(secrets.user, secrets.password)).status_code == 200
+    assert stranger.get(path, headers={"Authorization": f"Bearer {secrets.api_token}"}).status_code == 200
+    assert stranger.get(path, headers={"Authorization": f"bearer  {secrets.api_token} "}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "Basic",
+        "Basic ",
+        "Basic !!!",
+        "Basic " + base64.b64encode(b"ls").decode(),
+        "Basic " + base64.b64encode(b"ls:pass").decode(),
+        "Basic " + base64.b64encode(b":").decode(),
+        "Bearer",
+        "Bearer ",
+        "Bearer wrong",
+        "Bearer webhook-secret",
+        "Token bearer-token",
+        "bearer-token",
+        "Bearer \xff\xfe",
+    ],
+)
+def test_wrong_credentials_do_not(stranger: TestClient, header: str) -> None:
+    assert stranger.get("/versions", headers={"Authorization": header.encode("latin-1")}).status_code == 401
+
+
+def test_the_secret_opens_the_webhook_only(stranger: TestClient, secrets: Credentials) -> None:
+    headers = {SECRET_HEADER: secrets.webhook_secret}
+    assert stranger.post("/webhook", json={"action": "PROJECT_UPDATED"}, headers=headers).status_code == 200
+    assert stranger.post("/setup", json={}, headers=headers).status_code == 401
+    assert stranger.get("/api/status", headers=headers).status_code == 401
+    assert stranger.post("/webhook", json={}, headers={SECRET_HEADER: "webhook-secre"}).status_code == 401
+    assert stranger.post("/webhook", json={}, headers={SECRET_HEADER: ""}).status_code == 401
+
+
+def test_training_starts_with_basic_auth_and_no_secret(stranger: TestClient, secrets: Credentials) -> None:
+    answer = stranger.post("/webhook", json={"action": "START_TRAINING"}, headers=basic(secrets.user, secrets.password))
+    assert answer.status_code == 200
+
+
+def test_an_empty_secret_opens_nothing(app: object, stranger: TestClient) -> None:
+    from nextlabel.backend.routes.auth import RequireCredentials
+
+    guard = RequireCredentials(app, Credentials("ls", "p", "", ""))  # type: ignore[arg-type]
+    with TestClient(guard) as client:
+        assert client.get("/versions", headers={"Authorization": "Bearer "}).status_code == 401
+        assert client.post("/webhook", headers={SECRET_HEADER: ""}).status_code == 401
+
+
+def test_credentials_do_not_show_in_a_repr(secrets: Credentials) -> None:
+    assert secrets.user in repr(secrets)
+    for secret in (secrets.password, secrets.api_token, secrets.webhook_secret):
+        assert secret not in repr(secrets)

@@ -1,0 +1,63 @@
+"""The API keeps to its own description: schemathesis tries to break it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from nextlabel.backend.credentials import Credentials
+
+OPERATIONS = [
+    ("get", "/health"),
+    ("post", "/setup"),
+    ("post", "/predict"),
+    ("post", "/webhook"),
+    ("get", "/versions"),
+    ("post", "/api/predict"),
+    ("get", "/api/status"),
+    ("get", "/metrics"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_the_api_keeps_to_its_description(app: FastAPI, secrets: Credentials, method: str, path: str) -> None:
+    # Which fields a record may have depends on the project: its description can't say it all.
+    excluded = [positive_data_acceptance] if path == "/api/predict" else []
+    headers = {"Authorization": f"Bearer {secrets.api_token}"}
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers=headers)
+
+    # Bodies that fit the description, and bodies, headers and methods that do not.
+    @given(case=st.one_of(schema[path][method].as_strategy(generation_mode=mode) for mode in GenerationMode))
+    @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    def check(case: Any) -> None:
+        case.call_and_validate(headers=headers, excluded_checks=excluded)
+
+    check()
+
+
+def test_every_route_is_described_with_who_may_call_it(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert set(document["paths"]) == {path for _, path in OPERATIONS}
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert operation["summary"]
+            assert operation["description"]
+            assert bool(operation["security"]) == (path != "/health")
+            if "requestBody" in operation:
+                assert operation["requestBody"]["content"]["application/json"]["examples"]
+
+
+def test_the_examples_work(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    for path, operations in document["paths"].items():
+        body = operations.get("post", {}).get("requestBody", {"content": {"application/json": {"examples": {}}}})
+        for example in body["content"]["application/json"]["examples"].values():
+            assert client.post(path, json=example["value"]).is_success

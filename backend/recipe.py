@@ -122,7 +122,13 @@ class Recipe(BaseModel):
             values["descriptions"] = {label: text for label, text in values["labels"].items() if text}
             values["labels"] = list(values["labels"])
         if isinstance(values.get("strategy"), Mapping):
-            values["strategy_options"] = {"shares": {name: float(share) for name, share in values["strategy"].items()}}
+            try:
+                shares = {name: float(share) for name, share in values["strategy"].items()}
+            except (TypeError, ValueError):
+                raise ValueError(
+                    "strategy: write a name, or names with shares, as in {margin: 0.7, random: 0.3}"
+                ) from None
+            values["strategy_options"] = {"shares": shares}
             values["strategy"] = "mixture"
         return values
 
@@ -132,7 +138,10 @@ class Recipe(BaseModel):
             raise ValueError("data: name a file or a data set")
         if unknown := [label for label in self.descriptions if label not in self.labels]:
             raise ValueError(f"descriptions: {unknown[0]!r} is not one of the labels")
-        self.labeling()
+        try:
+            self.labeling()
+        except ValueError as error:
+            raise ValueError(f"labels: {error}") from None
         return self
 
     @classmethod

@@ -1,0 +1,82 @@
+"""Logs: one renderer for all, and no secret in any line."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from nextlabel.backend.logging import MASK, configure
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """Logging is global: put it back."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def lines(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_our_lines_and_those_of_libraries_come_out_alike() -> None:
+    stream = io.StringIO()
+    configure("info", "json", stream=stream)
+    structlog.get_logger("ours").info("taken in", rows=3)
+    logging.getLogger("library").warning("slow: %s", "disk")
+    ours, theirs = lines(stream)
+    assert (ours["event"], ours["rows"], ours["level"], ours["logger"]) == ("taken in", 3, "info", "ours")
+    assert (theirs["event"], theirs["level"], theirs["logger"]) == ("slow: disk", "warning", "library")
+
+
+def test_levels_are_kept_and_chatty_libraries_are_not_heard() -> None:
+    stream = io.StringIO()
+    configure("warning", "json", stream=stream)
+    structlog.get_logger("ours").info("no")
+    logging.getLogger("httpx").info("no")
+    configure("info", "json", stream=stream)
+    logging.getLogger("httpx").info("no")
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_secrets_are_masked_wherever_they_stand(format: str) -> None:
+    stream = io.StringIO()
+    configure("info", format, secrets=["s3cret-value", ""], stream=stream)  # type: ignore[arg-type]
+    log = structlog.get_logger("x")
+    log.info("sent s3cret-value to the platform", url="http://x/?key=s3cret-value")
+    log.info("setup", access_token="abc-token-abc", body={"token": "def", "deep": [{"password": "ghi-pass"}]})
+    log.warning("failed", error=ValueError("s3cret-value refused"))
+    try:
+        raise RuntimeError("with s3cret-value inside")
+    except RuntimeError:
+        log.exception("defect")
+        logging.getLogger("library").exception("theirs: %s", "s3cret-value")
+    text = stream.getvalue()
+    for secret in ("s3cret-value", "abc-token-abc", 'def"', "ghi-pass"):
+        assert secret not in text
+    assert MASK in text
+    assert "RuntimeError" in text
+    assert "refused" in text
+
+
+def test_a_traceback_shows_no_local_variables() -> None:
+    stream = io.StringIO()
+    configure("info", "console", stream=stream)
+
+    def inner(code: str) -> None:
+        raise RuntimeError("broken")
+
+    try:
+        inner("a-local-value")
+    except RuntimeError:
+        structlog.get_logger("x").exception("defect")
+    assert "broken" in stream.getvalue()
+    assert "'a-local-value'" not in stream.getvalue().replace('inner("a-local-value")', "")

@@ -1,0 +1,193 @@
+"""One Label Studio project, as the loop sees it: the :class:`~nextlabel.connectors.base.Connector` of this platform."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+from nextlabel.connectors.base import BackendAddress, Finding, Progress, ProjectRef, no_progress
+from nextlabel.connectors.errors import PlatformError, ProjectNotFound
+from nextlabel.connectors.records import Changes, Labeling, QueueEntry, Record, RemoteRecord
+
+from . import config, wire
+from .changes import Poll
+from .client import Client
+from .config import Form
+from .queue import Queue
+from .tasks import Tasks
+from .wiring import SAMPLING, Wiring
+
+PLATFORM = "label-studio"
+SHOWN = "id,title,label_config,maximum_annotations,model_version,sampling"
+
+
+class LabelStudioConnector:
+    """Fulfils the connector protocol for one project. Make one with :meth:`create` or :meth:`attach`."""
+
+    def __init__(self, client: Client, project: Mapping[str, Any], control: str | None = None) -> None:
+        number = int(project["id"])
+        self._client = client
+        self._control = control
+        self._config = str(project["label_config"])
+        self._form = config.read_config(self._config, control)
+        self._overlap = int(project["maximum_annotations"])
+        self._ref = ProjectRef(
+            PLATFORM, client.url, str(number), str(project["title"]), f"{client.url}/projects/{number}/data"
+        )
+        self._path = f"/api/projects/{number}"
+        self._lock = threading.Lock()
+        self._tasks = Tasks(client, number)
+        self._poll = Poll(self._tasks)
+        self._queue = Queue(client, number)
+        self._wiring = Wiring(client, number)
+
+    def __repr__(self) -> str:
+        return f"LabelStudioConnector({self._ref.url!r}, project={self._ref.id})"
+
+    @classmethod
+    def create(cls, url: str, token: str, title: str, labeling: Labeling, *, overlap: int = 1) -> Self:
+        """A new project that asks ``labeling``, with ``overlap`` annotators a record.
+
+        Raises LabelingMismatch if Label Studio can't ask it, Unauthorized, PlatformUnavailable or PlatformError.
+        """
+        xml = config.write_config(labeling)
+        client = Client(url, token)
+        try:
+            made = client.call(
+                lambda: client.sdk.projects.create(
+                    title=title if len(title) >= 3 else f"{title} project",  # shorter titles are refused
+                    label_config=xml,
+                    sampling=SAMPLING,
+                    maximum_annotations=overlap,
+                    show_collab_predictions=True,
+                )
+            )
+            return cls.attach(url, token, made.id)
+        finally:
+            client.close()
+
+    @classmethod
+    def attach(cls, url: str, token: str, project: int | str, *, control: str | None = None) -> Self:
+        """An existing project, its labeling read back; ``control`` names the question where there are several.
+
+        Raises ProjectNotFound, LabelingMismatch if it asks something that we can't, Unauthorized,
+        PlatformUnavailable or PlatformError.
+        """
+        if not str(project).isdigit():
+            raise ProjectNotFound(
+                f"{project!r} is no project of Label Studio: projects have numbers, see the address bar"
+            )
+        client = Client(url, token)
+        try:
+            found = _project(client, int(project))
+            return cls(client, found, control)
+        except BaseException:
+            client.close()
+            raise
+
+    def expect(self, labeling: Labeling) -> None:
+        """Check that the project asks ``labeling``. Raises LabelingMismatch with the difference."""
+        config.expect(self._form, labeling)
+
+    # -- the protocol ------------------------------------------------------------------------------------------------
+
+    @property
+    def project(self) -> ProjectRef:
+        """The project this connector speaks for."""
+        return self._ref
+
+    @property
+    def labeling(self) -> Labeling:
+        """The question as the platform had it at the last look."""
+        return self._form.labeling
+
+    @property
+    def form(self) -> Form:
+        """The labeling with Label Studio's own names."""
+        return self._form
+
+    @property
+    def overlap(self) -> int:
+        """How many annotators are asked about each record."""
+        return self._overlap
+
+    def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
+        """Put ``records`` on the platform; see :class:`.tasks.Tasks`."""
+        return self._tasks.push(records, self._form, progress)
+
+    def records(self) -> Iterator[RemoteRecord]:
+        """Every task of the project. One that we did not push has the uid ``label-studio-<task id>``."""
+        return self._tasks.records(self._form)
+
+    def changes(self, cursor: str | None) -> Changes:
+        """What annotators did since ``cursor``, and whether the question itself was changed."""
+        changed = self._refresh()
+        found = self._poll.since(cursor, self._form)
+        return Changes(found.annotations, complete=found.complete, labeling_changed=changed, cursor=found.cursor)
+
+    def deletions(self, known: Iterable[str]) -> tuple[str, ...]:
+        """Those of the ``known`` task ids that are gone."""
+        return self._tasks.deletions(known)
+
+    def parse_event(self, body: Mapping[str, Any]) -> Changes:
+        """Read one webhook body. Raises ValueError on a malformed one."""
+        return wire.read_event(self._form, self._config, self._ref.id, body)
+
+    def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
+        """Put ``entries`` first in every annotator's queue; see :class:`.queue.Queue`."""
+        self._queue.publish(version, entries, self._form)
+
+    def extend(self, version: str, entries: Sequence[QueueEntry]) -> None:
+        """Append ``entries`` to the generation in force."""
+        self._queue.extend(version, entries, self._form)
+
+    def retire(self, version: str) -> None:
+        """Delete a generation that is no longer in force."""
+        self._queue.retire(version)
+
+    def generations(self) -> tuple[str, ...]:
+        """The versions of ours that still have rows."""
+        return self._queue.generations()
+
+    def connect(self, backend: BackendAddress) -> None:
+        """Hook the service up; see :class:`.wiring.Wiring`."""
+        self._wiring.connect(backend)
+
+    def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
+        """Look for what would silently break the loop; see :mod:`.diagnose`."""
+        from .diagnose import diagnose
+
+        return diagnose(self._client, int(self._ref.id), self._queue, self._wiring, backend, self._control)
+
+    def close(self) -> None:
+        """Release connections."""
+        self._client.close()
+
+    def _refresh(self) -> bool:
+        """Read the project again; whether its labeling changed since the last look.
+
+        Raises LabelingMismatch if it now asks something that we can't.
+        """
+        found = _project(self._client, int(self._ref.id))
+        with self._lock:
+            self._overlap = int(found["maximum_annotations"])
+            if found["label_config"] == self._config:
+                return False
+            old, self._form = self._form, config.read_config(found["label_config"], self._control)
+            self._config = found["label_config"]
+            return old.labeling != self._form.labeling
+
+
+def _project(client: Client, number: int) -> Mapping[str, Any]:
+    try:
+        found: Mapping[str, Any] = client.request(
+            "GET", f"/api/projects/{number}", params={"include": SHOWN}, again=True
+        )
+    except PlatformError as error:
+        if error.status == 404:
+            raise ProjectNotFound(f"{client.url} has no project {number} that this token may see") from None
+        raise
+    if not isinstance(found, Mapping) or "label_config" not in found:
+        raise PlatformError(f"{client.url} does not answer like a Label Studio", status=200)
+    return found

@@ -1,0 +1,203 @@
+"""Queue generations: which task every annotator gets next.
+
+Under "Uncertainty sampling" Label Studio serves, lowest score first, the tasks with a prediction whose model version
+is the project's, and only then all others, at random. So a generation is a set of predictions under a version of its
+own, with scores that rise with the rank; one PATCH of the project puts it in force, whole, at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import partial
+
+import structlog
+
+from nextlabel.connectors.errors import ConnectorError, PlatformError, RecordsRejected
+from nextlabel.connectors.records import QueueEntry
+
+from .client import IMPORT_TIMEOUT_S, Client
+from .config import Form
+from .wire import Json, write_result
+
+log = structlog.get_logger(__name__)
+
+OURS = "nl-"
+"""Every version that we publish begins with this."""
+BATCH = 500
+GENTLY = 100
+"""Rows deleted in one go. Label Studio needs 8-20 ms a row and holds SQLite's one write lock all the while."""
+
+
+def score_of(rank: int) -> float:
+    """A score in [0, 1) that rises with the rank and doesn't depend on how many there are, so that more can follow."""
+    return rank / (rank + 1)
+
+
+class Queue:
+    """Publishes generations in one project. Calls come from one thread at a time."""
+
+    def __init__(self, client: Client, project: int) -> None:
+        self._client = client
+        self._project = project
+        self._path = f"/api/projects/{project}"
+        self._batch_path: bool | None = None  # whether the server runs the batch import; None: not known yet
+        self._certain: set[str] = set()  # versions of which we know every row that is stored
+        self._used: set[str] | None = None  # versions that exist; None: not read yet
+        self._lock = threading.Lock()
+
+    def publish(self, version: str, entries: Sequence[QueueEntry], form: Form) -> None:
+        """Store ``entries`` under ``version``, verify, and put it in force.
+
+        Raises RecordsRejected or LabelingMismatch, the generation in force untouched, if not all could be stored.
+        """
+        if not version.startswith(OURS):
+            raise ValueError(f"{version!r}: versions begin with {OURS!r}")
+        rows = _rows(version, entries, form)
+        if not rows:
+            raise ValueError("a generation needs at least one entry")
+        with self._lock:
+            if self._used is None:
+                self._used = set(self.versions())
+            if version in self._used and version != self.in_force():
+                self._delete_version(version)  # what an earlier try left: its ranking is not this one
+                self._certain.add(version)
+            elif version not in self._used:
+                self._certain.add(version)
+            self._used.add(version)
+            self._store(version, rows)
+            answer = self._client.request(
+                "PATCH", self._path, params=_BRIEF, body={"model_version": version}, again=True
+            )
+            if answer.get("model_version") != version:
+                raise PlatformError(f"the project did not take the version {version}", status=200, body=str(answer))
+
+    def extend(self, version: str, entries: Sequence[QueueEntry], form: Form) -> None:
+        """Store more ``entries`` under ``version``. Raises RecordsRejected if not all could be stored."""
+        rows = _rows(version, entries, form)
+        with self._lock:
+            self._store(version, rows)
+
+    def retire(self, version: str) -> None:
+        """Delete what is stored under ``version``, a few rows at a time so that annotators' submits get through.
+
+        Raises PlatformError if it is in force: deleting it would make the queue random.
+        """
+        with self._lock:
+            if version == self.in_force():
+                raise PlatformError(f"{version} is in force and can't be retired; publish another first", status=409)
+            if self.versions().get(version, 0) > GENTLY:
+                ids = [row["id"] for row in self._predictions() if row["model_version"] == version]
+                for prediction in ids[GENTLY:]:
+                    self._delete_prediction(prediction)
+            self._delete_version(version)
+            self._certain.discard(version)
+            if self._used is not None:
+                self._used.discard(version)
+
+    def generations(self) -> tuple[str, ...]:
+        """Versions of ours that have rows, newest first, the one in force included."""
+        current = self.in_force()
+        versions = [
+            name for name, rows in self.versions().items() if name.startswith(OURS) and (rows or name == current)
+        ]
+        return tuple(versions)
+
+    def in_force(self) -> str:
+        """The project's model version; empty if it has none."""
+        return str(self._client.request("GET", self._path, params=_BRIEF, again=True)["model_version"] or "")
+
+    def versions(self) -> dict[str, int]:
+        """Every model version of the project and how many predictions it has, newest first."""
+        answer = self._client.request("GET", f"{self._path}/model-versions", again=True)
+        return {str(name): int(rows) for name, rows in answer.items()}
+
+    def imports_in_batches(self) -> bool:
+        """Whether the server runs the batch import of predictions (its speed flag), which takes empty results too.
+
+        Found out without storing anything: both paths refuse a task that does not exist, in different words.
+        Anything unexpected counts as no: then blind rows go one by one, which every server takes.
+        """
+        if self._batch_path is None:
+            probe = [{"task": 0, "model_version": f"{OURS}probe", "score": 0.0, "result": []}]
+            try:
+                self._client.request("POST", f"{self._path}/import/predictions", body=probe, again=True)
+            except PlatformError as refused:
+                self._batch_path = "not found in project" in refused.body
+            else:
+                self._batch_path = False
+        return self._batch_path
+
+    def _store(self, version: str, rows: Sequence[Json]) -> None:
+        if version not in self._certain:
+            rows = self._missing(version, rows)
+        self._certain.discard(version)  # until every row is confirmed
+        blind = [] if not rows or self.imports_in_batches() else [row for row in rows if not row["result"]]
+        plain = [row for row in rows if row["result"] or not blind]
+        stored = 0
+        try:
+            for start in range(0, len(plain), BATCH):
+                batch = plain[start : start + BATCH]
+                answer = self._client.request(
+                    "POST", f"{self._path}/import/predictions", body=batch, timeout=IMPORT_TIMEOUT_S
+                )
+                stored += int(answer["created"])
+                if answer["created"] != len(batch):
+                    raise RecordsRejected(
+                        f"Label Studio stored {answer['created']} of {len(batch)} predictions and said nothing",
+                        sent=len(rows),
+                        stored=stored,
+                    )
+            for row in blind:
+                self._client.call(partial(self._client.sdk.predictions.create, **row))
+                stored += 1
+        except PlatformError as error:
+            raise RecordsRejected(str(error), sent=len(rows), stored=stored) from None
+        self._certain.add(version)
+
+    def _missing(self, version: str, rows: Sequence[Json]) -> list[Json]:
+        """Those of ``rows`` whose task has no prediction under ``version``: after a lost reply or a restart."""
+        have = {row["task"] for row in self._predictions() if row["model_version"] == version}
+        return [row for row in rows if row["task"] not in have]
+
+    def _predictions(self) -> list[Json]:
+        """Every prediction of the project, in one answer: for repairs only."""
+        params = {"project": self._project}
+        found: list[Json] = self._client.request(
+            "GET", "/api/predictions", params=params, again=True, timeout=IMPORT_TIMEOUT_S
+        )
+        return found
+
+    def _delete_version(self, version: str) -> None:
+        self._client.request(
+            "DELETE",
+            f"{self._path}/model-versions/",
+            body={"model_version": version},
+            again=True,
+            timeout=IMPORT_TIMEOUT_S,
+        )
+
+    def _delete_prediction(self, prediction: int) -> None:
+        try:
+            self._client.call(lambda: self._client.sdk.predictions.delete(prediction), again=True)
+        except ConnectorError as error:
+            log.debug("a prediction of an old generation could not be deleted alone", reason=str(error))
+
+
+_BRIEF = {"include": "id,model_version"}
+"""Label Studio counts tasks, annotations and predictions for every project it shows, unless told what to show."""
+
+
+def _rows(version: str, entries: Sequence[QueueEntry], form: Form) -> list[Json]:
+    rows: dict[str, Json] = {}
+    for entry in sorted(entries, key=lambda one: one.rank):
+        if entry.remote_id in rows:
+            raise ValueError(f"task {entry.remote_id} has two places in one generation")
+        shown = entry.suggestion
+        rows[entry.remote_id] = {
+            "task": int(entry.remote_id),
+            "model_version": version,
+            "score": score_of(entry.rank),
+            "result": [] if shown is None else write_result(form, shown.value, shown.score),
+        }
+    return list(rows.values())

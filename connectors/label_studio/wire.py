@@ -1,0 +1,193 @@
+"""Results, tasks and webhook bodies <-> our words. No I/O.
+
+Offsets of spans count code points, in Label Studio's editor as in Python: emoji need no conversion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from nextlabel.connectors.errors import LabelingMismatch
+from nextlabel.connectors.records import (
+    Annotation,
+    AnnotationStatus,
+    Changes,
+    Labeling,
+    LabelKind,
+    Record,
+    RemoteRecord,
+    Span,
+    Suggestion,
+    Value,
+)
+
+from .config import UID_KEY, Form, form_of
+
+Json = dict[str, Any]
+
+FOREIGN_UID = "label-studio-"
+"""Begins the uid of a record that we never pushed; the task's id follows."""
+
+
+# -- results ---------------------------------------------------------------------------------------------------------
+
+
+def write_result(form: Form, value: Value, score: float | None = None) -> list[Json]:
+    """``value`` as a list of regions; empty for an empty value.
+
+    Raises LabelingMismatch if a label is not in the config.
+    """
+    check_labels(form.labeling, value)
+    base: Json = {"from_name": form.control, "to_name": form.target, "type": form.tag.lower()}
+    if score is not None:
+        base["score"] = score
+    if form.labeling.kind is not LabelKind.SPAN:
+        return [{**base, "value": {"choices": list(value)}}] if value else []
+    regions = []
+    for number, span in enumerate(value):
+        if not isinstance(span, Span):
+            raise LabelingMismatch(f"{span!r} is no span, which {form.control!r} asks for")
+        place = {"start": span.start, "end": span.end, "labels": [span.label]}
+        regions.append({**base, "id": f"span-{number}", "value": place})
+    return regions
+
+
+def read_result(form: Form, result: Sequence[Mapping[str, Any]]) -> Value:
+    """The value that regions hold; regions of other controls don't count. Unknown labels are kept as they are."""
+    regions = [one["value"] for one in result if one.get("from_name") == form.control and one.get("value")]
+    if form.labeling.kind is not LabelKind.SPAN:
+        labels: dict[str, None] = {}
+        for region in regions:
+            labels.update(dict.fromkeys(str(label) for label in region.get("choices", ())))
+        return tuple(labels)
+    return tuple(
+        Span(int(region["start"]), int(region["end"]), str(label))
+        for region in regions
+        for label in region.get("labels", ())
+    )
+
+
+def check_labels(labeling: Labeling, value: Value) -> None:
+    """Raises LabelingMismatch if ``value`` names a label that is not in the config, or too many."""
+    names = [one.label if isinstance(one, Span) else one for one in value]
+    if unknown := sorted(set(names) - set(labeling.labels)):
+        raise LabelingMismatch(
+            f"not in the project's labeling config: {', '.join(unknown)}; it has {', '.join(labeling.labels)}"
+        )
+    if labeling.kind is LabelKind.SINGLE and len(names) > 1:
+        raise LabelingMismatch(f"{labeling.name!r} takes one label, not {len(names)}: {', '.join(names)}")
+
+
+def prediction_from(labeling: Labeling, suggestion: Suggestion, form: Form | None = None) -> Json:
+    """A live prediction as /predict answers it.
+
+    ``form`` is :func:`.config.read_config` of the config in the request; without it, the project is taken to be one
+    that we made.
+    """
+    result = write_result(form or form_of(labeling), suggestion.value, suggestion.score)
+    return {"model_version": suggestion.model_version, "score": suggestion.score, "result": result}
+
+
+# -- tasks -----------------------------------------------------------------------------------------------------------
+
+
+def write_task(form: Form, record: Record) -> Json:
+    """A record as a task to import: its fields and uid as data, its metadata as meta.
+
+    Raises LabelingMismatch if it lacks a field that annotators are shown.
+    """
+    if missing := [key for key in form.objects if key not in record.fields]:
+        raise LabelingMismatch(f"record {record.uid!r} lacks the fields {', '.join(missing)}, which the project shows")
+    task: Json = {"data": {**record.fields, UID_KEY: record.uid}}
+    if record.metadata:
+        task["meta"] = dict(record.metadata)
+    return task
+
+
+def record_from_task(task: Mapping[str, Any], labeling: Labeling) -> Record:
+    """The record that a task holds. Fields that the labeling does not show stay out.
+
+    Raises ValueError if the task has no data, or neither uid nor id.
+    """
+    data = task.get("data")
+    if not isinstance(data, Mapping):
+        raise ValueError("a task without data")
+    uid = data.get(UID_KEY)
+    if not isinstance(uid, str) or not uid:
+        if task.get("id") is None:
+            raise ValueError("a task with neither uid nor id")
+        uid = f"{FOREIGN_UID}{task['id']}"
+    fields = {one.name: as_text(data.get(one.name)) for one in labeling.fields}
+    meta = task.get("meta")
+    return Record(uid, fields, dict(meta) if isinstance(meta, Mapping) else {})
+
+
+def remote_record(task: Mapping[str, Any], labeling: Labeling) -> RemoteRecord:
+    """A listed task: the platform's id and the record."""
+    return RemoteRecord(str(task["id"]), record_from_task(task, labeling))
+
+
+def as_text(value: Any) -> str:
+    """What a field of a task's data says; nothing where there is nothing."""
+    return "" if value is None else value if isinstance(value, str) else str(value)
+
+
+# -- annotations -----------------------------------------------------------------------------------------------------
+
+
+def read_annotation(form: Form, body: Mapping[str, Any], task: int | str | None = None) -> Annotation:
+    """One annotation, from a webhook or a listing. Raises KeyError, TypeError or ValueError on a malformed one."""
+    by = body.get("completed_by")
+    shown = body.get("prediction") or {}
+    return Annotation(
+        id=str(int(body["id"])),
+        remote_id=str(int(body["task"] if task is None else task)),
+        annotator=str(by.get("id") if isinstance(by, Mapping) else by),
+        value=read_result(form, body.get("result") or ()),
+        status=AnnotationStatus.SKIPPED if body.get("was_cancelled") else AnnotationStatus.SUBMITTED,
+        updated_at=datetime.fromisoformat(body["updated_at"]),
+        seen_version=shown.get("model_version") if shown.get("result") else None,  # an empty result is shown blind
+    )
+
+
+def read_event(form: Form, config: str, project: str, body: Mapping[str, Any]) -> Changes:
+    """One webhook body. Events of other projects, and those we don't know, change nothing.
+
+    ``config`` is the labeling config as we know it. Raises ValueError on a malformed body.
+    """
+    try:
+        action = body["action"]
+        about = body.get("project")
+        if isinstance(about, Mapping) and "id" in about and str(about["id"]) != project:
+            return Changes()
+        return _read_event(form, config, action, body)
+    except (KeyError, TypeError, AttributeError, LabelingMismatch) as error:
+        raise ValueError(f"malformed event: {type(error).__name__} {error}") from None
+
+
+def _read_event(form: Form, config: str, action: str, body: Mapping[str, Any]) -> Changes:
+    match action:
+        case "ANNOTATION_CREATED" | "ANNOTATION_UPDATED" | "ANNOTATIONS_CREATED":
+            return Changes(annotations=tuple(read_annotation(form, one) for one in _several(body["annotation"])))
+        case "ANNOTATIONS_DELETED":
+            return Changes(deleted_annotations=_ids(body["annotations"]))
+        case "TASKS_DELETED":
+            return Changes(deleted_records=_ids(body["tasks"]))
+        case "TASKS_CREATED":
+            return Changes(records_added=True)
+        case "PROJECT_UPDATED":
+            new = (body.get("project") or {}).get("label_config")
+            return Changes(labeling_changed=isinstance(new, str) and new != config)
+        case "START_TRAINING":
+            return Changes(train_requested=True)
+    return Changes()
+
+
+def _several(one_or_many: Any) -> Iterable[Mapping[str, Any]]:
+    return one_or_many if isinstance(one_or_many, list) else [one_or_many]
+
+
+def _ids(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(str(int(row["id"])) for row in rows)

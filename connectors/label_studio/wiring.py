@@ -1,0 +1,186 @@
+"""Hooks our service up to a project: the ML backend, the webhooks, and the settings that the queue depends on.
+
+Label Studio makes a webhook for every ML backend by itself, without our secret and for every action, and leaves it
+behind when the backend is deleted. So what is there is compared with what should be, and repaired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import structlog
+
+from nextlabel.connectors.base import BackendAddress
+from nextlabel.connectors.errors import PlatformError
+
+from .client import Client
+
+log = structlog.get_logger(__name__)
+
+TITLE = "nextlabel"
+"""The ML backend's title. Never a model version: where the two are equal, Label Studio asks for live predictions at
+every step and the order of the queue turns random."""
+SECRET_HEADER = "X-Nextlabel-Secret"  # noqa: S105  the name of a header
+SAMPLING = "Uncertainty sampling"
+
+EVENTS = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", "TASKS_DELETED")
+"""Sent with their payload. PROJECT_UPDATED is left out: every generation that we put in force would cause one."""
+NOTICES = ("TASKS_CREATED",)
+"""Sent without payload: it would hold every task of an import."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A webhook as it should be."""
+
+    url: str
+    actions: tuple[str, ...]
+    payload: bool
+
+
+class Wiring:
+    """The connection between one project and one address of our service."""
+
+    def __init__(self, client: Client, project: int) -> None:
+        self._client = client
+        self._project = project
+
+    def connect(self, backend: BackendAddress) -> None:
+        """Make backend, webhooks and settings what they should be, and remove what earlier runs of ours left.
+
+        Raises PlatformError, with the fix, if Label Studio can't or may not reach the address.
+        """
+        version = self._settings()
+        self._backend(backend)
+        self._webhooks(backend)
+        self._restore(version)
+
+    def backends(self) -> list[Any]:
+        """The ML backends of the project."""
+        return list(self._client.call(lambda: self._client.sdk.ml.list(project=self._project), again=True))
+
+    def webhooks(self) -> list[Any]:
+        """The webhooks of the project."""
+        return list(self._client.call(lambda: self._client.sdk.webhooks.list(project=str(self._project)), again=True))
+
+    def _settings(self) -> str:
+        """Set what the queue needs; return the model version in force, which the steps below may change."""
+        sdk, project = self._client.sdk, self._project
+        found = self._client.call(lambda: sdk.projects.get(project), again=True)
+        wanted = {"sampling": SAMPLING, "show_collab_predictions": True, "evaluate_predictions_automatically": False}
+        if any(getattr(found, key, None) != value for key, value in wanted.items()):
+            self._client.call(lambda: sdk.projects.update(project, **wanted), again=True)
+        return str(found.model_version or "")
+
+    def _backend(self, backend: BackendAddress) -> None:
+        sdk, project = self._client.sdk, self._project
+        same, old = [], []
+        for found in self.backends():
+            if found.url.rstrip("/") == backend.url.rstrip("/"):
+                same.append(found)
+            elif found.title == TITLE:
+                old.append(found)
+        for found in [*same[1:], *old]:
+            log.info("removing an ML backend of an earlier run", url=found.url)
+            self._client.call(partial(sdk.ml.delete, found.id), again=True)
+        settings: dict[str, Any] = {
+            "url": backend.url.rstrip("/"),
+            "project": project,
+            "title": TITLE,
+            "description": "Suggestions and queue order by nextlabel",
+            "auth_method": "BASIC_AUTH",
+            "basic_auth_user": backend.user,
+            "basic_auth_pass": backend.password,
+            "is_interactive": False,
+        }
+        with _explained(backend.url, "ML backends", "ML_BLOCK_LOCAL_IP"):
+            if same:
+                self._client.call(lambda: sdk.ml.update(same[0].id, **settings))
+            else:
+                self._client.call(lambda: sdk.ml.create(**settings))
+
+    def _webhooks(self, backend: BackendAddress) -> None:
+        wanted = wanted_hooks(backend)
+        for found in self.webhooks():
+            hook = next((hook for hook in wanted if matches(found, hook, backend)), None)
+            if hook is not None:
+                wanted.remove(hook)
+            elif ours(found, backend):
+                log.info("removing a webhook of ours", url=found.url, webhook=found.id)
+                self._client.call(partial(self._client.sdk.webhooks.delete, found.id), again=True)
+        for hook in wanted:
+            with _explained(hook.url, "webhooks", "SSRF_PROTECTION_ENABLED"):
+                self._create(hook, backend.webhook_secret)
+
+    def _create(self, hook: Hook, secret: str) -> None:
+        self._client.call(
+            lambda: self._client.sdk.webhooks.create(
+                url=hook.url,
+                project=self._project,
+                send_payload=hook.payload,
+                send_for_all_actions=False,
+                actions=list(hook.actions),
+                headers={SECRET_HEADER: secret},
+                is_active=True,
+            )
+        )
+
+    def _restore(self, version: str) -> None:
+        """A first backend made itself the project's version, a deleted one blanked it: put back what was."""
+        found = self._client.call(lambda: self._client.sdk.projects.get(self._project), again=True)
+        wanted = "" if version == TITLE else version
+        if (found.model_version or "") != wanted:
+            self._client.call(lambda: self._client.sdk.projects.update(self._project, model_version=wanted), again=True)
+
+
+def wanted_hooks(backend: BackendAddress) -> list[Hook]:
+    """The webhooks that the service needs."""
+    url = f"{backend.url.rstrip('/')}/webhook"
+    return [Hook(url, EVENTS, payload=True), Hook(url, NOTICES, payload=False)]
+
+
+def matches(found: Any, hook: Hook, backend: BackendAddress) -> bool:
+    """Whether an existing webhook is exactly as it should be."""
+    return bool(
+        found.url == hook.url
+        and found.is_active
+        and found.send_payload == hook.payload
+        and not found.send_for_all_actions
+        and set(found.actions or ()) == set(hook.actions)
+        and (found.headers or {}).get(SECRET_HEADER) == backend.webhook_secret
+    )
+
+
+def ours(found: Any, backend: BackendAddress | None) -> bool:
+    """Whether a webhook was made by us, or by Label Studio on our account."""
+    if backend is not None and found.url == f"{backend.url.rstrip('/')}/webhook":
+        return True
+    return SECRET_HEADER in (found.headers or {})
+
+
+class _explained:
+    """Turns a refusal to connect into one that says what to change on the server."""
+
+    def __init__(self, url: str, what: str, switch: str) -> None:
+        self._url, self._what, self._switch = url, what, switch
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, PlatformError):
+            return
+        if "reserved network address" in str(error) or "resolves to" in str(error):
+            raise PlatformError(
+                f"Label Studio does not allow {self._what} on {self._url}, a local or private address: start it with "
+                f"{self._switch}=false",
+                status=error.status,
+                body=error.body,
+            ) from error
+        raise PlatformError(
+            f"Label Studio did not accept {self._url} among its {self._what}: {error.body or error}. "
+            "The service must be running, and reachable from the machine that Label Studio runs on",
+            status=error.status,
+            body=error.body,
+        ) from error

@@ -12,6 +12,7 @@ from nextlabel.backend.learning.scoring import score_pool
 from nextlabel.backend.loop.learner import Model
 from nextlabel.backend.loop.pool import PoolState, Positions
 from nextlabel.backend.selection import Pool, QueryStrategy, interleave
+from nextlabel.connectors.records import LabelKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,5 +73,6 @@ class Ranker:
             vectors=CachedVectors(self.cache, rows),
             labelled_vectors=self.cache.take(pool.rows[training]),
             labelled_targets=pool.targets(training),
+            multi_label=pool.labeling.kind is LabelKind.MULTI,
         )
         return candidates[self.strategy.query(view, k, rng)]

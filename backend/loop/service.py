@@ -72,6 +72,7 @@ class Service:
         self._sync = Sync(store, connector, self.take_in)
         self._janitor = Janitor(store, connector, lambda: self._last_activity)
         self._synced = False
+        self._stopped = False
         self._threads = {
             name: Repeater(name, tick, self._health.reporter(name))
             for name, tick in (
@@ -93,7 +94,10 @@ class Service:
             thread.start()
 
     def stop(self) -> None:
-        """Let the work in progress end, hand the lease over, close everything."""
+        """Let the work in progress end, hand the lease over, close everything. May be called twice."""
+        if self._stopped:
+            return
+        self._stopped = True
         for thread in reversed(self._threads.values()):
             thread.stop()
         self._batcher.stop()

@@ -1,0 +1,148 @@
+"""What a strategy sees, and what it must do. A strategy that scores is told from one that only picks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.connectors.errors import EmptyPool, ExhaustedPool, SelectionError
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+Indices: TypeAlias = npt.NDArray[np.int64]
+
+
+class Vectors(Protocol):
+    """The embeddings of a pool, read only where a strategy asks for them: a memory-mapped file may lie behind."""
+
+    def take(self, indices: Indices) -> npt.NDArray[np.floating[Any]]:
+        """float [k, d] for int64 [k] indices into the pool."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayVectors:
+    """Embeddings that are in memory already: float [n, d]."""
+
+    array: npt.NDArray[np.floating[Any]]
+
+    def take(self, indices: Indices) -> npt.NDArray[np.floating[Any]]:
+        """float [k, d] for int64 [k] indices into the pool."""
+        return self.array[indices]
+
+
+def _no_vectors() -> Floats:
+    return np.empty((0, 0), dtype=np.float32)
+
+
+def _no_targets() -> Indices:
+    return np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The records to choose from, as the model sees them, and the ones that have labels.
+
+    ``probabilities``: float32 [n, c]; rows sum to 1, or, with ``multi_label``, each label has its own.
+    ``vectors``: the embeddings of the same n records; strategies that need none do without.
+    ``labelled_vectors``: float32 [m, d]. ``labelled_targets``: int64 [m], or bool [m, c] with ``multi_label``.
+    """
+
+    probabilities: Floats
+    vectors: Vectors | None = None
+    labelled_vectors: Floats = field(default_factory=_no_vectors)
+    labelled_targets: npt.NDArray[Any] = field(default_factory=_no_targets)
+    multi_label: bool = False
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    def unit_vectors(self, indices: Indices) -> Floats:
+        """float32 [k, d] of length 1, so that products are cosines. Raises SelectionError if there are no vectors."""
+        if self.vectors is None:
+            raise SelectionError("this strategy compares records; give it a pool with vectors, or choose another")
+        return to_unit(self.vectors.take(indices))
+
+
+@runtime_checkable
+class QueryStrategy(Protocol):
+    """Chooses the records to label next."""
+
+    @property
+    def name(self) -> str:
+        """The name it is registered under."""
+        ...
+
+    def query(self, pool: Pool, k: int, rng: np.random.Generator) -> Indices:
+        """int64 [k]: distinct indices into the pool, the most valuable first.
+
+        The same pool, k and state of ``rng`` give the same answer. Raises EmptyPool when the pool has no
+        record, ExhaustedPool when it has fewer than ``k``.
+        """
+        ...
+
+
+@runtime_checkable
+class ScoringStrategy(QueryStrategy, Protocol):
+    """A strategy that values each record on its own; its query is the top of its score."""
+
+    def score(self, pool: Pool) -> Floats:
+        """float32 [n], higher is more valuable, never NaN for valid probabilities."""
+        ...
+
+
+def check_request(pool: Pool, k: int) -> None:
+    """The preamble of every query. Raises EmptyPool, ExhaustedPool, or ValueError for a negative ``k``."""
+    if k < 0:
+        raise ValueError(f"can't choose {k} records")
+    if len(pool) == 0:
+        raise EmptyPool("there is no record to choose from")
+    if k > len(pool):
+        raise ExhaustedPool(asked=k, left=len(pool))
+
+
+def top_k(scores: Floats, k: int, rng: np.random.Generator) -> Indices:
+    """int64 [k]: where the k highest scores are, best first, ties in random order, NaN last. O(n + k log k).
+
+    Random ties matter at the start, when a model finds everything alike and the pool is sorted by class.
+    """
+    scores = np.where(np.isnan(scores), -np.inf, scores)
+    chosen: Indices = rng.permutation(_top(scores, k, rng))
+    return chosen[np.argsort(-scores[chosen], kind="stable")]
+
+
+def _top(scores: npt.NDArray[np.floating[Any]], k: int, rng: np.random.Generator) -> Indices:
+    cut = len(scores) - k
+    if cut == 0 or k == 0:
+        return np.arange(k, dtype=np.int64)
+    threshold = np.partition(scores, cut)[cut]
+    above = np.flatnonzero(scores > threshold)
+    tied = np.flatnonzero(scores == threshold)
+    chosen: Indices = np.concatenate([above, rng.choice(tied, k - len(above), replace=False)], dtype=np.int64)
+    return chosen
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Thousands of small products: threads would spend more time waiting for each other than they save."""
+    with _blas().limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def to_unit(vectors: npt.NDArray[np.floating[Any]]) -> Floats:
+    """float32 rows of length 1; rows of zeros stay zeros, what isn't finite becomes 0."""
+    single = np.nan_to_num(np.asarray(vectors, dtype=np.float32), posinf=0.0, neginf=0.0)
+    length = np.sqrt(np.einsum("ij,ij->i", single, single))
+    return np.asarray(single / np.maximum(length, np.float32(1e-12))[:, None], dtype=np.float32)

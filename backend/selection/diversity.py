@@ -1,0 +1,146 @@
+"""Strategies that look at records together: doubtful ones, but no two alike.
+
+A queue is worked off by several people at once and republished after every label, so its head matters most:
+the first three must be worth asking and must not be near-duplicates of each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from nextlabel.connectors.errors import ConfigError
+
+from .base import Floats, Indices, Pool, ScoringStrategy, check_request, one_blas_thread, to_unit, top_k
+from .registry import get_strategy, register
+
+_FRONT = 1_024  # candidates kept fresh
+_MOST_LABELLED = 2_000  # labelled records that candidates are compared with
+
+
+def farthest_first(vectors: Floats, weights: Floats, k: int, nearest: Floats | None = None) -> Indices:
+    """int64 [k]: greedily the highest ``weight * (1 - cosine to the nearest one chosen before)``.
+
+    ``vectors`` float32 [m, d] of length 1, ``weights`` float32 [m] above 0, ``nearest`` float32 [m] the cosine
+    to what was chosen earlier. Exact, but lazy: a gain can only fall (Minoux, Accelerated Greedy Algorithms,
+    1978), so while the best of a small front beats the old gains of all others, only the front is kept fresh.
+    """
+    similarity = np.zeros(len(vectors), dtype=np.float32) if nearest is None else np.maximum(nearest, 0)
+    chosen = np.empty(k, dtype=np.int64)
+    count = 0
+    while count < k:
+        gains = weights * (1 - similarity)
+        front, rest = _split(gains)
+        before = count
+        count = _exhaust(vectors, weights, similarity, front, rest, chosen, count)
+        late = vectors @ vectors[chosen[before:count]].T
+        similarity = np.maximum(similarity, late.max(axis=1))
+        similarity[chosen[:count]] = np.inf
+    return chosen
+
+
+def _split(gains: Floats) -> tuple[Indices, float]:
+    """The places of the highest gains, and the highest of the rest."""
+    cut = len(gains) - _FRONT
+    if cut <= 0:
+        return np.arange(len(gains), dtype=np.int64), -np.inf
+    order = np.argpartition(gains, cut)
+    return order[cut:], float(gains[order[:cut]].max())
+
+
+def _exhaust(
+    vectors: Floats, weights: Floats, similarity: Floats, front: Indices, rest: float, chosen: Indices, count: int
+) -> int:
+    """Choose from the front for as long as it holds the best; write to ``chosen``, return how many there are."""
+    vectors, weights, similarity = vectors[front], weights[front], similarity[front]
+    start = count
+    while count < len(chosen):
+        gains = weights * (1 - similarity)
+        best = int(np.argmax(gains))
+        if count > start and gains[best] < rest:
+            break
+        chosen[count] = front[best]
+        count += 1
+        similarity = np.maximum(similarity, vectors @ vectors[best])
+        similarity[best] = np.inf
+    return count
+
+
+def nearest_labelled(pool: Pool, vectors: Floats, rng: np.random.Generator) -> Floats:
+    """float32 [m]: each vector's cosine to the nearest labelled record (of at most 2,000), 0 if there is none."""
+    labelled = pool.labelled_vectors
+    if len(labelled) == 0:
+        return np.zeros(len(vectors), dtype=np.float32)
+    if len(labelled) > _MOST_LABELLED:
+        labelled = labelled[rng.choice(len(labelled), _MOST_LABELLED, replace=False)]
+    return np.asarray((vectors @ to_unit(labelled).T).max(axis=1), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Diverse:
+    """Shortlist the top of a scorer, then order the shortlist so that doubt and distance both count.
+
+    The shortlist holds ``max(top * k, least)`` records. ``power`` is the weight of the score against the
+    distance: 0 ignores the score within the shortlist. ``avoid_labelled`` keeps away from labelled records too.
+    """
+
+    scorer: str = "margin"
+    top: int = 10
+    least: int = 500
+    power: float = 1.0
+    avoid_labelled: bool = False
+
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if self.top < 1 or self.least < 1:
+            raise ValueError("top and least must be at least 1")
+        if self.power < 0:
+            raise ValueError("power can't be negative")
+        self._scorer()
+
+    def _scorer(self) -> ScoringStrategy:
+        strategy = get_strategy(self.scorer)
+        if not isinstance(strategy, ScoringStrategy):
+            raise ConfigError(f"strategy {self.scorer} gives no score to build on; try margin or entropy")
+        return strategy
+
+    def query(self, pool: Pool, k: int, rng: np.random.Generator) -> Indices:
+        """int64 [k], greedily: each is the best given those before it."""
+        check_request(pool, k)
+        scores = self._scorer().score(pool)
+        shortlist = top_k(scores, min(len(pool), max(self.top * k, self.least)), rng)
+        vectors = pool.unit_vectors(shortlist)
+        with one_blas_thread():
+            nearest = nearest_labelled(pool, vectors, rng) if self.avoid_labelled else None
+            return shortlist[farthest_first(vectors, self._weights(scores[shortlist]), k, nearest)]
+
+    def _weights(self, scores: Floats) -> Floats:
+        raised = np.nan_to_num(scores, nan=0.0, neginf=0.0)
+        raised = raised - min(float(raised.min()), 0.0)  # a foreign scorer may go below zero
+        return np.asarray(np.maximum(raised, 1e-6) ** self.power, dtype=np.float32)
+
+
+@register("margin-diverse")
+@dataclass(frozen=True, slots=True)
+class MarginDiverse(_Diverse):
+    """The smallest margins, spread out: gain = margin score x distance to the nearest one chosen.
+
+    A greedy, score-weighted farthest-first traversal; kin to maximal marginal relevance (Carbonell and
+    Goldstein, SIGIR 1998) and to the pre-filtered batches of Zhdanov (Diverse mini-batch Active Learning, 2019).
+    """
+
+    name: ClassVar[str] = "margin-diverse"
+
+
+@register("k-center")
+@dataclass(frozen=True, slots=True)
+class KCenter(_Diverse):
+    """k-center greedy within the shortlist, labelled records being centres already (Sener and Savarese, ICLR 2018)."""
+
+    power: float = 0.0
+    avoid_labelled: bool = True
+
+    name: ClassVar[str] = "k-center"

@@ -1,0 +1,74 @@
+"""Several strategies in one queue, each with its share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from nextlabel.connectors.errors import ExhaustedPool
+
+from .base import Indices, Pool, QueryStrategy, check_request
+from .registry import get_strategy, register
+
+
+def interleave(lists: Mapping[str, tuple[float, Indices]], k: int) -> tuple[Indices, list[str]]:
+    """Merge ranked lists so that every prefix honours their shares; return int64 [k] and the source of each.
+
+    ``lists`` maps a name to (share, ranked int64 array). Shares are relative; a list with share 0 comes only
+    when the others are used up. What was taken from one list is skipped, free of charge, in the others. The
+    rule is smooth weighted round-robin, as in nginx. Raises ExhaustedPool if the lists hold fewer than ``k``
+    distinct entries, ValueError for negative shares.
+    """
+    shares = {name: float(share) for name, (share, _) in lists.items()}
+    if any(not share >= 0 for share in shares.values()):
+        raise ValueError(f"shares can't be negative: {shares}")
+    queues = {name: iter(ranked.tolist()) for name, (_, ranked) in lists.items()}
+    credit = dict.fromkeys(lists, 0.0)
+    merged: dict[int, str] = {}
+    while len(merged) < k:
+        if not credit:
+            raise ExhaustedPool(asked=k, left=len(merged))
+        name = max(credit, key=lambda one: (credit[one] + shares[one], shares[one]))
+        entry = next((one for one in queues[name] if one not in merged), None)
+        if entry is None:
+            del credit[name]  # used up: the others divide its share
+            continue
+        merged[entry] = name
+        total = sum(shares[one] for one in credit)
+        for one in credit:
+            credit[one] += shares[one]
+        credit[name] -= total
+    return np.fromiter(merged, dtype=np.int64, count=len(merged)), list(merged.values())
+
+
+@register("mixture")
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Interleaves other strategies by share, so that each prefix of the queue is mixed as a whole.
+
+    A little chance beside doubt protects from a model that is sure and wrong.
+    """
+
+    shares: Mapping[str, float] = field(default_factory=lambda: {"margin-diverse": 0.9, "random": 0.1})
+
+    name: ClassVar[str] = "mixture"
+
+    def __post_init__(self) -> None:
+        if not self.shares or any(not share > 0 for share in self.shares.values()):
+            raise ValueError("shares must name strategies, each with a share above 0")
+        if self.name in self.shares:
+            raise ValueError("a mixture can't be a part of itself")
+        self._parts()
+
+    def _parts(self) -> dict[str, QueryStrategy]:
+        return {name: get_strategy(name) for name in self.shares}
+
+    def query(self, pool: Pool, k: int, rng: np.random.Generator) -> Indices:
+        """int64 [k], the parts' own orders kept."""
+        check_request(pool, k)
+        # Each part is asked for k: in the worst case the others want the same records.
+        lists = {name: (self.shares[name], part.query(pool, k, rng)) for name, part in self._parts().items()}
+        return interleave(lists, k)[0]

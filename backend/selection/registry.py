@@ -1,0 +1,58 @@
+"""Strategies by name: ours, and those that other packages announce as entry points ``nextlabel.strategies``."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from nextlabel.connectors.errors import ConfigError
+
+from .base import QueryStrategy
+
+GROUP = "nextlabel.strategies"
+
+_Factory = TypeVar("_Factory", bound=Callable[..., Any])
+_factories: dict[str, Callable[..., QueryStrategy]] = {}
+
+
+def register(name: str) -> Callable[[_Factory], _Factory]:
+    """Decorate a strategy class, or a function that builds one: ``get_strategy(name, **options)`` calls it."""
+
+    def keep(factory: _Factory) -> _Factory:
+        if name in _factories:
+            raise ConfigError(f"two strategies are called {name}; rename one")
+        _factories[name] = factory
+        return factory
+
+    return keep
+
+
+def strategy_names() -> list[str]:
+    """Every name that ``get_strategy`` knows, sorted."""
+    return sorted({*_factories, *(point.name for point in entry_points(group=GROUP))})
+
+
+def get_strategy(name: str, **options: Any) -> QueryStrategy:
+    """Build the strategy called ``name``. Raises ConfigError for an unknown name or an option that it doesn't take."""
+    factory = _factories.get(name) or _from_entry_point(name)
+    try:
+        inspect.signature(factory).bind(**options)
+    except TypeError as error:
+        taken = ", ".join(inspect.signature(factory).parameters) or "none"
+        raise ConfigError(f"strategy {name}: {error}; its options: {taken}") from error
+    try:
+        return factory(**options)
+    except ValueError as error:
+        raise ConfigError(f"strategy {name}: {error}") from error
+
+
+def _from_entry_point(name: str) -> Callable[..., QueryStrategy]:
+    for point in entry_points(group=GROUP, name=name):
+        factory: Callable[..., QueryStrategy] = point.load()
+        return factory
+    near = difflib.get_close_matches(name, strategy_names(), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(strategy_names())}"
+    raise ConfigError(f"there is no strategy {name!r}; {hint}")

@@ -33,6 +33,16 @@ def _variable(value: str) -> str:
     return value
 
 
+def _number(value: Any) -> Any:
+    """What stands in the file is text; an option may want a number."""
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except (TypeError, ValueError):
+            continue
+    return value
+
+
 FieldName = Annotated[str, AfterValidator(_variable)]
 
 
@@ -90,7 +100,7 @@ class Recipe(BaseModel):
     )
     engine: Literal["auto", "torch", "onnx", "onnx-int8"] = Field(default="auto", description="What runs the encoder.")
     max_length: int = Field(default=128, ge=8, le=8192, description="Tokens of a text that are read.")
-    strategy: str = Field(default="k-center", description="Which record next: a strategy, or strategy -> share.")
+    strategy: str = Field(default="margin-diverse", description="Which record next: a strategy, or strategy -> share.")
     strategy_options: Mapping[str, Any] = Field(default_factory=dict, description="Options of the strategy.")
     audit_share: float | None = Field(default=None, ge=0, lt=1, description="In place of NEXTLABEL_AUDIT_SHARE.")
     window: int | None = Field(
@@ -150,6 +160,8 @@ class Recipe(BaseModel):
 
         Raises ConfigError that names the file, the line and the fix.
         """
+        from nextlabel.backend.selection import get_strategy
+
         document = Document.read(Path(path))
         allowed = [name for name in cls.model_fields if name not in ("records", "answers")]
         document.check_keys(allowed)
@@ -158,10 +170,17 @@ class Recipe(BaseModel):
             beside = Path(path).parent / str(data)
             if beside.suffix.lower() in FILE_SUFFIXES or beside.exists():
                 values["data"] = str(beside)
+        if isinstance(options := values.get("strategy_options"), dict):
+            values["strategy_options"] = {name: _number(value) for name, value in options.items()}
         try:
-            return cls(**values)
+            recipe = cls(**values)
         except ValidationError as error:
             raise document.error(error) from None
+        try:
+            get_strategy(recipe.strategy, **recipe.strategy_options)
+        except ConfigError as error:
+            raise ConfigError(f"{path}:{document.lines.get(('strategy',), 1)}: {error}") from None
+        return recipe
 
     def labeling(self) -> Labeling:
         """The question, in the words that connectors share. Raises ValueError for labels that repeat."""

@@ -84,6 +84,12 @@ def test_several_fields_and_images(folder: Path) -> None:
     assert recipe.labeling().kind is LabelKind.MULTI
 
 
+def test_options_of_a_strategy_are_numbers_where_they_look_like_it(folder: Path) -> None:
+    head = "data: reviews.csv\nlabels: [a]\nstrategy: k-center\n"
+    recipe = Recipe.from_yaml(write(folder, head + "strategy_options: {top: 20, scorer: entropy}\n"))
+    assert recipe.strategy_options == {"top": 20, "scorer": "entropy"}
+
+
 def test_the_data_is_looked_for_beside_the_recipe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     recipe = Recipe.from_yaml(write(folder, "data: reviews.csv\nfields: review\nlabels: [a]\n"))
@@ -121,6 +127,9 @@ def test_the_data_is_looked_for_beside_the_recipe(folder: Path, monkeypatch: pyt
         ("data: r.csv\nlabels: [a]\nlabels: [b]", "FILE:3: 'labels' is there twice"),
         ("data: r.csv\nlabels: [a]\ndescriptions: {b: x}", "FILE:3: descriptions: 'b' is not one of the labels"),
         ("data: r.csv\nlabels: [a]\nstrategy: {margin: much}", "FILE:3: strategy: write a name"),
+        ("data: r.csv\nlabels: [a]\nstrategy: magrin", "FILE:3: there is no strategy 'magrin'; did you mean margin?"),
+        ("data: r.csv\nlabels: [a]\nstrategy: {magrin: 1}", "FILE:3: there is no strategy 'magrin'"),
+        ("data: r.csv\nlabels: [a]\nstrategy: margin\nstrategy_options: {x: 1}", "FILE:3: strategy margin: "),
         ("data: r.csv\nlabels: [a", "FILE:2: not YAML"),
         ("data: r.csv\n\tlabels: [a]", "FILE:2: not YAML"),
         ("- a", "FILE:1: lines like"),

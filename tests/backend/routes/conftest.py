@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -101,3 +105,20 @@ def client(stranger: TestClient) -> TestClient:
 @pytest.fixture
 def secrets() -> Credentials:
     return SECRETS
+
+
+@pytest.fixture
+def port(app: FastAPI) -> Iterator[int]:
+    """The app behind uvicorn on a free port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not server.started and time.monotonic() < deadline:
+        threading.Event().wait(0.01)
+    assert server.started
+    yield listener.getsockname()[1]
+    server.should_exit = True
+    thread.join(20)
+    listener.close()

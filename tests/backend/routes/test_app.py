@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from nextlabel.backend.app import create_app
@@ -86,23 +82,6 @@ def test_secrets_are_made_and_kept_when_none_are_given(service: Any, tmp_path: A
 
 
 # -- over a real socket ----------------------------------------------------------------------
-
-
-@pytest.fixture
-def port(app: FastAPI) -> Iterator[int]:
-    """The app behind uvicorn on a free port."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not server.started and time.monotonic() < deadline:
-        threading.Event().wait(0.01)
-    assert server.started
-    yield listener.getsockname()[1]
-    server.should_exit = True
-    thread.join(20)
-    listener.close()
 
 
 def exchange(port: int, *parts: bytes) -> bytes:

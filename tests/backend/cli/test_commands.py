@@ -1,0 +1,227 @@
+"""The commands at work, on real stores; the platform is stood in for where one is asked."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nextlabel.backend.catalogue import find_recipe
+from nextlabel.backend.loop.opening import PROJECT, load_records, open_store
+from nextlabel.backend.settings import Settings
+from nextlabel.backend.store import Store
+from nextlabel.connectors.base import Finding, ProjectRef, Severity
+from nextlabel.connectors.errors import PlatformUnavailable
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes
+
+Run = Callable[..., Any]
+
+
+def test_recipes_are_listed_shown_and_copied(nextlabel: Run, folder: Path) -> None:
+    assert "bbc-news" in nextlabel("recipes", "list").out
+    listed = json.loads(nextlabel("recipes", "list", "--json").out)
+    assert "bbc-news" in [one["name"] for one in listed]
+    source = nextlabel("recipes", "show", "bbc-news").out
+    assert "recipe = Recipe(" in source
+    assert nextlabel("recipes", "copy", "bbc-news").code == 0
+    assert (folder / "bbc_news.py").read_text() == source
+    again = nextlabel("recipes", "copy", "bbc-news")
+    assert again.code == 1
+    assert "is there already" in again.err
+    assert nextlabel("recipes", "copy", "bbc-news", "--force").code == 0
+    assert nextlabel("recipes", "copy", "bbc-news", "no/such/folder/x.py").code == 1
+
+
+# -- models and export -----------------------------------------------------------------------------------
+
+
+def answer(number: int, remote: str, label: str, annotator: str = "1", skipped: bool = False) -> Annotation:
+    return Annotation(
+        id=str(number),
+        remote_id=remote,
+        annotator=annotator,
+        value=() if skipped else (label,),
+        status=AnnotationStatus.SKIPPED if skipped else AnnotationStatus.SUBMITTED,
+        updated_at=datetime(2026, 11, 22, 4, number, tzinfo=UTC),
+        seen_version="nl-1",
+    )
+
+
+@pytest.fixture
+def store(folder: Path) -> Iterator[Store]:
+    """The project's store after its first labels: record 1 labelled by three, 3 is a copy of it, 2 skipped."""
+    recipe, settings = find_recipe("reviews.yaml"), Settings.load()
+    with open_store(recipe, settings) as opened:
+        load_records(recipe, opened, settings)
+        opened.set_remote({"1": "101", "2": "102"})
+        given = (
+            answer(1, "101", "positive", "7"),
+            answer(2, "101", "negative", "8"),
+            answer(3, "101", "positive", "9"),
+            answer(4, "102", "", "7", skipped=True),
+        )
+        opened.append(Changes(annotations=given), source="webhook")
+        yield opened
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_export_gives_the_majority_and_copies_inherit_it(nextlabel: Run, folder: Path, store: Store) -> None:
+    done = nextlabel("export", "reviews.yaml")
+    assert done.code == 0
+    found = rows(folder / "answers.csv")
+    assert [(row["uid"], row["answer"], row["answers"], row["copy_of"]) for row in found] == [
+        ("1", "positive", "3", ""),
+        ("3", "positive", "3", "1"),
+    ]
+    assert found[0]["field.text"] == "good"
+    assert "2 rows written to answers.csv" in done.err
+
+
+def test_export_of_each_answer_as_json_lines(nextlabel: Run, folder: Path, store: Store) -> None:
+    assert nextlabel("export", "reviews.yaml", "-o", "votes.jsonl", "--each").code == 0
+    votes = [json.loads(line) for line in (folder / "votes.jsonl").read_text().splitlines()]
+    assert [(vote["uid"], vote["annotator"], vote["status"], vote["answer"]) for vote in votes] == [
+        ("1", "7", "submitted", ["positive"]),
+        ("1", "8", "submitted", ["negative"]),
+        ("1", "9", "submitted", ["positive"]),
+        ("2", "7", "skipped", []),
+    ]
+
+
+def test_export_refuses_what_it_can_not_write(nextlabel: Run, folder: Path, store: Store) -> None:
+    assert "must end in .csv or .jsonl" in nextlabel("export", "reviews.yaml", "-o", "a.xlsx").err
+    assert "can't be written" in nextlabel("export", "reviews.yaml", "-o", "none/a.csv").err
+    assert not list(folder.glob("*.partial"))
+
+
+def test_models_are_listed_newest_first_with_the_current_one_marked(nextlabel: Run, store: Store) -> None:
+    assert json.loads(nextlabel("models", "list", "reviews.yaml", "--json").out) == []
+    for number in (1, 2):
+        store.add_model(f"m-{number}", "probe", number, {"audit_accuracy": 0.9123, "labels": 3}, "x")
+    store.set_current("m-1")
+    listed = json.loads(nextlabel("models", "list", "reviews.yaml", "--json").out)
+    assert [(one["version"], one["current"]) for one in listed] == [("m-2", False), ("m-1", True)]
+    table = nextlabel("models", "list", "reviews.yaml").out
+    assert "audit_accuracy 0.912" in table
+    assert table.index("m-2") < table.index("m-1")
+
+
+# -- the platform ----------------------------------------------------------------------------------------
+
+
+class Platform:
+    """A connector as far as ``push`` and ``doctor`` need one."""
+
+    project = ProjectRef("label-studio", "http://127.0.0.1:8080", "9", "reviews", "http://127.0.0.1:8080/projects/9")
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, str] = {}
+        self.findings: list[Finding] = []
+        self.failure: Exception | None = None
+        self.closed = 0
+
+    def push(self, records: Any) -> dict[str, str]:
+        if self.failure:
+            raise self.failure
+        return {record.uid: self.tasks.setdefault(record.uid, str(100 + len(self.tasks))) for record in records}
+
+    def diagnose(self, address: Any) -> Iterator[Finding]:
+        self.address = address
+        yield from self.findings
+        if self.failure:
+            raise self.failure
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def platform(monkeypatch: pytest.MonkeyPatch) -> Platform:
+    """Stands in for Label Studio; tests/live has the real one."""
+    found = Platform()
+
+    def opened(recipe: Any, settings: Any, store: Store) -> Platform:
+        store.set_meta(PROJECT, found.project.id)
+        return found
+
+    monkeypatch.setattr("nextlabel.backend.loop.opening.open_connector", opened)
+    monkeypatch.setattr("nextlabel.backend.cli.doctor._connector", lambda *arguments: found)
+    return found
+
+
+def test_push_sends_each_record_once_and_no_copies(nextlabel: Run, platform: Platform) -> None:
+    done = nextlabel("push", "reviews.yaml")
+    assert done.code == 0, done.err
+    assert set(platform.tasks) == {"1", "2"}
+    assert "3 new records (1 of them copies)" in done.err
+    assert "without text, left out" in done.err
+    assert "http://127.0.0.1:8080/projects/9" in done.err
+    again = nextlabel("push", "reviews.yaml")
+    assert "0 new records (0 of them copies), 3 known before" in again.err
+    assert len(platform.tasks) == 2
+    assert platform.closed == 2
+
+
+def test_push_stops_clean_when_the_platform_is_down_and_goes_on_later(nextlabel: Run, platform: Platform) -> None:
+    platform.failure = PlatformUnavailable("Label Studio does not answer")
+    assert nextlabel("push", "reviews.yaml").code == 1
+    platform.failure = None
+    assert nextlabel("push", "reviews.yaml").code == 0, "the lease must have been given up"
+    assert len(platform.tasks) == 2
+
+
+def test_push_leaves_a_store_alone_that_another_process_works_on(
+    nextlabel: Run, platform: Platform, store: Store
+) -> None:
+    store.acquire("loop", "somebody else", 60)
+    done = nextlabel("push", "reviews.yaml")
+    assert done.code == 1
+    assert "another nextlabel runs on this store" in done.err
+    assert platform.tasks == {}
+
+
+def test_doctor_exits_with_1_if_anything_is_wrong(nextlabel: Run, platform: Platform) -> None:
+    platform.findings = [Finding("sampling", Severity.OK, "uncertainty sampling is on")]
+    done = nextlabel("doctor", "--project", "9", "--json")
+    findings = {one["code"]: one for one in json.loads(done.out)}
+    assert findings["sampling"]["severity"] == "ok"
+    assert findings["credentials"]["severity"] == "warning"
+    assert done.code == 1, "nobody has started a service here yet"
+
+    nextlabel("push", "reviews.yaml")  # makes the secrets
+    assert nextlabel("doctor", "--project", "9").code == 0
+    assert platform.address.url == "http://127.0.0.1:9090"
+    platform.findings.append(Finding("overlap", Severity.WARNING, "overlap is [2]", "set it to 1"))
+    done = nextlabel("doctor", "--project", "9")
+    assert done.code == 1
+    assert "overlap is [2]" in done.out
+    assert "fix: set it to 1" in done.out
+
+
+def test_doctor_reports_a_platform_that_does_not_answer(nextlabel: Run, platform: Platform) -> None:
+    platform.failure = PlatformUnavailable("Label Studio does not answer")
+    done = nextlabel("doctor", "--project", "9")
+    assert done.code == 1
+    assert "PlatformUnavailable: Label Studio does not answer" in done.out
+
+
+def test_doctor_warns_of_an_open_port_and_of_a_misspelled_setting(
+    nextlabel: Run, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEXTLABEL_HOST", "0.0.0.0")
+    monkeypatch.setenv("NEXTLABEL_PROT", "1")
+    wrong = {
+        one["code"]
+        for one in json.loads(nextlabel("doctor", "--project", "9", "--json").out)
+        if one["severity"] != "ok"
+    }
+    assert {"network", "settings"} <= wrong

@@ -1,0 +1,108 @@
+"""Errors end in one clean line and an exit code; tracebacks are for those who ask."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nextlabel.backend.cli import main
+from nextlabel.connectors.errors import ConfigError
+
+Run = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "bbc-nwes"], "did you mean 'bbc-news'"),
+        (["run", "none.yaml"], "none.yaml: there is no such file"),
+        (["push", "reviews.yaml"], "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"),
+        (["run", "reviews.yaml", "--port", "0"], "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"),
+        (["run", "reviews.yaml", "--port", "99999"], "NEXTLABEL_PORT"),
+        (["serve", "reviews.yaml"], "nothing was run for reviews yet"),
+        (["models", "list", "reviews.yaml"], "nothing was run for reviews yet"),
+        (["export", "reviews.yaml"], "nothing was run for reviews yet"),
+        (["doctor", "reviews.yaml"], "nothing was run for reviews yet"),
+        (["doctor"], "name a recipe, or a project"),
+        (["doctor", "--project", "7"], "set LABEL_STUDIO_URL"),
+        (["status"], "no service was ever started in"),
+        (["recipes", "show", "x"], "there is no recipe 'x'"),
+        (["demo", "--platform", "argilla"], "there is no demo for the platform 'argilla'"),
+    ],
+)
+def test_a_foreseen_error_is_one_line_and_exit_code_1(nextlabel: Run, arguments: list[str], says: str) -> None:
+    done = nextlabel(*arguments)
+    assert done.code == 1
+    assert done.out == ""
+    (line,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert says in line
+    assert "Traceback" not in done.err
+
+
+def test_looking_makes_no_folder(nextlabel: Run, folder: Path) -> None:
+    before = sorted(folder.iterdir())
+    for arguments in (
+        ["status"],
+        ["doctor", "--project", "7"],
+        ["models", "list", "reviews.yaml"],
+        ["recipes", "list"],
+    ):
+        nextlabel(*arguments)
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [["fly"], ["run"], ["run", "a", "b"], ["run", "a", "--prot", "1"], ["demo", "--labels", "many"]]
+)
+def test_a_wrong_call_is_exit_code_2(nextlabel: Run, arguments: list[str]) -> None:
+    done = nextlabel(*arguments)
+    assert done.code == 2
+    assert "Error" in done.err
+
+
+def test_the_traceback_comes_with_debug(nextlabel: Run) -> None:
+    with pytest.raises(ConfigError):
+        main(["--debug", "run", "none.yaml"])
+
+
+def test_a_defect_says_that_it_is_one(nextlabel: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> None:
+        raise ZeroDivisionError("[bold]not markup[/bold]")
+
+    monkeypatch.setattr("nextlabel.backend.catalogue.names", broken)
+    done = nextlabel("recipes", "list")
+    assert done.code == 1
+    assert "a defect in nextlabel: ZeroDivisionError: [bold]not markup[/bold]" in done.err
+
+
+def test_ctrl_c_is_exit_code_130(nextlabel: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nextlabel.backend.catalogue.names", interrupted)
+    assert nextlabel("recipes", "list").code == 130
+
+
+def test_a_taken_port_is_said_before_anything_slow(nextlabel: Run, folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = nextlabel("run", "reviews.yaml", "--port", str(taken.getsockname()[1]))
+    assert done.code == 1
+    assert "choose another with --port" in done.err
+    assert not (folder / ".nextlabel" / "reviews").exists()
+
+
+def test_a_misspelled_variable_is_mentioned(nextlabel: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXTLABEL_PROT", "1")
+    assert "NEXTLABEL_PROT is not a setting; did you mean NEXTLABEL_PORT?" in nextlabel("push", "reviews.yaml").err
+
+
+def test_a_secret_in_an_error_is_masked(nextlabel: Run, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "geheim-geheim")
+    done = nextlabel("push", "reviews.yaml")
+    assert done.code == 1
+    assert "geheim-geheim" not in done.out + done.err

@@ -1,0 +1,195 @@
+"""The wheel: complete, and enough by itself. It runs where no development dependency can be imported."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+FOLDERS = ("connectors", "backend", "recipes")
+EXTRAS_ONLY = ("torch", "transformers", "datasets", "label_studio_sdk", "pytest", "pandas", "matplotlib")
+
+
+def closure(requirements: list[str], seen: dict[str, Distribution] | None = None) -> dict[str, Distribution]:
+    """Every installed distribution that ``requirements`` need, directly or not, without extras of ours."""
+    seen = {} if seen is None else seen
+    for text in requirements:
+        requirement = Requirement(text)
+        name = re.sub(r"[-_.]+", "-", requirement.name).lower()
+        wanted = [{"extra": extra} for extra in requirement.extras] or [{"extra": ""}]
+        if name in seen or (requirement.marker and not any(requirement.marker.evaluate(env) for env in wanted)):
+            continue
+        seen[name] = distribution(requirement.name)
+        plain = [
+            one
+            for one in seen[name].requires or []
+            if (marker := Requirement(one).marker) is None or any(marker.evaluate(env) for env in wanted)
+        ]
+        closure([str(Requirement(one)).partition(";")[0] for one in plain], seen)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built wheel. Built in a copy, so that nothing stale in the working tree gets in."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    source.mkdir()
+    for name in (*FOLDERS, "pyproject.toml", "README.md", "LICENSE"):
+        subprocess.run(["cp", "-r", str(ROOT / name), str(source / name)], check=True)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder)]
+    subprocess.run([*command, str(source)], check=True, timeout=300)
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of an environment with the wheel and its core dependencies, and nothing else.
+
+    The dependencies are linked from the environment of the tests, so that no package index is needed.
+    """
+    folder = tmp_path_factory.mktemp("bare")
+    venv.create(folder / "venv", with_pip=False)
+    python = folder / "venv" / "bin" / "python"
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*command, str(wheel)], check=True, timeout=300)
+    (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
+    for found in closure(PROJECT["project"]["dependencies"]).values():
+        for top in {path.parts[0] for path in found.files or []} - {"..", "__pycache__"}:
+            if not (site / top).exists():
+                (site / top).symlink_to(Path(str(found.locate_file(top))))
+    return python.parent
+
+
+def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "NEXTLABEL"))}
+    return subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, timeout=120, env={**clean, **environment}, cwd="/"
+    )
+
+
+def packages() -> Iterator[tuple[str, Path]]:
+    """Every package of the house, with its folder."""
+    for folder in FOLDERS:
+        for init in sorted((ROOT / folder).rglob("__init__.py")):
+            yield "nextlabel." + ".".join(init.parent.relative_to(ROOT).parts), init.parent
+
+
+def test_the_list_of_packages_is_complete() -> None:
+    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(name for name, _ in packages())
+
+
+def test_every_folder_with_code_is_a_package() -> None:
+    known = {folder for _, folder in packages()}
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*.py"):
+            assert path.parent in known, f"{path.parent} has no __init__.py"
+
+
+def test_the_wheel_has_every_module_and_says_that_it_is_typed(wheel: Path) -> None:
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("nextlabel/")}
+    for _, folder in packages():
+        for path in folder.glob("*.py"):
+            assert f"nextlabel/{path.relative_to(ROOT)}" in held
+    for folder in FOLDERS:
+        assert f"nextlabel/{folder}/py.typed" in held
+    assert not [name for name in held if "test" in name or name.endswith(".pyc")]
+
+
+def test_the_command_runs_without_development_dependencies(bare: Path) -> None:
+    done = run(bare / "nextlabel", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "Commands:" in done.stdout
+
+
+def test_there_really_are_none(bare: Path) -> None:
+    code = f"import importlib.util as u; print([n for n in {EXTRAS_ONLY!r} if u.find_spec(n)])"
+    assert run(bare / "python", "-c", code).stdout.strip() == "[]"
+
+
+def test_every_module_can_be_imported_without_extras(bare: Path) -> None:
+    code = """
+import importlib, pkgutil, nextlabel.backend, nextlabel.connectors, nextlabel.recipes
+for package in (nextlabel.backend, nextlabel.connectors, nextlabel.recipes):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if not module.name.endswith("__main__") and ".migrations." not in module.name:
+            importlib.import_module(module.name)
+print("all")
+"""
+    done = run(bare / "python", "-W", "error", "-c", code)
+    assert done.stdout.strip() == "all", done.stderr
+
+
+def test_the_store_can_be_made_without_extras(bare: Path, tmp_path: Path) -> None:
+    code = f"from nextlabel.backend.store import Store; Store.open({str(tmp_path / 's.sqlite')!r}).close(); print('ok')"
+    done = run(bare / "python", "-c", code)
+    assert done.stdout.strip() == "ok", done.stderr
+
+
+def test_a_missing_extra_is_named_with_the_fix(bare: Path, tmp_path: Path) -> None:
+    done = run(
+        bare / "nextlabel",
+        "doctor",
+        "--project",
+        "7",
+        NEXTLABEL_HOME=str(tmp_path),
+        LABEL_STUDIO_URL="http://127.0.0.1:1",
+        LABEL_STUDIO_API_KEY="x" * 40,
+    )
+    assert done.returncode == 1
+    assert "pip install 'nextlabel[label-studio]'" in done.stderr
+
+
+def test_recipes_are_found_through_entry_points(bare: Path) -> None:
+    assert "bbc-news" in run(bare / "nextlabel", "recipes", "list").stdout
+
+
+def test_every_exported_name_exists() -> None:
+    names = [name for name, _ in packages()]
+    modules = [
+        module.name
+        for name in names
+        for module in pkgutil.iter_modules(importlib.import_module(name).__path__, name + ".")
+        if ".migrations" not in module.name and not module.name.endswith("__main__")
+    ]
+    assert len(modules) > 50
+    for name in [*names, *modules]:
+        if ".migrations" in name:
+            continue
+        module = importlib.import_module(name)
+        for exported in getattr(module, "__all__", ()):
+            assert hasattr(module, exported), f"{name} exports {exported}, which does not exist"
+
+
+def test_the_extras_are_the_promised_ones() -> None:
+    assert set(PROJECT["project"]["optional-dependencies"]) == {"label-studio", "argilla", "train", "demo", "dev"}
+
+
+def test_everything_pinned_is_what_is_installed() -> None:
+    """The constraints are what the tests ran with."""
+    pins = dict(
+        line.partition("#")[0].strip().split("==")
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if "==" in line.partition("#")[0]
+    )
+    pinned = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pins.items()}
+    needed = PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["label-studio"]
+    for name, found in closure(needed).items():
+        assert name in pinned, f"{name} is missing in constraints.txt"
+        assert found.version.partition("+")[0] == pinned[name].partition("+")[0], name

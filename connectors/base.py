@@ -89,7 +89,7 @@ class Connector(Protocol):
         ...
 
     def records(self) -> Iterator[RemoteRecord]:
-        """Every record of the project, those that we never pushed included (their uid is derived from the remote id)."""
+        """Every record of the project. One that we never pushed gets a uid derived from its remote id."""
         ...
 
     def changes(self, cursor: str | None) -> Changes:
@@ -119,7 +119,7 @@ class Connector(Protocol):
         ...
 
     def retire(self, version: str) -> None:
-        """Delete what is left of a generation that is no longer in force. Slow on some platforms: call it off the hot path."""
+        """Delete what is left of a generation that is no longer in force. Slow on some platforms; not for hot paths."""
         ...
 
     def generations(self) -> tuple[str, ...]:

@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.coldstart import label_anchors
+from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.loop.opening import audit_share, open_cache, open_encoder, open_store
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
+from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import AnnotationStatus
 
 from .replay import Curve, Material
@@ -89,14 +90,16 @@ def measure(options: DemoOptions, server: LabelStudioServer, status: Mapping[str
     store = open_store(options.recipe, settings)
     try:
         lost, doubled = compare(exported(server, status["project"]["id"]), store)
-        curve, twin = learning_curves(options, settings, store, progress)
+        run = gather(options, settings, store)
+        curve, twin = learning_curves(run, options, settings, progress)
+        accuracy = run.material.accuracy(Probe.load(current_model(store)), run.rows)
     finally:
         store.close()
     audit = status["audit"]
     figures = Figures(
         platform="label-studio",
-        labels=status["labelled"],
-        accuracy=curve.accuracy[-1],
+        labels=len(run.rows),
+        accuracy=accuracy,
         random_accuracy=twin.accuracy[-1],
         audit_accuracy=audit.get("accuracy", 0.0),
         audit_interval=(audit.get("low", 0.0), audit.get("high", 1.0)),
@@ -136,36 +139,58 @@ def compare(platform: Mapping[str, str], store: Store) -> tuple[int, int]:
     return lost, doubled
 
 
-def learning_curves(options: DemoOptions, settings: Settings, store: Store, progress: Progress) -> tuple[Curve, Curve]:
-    """True accuracy after every tenth label: of the run as it was, and of its twins in random order (mean)."""
-    labeling = options.recipe.labeling()
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run: the pool, and in order of time the rows that were labelled and the classes given."""
+
+    material: Material
+    rows: list[int]
+    given: list[int]
+    labels: tuple[str, ...]
+
+
+def gather(options: DemoOptions, settings: Settings, store: Store) -> Run:
+    """Collect what the run left behind. Copies of an earlier record are no part of the pool."""
+    labeling, answers = options.recipe.labeling(), options.recipe.truth()
     encoder = open_encoder(options.recipe, settings)
-    cache: EmbeddingCache = open_cache(settings, encoder)
+    cache = open_cache(settings, encoder)
     pool = [item for item in store.records() if item.duplicate_of is None and not item.gone]
-    rows = cache.lookup([labeling.text(item.record) for item in pool])
     index = {label: i for i, label in enumerate(labeling.labels)}
-    answers = options.recipe.truth()
     material = Material(
-        vectors=cache.take(rows),
+        vectors=cache.take(cache.lookup([labeling.text(item.record) for item in pool])),
         truth=np.array([index[answers[item.record.uid]] for item in pool], np.int64),
         anchors=label_anchors(labeling, encoder),
         audit=np.array([item.audit for item in pool], np.bool_),
     )
-    by_remote = {item.remote_id: i for i, item in enumerate(pool)}
+    by_remote = {item.remote_id: row for row, item in enumerate(pool)}
     given = sorted(store.answers(), key=lambda one: one.updated_at)
-    steps = sorted({*range(STEP, len(given), STEP), len(given)})
-    bar = progress.add_task("Curves: the run and its random twins", total=1 + TWINS)
-    curve = material.curve(
-        [by_remote[one.remote_id] for one in given], [index[str(one.value[0])] for one in given], steps
+    return Run(
+        material,
+        [by_remote[one.remote_id] for one in given],
+        [index[str(one.value[0])] for one in given],
+        labeling.labels,
     )
+
+
+def current_model(store: Store) -> str:
+    """Where the weights of the model in force are."""
+    row = store.current_model()
+    if row is None:
+        raise LearningError("the run made no model")
+    return row.path
+
+
+def learning_curves(run: Run, options: DemoOptions, settings: Settings, progress: Progress) -> tuple[Curve, Curve]:
+    """True accuracy after every tenth label: of the run as it was, and of its twins in random order (mean)."""
+    total = len(run.rows)
+    steps = sorted({*range(STEP, total, STEP), total})
+    bar = progress.add_task("Curves: the run and its random twins", total=1 + TWINS)
+    curve = run.material.curve(run.rows, run.given, steps)
     progress.advance(bar)
+    share = audit_share(options.recipe, settings)
     twins = []
     for seed in range(TWINS):
-        twins.append(
-            material.random_twin(
-                labeling.labels, len(given), options.error_rates, audit_share(options.recipe, settings), seed, steps
-            ).accuracy
-        )
+        twins.append(run.material.random_twin(run.labels, options.error_rates, share, seed, steps).accuracy)
         progress.advance(bar)
     return curve, Curve(steps, np.mean(twins, axis=0).tolist())
 

@@ -7,7 +7,7 @@ true accuracy on every record that had no label at that moment.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,12 @@ class Material:
         """Number of labels."""
         return len(self.anchors)
 
+    def accuracy(self, probe: Probe, labelled: Sequence[int]) -> float:
+        """True accuracy of ``probe`` on every record but the ``labelled`` ones."""
+        rest = np.setdiff1d(np.arange(len(self.truth)), labelled)
+        predicted = probe.predict_proba(self.vectors[rest]).argmax(axis=1)
+        return float((predicted == self.truth[rest]).mean())
+
     def curve(self, order: Sequence[int], given: Sequence[int], steps: Sequence[int]) -> Curve:
         """Replay answers ``given`` (classes) to the records ``order`` (rows), measured after each of ``steps``."""
         accuracy = []
@@ -49,32 +55,27 @@ class Material:
             rows, targets = np.array(order[:step], np.int64), np.array(given[:step], np.int64)
             trained = ~self.audit[rows]
             probe = Probe.fit(
-                self.vectors[rows[trained]], targets[trained], self.classes, anchors=self.anchors, warm=probe
+                self.vectors[rows[trained]],
+                targets[trained],
+                self.classes,
+                anchors=self.anchors,
+                warm=probe,
+                calibrate=False,  # a temperature changes no decision
             )
-            rest = np.setdiff1d(np.arange(len(self.truth)), rows)
-            predicted = probe.predict_proba(self.vectors[rest]).argmax(axis=1)
-            accuracy.append(float((predicted == self.truth[rest]).mean()))
+            accuracy.append(self.accuracy(probe, order[:step]))
         return Curve(list(steps), accuracy)
 
     def random_twin(
-        self,
-        labels: Sequence[str],
-        n: int,
-        error_rates: Sequence[float],
-        audit_share: float,
-        seed: int,
-        steps: Sequence[int],
+        self, labels: Sequence[str], error_rates: Sequence[float], audit_share: float, seed: int, steps: Sequence[int]
     ) -> Curve:
-        """The same number of labels, the same annotators, the same audit share, in random order."""
+        """As many labels, by the same annotators and with the same audit share, in random order."""
         rng = np.random.default_rng([seed, 1])
-        audit = np.zeros(len(self.truth), np.bool_)
+        n, names = steps[-1], list(labels)
         order = rng.permutation(len(self.truth))[:n]
-        audit[order[: round(audit_share * n)]] = True  # any of a random order are as random as any others
-        order = rng.permutation(order)
-        names = list(labels)
+        audit = np.zeros(len(self.truth), np.bool_)
+        audit[rng.choice(order, round(audit_share * n), replace=False)] = True
         given = [
             names.index(noisy(names[self.truth[row]], names, error_rates[i % len(error_rates)], rng))
             for i, row in enumerate(order)
         ]
-        twin = Material(self.vectors, self.truth, self.anchors, audit)
-        return twin.curve(order.tolist(), given, steps)
+        return replace(self, audit=audit).curve(order.tolist(), given, steps)

@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 QUIET = 2.0
 """Seconds without a label before tidying starts: deleting shares the platform with the annotators."""
-BACKLOG = 20
+BACKLOG = 200
 """Generations left lying about before tidying no longer waits for a quiet moment."""
 
 

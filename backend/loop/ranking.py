@@ -39,7 +39,8 @@ class CachedVectors:
 class Ranker:
     """Ranks a pool with one strategy, and interleaves a share of audit records.
 
-    ``audit_share`` holds in every prefix of the queue, so that the slice fills evenly while people label.
+    Every place of the queue goes to the audit slice with the probability ``audit_share``, so that the slice fills
+    evenly while people label, though each label makes a new queue of which only the first few places are used.
     """
 
     strategy: QueryStrategy
@@ -51,7 +52,7 @@ class Ranker:
         chosen = self._choose(pool, model, self._available(pool, pool.candidates(), pushed_only), k, rng)
         audit = self._available(pool, pool.audit_queue(), pushed_only)[:k]
         wanted = {"strategy": (1.0 - self.audit_share, chosen), "audit": (self.audit_share, audit)}
-        merged, _ = interleave(wanted, min(k, len(chosen) + len(audit)))
+        merged, _ = interleave(wanted, min(k, len(chosen) + len(audit)), rng)
         if len(merged) < k:
             merged = np.concatenate([merged, self._available(pool, pool.skipped(), pushed_only)[: k - len(merged)]])
         return Ranking(merged, score_pool(model.probe, self.cache.matrix, pool.rows[merged]))

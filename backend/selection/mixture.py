@@ -14,12 +14,20 @@ from .base import Indices, Pool, QueryStrategy, check_request
 from .registry import get_strategy, register
 
 
-def interleave(lists: Mapping[str, tuple[float, Indices]], k: int) -> tuple[Indices, list[str]]:
+PHASES = 256
+"""Picks after which a random phase may start: enough that a share of one percent gets its turn."""
+
+
+def interleave(
+    lists: Mapping[str, tuple[float, Indices]], k: int, rng: np.random.Generator | None = None
+) -> tuple[Indices, list[str]]:
     """Merge ranked lists so that every prefix honours their shares; return int64 [k] and the source of each.
 
     ``lists`` maps a name to (share, ranked int64 array). Shares are relative; a list with share 0 comes only
     when the others are used up. What was taken from one list is skipped, free of charge, in the others. The
-    rule is smooth weighted round-robin, as in nginx. Raises ExhaustedPool if the lists hold fewer than ``k``
+    rule is smooth weighted round-robin, as in nginx. With ``rng`` the round starts at a random point, so that every
+    place, the first included, goes to a list with the probability of its share: a queue that is made anew after each
+    label would otherwise always start with the largest share, and never get to the others. Raises ExhaustedPool if the lists hold fewer than ``k``
     distinct entries, ValueError for negative shares.
     """
     shares = {name: float(share) for name, (share, _) in lists.items()}
@@ -27,21 +35,32 @@ def interleave(lists: Mapping[str, tuple[float, Indices]], k: int) -> tuple[Indi
         raise ValueError(f"shares can't be negative: {shares}")
     queues = {name: iter(ranked.tolist()) for name, (_, ranked) in lists.items()}
     credit = dict.fromkeys(lists, 0.0)
+    for _ in range(int(rng.integers(PHASES)) if rng is not None and credit else 0):
+        _charge(credit, shares, _turn(credit, shares))
     merged: dict[int, str] = {}
     while len(merged) < k:
         if not credit:
             raise ExhaustedPool(asked=k, left=len(merged))
-        name = max(credit, key=lambda one: (credit[one] + shares[one], shares[one]))
+        name = _turn(credit, shares)
         entry = next((one for one in queues[name] if one not in merged), None)
         if entry is None:
             del credit[name]  # used up: the others divide its share
             continue
         merged[entry] = name
-        total = sum(shares[one] for one in credit)
-        for one in credit:
-            credit[one] += shares[one]
-        credit[name] -= total
+        _charge(credit, shares, name)
     return np.fromiter(merged, dtype=np.int64, count=len(merged)), list(merged.values())
+
+
+def _turn(credit: Mapping[str, float], shares: Mapping[str, float]) -> str:
+    """Whose turn it is."""
+    return max(credit, key=lambda one: (credit[one] + shares[one], shares[one]))
+
+
+def _charge(credit: dict[str, float], shares: Mapping[str, float], name: str) -> None:
+    """``name`` had its turn: everybody earns their share, and it pays for all of them."""
+    for one in credit:
+        credit[one] += shares[one]
+    credit[name] -= sum(shares[one] for one in credit)
 
 
 @register("mixture")
@@ -71,4 +90,4 @@ class Mixture:
         check_request(pool, k)
         # Each part is asked for k: in the worst case the others want the same records.
         lists = {name: (self.shares[name], part.query(pool, k, rng)) for name, part in self._parts().items()}
-        return interleave(lists, k)[0]
+        return interleave(lists, k, rng)[0]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from nextlabel.backend.stack import LabelStudioServer
+    from nextlabel.connectors.label_studio import LabelStudioConnector
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports a library that would ask the hub
 
@@ -47,3 +48,22 @@ def plain_label_studio() -> Iterator[LabelStudioServer]:
 def annotators(label_studio: LabelStudioServer) -> list[str]:
     """API tokens of four users of the shared Label Studio."""
     return [label_studio.add_user(f"annotator{number}@example.com") for number in range(4)]
+
+
+@pytest.fixture
+def label_studio_project(label_studio: LabelStudioServer) -> Iterator[Callable[..., LabelStudioConnector]]:
+    """Makes projects in the shared Label Studio: ``make()`` asks sport or politics; takes what ``create`` takes."""
+    from nextlabel.connectors.label_studio import LabelStudioConnector
+    from nextlabel.connectors.records import Labeling, LabelKind
+
+    made = []
+
+    def make(labeling: Labeling | None = None, **options: object) -> LabelStudioConnector:
+        asked = labeling or Labeling(LabelKind.SINGLE, ("sport", "politics"))
+        connector = LabelStudioConnector.create(label_studio.url, label_studio.token, "a test", asked, **options)
+        made.append(connector)
+        return connector
+
+    yield make
+    for connector in made:
+        connector.close()

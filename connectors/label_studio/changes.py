@@ -21,8 +21,9 @@ MARGIN = timedelta(seconds=10)
 """How long a change may take from its timestamp to its commit; so much of the past is read again."""
 FETCH = 200
 """Tasks whose annotations are fetched in one request."""
-ANNOTATED = "id,annotations,completed_by,result,was_cancelled,updated_at,prediction"
-"""What is asked of tasks with their annotations: the one list holds for both."""
+ANNOTATED = "id,annotations,completed_by,result,was_cancelled,updated_at"
+"""What is asked of tasks with their annotations: the one list holds for both. The prediction that was shown is left
+out of listings by Label Studio; only webhooks carry it."""
 TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 

@@ -35,14 +35,14 @@ def score_of(rank: int) -> float:
 
 
 class Queue:
-    """Publishes generations in one project. Calls come from one thread at a time."""
+    """Publishes generations in one project. Old ones may be retired by another thread meanwhile."""
 
     def __init__(self, client: Client, project: int) -> None:
         self._client = client
         self._project = project
         self._path = f"/api/projects/{project}"
         self._batch_path: bool | None = None  # whether the server runs the batch import; None: not known yet
-        self._certain: set[str] = set()  # versions of which we know every row that is stored
+        self._stored: dict[str, set[int]] = {}  # version -> tasks with a row, for versions of which we know every row
         self._used: set[str] | None = None  # versions that exist; None: not read yet
         self._lock = threading.Lock()
 
@@ -59,11 +59,11 @@ class Queue:
         with self._lock:
             if self._used is None:
                 self._used = set(self.versions())
-            if version in self._used and version != self.in_force():
+            if version not in self._used:
+                self._stored[version] = set()
+            elif version != self.in_force():
                 self._delete_version(version)  # what an earlier try left: its ranking is not this one
-                self._certain.add(version)
-            elif version not in self._used:
-                self._certain.add(version)
+                self._stored[version] = set()
             self._used.add(version)
             self._store(version, rows)
             answer = self._client.request(
@@ -81,17 +81,18 @@ class Queue:
     def retire(self, version: str) -> None:
         """Delete what is stored under ``version``, a few rows at a time so that annotators' submits get through.
 
-        Raises PlatformError if it is in force: deleting it would make the queue random.
+        Takes its time, and holds up no ``publish``. Raises PlatformError if it is in force: deleting it would make
+        the queue random.
         """
+        if version == self.in_force():
+            raise PlatformError(f"{version} is in force and can't be retired; publish another first", status=409)
+        if self.versions().get(version, 0) > GENTLY:
+            ids = [row["id"] for row in self._predictions() if row["model_version"] == version]
+            for prediction in ids[GENTLY:]:
+                self._delete_prediction(prediction)
+        self._delete_version(version)
         with self._lock:
-            if version == self.in_force():
-                raise PlatformError(f"{version} is in force and can't be retired; publish another first", status=409)
-            if self.versions().get(version, 0) > GENTLY:
-                ids = [row["id"] for row in self._predictions() if row["model_version"] == version]
-                for prediction in ids[GENTLY:]:
-                    self._delete_prediction(prediction)
-            self._delete_version(version)
-            self._certain.discard(version)
+            self._stored.pop(version, None)
             if self._used is not None:
                 self._used.discard(version)
 
@@ -129,9 +130,10 @@ class Queue:
         return self._batch_path
 
     def _store(self, version: str, rows: Sequence[Json]) -> None:
-        if version not in self._certain:
-            rows = self._missing(version, rows)
-        self._certain.discard(version)  # until every row is confirmed
+        known = self._stored.pop(version, None)  # nothing is certain until every row is confirmed
+        if known is None:  # after a lost reply, or a restart
+            known = {row["task"] for row in self._predictions() if row["model_version"] == version}
+        rows = [row for row in rows if row["task"] not in known]
         blind = [] if not rows or self.imports_in_batches() else [row for row in rows if not row["result"]]
         plain = [row for row in rows if row["result"] or not blind]
         stored = 0
@@ -153,12 +155,7 @@ class Queue:
                 stored += 1
         except PlatformError as error:
             raise RecordsRejected(str(error), sent=len(rows), stored=stored) from None
-        self._certain.add(version)
-
-    def _missing(self, version: str, rows: Sequence[Json]) -> list[Json]:
-        """Those of ``rows`` whose task has no prediction under ``version``: after a lost reply or a restart."""
-        have = {row["task"] for row in self._predictions() if row["model_version"] == version}
-        return [row for row in rows if row["task"] not in have]
+        self._stored[version] = known | {row["task"] for row in rows}
 
     def _predictions(self) -> list[Json]:
         """Every prediction of the project, in one answer: for repairs only."""

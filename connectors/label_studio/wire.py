@@ -163,7 +163,7 @@ def read_event(form: Form, config: str, project: str, body: Mapping[str, Any]) -
         if isinstance(about, Mapping) and "id" in about and str(about["id"]) != project:
             return Changes()
         return _read_event(form, config, action, body)
-    except (KeyError, TypeError, AttributeError, LabelingMismatch) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"malformed event: {type(error).__name__} {error}") from None
 
 

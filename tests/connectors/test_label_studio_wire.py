@@ -1,0 +1,236 @@
+import contextlib
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nextlabel.connectors.errors import LabelingMismatch
+from nextlabel.connectors.label_studio import UID_KEY, form_of, read_config
+from nextlabel.connectors.label_studio.wire import (
+    as_text,
+    prediction_from,
+    read_annotation,
+    read_event,
+    read_result,
+    record_from_task,
+    remote_record,
+    write_result,
+    write_task,
+)
+from nextlabel.connectors.records import (
+    Annotation,
+    AnnotationStatus,
+    Changes,
+    Field,
+    FieldKind,
+    Labeling,
+    LabelKind,
+    Record,
+    Span,
+    Suggestion,
+)
+
+LABELS = ("sport", "politics", "ثقافة", "🎬 film")
+SINGLE = form_of(Labeling(LabelKind.SINGLE, LABELS))
+MULTI = form_of(Labeling(LabelKind.MULTI, LABELS))
+SPAN = form_of(Labeling(LabelKind.SPAN, LABELS))
+spans = st.builds(
+    lambda start, length, label: Span(start, start + length, label),
+    st.integers(0, 10**5),
+    st.integers(1, 50),
+    st.sampled_from(LABELS),
+)
+
+ANNOTATION = {
+    "id": 44,
+    "task": 7,
+    "result": [{"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": ["sport"]}}],
+    "was_cancelled": False,
+    "updated_at": "2026-11-22T06:29:07.093071Z",
+    "completed_by": 3,
+    "prediction": {"model_version": "nl-a-1", "result": [{"value": {"choices": ["sport"]}}]},
+}
+
+
+def event(action: str, **body: Any) -> Changes:
+    return read_event(SINGLE, "<View/>", "9", {"action": action, "project": {"id": 9}, **body})
+
+
+@given(st.sampled_from(LABELS))
+def test_single_answers_go_round(label: str):
+    assert read_result(SINGLE, write_result(SINGLE, (label,))) == (label,)
+
+
+@given(st.lists(st.sampled_from(LABELS), unique=True).map(tuple))
+def test_multi_answers_go_round(value: tuple[str, ...]):
+    assert read_result(MULTI, write_result(MULTI, value)) == value
+
+
+@given(st.lists(spans, max_size=5).map(tuple))
+def test_span_answers_go_round(value: tuple[Span, ...]):
+    assert read_result(SPAN, write_result(SPAN, value)) == value
+
+
+@given(
+    st.text(min_size=1),
+    st.text(),
+    st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text(), max_size=3),
+)
+def test_records_go_round(uid: str, text: str, metadata: dict[str, Any]):
+    record = Record(uid, {"text": text}, metadata)
+    assert remote_record({"id": 5, **write_task(SINGLE, record)}, SINGLE.labeling).record == record
+
+
+def test_regions_carry_the_names_of_a_foreign_config():
+    form = read_config(
+        '<View><Text name="words" value="$caption"/>'
+        '<Labels name="who" toName="words"><Label value="PER"/></Labels></View>'
+    )
+    assert write_result(form, (Span(0, 4, "PER"),), 0.5) == [
+        {
+            "from_name": "who",
+            "to_name": "words",
+            "type": "labels",
+            "score": 0.5,
+            "id": "span-0",
+            "value": {"start": 0, "end": 4, "labels": ["PER"]},
+        }
+    ]
+
+
+def test_regions_of_other_controls_and_empty_ones_are_not_the_answer():
+    other = {"from_name": "why", "to_name": "text", "type": "textarea", "value": {"text": ["because"]}}
+    empty = {"from_name": "label", "to_name": "text", "type": "choices"}
+    assert read_result(SINGLE, [other, empty, *ANNOTATION["result"]]) == ("sport",)
+
+
+def test_a_label_that_left_the_config_is_kept_when_read_and_refused_when_written():
+    region = {"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": ["economy"]}}
+    assert read_result(SINGLE, [region]) == ("economy",)
+    with pytest.raises(LabelingMismatch, match="not in the project's labeling config: economy; it has sport"):
+        write_result(SINGLE, ("economy",))
+
+
+def test_one_label_at_most_for_a_single_question():
+    with pytest.raises(LabelingMismatch, match="takes one label, not 2"):
+        write_result(SINGLE, ("sport", "politics"))
+    with pytest.raises(LabelingMismatch, match="no span"):
+        write_result(SPAN, ("sport",))
+
+
+def test_live_predictions_look_like_stored_ones():
+    made = prediction_from(SINGLE.labeling, Suggestion(("sport",), 0.75, "nl-a-1"))
+    assert (made["model_version"], made["score"]) == ("nl-a-1", 0.75)
+    assert made["result"] == write_result(SINGLE, ("sport",), 0.75)
+
+
+def test_tasks_that_we_never_pushed_get_a_uid_from_their_id():
+    assert record_from_task({"id": 12, "data": {"text": "a"}}, SINGLE.labeling) == Record(
+        "label-studio-12", {"text": "a"}
+    )
+    assert record_from_task({"id": 12, "data": {"text": "a", UID_KEY: 7}}, SINGLE.labeling).uid == "label-studio-12"
+    with pytest.raises(ValueError, match="neither uid nor id"):
+        record_from_task({"data": {"text": "a"}}, SINGLE.labeling)
+    with pytest.raises(ValueError, match="without data"):
+        record_from_task({"id": 12}, SINGLE.labeling)
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, ""), ("a", "a"), (3, "3"), (["x"], "['x']")])
+def test_fields_are_text(value: Any, text: str):
+    assert as_text(value) == text
+
+
+def test_a_record_must_have_the_fields_that_are_shown():
+    form = form_of(Labeling(LabelKind.SINGLE, ("a",), (Field("text"), Field("image", FieldKind.IMAGE))))
+    with pytest.raises(LabelingMismatch, match="'u1' lacks the fields image"):
+        write_task(form, Record("u1", {"text": "a"}))
+
+
+def test_an_annotation_is_read_with_what_its_annotator_saw():
+    assert read_annotation(SINGLE, ANNOTATION) == Annotation(
+        "44",
+        "7",
+        "3",
+        ("sport",),
+        AnnotationStatus.SUBMITTED,
+        datetime(2026, 11, 22, 6, 29, 7, 93071, tzinfo=UTC),
+        "nl-a-1",
+    )
+    skipped = read_annotation(SINGLE, ANNOTATION | {"was_cancelled": True, "result": [], "completed_by": {"id": 3}})
+    assert (skipped.status, skipped.value, skipped.annotator) == (AnnotationStatus.SKIPPED, (), "3")
+
+
+@pytest.mark.parametrize("prediction", [None, {}, {"model_version": "nl-a-1", "result": []}])
+def test_a_blind_record_was_seen_under_no_version(prediction: Any):
+    assert read_annotation(SINGLE, ANNOTATION | {"prediction": prediction}).seen_version is None
+
+
+def test_events():
+    read = read_annotation(SINGLE, ANNOTATION)
+    assert event("ANNOTATION_CREATED", annotation=ANNOTATION) == Changes(annotations=(read,))
+    assert event("ANNOTATION_UPDATED", annotation=ANNOTATION) == Changes(annotations=(read,))
+    assert event("ANNOTATIONS_CREATED", annotation=[ANNOTATION], task=[{"id": 7}]) == Changes(annotations=(read,))
+    assert event("ANNOTATIONS_DELETED", annotations=[{"id": 44}]) == Changes(deleted_annotations=("44",))
+    assert event("TASKS_DELETED", tasks=[{"id": 7}, {"id": 8}]) == Changes(deleted_records=("7", "8"))
+    assert event("TASKS_CREATED") == Changes(records_added=True)
+    assert event("START_TRAINING") == Changes(train_requested=True)
+    assert event("PROJECT_CREATED") == Changes()
+    assert event("SOMETHING_NEW", annotation=None) == Changes()
+
+
+def test_a_project_that_changed_elsewhere_than_in_its_labeling_is_no_news():
+    def updated(xml: str) -> Changes:
+        return read_event(
+            SINGLE, "<View/>", "9", {"action": "PROJECT_UPDATED", "project": {"id": 9, "label_config": xml}}
+        )
+
+    assert updated("<View/>") == Changes()
+    assert updated("<View><Text/></View>") == Changes(labeling_changed=True)
+
+
+def test_events_of_other_projects_are_not_ours():
+    body = {"action": "ANNOTATION_CREATED", "project": {"id": 10}, "annotation": ANNOTATION}
+    assert read_event(SINGLE, "<View/>", "9", body) == Changes()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"action": "ANNOTATION_CREATED"},
+        {"action": "ANNOTATION_CREATED", "annotation": None},
+        {"action": "ANNOTATION_CREATED", "annotation": "x"},
+        {"action": "ANNOTATION_CREATED", "annotation": ANNOTATION | {"updated_at": "yesterday"}},
+        {"action": "ANNOTATION_CREATED", "annotation": ANNOTATION | {"updated_at": None}},
+        {"action": "ANNOTATION_CREATED", "annotation": ANNOTATION | {"id": "44; drop"}},
+        {"action": "ANNOTATION_CREATED", "annotation": ANNOTATION | {"id": float("inf")}},
+        {"action": "ANNOTATION_CREATED", "annotation": ANNOTATION | {"result": 3}},
+        {"action": "ANNOTATION_CREATED", "annotation": ANNOTATION | {"result": [3]}},
+        {"action": "ANNOTATION_CREATED", "annotation": ANNOTATION | {"result": [{"from_name": "label", "value": 3}]}},
+        {"action": "ANNOTATIONS_DELETED", "annotations": [44]},
+        {"action": "ANNOTATIONS_DELETED", "annotations": 44},
+        {"action": "TASKS_DELETED", "tasks": [{"number": 7}]},
+        {"action": "PROJECT_UPDATED", "project": "9"},
+    ],
+)
+def test_malformed_events_are_value_errors(body: dict[str, Any]):
+    with pytest.raises(ValueError, match="malformed event"):
+        read_event(SINGLE, "<View/>", "9", body)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*ANNOTATION, "value", "x"]), inner),
+    max_leaves=12,
+)
+actions = st.sampled_from(
+    ["ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATIONS_DELETED", "TASKS_DELETED", "PROJECT_UPDATED"]
+)
+
+
+@given(actions, st.dictionaries(st.sampled_from(["annotation", "annotations", "tasks", "project"]), json_values))
+def test_no_event_body_escapes_with_another_error(action: str, body: dict[str, Any]):
+    with contextlib.suppress(ValueError):
+        assert isinstance(read_event(SPAN, "<View/>", "9", {"action": action, **body}), Changes)

@@ -1,0 +1,66 @@
+"""A stand-in for our service: what Label Studio must see to accept an ML backend, and a record of its calls."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from nextlabel.connectors.base import BackendAddress
+
+
+@dataclass
+class Call:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass
+class Service:
+    """A running HTTP server that answers as an ML backend does. ``calls`` grows as Label Studio talks to it."""
+
+    url: str
+    calls: list[Call] = field(default_factory=list)
+
+    def address(self, secret: str = "a webhook secret") -> BackendAddress:
+        return BackendAddress(self.url, "nextlabel", "a password", secret)
+
+    def events(self) -> list[Call]:
+        return [call for call in self.calls if call.path == "/webhook"]
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else None
+            running.calls.append(Call(self.command, self.path, dict(self.headers), body))
+            reply = {"status": "UP"}
+            if self.path == "/setup":
+                reply = {"model_version": "served"}
+            elif self.path == "/predict":
+                reply = {"results": [{"model_version": "served", "score": 0.5, "result": []} for _ in body["tasks"]]}
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(reply).encode())
+
+        do_GET = do_POST = answer
+
+        def log_message(self, *args: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        running = Service(f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield running
+        server.shutdown()
+        thread.join()

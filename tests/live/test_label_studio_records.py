@@ -1,0 +1,415 @@
+"""Records in and answers out: on a real Label Studio."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from nextlabel.backend.stack import Annotator, LabelStudioServer
+from nextlabel.connectors.errors import (
+    ConfigError,
+    LabelingMismatch,
+    PlatformError,
+    ProjectNotFound,
+    RecordsRejected,
+    Unauthorized,
+)
+from nextlabel.connectors.label_studio import UID_KEY, LabelStudioConnector, tasks
+from nextlabel.connectors.records import (
+    AnnotationStatus,
+    Changes,
+    Field,
+    FieldKind,
+    Labeling,
+    LabelKind,
+    QueueEntry,
+    Record,
+    Suggestion,
+)
+
+pytestmark = pytest.mark.live
+
+Make = Callable[..., LabelStudioConnector]
+
+STRANGE = {
+    "empty": "",
+    "blank": " \n\t ",
+    "emoji": "👩🏽‍🚀🇵🇱 café ✨",
+    "rtl": "مرحبا بالعالم — ‏שלום עולם‏",
+    "markup": "<b>&amp;</b> <script>alert(1)</script> %25 %s {{x}} $text",
+    "quotes": "\"'`\\ \\n \\u0041",
+    "controls": "a\u0001b\u007f\u2028c\u0000d",
+    "url": "http://example.com/a.png?x=1&y=2",
+    "long": "word " * 20_000,
+}
+
+
+def wait_for(condition: Callable[[], object], limit_s: float = 30) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.1)
+
+
+def api(server: LabelStudioServer, method: str, path: str, **options: object) -> httpx.Response:
+    headers = {"Authorization": f"Token {server.token}"}
+    return httpx.request(method, server.url + path, headers=headers, timeout=60, **options).raise_for_status()
+
+
+def numbered(count: int) -> list[Record]:
+    return [Record(f"u{number}", {"text": f"text {number}"}, {"row": number}) for number in range(count)]
+
+
+# -- push and records ------------------------------------------------------------------------------------------------
+
+
+def test_strange_texts_and_uids_come_back_as_they_were(label_studio_project: Make):
+    connector = label_studio_project()
+    records = [Record(f"{name} 50% \"ü\" 'x' 🎈", {"text": text}, {"name": name}) for name, text in STRANGE.items()]
+    ids = connector.push(records)
+    assert list(ids) == [record.uid for record in records]
+    assert [item.record for item in connector.records()] == records
+    assert connector.push(records) == ids, "found by their uids, none doubled"
+    assert len(list(connector.records())) == len(records)
+
+
+def test_a_push_again_adds_only_what_is_missing(label_studio_project: Make, monkeypatch: pytest.MonkeyPatch):
+    connector = label_studio_project()
+    seen: list[tuple[int, int]] = []
+    first = connector.push(numbered(5))
+    second = connector.push(numbered(8), lambda done, total: seen.append((done, total)))
+    assert {uid: second[uid] for uid in first} == first
+    assert len(set(second.values())) == 8
+    assert seen == [(5, 8), (8, 8)]
+    monkeypatch.setattr(tasks, "LOOK_UP", 2)  # many uids are found by listing the project instead
+    assert connector.push(numbered(8)) == second
+
+
+def test_batches_are_bounded_and_stay_in_order(label_studio_project: Make, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tasks, "BATCH", 7)
+    monkeypatch.setattr(tasks, "PAGE", 4)
+    connector = label_studio_project()
+    ids = connector.push(numbered(20))
+    assert [(item.remote_id, item.record) for item in connector.records()] == list(
+        zip(ids.values(), numbered(20), strict=True)
+    )
+
+
+def test_a_lost_reply_doubles_nothing(label_studio_project: Make, monkeypatch: pytest.MonkeyPatch):
+    connector = label_studio_project()
+    connector.push(numbered(1))
+    send, lost = httpx.Client.request, []
+
+    def lose_the_first_reply(self: httpx.Client, method: str, url: str, **options: object) -> httpx.Response:
+        answer = send(self, method, url, **options)
+        if str(url).endswith("/import") and not lost:
+            lost.append(answer)
+            raise httpx.ReadError("connection reset")
+        return answer
+
+    monkeypatch.setattr(httpx.Client, "request", lose_the_first_reply)
+    ids = connector.push(numbered(6))
+    assert lost[0].status_code == 201, "the tasks were stored, only the reply was lost"
+    assert [item.remote_id for item in connector.records()] == list(ids.values())
+
+
+def test_an_import_that_never_arrived_is_sent_again(label_studio_project: Make, monkeypatch: pytest.MonkeyPatch):
+    connector = label_studio_project()
+    send, failed = httpx.Client.request, []
+
+    def fail_the_first_import(self: httpx.Client, method: str, url: str, **options: object) -> httpx.Response:
+        if str(url).endswith("/import") and not failed:
+            failed.append(url)
+            raise httpx.ConnectError("refused")
+        return send(self, method, url, **options)
+
+    monkeypatch.setattr(httpx.Client, "request", fail_the_first_import)
+    assert len(connector.push(numbered(6))) == 6
+    assert len(list(connector.records())) == 6
+
+
+def test_doubled_tasks_are_made_one_again_and_answers_are_kept(
+    label_studio: LabelStudioServer, annotators: list[str], label_studio_project: Make
+):
+    connector = label_studio_project()
+    rows = [{"data": {"text": f"text {number}", UID_KEY: f"u{number}"}} for number in (0, 1)]
+    for _ in range(2):  # what two processes that push at the same moment do
+        api(label_studio, "POST", f"/api/projects/{connector.project.id}/import", json=rows)
+    doubled = [item.remote_id for item in connector.records()]
+    Annotator(label_studio.url, annotators[0], connector.project.id).submit(int(doubled[2]), "sport")
+    ids = connector.push(numbered(2))
+    assert ids == {"u0": doubled[2], "u1": doubled[1]}, "the answered one, or the older"
+    assert sorted(ids.values()) == sorted(item.remote_id for item in connector.records())
+
+
+@pytest.mark.parametrize(
+    ("records", "says"),
+    [
+        ([Record("a", {"text": "x"}), Record("a", {"text": "y"})], "two different records"),
+        ([Record("", {"text": "x"})], "is empty"),
+        ([Record("a", {"title": "x"})], "lacks the fields text"),
+        ([Record("a", {"text": "\ud800"})], "can't be sent as JSON"),
+        ([Record("a", {"text": "x"}, {"x": {1, 2}})], "can't be sent as JSON"),
+        ([Record("a", {"text": "x"}, {"x": float("nan")})], "can't be sent as JSON"),
+    ],
+)
+def test_records_that_can_not_be_pushed_are_refused_before_anything_is_sent(
+    records: list[Record], says: str, label_studio_project: Make
+):
+    connector = label_studio_project()
+    with pytest.raises(RecordsRejected, match=says):
+        connector.push([*numbered(3), *records])
+    assert list(connector.records()) == []
+
+
+def test_the_same_record_twice_is_pushed_once(label_studio_project: Make):
+    connector = label_studio_project()
+    assert len(connector.push([*numbered(2), *numbered(2)])) == 2
+    assert len(list(connector.records())) == 2
+
+
+def test_records_of_others_are_listed_under_a_uid_of_their_own(
+    label_studio: LabelStudioServer, label_studio_project: Make
+):
+    connector = label_studio_project()
+    connector.push(numbered(1))
+    api(label_studio, "POST", f"/api/projects/{connector.project.id}/import", json=[{"text": "from a colleague"}])
+    ours, theirs = connector.records()
+    assert ours.record == numbered(1)[0]
+    assert theirs.record == Record(f"label-studio-{theirs.remote_id}", {"text": "from a colleague"})
+
+
+def test_deleted_records_are_found(
+    label_studio: LabelStudioServer, label_studio_project: Make, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tasks, "QUERY_BYTES", 40)
+    connector = label_studio_project()
+    ids = list(connector.push(numbered(30)).values())
+    assert connector.deletions(ids) == ()
+    api(label_studio, "DELETE", f"/api/tasks/{ids[3]}/")
+    api(label_studio, "DELETE", f"/api/tasks/{ids[29]}/")
+    assert connector.deletions(ids) == (ids[3], ids[29])
+    assert connector.deletions([]) == ()
+
+
+# -- changes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def labelled(
+    label_studio: LabelStudioServer, annotators: list[str], label_studio_project: Make
+) -> Iterator[tuple[LabelStudioConnector, list[str], Annotator]]:
+    connector = label_studio_project()
+    ids = list(connector.push(numbered(10)).values())
+    with Annotator(label_studio.url, annotators[0], connector.project.id) as annotator:
+        yield connector, ids, annotator
+
+
+def test_a_poll_sees_answers_skips_and_changes_of_mind(
+    labelled: tuple[LabelStudioConnector, list[str], Annotator],
+):
+    connector, ids, annotator = labelled
+    start = datetime.now(UTC)
+    first = annotator.submit(int(ids[0]), "sport")
+    skipped = annotator.skip(int(ids[1]))
+    changes = connector.changes(None)
+    one, two = changes.annotations
+    assert (one.id, one.remote_id, one.value, one.status) == (
+        str(first.id),
+        ids[0],
+        ("sport",),
+        AnnotationStatus.SUBMITTED,
+    )
+    assert (two.id, two.remote_id, two.value, two.status) == (str(skipped.id), ids[1], (), AnnotationStatus.SKIPPED)
+    assert one.annotator == str(first.body["completed_by"])
+    assert abs((one.updated_at - start).total_seconds()) < 60
+    annotator.update(first, "politics")
+    later = connector.changes(changes.cursor)
+    changed = {answer.id: answer for answer in later.annotations}[one.id]
+    assert changed.value == ("politics",)
+    assert changed.updated_at > one.updated_at
+    assert changes.complete[ids[0]] == {one.id}
+
+
+def test_deleted_answers_show_as_records_that_lack_them(
+    label_studio: LabelStudioServer, labelled: tuple[LabelStudioConnector, list[str], Annotator]
+):
+    connector, ids, annotator = labelled
+    kept, gone = annotator.submit(int(ids[0]), "sport"), annotator.submit(int(ids[0]), "politics")
+    alone = annotator.submit(int(ids[1]), "sport")
+    in_bulk = annotator.submit(int(ids[2]), "sport")
+    cursor = connector.changes(None).cursor
+    annotator.delete(gone)
+    annotator.delete(alone)
+    api(
+        label_studio,
+        "POST",
+        f"/api/dm/actions?id=delete_tasks_annotations&project={connector.project.id}",
+        json={"selectedItems": {"all": False, "included": [int(ids[2])]}, "project": connector.project.id},
+    )
+    seen: dict[str, frozenset[str]] = {}
+
+    def all_seen() -> bool:
+        changes = connector.changes(cursor)  # tasks left without an answer are told after the margin
+        seen.update(changes.complete)
+        assert {answer.id for answer in changes.annotations} <= {str(kept.id)}
+        return {ids[0], ids[1], ids[2]} <= seen.keys()
+
+    wait_for(all_seen)
+    assert seen[ids[0]] == {str(kept.id)}
+    assert seen[ids[1]] == seen[ids[2]] == frozenset()
+    assert str(alone.id) != str(in_bulk.id)
+
+
+def test_answers_that_were_imported_are_found_though_no_event_tells_of_them(
+    label_studio: LabelStudioServer, labelled: tuple[LabelStudioConnector, list[str], Annotator]
+):
+    connector, _, _ = labelled
+    cursor = connector.changes(None).cursor
+    region = {"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": ["sport"]}}
+    rows = [{"data": {"text": "old", UID_KEY: "old"}, "annotations": [{"result": [region]}]}]
+    api(label_studio, "POST", f"/api/projects/{connector.project.id}/import", json=rows)
+    [answer] = connector.changes(cursor).annotations
+    assert answer.value == ("sport",)
+
+
+def test_publishing_is_no_change(labelled: tuple[LabelStudioConnector, list[str], Annotator]):
+    connector, ids, _ = labelled
+
+    looks = [connector.changes(None)]
+    seen: set[str] = set()
+
+    def all_seen() -> bool:
+        looks.append(connector.changes(looks[-1].cursor))
+        seen.update(looks[-1].complete)
+        return seen >= set(ids)
+
+    wait_for(all_seen)
+    cursor = looks[-1].cursor
+    entries = [QueueEntry(task, rank, Suggestion(("sport",), 0.5, "m")) for rank, task in enumerate(ids)]
+    connector.publish("nl-quiet-1", entries)
+    assert connector.changes(cursor) == Changes(cursor=cursor)
+
+
+def test_an_empty_project_has_no_changes(label_studio_project: Make):
+    assert label_studio_project().changes(None) == Changes()
+
+
+def test_many_answers_are_all_read_across_pages(
+    labelled: tuple[LabelStudioConnector, list[str], Annotator], monkeypatch: pytest.MonkeyPatch
+):
+    connector, ids, annotator = labelled
+    monkeypatch.setattr(tasks, "PAGE", 3)
+    monkeypatch.setattr("nextlabel.connectors.label_studio.changes.FETCH", 4)
+    stored = {str(annotator.submit(int(task), "sport").id) for task in ids}
+    assert {answer.id for answer in connector.changes(None).annotations} == stored
+
+
+def test_a_changed_question_is_noticed(
+    label_studio: LabelStudioServer, labelled: tuple[LabelStudioConnector, list[str], Annotator]
+):
+    connector, _, _ = labelled
+    path = f"/api/projects/{connector.project.id}"
+    assert not connector.changes(None).labeling_changed
+    config = api(label_studio, "GET", path).json()["label_config"]
+    wider = config.replace('<Choice value="politics" />', '<Choice value="politics" /><Choice value="economy" />')
+    assert wider != config
+    api(label_studio, "PATCH", path, json={"label_config": wider, "maximum_annotations": 3})
+    assert connector.changes(None).labeling_changed
+    assert connector.labeling.labels == ("sport", "politics", "economy")
+    assert connector.overlap == 3
+    assert not connector.changes(None).labeling_changed
+
+
+# -- projects --------------------------------------------------------------------------------------------------------
+
+LABELINGS = [
+    Labeling(LabelKind.SINGLE, ("sport", "politics"), instruction='Which "section" <is> it?'),
+    Labeling(
+        LabelKind.MULTI, ("sport", "a & b", "<c>", '"d"', "ثقافة", "🎬"), descriptions={"sport": "games & 'play'"}
+    ),
+    Labeling(LabelKind.SPAN, ("PER", "LOC"), (Field("body"), Field("title")), name="who"),
+    Labeling(LabelKind.SINGLE, ("yes", "no"), (Field("image", FieldKind.IMAGE), Field("caption")), name="hateful"),
+]
+
+
+@pytest.mark.parametrize("labeling", LABELINGS, ids=lambda labeling: labeling.kind)
+def test_a_project_is_made_and_read_back(
+    labeling: Labeling, label_studio: LabelStudioServer, label_studio_project: Make
+):
+    made = label_studio_project(labeling)
+    again = LabelStudioConnector.attach(label_studio.url, label_studio.token, made.project.id)
+    assert again.labeling == made.labeling == labeling
+    assert again.project == made.project
+    again.expect(labeling)
+    with pytest.raises(LabelingMismatch, match="lacks the labels other"):
+        again.expect(Labeling(labeling.kind, ("other",), labeling.fields, labeling.name))
+    value = (labeling.labels[-1],) if labeling.kind is not LabelKind.SPAN else ()
+    [task] = again.push([Record("u", {field.name: "http://127.0.0.1:9/a.png" for field in labeling.fields})]).values()
+    again.publish("nl-made-1", [QueueEntry(task, 0, Suggestion(value, 0.5, "m"))])
+    annotator = Annotator(label_studio.url, label_studio.token, again.project.id)
+    shown = annotator.next_task()
+    assert shown is not None
+    annotator.submit(shown, shown["predictions"][0]["result"])
+    [answer] = again.changes(None).annotations
+    assert answer.value == value
+    again.close()
+
+
+def test_a_project_of_another_kind_is_refused_with_what_it_asks(label_studio: LabelStudioServer):
+    config = '<View><Text name="t" value="$t"/><Rating name="stars" toName="t"/></View>'
+    made = api(label_studio, "POST", "/api/projects/", json={"title": "stars", "label_config": config}).json()
+    with pytest.raises(LabelingMismatch, match="asks with Rating"):
+        LabelStudioConnector.attach(label_studio.url, label_studio.token, made["id"])
+
+
+@pytest.mark.parametrize("token", ["0" * 40, "not even a token", "a.b.c"])
+def test_a_wrong_token_is_unauthorized(token: str, label_studio: LabelStudioServer):
+    with pytest.raises(Unauthorized, match="refused the token") as caught:
+        LabelStudioConnector.attach(label_studio.url, token, 1)
+    assert token not in str(caught.value)
+
+
+def test_an_expired_personal_token_is_unauthorized(label_studio: LabelStudioServer):
+    import jwt
+
+    token = jwt.encode({"exp": 1, "token_type": "refresh"}, "x" * 32)
+    with pytest.raises(Unauthorized, match="expired"):
+        LabelStudioConnector.attach(label_studio.url, token, 1)
+
+
+@pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated")  # in the SDK, where it renews tokens
+def test_a_personal_access_token_works(label_studio: LabelStudioServer, label_studio_project: Make):
+    made = label_studio_project()
+    token = api(label_studio, "POST", "/api/token/").json()["token"]
+    connector = LabelStudioConnector.attach(label_studio.url, token, made.project.id)
+    assert len(connector.push(numbered(3))) == 3
+    assert len(list(connector.records())) == 3
+    assert any(finding.code == "token" and "personal" in finding.message for finding in connector.diagnose())
+    connector.close()
+
+
+@pytest.mark.parametrize("project", [987654, "987654", "my project", "", "-1"])
+def test_no_such_project(project: int | str, label_studio: LabelStudioServer):
+    with pytest.raises(ProjectNotFound):
+        LabelStudioConnector.attach(label_studio.url, label_studio.token, project)
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://example.com", "http://"])
+def test_what_is_no_address_is_named(url: str):
+    with pytest.raises(ConfigError, match="address"):
+        LabelStudioConnector.attach(url, "a-token", 1)
+
+
+def test_something_else_at_the_address_is_noticed(label_studio: LabelStudioServer):
+    with pytest.raises((PlatformError, ProjectNotFound)):
+        LabelStudioConnector.attach(f"{label_studio.url}/user/login", label_studio.token, 1)
+
+
+def test_no_secret_in_representations(label_studio: LabelStudioServer, label_studio_project: Make):
+    connector = label_studio_project()
+    assert label_studio.token not in repr(connector) + repr(connector._client)

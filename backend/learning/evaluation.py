@@ -42,7 +42,7 @@ def out_of_fold(
     for fold in np.unique(fold_of):
         kept, held = fold_of != fold, fold_of == fold
         part = None if weights is None else weights[kept]
-        probe = Probe.fit(vectors[kept], targets[kept], classes, weights=part, anchors=anchors, seed=seed)
+        probe = Probe.fit(vectors[kept], targets[kept], classes, weights=part, anchors=anchors)
         out[held] = probe.predict_proba(vectors[held])
     return out
 

@@ -65,13 +65,14 @@ def fit_linear(
     strength: float,
     multi_label: bool = False,
     start: Doubles | None = None,
+    tolerance: float = 1e-7,
 ) -> tuple[Doubles, Doubles]:
     """Weights [c, d] and bias [c] with the least weighted log loss plus Gaussian prior, by L-BFGS (scipy).
 
     x [m, d]; targets [m, c] probabilities (rows sum to 1, or each in [0, 1] when ``multi_label``);
     sample_weights [m]; all of one dtype, float32 or float64. ``strength`` is scikit-learn's C, the prior variance of
     every weight. The problem is convex, so ``start`` [c, d + 1] (weights beside bias) changes the time taken and not
-    the answer.
+    the answer; the fit ends when a step lowers the loss by less than ``tolerance`` of it.
     """
     from scipy.optimize import minimize
 
@@ -80,6 +81,6 @@ def fit_linear(
     if start is not None:
         first = np.concatenate([start[:, :-1].ravel(), start[:, -1]])
     objective = _Objective(x, targets, sample_weights[:, None], strength, multi_label)
-    options = {"maxiter": 200, "ftol": 1e-7, "gtol": 1e-3}
+    options = {"maxiter": 200, "ftol": tolerance, "gtol": 1e-3}
     flat = minimize(objective, first, jac=True, method="L-BFGS-B", options=options).x
     return flat[:-classes].reshape(classes, dimension), flat[-classes:]

@@ -21,15 +21,17 @@ Progress: TypeAlias = Callable[[int, int], None]
 WINDOW_TEXTS = 4096  # texts looked at together: sorted by length, each encoded once
 WINDOW_CHARACTERS = 16_000_000
 SMALLEST_CHUNK = 32  # texts encoded between two flushes, adapted to take about CHUNK_SECONDS
-CHUNK_SECONDS = 0.5
+CHUNK_SECONDS = 1.0
+PAUSE_SECONDS = 0.001  # between two turns; the one who has just let go of a lock would win it again
+REFRESH_SECONDS = 1.0  # how old a lookup may be; looking at the files each time costs more than the lookup
 
 
 class EmbeddingCache:
     """Vectors of texts on disk, float16, found by the text.
 
     ``folder`` belongs to one encoder, told by ``fingerprint``. Any number of threads and processes may read;
-    writers take turns, about half a second each, and take over what the others have encoded. Killed at any
-    moment, at most the last half second's work is lost.
+    writers take turns of about a second and take over what the others have encoded. Killed at any moment, at
+    most the work of its last turn is lost.
 
     Raises LearningError if the folder holds another encoder's vectors, StoreFull and StoreError from the disk.
     """
@@ -41,6 +43,7 @@ class EmbeddingCache:
         self._index = DigestIndex()
         self._lock = threading.RLock()  # around the index and the mapping
         self._mapped: HalfMatrix = self._files.matrix(0)
+        self._refreshed = 0.0
         self.refresh()
 
     @classmethod
@@ -67,11 +70,15 @@ class EmbeddingCache:
         return taken
 
     def lookup(self, texts: Sequence[str]) -> Rows:
-        """Row of every text, int64 [n], -1 where it has not been encoded yet. Never encodes."""
+        """Row of every text, int64 [n], -1 where it has not been encoded yet. Never encodes.
+
+        What another process added in the last second may not be found yet.
+        """
         wanted = digests(texts)
         with self._lock:
             rows = self._index.find(wanted)
-            if (rows < 0).any() and self.refresh():
+            stale = time.monotonic() - self._refreshed > REFRESH_SECONDS
+            if stale and (rows < 0).any() and self.refresh():
                 rows = self._index.find(wanted)
         return rows
 
@@ -82,6 +89,7 @@ class EmbeddingCache:
             if count < known:
                 raise StoreError(f"{self._files.folder} was removed or replaced while in use; start again")
             self._index.extend(self._files.keys(known, count))
+            self._refreshed = time.monotonic()
             return count - known
 
     def ensure(
@@ -122,6 +130,7 @@ class EmbeddingCache:
             batch, queue = queue[:chunk], queue[chunk:]
             self._encode(batch, missing, encoder)
             report(len(texts) - len(queue))
+            time.sleep(PAUSE_SECONDS)
             chunk = _adapted(chunk, time.monotonic() - started)
         if missing:
             with self._lock:

@@ -5,8 +5,10 @@
 ``meta.json``    which encoder they are from; written once
 ``lock``         held by the one who appends
 
-Rows are written and flushed before their keys, and a row counts once its key is whole. So after a crash at any
-point the counted rows are good, and the next writer cuts off what is beyond them. Readers take no lock.
+Rows are written and flushed to the disk before their keys are written, and a row counts once its key is whole. So
+after a crash at any point the counted rows are good, and the next writer cuts off what is beyond them. The keys
+themselves are left to the system to flush: a power cut may cost the last of them, which only means encoding
+again. Readers take no lock.
 """
 
 from __future__ import annotations
@@ -102,13 +104,13 @@ class CacheFiles:
         return np.memmap(self._vectors, dtype=np.float16, mode="r", shape=(count, self.dimension))
 
     def append(self, vectors: HalfMatrix, keys: bytes) -> None:
-        """Add rows, all flushed to the disk. Call it inside ``writing()``.
+        """Add rows. Call it inside ``writing()``.
 
         Raises StoreFull: then some of the rows may have been added, each of them whole.
         """
         try:
-            _append(self._vectors, np.ascontiguousarray(vectors).data.cast("B"))
-            _append(self._keys, memoryview(keys))
+            _append(self._vectors, np.ascontiguousarray(vectors).data.cast("B"), flush=True)
+            _append(self._keys, memoryview(keys), flush=False)
         except OSError:
             self._cut(self.count())
             raise
@@ -126,12 +128,13 @@ def _size(file: Path) -> int:
         return 0
 
 
-def _append(file: Path, data: memoryview) -> None:
+def _append(file: Path, data: memoryview, *, flush: bool) -> None:
     handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         while data:
             data = data[os.write(handle, data) :]
-        os.fsync(handle)
+        if flush:
+            os.fsync(handle)
     finally:
         os.close(handle)
 

@@ -21,6 +21,8 @@ Encode: TypeAlias = Callable[[list[str]], npt.NDArray[Any]]
 MAX_BATCH = 16
 MAX_WAITING = 20_000
 
+_Outcome: TypeAlias = tuple["asyncio.Future[npt.NDArray[Any]]", npt.NDArray[Any] | Exception]
+
 log = logging.getLogger(__name__)
 
 
@@ -34,6 +36,15 @@ class _Request:
     rows: npt.NDArray[Any] | None = None
     left: int = 0
     taken: list[int] = field(default_factory=list)  # places in the pass that is running
+
+    def fill(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+        """Take the rows of a pass; return all rows once there is none left to come."""
+        if self.rows is None:
+            self.rows = np.empty((len(self.texts), *rows.shape[1:]), dtype=rows.dtype)
+        self.rows[self.taken] = rows
+        self.left -= len(self.taken)
+        self.taken = []
+        return self.rows if self.left == 0 else None
 
 
 class MicroBatcher:
@@ -118,8 +129,7 @@ class MicroBatcher:
             left = list(self._requests)
             self._requests.clear()
             self._waiting = 0
-        for request in left:
-            _resolve(request.future, Overloaded("the service is stopping; try again in a moment"))
+        _resolve([(one.future, Overloaded("the service is stopping; try again in a moment")) for one in left])
 
     def _next_pass(self) -> list[_Request]:
         """Choose the texts of the next pass: one of each request in turn until it is full."""
@@ -149,13 +159,17 @@ class MicroBatcher:
                 for request in batch:
                     self._run([request])
             else:
-                self._fail(batch[0], error)
+                self._drop(batch[0])
+                _resolve([(batch[0].future, error)])
             return
+        done: list[_Outcome] = []
         start = 0
         for request in batch:
             stop = start + len(request.taken)
-            _fill(request, rows[start:stop])
+            if (complete := request.fill(rows[start:stop])) is not None:
+                done.append((request.future, complete))
             start = stop
+        _resolve(done)
 
     def _checked(self, texts: list[str]) -> npt.NDArray[Any]:
         rows = np.asarray(self._encode(texts))
@@ -163,37 +177,31 @@ class MicroBatcher:
             raise ValueError(f"{len(texts)} texts gave {len(rows)} rows")
         return rows
 
-    def _fail(self, request: _Request, error: Exception) -> None:
+    def _drop(self, request: _Request) -> None:
         with self._changed:
             self._waiting -= len(request.order)
             request.order.clear()
             if request in self._requests:
                 self._requests.remove(request)
-        _resolve(request.future, error)
 
 
-def _fill(request: _Request, rows: npt.NDArray[Any]) -> None:
-    if request.rows is None:
-        request.rows = np.empty((len(request.texts), *rows.shape[1:]), dtype=rows.dtype)
-    request.rows[request.taken] = rows
-    request.left -= len(request.taken)
-    request.taken = []
-    if request.left == 0:
-        _resolve(request.future, request.rows)
+def _resolve(outcomes: list[_Outcome]) -> None:
+    """Hand the outcomes to the loops that wait for them: each loop is woken once."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Outcome]] = {}
+    for outcome in outcomes:
+        by_loop.setdefault(outcome[0].get_loop(), []).append(outcome)
+    for loop, theirs in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_deliver, theirs)
+        except RuntimeError:  # a loop that was closed wants nothing any more
+            log.debug("an event loop was closed before its answer")
 
 
-def _resolve(future: asyncio.Future[npt.NDArray[Any]], outcome: npt.NDArray[Any] | Exception) -> None:
-    """Hand the outcome to the loop that waits for it; a loop that is gone wants nothing any more."""
-
-    def deliver() -> None:
-        if future.done():
-            return
+def _deliver(outcomes: list[_Outcome]) -> None:
+    for future, outcome in outcomes:
+        if future.done():  # the caller left
+            continue
         if isinstance(outcome, Exception):
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
-
-    try:
-        future.get_loop().call_soon_threadsafe(deliver)
-    except RuntimeError:
-        log.debug("the event loop of a request was closed before its answer")

@@ -26,6 +26,14 @@ HASHING = load_encoder("hashing")
 TEXTS = [f"text number {i} about {('cats', 'dogs', 'fish')[i % 3]}" for i in range(500)]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def fresh_lookups() -> Iterator[None]:
+    """Look at the files at every lookup."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache_module, "REFRESH_SECONDS", -1)
+        yield
+
+
 class Counting:
     """The hashing encoder, counting what it is asked to encode."""
 
@@ -289,7 +297,7 @@ def test_a_cache_removed_while_in_use_is_an_error_not_wrong_vectors(tmp_path: Pa
     cache.ensure(["a", "b"], HASHING)
     (tmp_path / HASHING.fingerprint / "keys").unlink()
     with pytest.raises(StoreError, match="removed or replaced while in use"):
-        cache.lookup(["c"])
+        cache.ensure(["c"], HASHING)
 
 
 def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:

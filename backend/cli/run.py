@@ -123,10 +123,10 @@ def _prepare(name: str, project: str | None, host: str | None, port: int | None)
 
 def _serve(recipe: Recipe, settings: Settings, seed: int) -> None:
     from nextlabel.backend.loop.opening import open_service
+    from nextlabel.backend.server import listen
 
     # A taken port should be known before minutes are spent on encoding.
-    listener = _listen(settings)
-    with listener:
+    with listen(settings.host, settings.port) as listener:
         service = open_service(recipe, settings, seed=seed)
         # uvicorn raises a signal again once it has wound up; this turns it into an end that runs the `finally`.
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
@@ -136,29 +136,10 @@ def _serve(recipe: Recipe, settings: Settings, seed: int) -> None:
             service.stop()
 
 
-def _listen(settings: Settings) -> socket.socket:
-    from nextlabel.connectors.errors import ConfigError
-
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        reason = error.strerror or error
-        raise ConfigError(
-            f"can't listen on {settings.host}:{settings.port} ({reason}); choose another with --port, or 0 for any"
-        ) from None
-    return listener
-
-
 def _run_server(service: Service, settings: Settings, listener: socket.socket) -> None:
-    import uvicorn
-
     from nextlabel.backend.app import create_app
     from nextlabel.backend.credentials import FILE, credentials
+    from nextlabel.backend.server import make_server
     from nextlabel.connectors.base import BackendAddress
 
     shown = credentials(settings)
@@ -166,12 +147,4 @@ def _run_server(service: Service, settings: Settings, listener: socket.socket) -
     service.start(BackendAddress(url, shown.user, shown.password, shown.webhook_secret))
     say(f"label here:  {service.project.link}")
     say(f"service:     {url}  (API page: {url}/docs; login {shown.user}, password in {settings.home / FILE})")
-    config = uvicorn.Config(
-        create_app(service, settings, secrets=shown),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="on",
-        timeout_graceful_shutdown=5,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    make_server(create_app(service, settings, secrets=shown)).run(sockets=[listener])

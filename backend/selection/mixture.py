@@ -13,7 +13,6 @@ from nextlabel.connectors.errors import ExhaustedPool
 from .base import Indices, Pool, QueryStrategy, check_request
 from .registry import get_strategy, register
 
-
 PHASES = 256
 """Picks after which a random phase may start: enough that a share of one percent gets its turn."""
 
@@ -25,10 +24,10 @@ def interleave(
 
     ``lists`` maps a name to (share, ranked int64 array). Shares are relative; a list with share 0 comes only
     when the others are used up. What was taken from one list is skipped, free of charge, in the others. The
-    rule is smooth weighted round-robin, as in nginx. With ``rng`` the round starts at a random point, so that every
-    place, the first included, goes to a list with the probability of its share: a queue that is made anew after each
-    label would otherwise always start with the largest share, and never get to the others. Raises ExhaustedPool if the lists hold fewer than ``k``
-    distinct entries, ValueError for negative shares.
+    rule is smooth weighted round-robin, as in nginx. With ``rng`` the round starts at a random point, so that
+    every place, the first included, goes to a list with the probability of its share: a queue that is made
+    anew after each label would otherwise always start with the largest share, and never get to the others.
+    Raises ExhaustedPool if the lists hold fewer than ``k`` distinct entries, ValueError for negative shares.
     """
     shares = {name: float(share) for name, (share, _) in lists.items()}
     if any(not share >= 0 for share in shares.values()):

@@ -54,6 +54,7 @@ def _cover(vectors: Floats, k: int, covered: Floats) -> Indices:
             size = min(_BLOCK, len(gains))
             block = np.argpartition(gains, len(gains) - size)[len(gains) - size :]
             block = block[(seen[block] < count) & (gains[block] > -np.inf)]
+            block = np.append(block, best)  # among ties it may lie outside
             gains[block] = np.maximum(cosines[block] - covered, 0).sum(axis=1)
             seen[block] = count
             best = int(np.argmax(gains))

@@ -90,6 +90,12 @@ class Settings(BaseSettings):
     queue_tail: int = Field(
         default=200, ge=0, description="Records that are published after the head, off the hot path."
     )
+    queue_keep_s: float = Field(
+        3600.0,
+        ge=0,
+        description="Seconds that a queue no longer in force is kept on the platform: people may have its records "
+        "open, and Label Studio refuses their answers once the suggestions they saw are deleted.",
+    )
     audit_share: float = Field(
         default=0.1, ge=0, lt=1, description="Share of the queue drawn at random for the audit slice (shown blind)."
     )

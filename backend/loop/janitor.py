@@ -1,13 +1,19 @@
-"""Deletes queue generations that are no longer in force, when nobody is waiting for the platform."""
+"""Deletes queue generations that are no longer in force: not too early, and not while people wait for the platform.
+
+Not too early: whoever opened a record holds on to the suggestion that they were shown. Label Studio refuses the
+answer (400, parent_prediction) if that suggestion was deleted meanwhile.
+"""
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import structlog
 
-from nextlabel.backend.store import Store
+from nextlabel.backend.store import GenerationRow, Store
 from nextlabel.connectors.base import Connector
 
 log = structlog.get_logger(__name__)
@@ -15,30 +21,43 @@ log = structlog.get_logger(__name__)
 QUIET = 2.0
 """Seconds without a label before tidying starts: deleting shares the platform with the annotators."""
 BACKLOG = 200
-"""Generations left lying about before tidying no longer waits for a quiet moment."""
+"""Generations due before tidying no longer waits for a quiet moment."""
 
 
 class Janitor:
-    """Retires old generations one at a time. ``last_activity`` gives the monotonic time of the last label."""
+    """Retires generations ``keep_s`` seconds after they were replaced, one at a time.
 
-    def __init__(self, store: Store, connector: Connector, last_activity: Callable[[], float]) -> None:
+    ``last_activity`` gives the monotonic time of the last label.
+    """
+
+    def __init__(self, store: Store, connector: Connector, keep_s: float, last_activity: Callable[[], float]) -> None:
         self._store = store
         self._connector = connector
+        self._keep_s = keep_s
         self._last_activity = last_activity
 
     def tidy(self) -> float:
         """Retire at most one generation; return seconds until the next look."""
+        due = self._due()
+        quiet = time.monotonic() - self._last_activity()
+        if not due:
+            return QUIET
+        if quiet < QUIET and len(due) < BACKLOG:
+            return QUIET - quiet
+        self._connector.retire(due[0].version)
+        self._store.mark_retired(due[0].version)
+        log.debug("generation retired", generation=due[0].version, left=len(due) - 1)
+        return 0.0
+
+    def _due(self) -> list[GenerationRow]:
         in_force = self._store.latest_generation()
         if in_force is None:
-            return QUIET
+            return []
         # A generation planned after the one in force is being published right now, or was cut off: not old yet.
-        old = [row for row in self._store.unretired() if row.number < in_force.number]
-        if not old:
-            return QUIET
-        quiet = time.monotonic() - self._last_activity()
-        if quiet < QUIET and len(old) < BACKLOG:
-            return QUIET - quiet
-        self._connector.retire(old[0].version)
-        self._store.mark_retired(old[0].version)
-        log.debug("generation retired", generation=old[0].version, left=len(old) - 1)
-        return 0.0
+        rows = [row for row in self._store.unretired() if row.number <= in_force.number]
+        now = datetime.now(UTC)
+        return [
+            row
+            for row, next_row in itertools.pairwise(rows)
+            if (now - next_row.planned_at).total_seconds() >= self._keep_s
+        ]

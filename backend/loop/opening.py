@@ -142,4 +142,5 @@ def open_service(
         batcher=MicroBatcher(encoder.encode),
         leadership=leadership,
         poll_interval=settings.poll_interval_s,
+        keep_generations=settings.queue_keep_s,
     )

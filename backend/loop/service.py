@@ -60,6 +60,7 @@ class Service:
         batcher: MicroBatcher,
         leadership: Leadership,
         poll_interval: float,
+        keep_generations: float,
     ) -> None:
         self._store, self._connector, self._controller = store, connector, controller
         self._learner, self._cache, self._batcher = learner, cache, batcher
@@ -70,7 +71,7 @@ class Service:
         self._address: BackendAddress | None = None
         self._health = _Health()
         self._sync = Sync(store, connector, self.take_in)
-        self._janitor = Janitor(store, connector, lambda: self._last_activity)
+        self._janitor = Janitor(store, connector, keep_generations, lambda: self._last_activity)
         self._synced = False
         self._stopped = False
         self._threads = {

@@ -105,7 +105,7 @@ class BackendProcess:
 
     def kill(self) -> None:
         """SIGKILL, without warning, as a crash would."""
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 

@@ -23,7 +23,7 @@ from tests.crash.chaos import ChaosProxy
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1500)]
 
 KILLS = 50
-UPTIME = (0.2, 4.0)  # seconds between start and kill: some die while starting, some in the middle of publishing
+UPTIME = (0.3, 6.0)  # seconds between start and kill: some die while starting, some in the middle of publishing
 TEXTS = 900
 LABELS = ["animal", "plant", "stone"]
 
@@ -71,7 +71,7 @@ def recipe(tmp_path: Path) -> Path:
         writer.writerows([f"number {i}: {['a cat', 'an oak', 'a pebble'][i % 3]} by the river"] for i in range(TEXTS))
     path = tmp_path / "crash.yaml"
     path.write_text(
-        f"name: crash\nplatform: label-studio\ndata: {tmp_path / 'texts.csv'}\ntext: text\n"
+        f"name: crash\nplatform: label-studio\ndata: {tmp_path / 'texts.csv'}\nfields: text\n"
         f"labels: [{', '.join(LABELS)}]\nencoder: hashing\n"
     )
     return path

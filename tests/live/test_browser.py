@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -77,12 +78,12 @@ class Page:
         return str(shown.inner_text()).strip()
 
     def wait_for_other_than(self, text: str) -> str:
-        self.page.wait_for_function(
-            "old => { const m = document.querySelector('.lsf-main-view, .lsf-editor, body').innerText"
-            ".match(/[^\\n]*near house number \\d+\\./); return m && m[0].trim() !== old }",
-            arg=text,
-        )
-        return self.text()
+        """The next text, once the page shows one."""
+        deadline = time.monotonic() + 30
+        while (shown := self.text()) == text:
+            assert time.monotonic() < deadline, f"the page still shows {text!r}"
+            self.page.wait_for_timeout(50)
+        return shown
 
     def selected(self) -> str | None:
         self.page.wait_for_selector("input[type=checkbox][name]", state="attached")

@@ -52,7 +52,10 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
     made: list[Service] = []
 
     def make(
-        sizes: QueueSizes = QueueSizes(head=5, tail=5), poll_interval: float = 0.05, audit_share: float = 0.2
+        sizes: QueueSizes = QueueSizes(head=5, tail=5),
+        poll_interval: float = 0.05,
+        audit_share: float = 0.2,
+        keep: float = 0.0,
     ) -> Service:
         store = Store.open(tmp_path / "store.sqlite")
         encoder = load_encoder("hashing")
@@ -81,6 +84,7 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
             batcher=MicroBatcher(encoder.encode),
             leadership=leadership,
             poll_interval=poll_interval,
+            keep_generations=keep,
         )
         made.append(service)
         return service

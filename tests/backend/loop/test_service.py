@@ -115,6 +115,16 @@ def test_a_crash_between_publishing_and_noting_it_is_repaired(
     assert platform.published[-1][0] not in platform.retired
 
 
+def test_old_queues_are_kept_for_those_who_hold_their_records(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+) -> None:
+    service = started(make_service, platform, poll_interval=60, keep=3600.0)
+    service.take_in(Changes((platform.annotate(platform.queue()[0], "cat"),)), "webhook")
+    wait_for(lambda: len(platform.published) == 2 and settled(service, store))
+    threading.Event().wait(2.5)  # the quiet moment in which it would be deleted
+    assert platform.retired == []
+
+
 def test_rows_that_the_platform_drops_are_sent_again(
     make_service: ServiceFactory, platform: MemoryPlatform, store: Store
 ) -> None:

@@ -35,7 +35,7 @@ class Texts(BaseModel):
 
 
 # Said by hand, because "exactly one of" can't be said by the model.
-_TEXT: Final = {"type": "string", "maxLength": MAX_CHARACTERS, "pattern": r"\S"}
+_TEXT: Final = {"type": "string", "pattern": r"\S", "description": f"{MAX_CHARACTERS:,} characters at most."}
 _RECORD: Final = {"type": "object", "minProperties": 1, "additionalProperties": _TEXT}
 _LIST: Final = {"type": "array", "minItems": 1, "maxItems": MAX_TEXTS}
 _SCHEMA: Final = {

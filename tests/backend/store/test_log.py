@@ -206,3 +206,27 @@ def test_a_failed_delivery_leaves_no_trace(store: Store, answer: Answer) -> None
     with pytest.raises(StoreError):
         store.append(Changes(annotations=(answer("1"), bad)))
     assert store.head() == 0
+
+
+def test_reading_goes_by_the_order_of_the_log(store: Store, answer: Answer) -> None:
+    """A page, or what is new, must not cost a look at everything: SQLite says how it would read."""
+    statements: list[tuple[str, object]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: object, *_rest: object) -> None:
+        if statement.startswith("SELECT"):
+            statements.append((statement, parameters))
+
+    store.append(Changes(annotations=(answer("1"), answer("2", "t2"))))
+    sa.event.listen(store._engine, "before_cursor_execute", note)
+    list(store.answers())
+    store.touched(1)
+    store.head()
+    store.log_rows(since=1)
+    sa.event.remove(store._engine, "before_cursor_execute", note)
+    assert len(statements) == 5
+    with store._read() as connection:
+        for statement, parameters in statements:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+            first = plan[0].detail
+            assert first.startswith("SEARCH"), (statement, plan)
+            assert "INTEGER PRIMARY KEY" in first or "remote_id=?" in first or "max" in statement, (statement, plan)

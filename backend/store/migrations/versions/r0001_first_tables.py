@@ -8,12 +8,13 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
+# Only answers have a status. Asking for the kind would lure SQLite to its index and away from the order of seq.
 _CURRENT_ANSWERS = """
 CREATE VIEW current_answers AS
 SELECT a.seq, a.subject AS annotation_id, a.remote_id, a.annotator, a.status, a.value, a.seen_version,
        a.stamp AS updated_at
 FROM annotation_log AS a
-WHERE a.kind = 'answer'
+WHERE a.status IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM annotation_log AS n
                   WHERE n.kind = 'answer' AND n.subject = a.subject AND n.stamp > a.stamp)
   AND NOT EXISTS (SELECT 1 FROM annotation_log AS d WHERE d.kind = 'deleted' AND d.subject = a.subject)

@@ -72,7 +72,8 @@ class MetaPart(Database):
                 set_={"owner": owner, "expires_at": now + ttl_s},
                 where=sa.or_(leases.c.owner == owner, leases.c.expires_at <= now),
             )
-            return connection.execute(statement).rowcount == 1
+            # An INSERT's row count has to be asked for, or PostgreSQL's is thrown away.
+            return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount == 1
 
     def release(self, name: str, owner: str) -> None:
         """Give the lease back, if ``owner`` has it."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.learning.probe import CHUNK, Probe
+from nextlabel.backend.learning.probe import Probe
+
+CHUNK = 16_384  # rows that are looked at together: side by side in the file or not
 
 
 def score_pool(

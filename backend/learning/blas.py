@@ -14,7 +14,7 @@ from typing import Any
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Hold the process to one BLAS thread. Threads may be inside together: the first one in sets and lifts the limit."""
+    """Hold the process to one BLAS thread. Threads may be inside together: the first one in sets and lifts it."""
     with _controller().limit(limits=1, user_api="blas"):
         yield
 

@@ -206,7 +206,12 @@ class Recipe(BaseModel):
             return self.answers()
         if self.answer is None:
             raise ConfigError(f"{self.name}: the recipe does not know the true labels; add `answer: COLUMN`")
-        return read_answers(self.data, self._columns(), split=self.split)
+        answers = read_answers(self.data, self._columns(), split=self.split)
+        if unknown := sorted(set(answers.values()) - set(self.labels)):
+            raise ConfigError(
+                f"{self.data}: the column {self.answer!r} holds {unknown[0]!r}, which is not one of the labels"
+            )
+        return answers
 
     def _columns(self) -> Columns:
         fields = {name: source.column for name, source in self.fields.items()}

@@ -39,7 +39,8 @@ class Settings(BaseSettings):
     store: str = Field(
         default="",
         repr=False,  # a URL may hold a password
-        description="SQLite file or SQLAlchemy URL of the store. Empty: `store.sqlite` in the home folder.",
+        description="SQLite file or SQLAlchemy URL of the store. "
+        "Empty: a `store.sqlite` for each recipe, in the home folder.",
     )
     cache: Path | None = Field(
         default=None,
@@ -130,10 +131,6 @@ class Settings(BaseSettings):
         except ValidationError as error:
             wrong = "; ".join(f"{_variable(item['loc'])} {_reason(item)}" for item in error.errors(include_url=False))
             raise ConfigError(f"settings: {wrong} (docs/settings.md lists them all)") from None
-
-    def store_url(self) -> str:
-        """Where the store is: a file path or a SQLAlchemy URL."""
-        return self.store or str(self.home / "store.sqlite")
 
     def thread_count(self) -> int:
         """Threads to encode with: the setting, or the cores that this process may use."""

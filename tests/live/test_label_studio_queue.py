@@ -263,6 +263,29 @@ def test_a_label_that_is_not_in_the_config_is_refused_before_anything_is_sent(la
     assert connector.generations() == ()
 
 
+def test_an_import_whose_reply_is_lost_is_not_doubled(
+    label_studio: LabelStudioServer, label_studio_project: Make, monkeypatch: pytest.MonkeyPatch
+):
+    connector = label_studio_project()
+    ids = fill(connector, 10)
+    connector.publish("nl-lost-1", entries(ids[:2]))
+    send, lost = httpx.Client.request, []
+
+    def lose_a_reply(self: httpx.Client, method: str, url: str, **options: object) -> httpx.Response:
+        answer = send(self, method, url, **options)
+        if str(url).endswith("/import/predictions") and not lost:
+            lost.append(answer.status_code)
+            raise httpx.ReadError("connection reset")
+        return answer
+
+    monkeypatch.setattr(httpx.Client, "request", lose_a_reply)
+    connector.publish("nl-lost-2", entries(ids[2:8]))
+    assert lost == [201]
+    stored = [task for version, task, _ in predictions(label_studio, connector) if version == "nl-lost-2"]
+    assert stored == sorted(ids[2:8])
+    assert connector.generations()[0] == "nl-lost-2"
+
+
 def test_what_makes_no_generation_is_refused(label_studio_project: Make):
     connector = label_studio_project()
     ids = fill(connector, 3)

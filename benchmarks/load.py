@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -94,12 +93,5 @@ async def _all(order: Order) -> Seen:
     return Seen(latencies, len(bad), time.perf_counter() - started)
 
 
-def main() -> dict[str, Any]:
-    """Run as the other process."""
-    seen = asdict(asyncio.run(_all(Order(**json.load(sys.stdin)))))
-    print(json.dumps(seen))
-    return seen
-
-
 if __name__ == "__main__":
-    main()
+    print(json.dumps(asdict(asyncio.run(_all(Order(**json.load(sys.stdin)))))))

@@ -72,11 +72,10 @@ class NoPlatform:
 
 def ours(port: int, home: Path, engine: str) -> None:
     """Serve with nextlabel, as ``nextlabel run`` does."""
-    import uvicorn
-
     from nextlabel.backend.app import create_app
     from nextlabel.backend.loop.opening import open_service
     from nextlabel.backend.recipe import Recipe
+    from nextlabel.backend.server import listen, make_server
     from nextlabel.backend.settings import Settings
 
     texts = bbc()[0][:50]
@@ -92,8 +91,7 @@ def ours(port: int, home: Path, engine: str) -> None:
     service = open_service(recipe, settings, connector=NoPlatform())
     service.start()
     try:
-        app = create_app(service, settings)
-        uvicorn.run(app, host="127.0.0.1", port=port, log_config=None, access_log=False, server_header=False)
+        make_server(create_app(service, settings)).run(sockets=[listen("127.0.0.1", port)])
     finally:
         service.stop()
 
@@ -154,7 +152,7 @@ def usual(port: int, torch_threads: int) -> None:
     uvicorn.run(app, host="127.0.0.1", port=port, log_config=None, access_log=False)
 
 
-def main() -> None:
+def serve() -> None:
     """Serve until killed."""
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=["ours", "usual"])
@@ -170,4 +168,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve()

@@ -22,7 +22,7 @@ from nextlabel.connectors.errors import LearningError, MissingExtra
 
 Precision: TypeAlias = Literal["fp32", "int8"]
 
-RECIPE = "v1"  # changes whenever the same weights would give another file
+RECIPE = "v2"  # changes whenever the same weights would give another file
 OPSET = 17
 SECONDS = 900  # an export that takes longer hangs
 SMALLEST_LIKENESS = 0.9  # mean cosine to the full-precision vectors under which 8 bits are refused
@@ -72,7 +72,7 @@ def export(folder: ModelFolder, precision: Precision, target: Path) -> None:
         warnings.simplefilter("ignore")  # the tracer warns about every shape that it takes for constant
         plain = Path(work) / "plain.onnx"
         expected = _trace(folder, plain)
-        made = plain if precision == "fp32" else _quantised(plain, Path(work))
+        made = plain if precision == "fp32" else _quantised(plain, Path(work), folder)
         likeness = float((expected * _run(made, folder)).sum(axis=1).mean())
         if not likeness >= SMALLEST_LIKENESS:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -124,14 +124,17 @@ def _trace(folder: ModelFolder, file: Path) -> Any:
         return model(*inputs).numpy()
 
 
-def _quantised(plain: Path, work: Path) -> Path:
+def _quantised(plain: Path, work: Path, folder: ModelFolder) -> Path:
     """Weights and activations in 8 bits, after fusing attention into one operator where the patterns match."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.transformers import optimizer
 
     source = plain
+    config = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
+    heads = config.get("num_attention_heads", 0)  # 0 lets the optimizer guess, which it does not do for every layer
     try:
-        optimizer.optimize_model(str(plain), model_type="bert").save_model_to_file(str(work / "fused.onnx"))
+        fused = optimizer.optimize_model(str(plain), "bert", num_heads=heads, hidden_size=folder.dimension)
+        fused.save_model_to_file(str(work / "fused.onnx"))
         source = work / "fused.onnx"
     except Exception as error:  # an architecture whose patterns it trips over: slower, not wrong
         log.warning("attention was not fused: %s", error)

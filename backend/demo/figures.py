@@ -65,6 +65,7 @@ class Figures:
     def to_json(self) -> str:
         """One line, without the curves."""
         values = {key: value for key, value in asdict(self).items() if key not in ("curve", "twin")}
+        values["audit_interval"] = [round(end, 4) for end in self.audit_interval]
         return json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()})
 
     def show(self, console: Console) -> None:
@@ -189,7 +190,8 @@ def learning_curves(run: Run, options: DemoOptions, settings: Settings, progress
     progress.advance(bar)
     share = audit_share(options.recipe, settings)
     twins = []
-    for seed in range(TWINS):
+    for twin in range(TWINS):
+        seed = (options.seed, twin)
         twins.append(run.material.random_twin(run.labels, options.error_rates, share, seed, steps).accuracy)
         progress.advance(bar)
     return curve, Curve(steps, np.mean(twins, axis=0).tolist())

@@ -66,10 +66,15 @@ class Material:
         return Curve(list(steps), accuracy)
 
     def random_twin(
-        self, labels: Sequence[str], error_rates: Sequence[float], audit_share: float, seed: int, steps: Sequence[int]
+        self,
+        labels: Sequence[str],
+        error_rates: Sequence[float],
+        audit_share: float,
+        seed: Sequence[int],
+        steps: Sequence[int],
     ) -> Curve:
         """As many labels, by the same annotators and with the same audit share, in random order."""
-        rng = np.random.default_rng([seed, 1])
+        rng = np.random.default_rng(seed)
         n, names = steps[-1], list(labels)
         order = rng.permutation(len(self.truth))[:n]
         audit = np.zeros(len(self.truth), np.bool_)

@@ -12,7 +12,7 @@ setup: $(VENV)/installed
 $(VENV)/dependencies: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade "pip>=24" "setuptools>=77"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]" --config-settings editable_mode=strict
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]" --config-settings editable_mode=strict
 	touch $@
 
 # A strict editable install links file by file: a new file needs the install again.
@@ -20,7 +20,7 @@ FILELIST := $(shell printf '%s\n' $(SOURCES) | sort | cksum | tr ' ' '-')
 $(VENV)/installed: $(VENV)/dependencies $(VENV)/filelist-$(FILELIST)
 	touch $@
 $(VENV)/filelist-$(FILELIST): $(VENV)/dependencies
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable . --config-settings editable_mode=strict
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable . --config-settings editable_mode=strict
 	rm -f $(VENV)/filelist-*
 	touch $@
 

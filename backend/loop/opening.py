@@ -90,7 +90,8 @@ def open_connector(recipe: Recipe, settings: Settings, store: Store) -> Connecto
         raise ConfigError("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY: the address and a token of Label Studio")
     project = known or wanted
     if project:
-        connector = LabelStudioConnector.attach(url, token.get_secret_value(), project)
+        question = recipe.question if "question" in recipe.model_fields_set else None  # to choose among several
+        connector = LabelStudioConnector.attach(url, token.get_secret_value(), project, control=question)
         connector.expect(recipe.labeling())
     else:
         connector = LabelStudioConnector.create(

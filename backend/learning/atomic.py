@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,14 +11,12 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``target``; it takes the target's place when the block ends well.
+    """Yield a temporary path beside ``target``; the file written there takes its place when the block ends well.
 
     Two processes may do this at once: each writes a file of its own, and the last to finish wins.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-", suffix=".tmp")
-    os.close(handle)
-    path = Path(name)
+    path = target.with_name(f".{target.name}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         yield path
         with path.open("rb") as stream:

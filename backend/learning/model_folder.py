@@ -115,6 +115,8 @@ def _looks_like_a_path(name: str) -> bool:
 
 def _local_folder(name: str) -> Path | None:
     path = Path(name).expanduser()
+    if not name or "\0" in name:
+        return None
     return path.resolve() if (path / "config.json").is_file() else None
 
 

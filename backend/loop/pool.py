@@ -33,6 +33,7 @@ class PoolState:
         self.overlap = overlap
         self.revision = 0
         self.unknown_labels: dict[str, int] = {}
+        self.originals: dict[str, str] = {}  # uid of a duplicate -> uid of the first record with its content
         self._multi = labeling.kind is LabelKind.MULTI
         self._index = {label: i for i, label in enumerate(labeling.labels)}
         self._remote: list[str] = []
@@ -71,6 +72,8 @@ class PoolState:
         self._table["audit"][at_all] = [item.audit for item in stored]
         self._table["active"][at_all] = [not item.gone and item.duplicate_of is None for item in stored]
         for item in stored:
+            if item.duplicate_of is not None:
+                self.originals[item.record.uid] = item.duplicate_of
             if item.remote_id is not None and not item.gone:
                 self._place(item.position, item.remote_id)
         self.revision += 1

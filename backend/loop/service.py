@@ -66,6 +66,7 @@ class Service:
         self._learner, self._cache, self._batcher = learner, cache, batcher
         self._leadership, self._poll_interval = leadership, poll_interval
         self._live: Model | None = None
+        self._audit = store.audit_slice()
         controller.on_model = self._model_changed
         self._last_activity = time.monotonic()
         self._address: BackendAddress | None = None
@@ -172,11 +173,10 @@ class Service:
             raise LearningError("the service has not started yet: there is no model to predict with")
         vectors = await self._vectors([self.labeling.text(record) for record in records])
         suggestions = live.suggestions(self.labeling, live.probe.predict_proba(vectors))
-        blind = self._store.are_audit([record.uid for record in records])
-        return [
-            None if hidden and record.uid else one
-            for record, hidden, one in zip(records, blind, suggestions, strict=True)
-        ]
+        return [None if self._is_blind(record.uid) else one for record, one in zip(records, suggestions, strict=True)]
+
+    def _is_blind(self, uid: str) -> bool:
+        return bool(uid) and self._audit.holds(self._controller.pool.originals.get(uid, uid))
 
     async def _vectors(self, texts: list[str]) -> npt.NDArray[np.float32]:
         rows = self._cache.lookup(texts)

@@ -5,7 +5,7 @@ One file (SQLite) or one PostgreSQL database a project. ``Store.open(path)`` is 
 
 from __future__ import annotations
 
-from .rows import Added, Counts, GenerationRow, LogRow, ModelRow, StoredRecord
+from .rows import Added, AuditSlice, Counts, GenerationRow, LogRow, ModelRow, StoredRecord
 from .store import Store
 
-__all__ = ["Added", "Counts", "GenerationRow", "LogRow", "ModelRow", "Store", "StoredRecord"]
+__all__ = ["Added", "AuditSlice", "Counts", "GenerationRow", "LogRow", "ModelRow", "Store", "StoredRecord"]

@@ -15,7 +15,7 @@ from . import codec
 from .database import CHUNK, chunks
 from .log import gone_among, log_records
 from .meta import MetaPart, look_up, put
-from .rows import Added, StoredRecord
+from .rows import Added, AuditSlice, StoredRecord
 from .schema import is_gone, meta, records, unpushed
 
 AUDIT_KEY = "audit_threshold"
@@ -129,17 +129,10 @@ class RecordsPart(MetaPart):
             put(connection, meta, AUDIT_KEY, repr(float(threshold)), keep=True)
             return _threshold(connection)
 
-    def are_audit(self, uids: Sequence[str]) -> list[bool]:
-        """Which of these records belong to the audit slice, one answer a uid.
-
-        Of a record that isn't stored yet, the answer is what it will be once it is, unless it turns out a duplicate.
-        """
+    def audit_slice(self) -> AuditSlice:
+        """Which records belong to the audit slice. Keep the answer: it doesn't change once the threshold is set."""
         with self._read() as connection:
-            threshold, seed = _threshold(connection), _seed(connection)
-            lots: dict[str, float] = {}
-            for chunk in chunks(uids):
-                lots |= _lookup(connection, records.c.uid, records.c.lot, chunk)
-        return [lots.get(uid, codec.lot(seed, uid)) < threshold for uid in uids]
+            return AuditSlice(_threshold(connection), _seed(connection))
 
     def record_counts(self) -> dict[str, int]:
         """How many records, duplicates, pushed and gone ones there are."""

@@ -9,6 +9,8 @@ from typing import Any
 
 from nextlabel.connectors.records import Annotation, Record
 
+from .codec import lot
+
 
 @dataclass(frozen=True, slots=True)
 class Added:
@@ -48,6 +50,22 @@ class StoredRecord:
     lot: float
     audit: bool
     gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSlice:
+    """The records that are never trained on: those whose lot, a hash of ``seed`` and uid, is below ``threshold``.
+
+    Fixed for ever once the threshold is set, so that it may be asked without a look at the disk. A duplicate stands
+    where the first record with its content stands: ask for that one's uid.
+    """
+
+    threshold: float
+    seed: str
+
+    def holds(self, uid: str) -> bool:
+        """Whether the record called ``uid`` belongs to the slice; also of one that isn't stored yet."""
+        return lot(self.seed, uid) < self.threshold
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,8 @@ def test_which_side_a_uid_falls_on_is_known_before_it_is_stored(store: Store, ma
     store.set_audit_threshold(0.3)
     records = make_records(200)
     store.add_records(records[:100])
-    before = store.are_audit([record.uid for record in records])
+    side = store.audit_slice()
+    before = [side.holds(record.uid) for record in records]
     store.add_records(records[100:])
     assert before == [item.audit for item in store.records()]
     assert 0 < sum(before) < 200

@@ -93,20 +93,24 @@ class CrossFit:
         return logits
 
     def believed(self, task: Task) -> Matrix:
-        """The targets that are believed, float32 [m, c]: given answers weighed against held-out predictions.
+        """The targets that are believed, float32 [m, c]: answers as given, but for those that are more likely wrong.
 
-        Bayes' rule with an answer that is wrong in 5 of 100 cases, any other label being as likely. An answer is
-        doubted only where a model that never saw it is sure of another. One step of the EM algorithm of Dawid and
-        Skene (1979), with the model as prior.
+        Bayes' rule with an answer that is wrong in 5 of 100 cases, any other label being as likely: one step of the
+        EM algorithm of Dawid and Skene (1979), with held-out predictions as prior. Answers that stay more likely
+        right than wrong are left alone: on hard or rare classes a model is too often sure for no reason.
         """
         p = probabilities(self.held_out(task.x) / np.float32(self.temperature), task.multi_label)
+        given = task.targets
         if task.multi_label:
-            yes = p * np.where(task.targets > 0.5, 1 - NOISE, NOISE)
-            no = (1 - p) * np.where(task.targets > 0.5, NOISE, 1 - NOISE)
-            return np.asarray(yes / (yes + no), np.float32)
-        others = max(task.targets.shape[1] - 1, 1)
-        belief = p * np.where(task.targets > 0.5, 1 - NOISE, NOISE / others)
-        return np.asarray(belief / belief.sum(axis=1, keepdims=True), np.float32)
+            yes = p * np.where(given > 0.5, 1 - NOISE, NOISE)
+            no = (1 - p) * np.where(given > 0.5, NOISE, 1 - NOISE)
+            belief = yes / (yes + no)
+            wrong = (belief > 0.5) != (given > 0.5)
+        else:
+            belief = p * np.where(given > 0.5, 1 - NOISE, NOISE / max(given.shape[1] - 1, 1))
+            belief /= belief.sum(axis=1, keepdims=True)
+            wrong = (belief * given).sum(axis=1, keepdims=True) < 0.5
+        return np.where(wrong, belief, given).astype(np.float32)
 
 
 def cross_fit(task: Task, warm: CrossFit | None) -> CrossFit | None:

@@ -89,17 +89,17 @@ def test_only_contradicted_answers_are_doubted():
     noisy, wrong = task(300, noise=0.08)
     found = cross_fit(noisy, None)
     assert found is not None
-    believed = (found.believed(noisy) * noisy.targets).sum(axis=1)
-    assert believed[wrong].mean() < 0.6
-    assert believed[~wrong].mean() > 0.96
-    np.testing.assert_allclose(found.believed(noisy).sum(axis=1), 1, atol=1e-5)
+    targets = found.believed(noisy)
+    believed = (targets * noisy.targets).sum(axis=1)
+    assert (believed[wrong] < 0.5).mean() > 0.4
+    assert (believed[~wrong] == 1).mean() > 0.98  # as given, not a little less
+    np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-5)
 
 
 def test_an_unsure_model_doubts_nobody():
     noisy, _ = task(50, noise=0.2)
     unsure = CrossFit(np.zeros((crossfit.FOLDS, 3, 13), np.float32))
-    believed = (unsure.believed(noisy) * noisy.targets).sum(axis=1)
-    np.testing.assert_allclose(believed, 1 - crossfit.NOISE, atol=1e-5)
+    np.testing.assert_array_equal(unsure.believed(noisy), noisy.targets)
 
 
 def test_multi_label_answers_are_doubted_label_by_label():

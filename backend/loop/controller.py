@@ -210,9 +210,11 @@ class Controller:
         ]
 
     def _extend(self) -> float:
-        """Nothing new: append the next stretch of the ranking to the queue in force, or sleep."""
+        """Nothing new, and nobody labels: append the next stretch of the ranking to the queue in force, or sleep."""
         if not self._tail or self.generation is None:
             return IDLE
+        if pause := self.latency.quiet_in():
+            return min(pause, IDLE)
         stretch = [self._tail.popleft() for _ in range(min(self._sizes.head, len(self._tail)))]
         self._connector.extend(self.generation.version, stretch)
         return 0.0

@@ -7,7 +7,6 @@ answer (400, parent_prediction) if that suggestion was deleted meanwhile.
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -16,10 +15,10 @@ import structlog
 from nextlabel.backend.store import GenerationRow, Store
 from nextlabel.connectors.base import Connector
 
+from .latency import QUIET
+
 log = structlog.get_logger(__name__)
 
-QUIET = 2.0
-"""Seconds without a label before tidying starts: deleting shares the platform with the annotators."""
 BACKLOG = 200
 """Generations due before tidying no longer waits for a quiet moment."""
 
@@ -27,23 +26,22 @@ BACKLOG = 200
 class Janitor:
     """Retires generations ``keep_s`` seconds after they were replaced, one at a time.
 
-    ``last_activity`` gives the monotonic time of the last label.
+    ``quiet_in`` says how many seconds of labelling lie ahead: deleting shares the platform with the annotators.
     """
 
-    def __init__(self, store: Store, connector: Connector, keep_s: float, last_activity: Callable[[], float]) -> None:
+    def __init__(self, store: Store, connector: Connector, keep_s: float, quiet_in: Callable[[], float]) -> None:
         self._store = store
         self._connector = connector
         self._keep_s = keep_s
-        self._last_activity = last_activity
+        self._quiet_in = quiet_in
 
     def tidy(self) -> float:
         """Retire at most one generation; return seconds until the next look."""
         due = self._due()
-        quiet = time.monotonic() - self._last_activity()
         if not due:
             return QUIET
-        if quiet < QUIET and len(due) < BACKLOG:
-            return QUIET - quiet
+        if (pause := self._quiet_in()) and len(due) < BACKLOG:
+            return pause
         self._connector.retire(due[0].version)
         self._store.mark_retired(due[0].version)
         log.debug("generation retired", generation=due[0].version, left=len(due) - 1)

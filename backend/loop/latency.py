@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -10,6 +11,8 @@ import numpy as np
 
 WINDOW = 2000
 """Labels looked back on."""
+QUIET = 2.0
+"""Seconds without a label after which nobody is taken to be labelling: time for work that would slow the platform."""
 
 
 class LabelLatency:
@@ -18,12 +21,18 @@ class LabelLatency:
     def __init__(self) -> None:
         self._waiting: deque[tuple[int, float]] = deque()
         self._seconds: deque[float] = deque(maxlen=WINDOW)
+        self._last = -math.inf
         self._lock = threading.Lock()
 
     def arrived(self, log_seq: int) -> None:
         """A label was logged as ``log_seq``, now."""
         with self._lock:
-            self._waiting.append((log_seq, time.monotonic()))
+            self._last = time.monotonic()
+            self._waiting.append((log_seq, self._last))
+
+    def quiet_in(self) -> float:
+        """Seconds until nobody has labelled for ``QUIET`` seconds; 0 if it is quiet."""
+        return max(0.0, self._last + QUIET - time.monotonic())
 
     def published(self, log_seq: int) -> list[float]:
         """A generation that has seen the log up to ``log_seq`` is in force, now. Returns the waits that ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,9 @@ from .repeater import Repeater
 from .sync import Sync
 
 log = structlog.get_logger(__name__)
+
+LONGEST_DEFERRAL = 6
+"""Poll intervals for which a poll may be put off while people label."""
 
 
 @dataclass
@@ -68,11 +72,11 @@ class Service:
         self._live: Model | None = None
         self._audit = store.audit_slice()
         controller.on_model = self._model_changed
-        self._last_activity = time.monotonic()
+        self._last_pull = -math.inf
         self._address: BackendAddress | None = None
         self._health = _Health()
         self._sync = Sync(store, connector, self.take_in)
-        self._janitor = Janitor(store, connector, keep_generations, lambda: self._last_activity)
+        self._janitor = Janitor(store, connector, keep_generations, controller.latency.quiet_in)
         self._synced = False
         self._stopped = False
         self._threads = {
@@ -129,7 +133,11 @@ class Service:
         if self._address is not None:
             self._connector.connect(self._address)
             self._address = None
+        busy = self._controller.latency.quiet_in()
+        if busy and time.monotonic() - self._last_pull < LONGEST_DEFERRAL * self._poll_interval:
+            return busy  # webhooks do arrive, and annotators wait for the platform: the look can wait too
         self._sync.pull()
+        self._last_pull = time.monotonic()
         if not self._synced:
             self._synced = True
             self._threads["loop"].wake()
@@ -199,7 +207,6 @@ class Service:
         """
         new = self._store.append(changes, source, as_of)
         if new:
-            self._last_activity = time.monotonic()
             self._controller.latency.arrived(self._store.head())
         if changes.deleted_records:
             self._controller.records_gone(changes.deleted_records)

@@ -55,12 +55,7 @@ class Material:
             rows, targets = np.array(order[:step], np.int64), np.array(given[:step], np.int64)
             trained = ~self.audit[rows]
             probe = Probe.fit(
-                self.vectors[rows[trained]],
-                targets[trained],
-                self.classes,
-                anchors=self.anchors,
-                warm=probe,
-                calibrate=False,  # a temperature changes no decision
+                self.vectors[rows[trained]], targets[trained], self.classes, anchors=self.anchors, warm=probe
             )
             accuracy.append(self.accuracy(probe, order[:step]))
         return Curve(list(steps), accuracy)

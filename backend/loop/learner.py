@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from nextlabel.backend.learning.atomic import atomic_path
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.evaluation import AuditReport, audit_report
 from nextlabel.backend.learning.folds import Targets
@@ -103,7 +104,8 @@ class Learner:
         version = f"probe-{log_seq}"
         path = self._folder / version / "probe.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
-        probe.save(path)
+        with atomic_path(path) as unfinished:
+            probe.save(unfinished)
         self._store.add_model(version, kind="probe", log_seq=log_seq, metrics=metrics, path=str(path))
         self._store.set_current(version)
         self._prune(keep=version)

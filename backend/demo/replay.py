@@ -41,9 +41,9 @@ class Material:
         """Number of labels."""
         return len(self.anchors)
 
-    def accuracy(self, probe: Probe, labelled: Sequence[int]) -> float:
-        """True accuracy of ``probe`` on every record but the ``labelled`` ones."""
-        rest = np.setdiff1d(np.arange(len(self.truth)), labelled)
+    def accuracy(self, probe: Probe, but: Sequence[int] | Ints) -> float:
+        """True accuracy of ``probe`` on every record ``but`` these rows."""
+        rest = np.setdiff1d(np.arange(len(self.truth)), but)
         predicted = probe.predict_proba(self.vectors[rest]).argmax(axis=1)
         return float((predicted == self.truth[rest]).mean())
 

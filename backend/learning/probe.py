@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.learning.blas import one_blas_thread
+from nextlabel.backend.blas import one_blas_thread
 from nextlabel.backend.learning.crossfit import (
     COLD_TEMPERATURE,
     STRENGTH,

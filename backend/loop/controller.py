@@ -7,7 +7,6 @@ get lost: after a crash at any point the same comparison starts the same work ag
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections import deque
@@ -17,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import structlog
 
+from nextlabel.backend.batches import batched
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.encoders import Encoder
-from nextlabel.backend.store import GenerationRow, Store, StoredRecord
+from nextlabel.backend.store import GenerationRow, Store
 from nextlabel.connectors.base import Connector, Progress
 from nextlabel.connectors.records import QueueEntry
 
@@ -123,7 +123,7 @@ class Controller:
     def _load(self) -> None:
         """Records added to the store since the last look: embed them, take them into the pool."""
         total = self._store.size()
-        for batch in _batched(self._store.records(after=self._loaded), EMBED_BATCH):
+        for batch in batched(self._store.records(after=self._loaded), EMBED_BATCH):
             texts = [self.pool.labeling.text(item.record) for item in batch]
             rows = self._cache.ensure(texts, self._encoder, self._report("embedding", self._loaded + 1, total))
             self.pool.add(batch, rows)
@@ -218,9 +218,3 @@ class Controller:
         stretch = [self._tail.popleft() for _ in range(min(self._sizes.head, len(self._tail)))]
         self._connector.extend(self.generation.version, stretch)
         return 0.0
-
-
-def _batched(items: Iterable[StoredRecord], size: int) -> Iterable[list[StoredRecord]]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import structlog
 
+from nextlabel.backend.batches import batched
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Connector
-from nextlabel.connectors.records import Changes, RemoteRecord
+from nextlabel.connectors.records import Changes
 
 from .ports import Source
 
@@ -58,7 +58,7 @@ class Sync:
     def _import_records(self) -> None:
         """Records that others put on the platform join the pool; those that we pushed are recognised by their uid."""
         found = 0
-        for batch in _batches(self._connector.records(), 1000):
+        for batch in batched(self._connector.records(), 1000):
             self._store.add_records(item.record for item in batch)
             self._store.set_remote({item.record.uid: item.remote_id for item in batch})
             found += len(batch)
@@ -70,9 +70,3 @@ class Sync:
         if gone:
             log.info("records deleted on the platform", records=len(gone))
             self._take_in(Changes(deleted_records=gone), "poll", None)
-
-
-def _batches(items: Iterable[RemoteRecord], size: int) -> Iterable[list[RemoteRecord]]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -125,20 +122,6 @@ def _top(scores: npt.NDArray[np.floating[Any]], k: int, rng: np.random.Generator
     tied = np.flatnonzero(scores == threshold)
     chosen: Indices = np.concatenate([above, rng.choice(tied, k - len(above), replace=False)], dtype=np.int64)
     return chosen
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Thousands of small products: threads would spend more time waiting for each other than they save."""
-    with _blas().limit(limits=1, user_api="blas"):
-        yield
-
-
-@cache
-def _blas() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
 
 
 def to_unit(vectors: npt.NDArray[np.floating[Any]]) -> Floats:

@@ -11,9 +11,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from nextlabel.backend.blas import one_blas_thread
 from nextlabel.connectors.errors import ConfigError
 
-from .base import Floats, Indices, Pool, ScoringStrategy, check_request, one_blas_thread, to_unit, top_k
+from .base import Floats, Indices, Pool, ScoringStrategy, check_request, to_unit, top_k
 from .registry import get_strategy, register
 
 _FRONT = 1_024  # candidates kept fresh

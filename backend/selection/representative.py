@@ -7,7 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from .base import Floats, Indices, Pool, check_request, one_blas_thread
+from nextlabel.backend.blas import one_blas_thread
+
+from .base import Floats, Indices, Pool, check_request
 from .diversity import nearest_labelled
 from .registry import register
 

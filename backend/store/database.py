@@ -11,13 +11,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import URL, Connection, Engine, event
 
+from nextlabel.backend.batches import batched
 from nextlabel.connectors.errors import StoreError, StoreTooNew
 
 from .failures import BUSY_SECONDS, describe, translated
@@ -37,10 +37,8 @@ _PRAGMAS = (
 
 
 def chunks(items: Iterable[_T]) -> Iterator[tuple[_T, ...]]:
-    """Cut ``items`` into tuples of CHUNK, the last one shorter; reads no further than it has to."""
-    source = iter(items)
-    while chunk := tuple(islice(source, CHUNK)):
-        yield chunk
+    """``items`` in tuples of CHUNK."""
+    return batched(items, CHUNK)
 
 
 class Database:

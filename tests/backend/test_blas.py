@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from nextlabel.backend.learning.blas import one_blas_thread
+from nextlabel.backend.blas import one_blas_thread
 
 
 def threads() -> int:

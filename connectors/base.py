@@ -80,6 +80,21 @@ class Connector(Protocol):
         """How many annotators the platform asks about each record before it counts as labelled (1 or more)."""
         ...
 
+    @property
+    def live_predictions(self) -> bool:
+        """Whether the platform asks the service for a suggestion whenever a record is opened.
+
+        Where it does not, what is not published has no suggestion.
+        """
+        ...
+
+    def links(self) -> Mapping[str, str]:
+        """Annotator's name -> the address at which that person gets records in our order.
+
+        Empty where ``project.link`` is right for everybody.
+        """
+        ...
+
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
         """Put ``records`` on the platform, without suggestions; return uid -> remote id for each of them.
 
@@ -107,10 +122,16 @@ class Connector(Protocol):
         """Read one webhook body. Unknown events are an empty Changes. Raises ValueError on a malformed body."""
         ...
 
-    def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
-        """Put ``entries`` first in every annotator's queue, in rank order, as generation ``version``, atomically.
+    def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether a webhook delivery comes from the platform that :meth:`connect` hooked up. Never raises."""
+        ...
 
-        Raises RecordsRejected, and leaves the previous generation in force, if not every entry was stored.
+    def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
+        """Put ``entries`` first in every annotator's queue, in rank order, as generation ``version``.
+
+        Atomically where the platform can; otherwise the first ranks first, and what an annotator's page holds
+        already stays before them. Raises RecordsRejected, and leaves the previous generation in force, if not
+        every entry was stored.
         """
         ...
 
@@ -123,7 +144,18 @@ class Connector(Protocol):
         ...
 
     def generations(self) -> tuple[str, ...]:
-        """The versions of ours that still have rows on the platform, the one in force included."""
+        """The versions of ours that still have rows of their own on the platform, the one in force included.
+
+        Empty where a generation leaves nothing behind.
+        """
+        ...
+
+    def ask_again(self, remote_ids: Sequence[str], opinions: int) -> None:
+        """Let each of these records be answered by ``opinions`` annotators in all, each of them once.
+
+        Whoever answered a record is not asked about it again. Raises PlatformError, with the fix, where the
+        platform no longer allows it.
+        """
         ...
 
     def connect(self, backend: BackendAddress) -> None:

@@ -38,6 +38,7 @@ class AnnotationStatus(StrEnum):
 
     SUBMITTED = "submitted"
     SKIPPED = "skipped"
+    DRAFT = "draft"  # begun, or taken up again: counts for nothing yet, and the record is in somebody's hands
     DELETED = "deleted"
 
 

@@ -1,0 +1,1 @@
+"""Argilla 2.x behind the connector protocol."""

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 import structlog
 
-from nextlabel.backend.batches import batched
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.encoders import Encoder
 from nextlabel.backend.store import GenerationRow, Store
 from nextlabel.connectors.base import Connector, Progress
+from nextlabel.connectors.batches import batched
 from nextlabel.connectors.records import QueueEntry
 
 from .latency import LabelLatency

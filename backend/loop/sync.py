@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import structlog
 
-from nextlabel.backend.batches import batched
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Connector
+from nextlabel.connectors.batches import batched
 from nextlabel.connectors.records import Changes
 
 from .ports import Source

@@ -6,13 +6,12 @@ when predictions are imported. So a look is: which tasks moved, then the annotat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 
+from nextlabel.connectors.batches import batched
+from nextlabel.connectors.http import server_time
 from nextlabel.connectors.records import Annotation, Changes
 
-from .client import server_time
 from .config import Form
 from .tasks import Tasks, _in
 from .wire import Json, read_annotation
@@ -55,7 +54,7 @@ class Poll:
             elif datetime.fromisoformat(task["updated_at"]) <= mark:
                 complete[str(task["id"])] = frozenset()
             # else: counters are written after the annotation, so the zero may be stale; the next look sees it again
-        for chunk in _chunks(answered, FETCH):
+        for chunk in batched(answered, FETCH):
             for task in self._tasks.list([_in("id", chunk)], ANNOTATED, fields="all"):
                 here = [read_annotation(form, one, task["id"]) for one in task["annotations"]]
                 complete[str(task["id"])] = frozenset(one.id for one in here)
@@ -71,9 +70,3 @@ def _next_cursor(newest: datetime, server: datetime | None) -> datetime:
 def _changed_after(when: datetime) -> Json:
     value = when.astimezone(UTC).strftime(TIME)
     return {"filter": "filter:tasks:updated_at", "operator": "greater", "type": "Datetime", "value": value}
-
-
-def _chunks(ids: Sequence[int], size: int) -> Iterator[list[int]]:
-    iterator = iter(ids)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from xml.etree import ElementTree
 
+from nextlabel.connectors import labelings
 from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind
 
@@ -168,18 +169,4 @@ def listed(candidates: Mapping[str, ElementTree.Element]) -> str:
 
 def expect(found: Form, wanted: Labeling) -> None:
     """Check that a project asks what we were told it asks. Raises LabelingMismatch with the difference and the fix."""
-    have = found.labeling
-    parts = []
-    if have.kind is not wanted.kind:
-        parts.append(f"it asks for a {have.kind} answer, not a {wanted.kind} one")
-    if missing := [label for label in wanted.labels if label not in have.labels]:
-        parts.append(f"it lacks the labels {', '.join(missing)}")
-    if extra := [label for label in have.labels if label not in wanted.labels]:
-        parts.append(f"it has other labels: {', '.join(extra)}")
-    if absent := [one.name for one in wanted.fields if one.name not in found.objects]:
-        parts.append(f"it does not show the fields {', '.join(absent)}")
-    if parts:
-        raise LabelingMismatch(
-            f"the project's labeling differs from the one asked for: {'; '.join(parts)}. "
-            "Change one of them, or use another project"
-        )
+    labelings.expect(found.labeling, found.objects, wanted)

@@ -16,8 +16,9 @@ from nextlabel.connectors.errors import (
     PlatformUnavailable,
     Unauthorized,
 )
+from nextlabel.connectors.http import server_time
 
-from .client import Client, server_time
+from .client import Client
 from .config import read_config
 from .queue import OURS, Queue
 from .wiring import SAMPLING, TITLE, Wiring, matches, ours, wanted_hooks

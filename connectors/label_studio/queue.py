@@ -15,9 +15,10 @@ import stamina
 import structlog
 
 from nextlabel.connectors.errors import ConnectorError, PlatformError, PlatformUnavailable, RecordsRejected
+from nextlabel.connectors.http import IMPORT_TIMEOUT_S
 from nextlabel.connectors.records import QueueEntry
 
-from .client import IMPORT_TIMEOUT_S, Client
+from .client import Client
 from .config import Form
 from .wire import Json, write_result
 

@@ -11,9 +11,10 @@ import structlog
 
 from nextlabel.connectors.base import Progress
 from nextlabel.connectors.errors import ConnectorError, LabelingMismatch, PlatformError, RecordsRejected
+from nextlabel.connectors.http import IMPORT_TIMEOUT_S, dump
 from nextlabel.connectors.records import Record, RemoteRecord
 
-from .client import IMPORT_TIMEOUT_S, Client, dump
+from .client import Client
 from .config import UID_KEY, Form
 from .wire import Json, remote_record, write_task
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from nextlabel.connectors.errors import LabelingMismatch
+from nextlabel.connectors.labelings import check_labels
 from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
@@ -67,17 +68,6 @@ def read_result(form: Form, result: Sequence[Mapping[str, Any]]) -> Value:
         for region in regions
         for label in region.get("labels", ())
     )
-
-
-def check_labels(labeling: Labeling, value: Value) -> None:
-    """Raises LabelingMismatch if ``value`` names a label that is not in the config, or too many."""
-    names = [one.label if isinstance(one, Span) else one for one in value]
-    if unknown := sorted(set(names) - set(labeling.labels)):
-        raise LabelingMismatch(
-            f"not in the project's labeling config: {', '.join(unknown)}; it has {', '.join(labeling.labels)}"
-        )
-    if labeling.kind is LabelKind.SINGLE and len(names) > 1:
-        raise LabelingMismatch(f"{labeling.name!r} takes one label, not {len(names)}: {', '.join(names)}")
 
 
 def prediction_from(labeling: Labeling, suggestion: Suggestion, form: Form | None = None) -> Json:

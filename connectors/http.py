@@ -1,0 +1,198 @@
+"""The way to a platform's server, whichever it is: requests, retries, and every failure as an error of ours.
+
+A platform's own client builds on :class:`PlatformClient`, and gives it the headers that carry the token and the words
+for what goes wrong.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, ClassVar, TypeVar
+
+import httpx
+import stamina
+
+from .errors import ConfigError, ConnectorError, PlatformError, PlatformUnavailable, Unauthorized
+
+T = TypeVar("T")
+
+TIMEOUT = httpx.Timeout(60, connect=5)
+IMPORT_TIMEOUT_S = 600
+"""For requests that carry many rows."""
+BUSY = (408, 425, 429)
+SHORT = 400
+"""Characters of an answer that an error quotes."""
+
+
+class PlatformClient(ABC):
+    """One server, one token. Thread-safe.
+
+    ``keep`` is whether connections are kept between requests.
+    """
+
+    platform: ClassVar[str]
+    """The platform's name, as people write it."""
+    example: ClassVar[str]
+    """An address as it should look."""
+    token_name: ClassVar[str]
+    token_hint: ClassVar[str]
+    """Where people find a token; a sentence without its full stop."""
+
+    def __init__(self, url: str, token: str, *, keep: bool, transport: httpx.BaseTransport | None = None) -> None:
+        self.url = url.rstrip("/")
+        parts = httpx.URL(self.url)
+        if parts.scheme not in ("http", "https") or not parts.host:
+            raise ConfigError(
+                f"{url!r} is no address of a server of {self.platform}: it should look like {self.example}"
+            )
+        if not token.strip():
+            raise ConfigError(f"the {self.platform} {self.token_name} is empty; {self.token_hint}")
+        limits = httpx.Limits(max_keepalive_connections=20 if keep else 0)
+        self._http = httpx.Client(timeout=TIMEOUT, limits=limits, transport=transport, follow_redirects=False)
+        self._token = token.strip()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    @abstractmethod
+    def authorization(self) -> Mapping[str, str]:
+        """The headers that carry the token."""
+
+    def sdk_failure(self, error: Exception) -> ConnectorError | None:
+        """What an exception of the platform's SDK stands for; None if it is none of its own."""
+        return None
+
+    def forbids_token(self, status: int, said: str) -> bool:
+        """Whether an answer refuses the token, and not what was asked with it."""
+        return status in (401, 403)
+
+    def call(self, function: Callable[[], T], *, again: bool = False) -> T:
+        """Call the SDK; ``again`` retries while the platform is unavailable, for calls that may be repeated.
+
+        Raises PlatformUnavailable, Unauthorized or PlatformError.
+        """
+        if not again:
+            return self._translated(function)
+        for attempt in stamina.retry_context(on=PlatformUnavailable, attempts=4, wait_initial=0.1, wait_max=2.0):
+            with attempt:
+                return self._translated(function)
+        raise AssertionError("unreachable: stamina raises when its attempts are used up")
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        again: bool = False,
+        params: dict[str, Any] | None = None,
+        body: Any = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """One raw request; the answer's JSON, or None if it has no body. Errors and ``again`` as in :meth:`call`."""
+        return self._json(self.respond(method, path, again=again, params=params, body=body, timeout=timeout))
+
+    def respond(
+        self,
+        method: str,
+        path: str,
+        *,
+        again: bool = False,
+        params: dict[str, Any] | None = None,
+        body: Any = None,
+        timeout: float | None = None,
+    ) -> httpx.Response:
+        """One raw request; the whole answer. ``timeout`` in seconds, a minute if not given."""
+        content = None if body is None else dump(body)
+
+        def send() -> httpx.Response:
+            headers = dict(self.authorization())
+            if content is not None:
+                headers["Content-Type"] = "application/json"
+            answer = self._http.request(
+                method, self.url + path, params=params, content=content, headers=headers, timeout=timeout or TIMEOUT
+            )
+            self.check(answer)
+            return answer
+
+        return self.call(send, again=again)
+
+    def check(self, answer: httpx.Response) -> None:
+        """Raise the error that stands for the status of ``answer``, if it is not a success."""
+        if not answer.is_success:
+            where = f"{answer.request.method} {answer.request.url.path}"
+            raise self.failure(answer.status_code, answer.text, where)
+
+    def failure(self, status: int, body: object, where: str = "") -> ConnectorError:
+        """The error that stands for an HTTP status. ``body`` is the answer, text or JSON."""
+        said = reason(body)
+        where = where or self.platform
+        if self.forbids_token(status, said):
+            return Unauthorized(
+                f"{where}: {self.platform} refused the {self.token_name} ({status}: {said}). {self.token_hint}"
+            )
+        if status >= 500 or status in BUSY:
+            return PlatformUnavailable(f"{where}: {self.platform} answered {status}: {said}")
+        return PlatformError(f"{where}: {self.platform} answered {status}: {said}", status=status, body=said)
+
+    def close(self) -> None:
+        """Release connections."""
+        self._http.close()
+
+    def _json(self, answer: httpx.Response) -> Any:
+        if not answer.content:
+            return None
+        try:
+            return answer.json()
+        except ValueError:
+            raise PlatformError(
+                f"{answer.request.url.path} did not answer with JSON: is this the address of {self.platform}?",
+                status=answer.status_code,
+                body=reason(answer.text),
+            ) from None
+
+    def _translated(self, function: Callable[[], T]) -> T:
+        """Call ``function``; errors of httpx and of the SDK come out as ours."""
+        try:
+            return function()
+        except httpx.TimeoutException as error:
+            raise PlatformUnavailable(f"{self.platform} did not answer in time ({type(error).__name__})") from None
+        except httpx.TransportError as error:
+            raise PlatformUnavailable(f"{self.platform} can't be reached: {error or type(error).__name__}") from None
+        except (httpx.InvalidURL, httpx.DecodingError, json.JSONDecodeError) as error:
+            raise PlatformError(f"no sense in the answer of {self.platform}: {error}", status=0) from None
+        except Exception as error:
+            if (known := self.sdk_failure(error)) is not None:
+                raise known from None
+            raise
+
+
+def dump(body: Any) -> bytes:
+    """JSON in UTF-8. Raises UnicodeEncodeError on lone surrogates, which no platform could store."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def reason(body: object) -> str:
+    """The telling part of an error's body, shortened."""
+    if isinstance(body, (bytes, str)):
+        try:
+            body = json.loads(body)
+        except ValueError:
+            text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
+            title = re.search(r"<title>(.*?)</title>", text, re.DOTALL)
+            return (title.group(1) if title else text).strip()[:SHORT]
+    if isinstance(body, dict):
+        body = body.get("validation_errors") or body.get("detail") or body
+    return (body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str))[:SHORT]
+
+
+def server_time(answer: httpx.Response) -> datetime | None:
+    """What the server's clock says, to the second."""
+    try:
+        return email.utils.parsedate_to_datetime(answer.headers["date"])
+    except (KeyError, ValueError):
+        return None

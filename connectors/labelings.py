@@ -1,0 +1,40 @@
+"""Comparing what a platform asks with what we were told, and answers with what may be answered."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from .errors import LabelingMismatch
+from .records import Labeling, LabelKind, Span, Value
+
+
+def expect(have: Labeling, shown: Collection[str], wanted: Labeling) -> None:
+    """Check that a project asks what we were told it asks; ``shown`` are the fields that its annotators see.
+
+    Raises LabelingMismatch with the difference and the fix.
+    """
+    parts = []
+    if have.kind is not wanted.kind:
+        parts.append(f"it asks for a {have.kind} answer, not a {wanted.kind} one")
+    if missing := [label for label in wanted.labels if label not in have.labels]:
+        parts.append(f"it lacks the labels {', '.join(missing)}")
+    if extra := [label for label in have.labels if label not in wanted.labels]:
+        parts.append(f"it has other labels: {', '.join(extra)}")
+    if absent := [one.name for one in wanted.fields if one.name not in shown]:
+        parts.append(f"it does not show the fields {', '.join(absent)}")
+    if parts:
+        raise LabelingMismatch(
+            f"the project's labeling differs from the one asked for: {'; '.join(parts)}. "
+            "Change one of them, or use another project"
+        )
+
+
+def check_labels(labeling: Labeling, value: Value) -> None:
+    """Raises LabelingMismatch if ``value`` names a label that is not in the config, or too many."""
+    names = [one.label if isinstance(one, Span) else one for one in value]
+    if unknown := sorted(set(names) - set(labeling.labels)):
+        raise LabelingMismatch(
+            f"not in the project's labeling config: {', '.join(unknown)}; it has {', '.join(labeling.labels)}"
+        )
+    if labeling.kind is LabelKind.SINGLE and len(names) > 1:
+        raise LabelingMismatch(f"{labeling.name!r} takes one label, not {len(names)}: {', '.join(names)}")

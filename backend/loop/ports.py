@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -64,6 +64,10 @@ class Backend(Protocol):
 
     def parse_event(self, body: dict[str, Any]) -> Changes:
         """Read a webhook body of the connected platform. Raises ValueError on a malformed one."""
+        ...
+
+    def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether a webhook delivery comes from the connected platform. May ask the platform. Never raises."""
         ...
 
     def take_in(self, changes: Changes, source: Source) -> int:

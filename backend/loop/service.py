@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -199,6 +199,10 @@ class Service:
     def parse_event(self, body: dict[str, Any]) -> Changes:
         """Read a webhook body. Raises ValueError on a malformed one."""
         return self._connector.parse_event(body)
+
+    def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether a webhook delivery comes from the connected platform."""
+        return self._connector.authentic(headers, body)
 
     def take_in(self, changes: Changes, source: Source, as_of: int | None = None) -> int:
         """Append to the log, then wake the loop. One transaction; repeats change nothing.

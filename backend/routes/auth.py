@@ -1,7 +1,8 @@
 """Who may call: basic auth or a bearer token on everything but ``/health``.
 
 The webhook is special: Label Studio sends its events without the credentials of the ML backend, so there a
-secret header will do. Every comparison takes the same time whatever was sent.
+secret header will do. Argilla signs each delivery with a secret that only the route can find out, so that route
+guards itself. Every comparison takes the same time whatever was sent.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from nextlabel.backend.credentials import Credentials
 SECRET_HEADER: Final = "X-Nextlabel-Secret"  # noqa: S105 - a name
 OPEN_PATHS: Final = frozenset({"/health"})
 WEBHOOK_PATHS: Final = frozenset({"/webhook"})
+SIGNED_PATHS: Final = frozenset({"/webhook/argilla"})
 
 
 class RequireCredentials:
@@ -33,7 +35,8 @@ class RequireCredentials:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401 before a byte of its body is read."""
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._allowed(scope["path"], Headers(scope=scope)):
+        unguarded = scope["type"] != "http" or scope["path"] in OPEN_PATHS | SIGNED_PATHS
+        if unguarded or self._allowed(scope["path"], Headers(scope=scope)):
             await self.app(scope, receive, send)
             return
         accepted = "basic auth or a bearer token"

@@ -9,24 +9,21 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import structlog
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from nextlabel.connectors.errors import LabelingMismatch, StoreError
+from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.label_studio.config import Form, expect, read_config
 from nextlabel.connectors.label_studio.wire import prediction_from, record_from_task
-from nextlabel.connectors.records import Changes, Labeling, Record, Suggestion
+from nextlabel.connectors.records import Labeling, Record, Suggestion
 
 from .body import read_json, validate
 from .edge import Edge, EdgeDep
+from .events import IGNORED, Taken, only_for, take_in
 from .openapi import json_body, problems
 
-log = structlog.get_logger(__name__)
+router = APIRouter(tags=["Label Studio"], dependencies=[Depends(only_for("label-studio"))])
 
-router = APIRouter(tags=["Label Studio"])
-
-RETRY_AFTER_S: Final = 30
 LONGEST_CONFIG: Final = 1_000_000
 
 # Anything else that calls itself an action is counted as "other": names from outside make no new series.
@@ -100,29 +97,16 @@ class Event(BaseModel):
     action: str
 
 
-class Taken(BaseModel):
-    """What became of an event."""
-
-    status: str
-    new: int = Field(default=0, description="Rows that the annotation log gained.")
-
-
 class Versions(BaseModel):
     """Model versions, newest first."""
 
     versions: list[str]
 
 
-@router.get("/health", summary="Alive?")
-async def health_check() -> dict[str, str]:
-    """Open to everybody; says nothing but that the service is up."""
-    return {"status": "UP", "model_class": "nextlabel"}
-
-
 @router.post(
     "/setup",
     summary="Say which model version is served",
-    responses=problems(400, 401, 409, 413, 415, 422),
+    responses=problems(400, 401, 404, 409, 413, 415, 422),
     openapi_extra=json_body(
         Setup,
         a_text_project={
@@ -147,7 +131,7 @@ async def setup(request: Request, edge: EdgeDep) -> SetupAnswer:
 @router.post(
     "/predict",
     summary="Predict tasks",
-    responses=problems(400, 401, 409, 413, 415, 422, 503),
+    responses=problems(400, 401, 404, 409, 413, 415, 422, 503),
     openapi_extra=json_body(
         Tasks,
         one_task={"tasks": [{"id": 1, "data": {"text": "The striker scored twice."}}], "project": "9.1795320086"},
@@ -178,42 +162,25 @@ async def predict(request: Request, edge: EdgeDep) -> Predictions:
 @router.post(
     "/webhook",
     summary="Take an event in",
-    responses=problems(400, 401, 413, 415, 422, 503),
+    responses=problems(400, 401, 404, 413, 415, 422, 503),
     openapi_extra=json_body(
         Event,
         train={"action": "START_TRAINING", "project": {"id": 9}},
         deleted={"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 44}], "project": {"id": 9}},
     ),
 )
-async def webhook(request: Request, response: Response, edge: EdgeDep) -> Taken:
+async def webhook(request: Request, edge: EdgeDep) -> Taken:
     """Every event of the project, and START_TRAINING. Repeats and unknown events change nothing."""
     body = await read_json(request)
     action = validate(Event, body).action
     action = action if action in ACTIONS else "other"
-    counted = edge.metrics.events.labels
     if not await _is_ours(edge, body.get("project")):
-        counted(action, "other project").inc()
-        return Taken(status="ignored: an event of another project")
-    try:
-        changes = edge.backend.parse_event(body)
-    except (ValueError, LabelingMismatch) as error:
-        counted(action, "malformed").inc()
-        log.warning("malformed event", action=action, reason=str(error))
-        raise HTTPException(400, f"{action}: {error}") from None
-    if changes == Changes():
-        counted(action, "nothing to do").inc()
-        return Taken(status="ok")
-    try:
-        new = await edge.write(edge.backend.take_in, changes, "webhook")
-    except StoreError as error:
-        counted(action, "not stored").inc()
-        log.error("event not stored; the next poll will find it", action=action, reason=str(error))
-        raise HTTPException(503, str(error), {"Retry-After": str(RETRY_AFTER_S)}) from None
-    counted(action, "taken in").inc()
-    return Taken(status="ok", new=new)
+        edge.metrics.events.labels(action, "other project").inc()
+        return IGNORED
+    return await take_in(edge, action, body)
 
 
-@router.get("/versions", summary="List model versions", responses=problems(401))
+@router.get("/versions", summary="List model versions", responses=problems(401, 404))
 async def versions(edge: EdgeDep) -> Versions:
     """For the model picker of the project's settings."""
     return Versions(versions=await edge.write(edge.backend.versions))

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
-from .auth import OPEN_PATHS, SECRET_HEADER, WEBHOOK_PATHS
+from .auth import OPEN_PATHS, SECRET_HEADER, SIGNED_PATHS, WEBHOOK_PATHS
 
 # The middleware in auth.py decides; these only tell the API page (and the tools that read it) what it wants.
 # FastAPI's own security classes would decide too, and turn away passwords that are not ASCII.
@@ -16,6 +16,12 @@ _SCHEMES: Final = {
     "basic": {"type": "http", "scheme": "basic", "description": "What the platform sends."},
     "bearer": {"type": "http", "scheme": "bearer", "description": "`NEXTLABEL_API_TOKEN`, for your own calls."},
     "webhook": {"type": "apiKey", "in": "header", "name": SECRET_HEADER, "description": "What webhooks carry."},
+    "signature": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "webhook-signature",
+        "description": "Standard Webhooks, with `webhook-id` and `webhook-timestamp`; the secret is Argilla's.",
+    },
 }
 
 
@@ -27,6 +33,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for path, operations in document["paths"].items():
             schemes = [] if path in OPEN_PATHS else ["basic", "bearer"]
             schemes += ["webhook"] if path in WEBHOOK_PATHS else []
+            schemes = ["signature"] if path in SIGNED_PATHS else schemes
             for operation in operations.values():
                 operation["security"] = [{scheme: []} for scheme in schemes]
         app.openapi_schema = document
@@ -47,6 +54,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 _WORDS: Final = {
     400: "The body is not what it should be.",
     401: "No credentials, or wrong ones.",
+    404: "The project served is on another platform.",
     409: "Meant for another project.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",

@@ -1,4 +1,7 @@
-"""How the loop is doing: for people and programs at ``/api/status``, for Prometheus at ``/metrics``."""
+"""How the loop is doing: for people and programs at ``/api/status``, for Prometheus at ``/metrics``.
+
+``/health`` is asked by Label Studio before every call, and by whatever watches over the process.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,12 @@ class StatusAnswer(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     notes: dict[str, str]
+
+
+@router.get("/health", summary="Alive?")
+async def health_check() -> dict[str, str]:
+    """Open to everybody; says nothing but that the service is up."""
+    return {"status": "UP", "model_class": "nextlabel"}
 
 
 @router.get("/api/status", summary="How is the loop doing?", responses=problems(401))

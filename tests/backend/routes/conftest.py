@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from nextlabel.connectors.label_studio.config import form_of
 from nextlabel.connectors.label_studio.wire import read_event
 from nextlabel.connectors.records import Changes, Labeling, LabelKind, Record, Suggestion
 
+ARGILLA, DATASET = "http://127.0.0.1:6900", "5c8f4b9e-8d52-4d11-9f35-0a2b6d2f7c11"
 SECRETS = Credentials(user="ls", password="pass:wörd", api_token="bearer-token", webhook_secret="webhook-secret")
 
 
@@ -36,10 +37,15 @@ class MemoryService:
         self.taken: list[Changes] = []
         self.blind: set[str] = set()
         self.failure: Exception | None = None
+        self.signed = "v1,signed"
         self.project = ProjectRef(
             "label-studio", "http://127.0.0.1:8080", "9", "demo", "http://127.0.0.1:8080/projects/9"
         )
         self.audit = {"accuracy": 0.9, "low": 0.8, "high": 0.95, "n": 30.0}
+
+    def move_to_argilla(self) -> None:
+        """Serve a dataset of Argilla from now on. Before the first request only: the app asks once."""
+        self.project = ProjectRef("argilla", ARGILLA, DATASET, "demo", f"{ARGILLA}/dataset/{DATASET}/annotation-mode")
 
     async def predict(self, records: Sequence[Record]) -> list[Suggestion | None]:
         if self.failure:
@@ -47,7 +53,12 @@ class MemoryService:
         return [None if record.uid in self.blind else Suggestion(("sport",), 0.75, "nl-1") for record in records]
 
     def parse_event(self, body: dict[str, Any]) -> Changes:
+        if self.project and self.project.platform == "argilla":
+            return Changes()
         return read_event(form_of(self.labeling), "<View/>", "9", body)
+
+    def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
+        return headers.get("webhook-signature") == self.signed
 
     def take_in(self, changes: Changes, source: Source) -> int:
         if self.failure:

@@ -1,0 +1,106 @@
+"""Lanes: who gets what, and that no page skips a record however often the queue is made anew."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from nextlabel.connectors.argilla.lanes import CROWD, HELD, arrange, whose
+
+RECORDS = [f"record{i}" for i in range(60)]
+PEOPLE = ["ana", "ben", "eva"]
+
+
+def test_a_share_for_everyone_and_the_rest_behind_it():
+    lanes = arrange(RECORDS, PEOPLE, PEOPLE, {}, {})
+    for person, lane in lanes.items():
+        assert sorted(lane) == sorted(RECORDS)
+        mine = [record for record in RECORDS if whose(record, PEOPLE) == person]
+        assert lane == mine + [record for record in RECORDS if record not in mine]
+        assert 10 <= len(mine) <= 30
+    heads = [record for lane in lanes.values() for record in lane[:8]]
+    assert len(set(heads)) == len(heads), "no two people begin with the same records"
+
+
+def test_whoever_works_alone_gets_the_ranking_itself():
+    assert arrange(RECORDS, PEOPLE, ["ben"], {}, {})["ben"] == RECORDS
+
+
+def test_somebody_who_comes_in_begins_with_a_share_of_their_own():
+    lanes = arrange(RECORDS, PEOPLE, [], {}, {})
+    assert len({lane[0] for lane in lanes.values()}) == 3
+    assert RECORDS[0] in {lane[0] for lane in lanes.values()}
+    crowd = [f"person{i}" for i in range(CROWD + 1)]
+    assert arrange(RECORDS, crowd, [], {}, {})["person3"] == RECORDS, "too many to keep a share for each"
+
+
+def test_what_a_page_holds_comes_first_there_and_last_elsewhere():
+    holding = {"ana": RECORDS[40:45], "ben": ["gone from the ranking"]}
+    lanes = arrange(RECORDS, PEOPLE, ["ana", "ben"], holding, {})
+    assert lanes["ana"][:5] == RECORDS[40:45]
+    assert lanes["ben"][0] == "gone from the ranking"
+    assert lanes["ben"][-5:] == RECORDS[40:45]
+    assert lanes["eva"][-5:] == RECORDS[40:45]
+
+
+def test_another_opinion_is_nobodys_who_gave_one():
+    answered = {RECORDS[0]: ["ana", "ben"]}
+    lanes = arrange(RECORDS, PEOPLE, PEOPLE, {}, answered)
+    assert lanes["eva"][0] == RECORDS[0]
+
+
+def test_few_records_change_hands_when_somebody_leaves():
+    before = {record: whose(record, PEOPLE) for record in RECORDS}
+    now = {record: whose(record, PEOPLE[:2]) for record in RECORDS}
+    assert all(now[record] == before[record] for record in RECORDS if before[record] != "eva")
+
+
+class Page:
+    """The paging of the web page: ten at first, and on from (loaded - answered) when five or fewer are ahead."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+        self.buffer: list[str] = []
+
+    def next(self, queue: list[str]) -> str | None:
+        if len(self.buffer) <= 5:
+            self.buffer += queue[len(self.buffer) : len(self.buffer) + 10]
+        if not self.buffer:
+            return None
+        self.shown.append(self.buffer.pop(0))
+        return self.shown[-1]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_page_shows_our_order_whenever_the_ranking_changes(seed: int):
+    """Three people at their own pace, and a new ranking after most answers: nothing is skipped, nothing comes twice."""
+    dice = random.Random(seed)
+    pool = [f"record{i}" for i in range(400)]
+    answered: set[str] = set()
+    pages = {person: Page() for person in PEOPLE}
+    order = arrange(pool, PEOPLE, [], {}, {})
+    active: set[str] = set()
+
+    def waiting(person: str) -> list[str]:
+        return [record for record in order[person] if record not in answered]
+
+    for _ in range(250):
+        person = dice.choice(PEOPLE)
+        first = waiting(person)[0]
+        assert pages[person].next(waiting(person)) == first
+        assert first not in answered
+        answered.add(first)
+        active.add(person)
+        if dice.random() < 0.7:
+            ranked = [record for record in pool if record not in answered]
+            dice.shuffle(ranked)
+            holding = {who: waiting(who)[:HELD] for who in active}
+            order = arrange(ranked[: dice.randint(60, 150)], PEOPLE, active, holding, {})
+
+
+def test_the_last_records_are_offered_to_all():
+    """When there is less left than pages hold, the same record may be answered twice, but none stays behind."""
+    left = RECORDS[:4]
+    lanes = arrange(left, PEOPLE, PEOPLE, {"ana": left}, {})
+    assert all(sorted(lane) == sorted(left) for lane in lanes.values())

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from nextlabel.backend.stack import LabelStudioServer
+    from nextlabel.backend.stack import ArgillaServer, LabelStudioServer
+    from nextlabel.connectors.argilla import ArgillaConnector
     from nextlabel.connectors.label_studio import LabelStudioConnector
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports a library that would ask the hub
 
 SCRUBBED = ("NEXTLABEL_", "LABEL_STUDIO_", "HEARTEX_", "ARGILLA_", "http_proxy", "https_proxy", "all_proxy")
-KEPT = ("NEXTLABEL_LABEL_STUDIO_BIN", "NEXTLABEL_CACHE", "NEXTLABEL_CHROMIUM")
+KEPT = ("NEXTLABEL_LABEL_STUDIO_BIN", "NEXTLABEL_ARGILLA_VENV", "NEXTLABEL_CACHE", "NEXTLABEL_CHROMIUM")
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +63,41 @@ def label_studio_project(label_studio: LabelStudioServer) -> Iterator[Callable[.
     def make(labeling: Labeling | None = None, **options: object) -> LabelStudioConnector:
         asked = labeling or Labeling(LabelKind.SINGLE, ("sport", "politics"))
         connector = LabelStudioConnector.create(label_studio.url, label_studio.token, "a test", asked, **options)
+        made.append(connector)
+        return connector
+
+    yield make
+    for connector in made:
+        connector.close()
+
+
+@pytest.fixture(scope="session")
+def argilla() -> Iterator[ArgillaServer]:
+    """A running Argilla, shared by the session: make a dataset of your own in it."""
+    from nextlabel.backend.stack import ArgillaStack
+
+    with ArgillaStack().start(say=print) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def argilla_users(argilla: ArgillaServer) -> list[str]:
+    """API keys of four annotators of the shared Argilla's workspace."""
+    return [argilla.add_user(f"annotator{number}") for number in range(4)]
+
+
+@pytest.fixture
+def argilla_dataset(argilla: ArgillaServer, argilla_users: list[str]) -> Iterator[Callable[..., ArgillaConnector]]:
+    """Makes datasets in the shared Argilla: ``make()`` asks sport or politics; takes what ``create`` takes."""
+    from nextlabel.connectors.argilla import ArgillaConnector
+    from nextlabel.connectors.records import Labeling, LabelKind
+
+    made = []
+
+    def make(labeling: Labeling | None = None, **options: object) -> ArgillaConnector:
+        asked = labeling or Labeling(LabelKind.SINGLE, ("sport", "politics"))
+        title = f"a test {secrets.token_hex(4)}"
+        connector = ArgillaConnector.create(argilla.url, argilla.token, title, asked, **options)
         made.append(connector)
         return connector
 

@@ -17,8 +17,8 @@ import httpx
 
 from nextlabel.connectors.errors import PlatformUnavailable
 
-from .label_studio import LabelStudioServer
 from .processes import free_port, start_group, stop_group, tail
+from .server import PlatformServer
 
 Status = dict[str, Any]
 
@@ -32,7 +32,7 @@ class BackendProcess:
     """
 
     recipe: str
-    server: LabelStudioServer
+    server: PlatformServer
     home: Path
     seed: int = 0
     port: int = field(default_factory=free_port)
@@ -58,11 +58,10 @@ class BackendProcess:
             "NEXTLABEL_PORT": str(self.port),
             "NEXTLABEL_API_TOKEN": self.token,
             "NEXTLABEL_PUBLIC_URL": self.public_url,
-            "LABEL_STUDIO_URL": self.server.url,
-            "LABEL_STUDIO_API_KEY": self.server.token,
         }
         command = [sys.executable, "-m", "nextlabel.backend.cli", "run", self.recipe, "--seed", str(self.seed)]
-        self._process = start_group(command, {**os.environ, **settings, **self.env}, self.home, self.log)
+        environment = {**os.environ, **settings, **self.server.env(), **self.env}
+        self._process = start_group(command, environment, self.home, self.log)
 
     def status(self) -> Status:
         """What ``/api/status`` answers. Raises httpx.HTTPError while nobody does."""

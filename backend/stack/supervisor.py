@@ -1,0 +1,93 @@
+"""Runs several programs as one server: started in order, and if one of them ends, all of them do.
+
+A script of its own that needs the standard library alone::
+
+    python supervisor.py '[{"command": ["redis-server", "redis.conf"], "port": 6379}, {"command": ["worker"]}]'
+
+The next program starts when the one before it answers at its ``port``, where it has one. The programs share the
+process group of this one, so that a signal to the group reaches them all; what they started in sessions of their own
+(rq runs every job in one) is found by parentage and ended too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+GRACE_S = 3.0
+"""How long the programs may take to end after SIGTERM. Less than what :mod:`.processes` gives the whole group."""
+POLL_S = 0.05
+
+
+def supervise(programs: list[dict[str, Any]]) -> int:
+    """Run ``programs`` until one of them ends or SIGTERM comes; return the exit status."""
+    children: list[subprocess.Popen[bytes]] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    try:
+        for program in programs:
+            children.append(subprocess.Popen(program["command"], stdin=subprocess.DEVNULL))
+            while all(child.poll() is None for child in children) and not listens(program.get("port")):
+                time.sleep(POLL_S)
+        while all(child.poll() is None for child in children):
+            time.sleep(POLL_S)
+        ended = next(child for child in children if child.returncode is not None)
+        sys.stderr.write(f"{ended.args!r} ended with status {ended.returncode}\n")
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        end(children)
+
+
+def listens(port: int | None) -> bool:
+    """Whether somebody answers on the loopback ``port``; None is no port to wait for."""
+    if port is None:
+        return True
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def end(children: list[subprocess.Popen[bytes]]) -> None:
+    """End ``children`` and all that they started, in order where they obey."""
+    family = descendants(os.getpid())
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + GRACE_S
+    for child in children:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(max(0.0, deadline - time.monotonic()))
+    for pid, started in (family | descendants(os.getpid())).items():
+        if stat(pid).get("started") == started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def descendants(ancestor: int) -> dict[int, str]:
+    """Children, grandchildren and so on of a process: id -> start time. Empty where there is no /proc."""
+    table = {int(entry.name): stat(int(entry.name)) for entry in Path("/proc").glob("[0-9]*")}
+    found: dict[int, str] = {}
+    fresh = {ancestor}
+    while fresh:
+        fresh = {pid for pid, seen in table.items() if seen and int(seen["parent"]) in fresh and pid not in found}
+        found |= {pid: table[pid]["started"] for pid in fresh}
+    return found
+
+
+def stat(pid: int) -> dict[str, str]:
+    """Parent and start time of a process; empty if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return {}
+    return {"parent": fields[1], "started": fields[19]}
+
+
+if __name__ == "__main__":
+    sys.exit(supervise(json.loads(sys.argv[1])))

@@ -9,21 +9,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
-from nextlabel.connectors.errors import (
-    ConnectorError,
-    LabelingMismatch,
-    PlatformError,
-    PlatformUnavailable,
-    Unauthorized,
-)
-from nextlabel.connectors.http import server_time
+from nextlabel.connectors.diagnosis import examine, server_findings
+from nextlabel.connectors.errors import LabelingMismatch, PlatformError
 
 from .client import Client
 from .config import read_config
 from .queue import OURS, Queue
 from .wiring import SAMPLING, TITLE, Wiring, matches, ours, wanted_hooks
 
-CLOCK_SKEW = timedelta(seconds=5)
 TRIED = (1, 20)
 """The oldest Label Studio that this was tried with."""
 LARGE = 1000
@@ -46,46 +39,29 @@ def diagnose(
 
     A platform that can't be reached, or that refuses the token, is the last finding: the rest could not be looked at.
     """
-    try:
-        yield from _server(client)
-        found: Mapping[str, Any] = client.request("GET", f"/api/projects/{project}", again=True)
-        yield from _labeling(found, control)
-        yield from _settings(found)
-        backends = wiring.backends()
-        yield from _version(found, queue, [one.title for one in backends])
-        yield from _import_path(found, queue)
-        yield from _backends(backends, backend)
-        yield from _webhooks(wiring, backends, backend)
-        if backend is not None:
-            yield from _switches(client, project, backend)
-    except Unauthorized as error:
-        yield Finding("token", ERROR, str(error), "set LABEL_STUDIO_API_KEY to a token of a member of the project")
-    except PlatformUnavailable as error:
-        yield Finding("reachable", ERROR, str(error), "start Label Studio, or correct LABEL_STUDIO_URL")
-    except ConnectorError as error:
-        yield Finding("answers", ERROR, str(error), "check that the address is a Label Studio and the project exists")
+    found = _everything(client, project, queue, wiring, backend, control)
+    return examine(client, found, "LABEL_STUDIO", "a member of the project")
+
+
+def _everything(
+    client: Client, project: int, queue: Queue, wiring: Wiring, backend: BackendAddress | None, control: str | None
+) -> Iterator[Finding]:
+    yield from _server(client)
+    found: Mapping[str, Any] = client.request("GET", f"/api/projects/{project}", again=True)
+    yield from _labeling(found, control)
+    yield from _settings(found)
+    backends = wiring.backends()
+    yield from _version(found, queue, [one.title for one in backends])
+    yield from _import_path(found, queue)
+    yield from _backends(backends, backend)
+    yield from _webhooks(wiring, backends, backend)
+    if backend is not None:
+        yield from _switches(client, project, backend)
 
 
 def _server(client: Client) -> Iterator[Finding]:
     answer = client.respond("GET", "/api/version", again=True)
-    release = str(answer.json().get("release", "?"))
-    numbers = tuple(int(part) for part in release.split(".")[:2] if part.isdigit())
-    yield Finding("reachable", OK, f"Label Studio {release} at {client.url}")
-    if numbers < TRIED:
-        yield Finding(
-            "release", WARNING, f"Label Studio {release} is older than what this was tried with", "upgrade it"
-        )
-    clock = server_time(answer)
-    skew = timedelta(0) if clock is None else abs(clock - datetime.now(UTC))
-    if skew > CLOCK_SKEW:
-        yield Finding(
-            "clock",
-            WARNING,
-            f"the clocks of this machine and of Label Studio are {skew.total_seconds():.0f} s apart: times are off",
-            "synchronise both with NTP",
-        )
-    else:
-        yield Finding("clock", OK, "the clocks agree")
+    yield from server_findings(client, str(answer.json().get("release", "?")), TRIED, answer)
     user = client.request("GET", "/api/current-user/whoami", again=True)
     yield _token(client, str(user.get("email")))
     people = client.call(lambda: client.sdk.users.list(), again=True)

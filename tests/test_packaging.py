@@ -178,7 +178,14 @@ def test_every_exported_name_exists() -> None:
 
 
 def test_the_extras_are_the_promised_ones() -> None:
-    assert set(PROJECT["project"]["optional-dependencies"]) == {"label-studio", "argilla", "train", "demo", "dev"}
+    assert set(PROJECT["project"]["optional-dependencies"]) == {
+        "label-studio",
+        "argilla",
+        "postgresql",
+        "train",
+        "demo",
+        "dev",
+    }
 
 
 def test_everything_pinned_is_what_is_installed() -> None:

@@ -1,0 +1,197 @@
+"""Records of one dataset: creating, reading and updating them in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from nextlabel.connectors.batches import batched
+from nextlabel.connectors.errors import (
+    PlatformError,
+    PlatformUnavailable,
+    RecordsRejected,
+)
+from nextlabel.connectors.http import IMPORT_TIMEOUT_S
+from nextlabel.connectors.records import RemoteRecord
+
+from .client import Client
+from .config import Form
+from .wire import read_record
+
+log = structlog.get_logger(__name__)
+
+Json = dict[str, Any]
+
+BATCH = 500
+"""The most records that Argilla takes at once."""
+PAGE = 1000
+"""The most records that Argilla lists at once."""
+TERMS = 250
+"""The most values that a filter may have."""
+DOUBTS = 100
+"""Up to so many records that the search no longer finds are looked up one by one."""
+
+
+class Rows:
+    """The records of one dataset."""
+
+    def __init__(self, client: Client, dataset_id: str) -> None:
+        self._client = client
+        self._path = f"/api/v1/datasets/{dataset_id}"
+
+    def count(self) -> Json:
+        """The dataset's progress: ``total``, ``completed`` and ``pending``, numbers of records in the search index."""
+        found: Json = self._client.request("GET", f"{self._path}/progress", again=True)
+        return found
+
+    def total(self) -> int:
+        """How many records the database has."""
+        return int(self._page(0, 1, ())["total"])
+
+    def records(self, form: Form) -> Iterator[RemoteRecord]:
+        """Every record, in the order in which they were created."""
+        for item in self.walk():
+            yield read_record(form, item)
+
+    def walk(self, include: Sequence[str] = ()) -> Iterator[Json]:
+        """Every record in the database once.
+
+        Pages are counted, so records deleted meanwhile could hide others: then the list is walked once more.
+        """
+        seen: set[str] = set()
+        for _ in range(3):
+            start, total = 0, 1
+            while start < total:
+                page = self._page(start, PAGE, include)
+                total = page["total"]
+                for item in page["items"]:
+                    if item["id"] not in seen:
+                        seen.add(item["id"])
+                        yield item
+                start += PAGE
+            if len(seen) >= total:
+                return
+
+    def named(self, uids: Sequence[str]) -> dict[str, str]:
+        """External id -> record id of those of ``uids`` that the search finds."""
+        chunks = batched(uids, TERMS)
+        found = (item for chunk in chunks for item in self.search([_in("external_id", chunk)], limit=TERMS))
+        return {item["external_id"]: str(item["id"]) for item in found}
+
+    def fetch(self, ids: Sequence[str], include: Sequence[str] = ("responses", "suggestions")) -> dict[str, Json]:
+        """Record id -> record of those of ``ids`` that are there."""
+        chunks = batched(ids, TERMS)
+        found = (item for chunk in chunks for item in self.search([_in("id", chunk)], limit=TERMS, include=include))
+        return {str(item["id"]): item for item in found}
+
+    def search(
+        self,
+        filters: Sequence[Json] = (),
+        sort: Sequence[Json] = (),
+        *,
+        limit: int,
+        offset: int = 0,
+        include: Sequence[str] = (),
+    ) -> list[Json]:
+        """The records that fulfil all ``filters``, in the order of ``sort``, ``limit`` (1 to 1000) from ``offset``."""
+        return [item["record"] for item in self._search(filters, sort, limit, offset, include)["items"]]
+
+    def deletions(self, known: Iterable[str]) -> tuple[str, ...]:
+        """Those of the ``known`` record ids that are gone. One small request if there are as many as known."""
+        ids = list(dict.fromkeys(known))
+        if not ids or self.total() == len(ids):
+            return ()
+        doubted: list[str] = []
+        for chunk in batched(ids, TERMS):
+            if self._search([_in("id", chunk)], (), 1, 0, ())["total"] < len(chunk):
+                here = self.fetch(chunk, include=())
+                doubted += [record for record in chunk if record not in here]
+        if len(doubted) > DOUBTS:
+            here = {str(item["id"]): item for item in self.walk()}
+            return tuple(record for record in doubted if record not in here)
+        return tuple(record for record in doubted if self._is_gone(record))
+
+    def _is_gone(self, record: str) -> bool:
+        """Asks the database: the index may be behind."""
+        try:
+            self._client.request("GET", f"/api/v1/records/{record}")
+        except PlatformError as error:
+            return error.status == 404
+        except PlatformUnavailable as error:
+            log.debug("a record could not be looked up, it counts as there", record=record, reason=str(error))
+        return False
+
+    # -- write -------------------------------------------------------------------------------------------------------
+
+    def create(self, items: Sequence[Json]) -> dict[str, str]:
+        """External id -> record id of up to 500 new records, created all or none.
+
+        Raises PlatformError if Argilla refuses one of them, or has one with the same external id; RecordsRejected if
+        it stored fewer and did not say so.
+        """
+        body = {"items": list(items)}
+        answer = self._client.request("POST", f"{self._path}/records/bulk", body=body, timeout=IMPORT_TIMEOUT_S)
+        found = {item["external_id"]: str(item["id"]) for item in answer["items"]}
+        if found.keys() != {item["external_id"] for item in items}:
+            raise RecordsRejected(
+                f"Argilla stored {len(found)} of {len(items)} records and said nothing",
+                sent=len(items),
+                stored=len(found),
+            )
+        return found
+
+    def upsert(self, items: Sequence[Json]) -> None:
+        """Change records: each item has an ``id`` and what is to be replaced. In order, 500 a request.
+
+        Never send back fields or responses that were read: people may have changed them meanwhile.
+        Raises RecordsRejected if not all were taken; those before the refused batch were.
+        """
+        stored = 0
+        for batch in batched(items, BATCH):
+            try:
+                answer = self._client.request(
+                    "PUT",
+                    f"{self._path}/records/bulk",
+                    body={"items": list(batch)},
+                    again=True,
+                    timeout=IMPORT_TIMEOUT_S,
+                )
+            except PlatformError as error:
+                raise RecordsRejected(str(error), sent=len(items), stored=stored) from None
+            stored += len(answer["items"])
+            if len(answer["items"]) != len(batch):
+                raise RecordsRejected(
+                    f"Argilla took {len(answer['items'])} of {len(batch)} records and said nothing",
+                    sent=len(items),
+                    stored=stored,
+                )
+
+    def delete_suggestions(self, remote_id: str, ids: Sequence[str]) -> None:
+        """Take suggestions away from a record. Those that are gone already are no failure."""
+        path = f"/api/v1/records/{remote_id}/suggestions"
+        self._client.request("DELETE", path, params={"ids": ",".join(ids)}, again=True)
+
+    def _page(self, offset: int, limit: int, include: Sequence[str]) -> Any:
+        params = {"offset": offset, "limit": limit, **_included(include)}
+        return self._client.request("GET", f"{self._path}/records", params=params, again=True)
+
+    def _search(
+        self, filters: Sequence[Json], sort: Sequence[Json], limit: int, offset: int, include: Sequence[str]
+    ) -> Any:
+        body: Json = {}
+        if filters:
+            body["filters"] = {"and": list(filters)}
+        if sort:
+            body["sort"] = list(sort)
+        params = {"offset": offset, "limit": limit, **_included(include)}
+        return self._client.request("POST", f"{self._path}/records/search", params=params, body=body, again=True)
+
+
+def _in(what: str, values: Iterable[str]) -> Json:
+    return {"type": "terms", "scope": {"entity": "record", "property": what}, "values": list(values)}
+
+
+def _included(include: Sequence[str]) -> Mapping[str, str]:
+    return {"include": ",".join(include)} if include else {}

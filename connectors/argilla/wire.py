@@ -1,0 +1,200 @@
+"""Records, suggestions, responses and webhook bodies of Argilla <-> our words. No I/O.
+
+Argilla's times are UTC without saying so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from nextlabel.connectors.errors import LabelingMismatch
+from nextlabel.connectors.labelings import check_labels
+from nextlabel.connectors.records import (
+    Annotation,
+    AnnotationStatus,
+    Changes,
+    FieldKind,
+    LabelKind,
+    Record,
+    RemoteRecord,
+    Span,
+    Suggestion,
+    Value,
+)
+
+from .config import NONE, Form
+
+Json = dict[str, Any]
+
+FOREIGN_UID = "argilla-"
+"""Begins the uid of a record that has no external id; Argilla's own id follows."""
+OURS = re.compile(r"queue_[0-9a-f]{8}")
+"""Metadata that is our own: places in people's queues."""
+STATUSES = {
+    "submitted": AnnotationStatus.SUBMITTED,
+    "discarded": AnnotationStatus.SKIPPED,
+    "draft": AnnotationStatus.DRAFT,
+}
+WEB_URL_LENGTH = 2038
+DATA_URL_LENGTH = 5_000_000
+
+
+# -- records ---------------------------------------------------------------------------------------------------------
+
+
+def write_record(form: Form, record: Record) -> Json:
+    """A record to create: the fields that are shown, the metadata, and the uid as external id.
+
+    Raises LabelingMismatch if Argilla would refuse it.
+    """
+    if missing := sorted(name for name in form.required if name not in record.fields):
+        raise LabelingMismatch(f"record {record.uid!r} lacks the fields {', '.join(missing)}, which the dataset shows")
+    fields = {one.name: record.fields[one.name] for one in form.labeling.fields if one.name in record.fields}
+    for one in form.labeling.fields:
+        if one.kind is FieldKind.IMAGE and one.name in fields:
+            _check_image(record.uid, one.name, fields[one.name])
+    if mine := [key for key in record.metadata if OURS.fullmatch(key)]:
+        raise LabelingMismatch(f"record {record.uid!r}: the metadata {', '.join(mine)} is nextlabel's own on Argilla")
+    for text in (record.uid, *fields.values()):
+        if "\0" in text:
+            raise LabelingMismatch(f"record {record.uid!r} holds a NUL character, which PostgreSQL can't store")
+    return {"external_id": record.uid, "fields": fields, "metadata": dict(record.metadata)}
+
+
+def read_record(form: Form, item: Mapping[str, Any]) -> RemoteRecord:
+    """A record as Argilla lists it."""
+    metadata = {key: value for key, value in (item.get("metadata") or {}).items() if not OURS.fullmatch(key)}
+    fields = {one.name: _text(item["fields"].get(one.name)) for one in form.labeling.fields}
+    uid = item.get("external_id") or f"{FOREIGN_UID}{item['id']}"
+    return RemoteRecord(str(item["id"]), Record(uid, fields, metadata))
+
+
+def _check_image(uid: str, name: str, address: str) -> None:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        parts = urlsplit("")
+    known = parts.scheme == "data" or (parts.scheme in ("http", "https") and parts.netloc and parts.path)
+    if not known or not parts.path:
+        raise LabelingMismatch(
+            f"record {uid!r}: the image {address[:80]!r} in {name!r} is no address that Argilla shows: it takes "
+            "http(s)://host/path and data: URLs"
+        )
+    limit = DATA_URL_LENGTH if parts.scheme == "data" else WEB_URL_LENGTH
+    if len(address) > limit:
+        raise LabelingMismatch(
+            f"record {uid!r}: the image in {name!r} has an address of {len(address):,} characters; Argilla takes "
+            f"{limit:,}. Make it smaller, or serve it over http"
+        )
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else str(value)
+
+
+# -- suggestions -----------------------------------------------------------------------------------------------------
+
+
+def write_suggestion(form: Form, suggestion: Suggestion) -> Json | None:
+    """A suggestion as Argilla takes it; None where it has no way to show one, for no label at all.
+
+    Several labels, or spans, have a score each: here it is the same for all of them. Of spans that overlap where the
+    question forbids it, the first counts. Raises LabelingMismatch if a label is not among the options.
+    """
+    check_labels(form.labeling, suggestion.value)
+    value: str | list[Any]
+    score: float | list[float] | None
+    one = min(max(suggestion.score, 0.0), 1.0)
+    if form.labeling.kind is LabelKind.SINGLE:
+        if not suggestion.value:
+            return None
+        value, score = str(suggestion.value[0]), one
+    else:
+        value = _several(form, suggestion.value)
+        if not value and form.labeling.kind is LabelKind.MULTI:
+            return None
+        score = [one] * len(value) or None
+    return {
+        "question_id": form.question_id,
+        "value": value,
+        "score": score,
+        "agent": suggestion.model_version,
+        "type": "model",
+    }
+
+
+def _several(form: Form, value: Value) -> list[Any]:
+    if form.labeling.kind is LabelKind.MULTI:
+        return list(dict.fromkeys(value)) or ([NONE] if form.has_none else [])
+    spans: list[Json] = []
+    for one in value:
+        if not isinstance(one, Span):
+            raise LabelingMismatch(f"{one!r} is no span, which {form.question!r} asks for")
+        clear = all(one.end <= other["start"] or other["end"] <= one.start for other in spans)
+        if form.overlapping or clear:
+            spans.append({"start": one.start, "end": one.end, "label": one.label})
+    return spans
+
+
+# -- responses -------------------------------------------------------------------------------------------------------
+
+
+def read_response(form: Form, remote_id: str, response: Mapping[str, Any]) -> Annotation | None:
+    """One person's response to a record; None if it is of a status that says nothing.
+
+    Raises KeyError, TypeError or ValueError on a malformed one.
+    """
+    status = STATUSES.get(response["status"])
+    if status is None:
+        return None
+    answer = (response.get("values") or {}).get(form.question) or {}
+    user = response.get("user_id") or response["user"]["id"]
+    return Annotation(
+        id=str(response["id"]),
+        remote_id=remote_id,
+        annotator=str(user),
+        value=_value(form, answer.get("value")),
+        status=status,
+        updated_at=_time(response["updated_at"]),
+    )
+
+
+def _value(form: Form, value: Any) -> Value:
+    if value is None:
+        return ()
+    match form.labeling.kind:
+        case LabelKind.SINGLE:
+            return (str(value),)
+        case LabelKind.MULTI:
+            return tuple(str(label) for label in value if not (form.has_none and label == NONE))
+        case LabelKind.SPAN:
+            return tuple(Span(int(one["start"]), int(one["end"]), str(one["label"])) for one in value)
+
+
+def _time(text: str) -> datetime:
+    when = datetime.fromisoformat(text)
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when
+
+
+def read_event(form: Form, dataset_id: str, body: Mapping[str, Any]) -> Changes:
+    """One webhook body. Events of other datasets, and those we don't know, change nothing.
+
+    Raises ValueError on a malformed body.
+    """
+    try:
+        kind, data = body["type"], body.get("data") or {}
+        if kind not in ("response.created", "response.updated", "response.deleted"):
+            return Changes()
+        record = data["record"]
+        if str(record["dataset"]["id"]) != dataset_id:
+            return Changes()
+        if kind == "response.deleted":
+            return Changes(deleted_annotations=(str(data["id"]),))
+        found = read_response(form, str(record["id"]), data)
+        return Changes(annotations=() if found is None else (found,))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"malformed event: {type(error).__name__} {error}") from None

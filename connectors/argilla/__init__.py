@@ -1,1 +1,6 @@
-"""Argilla 2.x behind the connector protocol."""
+"""Argilla 2.x: datasets, records, people's queues and webhooks, behind the one connector protocol."""
+
+from .config import Form
+from .connector import ArgillaConnector
+
+__all__ = ["ArgillaConnector", "Form"]

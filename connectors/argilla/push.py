@@ -32,9 +32,10 @@ NAMED = 5
 
 
 class Push:
-    """One push into one dataset."""
+    """One push into one dataset. ``created`` are the ids of the records that it made, also if it fails."""
 
     def __init__(self, rows: Rows, form: Form) -> None:
+        self.created: list[str] = []
         self._rows = rows
         self._form = form
         self._refused: dict[str, str] = {}  # uid -> why
@@ -49,7 +50,9 @@ class Push:
         found = self._existing(list(wanted))
         progress(len(found), len(wanted))
         for batch in _batches(item for uid, item in wanted.items() if uid not in found):
-            found |= self._create(batch)
+            made = self._create(batch)
+            self.created += made.values()
+            found |= made
             progress(len(found), len(wanted))
             if len(self._refused) >= REFUSALS:
                 break

@@ -74,6 +74,13 @@ class Rows:
             if len(seen) >= total:
                 return
 
+    def newest(self) -> tuple[int, str, str]:
+        """How many records the search finds, and the time and id of the newest; empty if there is none."""
+        order = {"scope": {"entity": "record", "property": "inserted_at"}, "order": "desc"}
+        found = self._search((), [order], 1, 0, ())
+        last = found["items"][0]["record"] if found["items"] else {"inserted_at": "", "id": ""}
+        return int(found["total"]), str(last["inserted_at"]), str(last["id"])
+
     def named(self, uids: Sequence[str]) -> dict[str, str]:
         """External id -> record id of those of ``uids`` that the search finds."""
         chunks = batched(uids, TERMS)

@@ -1,0 +1,209 @@
+"""What annotators did since the last look, pulled from Argilla, because no webhook is sure to arrive.
+
+Argilla can't be asked what changed after some moment: neither a record's time of change nor the search knows of
+responses. So a look reads every response, when the dataset's last activity moved, and now and then without cause:
+owners may write responses in bulk, which moves nothing. What was read before is compared in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from nextlabel.connectors.http import server_time
+from nextlabel.connectors.records import Annotation, Changes
+
+from .client import Client
+from .config import Form
+from .rows import PAGE, Rows
+from .wire import STATUSES, read_response
+
+Json = dict[str, Any]
+
+ANYWAY_S = 60.0
+"""Seconds after which responses are read though nothing seems to have happened."""
+SHARE = 0.1
+"""Of the time, the most that may be spent reading responses."""
+QUICK_S = 0.5
+"""Shorter readings are not rationed."""
+MARGIN = timedelta(seconds=3)
+"""How long a response may take from the dataset's last activity to where the search finds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a cursor says: the last activity that has been read, empty if it has to be read again, and the records."""
+
+    activity: str = ""
+    records: int = 0
+    newest: str = ""
+
+    @classmethod
+    def read(cls, cursor: str | None) -> Mark | None:
+        """Raises ValueError on a cursor that is not ours."""
+        if cursor is None:
+            return None
+        try:
+            return cls(**json.loads(cursor))
+        except (ValueError, TypeError):
+            raise ValueError(f"not a cursor of Argilla: {cursor!r}") from None
+
+    def write(self) -> str:
+        """The cursor."""
+        return json.dumps(asdict(self))
+
+
+class Poll:
+    """Finds changed answers and new records of one dataset."""
+
+    def __init__(self, client: Client, rows: Rows, dataset_id: str) -> None:
+        self._client = client
+        self._rows = rows
+        self._path = f"/api/v1/datasets/{dataset_id}"
+        self._arrivals = Arrivals(rows)
+        self._answers: dict[str, dict[str, datetime]] = {}  # record -> annotation -> its time, as of the last reading
+        self._heard: set[str] = set()  # records that events spoke of since
+        self._told: str | None = None  # the cursor that was given out last
+        self._read_at = 0.0
+        self._rest_until = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """Watches for records that others add."""
+        return self._arrivals
+
+    def note(self, records: Iterable[str]) -> None:
+        """Events spoke of these records: if they have no response at the next reading, it was deleted."""
+        with self._lock:
+            self._heard.update(records)
+
+    def since(self, cursor: str | None, form: Form) -> Changes:
+        """Every answer that was given, changed or deleted after ``cursor``, and the next cursor.
+
+        ``complete`` holds the records whose answers came or went. Raises ValueError on a cursor that is not ours.
+        """
+        mark = Mark.read(cursor)
+        answer = self._client.respond("GET", self._path, again=True)
+        activity = str(answer.json()["last_activity_at"])
+        added, records = self._arrivals.since(mark)
+        with self._lock:
+            fresh = cursor is None or cursor != self._told  # a new process, or what was told last got lost
+            seen = "" if mark is None else mark.activity
+            if not fresh and not self._is_due(moved=seen != activity):
+                found = Changes()
+            else:
+                everything = fresh and mark is not None and seen != activity
+                found = self._look(form, fresh, everything)
+                seen = activity if _is_settled(activity, server_time(answer)) else ""
+            self._told = Mark(seen, *records).write()
+            return Changes(found.annotations, found.deleted_annotations, (), found.complete, added, cursor=self._told)
+
+    def _is_due(self, *, moved: bool) -> bool:
+        now = time.monotonic()
+        return now >= self._rest_until and (moved or now - self._read_at >= ANYWAY_S)
+
+    def _look(self, form: Form, fresh: bool, everything: bool) -> Changes:
+        """Read the responses and compare. ``fresh`` forgets what was told before; ``everything`` reads every record,
+        to find those that lost their responses while nobody looked.
+        """
+        start = time.monotonic()
+        known = {} if fresh else self._answers
+        heard, self._heard = self._heard, set()
+        try:
+            found = {
+                str(item["id"]): _annotations(form, item)
+                for item in (self._rows.walk(("responses",)) if everything else self._answered())
+            }
+            silent = [record for record in (*known, *(heard - known.keys())) if record not in found]
+            for record, item in self._rows.fetch(silent, ("responses",)).items():
+                found[record] = _annotations(form, item)
+        except BaseException:
+            self._heard |= heard
+            raise
+        self._answers = {record: {one.id: one.updated_at for one in here} for record, here in found.items() if here}
+        self._read_at = time.monotonic()
+        took = self._read_at - start
+        self._rest_until = self._read_at + (took / SHARE if took > QUICK_S else 0.0)
+        return _difference(known, found, heard, everything)
+
+    def _answered(self) -> Iterator[Json]:
+        """Every record with a response, with all its responses. A page may miss some while others come and go."""
+        status = {"type": "terms", "scope": {"entity": "response", "property": "status"}, "values": list(STATUSES)}
+        order = {"scope": {"entity": "record", "property": "inserted_at"}, "order": "asc"}
+        start = 0
+        while True:
+            page = self._rows.search([status], [order], limit=PAGE, offset=start, include=("responses",))
+            yield from page
+            if len(page) < PAGE:
+                return
+            start += PAGE
+
+
+class Arrivals:
+    """Notices records that others add: there are more of them than there should be, or a newer one."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._base: tuple[int, str] | None = None  # number and newest time of the records that we know of
+        self._own: set[str] = set()
+        self._lock = threading.Lock()
+
+    def listing(self) -> None:
+        """All records are about to be listed: what is there now is known."""
+        total, newest, _ = self._rows.newest()
+        with self._lock:
+            self._base = (total, newest)
+
+    def pushed(self, ids: Iterable[str]) -> None:
+        """We have just put these records on the platform ourselves."""
+        with self._lock:
+            new = set(ids) - self._own
+            self._own |= new
+            if self._base is not None:
+                self._base = (self._base[0] + len(new), self._base[1])
+
+    def since(self, mark: Mark | None) -> tuple[bool, tuple[int, str]]:
+        """Whether others added records, and what is known of, for the cursor."""
+        total, newest, record = self._rows.newest()
+        with self._lock:
+            if self._base is None:
+                self._base = (total, newest) if mark is None else (mark.records + len(self._own), mark.newest)
+            known, last = self._base
+            added = total > known or (newest > last and record not in self._own)
+            self._base = (min(total, known), last)
+            return added, self._base
+
+
+def _annotations(form: Form, item: Mapping[str, Any]) -> list[Annotation]:
+    read = (read_response(form, str(item["id"]), response) for response in item.get("responses") or ())
+    return [one for one in read if one is not None]
+
+
+def _difference(
+    known: Mapping[str, Mapping[str, datetime]],
+    found: Mapping[str, list[Annotation]],
+    heard: set[str],
+    everything: bool,
+) -> Changes:
+    changed: list[Annotation] = []
+    gone: list[str] = []
+    complete: dict[str, frozenset[str]] = {}
+    for record, here in found.items():
+        before = known.get(record, {})
+        ids = frozenset(one.id for one in here)
+        changed += [one for one in here if before.get(one.id) != one.updated_at]
+        gone += before.keys() - ids
+        if everything or ids != before.keys() or record in heard:
+            complete[record] = ids
+    return Changes(tuple(changed), tuple(gone), complete=complete)
+
+
+def _is_settled(activity: str, now: datetime | None) -> bool:
+    """Whether every response up to this activity is where the search finds it."""
+    return now is not None and now - datetime.fromisoformat(activity).replace(tzinfo=UTC) > MARGIN

@@ -1,0 +1,261 @@
+"""One Argilla dataset, as the loop sees it: the :class:`~nextlabel.connectors.base.Connector` of this platform."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Self
+
+import structlog
+
+from nextlabel.connectors.base import BackendAddress, Finding, Progress, ProjectRef, no_progress
+from nextlabel.connectors.errors import ConfigError, MissingExtra, PlatformError, ProjectNotFound
+from nextlabel.connectors.records import Changes, Labeling, QueueEntry, Record, RemoteRecord
+
+from . import config, dataset, wire
+from .changes import Poll
+from .client import Client
+from .config import Form
+from .people import People
+from .push import Push
+from .queue import Queue
+from .rows import Rows
+from .wiring import Wiring
+
+log = structlog.get_logger(__name__)
+
+PLATFORM = "argilla"
+WELCOME_S = 30.0
+"""Seconds between two looks for people who joined the workspace."""
+
+
+class ArgillaConnector:
+    """Fulfils the connector protocol for one dataset. Make one with :meth:`create` or :meth:`attach`."""
+
+    def __init__(self, client: Client, found: Mapping[str, Any], control: str | None = None) -> None:
+        self._client = client
+        self._control = control
+        self._id = str(found["id"])
+        self._form = dataset.read_form(client, self._id, control)
+        self._overlap = dataset.overlap(found)
+        self._lock = threading.Lock()
+        self._welcomed = time.monotonic()
+        self._people = People(client, str(found["workspace_id"]), dataset.min_submitted(found))
+        self._people.refresh()
+        self._rows = Rows(client, self._id)
+        self._queue = Queue(client, self._rows, self._people, self._id)
+        self._poll = Poll(client, self._rows, self._id)
+        link = self._queue.link(self._people.members[0])
+        self._ref = ProjectRef(PLATFORM, client.url, self._id, dataset.title(found), link)
+
+    def __repr__(self) -> str:
+        return f"ArgillaConnector({self._ref.url!r}, dataset={self._id})"
+
+    @classmethod
+    def create(
+        cls,
+        url: str,
+        api_key: str,
+        title: str,
+        labeling: Labeling,
+        *,
+        workspace: str = "",
+        overlap: int = 1,
+        opinions: int | None = None,
+    ) -> Self:
+        """A new dataset that asks ``labeling``: ``overlap`` people a record, up to ``opinions`` by :meth:`ask_again`.
+
+        ``workspace`` is a name or an id; without it, the only one that the key sees, else one named nextlabel.
+        Raises LabelingMismatch if Argilla can't ask it, ProjectNotFound if there is no such workspace, Unauthorized,
+        PlatformUnavailable or PlatformError.
+        """
+        most = overlap if opinions is None else opinions
+        if not 1 <= overlap <= most:
+            raise ConfigError(f"overlap {overlap} and opinions {most}: 1 or more, and no fewer opinions than overlap")
+        client = Client(url, api_key)
+        try:
+            made = dataset.create(client, title, labeling, workspace=workspace, overlap=overlap, opinions=most)
+            connector = cls(client, made)
+            connector._queue.welcome(connector._form)
+            return connector
+        except BaseException:
+            client.close()
+            raise
+
+    @classmethod
+    def attach(cls, url: str, api_key: str, project: str, *, workspace: str = "", control: str | None = None) -> Self:
+        """An existing dataset by id or name, its labeling read back; ``control`` names the question if it has several.
+
+        Raises ProjectNotFound, LabelingMismatch if it asks something that we can't, Unauthorized,
+        PlatformUnavailable or PlatformError.
+        """
+        client = Client(url, api_key)
+        try:
+            return cls(client, dataset.find(client, str(project), workspace), control)
+        except BaseException:
+            client.close()
+            raise
+
+    def expect(self, labeling: Labeling) -> None:
+        """Check that the dataset asks ``labeling``. Raises LabelingMismatch with the difference."""
+        config.expect(self._form, labeling)
+
+    # -- the protocol ------------------------------------------------------------------------------------------------
+
+    @property
+    def project(self) -> ProjectRef:
+        """The dataset this connector speaks for; the link is for the owner of the API key."""
+        return self._ref
+
+    @property
+    def labeling(self) -> Labeling:
+        """The question as the platform had it at the last look."""
+        return self._form.labeling
+
+    @property
+    def form(self) -> Form:
+        """The labeling with Argilla's own names."""
+        return self._form
+
+    @property
+    def overlap(self) -> int:
+        """How many annotators are asked about each record."""
+        return self._overlap
+
+    @property
+    def live_predictions(self) -> bool:
+        """Argilla never asks for a suggestion."""
+        return False
+
+    def links(self) -> Mapping[str, str]:
+        """User name -> the address that sorts by this person's queue."""
+        return self._queue.links()
+
+    def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
+        """Put ``records`` on the platform; see :class:`.push.Push`."""
+        push = Push(self._rows, self._form)
+        try:
+            return push.push(records, progress)
+        finally:
+            self._poll.arrivals.pushed(push.created)
+
+    def records(self) -> Iterator[RemoteRecord]:
+        """Every record of the dataset. One without an external id has the uid ``argilla-<record id>``."""
+        self._poll.arrivals.listing()
+        yield from self._rows.records(self._form)
+
+    def changes(self, cursor: str | None) -> Changes:
+        """What annotators did since ``cursor``, whether the question was changed, and whether records were added."""
+        changed = self._refresh()
+        self._welcome()
+        found = self._poll.since(cursor, self._form)
+        self._people.note(found.annotations, found.deleted_annotations)
+        return Changes(
+            found.annotations,
+            found.deleted_annotations,
+            complete=found.complete,
+            records_added=found.records_added,
+            labeling_changed=changed,
+            cursor=found.cursor,
+        )
+
+    def deletions(self, known: Iterable[str]) -> tuple[str, ...]:
+        """Those of the ``known`` record ids that are gone."""
+        return self._rows.deletions(known)
+
+    def parse_event(self, body: Mapping[str, Any]) -> Changes:
+        """Read one webhook body. Raises ValueError on a malformed one."""
+        found = wire.read_event(self._form, self._id, body)
+        self._poll.note(one.remote_id for one in found.annotations)
+        self._people.note(found.annotations, found.deleted_annotations)
+        return found
+
+    def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether a delivery carries the server's signature."""
+        try:
+            return self._wiring.authentic(headers, body)
+        except MissingExtra as error:
+            log.warning("a webhook delivery can't be verified", reason=str(error))
+            return False
+
+    def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
+        """Put ``entries`` first in every annotator's queue; see :class:`.queue.Queue`."""
+        self._queue.publish(entries, self._form)
+
+    def extend(self, version: str, entries: Sequence[QueueEntry]) -> None:
+        """Append ``entries`` to the queue in force."""
+        self._queue.extend(entries, self._form)
+
+    def retire(self, version: str) -> None:
+        """Nothing is left of a generation that is no longer in force."""
+
+    def generations(self) -> tuple[str, ...]:
+        """None: a generation leaves nothing behind."""
+        return ()
+
+    def ask_again(self, remote_ids: Sequence[str], opinions: int) -> None:
+        """Let each of these records be answered by ``opinions`` people in all.
+
+        Argilla counts for the whole dataset: where it asks for fewer, it is changed for all records, and the queue
+        keeps those with enough answers at its end. Raises PlatformError where the server no longer allows it.
+        """
+        with self._lock:
+            if not remote_ids or opinions <= self._people.min_submitted:
+                return
+            body = {"distribution": {"strategy": "overlap", "min_submitted": opinions}}
+            try:
+                self._client.request("PATCH", f"/api/v1/datasets/{self._id}", body=body, again=True)
+            except PlatformError as error:
+                raise PlatformError(
+                    f"Argilla does not let a record be answered by {opinions} people, the dataset asks for "
+                    f"{self._people.min_submitted} ({error.body}). Set `opinions` in the recipe before people answer, "
+                    "and use a new dataset",
+                    status=error.status,
+                    body=error.body,
+                ) from None
+            self._people.min_submitted = opinions
+
+    def connect(self, backend: BackendAddress) -> None:
+        """Hook the service up: the webhook, a queue for everybody, and their links in the guidelines."""
+        self._wiring.connect(backend)
+        self._queue.welcome(self._form)
+        self._wiring.guidelines(self.links())
+
+    def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
+        """Look for what would silently break the loop; see :mod:`.diagnose`."""
+        from .diagnose import diagnose
+
+        return diagnose(self._client, self._id, self._wiring, backend, self._control)
+
+    def close(self) -> None:
+        """Release connections."""
+        self._client.close()
+
+    @cached_property
+    def _wiring(self) -> Wiring:
+        return Wiring(self._client, self._id)
+
+    def _refresh(self) -> bool:
+        """Read the dataset's settings again; whether its labeling changed since the last look.
+
+        Raises LabelingMismatch if it now asks something that we can't, ProjectNotFound if it is gone.
+        """
+        try:
+            form = dataset.read_form(self._client, self._id, self._control)
+        except PlatformError as error:
+            if error.status == 404:
+                raise ProjectNotFound(f"{self._client.url} no longer has the dataset {self._id}") from None
+            raise
+        with self._lock:
+            old, self._form = self._form, form
+        return old.labeling != form.labeling
+
+    def _welcome(self) -> None:
+        """Now and then, give people who joined a queue and a link."""
+        if time.monotonic() - self._welcomed < WELCOME_S:
+            return
+        self._welcomed = time.monotonic()
+        if self._queue.welcome(self._form):
+            self._wiring.guidelines(self.links())

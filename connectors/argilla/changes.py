@@ -37,11 +37,17 @@ MARGIN = timedelta(seconds=3)
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a cursor says: the last activity that has been read, empty if it has to be read again, and the records."""
+    """What a cursor says.
+
+    ``activity`` is the last one that was read, empty if it has to be read again; ``records`` and ``newest`` are the
+    number and the newest time of the records that we know of; ``look`` counts what was told, so that a cursor handed
+    back shows whether it arrived.
+    """
 
     activity: str = ""
     records: int = 0
     newest: str = ""
+    look: int = 0
 
     @classmethod
     def read(cls, cursor: str | None) -> Mark | None:
@@ -72,6 +78,7 @@ class Poll:
         self._read_at = 0.0
         self._rest_until = 0.0
         self._lock = threading.Lock()
+        self._hearing = threading.Lock()  # of its own: events don't wait for a reading
 
     @property
     def arrivals(self) -> Arrivals:
@@ -80,7 +87,7 @@ class Poll:
 
     def note(self, records: Iterable[str]) -> None:
         """Events spoke of these records: if they have no response at the next reading, it was deleted."""
-        with self._lock:
+        with self._hearing:
             self._heard.update(records)
 
     def since(self, cursor: str | None, form: Form) -> Changes:
@@ -91,18 +98,17 @@ class Poll:
         mark = Mark.read(cursor)
         answer = self._client.respond("GET", self._path, again=True)
         activity = str(answer.json()["last_activity_at"])
-        added, records = self._arrivals.since(mark)
+        added, (records, newest) = self._arrivals.since(mark)
         with self._lock:
             fresh = cursor is None or cursor != self._told  # a new process, or what was told last got lost
-            seen = "" if mark is None else mark.activity
-            if not fresh and not self._is_due(moved=seen != activity):
-                found = Changes()
-            else:
-                everything = fresh and mark is not None and seen != activity
-                found = self._look(form, fresh, everything)
+            seen, look = ("", 0) if mark is None else (mark.activity, mark.look)
+            found = Changes()
+            if fresh or self._is_due(moved=seen != activity):
+                found = self._look(form, fresh, everything=fresh and mark is not None and seen != activity)
                 seen = activity if _is_settled(activity, server_time(answer)) else ""
-            self._told = Mark(seen, *records).write()
-            return Changes(found.annotations, found.deleted_annotations, (), found.complete, added, cursor=self._told)
+                look += 1
+            self._told = Mark(seen, records, newest, look).write()
+        return Changes(found.annotations, found.deleted_annotations, (), found.complete, added, cursor=self._told)
 
     def _is_due(self, *, moved: bool) -> bool:
         now = time.monotonic()
@@ -114,7 +120,8 @@ class Poll:
         """
         start = time.monotonic()
         known = {} if fresh else self._answers
-        heard, self._heard = self._heard, set()
+        with self._hearing:
+            heard, self._heard = self._heard, set()
         try:
             found = {
                 str(item["id"]): _annotations(form, item)
@@ -124,7 +131,7 @@ class Poll:
             for record, item in self._rows.fetch(silent, ("responses",)).items():
                 found[record] = _annotations(form, item)
         except BaseException:
-            self._heard |= heard
+            self.note(heard)
             raise
         self._answers = {record: {one.id: one.updated_at for one in here} for record, here in found.items() if here}
         self._read_at = time.monotonic()

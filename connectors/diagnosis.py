@@ -14,21 +14,22 @@ from .http import PlatformClient, server_time
 CLOCK_SKEW = timedelta(seconds=5)
 
 
-def examine(client: PlatformClient, findings: Iterator[Finding], settings: str, who: str) -> Iterator[Finding]:
+def examine(
+    client: PlatformClient, findings: Iterator[Finding], settings: tuple[str, str], who: str
+) -> Iterator[Finding]:
     """``findings``, and what ends them early: a platform that is down, refuses the token, or answers nonsense.
 
-    The fixes name the ``settings`` by their common prefix; ``who`` says whose token it should be.
+    The fixes name the ``settings`` that hold address and token; ``who`` says whose token it should be.
     """
+    url, key = settings
     try:
         yield from findings
     except Unauthorized as error:
-        yield Finding(
-            "token", Severity.ERROR, str(error), f"set {settings}_API_KEY to the {client.token_name} of {who}"
-        )
+        yield Finding("token", Severity.ERROR, str(error), f"set {key} to the {client.token_name} of {who}")
     except PlatformUnavailable as error:
-        yield Finding("reachable", Severity.ERROR, str(error), f"start {client.platform}, or correct {settings}_URL")
+        yield Finding("reachable", Severity.ERROR, str(error), f"start {client.platform}, or correct {url}")
     except ConnectorError as error:
-        fix = f"check that {settings}_URL is the address of {client.platform}, and that the project exists"
+        fix = f"check that {url} is the address of {client.platform}, and that the project exists"
         yield Finding("answers", Severity.ERROR, str(error), fix)
 
 

@@ -34,7 +34,9 @@ def diagnose(
     A server that can't be reached, or that refuses the key, is the last finding: the rest could not be looked at.
     """
     found = _everything(client, dataset_id, wiring, backend, control)
-    return examine(client, found, "NEXTLABEL_ARGILLA", "an owner, or of an admin who is a member of the workspace")
+    return examine(
+        client, found, ("ARGILLA_API_URL", "ARGILLA_API_KEY"), "an owner, or of an admin who is in the workspace"
+    )
 
 
 def _everything(
@@ -60,8 +62,8 @@ def _everything(
         yield Finding(
             "vectors",
             OK,
-            "the dataset has vectors: Argilla 2.8 answers 500 when one of its records is asked for by its id, as webhook "
-            "listeners of the SDK do; nextlabel doesn't mind",
+            "the dataset has vectors: Argilla 2.8 answers 500 when one of its records is asked for by its id, as "
+            "webhook listeners of the SDK do; nextlabel doesn't mind",
         )
 
 

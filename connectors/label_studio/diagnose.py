@@ -40,7 +40,7 @@ def diagnose(
     A platform that can't be reached, or that refuses the token, is the last finding: the rest could not be looked at.
     """
     found = _everything(client, project, queue, wiring, backend, control)
-    return examine(client, found, "LABEL_STUDIO", "a member of the project")
+    return examine(client, found, ("LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY"), "a member of the project")
 
 
 def _everything(

@@ -18,30 +18,39 @@ from nextlabel.backend.app import create_app
 from nextlabel.backend.credentials import Credentials
 from nextlabel.backend.loop.ports import Source, Status
 from nextlabel.backend.settings import Settings
+from nextlabel.connectors.argilla.config import Form
+from nextlabel.connectors.argilla.wire import read_event as read_response_event
 from nextlabel.connectors.base import ProjectRef
 from nextlabel.connectors.label_studio.config import form_of
 from nextlabel.connectors.label_studio.wire import read_event
 from nextlabel.connectors.records import Changes, Labeling, LabelKind, Record, Suggestion
 
 ARGILLA, DATASET = "http://127.0.0.1:6900", "5c8f4b9e-8d52-4d11-9f35-0a2b6d2f7c11"
+LABELING = Labeling(LabelKind.SINGLE, ("sport", "business"))
+ARGILLA_FORM = Form(LABELING, "label", "3f0c1c62-0d0a-4d53-9a5e-9d2f6a1f3b11")
 SECRETS = Credentials(user="ls", password="pass:wörd", api_token="bearer-token", webhook_secret="webhook-secret")
 
 
 class MemoryService:
     """Fulfils ports.Backend: says "sport" to all but blind records, remembers what it took in."""
 
-    labeling = Labeling(LabelKind.SINGLE, ("sport", "business"))
+    labeling = LABELING
     serving_version = "nl-1"
 
     def __init__(self) -> None:
         self.taken: list[Changes] = []
         self.blind: set[str] = set()
+        self.asked: list[tuple[tuple[str, ...], int]] = []
         self.failure: Exception | None = None
         self.signed = "v1,signed"
+        self.move_to_label_studio()
+        self.audit = {"accuracy": 0.9, "low": 0.8, "high": 0.95, "n": 30.0}
+
+    def move_to_label_studio(self) -> None:
+        """Serve a project of Label Studio."""
         self.project = ProjectRef(
             "label-studio", "http://127.0.0.1:8080", "9", "demo", "http://127.0.0.1:8080/projects/9"
         )
-        self.audit = {"accuracy": 0.9, "low": 0.8, "high": 0.95, "n": 30.0}
 
     def move_to_argilla(self) -> None:
         """Serve a dataset of Argilla from now on. Before the first request only: the app asks once."""
@@ -54,7 +63,7 @@ class MemoryService:
 
     def parse_event(self, body: dict[str, Any]) -> Changes:
         if self.project and self.project.platform == "argilla":
-            return Changes()
+            return read_response_event(ARGILLA_FORM, DATASET, body)
         return read_event(form_of(self.labeling), "<View/>", "9", body)
 
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
@@ -65,6 +74,12 @@ class MemoryService:
             raise self.failure
         self.taken.append(changes)
         return len(changes.annotations)
+
+    def ask_again(self, uids: Sequence[str], opinions: int) -> int:
+        if self.failure:
+            raise self.failure
+        self.asked.append((tuple(uids), opinions))
+        return len(uids)
 
     def versions(self) -> list[str]:
         return ["nl-1", "nl-0"]

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is below 500: a thousand malformed payloads of Label Studio, and worse."""
+"""Whatever is sent, the answer is below 500: a thousand malformed payloads of each platform, and worse."""
 
 from __future__ import annotations
 
@@ -53,6 +53,27 @@ SOUND: list[tuple[str, Any]] = [
     ("/api/predict", {"texts": ["a", "b"]}),
 ]
 
+DATASET = {"id": "5c8f4b9e-8d52-4d11-9f35-0a2b6d2f7c11", "name": "demo", "status": "ready", "distribution": {}}
+RESPONSE = {
+    "id": "b4f7c2de-2c5f-4f6c-8a8e-0d4d5b7d1d10",
+    "values": {"label": {"value": "sport"}},
+    "status": "submitted",
+    "record": {"id": "0d6d6c2e-54b3-4a8c-9c7e-16cf4d7c0a01", "metadata": {"queue_9a2f6a0e": 7}, "dataset": DATASET},
+    "user": {"id": "9a2f6a0e-3b1d-4f0a-8c77-5f1b3f0e2c22", "username": "ann", "role": "annotator"},
+    "inserted_at": "2026-11-22T04:00:00.000000",
+    "updated_at": "2026-11-22T04:00:01.000000",
+}
+SOUND_ARGILLA: list[tuple[str, Any]] = [
+    ("/webhook/argilla", {"type": kind, "version": 1, "timestamp": "2026-11-22T04:00:01.100000Z", "data": data})
+    for kind, data in (
+        ("response.created", RESPONSE),
+        ("response.updated", {**RESPONSE, "status": "discarded", "values": None}),
+        ("response.deleted", RESPONSE),
+        ("record.updated", RESPONSE["record"]),
+        ("ping", {"agent": "argilla-server", "version": "2.8.0"}),
+    )
+]
+
 junk = st.one_of(
     st.none(),
     st.booleans(),
@@ -76,9 +97,9 @@ def places(value: Any, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 @st.composite
-def spoiled(draw: st.DrawFn) -> tuple[str, Any]:
-    """A payload that Label Studio might send, with one to three places changed, dropped or wrapped."""
-    path, sound = draw(st.sampled_from(SOUND))
+def spoiled(draw: st.DrawFn, payloads: list[tuple[str, Any]]) -> tuple[str, Any]:
+    """A payload that the platform might send, with one to three places changed, dropped or wrapped."""
+    path, sound = draw(st.sampled_from(payloads))
     value = copy.deepcopy(sound)
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.sampled_from(list(places(value))))
@@ -121,10 +142,40 @@ def send(client: TestClient, path: str, body: bytes) -> None:
 @settings(
     max_examples=1000, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(spoiled())
+@given(case=spoiled(SOUND))
 def test_malformed_payloads_of_label_studio(client: TestClient, case: tuple[str, Any]) -> None:
     path, value = case
     send(client, path, json.dumps(value).encode())
+
+
+@pytest.fixture
+def argilla(stranger: TestClient, service: Any) -> TestClient:
+    """A dataset of Argilla is served; what is sent is signed."""
+    service.move_to_argilla()
+    stranger.headers["webhook-signature"] = service.signed
+    return stranger
+
+
+@settings(
+    max_examples=1000, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(case=spoiled(SOUND_ARGILLA))
+def test_malformed_payloads_of_argilla(argilla: TestClient, case: tuple[str, Any]) -> None:
+    path, value = case
+    send(argilla, path, json.dumps(value).encode())
+
+
+@settings(
+    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(body=st.binary(max_size=200))
+@example(body=b"")
+@example(body=b"null")
+@example(body=b"[" * 100_000)
+@example(body=b'{"type": "response.created", "data": {"id": ' + b"9" * 5000 + b"}}")
+@example(body=b'{"type": NaN, "data": {"record": {"dataset": {"id": Infinity}}}}')
+def test_signed_bytes_that_are_no_event(argilla: TestClient, body: bytes) -> None:
+    send(argilla, "/webhook/argilla", body)
 
 
 @settings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import structlog
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -44,6 +44,7 @@ def _number(value: Any) -> Any:
 
 
 FieldName = Annotated[str, AfterValidator(_variable)]
+Platform = Literal["label-studio", "argilla"]
 
 
 class FieldSource(BaseModel):
@@ -67,9 +68,23 @@ class Recipe(BaseModel):
     name: Annotated[str, AfterValidator(_slug)] = Field(description="Names the project's folder; keep it.")
     title: str = Field(default="", description="Title of the project on the platform; the name, if empty.")
     description: str = Field(default="", description="One line for `nextlabel recipes list`.")
-    platform: Literal["label-studio"] = Field(default="label-studio", description="Where people label.")
+    platform: Platform = Field(default="label-studio", description="Where people label: `label-studio` or `argilla`.")
     project: str | None = Field(
-        default=None, description="Id of an existing project to attach to; a new one is made without it."
+        default=None,
+        description="An existing project to attach to: its id, or the name of a dataset of Argilla; a new one is made "
+        "without it.",
+    )
+    workspace: str = Field(default="", description="Argilla: workspace of the dataset, in place of the setting's.")
+    overlap: int = Field(
+        default=1,
+        ge=1,
+        description="Annotators who are asked about each record, in a new project; one that exists keeps its own.",
+    )
+    opinions: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most annotators that may be asked about one record, with those asked again: at least the overlap, "
+        "which is the default. Argilla has to know it from the start; Label Studio takes any number later.",
     )
 
     data: str = Field(
@@ -146,6 +161,10 @@ class Recipe(BaseModel):
     def _fits_together(self) -> Recipe:
         if bool(self.data) == (self.records is not None):
             raise ValueError("data: name a file or a data set")
+        if self.opinions is not None and self.opinions < self.overlap:
+            raise ValueError(
+                f"opinions: {self.opinions} is less than the overlap, {self.overlap}; leave it out, or raise it"
+            )
         if unknown := [label for label in self.descriptions if label not in self.labels]:
             raise ValueError(f"descriptions: {unknown[0]!r} is not one of the labels")
         try:
@@ -181,6 +200,12 @@ class Recipe(BaseModel):
         except ConfigError as error:
             raise ConfigError(f"{path}:{document.lines.get(('strategy',), 1)}: {error}") from None
         return recipe
+
+    def on(self, platform: str) -> Recipe:
+        """The same recipe on another platform. Raises ConfigError if there is no such platform."""
+        if platform not in get_args(Platform):
+            raise ConfigError(f"there is no platform {platform!r}; there are {' and '.join(get_args(Platform))}")
+        return self.model_copy(update={"platform": platform})
 
     def labeling(self) -> Labeling:
         """The question, in the words that connectors share. Raises ValueError for labels that repeat."""

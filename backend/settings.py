@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     )
     cache: Path | None = Field(
         default=None,
-        description="Folder for what can be downloaded again: the local Label Studio of the demo. "
+        description="Folder for what can be downloaded again: the local platforms of the demo. "
         "Empty: the platform's cache folder.",
     )
     host: str = Field(
@@ -69,6 +69,32 @@ class Settings(BaseSettings):
     label_studio_bin: Path | None = Field(
         default=None, description="A `label-studio` command to use for the demo, in place of installing one."
     )
+    argilla_url: str = Field(
+        default="",
+        validation_alias=AliasChoices("NEXTLABEL_ARGILLA_URL", "ARGILLA_API_URL"),
+        description="Address of Argilla, for instance `http://127.0.0.1:6900`.",
+    )
+    argilla_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("NEXTLABEL_ARGILLA_API_KEY", "ARGILLA_API_KEY"),
+        description="API key of an owner or admin of Argilla: My settings, API key.",
+    )
+    argilla_workspace: str = Field(
+        default="",
+        description="Workspace for new datasets, if the recipe names none. Empty: the only one that the key's user "
+        "sees, else one called `nextlabel`, which is made.",
+    )
+    argilla_redis_url: str = Field(
+        default="",
+        repr=False,  # it may hold a password
+        validation_alias=AliasChoices("NEXTLABEL_ARGILLA_REDIS_URL", "ARGILLA_REDIS_URL"),
+        description="Redis of the Argilla server, where `nextlabel doctor` looks for webhooks that wait or failed. "
+        "Nothing else needs it.",
+    )
+    argilla_venv: Path | None = Field(
+        default=None,
+        description="Virtual environment with an Argilla server to use for the demo, in place of installing one.",
+    )
     ml_user: str = Field(
         default="nextlabel", min_length=1, description="User name that the platform sends (basic auth) with its calls."
     )
@@ -78,8 +104,8 @@ class Settings(BaseSettings):
     )
     webhook_secret: SecretStr | None = Field(
         default=None,
-        description="Secret that the platform sends in the header `X-Nextlabel-Secret` of a webhook. "
-        "Empty: generated once.",
+        description="Secret that Label Studio sends in the header `X-Nextlabel-Secret` of a webhook. "
+        "Empty: generated once. Argilla signs with a secret of its own.",
     )
     max_request_bytes: int = Field(
         default=32 * 2**20, ge=1024, description="Largest request body accepted, in bytes; larger ones get a 413."
@@ -112,7 +138,7 @@ class Settings(BaseSettings):
         description="`console` for people, `json` for machines; `auto` looks whether stderr is a terminal.",
     )
 
-    @field_validator("public_url", "label_studio_url")
+    @field_validator("public_url", "label_studio_url", "argilla_url")
     @classmethod
     def _address(cls, value: str) -> str:
         value = value.strip().rstrip("/")

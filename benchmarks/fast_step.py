@@ -92,7 +92,7 @@ def _measure(size: int, options: argparse.Namespace) -> dict[str, float]:
         pool, cache = _pool(size, Path(folder))
         ranker = Ranker(get_strategy(options.strategy), 0.1, cache)
         rng = np.random.default_rng(0)
-        order = rng.permutation(np.flatnonzero(~pool.is_audit(np.arange(size))))
+        order = rng.permutation(np.flatnonzero(~pool.is_blind(np.arange(size))))
         refits, ranks, steps, busy = [], [], [], []
         probe = _fit(cache, order[: options.labels], None)
         _answer(pool, order[: options.labels])

@@ -103,8 +103,12 @@ class Connector(Protocol):
         """
         ...
 
-    def records(self) -> Iterator[RemoteRecord]:
-        """Every record of the project. One that we never pushed gets a uid derived from its remote id."""
+    def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
+        """Every record of the project. One that we never pushed gets a uid derived from its remote id.
+
+        ``newest_first``: those added last come first, and are read in small pages as the iterator is advanced, so
+        that whoever wants the newest only may stop early.
+        """
         ...
 
     def changes(self, cursor: str | None) -> Changes:

@@ -153,8 +153,8 @@ class RemoteRecord:
 class Changes:
     """What happened on the platform since some moment.
 
-    ``complete`` maps a remote record id to the ids of every annotation it has now: whatever else the log
-    holds for that record was deleted. ``cursor``, where given, is where the next poll starts.
+    ``complete`` maps a remote record id to the ids of every annotation it has now, drafts included: whatever
+    else the log holds for that record was deleted. ``cursor``, where given, is where the next poll starts.
     """
 
     annotations: tuple[Annotation, ...] = ()

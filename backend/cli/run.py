@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,12 @@ Project = Annotated[
     str | None,
     typer.Option(help="Id of an existing project to attach to, in place of the recipe's.", show_default=False),
 ]
+OtherPlatform = Annotated[
+    str | None,
+    typer.Option(
+        "--platform", help="`label-studio` or `argilla`, in place of the recipe's platform.", show_default=False
+    ),
+]
 Host = Annotated[str | None, typer.Option(help="Address to listen on (NEXTLABEL_HOST).", show_default=False)]
 Port = Annotated[int | None, typer.Option(help="Port to listen on (NEXTLABEL_PORT).", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random, the audit slice included.")]
@@ -35,22 +42,31 @@ def register(app: typer.Typer) -> None:
             "export LABEL_STUDIO_URL=http://127.0.0.1:8080 LABEL_STUDIO_API_KEY=...",
             "nextlabel run bbc-news",
             "nextlabel run reviews.yaml --project 7",
+            "export ARGILLA_API_URL=http://127.0.0.1:6900 ARGILLA_API_KEY=...",
+            "nextlabel run bbc-news --platform argilla",
         )
     )(run)
     app.command(epilog=examples("nextlabel serve reviews.yaml --port 9091"))(serve)
     app.command(epilog=examples("nextlabel push reviews.yaml"))(push)
 
 
-def run(recipe: RecipeName, project: Project = None, host: Host = None, port: Port = None, seed: Seed = 0) -> None:
+def run(
+    recipe: RecipeName,
+    project: Project = None,
+    platform: OtherPlatform = None,
+    host: Host = None,
+    port: Port = None,
+    seed: Seed = 0,
+) -> None:
     """Push the data, and keep the queue in the best order.
 
     Makes the project on the first run; goes on where it was on the next. Stop it with Ctrl-C: nothing is lost.
     """
-    settings, chosen = _prepare(recipe, project, host, port)
+    settings, chosen = _prepare(recipe, project, platform, host, port)
     _serve(chosen, settings, seed)
 
 
-def serve(recipe: RecipeName, host: Host = None, port: Port = None) -> None:
+def serve(recipe: RecipeName, platform: OtherPlatform = None, host: Host = None, port: Port = None) -> None:
     """Serve a project that was pushed before.
 
     The data is not read again. On a store that another nextlabel works on, this one answers predictions and
@@ -59,14 +75,14 @@ def serve(recipe: RecipeName, host: Host = None, port: Port = None) -> None:
     from nextlabel.backend.loop.opening import PROJECT
     from nextlabel.connectors.errors import ConfigError
 
-    settings, chosen = _prepare(recipe, None, host, port)
+    settings, chosen = _prepare(recipe, None, platform, host, port)
     with existing_store(chosen, settings) as store:
         if store.get_meta(PROJECT) is None:
             raise ConfigError(f"nothing was pushed for {chosen.name} yet; start with: nextlabel run {recipe}")
     _serve(chosen.model_copy(update={"data": "", "records": tuple}), settings, seed=0)
 
 
-def push(recipe: RecipeName, project: Project = None, seed: Seed = 0) -> None:
+def push(recipe: RecipeName, project: Project = None, platform: OtherPlatform = None, seed: Seed = 0) -> None:
     """Push the data to the platform, and leave. `run` does this too.
 
     Records that are there already are recognised by their id; exact copies of a record are not pushed.
@@ -74,11 +90,12 @@ def push(recipe: RecipeName, project: Project = None, seed: Seed = 0) -> None:
     from rich.progress import Progress
 
     from nextlabel.backend.loop.leadership import Leadership
-    from nextlabel.backend.loop.opening import load_records, open_connector, open_store
+    from nextlabel.backend.loop.opening import check_platform, load_records, open_connector, open_store
     from nextlabel.connectors.errors import ConfigError
 
-    settings, chosen = _prepare(recipe, project, None, None)
+    settings, chosen = _prepare(recipe, project, platform, None, None)
     with open_store(chosen, settings, seed) as store:
+        check_platform(chosen, settings, store)
         added = load_records(chosen, store, settings)
         say(f"{added.new:,} new records ({added.duplicates:,} of them copies), {added.known:,} known before")
         leadership = Leadership(store)
@@ -96,12 +113,15 @@ def push(recipe: RecipeName, project: Project = None, seed: Seed = 0) -> None:
                     store.set_remote(connector.push(batch))
                     progress.advance(bar, len(batch))
             say(f"project {connector.project.id}: {connector.project.link}")
+            _say_links(connector.links())
         finally:
             leadership.give_up()
             connector.close()
 
 
-def _prepare(name: str, project: str | None, host: str | None, port: int | None) -> tuple[Settings, Recipe]:
+def _prepare(
+    name: str, project: str | None, platform: str | None, host: str | None, port: int | None
+) -> tuple[Settings, Recipe]:
     """Settings and recipe, checked, and logging set up. Raises ConfigError."""
     from nextlabel.backend.catalogue import find_recipe
     from nextlabel.backend.credentials import credentials
@@ -112,13 +132,20 @@ def _prepare(name: str, project: str | None, host: str | None, port: int | None)
     recipe = find_recipe(name)
     if project is not None:
         recipe = recipe.model_copy(update={"project": project})
+    if platform is not None:
+        recipe = recipe.on(platform)
     shown = credentials(settings)
-    key = settings.label_studio_api_key
-    secrets = [shown.password, shown.api_token, shown.webhook_secret, key.get_secret_value() if key else ""]
-    configure(settings.log_level, settings.log_format, secrets)
+    keys = [key.get_secret_value() for key in (settings.label_studio_api_key, settings.argilla_api_key) if key]
+    configure(settings.log_level, settings.log_format, [shown.password, shown.api_token, shown.webhook_secret, *keys])
     for sentence in unknown_variables():
         say(f"warning: {sentence}")
     return settings, recipe
+
+
+def _say_links(links: Mapping[str, str]) -> None:
+    """Each annotator's own address, where everybody has one."""
+    for name, link in links.items():
+        say(f"  {name}: {link}")
 
 
 def _serve(recipe: Recipe, settings: Settings, seed: int) -> None:
@@ -146,5 +173,6 @@ def _run_server(service: Service, settings: Settings, listener: socket.socket) -
     url = settings.address(listener.getsockname()[1])
     service.start(BackendAddress(url, shown.user, shown.password, shown.webhook_secret))
     say(f"label here:  {service.project.link}")
+    _say_links(service.links)
     say(f"service:     {url}  (API page: {url}/docs; login {shown.user}, password in {settings.home / FILE})")
     make_server(create_app(service, settings, secrets=shown)).run(sockets=[listener])

@@ -27,35 +27,13 @@ def status(
     """
     from nextlabel.backend.settings import Settings
 
-    answer = fetch(url or Settings.load().address())
+    from .calling import call
+
+    answer = call(url or Settings.load().address(), "GET", "/api/status")
     if as_json:
         print_json(answer)
         return
     print_table(("", ""), rows(answer))
-
-
-def fetch(url: str) -> dict[str, Any]:
-    """``/api/status`` of the service at ``url``. Raises PlatformUnavailable or Unauthorized."""
-    import httpx
-
-    from nextlabel.backend.credentials import credentials
-    from nextlabel.backend.settings import Settings
-    from nextlabel.connectors.errors import PlatformUnavailable, Unauthorized
-
-    token = credentials(Settings.load(), create=False).api_token
-    try:
-        reply = httpx.get(
-            f"{url.rstrip('/')}/api/status", headers={"Authorization": f"Bearer {token}"}, timeout=10, trust_env=False
-        )
-        if reply.status_code == 401:
-            raise Unauthorized(
-                f"{url} refuses our token; set NEXTLABEL_HOME or NEXTLABEL_API_TOKEN as the service has it"
-            )
-        body: dict[str, Any] = reply.raise_for_status().json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        reason = str(error) or type(error).__name__
-        raise PlatformUnavailable(f"no service answers at {url} ({reason}); start one: nextlabel run RECIPE") from None
-    return body
 
 
 def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -64,6 +42,7 @@ def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
     doing = answer["state"] + (f" {answer['done']:,} of {answer['total']:,}" if answer["total"] else "")
     lines = [
         ("project", f"{project.get('title', '')}  {project.get('link', '')}"),
+        *((f"link: {name}", link) for name, link in answer.get("links", {}).items()),
         ("doing", doing if answer["leader"] else f"standing by ({doing})"),
         ("platform", "reachable" if answer["platform_reachable"] else "not reachable"),
         ("records", f"{answer['records']:,}, {answer['pushed']:,} on the platform"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +21,10 @@ from nextlabel.backend.learning.encoders import Encoder
 from nextlabel.backend.store import GenerationRow, Store
 from nextlabel.connectors.base import Connector, Progress
 from nextlabel.connectors.batches import batched
-from nextlabel.connectors.records import QueueEntry
+from nextlabel.connectors.records import Annotation, QueueEntry
 
+from .asking import ask_platform_again
+from .filler import Filler
 from .latency import LabelLatency
 from .leadership import Leadership
 from .learner import Learner, Model
@@ -78,11 +80,16 @@ class Controller:
         self._learner, self._ranker = learner, ranker
         self._leadership, self._sizes, self._seed = leadership, sizes, seed
         self.on_model: Callable[[Model], None] = lambda model: None
+        self.on_strangers: Callable[[set[str]], None] = lambda remote_ids: None
         self._loaded = -1  # position of the last record taken into the pool
         self._seen = 0  # log sequence up to which answers are in the pool
         self._published_revision = -1
         self._tail: deque[QueueEntry] = deque()
+        self._filler = Filler(store, connector, pool)
         self._gone: deque[str] = deque()
+        self._found: deque[str] = deque()
+        self._asked: deque[tuple[list[int], int]] = deque()
+        self._strangers: dict[str, list[Annotation]] = {}  # answers to records that we don't have yet
         self._lock = threading.RLock()
 
     # -- called from elsewhere ---------------------------------------------------------------------------------------
@@ -90,6 +97,20 @@ class Controller:
     def records_gone(self, remote_ids: Iterable[str]) -> None:
         """The platform lost these records; the store knows already."""
         self._gone.extend(remote_ids)
+
+    def records_found(self, uids: Iterable[str]) -> None:
+        """The platform has these records; the store knows already."""
+        self._found.extend(uids)
+
+    def ask_again(self, uids: Sequence[str], opinions: int) -> int:
+        """Have these records answered by ``opinions`` annotators in all, soon, and none of them twice by the same one.
+
+        Holds across restarts. They are shown without a suggestion. Returns how many records were asked about.
+        Raises ConfigError if a record can't be asked about, ConnectorError if the platform doesn't do it.
+        """
+        positions = ask_platform_again(self._store, self._connector, uids, opinions)
+        self._asked.append((positions, opinions))
+        return len(positions)
 
     def tick(self) -> float:
         """The next piece of work. Returns seconds to sleep; 0 if there may be more to do."""
@@ -100,15 +121,23 @@ class Controller:
             self._load()
             if self._sizes.window is None:
                 self._push_all()
-            while self._gone:
-                self.pool.drop([self._gone.popleft()])
+            self._hear()
             head = self._store.head()
             if self._behind(head):
-                self.state = "learning"
+                self.state, self.progress = "learning", (0, 0)
                 self._advance(head)
                 return 0.0
-            self.state = "idle"
             return self._extend()
+
+    def _hear(self) -> None:
+        """Take in what other threads told us."""
+        while self._gone:
+            self.pool.drop([self._gone.popleft()])
+        if self._found:
+            self._placed([self._found.popleft() for _ in range(len(self._found))])
+        while self._asked:
+            positions, opinions = self._asked.popleft()
+            self.pool.ask_again(np.array(positions, dtype=np.int64), opinions)
 
     def _report(self, state: str, offset: int = 0, total: int | None = None) -> Progress:
         """A progress callback that shows in ``status``; ``offset`` is what earlier batches did of ``total``."""
@@ -160,7 +189,7 @@ class Controller:
     def _advance(self, head: int) -> None:
         """Refit on the log up to ``head``, rank, publish."""
         started = time.perf_counter()
-        self.pool.answer(self._store.touched(self._seen))
+        self._answer()
         self._seen = head
         model = self.model
         if model is None or model.log_seq < head:
@@ -175,6 +204,7 @@ class Controller:
         row = self._store.plan_generation(head, model.version, len(entries))
         if entries:  # with nothing left to label there is no queue to change
             self._connector.publish(row.version, entries[: self._sizes.head])
+            self._filler.published(entries[: self._sizes.head])
         self._store.mark_published(row.number)
         self.generation, self._published_revision = row, revision
         self._tail = deque(entries[self._sizes.head :])
@@ -189,6 +219,14 @@ class Controller:
             publish_ms=round(1e3 * (time.perf_counter() - ranked)),
         )
 
+    def _answer(self) -> None:
+        """Take in what was answered. Answers to records that we don't have wait until those are imported."""
+        answers = {**self._strangers, **self._store.touched(self._seen)}
+        strangers = {remote_id: answers[remote_id] for remote_id in self.pool.answer(answers) if answers[remote_id]}
+        if news := strangers.keys() - self._strangers.keys():
+            self.on_strangers(news)
+        self._strangers = strangers
+
     def _rank(self, model: Model, head: int) -> Ranking:
         rng = np.random.default_rng([self._seed, head])
         wanted = self._sizes.head + self._sizes.tail
@@ -202,7 +240,7 @@ class Controller:
 
     def _entries(self, model: Model, ranking: Ranking) -> list[QueueEntry]:
         suggestions = model.suggestions(self.pool.labeling, ranking.probabilities)
-        blind = self.pool.is_audit(ranking.positions)
+        blind = self.pool.is_blind(ranking.positions)
         remote_ids = self.pool.remote_ids(ranking.positions)
         return [
             QueueEntry(remote_id, rank, None if blind[rank] else suggestions[rank])
@@ -210,11 +248,24 @@ class Controller:
         ]
 
     def _extend(self) -> float:
-        """Nothing new, and nobody labels: append the next stretch of the ranking to the queue in force, or sleep."""
-        if not self._tail or self.generation is None:
+        """Nothing new: append the next stretch of the ranking to the queue in force if nobody labels, or sleep."""
+        due = self._filler.due()
+        if self.generation is None or self.model is None or not (self._tail or len(due)):
+            self._filler.save()
+            self.state, self.progress = "idle", (0, 0)
             return IDLE
         if pause := self.latency.quiet_in():
+            self.state = "idle"
             return min(pause, IDLE)
-        stretch = [self._tail.popleft() for _ in range(min(self._sizes.head, len(self._tail)))]
-        self._connector.extend(self.generation.version, stretch)
+        if self._tail:
+            self.state = "idle"
+            stretch = [self._tail.popleft() for _ in range(min(self._sizes.head, len(self._tail)))]
+            self._connector.extend(self.generation.version, stretch)
+            self._filler.published(stretch)
+        else:
+            counts = self.pool.counts()
+            self.state, self.progress = "suggesting", (counts["pushed"] - len(due), counts["pushed"])
+            ranking = self._ranker.score(self.pool, self.model, due[: self._sizes.head])
+            self._filler.fill(self.generation.version, self._entries(self.model, ranking))
+            self._filler.save()
         return 0.0

@@ -9,7 +9,7 @@ import structlog
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.coldstart import label_anchors
 from nextlabel.backend.learning.encoders import Encoder, load_encoder
-from nextlabel.backend.recipe import Recipe
+from nextlabel.backend.recipe import Platform, Recipe
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.settings import Settings
@@ -21,6 +21,7 @@ from nextlabel.connectors.records import LabelKind
 from .controller import Controller, QueueSizes
 from .leadership import Leadership
 from .learner import Learner
+from .platforms import NAMES, CheckedConnector, access, attach, create
 from .pool import PoolState
 from .ranking import Ranker
 from .service import Service
@@ -28,6 +29,7 @@ from .service import Service
 log = structlog.get_logger(__name__)
 
 PROJECT = "project"
+PLATFORM = "platform"
 
 
 def project_home(recipe: Recipe, settings: Settings) -> Path:
@@ -75,30 +77,61 @@ def load_records(recipe: Recipe, store: Store, settings: Settings) -> Added:
 
 
 def open_connector(recipe: Recipe, settings: Settings, store: Store) -> Connector:
-    """The project on the platform: the one this store belongs to, the one the recipe names, or a new one."""
-    known = store.get_meta(PROJECT)
-    wanted = recipe.project
-    if known and wanted and known != wanted:
+    """The project on the platform: the one this store belongs to, the one the recipe names, or a new one.
+
+    Raises ConfigError if the store belongs to another project or platform, or if the platform's variables are not
+    set; LabelingMismatch if the project asks something else; ConnectorError if it can't be reached.
+    """
+    check_platform(recipe, settings, store)
+    access(recipe.platform, settings)
+    known, wanted = store.get_meta(PROJECT), recipe.project
+    project = known or wanted
+    if project:
+        question = recipe.question if "question" in recipe.model_fields_set else None  # to choose among several
+        connector = attach(recipe.platform, settings, project, workspace=recipe.workspace, question=question)
+        try:
+            _check_project(recipe, settings, connector, known, wanted)
+        except BaseException:
+            connector.close()
+            raise
+    else:
+        connector = create(recipe, settings)
+    store.set_meta(PROJECT, connector.project.id)
+    store.set_meta(PLATFORM, recipe.platform)
+    return connector
+
+
+def check_platform(recipe: Recipe, settings: Settings, store: Store) -> None:
+    """One store is one project on one platform. Raises ConfigError if ``recipe`` was moved to another."""
+    known = platform_of(store)
+    if known is not None and known != recipe.platform:
+        raise ConfigError(
+            f"{recipe.name} is a project on {NAMES[known]}, and the recipe now says {NAMES[recipe.platform]}: give the "
+            f"recipe another name, set NEXTLABEL_HOME to another folder, or remove {project_home(recipe, settings)} "
+            "to start over"
+        )
+
+
+def platform_of(store: Store) -> Platform | None:
+    """The platform of the project in ``store``, None before there is one."""
+    known = store.get_meta(PLATFORM)
+    if known is None:  # stores from before there was a second platform don't say
+        return "label-studio" if store.get_meta(PROJECT) else None
+    return "argilla" if known == "argilla" else "label-studio"
+
+
+def _check_project(
+    recipe: Recipe, settings: Settings, connector: CheckedConnector, known: str | None, wanted: str | None
+) -> None:
+    found = connector.project
+    if known and wanted and wanted not in (found.id, found.title):
         raise ConfigError(
             f"{recipe.name} belongs to project {known}, the recipe names {wanted}: give the recipe another name, "
             f"or remove {project_home(recipe, settings)} to start over"
         )
-    from nextlabel.connectors.label_studio import LabelStudioConnector
-
-    url, token = settings.label_studio_url, settings.label_studio_api_key
-    if not url or token is None:
-        raise ConfigError("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY: the address and a token of Label Studio")
-    project = known or wanted
-    if project:
-        question = recipe.question if "question" in recipe.model_fields_set else None  # to choose among several
-        connector = LabelStudioConnector.attach(url, token.get_secret_value(), project, control=question)
-        connector.expect(recipe.labeling())
-    else:
-        connector = LabelStudioConnector.create(
-            url, token.get_secret_value(), recipe.title or recipe.name, recipe.labeling()
-        )
-    store.set_meta(PROJECT, connector.project.id)
-    return connector
+    connector.expect(recipe.labeling())
+    if "overlap" in recipe.model_fields_set and connector.overlap != recipe.overlap:
+        log.warning("the project keeps its overlap", project=connector.overlap, recipe=recipe.overlap)
 
 
 def open_service(
@@ -112,6 +145,7 @@ def open_service(
     if labeling.kind is LabelKind.SPAN:
         raise ConfigError("span labelings can be pushed and exported, but the loop can't learn from them yet")
     store = store or open_store(recipe, settings, seed)
+    check_platform(recipe, settings, store)
     added = load_records(recipe, store, settings)
     log.info("records read", new=added.new, duplicates=added.duplicates, known=added.known, changed=added.changed)
     connector = connector or open_connector(recipe, settings, store)

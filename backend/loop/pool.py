@@ -5,7 +5,7 @@ Everything here can be rebuilt from the store at any time; nothing here is ever 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class PoolState:
 
     ``rows`` int64 [n]: row of the record in the embedding cache, -1 while not embedded.
     ``targets``: int64 [n] with -1 for none (single), or bool [n, c] (multi).
+    A record wants ``overlap`` annotators, or as many as were asked for by :meth:`ask_again`.
     ``revision`` grows with every change that may alter the ranking.
     """
 
@@ -39,8 +40,8 @@ class PoolState:
         self._remote: list[str] = []
         self._by_remote: dict[str, int] = {}
         target = ("target", np.bool_, (len(labeling.labels),)) if self._multi else ("target", np.int64)
-        flags = [(name, np.bool_) for name in ("audit", "active", "pushed")]
-        counts = [(name, np.int32) for name in ("answers", "skips")]
+        flags = [(name, np.bool_) for name in ("audit", "active", "pushed", "suggested")]
+        counts = [(name, np.int32) for name in ("answers", "skips", "drafts", "opinions")]
         self._table = np.zeros(0, dtype=[("row", np.int64), ("lot", np.float64), *flags, *counts, target])
         self._size = 0
 
@@ -70,6 +71,8 @@ class PoolState:
         self._table["row"][at_all] = rows
         self._table["lot"][at_all] = [item.lot for item in stored]
         self._table["audit"][at_all] = [item.audit for item in stored]
+        self._table["opinions"][at_all] = [item.opinions for item in stored]
+        self._table["suggested"][at_all] = [item.suggested for item in stored]
         self._table["active"][at_all] = [not item.gone and item.duplicate_of is None for item in stored]
         for item in stored:
             if item.duplicate_of is not None:
@@ -80,9 +83,10 @@ class PoolState:
 
     def set_remote(self, placed: Mapping[int, str]) -> None:
         """Records by position that are now on the platform, with their remote ids."""
-        for at, remote_id in placed.items():
+        news = {at: remote_id for at, remote_id in placed.items() if self._remote[at] != remote_id}
+        for at, remote_id in news.items():
             self._place(at, remote_id)
-        self.revision += bool(placed)
+        self.revision += bool(news)
 
     def _place(self, at: int, remote_id: str) -> None:
         self._remote[at] = remote_id
@@ -106,12 +110,29 @@ class PoolState:
             if at is None:
                 strangers.append(remote_id)
                 continue
-            statuses = [one.status for one in current]
-            self._table["answers"][at] = statuses.count(AnnotationStatus.SUBMITTED)
-            self._table["skips"][at] = statuses.count(AnnotationStatus.SKIPPED)
+            by = {status: {one.annotator for one in current if one.status is status} for status in AnnotationStatus}
+            self._table["answers"][at] = len(
+                by[AnnotationStatus.SUBMITTED]
+            )  # a second one by the same is no other opinion
+            self._table["skips"][at] = len(by[AnnotationStatus.SKIPPED])
+            self._table["drafts"][at] = len(by[AnnotationStatus.DRAFT])
             self._table["target"][at] = self._target(current)
         self.revision += bool(touched)
         return strangers
+
+    def ask_again(self, positions: Positions, opinions: int) -> None:
+        """These records want ``opinions`` annotators in all, unless they want more already."""
+        wanted = self._column("opinions")
+        if (wanted[positions] < opinions).any():
+            wanted[positions] = np.maximum(wanted[positions], opinions)
+            self.revision += 1
+
+    def note_suggested(self, remote_ids: Iterable[str]) -> list[int]:
+        """These records have a suggestion of ours on the platform now. Returns the positions of which that is news."""
+        found = (self._by_remote.get(remote_id) for remote_id in remote_ids)
+        news = [at for at in found if at is not None and not self._table["suggested"][at]]
+        self._table["suggested"][news] = True
+        return news
 
     def _target(self, annotations: Sequence[Annotation]) -> int | npt.NDArray[np.bool_]:
         """The consensus as a class index (-1: none yet) or, for multi, a bool row."""
@@ -155,22 +176,46 @@ class PoolState:
 
     @property
     def _open(self) -> npt.NDArray[np.bool_]:
-        return self._usable & (self._column("answers") < self.overlap)
+        wanted = np.maximum(self._column("opinions"), self.overlap)
+        still: npt.NDArray[np.bool_] = self._usable & (self._column("answers") < wanted)
+        return still
+
+    @property
+    def _free(self) -> npt.NDArray[np.bool_]:
+        """Open, and nobody has begun an answer."""
+        free: npt.NDArray[np.bool_] = self._open & (self._column("drafts") == 0)
+        return free
+
+    @property
+    def _asked(self) -> npt.NDArray[np.bool_]:
+        asked: npt.NDArray[np.bool_] = self._column("opinions") > self.overlap
+        return asked
 
     def candidates(self) -> Positions:
-        """Positions that a strategy may choose: open, not in the audit slice, skipped by nobody."""
-        return np.flatnonzero(self._open & ~self._column("audit") & (self._column("skips") == 0))
+        """Positions that a strategy may choose: open, not for audit, begun or skipped by nobody, not asked again."""
+        return np.flatnonzero(self._free & ~self._asked & ~self._column("audit") & (self._column("skips") == 0))
 
     def audit_queue(self) -> Positions:
         """Open positions of the audit slice, in the order of their lots: a uniform random order."""
-        waiting = np.flatnonzero(self._open & self._column("audit") & (self._column("skips") == 0))
+        waiting = np.flatnonzero(self._free & ~self._asked & self._column("audit") & (self._column("skips") == 0))
         return waiting[np.argsort(self.lots[waiting], kind="stable")]
 
     def skipped(self) -> Positions:
         """Open positions that somebody skipped: served when nothing else is left, least skipped first."""
-        skips = self._column("skips")
-        waiting = np.flatnonzero(self._open & (skips > 0))
-        return waiting[np.argsort(skips[waiting], kind="stable")]
+        return self._least_skipped(self._free & ~self._asked & (self._column("skips") > 0))
+
+    def asked_again(self) -> Positions:
+        """Open positions for which more than the usual number of annotators was asked for, least skipped first."""
+        return self._least_skipped(self._free & self._asked)
+
+    def _least_skipped(self, chosen: npt.NDArray[np.bool_]) -> Positions:
+        waiting = np.flatnonzero(chosen)
+        return waiting[np.argsort(self._column("skips")[waiting], kind="stable")]
+
+    def unsuggested(self) -> Positions:
+        """Open positions on the platform that never had a suggestion of ours and should have one, newest first."""
+        due = self._free & self._column("pushed") & ~self._column("suggested")
+        return np.flatnonzero(due & ~self._asked & ~self._column("audit"))[::-1]
 
     def training(self) -> Positions:
         """Positions with an answer to learn from: the audit slice is left out."""
@@ -192,9 +237,13 @@ class PoolState:
         """bool [k]: which of ``positions`` are on the platform."""
         return self._column("pushed")[positions]
 
-    def is_audit(self, positions: Positions) -> npt.NDArray[np.bool_]:
-        """bool [k]: which of ``positions`` belong to the audit slice."""
-        return self._column("audit")[positions]
+    def is_blind(self, positions: Positions) -> npt.NDArray[np.bool_]:
+        """bool [k]: which of ``positions`` are shown without a suggestion: the audit slice, and what is asked again.
+
+        A second opinion that was shown a model's would be none.
+        """
+        blind: npt.NDArray[np.bool_] = self._column("audit")[positions] | self._asked[positions]
+        return blind
 
     def waiting_on_platform(self) -> int:
         """How many records on the platform still wait for an answer."""

@@ -18,7 +18,8 @@ class Status:
 
     Times are seconds. ``state`` is what the loop does just now; ``done`` of ``total`` is how far it is with it,
     where that is known. ``leader`` is False on a replica that stands by. ``audit`` holds accuracy, low, high
-    and n, or is empty while the audit slice has no label.
+    and n, or is empty while the audit slice has no label. ``links``: annotator's name -> the address at which that
+    person gets records in our order; empty where ``project.link`` is everybody's.
     """
 
     project: ProjectRef | None
@@ -40,6 +41,7 @@ class Status:
     last_error: str = ""
     audit: dict[str, float] = field(default_factory=dict)
     label_counts: dict[str, int] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
 
 
 class Backend(Protocol):
@@ -72,6 +74,14 @@ class Backend(Protocol):
 
     def take_in(self, changes: Changes, source: Source) -> int:
         """Append to the annotation log in one transaction, wake the loop, return how many rows were new."""
+        ...
+
+    def ask_again(self, uids: Sequence[str], opinions: int) -> int:
+        """Have these records answered by ``opinions`` annotators in all; return how many records that is.
+
+        Raises ConfigError if a record can't be asked about, ConnectorError if the platform doesn't do it, Overloaded
+        on a replica that stands by.
+        """
         ...
 
     def versions(self) -> list[str]:

@@ -23,6 +23,12 @@ class Ranking:
     probabilities: npt.NDArray[np.float32]
 
 
+def alternate(first: Positions, second: Positions) -> Positions:
+    """One of each in turn, beginning with ``first``; what is left of the longer one follows."""
+    places = np.concatenate([2 * np.arange(len(first)), 2 * np.arange(len(second)) + 1])
+    return np.concatenate([first, second])[np.argsort(places, kind="stable")]
+
+
 @dataclass(frozen=True, slots=True)
 class CachedVectors:
     """Embeddings of candidates, read from the memory-mapped cache only where a strategy asks for them."""
@@ -41,6 +47,8 @@ class Ranker:
 
     Every place of the queue goes to the audit slice with the probability ``audit_share``, so that the slice fills
     evenly while people label, though each label makes a new queue of which only the first few places are used.
+    Records that were asked about again take every other place from the first on, as long as there are any: they come
+    soon, and the model goes on learning meanwhile. Whoever answered one is not served it, and gets the next place.
     """
 
     strategy: QueryStrategy
@@ -55,7 +63,11 @@ class Ranker:
         merged, _ = interleave(wanted, min(k, len(chosen) + len(audit)), rng)
         if len(merged) < k:
             merged = np.concatenate([merged, self._available(pool, pool.skipped(), pushed_only)[: k - len(merged)]])
-        return Ranking(merged, score_pool(model.probe, self.cache.matrix, pool.rows[merged]))
+        return self.score(pool, model, alternate(pool.asked_again(), merged)[:k])
+
+    def score(self, pool: PoolState, model: Model, positions: Positions) -> Ranking:
+        """``positions`` in this very order, with what ``model`` thinks of them."""
+        return Ranking(positions, score_pool(model.probe, self.cache.matrix, pool.rows[positions]))
 
     @staticmethod
     def _available(pool: PoolState, positions: Positions, pushed_only: bool) -> Positions:

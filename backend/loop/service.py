@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
-from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.errors import ConnectorError, LearningError, Overloaded
 from nextlabel.connectors.records import Changes, Labeling, Record, Suggestion
 
 from .controller import Controller
@@ -72,10 +72,12 @@ class Service:
         self._live: Model | None = None
         self._audit = store.audit_slice()
         controller.on_model = self._model_changed
+        controller.on_strangers = self._want_records
         self._last_pull = -math.inf
         self._address: BackendAddress | None = None
         self._health = _Health()
-        self._sync = Sync(store, connector, self.take_in)
+        self._sync = Sync(store, connector, self.take_in, controller.records_found)
+        self._links: dict[str, str] | None = None
         self._janitor = Janitor(store, connector, keep_generations, controller.latency.quiet_in)
         self._synced = False
         self._stopped = False
@@ -137,11 +139,23 @@ class Service:
         if busy and time.monotonic() - self._last_pull < LONGEST_DEFERRAL * self._poll_interval:
             return busy  # webhooks do arrive, and annotators wait for the platform: the look can wait too
         self._sync.pull()
+        self._refresh_links()
         self._last_pull = time.monotonic()
         if not self._synced:
             self._synced = True
             self._threads["loop"].wake()
         return self._poll_interval
+
+    def _want_records(self, remote_ids: Iterable[str] = ()) -> None:
+        self._sync.want_records(remote_ids)
+        self._threads["sync"].wake()
+
+    def _refresh_links(self) -> dict[str, str]:
+        links = dict(self._connector.links())
+        for name in links.keys() - (links if self._links is None else self._links).keys():
+            log.info("an annotator joined", annotator=name, link=links[name])
+        self._links = links
+        return links
 
     def _step(self) -> float:
         # The first queue is worth making only once we know what was labelled while we were away.
@@ -159,6 +173,16 @@ class Service:
     def project(self) -> ProjectRef:
         """The project on the platform."""
         return self._connector.project
+
+    @property
+    def links(self) -> dict[str, str]:
+        """Annotator's name -> their own address, as of the last poll; empty where ``project.link`` is everybody's."""
+        if self._links is None:
+            try:
+                return self._refresh_links()
+            except ConnectorError as error:
+                log.warning("no links for annotators yet", error=str(error))
+        return self._links or {}
 
     @property
     def labeling(self) -> Labeling:
@@ -215,11 +239,23 @@ class Service:
         if changes.deleted_records:
             self._controller.records_gone(changes.deleted_records)
         if changes.records_added:
-            self._sync.want_records()
-            self._threads["sync"].wake()
+            self._want_records()
         if new or changes.deleted_records or changes.train_requested:
             self._threads["loop"].wake()
         return new
+
+    def ask_again(self, uids: Sequence[str], opinions: int) -> int:
+        """Have these records answered by ``opinions`` annotators in all, soon; return how many records that is.
+
+        They come first in the queue, without a suggestion, and never to who answered them. Holds across restarts.
+        Raises ConfigError if a record can't be asked about, ConnectorError if the platform doesn't do it, Overloaded
+        on a replica that stands by.
+        """
+        if not self._leadership.held:
+            raise Overloaded("this service stands by; ask the one that leads")
+        asked = self._controller.ask_again(uids, opinions)
+        self._threads["loop"].wake()
+        return asked
 
     def versions(self) -> list[str]:
         """Model versions, newest first."""
@@ -253,6 +289,7 @@ class Service:
             last_error=self._health.worst() or _unknown(controller.pool.unknown_labels),
             audit=audit,
             label_counts=controller.pool.label_counts(),
+            links=self._links or {},
         )
 
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 import structlog
 
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.batches import batched
-from nextlabel.connectors.records import Changes
+from nextlabel.connectors.records import Changes, RemoteRecord
 
 from .ports import Source
 
 log = structlog.get_logger(__name__)
 
 CURSOR = "annotations"
-IMPORTED = "platform records imported"
+NEWEST = "newest records on the platform"
+MARKS = 100
+"""So many of the newest records are remembered: the next look goes back to one of these."""
+BATCH = 50
+"""Records looked at together; a look goes on for at least that many beyond the last news."""
 DELETIONS_EVERY = 300.0
 """Seconds between two looks for records that were deleted on the platform without an event reaching us."""
 
@@ -29,23 +35,34 @@ class Sync:
     """
 
     def __init__(
-        self, store: Store, connector: Connector, take_in: Callable[[Changes, Source, int | None], int]
+        self,
+        store: Store,
+        connector: Connector,
+        take_in: Callable[[Changes, Source, int | None], int],
+        found: Callable[[list[str]], None],
     ) -> None:
         self._store = store
         self._connector = connector
         self._take_in = take_in
+        self._found = found
         self._next_deletions = 0.0
-        self._records_wanted = False
+        self._records_wanted = True  # somebody may have added some while we were away
+        self._strangers: set[str] = set()
 
-    def want_records(self) -> None:
-        """Somebody added records on the platform: import them at the next pull."""
+    def want_records(self, remote_ids: Iterable[str] = ()) -> None:
+        """Somebody added records on the platform, these among them: import them at the next pull."""
+        self._strangers.update(remote_ids)
         self._records_wanted = True
 
     def pull(self) -> None:
         """One round. Safe to repeat after any failure in the middle: the cursor moves last."""
-        if self._records_wanted or self._store.get_meta(IMPORTED) is None:
-            self._records_wanted = False
-            self._import_records()
+        if self._records_wanted:
+            strangers, self._strangers, self._records_wanted = self._strangers, set(), False
+            try:
+                self._import_records(strangers)
+            except BaseException:
+                self.want_records(strangers)
+                raise
         as_of = self._store.head()
         changes = self._connector.changes(self._store.get_cursor(CURSOR))
         self._take_in(changes, "poll", as_of)
@@ -55,15 +72,47 @@ class Sync:
             self._find_deletions()
             self._next_deletions = time.monotonic() + DELETIONS_EVERY
 
-    def _import_records(self) -> None:
-        """Records that others put on the platform join the pool; those that we pushed are recognised by their uid."""
-        found = 0
-        for batch in batched(self._connector.records(), 1000):
-            self._store.add_records(item.record for item in batch)
-            self._store.set_remote({item.record.uid: item.remote_id for item in batch})
-            found += len(batch)
-        self._store.set_meta(IMPORTED, "yes")
-        log.info("platform records read", records=found)
+    def _import_records(self, strangers: set[str]) -> None:
+        """Records that others put on the platform join the pool; those that we pushed are recognised by their uid.
+
+        The first time every record is read; later on only the newest, back to one that was the newest last time, and
+        on until all ``strangers`` are found.
+        """
+        known = self._store.get_meta(NEWEST)
+        if known is None:
+            newest = [item.remote_id for item in islice(self._connector.records(newest_first=True), MARKS)]
+            for batch in batched(self._connector.records(), 1000):
+                self._keep(batch)
+            log.info("platform records read", records=self._store.size())
+        else:
+            newest = self._import_newest(set(json.loads(known)), strangers)
+        self._store.set_meta(NEWEST, json.dumps(newest))
+
+    def _import_newest(self, marks: set[str], strangers: set[str]) -> list[str]:
+        """Import back to a batch without news that lies beyond one of ``marks``; return the ids of the newest records.
+
+        A record may be stored a moment after one that says it is newer: hence the batch without news.
+        """
+        newest: list[str] = []
+        reached = False
+        for batch in batched(self._connector.records(newest_first=True), BATCH):
+            ids = [item.remote_id for item in batch]
+            newest += ids[: MARKS - len(newest)]
+            known = self._store.get_remote(ids)
+            news = [item for item in batch if item.remote_id not in known]
+            self._keep(news)
+            reached |= not marks.isdisjoint(ids)
+            strangers = strangers.difference(ids)
+            if news:
+                log.info("records added on the platform", records=len(news))
+            elif reached and not strangers:
+                break
+        return newest
+
+    def _keep(self, items: Sequence[RemoteRecord]) -> None:
+        self._store.add_records(item.record for item in items)
+        self._store.set_remote({item.record.uid: item.remote_id for item in items})
+        self._found([item.record.uid for item in items])
 
     def _find_deletions(self) -> None:
         gone = self._connector.deletions(self._store.remote_ids())

@@ -24,6 +24,7 @@ from .schema import current_answers as answers
 from .schema import records
 
 POLL = "poll"
+DRAFT = AnnotationStatus.DRAFT.value
 
 
 class LogPart(MetaPart):
@@ -53,7 +54,7 @@ class LogPart(MetaPart):
             return _head(connection)
 
     def touched(self, since: int) -> dict[str, list[Annotation]]:
-        """Remote id -> current answers (maybe none), of every record that the log mentions after row ``since``."""
+        """Remote id -> current answers, drafts too (maybe none), of every record mentioned after row ``since``."""
         with self._read() as connection:
             # Nulls and repeats are left to Python: a DISTINCT makes SQLite read the whole index instead of the news.
             mentioned = sa.select(log.c.remote_id).where(log.c.seq > since).order_by(log.c.seq)
@@ -66,10 +67,11 @@ class LogPart(MetaPart):
         return result
 
     def answers(self) -> Iterator[Annotation]:
-        """Every current answer, skipped ones included, in the order in which they were logged."""
+        """Every current answer, skipped ones included and drafts left out, in the order in which they were logged."""
         after = 0
         while True:
-            query = sa.select(answers).where(answers.c.seq > after).order_by(answers.c.seq).limit(CHUNK)
+            given = answers.c.status != DRAFT
+            query = sa.select(answers).where(answers.c.seq > after, given).order_by(answers.c.seq).limit(CHUNK)
             with self._read() as connection:
                 page = connection.execute(query).all()
             yield from (_annotation(row.annotation_id, row.updated_at, row) for row in page)
@@ -84,11 +86,11 @@ class LogPart(MetaPart):
             return [_log_row(row) for row in connection.execute(query)]
 
     def log_counts(self) -> dict[str, int]:
-        """How many log rows, current answers, and records with a submitted answer there are."""
+        """How many log rows, current answers (drafts are none), and records with a submitted answer there are."""
         submitted = answers.c.status == AnnotationStatus.SUBMITTED.value
         wanted = {
             "log_rows": sa.select(sa.func.count()).select_from(log),
-            "answers": sa.select(sa.func.count()).select_from(answers),
+            "answers": sa.select(sa.func.count()).select_from(answers).where(answers.c.status != DRAFT),
             "labelled": sa.select(sa.func.count(answers.c.remote_id.distinct())).where(submitted),
         }
         with self._read() as connection:

@@ -23,7 +23,7 @@ SEED_KEY = "seed"
 
 _T = TypeVar("_T")
 _COLUMNS = tuple(records.c[name] for name in ("position", "uid", "fields", "metadata", "lot"))
-_STATE = tuple(records.c[name] for name in ("duplicate_of", "remote_id", "gone"))
+_STATE = tuple(records.c[name] for name in ("duplicate_of", "remote_id", "gone", "opinions", "suggested"))
 
 
 class RecordsPart(MetaPart):
@@ -118,6 +118,20 @@ class RecordsPart(MetaPart):
         with self._read() as connection:
             return [_record(row) for row in connection.execute(query)]
 
+    def ask_again(self, uids: Iterable[str], opinions: int) -> None:
+        """Note that these records want ``opinions`` annotators in all; a record that wants more already keeps that."""
+        less = sa.func.coalesce(records.c.opinions, 0) < opinions
+        with self._write() as connection:
+            for chunk in chunks(uids):
+                asked = sa.update(records).where(records.c.uid.in_(chunk), less)
+                connection.execute(asked.values(opinions=opinions))
+
+    def mark_suggested(self, positions: Iterable[int]) -> None:
+        """Note that the records at these positions have had a suggestion of ours on the platform."""
+        with self._write() as connection:
+            for chunk in chunks(positions):
+                connection.execute(sa.update(records).where(records.c.position.in_(chunk)).values(suggested=True))
+
     def set_audit_threshold(self, threshold: float) -> float:
         """Make the records with ``lot`` below ``threshold`` the audit slice. Returns the threshold in force.
 
@@ -211,4 +225,6 @@ def _stored(row: Row[Any], threshold: float) -> StoredRecord:
         lot=row.lot,
         audit=row.lot < threshold,
         gone=row.gone,
+        opinions=row.opinions or 0,
+        suggested=row.suggested,
     )

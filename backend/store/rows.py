@@ -41,6 +41,8 @@ class StoredRecord:
     ``position`` counts from 0 in the order of adding, without gaps, and never changes. ``lot`` is uniform in
     [0, 1), the same for records of equal content; ``audit`` is ``lot`` below the audit threshold.
     ``duplicate_of`` is the uid of the first record with the same content. ``gone``: deleted on the platform.
+    ``opinions``: how many annotators were asked for, in all; 0 as many as about any other record. ``suggested``: it
+    has had a suggestion of ours, on a platform that stores them.
     """
 
     position: int
@@ -50,6 +52,8 @@ class StoredRecord:
     lot: float
     audit: bool
     gone: bool
+    opinions: int = 0
+    suggested: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,8 @@ records = sa.Table(
     sa.Column("duplicate_of", sa.String),
     sa.Column("remote_id", sa.String),
     sa.Column("gone", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("opinions", sa.Integer),  # annotators asked for in all; null: as many as about any other record
+    sa.Column("suggested", sa.Boolean, nullable=False, server_default=sa.false()),  # has had a suggestion from us
 )
 sa.Index("ix_records_uid", records.c.uid, unique=True)
 sa.Index("ix_records_content_hash", records.c.content_hash)

@@ -38,7 +38,7 @@ class Poll:
         ``complete`` holds each of these tasks, but for unanswered ones that changed a moment ago: they show up
         again after the next cursor. Raises ValueError on a cursor that is not ours.
         """
-        answer = self._tasks.respond([], "id,updated_at", size=1, newest=True)
+        answer = self._tasks.respond([], "id,updated_at", size=1, ordering="-tasks:updated_at")
         newest = answer.json()["tasks"]
         if not newest:
             return Changes(cursor=cursor)

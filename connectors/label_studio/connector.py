@@ -11,6 +11,7 @@ from nextlabel.connectors.errors import PlatformError, ProjectNotFound
 from nextlabel.connectors.records import Changes, Labeling, QueueEntry, Record, RemoteRecord
 
 from . import config, wire
+from .again import ask_again
 from .changes import Poll
 from .client import Client
 from .config import Form
@@ -112,13 +113,22 @@ class LabelStudioConnector:
         """How many annotators are asked about each record."""
         return self._overlap
 
+    @property
+    def live_predictions(self) -> bool:
+        """Label Studio asks whenever somebody opens a task that has no prediction."""
+        return True
+
+    def links(self) -> Mapping[str, str]:
+        """Nobody needs a link of their own: the order is the project's."""
+        return {}
+
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
         """Put ``records`` on the platform; see :class:`.tasks.Tasks`."""
         return self._tasks.push(records, self._form, progress)
 
-    def records(self) -> Iterator[RemoteRecord]:
+    def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
         """Every task of the project. One that we did not push has the uid ``label-studio-<task id>``."""
-        return self._tasks.records(self._form)
+        return self._tasks.records(self._form, newest_first=newest_first)
 
     def changes(self, cursor: str | None) -> Changes:
         """What annotators did since ``cursor``, and whether the question itself was changed."""
@@ -133,6 +143,10 @@ class LabelStudioConnector:
     def parse_event(self, body: Mapping[str, Any]) -> Changes:
         """Read one webhook body. Raises ValueError on a malformed one."""
         return wire.read_event(self._form, self._config, self._ref.id, body)
+
+    def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether a delivery carries the secret that :meth:`connect` gave to the webhooks."""
+        return self._wiring.authentic(headers)
 
     def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
         """Put ``entries`` first in every annotator's queue; see :class:`.queue.Queue`."""
@@ -149,6 +163,10 @@ class LabelStudioConnector:
     def generations(self) -> tuple[str, ...]:
         """The versions of ours that still have rows."""
         return self._queue.generations()
+
+    def ask_again(self, remote_ids: Sequence[str], opinions: int) -> None:
+        """Raise the overlap of these tasks to ``opinions``; see :mod:`.again`."""
+        ask_again(self._client, self._tasks, remote_ids, opinions)
 
     def connect(self, backend: BackendAddress) -> None:
         """Hook the service up; see :class:`.wiring.Wiring`."""

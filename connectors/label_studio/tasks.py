@@ -25,6 +25,8 @@ BATCH = 10_000
 BATCH_BYTES = 32 * 2**20
 """JSON an import; Label Studio refuses more than 250 MiB."""
 PAGE = 1000
+SMALL_PAGE = 100
+"""Tasks in the first page for whoever wants the newest only."""
 LOOK_UP = 300
 """Up to so many uids are looked up by name; more are found by listing the project once (2 s for 10,000)."""
 QUERY_BYTES = 3000
@@ -152,10 +154,18 @@ class Tasks:
         )
         return int(answer["task_number"])
 
-    def records(self, form: Form) -> Iterator[RemoteRecord]:
-        """Every task as a record, by rising id."""
-        for task in self.list([], "id,data,meta"):
+    def records(self, form: Form, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
+        """Every task as a record, by rising id, or by falling id with ``newest_first``."""
+        for task in self._newest() if newest_first else self.list([], _SHOWN):
             yield remote_record(task, form.labeling)
+
+    def _newest(self) -> Iterator[Json]:
+        """Every task by falling id, in a small page and then in large ones."""
+        conditions: list[Json] = []
+        size = SMALL_PAGE
+        while page := self.respond(conditions, _SHOWN, size=size, ordering="-tasks:id").json()["tasks"]:
+            yield from page
+            conditions, size = [_number("id", "less", page[-1]["id"])], PAGE
 
     def deletions(self, known: Iterable[str]) -> tuple[str, ...]:
         """Those of the ``known`` task ids that are gone. Only chunks that lack some are listed."""
@@ -174,7 +184,7 @@ class Tasks:
         """
         after = 0
         while True:
-            page = self.page([*conditions, _after("id", after)], include, size=PAGE, fields=fields)["tasks"]
+            page = self.page([*conditions, _number("id", "greater", after)], include, size=PAGE, fields=fields)["tasks"]
             yield from page
             if len(page) < PAGE:
                 return
@@ -190,16 +200,16 @@ class Tasks:
         include: str,
         *,
         size: int,
-        newest: bool = False,
+        ordering: str = "tasks:id",
         fields: str | None = None,
     ) -> httpx.Response:
-        """As :meth:`page`, the whole HTTP answer; ``newest`` puts the task that changed last first.
+        """As :meth:`page`, the whole HTTP answer, in another ``ordering`` if need be.
 
         ``fields="all"`` is what annotations need to be listed.
         """
         query = {
             "filters": {"conjunction": "and", "items": list(conditions)},
-            "ordering": ["-tasks:updated_at" if newest else "tasks:id"],
+            "ordering": [ordering],
         }
         params: dict[str, Any] = {
             "project": self._project,
@@ -213,6 +223,7 @@ class Tasks:
         return self._client.respond("GET", "/api/tasks", params=params, again=True)
 
 
+_SHOWN = "id,data,meta"
 _COUNTED = "id,data,total_annotations,cancelled_annotations"
 
 
@@ -224,8 +235,8 @@ def _in(column: str, values: Sequence[object]) -> Json:
     return {"filter": f"filter:tasks:{column}", "operator": "in_list", "type": "List", "value": list(values)}
 
 
-def _after(column: str, number: int) -> Json:
-    return {"filter": f"filter:tasks:{column}", "operator": "greater", "type": "Number", "value": number}
+def _number(column: str, operator: str, number: int) -> Json:
+    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": "Number", "value": number}
 
 
 def _by_length(values: Iterable[str]) -> Iterator[list[str]]:

@@ -6,6 +6,8 @@ behind when the backend is deleted. So what is there is compared with what shoul
 
 from __future__ import annotations
 
+import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -46,16 +48,23 @@ class Wiring:
     def __init__(self, client: Client, project: int) -> None:
         self._client = client
         self._project = project
+        self._secret = b""
 
     def connect(self, backend: BackendAddress) -> None:
         """Make backend, webhooks and settings what they should be, and remove what earlier runs of ours left.
 
         Raises PlatformError, with the fix, if Label Studio can't or may not reach the address.
         """
+        self._secret = backend.webhook_secret.encode()
         version = self._settings()
         self._backend(backend)
         self._webhooks(backend)
         self._restore(version)
+
+    def authentic(self, headers: Mapping[str, str]) -> bool:
+        """Whether ``headers`` hold the secret; no delivery is authentic before :meth:`connect`. Never raises."""
+        shown = next((value for name, value in headers.items() if name.lower() == SECRET_HEADER.lower()), "")
+        return bool(self._secret) and hmac.compare_digest(shown.encode("utf-8", "surrogatepass"), self._secret)
 
     def backends(self) -> list[Any]:
         """The ML backends of the project."""

@@ -134,6 +134,9 @@ class Platform:
             raise self.failure
         return {record.uid: self.tasks.setdefault(record.uid, str(100 + len(self.tasks))) for record in records}
 
+    def links(self) -> dict[str, str]:
+        return {"ann": "http://127.0.0.1:8080/for-ann"}
+
     def diagnose(self, address: Any) -> Iterator[Finding]:
         self.address = address
         yield from self.findings
@@ -165,6 +168,7 @@ def test_push_sends_each_record_once_and_no_copies(nextlabel: Run, platform: Pla
     assert "3 new records (1 of them copies)" in done.err
     assert "without text, left out" in done.err
     assert "http://127.0.0.1:8080/projects/9" in done.err
+    assert "ann: http://127.0.0.1:8080/for-ann" in done.err
     again = nextlabel("push", "reviews.yaml")
     assert "0 new records (0 of them copies), 3 known before" in again.err
     assert len(platform.tasks) == 2

@@ -37,6 +37,10 @@ class MemoryPlatform:
     published: list[tuple[str, list[QueueEntry]]] = field(default_factory=list)
     retired: list[str] = field(default_factory=list)
     connected: list[BackendAddress] = field(default_factory=list)
+    live_predictions: bool = True
+    people: dict[str, str] = field(default_factory=dict)
+    asked_again: dict[str, int] = field(default_factory=dict)
+    records_read: int = 0
 
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
@@ -81,9 +85,15 @@ class MemoryPlatform:
         progress(len(records), len(records))
         return {record.uid: f"r-{record.uid}" for record in records}
 
-    def records(self) -> Iterator[RemoteRecord]:
+    def links(self) -> Mapping[str, str]:
+        self._call("links")
+        return dict(self.people)
+
+    def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
         self._call("records")
-        return iter([RemoteRecord(remote_id, record) for remote_id, record in self.pushed.items()])
+        for remote_id, record in list(self.pushed.items())[:: -1 if newest_first else 1]:
+            self.records_read += 1
+            yield RemoteRecord(remote_id, record)
 
     def changes(self, cursor: str | None) -> Changes:
         self._call("changes")
@@ -120,6 +130,13 @@ class MemoryPlatform:
 
     def generations(self) -> tuple[str, ...]:
         return tuple(version for version, _ in self.published if version not in self.retired)
+
+    def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
+        return False
+
+    def ask_again(self, remote_ids: Sequence[str], opinions: int) -> None:
+        self._call("ask_again")
+        self.asked_again.update(dict.fromkeys(remote_ids, opinions))
 
     def connect(self, backend: BackendAddress) -> None:
         self._call("connect")

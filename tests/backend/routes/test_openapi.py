@@ -23,6 +23,7 @@ OPERATIONS = [
     ("post", "/webhook/argilla"),
     ("get", "/versions"),
     ("post", "/api/predict"),
+    ("post", "/api/relabel"),
     ("get", "/api/status"),
     ("get", "/metrics"),
 ]

@@ -1,0 +1,264 @@
+"""Argilla's JSON and our words."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nextlabel.connectors.argilla.config import NONE, Form
+from nextlabel.connectors.argilla.wire import (
+    DATA_URL_LENGTH,
+    WEB_URL_LENGTH,
+    read_event,
+    read_record,
+    read_response,
+    write_record,
+    write_suggestion,
+)
+from nextlabel.connectors.errors import LabelingMismatch
+from nextlabel.connectors.records import (
+    Annotation,
+    AnnotationStatus,
+    Changes,
+    Field,
+    FieldKind,
+    Labeling,
+    LabelKind,
+    Record,
+    RemoteRecord,
+    Span,
+    Suggestion,
+)
+
+LABELS = ("sport", "politics", "ثقافة", "🎬 film")
+TEXT = frozenset({"text"})
+SINGLE = Form(Labeling(LabelKind.SINGLE, LABELS), "label", "q", required=TEXT)
+MULTI = Form(Labeling(LabelKind.MULTI, LABELS), "label", "q", required=TEXT, has_none=True)
+BARE_MULTI = Form(Labeling(LabelKind.MULTI, LABELS), "label", "q", required=TEXT)
+SPAN = Form(Labeling(LabelKind.SPAN, LABELS), "label", "q", "text", TEXT, overlapping=True)
+STRICT_SPAN = Form(Labeling(LabelKind.SPAN, LABELS), "label", "q", "text", TEXT)
+PHOTO = Form(
+    Labeling(LabelKind.SINGLE, LABELS, (Field("text"), Field("photo", FieldKind.IMAGE))), "label", "q", required=TEXT
+)
+
+spans = st.builds(
+    lambda start, length, label: Span(start, start + length, label),
+    st.integers(0, 10**5),
+    st.integers(1, 50),
+    st.sampled_from(LABELS),
+)
+some_labels = st.lists(st.sampled_from(LABELS), unique=True).map(tuple)
+
+RESPONSE = {
+    "id": "r-1",
+    "values": {"label": {"value": "sport"}},
+    "status": "submitted",
+    "user_id": "u-1",
+    "updated_at": "2026-11-22T06:29:07.093071",
+}
+
+
+def event(kind: str, **data: Any) -> Changes:
+    record = {"id": "rec-1", "dataset": {"id": "ds-1"}}
+    body = {key: value for key, value in RESPONSE.items() if key != "user_id"}
+    return read_event(SINGLE, "ds-1", {"type": kind, "data": {**body, "record": record, "user": {"id": "u-1"}, **data}})
+
+
+def answered(form: Form, suggestion: dict[str, Any]) -> Annotation:
+    """What is read when somebody submits the suggestion as it stands."""
+    found = read_response(form, "rec-1", {**RESPONSE, "values": {"label": {"value": suggestion["value"]}}})
+    assert found is not None
+    return found
+
+
+@given(st.sampled_from(LABELS))
+def test_a_label_that_is_submitted_as_suggested_is_read_back(label: str):
+    written = write_suggestion(SINGLE, Suggestion((label,), 0.7, "m-1"))
+    assert written == {"question_id": "q", "value": label, "score": 0.7, "agent": "m-1", "type": "model"}
+    assert answered(SINGLE, written).value == (label,)
+
+
+@given(some_labels)
+def test_several_labels_have_a_score_each_and_are_read_back(labels: tuple[str, ...]):
+    written = write_suggestion(MULTI, Suggestion(labels, 0.7, "m-1"))
+    assert written is not None
+    assert written["score"] == [0.7] * len(written["value"])
+    assert written["value"] == (list(labels) or [NONE])
+    assert answered(MULTI, written).value == labels
+
+
+@given(st.lists(spans, max_size=6).map(tuple))
+def test_spans_are_read_back_and_no_two_overlap_where_that_is_forbidden(value: tuple[Span, ...]):
+    written = write_suggestion(SPAN, Suggestion(value, 0.7, "m-1"))
+    assert written is not None
+    assert answered(SPAN, written).value == value
+    assert written["score"] == ([0.7] * len(value) or None)
+    strict = write_suggestion(STRICT_SPAN, Suggestion(value, 0.7, "m-1"))
+    assert strict is not None
+    kept = answered(STRICT_SPAN, strict).value
+    assert set(kept) <= set(value)
+    assert kept[:1] == value[:1]
+    for number, one in enumerate(kept):
+        for other in kept[number + 1 :]:
+            assert isinstance(one, Span)
+            assert isinstance(other, Span)
+            assert one.end <= other.start or other.end <= one.start
+
+
+def test_what_argilla_can_not_show_is_no_suggestion():
+    assert write_suggestion(SINGLE, Suggestion((), 0.7, "m")) is None
+    assert write_suggestion(BARE_MULTI, Suggestion((), 0.7, "m")) is None
+
+
+@pytest.mark.parametrize(("score", "stored"), [(1.0000001, 1.0), (-1e-9, 0.0), (0.25, 0.25)])
+def test_scores_stay_between_zero_and_one(score: float, stored: float):
+    written = write_suggestion(SINGLE, Suggestion(("sport",), score, "m"))
+    assert written is not None
+    assert written["score"] == stored
+
+
+@pytest.mark.parametrize("form", [SINGLE, MULTI])
+def test_a_label_that_is_no_option_is_refused(form: Form):
+    with pytest.raises(LabelingMismatch, match="economy"):
+        write_suggestion(form, Suggestion(("economy",), 0.7, "m"))
+    with pytest.raises(LabelingMismatch, match="economy"):
+        write_suggestion(SPAN, Suggestion((Span(0, 1, "economy"),), 0.7, "m"))
+    with pytest.raises(LabelingMismatch, match="no span"):
+        write_suggestion(SPAN, Suggestion(("sport",), 0.7, "m"))
+
+
+# -- records ---------------------------------------------------------------------------------------------------------
+
+
+def listed(item: dict[str, Any], number: str = "7") -> dict[str, Any]:
+    return {"id": number, **item}
+
+
+@given(st.text(min_size=1), st.text(), st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5)))
+def test_a_record_is_read_back_as_it_was(uid: str, text: str, metadata: dict[str, Any]):
+    record = Record(uid, {"text": text}, metadata)
+    with contextlib.suppress(LabelingMismatch):
+        assert read_record(SINGLE, listed(write_record(SINGLE, record))) == RemoteRecord("7", record)
+        assert "\0" not in uid + text
+        return
+    assert "\0" in uid + text
+
+
+def test_places_in_queues_are_no_metadata_of_a_record():
+    item = {"id": "7", "external_id": "u", "fields": {"text": "t"}, "metadata": {"row": 1, "queue_0a1b2c3d": 5}}
+    assert read_record(SINGLE, item).record.metadata == {"row": 1}
+    with pytest.raises(LabelingMismatch, match="queue_0a1b2c3d"):
+        write_record(SINGLE, Record("u", {"text": "t"}, {"queue_0a1b2c3d": 5}))
+    assert write_record(SINGLE, Record("u", {"text": "t"}, {"queue_position": 5}))["metadata"] == {"queue_position": 5}
+
+
+def test_a_record_of_others_gets_a_uid_of_its_own():
+    item = {"id": "7", "external_id": None, "fields": {"text": None, "other": 1}, "metadata": None}
+    assert read_record(SINGLE, item) == RemoteRecord("7", Record("argilla-7", {"text": ""}))
+
+
+def test_fields_that_are_not_shown_stay_here_and_missing_ones_are_named():
+    assert write_record(SINGLE, Record("u", {"text": "t", "more": "m"}))["fields"] == {"text": "t"}
+    assert write_record(PHOTO, Record("u", {"text": "t"}))["fields"] == {"text": "t"}, "the photo is not required"
+    with pytest.raises(LabelingMismatch, match="'u' lacks the fields text"):
+        write_record(SINGLE, Record("u", {"more": "m"}))
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("/data/local/x.png", "no address"),
+        ("ftp://host/x.png", "no address"),
+        ("http://host", "no address"),
+        ("", "no address"),
+        ("http://[::1/x.png", "no address"),
+        ("http://host/" + "x" * WEB_URL_LENGTH, "2,038"),
+        ("data:image/png;base64," + "A" * DATA_URL_LENGTH, "5,000,000"),
+    ],
+)
+def test_images_that_argilla_does_not_show_are_named(address: str, says: str):
+    with pytest.raises(LabelingMismatch, match=says):
+        write_record(PHOTO, Record("u", {"text": "t", "photo": address}))
+
+
+@pytest.mark.parametrize("address", ["https://host/x.png?size=3", "data:image/png;base64,AAAA"])
+def test_images_by_address_and_as_data_are_taken(address: str):
+    assert write_record(PHOTO, Record("u", {"text": "t", "photo": address}))["fields"]["photo"] == address
+
+
+# -- responses and events --------------------------------------------------------------------------------------------
+
+
+def test_times_are_utc_whether_they_say_so_or_not():
+    found = read_response(SINGLE, "rec-1", RESPONSE)
+    when = datetime(2026, 11, 22, 6, 29, 7, 93071, tzinfo=UTC)
+    assert found == Annotation("r-1", "rec-1", "u-1", ("sport",), AnnotationStatus.SUBMITTED, when)
+    assert read_response(SINGLE, "rec-1", {**RESPONSE, "updated_at": "2026-11-22T06:29:07.093071Z"}) == found
+
+
+@pytest.mark.parametrize(
+    ("status", "read"),
+    [
+        ("submitted", AnnotationStatus.SUBMITTED),
+        ("discarded", AnnotationStatus.SKIPPED),
+        ("draft", AnnotationStatus.DRAFT),
+    ],
+)
+@pytest.mark.parametrize("values", [None, {}, {"other": {"value": "x"}}, {"label": None}, {"label": {"value": None}}])
+def test_a_response_without_our_answer_is_an_empty_value(status: str, read: AnnotationStatus, values: Any):
+    found = read_response(SINGLE, "rec-1", {**RESPONSE, "status": status, "values": values})
+    assert found is not None
+    assert (found.status, found.value) == (read, ())
+
+
+def test_a_pending_response_says_nothing():
+    assert read_response(SINGLE, "rec-1", {**RESPONSE, "status": "pending"}) is None
+
+
+def test_a_label_named_like_none_of_these_counts_where_it_is_no_option_of_ours():
+    values = {"label": {"value": [NONE, "sport"]}}
+    assert read_response(MULTI, "r", {**RESPONSE, "values": values}).value == ("sport",)
+    assert read_response(BARE_MULTI, "r", {**RESPONSE, "values": values}).value == (NONE, "sport")
+
+
+def test_events_of_responses_are_read():
+    for kind in ("response.created", "response.updated"):
+        assert event(kind).annotations == (read_response(SINGLE, "rec-1", RESPONSE),)
+    assert event("response.deleted") == Changes(deleted_annotations=("r-1",))
+    assert event("response.created", status="draft").annotations[0].status is AnnotationStatus.DRAFT
+
+
+@pytest.mark.parametrize("kind", ["ping", "record.updated", "dataset.published", "nobody.knows"])
+def test_other_events_change_nothing(kind: str):
+    assert event(kind) == Changes()
+    assert read_event(SINGLE, "ds-1", {"type": kind}) == Changes()
+
+
+def test_events_of_other_datasets_change_nothing():
+    assert event("response.created", record={"id": "rec-9", "dataset": {"id": "ds-2"}}) == Changes()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        [],
+        {"type": "response.created"},
+        {"type": "response.created", "data": {"record": None}},
+        {"type": "response.created", "data": {"record": {"dataset": {"id": "ds-1"}}}},
+    ],
+)
+def test_malformed_events_are_value_errors(body: Any):
+    with pytest.raises(ValueError, match="malformed event"):
+        read_event(SINGLE, "ds-1", body)
+
+
+@pytest.mark.parametrize("broken", [{"id": None, "status": 3}, {"updated_at": "yesterday"}, {"values": "sport"}])
+def test_malformed_responses_raise_nothing_but_value_errors(broken: dict[str, Any]):
+    with contextlib.suppress(ValueError):
+        event("response.created", **broken)

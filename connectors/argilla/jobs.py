@@ -71,7 +71,7 @@ def _jobs(redis: Redis) -> Iterator[Finding]:
         yield Finding(
             "lost-events",
             WARNING,
-            f"the worker has given up {lost} deliveries: nextlabel finds by polling what they told, others do not",
+            f"deliveries that the worker has given up: {lost}; nextlabel finds by polling what they told, others don't",
             "deliver them now, on Argilla's machine, once the receivers are up: "
             f'rq requeue --queue {QUEUE} --all --url "$ARGILLA_REDIS_URL"',
         )

@@ -1,4 +1,4 @@
-"""A stand-in for our service: what Label Studio must see to accept an ML backend, and a record of its calls."""
+"""A stand-in for our service: what a platform must see to accept it, and a record of the platform's calls."""
 
 from __future__ import annotations
 
@@ -20,20 +20,25 @@ class Call:
     path: str
     headers: dict[str, str]
     body: Any
+    raw: bytes = b""
 
 
 @dataclass
 class Service:
-    """A running HTTP server that answers as an ML backend does. ``calls`` grows as Label Studio talks to it."""
+    """A running HTTP server that answers as an ML backend does. ``calls`` grows as the platform talks to it.
+
+    ``status`` is what webhooks are answered with.
+    """
 
     url: str
+    status: int = 200
     calls: list[Call] = field(default_factory=list)
 
     def address(self, secret: str = "a webhook secret") -> BackendAddress:
         return BackendAddress(self.url, "nextlabel", "a password", secret)
 
     def events(self) -> list[Call]:
-        return [call for call in self.calls if call.path == "/webhook"]
+        return [call for call in self.calls if call.path.startswith("/webhook")]
 
 
 @pytest.fixture
@@ -41,14 +46,15 @@ def service() -> Iterator[Service]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
-            running.calls.append(Call(self.command, self.path, dict(self.headers), body))
+            raw = self.rfile.read(length)
+            body = json.loads(raw) if raw else None
+            running.calls.append(Call(self.command, self.path, dict(self.headers), body, raw))
             reply = {"status": "UP"}
             if self.path == "/setup":
                 reply = {"model_version": "served"}
             elif self.path == "/predict":
                 reply = {"results": [{"model_version": "served", "score": 0.5, "result": []} for _ in body["tasks"]]}
-            self.send_response(200)
+            self.send_response(running.status if self.path.startswith("/webhook") else 200)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
             self.wfile.write(json.dumps(reply).encode())

@@ -183,7 +183,12 @@ def test_every_address_is_a_name_in_the_network(services: dict[str, dict[str, An
 
 def test_people_and_the_service_use_the_same_address(values: dict[str, str]) -> None:
     """*.localhost is this machine to browsers, and the platform in the network: so the ports have to be the same."""
-    services = load({**values, "LABEL_STUDIO_PORT": "8081", "ARGILLA_PORT": "6901"})
+    services = load(
+        {**values, "LABEL_STUDIO_PORT": "8081", "ARGILLA_PORT": "6901", "LABEL_STUDIO_URL": "https://ls.org"}
+    )
+    assert services["nextlabel"]["environment"]["LABEL_STUDIO_URL"] == "https://ls.org"
+    for name in ("LABEL_STUDIO_HOST", "CSRF_TRUSTED_ORIGINS"):
+        assert services["label-studio"]["environment"][name] == "https://ls.org"
     assert services["label-studio"]["ports"] == ["127.0.0.1:8081:8081"]
     assert "8081" in services["label-studio"]["command"]
     assert services["argilla"]["ports"] == ["127.0.0.1:6901:6901"]

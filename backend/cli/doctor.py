@@ -11,6 +11,7 @@ from .output import AsJson, console, examples, print_json
 from .stores import existing_store
 
 if TYPE_CHECKING:
+    from nextlabel.backend.recipe import Platform
     from nextlabel.backend.settings import Settings
     from nextlabel.connectors.base import Connector, Finding
 
@@ -19,14 +20,29 @@ _MARKS = {"error": ("✗", "red"), "warning": ("!", "yellow"), "ok": ("✓", "gr
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog=examples("nextlabel doctor reviews.yaml", "nextlabel doctor --project 7 --json"))(doctor)
+    app.command(
+        epilog=examples(
+            "nextlabel doctor reviews.yaml",
+            "nextlabel doctor --project 7 --json",
+            "nextlabel doctor --platform argilla --project reviews",
+        )
+    )(doctor)
 
 
 def doctor(
     recipe: Annotated[
         str | None, typer.Argument(help="The recipe whose project to look at.", show_default=False)
     ] = None,
-    project: Annotated[str | None, typer.Option(help="Or the project's id.", show_default=False)] = None,
+    project: Annotated[
+        str | None, typer.Option(help="Or the project: its id, or the name of an Argilla dataset.", show_default=False)
+    ] = None,
+    platform: Annotated[
+        str | None,
+        typer.Option(
+            help="`label-studio` or `argilla`. Default: the recipe's, or the one that the settings have an address of.",
+            show_default=False,
+        ),
+    ] = None,
     url: Annotated[
         str | None, typer.Option(help="Address of our service, if it is not http://HOST:PORT.", show_default=False)
     ] = None,
@@ -42,7 +58,7 @@ def doctor(
     settings = Settings.load()
     if url:
         settings = settings.model_copy(update={"public_url": url.rstrip("/")})
-    findings = list(_findings(recipe, project, settings))
+    findings = list(_findings(recipe, project, platform, settings))
     if as_json:
         print_json([{"code": f.code, "severity": f.severity, "message": f.message, "fix": f.fix} for f in findings])
     else:
@@ -51,7 +67,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _findings(recipe: str | None, project: str | None, settings: Settings) -> Iterator[Finding]:
+def _findings(recipe: str | None, project: str | None, platform: str | None, settings: Settings) -> Iterator[Finding]:
     from nextlabel.backend.credentials import credentials
     from nextlabel.connectors.base import BackendAddress, Finding, Severity
     from nextlabel.connectors.errors import ConfigError, ConnectorError
@@ -64,12 +80,14 @@ def _findings(recipe: str | None, project: str | None, settings: Settings) -> It
     except ConfigError as error:
         yield Finding("credentials", Severity.WARNING, str(error), "nextlabel run RECIPE")
     try:
-        connector = _connector(recipe, project, settings)
+        connector = _connector(recipe, project, platform, settings)
     except ConnectorError as error:
         yield Finding("platform", Severity.ERROR, f"{type(error).__name__}: {error}")
         return
     try:
         yield from connector.diagnose(address)
+        if connector.project.platform == "argilla":
+            yield from _deliveries(settings)
     except ConnectorError as error:
         yield Finding("platform", Severity.ERROR, f"{type(error).__name__}: {error}")
     finally:
@@ -95,26 +113,56 @@ def _own_findings(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _connector(recipe: str | None, project: str | None, settings: Settings) -> Connector:
+def _deliveries(settings: Settings) -> Iterator[Finding]:
+    """What Argilla's worker has still to deliver, which only its Redis knows."""
+    from nextlabel.connectors.argilla.jobs import diagnose_jobs
+    from nextlabel.connectors.base import Finding, Severity
+    from nextlabel.connectors.errors import MissingExtra
+
+    if not settings.argilla_redis_url:
+        yield Finding("worker", Severity.OK, "not looked at; set ARGILLA_REDIS_URL to see whether it delivers events")
+        return
+    try:
+        yield from diagnose_jobs(settings.argilla_redis_url)
+    except MissingExtra as error:
+        yield Finding("worker", Severity.WARNING, "can't be looked at", str(error))
+
+
+def _connector(recipe: str | None, project: str | None, platform: str | None, settings: Settings) -> Connector:
     """The project as it is: nothing is created or changed. Raises ConfigError or ConnectorError."""
     from nextlabel.backend.catalogue import find_recipe
-    from nextlabel.backend.loop.opening import PROJECT
+    from nextlabel.backend.loop.opening import PROJECT, check_platform
+    from nextlabel.backend.loop.platforms import attach
     from nextlabel.connectors.errors import ConfigError
 
-    if recipe is not None and project is None:
-        chosen = find_recipe(recipe)
-        with existing_store(chosen, settings) as store:
-            project = store.get_meta(PROJECT) or chosen.project
+    if recipe is None:
         if project is None:
-            raise ConfigError(f"{chosen.name} has no project yet; start with: nextlabel run {recipe}")
+            raise ConfigError("name a recipe, or a project with --project")
+        return attach(_platform(platform, settings), settings, project)
+    chosen = find_recipe(recipe)
+    if platform is not None:
+        chosen = chosen.on(platform)
     if project is None:
-        raise ConfigError("name a recipe, or a project with --project")
-    if not settings.label_studio_url or settings.label_studio_api_key is None:
-        raise ConfigError("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY: the address and a token of Label Studio")
-    from nextlabel.connectors.label_studio import LabelStudioConnector
+        with existing_store(chosen, settings) as store:
+            check_platform(chosen, settings, store)
+            project = store.get_meta(PROJECT) or chosen.project
+    if project is None:
+        raise ConfigError(f"{chosen.name} has no project yet; start with: nextlabel run {recipe}")
+    question = chosen.question if "question" in chosen.model_fields_set else None
+    return attach(chosen.platform, settings, project, workspace=chosen.workspace, question=question)
 
-    key = settings.label_studio_api_key.get_secret_value()
-    return LabelStudioConnector.attach(settings.label_studio_url, key, project)
+
+def _platform(name: str | None, settings: Settings) -> Platform:
+    """The platform called ``name``, or else the one that the settings have an address of; Label Studio if of both."""
+    from nextlabel.backend.loop.platforms import NAMES
+    from nextlabel.connectors.errors import ConfigError
+
+    if name is None:
+        return "argilla" if settings.argilla_url and not settings.label_studio_url else "label-studio"
+    for known in NAMES:
+        if known == name:
+            return known
+    raise ConfigError(f"there is no platform {name!r}; there are {' and '.join(NAMES)}")
 
 
 def _show(findings: list[Finding]) -> None:

@@ -12,6 +12,8 @@ import structlog
 from fastapi import HTTPException, Request
 from pydantic import BaseModel, Field
 
+from nextlabel.backend.loop.platforms import NAMES
+from nextlabel.backend.recipe import Platform
 from nextlabel.connectors.errors import LabelingMismatch, StoreError
 from nextlabel.connectors.records import Changes
 
@@ -20,7 +22,6 @@ from .edge import Edge, EdgeDep
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_S: Final = 30
-_NAMES: Final = {"label-studio": "Label Studio", "argilla": "Argilla"}
 
 
 class Taken(BaseModel):
@@ -33,15 +34,14 @@ class Taken(BaseModel):
 IGNORED: Final = Taken(status="ignored: an event of another project")
 
 
-def only_for(platform: str) -> Callable[[Request, EdgeDep], Awaitable[None]]:
+def only_for(platform: Platform) -> Callable[[Request, EdgeDep], Awaitable[None]]:
     """A dependency that answers 404 unless the project served is on ``platform``, or not known yet."""
 
     async def check(request: Request, edge: EdgeDep) -> None:
         await request.body()  # before anything else is waited for: the caller may hang up, and its event be lost
         project = await edge.project()
         if project is not None and project.platform != platform:
-            served, asked = (_NAMES.get(name, name) for name in (project.platform, platform))
-            raise HTTPException(404, f"this service works for a project on {served}; this is a route for {asked}")
+            raise HTTPException(404, f"the project served is not on {NAMES[platform]}, which this route is for")
 
     return check
 

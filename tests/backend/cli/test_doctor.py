@@ -1,0 +1,123 @@
+"""Which project `doctor` looks at, and what it adds to the connector's findings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nextlabel.backend.loop.opening import PLATFORM, PROJECT, project_home
+from nextlabel.backend.recipe import Recipe
+from nextlabel.backend.settings import Settings
+from nextlabel.backend.store import Store
+from nextlabel.connectors.base import Finding, ProjectRef, Severity
+
+Run = Callable[..., Any]
+
+
+class Attached:
+    """Stands in for a connector, and remembers what was asked for."""
+
+    def __init__(self, platform: str, project: str, options: dict[str, Any]) -> None:
+        self.project = ProjectRef(platform, "http://127.0.0.1:6900", project, "reviews", "http://127.0.0.1:6900")
+        self.options = options
+
+    def diagnose(self, address: Any) -> Iterator[Finding]:
+        yield Finding("reachable", Severity.OK, "it answers")
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def attached(monkeypatch: pytest.MonkeyPatch) -> list[Attached]:
+    made: list[Attached] = []
+
+    def attach(platform: str, settings: Settings, project: str, **options: Any) -> Attached:
+        made.append(Attached(platform, project, options))
+        return made[-1]
+
+    monkeypatch.setattr("nextlabel.backend.loop.platforms.attach", attach)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("variables", "options", "expected"),
+    [
+        ([], [], "label-studio"),
+        (["ARGILLA_API_URL"], [], "argilla"),
+        (["ARGILLA_API_URL", "LABEL_STUDIO_URL"], [], "label-studio"),
+        (["LABEL_STUDIO_URL"], ["--platform", "argilla"], "argilla"),
+        (["ARGILLA_API_URL"], ["--platform", "label-studio"], "label-studio"),
+    ],
+)
+def test_a_project_alone_is_on_the_platform_that_we_have_an_address_of(
+    nextlabel: Run,
+    attached: list[Attached],
+    monkeypatch: pytest.MonkeyPatch,
+    variables: list[str],
+    options: list[str],
+    expected: str,
+) -> None:
+    for name in variables:
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    nextlabel("doctor", "--project", "reviews", *options)
+    assert [(one.project.platform, one.project.id) for one in attached] == [(expected, "reviews")]
+
+
+def test_an_unknown_platform_is_refused(nextlabel: Run, attached: list[Attached]) -> None:
+    done = nextlabel("doctor", "--project", "7", "--platform", "doccano")
+    assert done.code == 1
+    assert "'doccano'; there are label-studio and argilla" in done.err
+    assert attached == []
+
+
+def test_a_recipe_brings_its_project_platform_workspace_and_question(
+    nextlabel: Run, attached: list[Attached], folder: Path
+) -> None:
+    with (folder / "reviews.yaml").open("a") as file:
+        file.write("platform: argilla\nworkspace: team\nquestion: mood\n")
+    recipe = Recipe.from_yaml("reviews.yaml")
+    with Store.open(project_home(recipe, Settings()) / "store.sqlite") as store:
+        store.set_meta(PROJECT, "5c8f4b9e")
+        store.set_meta(PLATFORM, "argilla")
+    nextlabel("doctor", "reviews.yaml")
+    [one] = attached
+    assert (one.project.platform, one.project.id) == ("argilla", "5c8f4b9e")
+    assert one.options == {"workspace": "team", "question": "mood"}
+    moved = nextlabel("doctor", "reviews.yaml", "--platform", "label-studio")
+    assert moved.code == 1
+    assert "Argilla" in moved.err
+    assert len(attached) == 1
+
+
+def test_the_worker_is_looked_at_where_we_know_its_redis(
+    nextlabel: Run, attached: list[Attached], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worker() -> dict[str, str] | None:
+        found = json.loads(nextlabel("doctor", "--project", "7", "--platform", "argilla", "--json").out)
+        return next((one for one in found if one["code"] == "worker"), None)
+
+    unseen = worker()
+    assert unseen is not None
+    assert (unseen["severity"], "ARGILLA_REDIS_URL" in unseen["message"]) == ("ok", True)
+    monkeypatch.setenv("ARGILLA_REDIS_URL", "redis://127.0.0.1:6379/0")
+    dead = Finding("worker", Severity.ERROR, "no worker of Argilla runs", "start it")
+    monkeypatch.setattr("nextlabel.connectors.argilla.jobs.diagnose_jobs", lambda url: iter([dead]))
+    seen = worker()
+    assert seen is not None
+    assert seen["severity"] == "error"
+    on_label_studio = nextlabel("doctor", "--project", "7", "--platform", "label-studio", "--json")
+    assert "worker" not in {one["code"] for one in json.loads(on_label_studio.out)}
+
+
+def test_a_missing_library_is_a_finding_with_its_fix(
+    nextlabel: Run, attached: list[Attached], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARGILLA_REDIS_URL", "redis://127.0.0.1:6379/0")
+    monkeypatch.setitem(__import__("sys").modules, "redis", None)
+    done = nextlabel("doctor", "--project", "7", "--platform", "argilla", "--json")
+    [found] = [one for one in json.loads(done.out) if one["code"] == "worker"]
+    assert (found["severity"], "nextlabel[argilla]" in found["fix"]) == ("warning", True)

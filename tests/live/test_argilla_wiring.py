@@ -9,20 +9,29 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from structlog.testing import capture_logs
 
+from nextlabel.backend.app import create_app
+from nextlabel.backend.cli import main
+from nextlabel.backend.credentials import Credentials, credentials
+from nextlabel.backend.settings import Settings
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer, ArgillaStack
+from nextlabel.backend.store import Store
 from nextlabel.connectors.argilla import ArgillaConnector, diagnose_hooks
 from nextlabel.connectors.argilla.jobs import diagnose_jobs
 from nextlabel.connectors.argilla.wiring import DESCRIPTION, EVENTS, WEBHOOK
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
-from nextlabel.connectors.records import AnnotationStatus, QueueEntry, Record, Suggestion
+from nextlabel.connectors.records import AnnotationStatus, Changes, QueueEntry, Record, Suggestion
 
 pytestmark = pytest.mark.live
 
@@ -480,3 +489,100 @@ def test_a_redis_that_does_not_answer_is_said_without_its_password():
         [found] = diagnose_jobs(address)
         assert (found.code, found.severity) == ("redis", Severity.WARNING)
         assert "hidden" not in found.message + found.fix
+
+
+# -- all of it together ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Intake:
+    """As much of the service as the webhook's route needs: a connector and a log."""
+
+    connector: ArgillaConnector
+    store: Store
+    labeling: Any = None
+    serving_version: str = "nl"
+
+    def authentic(self, headers: Any, body: bytes) -> bool:
+        return self.connector.authentic(headers, body)
+
+    def parse_event(self, body: Json) -> Changes:
+        return self.connector.parse_event(body)
+
+    def take_in(self, changes: Changes, source: Any) -> int:
+        return self.store.append(changes, source)
+
+    def status(self) -> Any:
+        return SimpleNamespace(project=self.connector.project)
+
+
+@pytest.fixture
+def running(argilla_dataset: Make, tmp_path: Path) -> Iterator[tuple[Intake, BackendAddress]]:
+    """The real app behind uvicorn, for a new dataset."""
+    with Store.open(tmp_path / "store.sqlite") as store:
+        intake = Intake(argilla_dataset(), store)
+        app = create_app(intake, Settings(home=tmp_path), secrets=Credentials("u", "p", "t", "s"))  # type: ignore[arg-type]
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        until(lambda: server.started)
+        yield intake, BackendAddress(f"http://127.0.0.1:{listener.getsockname()[1]}", "u", "p", "s")
+        server.should_exit = True
+        thread.join(20)
+        listener.close()
+
+
+def test_answers_reach_the_log_through_the_real_route(
+    argilla: ArgillaServer, argilla_users: list[str], running: tuple[Intake, BackendAddress]
+):
+    intake, address = running
+    ids = push(intake.connector)
+    intake.connector.connect(address)
+    with ArgillaAnnotator(argilla.url, argilla_users[1], intake.connector.project.id) as ann:
+        ann.submit(ids[0], "sport")
+        ann.submit(ids[1], "politics")
+    answers = until(lambda: found if len(found := list(intake.store.answers())) == 2 else None)
+    assert {(one.remote_id, one.value) for one in answers} == {(ids[0], ("sport",)), (ids[1], ("politics",))}
+    head = intake.store.head()
+    body = b'{"type": "response.deleted"}'
+    for headers in ({}, signed("Zm9yZ2Vk", body)):
+        forged = httpx.post(
+            address.url + WEBHOOK, content=body, headers={**headers, "content-type": "application/json"}
+        )
+        assert forged.status_code == 401
+    assert intake.store.head() == head
+
+
+def test_the_doctor_as_people_call_it(
+    argilla: ArgillaServer,
+    running: tuple[Intake, BackendAddress],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    intake, address = running
+    push(intake.connector)
+    intake.connector.connect(address)
+    credentials(Settings(home=tmp_path))  # as a first `run` makes them
+    for name, value in argilla.env().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NEXTLABEL_HOME", str(tmp_path))
+    capsys.readouterr()
+    assert main(["doctor", "--project", intake.connector.project.title, "--url", address.url, "--json"]) == 0
+    said = capsys.readouterr().out
+    found = {one["code"]: one["severity"] for one in json.loads(said)}
+    assert set(found.values()) == {"ok"}
+    assert {
+        "reachable",
+        "clock",
+        "token",
+        "queue",
+        "links",
+        "webhook",
+        "webhook-delivery",
+        "worker",
+        "lost-events",
+    } <= set(found)
+    assert argilla.token not in said
+    assert hooks(argilla)[0]["secret"] not in said

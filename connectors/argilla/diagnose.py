@@ -11,6 +11,7 @@ from nextlabel.connectors.diagnosis import examine, server_findings
 from nextlabel.connectors.errors import LabelingMismatch
 
 from . import config
+from . import dataset as datasets
 from .client import Client
 from .diagnose_hooks import diagnose_hooks
 from .people import Person
@@ -129,8 +130,7 @@ def _people(dataset: Json, users: Sequence[Json], people: Sequence[Person]) -> I
             "the workspace has no users: nobody but owners sees the dataset",
             "add annotators to the workspace",
         )
-    needed = int(dataset["distribution"]["min_submitted"])
-    overlap = int(((dataset.get("metadata") or {}).get("nextlabel") or {}).get("overlap") or needed)
+    needed, overlap = datasets.min_submitted(dataset), datasets.overlap(dataset)
     if needed > len(people):
         yield Finding(
             "overlap",
@@ -143,7 +143,7 @@ def _people(dataset: Json, users: Sequence[Json], people: Sequence[Person]) -> I
             "overlap",
             WARNING,
             f"each record is shown until {overlap} annotators have answered it: as many answers buy fewer records",
-            "for more records, set the minimum submitted responses to 1 (Argilla allows it while there are no answers)",
+            "for more records, set the minimum of submitted responses to 1 (Argilla allows it while nobody answered)",
         )
     elif needed > 1:
         yield Finding(

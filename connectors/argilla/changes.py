@@ -27,6 +27,9 @@ Json = dict[str, Any]
 
 ANYWAY_S = 60.0
 """Seconds after which responses are read though nothing seems to have happened."""
+DEEP_S = 600.0
+"""Seconds after which every record is read from the database: of a response whose saving ended in an error, the search
+engine may know nothing."""
 SHARE = 0.1
 """Of the time, the most that may be spent reading responses."""
 QUICK_S = 0.5
@@ -76,6 +79,7 @@ class Poll:
         self._heard: set[str] = set()  # records that events spoke of since
         self._told: str | None = None  # the cursor that was given out last
         self._read_at = 0.0
+        self._deep_at = time.monotonic()
         self._rest_until = 0.0
         self._lock = threading.Lock()
         self._hearing = threading.Lock()  # of its own: events don't wait for a reading
@@ -104,7 +108,7 @@ class Poll:
             seen, look = ("", 0) if mark is None else (mark.activity, mark.look)
             found = Changes()
             if fresh or self._is_due(moved=seen != activity):
-                found = self._look(form, fresh, everything=fresh and mark is not None and seen != activity)
+                found = self._look(form, fresh, missed=fresh and mark is not None and seen != activity)
                 seen = activity if _is_settled(activity, server_time(answer)) else ""
                 look += 1
             self._told = Mark(seen, records, newest, look).write()
@@ -114,19 +118,19 @@ class Poll:
         now = time.monotonic()
         return now >= self._rest_until and (moved or now - self._read_at >= ANYWAY_S)
 
-    def _look(self, form: Form, fresh: bool, everything: bool) -> Changes:
-        """Read the responses and compare. ``fresh`` forgets what was told before; ``everything`` reads every record,
-        to find those that lost their responses while nobody looked.
+    def _look(self, form: Form, fresh: bool, missed: bool) -> Changes:
+        """Read the responses and compare with what was told, which is nothing if ``fresh``.
+
+        ``missed``: records may have lost their responses while nobody looked, so what each of them has is told.
         """
         start = time.monotonic()
+        deep = missed or start - self._deep_at >= DEEP_S
         known = {} if fresh else self._answers
         with self._hearing:
             heard, self._heard = self._heard, set()
         try:
-            found = {
-                str(item["id"]): _annotations(form, item)
-                for item in (self._rows.walk(("responses",)) if everything else self._answered())
-            }
+            items = self._rows.walk(("responses",)) if deep else self._answered()
+            found = {str(item["id"]): _annotations(form, item) for item in items}
             silent = [record for record in (*known, *(heard - known.keys())) if record not in found]
             for record, item in self._rows.fetch(silent, ("responses",)).items():
                 found[record] = _annotations(form, item)
@@ -135,9 +139,11 @@ class Poll:
             raise
         self._answers = {record: {one.id: one.updated_at for one in here} for record, here in found.items() if here}
         self._read_at = time.monotonic()
+        if deep:
+            self._deep_at = self._read_at
         took = self._read_at - start
         self._rest_until = self._read_at + (took / SHARE if took > QUICK_S else 0.0)
-        return _difference(known, found, heard, everything)
+        return _difference(known, found, tell=set(found) if missed else heard)
 
     def _answered(self) -> Iterator[Json]:
         """Every record with a response, with all its responses. A page may miss some while others come and go."""
@@ -195,9 +201,9 @@ def _annotations(form: Form, item: Mapping[str, Any]) -> list[Annotation]:
 def _difference(
     known: Mapping[str, Mapping[str, datetime]],
     found: Mapping[str, list[Annotation]],
-    heard: set[str],
-    everything: bool,
+    tell: set[str],
 ) -> Changes:
+    """What is new; ``complete`` holds the records whose answers came or went, and those in ``tell``."""
     changed: list[Annotation] = []
     gone: list[str] = []
     complete: dict[str, frozenset[str]] = {}
@@ -206,7 +212,7 @@ def _difference(
         ids = frozenset(one.id for one in here)
         changed += [one for one in here if before.get(one.id) != one.updated_at]
         gone += before.keys() - ids
-        if everything or ids != before.keys() or record in heard:
+        if ids != before.keys() or record in tell:
             complete[record] = ids
     return Changes(tuple(changed), tuple(gone), complete=complete)
 

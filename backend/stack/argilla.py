@@ -7,10 +7,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +26,7 @@ from nextlabel.connectors.errors import PlatformError
 from . import supervisor
 from .argilla_install import DATABASE, Programs, install, server_environment, template
 from .install import Say, silent
-from .processes import free_port
+from .processes import GRACE_S, free_port
 from .server import HOST, LocalServer, LocalStack, credentials, data_folder
 
 OWNER = "owner"
@@ -62,6 +64,13 @@ class ArgillaServer(LocalServer):
         space = next(one["id"] for one in spaces if one["name"] == self.workspace)
         self._call("POST", f"workspaces/{space}/users", {"user_id": user["id"]})
         return str(user["api_key"])
+
+    def stop(self) -> None:
+        """End all programs in order: a worker that can't sign off from Redis holds up the next for a minute."""
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(GRACE_S)
+        super().stop()
 
     def whoami(self) -> httpx.Response:
         """Ask who the owner's API key belongs to."""

@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 GRACE_S = 3.0
-"""How long the programs may take to end after SIGTERM. Less than what :mod:`.processes` gives the whole group."""
+"""How long the programs may take together to end. Less than what :mod:`.processes` gives the whole group."""
+LEAST_S = 0.3
+"""How long each program has at least, however long those before it took."""
 POLL_S = 0.05
 
 
@@ -55,14 +57,13 @@ def listens(port: int | None) -> bool:
 
 
 def end(children: list[subprocess.Popen[bytes]]) -> None:
-    """End ``children`` and all that they started, in order where they obey."""
+    """End ``children``, the last first since it may need those before it, and all that they started."""
     family = descendants(os.getpid())
-    for child in children:
-        child.terminate()
     deadline = time.monotonic() + GRACE_S
-    for child in children:
+    for child in reversed(children):
+        child.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(max(0.0, deadline - time.monotonic()))
+            child.wait(max(LEAST_S, deadline - time.monotonic()))
     for pid, started in (family | descendants(os.getpid())).items():
         if stat(pid).get("started") == started:
             with contextlib.suppress(ProcessLookupError):

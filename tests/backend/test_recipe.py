@@ -229,3 +229,17 @@ def test_bbc_news_is_what_it_says() -> None:
     assert all("\N{REPLACEMENT CHARACTER}" not in record.fields["text"] for record in records)
     labels = [truth[record.uid] for record in records[:200]]
     assert min(labels.count(label) for label in recipe.labels) > 20, "the order must not follow the desks"
+
+
+def test_platform_and_overlap(folder: Path) -> None:
+    recipe = Recipe.from_yaml(write(folder, GOOD + "platform: argilla\nworkspace: team\noverlap: 2\nopinions: 3\n"))
+    assert (recipe.platform, recipe.workspace, recipe.overlap, recipe.opinions) == ("argilla", "team", 2, 3)
+    plain = Recipe.from_yaml(write(folder, GOOD))
+    assert (plain.platform, plain.overlap, plain.opinions) == ("label-studio", 1, None)
+    assert plain.on("argilla").platform == "argilla"
+    with pytest.raises(ConfigError, match="'prodigy'; there are label-studio and argilla"):
+        plain.on("prodigy")
+    assert complaint(folder, GOOD + "overlap: 3\nopinions: 2\n") == (
+        "FILE:12: opinions: 2 is less than the overlap, 3; leave it out, or raise it"
+    )
+    assert complaint(folder, GOOD + "platform: prodigy\n").startswith("FILE:11: platform: should be 'label-studio'")

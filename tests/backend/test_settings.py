@@ -169,3 +169,19 @@ def test_two_processes_that_start_together_agree(tmp_path: Path) -> None:
         found = list(pool.map(lambda _: credentials(Settings(home=tmp_path)), range(64)))
     assert len(set(found)) == 1
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_argilla_may_be_named_as_its_own_tools_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("ARGILLA_API_URL", "http://127.0.0.1:6900/"),
+        ("ARGILLA_API_KEY", "argilla.apikey"),
+        ("ARGILLA_REDIS_URL", "redis://:hidden@127.0.0.1:6379/0"),
+        ("NEXTLABEL_ARGILLA_WORKSPACE", "team"),
+    ):
+        monkeypatch.setenv(name, value)
+    settings = Settings.load()
+    assert (settings.argilla_url, settings.argilla_workspace) == ("http://127.0.0.1:6900", "team")
+    assert "hidden" not in repr(settings)
+    assert "argilla.apikey" not in repr(settings)
+    monkeypatch.setenv("NEXTLABEL_ARGILLA_URL", "http://ours")
+    assert Settings.load().argilla_url == "http://ours"

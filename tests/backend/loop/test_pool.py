@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.loop.pool import PoolState
+from nextlabel.backend.loop.ranking import alternate
 from nextlabel.backend.store import StoredRecord
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Record
 
@@ -27,8 +28,10 @@ def stored(position: int, **changes: object) -> StoredRecord:
     return StoredRecord(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def answer(remote_id: str, *labels: str, status: AnnotationStatus = AnnotationStatus.SUBMITTED) -> Annotation:
-    return Annotation(f"a-{remote_id}-{labels}", remote_id, "ann", labels, status, NOW)
+def answer(
+    remote_id: str, *labels: str, status: AnnotationStatus = AnnotationStatus.SUBMITTED, by: str = "ann"
+) -> Annotation:
+    return Annotation(f"a-{remote_id}-{labels}-{by}", remote_id, by, labels, status, NOW)
 
 
 @pytest.fixture
@@ -97,3 +100,64 @@ def test_multi_label_targets_are_rows_of_flags() -> None:
     pool.answer({"r0": [answer("r0", "a", "c")], "r1": [answer("r1")]})
     assert pool.training().tolist() == [0, 1]  # "none of them" is an answer too
     assert pool.targets(pool.training()).tolist() == [[True, False, True], [False, False, False]]
+
+
+def test_a_record_that_somebody_began_is_nobodys_candidate(pool: PoolState) -> None:
+    draft = AnnotationStatus.DRAFT
+    pool.answer({"r0": [answer("r0", "cat", status=draft)], "r1": [answer("r1", status=draft)]})
+    assert pool.candidates().tolist() == [5]
+    assert pool.audit_queue().tolist() == [2]
+    assert pool.training().tolist() == []
+    assert pool.unsuggested().tolist() == []
+    pool.answer({"r0": [answer("r0", "cat")], "r1": []})  # submitted; given up
+    assert pool.training().tolist() == [0]
+    assert pool.audit_queue().tolist() == [2, 1]
+
+
+def test_a_record_asked_about_again_waits_for_another_annotator(pool: PoolState) -> None:
+    pool.answer({"r0": [answer("r0", "cat")]})
+    before = pool.revision
+    pool.ask_again(np.array([0]), 2)
+    assert pool.revision > before
+    assert pool.asked_again().tolist() == [0]
+    assert 0 not in pool.candidates()  # it has its own places
+    assert pool.is_blind(np.array([0, 1, 5])).tolist() == [True, True, False]
+    assert pool.training().tolist() == [0]  # the first answer counts meanwhile
+    pool.answer({"r0": [answer("r0", "cat"), answer("r0", "dog")]})  # both by the same person
+    assert pool.asked_again().tolist() == [0]
+    pool.answer({"r0": [answer("r0", "cat"), answer("r0", "dog", by="bob")]})
+    assert pool.asked_again().tolist() == []
+    before = pool.revision
+    pool.ask_again(np.array([0]), 2)
+    assert pool.revision == before, "no news"
+
+
+def test_asking_for_fewer_opinions_takes_none_back(pool: PoolState) -> None:
+    pool.ask_again(np.array([0]), 3)
+    pool.ask_again(np.array([0]), 2)
+    pool.answer({"r0": [answer("r0", "cat"), answer("r0", "dog", by="bob")]})
+    assert pool.asked_again().tolist() == [0]
+
+
+def test_what_the_store_knows_is_taken_over() -> None:
+    pool = PoolState(Labeling(LabelKind.SINGLE, ("cat", "dog")))
+    pool.add([stored(0, opinions=2), stored(1, suggested=True), stored(2), stored(3)], np.arange(4))
+    assert pool.asked_again().tolist() == [0]
+    assert pool.unsuggested().tolist() == [3, 2]  # newest first
+
+
+def test_each_suggestion_is_news_once(pool: PoolState) -> None:
+    assert pool.unsuggested().tolist() == [0]  # on the platform, open, and not for the audit
+    assert pool.note_suggested(["r0", "stranger"]) == [0]
+    assert pool.note_suggested(["r0"]) == []
+    assert pool.unsuggested().tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "merged"),
+    [([1, 2], [7, 8, 9], [1, 7, 2, 8, 9]), ([1, 2, 3], [7], [1, 7, 2, 3]), ([], [7, 8], [7, 8]), ([1], [], [1])],
+)
+def test_every_other_place_while_there_are_any(first: list[int], second: list[int], merged: list[int]) -> None:
+    got = alternate(np.array(first, dtype=np.int64), np.array(second, dtype=np.int64))
+    assert got.tolist() == merged
+    assert got.dtype == np.int64

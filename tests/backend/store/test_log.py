@@ -230,3 +230,26 @@ def test_reading_goes_by_the_order_of_the_log(store: Store, answer: Answer) -> N
             first = plan[0].detail
             assert first.startswith("SEARCH"), (statement, plan)
             assert "INTEGER PRIMARY KEY" in first or "remote_id=?" in first or "max" in statement, (statement, plan)
+
+
+def test_a_draft_is_no_answer_and_the_newest_state_counts(store: Store, answer: Answer) -> None:
+    draft = AnnotationStatus.DRAFT
+    store.append(Changes(annotations=(answer("1", at=1),)))
+    store.append(Changes(annotations=(answer("1", at=2, status=draft),)))  # taken up again
+    assert list(store.answers()) == []
+    assert [one.status for one in store.touched(0)["t1"]] == [draft]  # somebody has the record in hand
+    assert (store.counts().answers, store.counts().labelled) == (0, 0)
+    store.append(Changes(annotations=(answer("1", at=1),)), "poll")  # a late repeat
+    assert list(store.answers()) == []
+    store.append(Changes(annotations=(answer("1", at=3, value=("no",)),)))
+    assert [one.value for one in store.answers()] == [("no",)]
+    assert (store.counts().answers, store.counts().labelled) == (1, 1)
+
+
+def test_a_poll_that_lists_a_draft_leaves_it(store: Store, answer: Answer) -> None:
+    draft = answer("1", status=AnnotationStatus.DRAFT)
+    store.append(Changes(annotations=(draft,)))
+    store.append(Changes(complete={"t1": frozenset({"1"})}), "poll")
+    assert store.touched(0) == {"t1": [draft]}
+    store.append(Changes(complete={"t1": frozenset()}), "poll")
+    assert store.touched(0) == {"t1": []}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from nextlabel.backend.store import Store, migrations, schema
+from nextlabel.backend.store import Store, database, migrations, schema
 from nextlabel.backend.store.database import open_engine
 from nextlabel.connectors.errors import StoreError, StoreTooNew
 
@@ -120,3 +121,18 @@ def test_processes_that_create_the_same_store_at_once_agree(tmp_path: Path, spaw
         outputs.append(opener.communicate(timeout=60)[0].strip())
     assert len(outputs[0]) == 6
     assert len(set(outputs)) == 1
+
+
+def test_a_store_of_the_first_schema_keeps_its_records(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as past:
+        past.setattr(database, "upgrade", partial(database.upgrade, revision="0001"))
+        engine = open_engine(path)
+        assert "opinions" not in {column["name"] for column in sa.inspect(engine).get_columns("records")}
+        row = ("0", "u0", "hash", '{"text": "old"}', "{}", "0.5", "r0")
+        with engine.begin() as connection:
+            names = "position, uid, content_hash, fields, metadata, lot, remote_id"
+            connection.exec_driver_sql(f"INSERT INTO records ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        engine.dispose()
+    with Store.open(path) as store:
+        (item,) = store.records()
+    assert (item.record.uid, item.remote_id, item.opinions, item.suggested) == ("u0", "r0", 0, False)

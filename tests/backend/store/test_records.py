@@ -150,3 +150,19 @@ def test_counts(store: Store, make_records: Make) -> None:
     store.mark_gone(["11"])
     counts = store.counts()
     assert (counts.records, counts.duplicates, counts.pushed, counts.gone) == (5, 1, 2, 1)
+
+
+def test_opinions_only_grow_and_are_kept(store: Store, path: Path, make_records: Callable[..., list[Record]]) -> None:
+    store.add_records(make_records(3))
+    assert [item.opinions for item in store.records()] == [0, 0, 0]
+    store.ask_again(["u0", "u1", "unknown"], 3)
+    store.ask_again(["u1", "u2"], 2)
+    with Store.open(path) as again:
+        assert [item.opinions for item in again.records()] == [3, 3, 2]
+
+
+def test_what_was_suggested_is_kept(store: Store, path: Path, make_records: Callable[..., list[Record]]) -> None:
+    store.add_records(make_records(3))
+    store.mark_suggested([0, 2])
+    with Store.open(path) as again:
+        assert [item.suggested for item in again.records()] == [True, False, True]

@@ -1,0 +1,62 @@
+"""Which platform, which project: what is refused before anything is sent, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nextlabel.backend.loop.opening import PLATFORM, PROJECT, check_platform, open_connector, platform_of
+from nextlabel.backend.loop.platforms import access
+from nextlabel.backend.recipe import Platform, Recipe
+from nextlabel.backend.settings import Settings
+from nextlabel.backend.store import Store
+from nextlabel.connectors.errors import ConfigError
+from nextlabel.connectors.records import Record
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path)
+
+
+def recipe(platform: Platform = "label-studio") -> Recipe:
+    return Recipe(name="mine", labels=("a", "b"), platform=platform, records=lambda: [Record("u", {"text": "x"})])
+
+
+@pytest.mark.parametrize(
+    ("platform", "given", "said"),
+    [
+        ("label-studio", {}, "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY: the address and a key of Label Studio"),
+        ("label-studio", {"label_studio_url": "http://x"}, "set LABEL_STUDIO_API_KEY: a key of Label Studio"),
+        ("argilla", {}, "set ARGILLA_API_URL and ARGILLA_API_KEY: the address and a key of Argilla"),
+        ("argilla", {"argilla_api_key": "k"}, "set ARGILLA_API_URL: the address of Argilla"),
+    ],
+)
+def test_missing_variables_are_named(platform: Platform, given: dict[str, str], said: str, store: Store) -> None:
+    with pytest.raises(ConfigError) as raised:
+        open_connector(recipe(platform), Settings(**given), store)
+    assert str(raised.value) == said
+
+
+def test_each_platform_has_its_own_address_and_key() -> None:
+    settings = Settings(
+        label_studio_url="http://ls", label_studio_api_key="lk", argilla_url="http://ar/", argilla_api_key="ak"
+    )
+    assert access("label-studio", settings) == ("http://ls", "lk")
+    assert access("argilla", settings) == ("http://ar", "ak")
+
+
+def test_a_store_stays_on_its_platform(settings: Settings, store: Store) -> None:
+    assert platform_of(store) is None
+    check_platform(recipe("argilla"), settings, store)
+    store.set_meta(PROJECT, "7")  # as stores were before there was a second platform
+    assert platform_of(store) == "label-studio"
+    with pytest.raises(
+        ConfigError, match=r"project on Label Studio, .* now says Argilla: give the recipe another name"
+    ):
+        check_platform(recipe("argilla"), settings, store)
+    store.set_meta(PLATFORM, "argilla")
+    check_platform(recipe("argilla"), settings, store)
+    with pytest.raises(ConfigError, match="project on Argilla"):
+        open_connector(recipe(), settings, store)

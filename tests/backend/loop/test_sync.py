@@ -1,0 +1,96 @@
+"""What others put on the platform is found, without reading everything each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nextlabel.backend.loop.ports import Source
+from nextlabel.backend.loop.sync import Sync
+from nextlabel.backend.store import Store
+from nextlabel.connectors.errors import PlatformUnavailable
+from nextlabel.connectors.records import Changes, Record
+from tests.backend.loop.platform import MemoryPlatform
+
+SIZE = 1000
+
+
+@pytest.fixture
+def found() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def sync(tmp_path: Path, platform: MemoryPlatform, store: Store, found: list[str]) -> Sync:
+    """A sync that has read a platform with a thousand records once."""
+    add(platform, range(SIZE))
+
+    def take_in(changes: Changes, source: Source, as_of: int | None) -> int:
+        return store.append(changes, source, as_of)
+
+    made = Sync(store, platform, take_in, found.extend)
+    made.pull()
+    assert store.size() == 60 + SIZE
+    found.clear()
+    platform.records_read = 0
+    return made
+
+
+def add(platform: MemoryPlatform, numbers: range) -> None:
+    platform.pushed.update({f"f{n}": Record(f"memory:f{n}", {"text": f"foreign text {n}"}) for n in numbers})
+
+
+def test_a_look_for_news_reads_little(sync: Sync, platform: MemoryPlatform, store: Store, found: list[str]) -> None:
+    sync.pull()
+    assert platform.records_read == 0, "nobody said that there is anything"
+    sync.want_records()
+    sync.pull()
+    assert platform.records_read <= 50
+    assert found == []
+    add(platform, range(SIZE, SIZE + 3))
+    sync.want_records()
+    sync.pull()
+    assert sorted(found) == [f"memory:f{n}" for n in range(SIZE, SIZE + 3)]
+    assert {item.remote_id for item in store.get(found)} == {f"f{n}" for n in range(SIZE, SIZE + 3)}
+    assert platform.records_read <= 250
+
+
+def test_news_behind_many_of_our_own_are_found(sync: Sync, platform: MemoryPlatform, store: Store) -> None:
+    add(platform, range(SIZE, SIZE + 1))
+    ours = [Record(f"o{n}", {"text": f"ours {n}"}) for n in range(300)]
+    store.add_records(ours)
+    store.set_remote(platform.push(ours))
+    sync.want_records()
+    sync.pull()
+    assert store.get([f"memory:f{SIZE}"])
+    assert platform.records_read < 500
+
+
+def test_a_stranger_is_looked_for_everywhere(sync: Sync, platform: MemoryPlatform, store: Store) -> None:
+    platform.pushed = {"old": Record("memory:old", {"text": "came back"}), **platform.pushed}  # the oldest of all
+    sync.want_records()
+    sync.pull()
+    assert not store.get(["memory:old"])
+    sync.want_records(["old"])
+    sync.pull()
+    assert store.get(["memory:old"])
+
+
+def test_a_failed_look_is_repeated(sync: Sync, platform: MemoryPlatform, store: Store) -> None:
+    add(platform, range(SIZE, SIZE + 1))
+    sync.want_records()
+    platform.fail_next["records"] = PlatformUnavailable("down")
+    with pytest.raises(PlatformUnavailable):
+        sync.pull()
+    sync.pull()
+    assert store.get([f"memory:f{SIZE}"])
+
+
+def test_a_start_looks_for_what_was_added_meanwhile(
+    sync: Sync, platform: MemoryPlatform, store: Store, found: list[str]
+) -> None:
+    add(platform, range(SIZE, SIZE + 1))
+    Sync(store, platform, lambda changes, source, as_of: 0, found.extend).pull()
+    assert found == [f"memory:f{SIZE}"]
+    assert platform.records_read <= 150

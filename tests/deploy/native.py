@@ -63,6 +63,11 @@ class Service:
             command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *command]
         self._process = start_group(command, self.environment(), self.working_directory or self.folder, self.log)
 
+    def finish(self, limit_s: float) -> int:
+        """Wait for it to end by itself; return its exit status."""
+        assert self._process is not None
+        return self._process.wait(limit_s)
+
     def healthy(self) -> bool:
         """What the service's own health check says."""
         kind, *test = map(self.translate, self.written["healthcheck"]["test"])

@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,8 +74,8 @@ def dockerfile_environment() -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs if not pair.startswith("PATH="))
 
 
-def backend(services: Services, folder: Path, port: int) -> Service:
-    """The service ``nextlabel``, as the image runs it."""
+def backend(services: Services, folder: Path, port: int, **settings: str) -> Service:
+    """The service ``nextlabel``, as the image runs it, with more ``settings``."""
     written = dict(services["nextlabel"])
     written["environment"] = dockerfile_environment() | written["environment"]
     return Service(
@@ -84,7 +84,7 @@ def backend(services: Services, folder: Path, port: int) -> Service:
         folder,
         here={"0.0.0.0": "127.0.0.1", PUBLIC_URL: f"http://127.0.0.1:{port}", "9090": str(port), "/data": str(folder)},
         programs=[Path(sys.executable).parent],
-        extra={name: os.environ[name] for name in ("PYTHONPATH", "HF_HUB_OFFLINE") if name in os.environ},
+        extra={name: os.environ[name] for name in ("PYTHONPATH", "HF_HUB_OFFLINE") if name in os.environ} | settings,
         entrypoint=["nextlabel"],
         working_directory=RECIPES,
     )
@@ -235,8 +235,8 @@ def argilla_here(values: dict[str, str], folder: Path, stack: ExitStack) -> dict
 
 
 @pytest.fixture(scope="module")
-def argilla(values: dict[str, str], folder: Path, stack: ExitStack, argilla_here: dict[str, str]) -> Service:
-    """Argilla and its worker."""
+def argilla_service(values: dict[str, str], folder: Path, argilla_here: dict[str, str]) -> Callable[..., Service]:
+    """Makes a service of Argilla's image: ``make(name)``."""
     services, installed = load(values), ArgillaStack().install(print)
     modules = folder / "modules"
     modules.mkdir()
@@ -248,11 +248,20 @@ def argilla(values: dict[str, str], folder: Path, stack: ExitStack, argilla_here
         assert found.origin is not None
         (modules / name).symlink_to(Path(found.origin).parent.with_name(name))
     extra = {"ARGILLA_SEARCH_ENGINE": "opensearch", "PYTHONPATH": str(modules), "HF_HUB_OFFLINE": "1"}
+
+    def make(name: str, **elsewhere: str) -> Service:
+        here = {**argilla_here, **elsewhere}
+        return Service(name, services[name], folder / name, here, programs=[installed.python.parent], extra=extra)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def argilla(argilla_service: Callable[..., Service], stack: ExitStack) -> Service:
+    """Argilla, with its worker beside it."""
     running = []
     for name in ("argilla", "argilla-worker"):
-        service = Service(
-            name, services[name], folder / name, argilla_here, programs=[installed.python.parent], extra=extra
-        )
+        service = argilla_service(name)
         stack.callback(service.stop)
         assert not service.healthy(), "the check can't fail"
         service.start()
@@ -261,29 +270,53 @@ def argilla(values: dict[str, str], folder: Path, stack: ExitStack, argilla_here
     return running[0]
 
 
-def test_argilla_knows_the_key(argilla: Service, values: dict[str, str]) -> None:
+@pytest.fixture(scope="module")
+def api(values: dict[str, str], argilla: Service) -> Iterator[httpx.Client]:
+    """Argilla's API, with the key of .env."""
     headers = {"X-Argilla-Api-Key": values["ARGILLA_API_KEY"]}
-    with httpx.Client(base_url=values["ARGILLA_URL"], headers=headers, timeout=30, trust_env=False) as api:
-        me = api.get("/api/v1/me").raise_for_status().json()
-        assert (me["username"], me["role"]) == (values["ARGILLA_USERNAME"], "owner")
-        (workspace,) = api.get("/api/v1/me/workspaces").raise_for_status().json()["items"]
-        assert workspace["name"] == "nextlabel"
-        login = {"username": values["ARGILLA_USERNAME"], "password": values["ARGILLA_PASSWORD"]}
-        api.post("/api/v1/token", data=login).raise_for_status()
-        made = api.post(
-            "/api/v1/webhooks", json={"url": f"{PUBLIC_URL}/webhook/argilla", "events": ["response.created"]}
-        )
-        assert made.status_code == 201, made.text
-        api.delete(f"/api/v1/webhooks/{made.json()['id']}").raise_for_status()
+    url = f"{values['ARGILLA_URL']}/api/v1/"
+    with httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as found:
+        yield found
 
 
-def test_argilla_starts_again_with_the_owner_it_has(argilla: Service, values: dict[str, str]) -> None:
-    argilla.stop()
-    argilla.start()
-    argilla.wait(180)
-    headers = {"X-Argilla-Api-Key": values["ARGILLA_API_KEY"]}
-    users = httpx.get(f"{values['ARGILLA_URL']}/api/v1/users", headers=headers, timeout=30, trust_env=False)
-    assert [user["username"] for user in users.raise_for_status().json()["items"]] == [values["ARGILLA_USERNAME"]]
+def test_argilla_knows_the_key(api: httpx.Client, values: dict[str, str]) -> None:
+    me = api.get("me").raise_for_status().json()
+    assert (me["username"], me["role"]) == (values["ARGILLA_USERNAME"], "owner")
+    (workspace,) = api.get("me/workspaces").raise_for_status().json()["items"]
+    assert workspace["name"] == "nextlabel"
+    login = {"username": values["ARGILLA_USERNAME"], "password": values["ARGILLA_PASSWORD"]}
+    api.post("token", data=login).raise_for_status()
+    hook = {"url": f"{PUBLIC_URL}/webhook/argilla", "events": ["response.created"]}
+    made = api.post("webhooks", json=hook)
+    assert made.status_code == 201, made.text
+    api.delete(f"webhooks/{made.json()['id']}").raise_for_status()
+
+
+def test_argilla_starts_again_with_the_owner_it_has(argilla_service: Callable[..., Service], api: httpx.Client) -> None:
+    """All of its command but the server, which runs."""
+    again = argilla_service("argilla", **{"exec python -m uvicorn": "exec echo instead of"})
+    again.start()
+    assert again.finish(120) == 0
+    assert "instead of" in again.log.read_text()
+    assert len(api.get("users").raise_for_status().json()["items"]) == 1
+
+
+def test_the_loop_on_argilla(api: httpx.Client, values: dict[str, str], folder: Path) -> None:
+    """From .env to a label that counts, delivered by the worker: no poll comes in time."""
+    port, token = free_port(), values["NEXTLABEL_API_TOKEN"]
+    services = load({**values, "NEXTLABEL_RECIPE": "tickets-argilla.yaml"})
+    service = backend(services, folder / "nextlabel-argilla", port, NEXTLABEL_POLL_INTERVAL_S="600")
+    service.start()
+    try:
+        service.wait(120)
+        shown = first_queue(service, port, token)
+        assert shown["records"] == shown["pushed"] == LABELS
+        (record,) = api.get(f"datasets/{shown['project']['id']}/records", params={"limit": 1}).json()["items"]
+        answer = {"status": "submitted", "values": {"label": {"value": "bug"}}}
+        api.post(f"records/{record['id']}/responses", json=answer).raise_for_status()
+        service.wait_until(lambda: status(port, token)["labelled"] == 1, "the label", 60)
+    finally:
+        service.stop()
 
 
 def test_no_secret_reaches_a_log(argilla: Service, label_studio: Service, values: dict[str, str], folder: Path) -> None:

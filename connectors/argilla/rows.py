@@ -28,6 +28,10 @@ BATCH = 500
 """The most records that Argilla takes at once."""
 PAGE = 1000
 """The most records that Argilla lists at once."""
+SMALL_PAGE = 100
+"""Records in the first page for whoever wants the newest only."""
+PAGE_BYTES = 32 * 2**20
+"""JSON an answer, about: records may hold images as data."""
 TERMS = 250
 """The most values that a filter may have."""
 DOUBTS = 100
@@ -40,6 +44,11 @@ class Rows:
     def __init__(self, client: Client, dataset_id: str) -> None:
         self._client = client
         self._path = f"/api/v1/datasets/{dataset_id}"
+        self._weight = PAGE_BYTES / 100  # bytes a record, of what was read last; the first page is short
+
+    def room(self, limit: int) -> int:
+        """How many records to ask for at once, ``limit`` at most."""
+        return max(1, min(limit, int(PAGE_BYTES / self._weight)))
 
     def count(self) -> Json:
         """The dataset's progress: ``total``, ``completed`` and ``pending``, numbers of records in the search index."""
@@ -50,10 +59,18 @@ class Rows:
         """How many records the database has."""
         return int(self._page(0, 1, ())["total"])
 
-    def records(self, form: Form) -> Iterator[RemoteRecord]:
-        """Every record, in the order in which they were created."""
-        for item in self.walk():
+    def records(self, form: Form, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
+        """Every record, in the order in which they were created, or the other way round."""
+        for item in self._walk_back() if newest_first else self.walk():
             yield read_record(form, item)
+
+    def _walk_back(self) -> Iterator[Json]:
+        """From the record created last to the first, in a small page and then in large ones."""
+        end, size = self.total(), SMALL_PAGE
+        while end > 0:
+            start = max(0, end - size)
+            yield from reversed(self._page(start, end - start, ())["items"])
+            end, size = start, self.room(PAGE)
 
     def walk(self, include: Sequence[str] = ()) -> Iterator[Json]:
         """Every record in the database once.
@@ -64,13 +81,14 @@ class Rows:
         for _ in range(3):
             start, total = 0, 1
             while start < total:
-                page = self._page(start, PAGE, include)
+                size = self.room(PAGE)
+                page = self._page(start, size, include)
                 total = page["total"]
                 for item in page["items"]:
                     if item["id"] not in seen:
                         seen.add(item["id"])
                         yield item
-                start += PAGE
+                start += size
             if len(seen) >= total:
                 return
 
@@ -89,9 +107,13 @@ class Rows:
 
     def fetch(self, ids: Sequence[str], include: Sequence[str] = ("responses", "suggestions")) -> dict[str, Json]:
         """Record id -> record of those of ``ids`` that are there."""
-        chunks = batched(ids, TERMS)
-        found = (item for chunk in chunks for item in self.search([_in("id", chunk)], limit=TERMS, include=include))
-        return {str(item["id"]): item for item in found}
+        found: dict[str, Json] = {}
+        left = list(dict.fromkeys(ids))
+        while left:
+            chunk, left = left[: (size := self.room(TERMS))], left[size:]
+            for item in self.search([_in("id", chunk)], limit=size, include=include):
+                found[str(item["id"])] = item
+        return found
 
     def search(
         self,
@@ -182,7 +204,7 @@ class Rows:
 
     def _page(self, offset: int, limit: int, include: Sequence[str]) -> Any:
         params = {"offset": offset, "limit": limit, **_included(include)}
-        return self._client.request("GET", f"{self._path}/records", params=params, again=True)
+        return self._read("GET", f"{self._path}/records", params, None)
 
     def _search(
         self, filters: Sequence[Json], sort: Sequence[Json], limit: int, offset: int, include: Sequence[str]
@@ -193,7 +215,14 @@ class Rows:
         if sort:
             body["sort"] = list(sort)
         params = {"offset": offset, "limit": limit, **_included(include)}
-        return self._client.request("POST", f"{self._path}/records/search", params=params, body=body, again=True)
+        return self._read("POST", f"{self._path}/records/search", params, body)
+
+    def _read(self, method: str, path: str, params: Json, body: Json | None) -> Any:
+        answer = self._client.respond(method, path, params=params, body=body, again=True)
+        found = answer.json()
+        if found["items"]:
+            self._weight = len(answer.content) / len(found["items"])
+        return found
 
 
 def _in(what: str, values: Iterable[str]) -> Json:

@@ -147,6 +147,14 @@ def test_push_is_idempotent_and_records_come_back(connector: Connector):
     assert connector.push([]) == {}
 
 
+def test_who_wants_the_newest_records_gets_them_first(connector: Connector):
+    connector.push(numbered(120))
+    ids = connector.push(numbered(123))
+    newest = [item.remote_id for item in connector.records(newest_first=True)]
+    assert set(newest[:3]) == {ids["u120"], ids["u121"], ids["u122"]}
+    assert sorted(newest) == sorted(ids.values())
+
+
 def test_answers_come_in_once_with_their_ids(platform: Platform, connector: Connector):
     ids = list(connector.push(numbered(4)).values())
     assert connector.changes(None).annotations == ()

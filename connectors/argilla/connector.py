@@ -141,10 +141,10 @@ class ArgillaConnector:
         finally:
             self._poll.arrivals.pushed(push.created)
 
-    def records(self) -> Iterator[RemoteRecord]:
+    def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
         """Every record of the dataset. One without an external id has the uid ``argilla-<record id>``."""
         self._poll.arrivals.listing()
-        yield from self._rows.records(self._form)
+        yield from self._rows.records(self._form, newest_first=newest_first)
 
     def changes(self, cursor: str | None) -> Changes:
         """What annotators did since ``cursor``, whether the question was changed, and whether records were added."""

@@ -184,7 +184,7 @@ def test_every_address_is_a_name_in_the_network(services: dict[str, dict[str, An
 def test_people_and_the_service_use_the_same_address(values: dict[str, str]) -> None:
     """*.localhost is this machine to browsers, and the platform in the network: so the ports have to be the same."""
     services = load(
-        {**values, "LABEL_STUDIO_PORT": "8081", "ARGILLA_PORT": "6901", "LABEL_STUDIO_URL": "https://ls.org"}
+        {**values, "LABEL_STUDIO_PORT": "8081", "ARGILLA_PORT": "6901", "LABEL_STUDIO_ADDRESS": "https://ls.org"}
     )
     assert services["nextlabel"]["environment"]["LABEL_STUDIO_URL"] == "https://ls.org"
     for name in ("LABEL_STUDIO_HOST", "CSRF_TRUSTED_ORIGINS"):

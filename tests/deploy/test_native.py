@@ -46,8 +46,8 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {
         **fill_in(tmp_path_factory.mktemp("env")),
         **{name: str(port) for name, port in ports.items()},
-        "LABEL_STUDIO_URL": f"http://127.0.0.1:{ports['LABEL_STUDIO_PORT']}",
-        "ARGILLA_URL": f"http://127.0.0.1:{ports['ARGILLA_PORT']}",
+        "LABEL_STUDIO_ADDRESS": f"http://127.0.0.1:{ports['LABEL_STUDIO_PORT']}",
+        "ARGILLA_ADDRESS": f"http://127.0.0.1:{ports['ARGILLA_PORT']}",
     }
 
 
@@ -148,7 +148,7 @@ def label_studio(values: dict[str, str], folder: Path, stack: ExitStack, label_s
 def client(values: dict[str, str], label_studio: Service) -> Iterator[httpx.Client]:
     """Label Studio's API, with the token of .env."""
     headers = {"Authorization": f"Token {values['LABEL_STUDIO_USER_TOKEN']}"}
-    with httpx.Client(base_url=values["LABEL_STUDIO_URL"], headers=headers, timeout=60, trust_env=False) as found:
+    with httpx.Client(base_url=values["LABEL_STUDIO_ADDRESS"], headers=headers, timeout=60, trust_env=False) as found:
         yield found
 
 
@@ -273,8 +273,8 @@ def argilla(argilla_service: Callable[..., Service], stack: ExitStack) -> Servic
 @pytest.fixture(scope="module")
 def api(values: dict[str, str], argilla: Service) -> Iterator[httpx.Client]:
     """Argilla's API, with the key of .env."""
-    headers = {"X-Argilla-Api-Key": values["ARGILLA_API_KEY"]}
-    url = f"{values['ARGILLA_URL']}/api/v1/"
+    headers = {"X-Argilla-Api-Key": values["ARGILLA_OWNER_API_KEY"]}
+    url = f"{values['ARGILLA_ADDRESS']}/api/v1/"
     with httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as found:
         yield found
 

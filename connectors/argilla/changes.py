@@ -151,11 +151,12 @@ class Poll:
         order = {"scope": {"entity": "record", "property": "inserted_at"}, "order": "asc"}
         start = 0
         while True:
-            page = self._rows.search([status], [order], limit=PAGE, offset=start, include=("responses",))
+            size = self._rows.room(PAGE)
+            page = self._rows.search([status], [order], limit=size, offset=start, include=("responses",))
             yield from page
-            if len(page) < PAGE:
+            if len(page) < size:
                 return
-            start += PAGE
+            start += size
 
 
 class Arrivals:

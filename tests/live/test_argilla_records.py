@@ -141,6 +141,25 @@ def test_progress_is_told_and_batches_are_bounded(argilla_dataset: Make, monkeyp
     assert sorted(item.record.uid for item in connector.records()) == sorted(record.uid for record in numbered(14))
 
 
+def test_pages_of_heavy_records_are_short(argilla_dataset: Make, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rows, "PAGE_BYTES", 100_000)
+    connector = argilla_dataset()
+    heavy = [Record(f"u{number}", {"text": f"{number} " + "word " * 4000}) for number in range(40)]
+    ids = connector.push(heavy)
+    sizes: list[int] = []
+    request = httpx.Client.request
+
+    def weighing(self: httpx.Client, method: str, url: Any, **options: Any) -> httpx.Response:
+        answer = request(self, method, url, **options)
+        sizes.append(len(answer.content))
+        return answer
+
+    monkeypatch.setattr(httpx.Client, "request", weighing)
+    assert {item.record.uid: item.remote_id for item in connector.records()} == ids
+    assert connector._rows.fetch(list(ids.values())).keys() == set(ids.values())
+    assert max(sizes[2:]) < 200_000, "but for the first page, which can't know"
+
+
 @pytest.mark.parametrize("arrives", [True, False])
 def test_a_lost_reply_doubles_nothing(argilla_dataset: Make, monkeypatch: pytest.MonkeyPatch, arrives: bool):
     connector = argilla_dataset()
@@ -653,7 +672,7 @@ def test_more_opinions_are_asked_for_within_what_the_dataset_allows_and_beyond(
 def test_a_server_that_refuses_more_opinions_is_quoted_with_the_fix(
     argilla_dataset: Make, monkeypatch: pytest.MonkeyPatch
 ):
-    """Argilla before 2.8 fixes the number once there is a response."""
+    """Argilla 2.8 takes it at any time; its error for a dataset that has responses is kept for other releases."""
     connector = argilla_dataset()
     request = httpx.Client.request
 

@@ -1,0 +1,132 @@
+"""What every platform's client makes of answers and failures."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from nextlabel.connectors.argilla.client import Client
+from nextlabel.connectors.errors import ConnectorError, PlatformError, PlatformUnavailable, Unauthorized
+from nextlabel.connectors.http import SHORT, dump, reason, server_time
+
+
+def client(answer: Callable[[httpx.Request], httpx.Response]) -> Client:
+    return Client("http://platform.example/", "a secret key", httpx.MockTransport(answer))
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (401, Unauthorized),
+        (403, Unauthorized),
+        (404, PlatformError),
+        (409, PlatformError),
+        (422, PlatformError),
+        (301, PlatformError),
+        (408, PlatformUnavailable),
+        (429, PlatformUnavailable),
+        (500, PlatformUnavailable),
+        (503, PlatformUnavailable),
+    ],
+)
+def test_a_status_becomes_the_error_that_stands_for_it(status: int, error: type[ConnectorError]):
+    with pytest.raises(error, match=r"GET /x: Argilla .*told you so") as caught:
+        client(lambda _: httpx.Response(status, json={"detail": "told you so"})).request("GET", "/x")
+    assert type(caught.value) is error
+    assert "a secret key" not in str(caught.value)
+    if isinstance(caught.value, PlatformError):
+        assert (caught.value.status, caught.value.body) == (status, "told you so")
+
+
+@pytest.mark.parametrize("failure", [httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError, httpx.ReadTimeout])
+def test_what_may_be_repeated_is_tried_again_and_what_may_not_is_not(failure: type[httpx.TransportError]):
+    for again, tries in ((True, 3), (False, 1)):
+        count = itertools.count(1)
+
+        def answer(request: httpx.Request, count: Any = count) -> httpx.Response:
+            if next(count) < 3:
+                raise failure("broken", request=request)
+            return httpx.Response(200, json={"fine": True})
+
+        if again:
+            assert client(answer).request("GET", "/x", again=True) == {"fine": True}
+        else:
+            with pytest.raises(PlatformUnavailable, match="Argilla"):
+                client(answer).request("POST", "/x")
+        assert next(count) == tries + 1
+
+
+def test_refusals_are_not_tried_again():
+    asked = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(422, text="no")
+
+    with pytest.raises(PlatformError):
+        client(refuse).request("GET", "/x", again=True)
+    assert len(asked) == 1
+
+
+def test_a_server_that_stays_away_is_given_up():
+    with pytest.raises(PlatformUnavailable):
+        client(lambda _: httpx.Response(503)).request("GET", "/x", again=True)
+
+
+def test_a_request_carries_the_token_and_json_in_utf8():
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(204)
+
+    assert client(answer).request("POST", "/x", params={"a": "ü"}, body={"text": "✨"}) is None
+    [request] = seen
+    assert str(request.url) == "http://platform.example/x?a=%C3%BC"
+    assert request.headers["X-Argilla-Api-Key"] == "a secret key"
+    assert request.headers["Content-Type"] == "application/json"
+    assert request.content == '{"text":"✨"}'.encode()
+
+
+def test_an_answer_that_is_no_json_is_no_answer_of_the_platform():
+    page = "<html><title>Welcome to nginx</title>" + "x" * 1000
+    with pytest.raises(PlatformError, match="is this the address of Argilla") as caught:
+        client(lambda _: httpx.Response(200, text=page)).request("GET", "/x")
+    assert caught.value.body == "Welcome to nginx"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ('{"detail": "no such thing"}', "no such thing"),
+        ('{"validation_errors": {"title": ["short"]}, "detail": "d"}', '{"title": ["short"]}'),
+        (b"\xff\xfe", "��"),
+        ("<html><title>\n502 Bad Gateway </title>", "502 Bad Gateway"),
+        ({"code": 7}, '{"code": 7}'),
+        ("plain", "plain"),
+        ("x" * 1000, "x" * SHORT),
+    ],
+)
+def test_the_telling_part_of_a_body_is_quoted(body: object, says: str):
+    assert reason(body) == says
+
+
+@pytest.mark.parametrize(
+    ("body", "error"), [({"a": "\ud83d"}, UnicodeEncodeError), ({"a": float("nan")}, ValueError), ({1j}, TypeError)]
+)
+def test_what_no_platform_could_store_is_not_sent(body: Any, error: type[Exception]):
+    with pytest.raises(error):
+        dump(body)
+
+
+def test_the_servers_clock():
+    stamped = httpx.Response(200, headers={"Date": "Sun, 22 Nov 2026 09:26:54 GMT"})
+    when = server_time(stamped)
+    assert when is not None
+    assert when.isoformat() == "2026-11-22T09:26:54+00:00"
+    assert server_time(httpx.Response(200)) is None
+    assert server_time(httpx.Response(200, headers={"Date": "yesterday"})) is None

@@ -195,7 +195,8 @@ class Arrivals:
 
 
 def _annotations(form: Form, item: Mapping[str, Any]) -> list[Annotation]:
-    read = (read_response(form, str(item["id"]), response) for response in item.get("responses") or ())
+    record, fields = str(item["id"]), item["fields"]
+    read = (read_response(form, record, response, fields) for response in item.get("responses") or ())
     return [one for one in read if one is not None]
 
 

@@ -1,13 +1,16 @@
 """Records, suggestions, responses and webhook bodies of Argilla <-> our words. No I/O.
 
-Argilla's times are UTC without saying so.
+Argilla's times are UTC without saying so. Its web page counts offsets in UTF-16 units, as browsers do, and its server
+stores what the page says: an emoji before a span moves it, so offsets are converted where the text holds any.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -140,11 +143,46 @@ def _several(form: Form, value: Value) -> list[Any]:
     return spans
 
 
+def placed(form: Form, suggestion: Json | None, fields: Mapping[str, Any]) -> Json | None:
+    """``suggestion`` as it has to be stored for a record with these ``fields``: spans where the page will show them.
+
+    The server checks them against the text's length in characters, so near the end of a text with emoji some can't
+    be stored; they are left out.
+    """
+    text = _text(fields.get(form.target))
+    if suggestion is None or form.labeling.kind is not LabelKind.SPAN or _is_plain(text):
+        return suggestion
+    spans = [
+        {**one, "start": _units(text[: one["start"]]), "end": _units(text[: one["end"]])} for one in suggestion["value"]
+    ]
+    spans = [one for one in spans if one["end"] <= len(text)]
+    return {**suggestion, "value": spans, "score": (suggestion["score"] or [])[: len(spans)] or None}
+
+
+def _is_plain(text: str) -> bool:
+    """Whether characters and UTF-16 units are the same."""
+    return text.isascii() or max(text) <= "\uffff"
+
+
+def _units(text: str) -> int:
+    return len(text) + sum(character > "\uffff" for character in text)
+
+
+def _points(text: str) -> Callable[[int], int]:
+    """What turns an offset in UTF-16 units into one in characters of ``text``."""
+    if _is_plain(text):
+        return lambda units: units
+    starts = list(accumulate((2 if character > "\uffff" else 1 for character in text), initial=0))
+    return lambda units: bisect_right(starts, units) - 1
+
+
 # -- responses -------------------------------------------------------------------------------------------------------
 
 
-def read_response(form: Form, remote_id: str, response: Mapping[str, Any]) -> Annotation | None:
-    """One person's response to a record; None if it is of a status that says nothing.
+def read_response(
+    form: Form, remote_id: str, response: Mapping[str, Any], fields: Mapping[str, Any] | None = None
+) -> Annotation | None:
+    """One person's response to a record with these ``fields``; None if it is of a status that says nothing.
 
     Raises KeyError, TypeError or ValueError on a malformed one.
     """
@@ -157,13 +195,13 @@ def read_response(form: Form, remote_id: str, response: Mapping[str, Any]) -> An
         id=str(response["id"]),
         remote_id=remote_id,
         annotator=str(user),
-        value=_value(form, answer.get("value")),
+        value=_value(form, answer.get("value"), _text((fields or {}).get(form.target))),
         status=status,
         updated_at=_time(response["updated_at"]),
     )
 
 
-def _value(form: Form, value: Any) -> Value:
+def _value(form: Form, value: Any, text: str) -> Value:
     if value is None:
         return ()
     match form.labeling.kind:
@@ -172,7 +210,8 @@ def _value(form: Form, value: Any) -> Value:
         case LabelKind.MULTI:
             return tuple(str(label) for label in value if not (form.has_none and label == NONE))
         case LabelKind.SPAN:
-            return tuple(Span(int(one["start"]), int(one["end"]), str(one["label"])) for one in value)
+            points = _points(text)
+            return tuple(Span(points(int(one["start"])), points(int(one["end"])), str(one["label"])) for one in value)
 
 
 def _time(text: str) -> datetime:
@@ -194,7 +233,7 @@ def read_event(form: Form, dataset_id: str, body: Mapping[str, Any]) -> Changes:
             return Changes()
         if kind == "response.deleted":
             return Changes(deleted_annotations=(str(data["id"]),))
-        found = read_response(form, str(record["id"]), data)
+        found = read_response(form, str(record["id"]), data, record.get("fields"))
         return Changes(annotations=() if found is None else (found,))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"malformed event: {type(error).__name__} {error}") from None

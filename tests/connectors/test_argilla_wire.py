@@ -14,6 +14,7 @@ from nextlabel.connectors.argilla.config import NONE, Form
 from nextlabel.connectors.argilla.wire import (
     DATA_URL_LENGTH,
     WEB_URL_LENGTH,
+    placed,
     read_event,
     read_record,
     read_response,
@@ -108,6 +109,37 @@ def test_spans_are_read_back_and_no_two_overlap_where_that_is_forbidden(value: t
             assert isinstance(one, Span)
             assert isinstance(other, Span)
             assert one.end <= other.start or other.end <= one.start
+
+
+@given(st.text(st.sampled_from("aé👩🏽🎬\u200dم "), max_size=30), st.data())
+def test_spans_are_counted_as_the_web_page_counts_and_read_back(text: str, data: st.DataObject):
+    places = st.tuples(st.integers(0, len(text)), st.integers(0, len(text))).map(sorted)
+    value = tuple(Span(start, end, "sport") for start, end in data.draw(st.lists(places, max_size=4)) if start < end)
+    suggestion = Suggestion(value, 0.7, "m-1")
+    written = placed(SPAN, write_suggestion(SPAN, suggestion), {"text": text})
+    assert written is not None
+    units = text.encode("utf-16-le")
+    fit = [span for span in value if len(text[: span.end].encode("utf-16-le")) // 2 <= len(text)]
+    shown = [units[2 * one["start"] : 2 * one["end"]].decode("utf-16-le") for one in written["value"]]
+    assert shown == [text[span.start : span.end] for span in fit]
+    assert written["score"] == ([0.7] * len(fit) or None)
+    response = {**RESPONSE, "values": {"label": {"value": written["value"]}}}
+    found = read_response(SPAN, "rec-1", response, {"text": text})
+    assert found is not None
+    assert found.value == tuple(fit)
+
+
+def test_an_offset_inside_an_emoji_or_behind_the_text_stays_within():
+    value = [{"start": 1, "end": 9, "label": "sport"}]
+    found = read_response(SPAN, "rec-1", {**RESPONSE, "values": {"label": {"value": value}}}, {"text": "👩a"})
+    assert found is not None
+    assert found.value == (Span(0, 2, "sport"),)
+
+
+def test_other_suggestions_are_the_same_wherever_they_are_placed():
+    assert placed(SPAN, None, {"text": "👩"}) is None
+    written = write_suggestion(SINGLE, Suggestion(("sport",), 0.7, "m"))
+    assert placed(SINGLE, written, {"text": "👩"}) is written
 
 
 def test_what_argilla_can_not_show_is_no_suggestion():

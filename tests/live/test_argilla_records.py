@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -54,6 +57,20 @@ STRANGE = {
     "long": "word " * 20_000,
 }
 SPORT = Suggestion(("sport",), 0.9, "model-1")
+CHROMIUM = os.environ.get("NEXTLABEL_CHROMIUM") or shutil.which("chromium") or ""
+WORDS = {"Ann": "person", "Paris": "place"}
+PLACE = """word => {
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+  for (let node; (node = walk.nextNode()); ) {
+    const start = node.textContent.indexOf(word)
+    if (start < 0 || !node.parentElement.offsetParent) continue
+    const range = document.createRange()
+    range.setStart(node, start)
+    range.setEnd(node, start + word.length)
+    const box = range.getBoundingClientRect()
+    return [box.left, box.top + box.height / 2, box.right]
+  }
+}"""
 
 
 @pytest.fixture
@@ -543,9 +560,9 @@ def test_a_dataset_is_made_and_read_back(argilla: ArgillaServer, argilla_dataset
         ("multi", {"text": "t"}, (), [NONE]),
         (
             "span",
-            {"title": "👩🏽‍🚀 Ann in Łódź", "body": "b"},
+            {"title": "👩🏽‍🚀 Ann in Łódź, today", "body": "b"},
             (Span(5, 8, "person"), Span(7, 16, "place")),
-            [{"start": 5, "end": 8, "label": "person"}, {"start": 7, "end": 16, "label": "place"}],
+            [{"start": 8, "end": 11, "label": "person"}, {"start": 10, "end": 19, "label": "place"}],
         ),
         ("span", {"title": "t", "body": "b"}, (), []),
         ("image", {"photo": "data:image/png;base64,iVBORw0KGgo=", "caption": "c"}, ("cat",), "cat"),
@@ -565,6 +582,47 @@ def test_answers_and_suggestions_of_every_kind_are_stored_and_read_back(
     crew(connector)[0].submit(remote, suggestion["value"])
     [given] = connector.changes(None).annotations
     assert (given.value, given.status) == (value, AnnotationStatus.SUBMITTED)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium: apt-get install chromium, or set NEXTLABEL_CHROMIUM")
+def test_spans_behind_emoji_are_where_the_web_page_has_them(argilla: ArgillaServer, argilla_dataset: Make):
+    """The page is right, whatever the server believes: it is where people see a suggestion, and mark another span."""
+    from playwright.sync_api import sync_playwright
+
+    name, password = f"marker{time.monotonic_ns()}", "a passphrase for the browser test"
+    argilla.add_user(name, password)
+    connector = argilla_dataset(Labeling(LabelKind.SPAN, ("person", "place")))
+    text = "👩🏽‍🚀🎬 Ann lives in Paris and likes it a lot"
+    ann, paris = (Span(text.index(word), text.index(word) + len(word), label) for word, label in WORDS.items())
+    [remote] = connector.push([Record("u", {"text": text})]).values()
+    connector.publish("nl-1", [QueueEntry(remote, 0, Suggestion((ann,), 0.9, "model-1"))])
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.goto(f"{argilla.url}/sign-in")
+        page.fill("input[type=text]", name)
+        page.fill("input[type=password]", password)
+        page.keyboard.press("Enter")
+        page.wait_for_url(re.compile(r"^(?!.*/sign-in)"))
+        page.goto(connector.links()[name])
+        page.wait_for_function("() => CSS.highlights && [...CSS.highlights.values()].some(one => one.size)")
+        shown = page.evaluate("() => [...CSS.highlights.values()].flatMap(one => [...one].map(String))")
+        assert "Ann" in shown
+        page.keyboard.press("2")  # the label to mark with
+        left, middle, right = page.evaluate(PLACE, "Paris")
+        page.mouse.move(left + 1, middle)
+        page.mouse.down()
+        page.mouse.move(right - 1, middle, steps=8)
+        page.mouse.up()
+        page.wait_for_function("() => [...CSS.highlights.values()].some(one => [...one].map(String).includes('Paris'))")
+        page.keyboard.press("Enter")
+        deadline = time.monotonic() + 30
+        while not (found := connector.changes(None).annotations):
+            assert time.monotonic() < deadline, "nothing was submitted"
+            page.wait_for_timeout(200)
+        browser.close()
+    assert set(found[0].value) == {ann, paris}
 
 
 def test_a_question_among_several_is_chosen(argilla: ArgillaServer, argilla_dataset: Make, api: Api):

@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog=examples(
             "nextlabel demo",
+            "nextlabel demo --platform argilla",
             "nextlabel demo --keep          label by hand, and watch the order change",
             "nextlabel demo --labels 400 --json",
         )
@@ -30,21 +31,20 @@ def demo(
     ] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop what --keep left running.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one line of JSON at the end.")] = False,
-    platform: Annotated[str, typer.Option(help="Where to label: label-studio.")] = "label-studio",
+    platform: Annotated[str, typer.Option(help="Where to label: `label-studio` or `argilla`.")] = "label-studio",
     recipe: Annotated[str, typer.Option(help="A recipe that knows the true labels.")] = "bbc-news",
     output: Annotated[
         Path | None, typer.Option(help="Folder for the store, the picture and the figures.", show_default="HOME/demo")
     ] = None,
 ) -> None:
-    """See the whole loop work, on a real Label Studio.
+    """See the whole loop work, on a real Label Studio or Argilla.
 
-    Three simulated annotators label news articles through Label Studio's HTTP API; one of them is wrong 10% of
+    Three simulated annotators label news articles through the platform's HTTP API; one of them is wrong 10% of
     the time. Then come the figures. Needs no Docker, no root, and no network once installed.
     """
     from nextlabel.backend.catalogue import find_recipe
     from nextlabel.backend.demo.run import DemoOptions, run_demo, stop_kept
     from nextlabel.backend.settings import Settings
-    from nextlabel.connectors.errors import ConfigError
 
     from .output import console
 
@@ -52,10 +52,8 @@ def demo(
     if stop:
         say("stopped" if stop_kept(home) else "nothing is running")
         return
-    if platform != "label-studio":
-        raise ConfigError(f"there is no demo for the platform {platform!r}; use label-studio")
     chosen = find_recipe(recipe)
-    options = DemoOptions(recipe=chosen, home=home, labels=labels, seed=seed, keep=keep)
+    options = DemoOptions(recipe=chosen, home=home, platform=platform, labels=labels, seed=seed, keep=keep)
     terminal = console(err=as_json)
     figures = run_demo(options, terminal)
     figures.show(terminal)

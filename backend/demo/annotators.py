@@ -1,4 +1,4 @@
-"""Simulated annotators: threads that label through Label Studio's HTTP API and know nothing else of us."""
+"""Simulated annotators: threads that label through the platform's HTTP API and know nothing else of us."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nextlabel.backend.stack.annotator import Annotator
-from nextlabel.connectors.label_studio import UID_KEY
+from .platforms import Person
 
 
 @dataclass
@@ -35,14 +34,14 @@ class Quota:
 
 
 class SimulatedAnnotator(threading.Thread):
-    """Asks for the next task, opens it, answers it; wrong with probability ``error_rate``.
+    """Answers the record in front of ``person``, and the next; wrong with probability ``error_rate``.
 
     ``answers`` maps uids to true labels. ``failure`` holds what ended the thread early, if anything did.
     """
 
     def __init__(
         self,
-        client: Annotator,
+        person: Person,
         answers: Mapping[str, str],
         error_rate: float,
         quota: Quota,
@@ -50,7 +49,7 @@ class SimulatedAnnotator(threading.Thread):
         on_label: Callable[[], None],
     ) -> None:
         super().__init__(name="simulated annotator", daemon=True)
-        self._client, self._answers, self._error_rate = client, answers, error_rate
+        self._person, self._answers, self._error_rate = person, answers, error_rate
         self._quota, self._rng, self._on_label = quota, rng, on_label
         self._labels = sorted(set(answers.values()))
         self.failure: Exception | None = None
@@ -59,20 +58,17 @@ class SimulatedAnnotator(threading.Thread):
         """Label until the quota is used up or the queue is empty."""
         try:
             while self._quota.claim():
-                task = self._client.next_task()
-                if task is None:
+                uid = self._person.look()
+                if uid is None:
                     self._quota.put_back()
                     return
-                self._client.open(task)
-                self._client.submit(
-                    task, noisy(self._answers[task["data"][UID_KEY]], self._labels, self._error_rate, self._rng)
-                )
+                self._person.answer(noisy(self._answers[uid], self._labels, self._error_rate, self._rng))
                 self._on_label()
         except Exception as error:
             self._quota.put_back()
             self.failure = error
         finally:
-            self._client.close()
+            self._person.close()
 
 
 def noisy(truth: str, labels: list[str], error_rate: float, rng: np.random.Generator) -> str:

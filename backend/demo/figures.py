@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
@@ -23,10 +22,11 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import AnnotationStatus
 
+from .platforms import PLATFORMS
 from .replay import Curve, Material
 
 if TYPE_CHECKING:
-    from nextlabel.backend.stack.label_studio import LabelStudioServer
+    from nextlabel.backend.stack import PlatformServer
 
     from .run import DemoOptions
 
@@ -89,12 +89,12 @@ class Figures:
         console.print(table)
 
 
-def measure(options: DemoOptions, server: LabelStudioServer, status: Mapping[str, Any], progress: Progress) -> Figures:
+def measure(options: DemoOptions, server: PlatformServer, status: Mapping[str, Any], progress: Progress) -> Figures:
     """Compute the figures of a finished run, save ``demo.json`` and ``learning-curve.png`` in the demo's home."""
     settings = Settings.load(home=options.home)
     store = open_store(options.recipe, settings)
     try:
-        lost, doubled = compare(exported(server, status["project"]["id"]), store)
+        lost, doubled = compare(PLATFORMS[server.platform].exported(server, status["project"]["id"]), store)
         run = gather(options, settings, store)
         curve, twin = learning_curves(run, options, settings, progress)
         model = Probe.load(current_model(store))
@@ -104,7 +104,7 @@ def measure(options: DemoOptions, server: LabelStudioServer, status: Mapping[str
         store.close()
     audit = status["audit"]
     figures = Figures(
-        platform="label-studio",
+        platform=server.platform,
         labels=len(run.rows),
         accuracy=accuracy,
         random_accuracy=twin.accuracy[-1],
@@ -120,22 +120,6 @@ def measure(options: DemoOptions, server: LabelStudioServer, status: Mapping[str
     )
     draw(figures, options.home / "learning-curve.png")
     return figures
-
-
-def exported(server: LabelStudioServer, project: str) -> dict[str, str]:
-    """Every answer that Label Studio itself exports: annotation id -> label."""
-    answer = httpx.get(
-        f"{server.url}/api/projects/{project}/export",
-        params={"exportType": "JSON"},
-        headers={"Authorization": f"Token {server.token}"},
-        timeout=120,
-        trust_env=False,
-    ).raise_for_status()
-    answers = {}
-    for task in answer.json():
-        for one in task["annotations"]:
-            answers[str(one["id"])] = one["result"][0]["value"]["choices"][0]
-    return answers
 
 
 def compare(platform: Mapping[str, str], store: Store) -> tuple[int, int]:

@@ -1,15 +1,16 @@
-"""``nextlabel demo``: a real Label Studio, a real backend beside it, three simulated annotators, and the figures.
+"""``nextlabel demo``: a real platform, a real backend beside it, three simulated annotators, and the figures.
 
 Everything is reached the way a user reaches it: the backend is ``nextlabel run`` in a process of its own, the
-annotators speak HTTP to Label Studio, the figures come from ``/api/status``, the store, and Label Studio's export.
+annotators speak HTTP to the platform, the figures come from ``/api/status``, the store, and the platform's export.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,26 +19,32 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from nextlabel.backend.recipe import Recipe
-from nextlabel.backend.stack.annotator import Annotator
 from nextlabel.backend.stack.backend import BackendProcess, Status
-from nextlabel.backend.stack.label_studio import LabelStudioStack
 from nextlabel.backend.stack.processes import started_at, stop_group
-from nextlabel.connectors.errors import ConfigError
+from nextlabel.backend.stack.server import PlatformServer
+from nextlabel.connectors.errors import ConfigError, PlatformUnavailable
 
 from .annotators import Quota, SimulatedAnnotator
 from .figures import Figures, measure
+from .platforms import PLATFORMS
 
 ERROR_RATES = (0.0, 0.0, 0.1)
 """One of the three simulated annotators gives a wrong answer one time in ten."""
 READY_WITHIN = 600.0
+TAKEN_IN_WITHIN = 120.0
+"""How long the last labels may be on their way. What has not come by then is lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What to run. ``home`` holds the demo's store, pictures and logs; the recipe has to know the true labels."""
+    """What to run. ``home`` holds the demo's store, pictures and logs; the recipe has to know the true labels.
+
+    ``platform`` is where to run it, whatever the recipe says.
+    """
 
     recipe: Recipe
     home: Path
+    platform: str = "label-studio"
     labels: int = 200
     seed: int = 0
     keep: bool = False
@@ -45,8 +52,15 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions, console: Console) -> Figures:
-    """Run the demo and return its figures. Raises ConfigError if a kept demo is still running."""
+    """Run the demo and return its figures.
+
+    Raises ConfigError if a kept demo is still running, or the platform is none that we can start.
+    """
     began = time.monotonic()
+    if options.platform not in PLATFORMS:
+        known = " or ".join(PLATFORMS)
+        raise ConfigError(f"there is no demo for the platform {options.platform!r}; use {known}")
+    platform = PLATFORMS[options.platform]
     refuse_if_running(options.home)
     clear(options.home)
     with Progress(
@@ -57,20 +71,20 @@ def run_demo(options: DemoOptions, console: Console) -> Figures:
         TimeElapsedColumn(),
         console=console,
     ) as progress:
-        platform = progress.add_task("Label Studio", total=1)
-        stack = LabelStudioStack()
-        server = stack.start(
-            options.home / "label-studio",
-            detach=options.keep,
-            say=lambda text: progress.update(platform, description=f"Label Studio: {text}"),
+        bar = progress.add_task(options.platform, total=1)
+        server = platform.start(
+            options.home / options.platform,
+            options.keep,
+            lambda text: progress.update(bar, description=f"{options.platform}: {text}"),
         )
-        progress.update(platform, completed=1, description=f"Label Studio at {server.url}")
+        progress.update(bar, completed=1, description=f"{server.title} at {server.url}")
         ours = time.monotonic()
         backend = BackendProcess(options.recipe.name, server, options.home, seed=options.seed)
         try:
+            tokens = add_users(server, options)
             backend.start()
             wait_ready(backend, progress)
-            label(backend, options, progress)
+            wait_taken_in(backend, label(backend, tokens, options, progress))
             figures = measure(options, server, backend.wait_settled(), progress)
         except BaseException:
             backend.stop()
@@ -103,17 +117,23 @@ def wait_ready(backend: BackendProcess, progress: Progress) -> None:
         progress.update(bar, completed=progress.tasks[bar].total)
 
 
-def label(backend: BackendProcess, options: DemoOptions, progress: Progress) -> None:
-    """Let the simulated annotators give the labels, each as a Label Studio user of their own."""
-    project, server = backend.status()["project"]["id"], backend.server
+def add_users(server: PlatformServer, options: DemoOptions) -> dict[str, str]:
+    """The annotators as users of the platform: name -> API token."""
+    names = [PLATFORMS[server.platform].user(number) for number in range(1, len(options.error_rates) + 1)]
+    return {name: server.add_user(name) for name in names}
+
+
+def label(backend: BackendProcess, tokens: Mapping[str, str], options: DemoOptions, progress: Progress) -> int:
+    """Let the simulated annotators give the labels, each as a user of their own; return how many were given."""
+    status, server = backend.status(), backend.server
+    platform = PLATFORMS[server.platform]
     bar = progress.add_task("Annotators: labels given", total=options.labels)
     quota, answers = Quota(options.labels), options.recipe.truth()
     annotators = []
-    for number, error_rate in enumerate(options.error_rates):
-        token = server.add_user(f"annotator{number + 1}@example.com")
-        client = Annotator(server.url, token, project)
+    for number, ((name, token), error_rate) in enumerate(zip(tokens.items(), options.error_rates, strict=True)):
+        person = platform.person(server, token, status["project"]["id"], status["links"].get(name, ""))
         rng = np.random.default_rng([options.seed, number])
-        annotators.append(SimulatedAnnotator(client, answers, error_rate, quota, rng, lambda: progress.advance(bar)))
+        annotators.append(SimulatedAnnotator(person, answers, error_rate, quota, rng, lambda: progress.advance(bar)))
     for annotator in annotators:
         annotator.start()
     for annotator in annotators:
@@ -121,6 +141,13 @@ def label(backend: BackendProcess, options: DemoOptions, progress: Progress) -> 
     for annotator in annotators:
         if annotator.failure is not None:
             raise annotator.failure
+    return quota.given
+
+
+def wait_taken_in(backend: BackendProcess, given: int) -> None:
+    """Give the labels on their way time to arrive: a platform may deliver them one by one, a second each."""
+    with contextlib.suppress(PlatformUnavailable):  # the figures will say how many are lost
+        backend.wait(lambda status: status["log_head"] >= given, "the last label", TAKEN_IN_WITHIN)
 
 
 # -- demos that are kept running -------------------------------------------------------------------------------------
@@ -145,7 +172,7 @@ def tell(backend: BackendProcess, console: Console) -> None:
     server, project = backend.server, backend.status()["project"]
     console.print("\nEverything is left running. Label by hand, and watch the order change:")
     console.print(f"  label here     {project['link']}")
-    console.print(f"  log in as      {server.email}  {server.password}")
+    console.print(f"  log in as      {server.user}  {server.password}")
     console.print(f"  the backend    {backend.url}/docs")
     console.print(f"  its token      {backend.token}")
     console.print("  stop it with   nextlabel demo --stop\n")

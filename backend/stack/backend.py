@@ -60,6 +60,7 @@ class BackendProcess:
             "NEXTLABEL_PUBLIC_URL": self.public_url,
         }
         command = [sys.executable, "-m", "nextlabel.backend.cli", "run", self.recipe, "--seed", str(self.seed)]
+        command += ["--platform", self.server.platform]
         environment = {**os.environ, **settings, **self.server.env(), **self.env}
         self._process = start_group(command, environment, self.home, self.log)
 

@@ -18,15 +18,26 @@ KEYS = (
 )
 
 
-def test_the_demo_prints_its_figures_as_json(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "nextlabel.backend.cli", "demo", "--labels", "40", "--json"]
+@pytest.mark.parametrize("platform", ["label-studio", "argilla"])
+def test_the_demo_prints_its_figures_as_json(platform: str, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "nextlabel.backend.cli",
+        "demo",
+        "--platform",
+        platform,
+        "--labels",
+        "40",
+        "--json",
+    ]
     done = subprocess.run(
         [*command, "--output", str(tmp_path)], env=os.environ, capture_output=True, text=True, check=False, timeout=850
     )
     assert done.returncode == 0, done.stderr[-3000:]
     figures = json.loads(done.stdout.splitlines()[-1])
     assert list(figures) == KEYS.split()
-    assert figures["platform"] == "label-studio"
+    assert figures["platform"] == platform
     assert figures["labels"] == 40
     assert figures["events_lost"] == figures["events_doubled"] == 0
     assert figures["accuracy"] > 0.7  # chance is 0.23; forty labels reach about 0.9

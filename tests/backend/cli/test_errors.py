@@ -31,7 +31,7 @@ Run = Callable[..., Any]
         (["doctor", "--project", "7"], "set LABEL_STUDIO_URL"),
         (["status"], "no service was ever started in"),
         (["recipes", "show", "x"], "there is no recipe 'x'"),
-        (["demo", "--platform", "argilla"], "there is no demo for the platform 'argilla'"),
+        (["demo", "--platform", "prodigy"], "no demo for the platform 'prodigy'; use label-studio or argilla"),
     ],
 )
 def test_a_foreseen_error_is_one_line_and_exit_code_1(nextlabel: Run, arguments: list[str], says: str) -> None:

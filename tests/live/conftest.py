@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from nextlabel.backend.stack import ArgillaServer
 from nextlabel.connectors.base import BackendAddress
+from tests.live.argilla_calls import api, hooks
 
 
 @dataclass
@@ -70,3 +72,11 @@ def service() -> Iterator[Service]:
         yield running
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def no_webhooks_left(argilla: ArgillaServer) -> Iterator[None]:
+    """A server takes ten webhooks, and each hears of every test's datasets."""
+    yield
+    for one in hooks(argilla):
+        api(argilla, "DELETE", f"/webhooks/{one['id']}")

@@ -1,0 +1,74 @@
+"""What the tests of Argilla's wiring and of its doctor share: calls of the owner, and patience."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from nextlabel.backend.stack import ArgillaServer
+from nextlabel.connectors.argilla import ArgillaConnector
+from nextlabel.connectors.argilla.wiring import EVENTS
+from nextlabel.connectors.base import BackendAddress, Finding, Severity
+from nextlabel.connectors.records import Record
+
+Make = Callable[..., ArgillaConnector]
+Json = dict[str, Any]
+
+
+def api(server: ArgillaServer, method: str, path: str, **options: Any) -> Any:
+    """A call of the owner. After an error of its own the server drops the connection: each call has a new one."""
+    headers = {"X-Argilla-Api-Key": server.token}
+    answer = httpx.request(method, f"{server.url}/api/v1{path}", headers=headers, timeout=60, **options)
+    return answer.raise_for_status().json() if answer.content else None
+
+
+def hooks(server: ArgillaServer) -> list[Json]:
+    found: list[Json] = api(server, "GET", "/webhooks")["items"]
+    return found
+
+
+def hook(server: ArgillaServer, url: str, events: tuple[str, ...] = EVENTS, description: str = "theirs") -> Json:
+    made: Json = api(server, "POST", "/webhooks", json={"url": url, "events": list(events), "description": description})
+    return made
+
+
+def dataset(server: ArgillaServer, connector: ArgillaConnector) -> Json:
+    found: Json = api(server, "GET", f"/datasets/{connector.project.id}")
+    return found
+
+
+def findings(connector: ArgillaConnector, backend: BackendAddress | None = None) -> dict[str, Finding]:
+    return {finding.code: finding for finding in connector.diagnose(backend)}
+
+
+def wrong(connector: ArgillaConnector, backend: BackendAddress | None = None) -> dict[str, Severity]:
+    return {code: one.severity for code, one in findings(connector, backend).items() if one.severity is not Severity.OK}
+
+
+def until(condition: Callable[[], Any], seconds: float = 40) -> Any:
+    """What ``condition`` returns, once it is true."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "nothing happened in time"
+        threading.Event().wait(0.05)
+    return found
+
+
+def push(connector: ArgillaConnector, count: int = 4) -> list[str]:
+    return list(connector.push([Record(f"u{n}", {"text": f"text {n}"}) for n in range(count)]).values())
+
+
+def signed(secret: str, body: bytes, age: timedelta = timedelta(0)) -> dict[str, str]:
+    from standardwebhooks import Webhook
+
+    when = datetime.now(UTC) - age
+    return {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(int(when.timestamp())),
+        "webhook-signature": Webhook(secret).sign("msg_1", when, body.decode()),
+    }

@@ -98,7 +98,7 @@ def first_queue(service: Service, port: int, token: str) -> dict[str, Any]:
         found.update(status(port, token))
         return bool(found["generation"])
 
-    service.wait_until(published, "the first queue", 120)
+    service.wait_until(published, "the first queue", 300)
     return found
 
 
@@ -187,7 +187,7 @@ def test_the_loop_on_label_studio(
     assert not service.healthy(), "the check can't fail"
     service.start()
     try:
-        service.wait(120)
+        service.wait(300)
         shown = first_queue(service, port, token)
         assert shown["records"] == shown["pushed"] == LABELS
         task = client.get(f"/api/projects/{shown['project']['id']}/next").raise_for_status().json()
@@ -265,7 +265,7 @@ def argilla(argilla_service: Callable[..., Service], stack: ExitStack) -> Servic
         stack.callback(service.stop)
         assert not service.healthy(), "the check can't fail"
         service.start()
-        service.wait(180)
+        service.wait(300)
         running.append(service)
     return running[0]
 
@@ -308,7 +308,7 @@ def test_the_loop_on_argilla(api: httpx.Client, values: dict[str, str], folder: 
     service = backend(services, folder / "nextlabel-argilla", port, NEXTLABEL_POLL_INTERVAL_S="600")
     service.start()
     try:
-        service.wait(120)
+        service.wait(300)
         shown = first_queue(service, port, token)
         assert shown["records"] == shown["pushed"] == LABELS
         (record,) = api.get(f"datasets/{shown['project']['id']}/records", params={"limit": 1}).json()["items"]

@@ -151,7 +151,7 @@ class ArgillaConnector:
         changed = self._refresh()
         self._welcome()
         found = self._poll.since(cursor, self._form)
-        self._people.note(found.annotations, found.deleted_annotations)
+        self._queue.note(found.annotations, found.deleted_annotations)
         return Changes(
             found.annotations,
             found.deleted_annotations,
@@ -169,7 +169,7 @@ class ArgillaConnector:
         """Read one webhook body. Raises ValueError on a malformed one."""
         found = wire.read_event(self._form, self._id, body)
         self._poll.note(one.remote_id for one in found.annotations)
-        self._people.note(found.annotations, found.deleted_annotations)
+        self._queue.note(found.annotations, found.deleted_annotations)
         return found
 
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 
-HELD = 15
-"""Records that a page may hold unanswered: it loads ten, and ten more when five are left. What comes new must stand
-behind these: the page counts its way through the queue, and would never show what was put before its own place."""
+HELD = 16
+"""Records that a page may hold unanswered: ten, and ten more when it shows one with five ahead. What comes new must
+stand behind these: the page counts its way through the queue, and never shows what was put before its own place."""
+LOADED = 10
+"""Records that a page loads at once."""
 CROWD = 12
 """People up to which everyone has a share from the start; in a larger crowd only those at work have."""
 
@@ -36,23 +39,45 @@ def arrange(
         taken = {record for other in active if other != person for record in holding.get(other, ())}
         lane = list(holding.get(person, ()))
         here = set(lane)
-        mine, theirs, held = [], [], []
-        for record in ranked:
-            if record in here:
-                continue
-            if record in taken:
-                held.append(record)
-            elif whose(record, crowd.difference(answered.get(record, ())) or crowd) == person:
-                mine.append(record)
-            else:
-                theirs.append(record)
-        lanes[person] = lane + mine + theirs + held
+        mine: list[str] = []
+        rest: list[tuple[bool, int, int, str]] = []
+        for place, record in enumerate(ranked):
+            if record not in here:
+                before = turn(record, person, crowd.difference(answered.get(record, ())))
+                if before or record in taken:
+                    # From the far end: its owner comes from the near one.
+                    rest.append((record in taken, before, -place, record))
+                else:
+                    mine.append(record)
+        lanes[person] = lane + mine + [record for *_, record in sorted(rest)]
     return lanes
 
 
-def whose(record: str, crowd: Collection[str]) -> str:
-    """Which of the ``crowd`` a record belongs to: an even share each, and few change hands as the crowd changes.
+def settle(claims: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """What each page holds, where several may hold the same record: whoever comes to it first.
 
-    Rendezvous hashing: Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998.
+    The first ten of a page are loaded for certain; what follows perhaps, and is left to who comes to it sooner.
     """
-    return max(crowd, key=lambda person: hashlib.blake2b(f"{person} {record}".encode(), digest_size=8).digest())
+    soonest: dict[str, int] = {}
+    for records in claims.values():
+        for place, record in enumerate(records):
+            soonest[record] = min(place, soonest.get(record, place))
+    return {
+        person: [record for place, record in enumerate(records) if place < LOADED or place == soonest[record]]
+        for person, records in claims.items()
+    }
+
+
+def turn(record: str, person: str, crowd: Collection[str]) -> int:
+    """How many of the ``crowd`` come before this person in being asked about a record; 0: it is theirs.
+
+    An even share each, and few records change hands as the crowd changes. Rendezvous hashing: Thaler and Ravishankar,
+    "Using name-based mappings to increase hit rates", 1998.
+    """
+    mine = _draw(record, person)
+    return sum(_draw(record, other) > mine for other in crowd if other != person)
+
+
+@lru_cache(maxsize=1 << 17)
+def _draw(record: str, person: str) -> bytes:
+    return hashlib.blake2b(f"{person} {record}".encode(), digest_size=8).digest()

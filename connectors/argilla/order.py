@@ -8,37 +8,35 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 STRIDE = 1 << 20
 """Between two neighbours, so that others fit in later."""
 HEADROOM = 1 << 36
 """Left free below a new order, for what is appended to it. All numbers stay below 2**53, where JSON is exact."""
 CROWDED = 1 << 10
-"""A step below which what is in the way at the end of an order is moved out of it."""
+"""The least step at which records are put between two others; with less, the lower one moves down too."""
 
 
-def renumber(wanted: Sequence[str], current: Mapping[str, int], floor: int = 0) -> dict[str, int | None]:
+def renumber(
+    wanted: Sequence[str], current: Mapping[str, int], floor: int = 0, *, fixed: int = 0
+) -> dict[str, int | None]:
     """The changes to ``current`` that put ``wanted`` first, in that order, and everything else below.
 
-    ``floor`` is a number that nothing unknown exceeds. None takes a number away: without one, records come last.
+    The first ``fixed`` keep their numbers if they stand in order. ``floor`` is a number that nothing unknown exceeds.
+    None takes a number away: records without one come last.
     """
+    head = [current.get(one, floor) for one in wanted[:fixed]]
+    ceiling = head[-1] if head and _falls([*head, floor]) else None
+    rest = wanted if ceiling is None else wanted[fixed:]
     inside = set(wanted)
-    placed = [one for one in wanted if current.get(one, floor) > floor]
     outside = {one: number for one, number in current.items() if one not in inside}
-    lowest = min((current[one] for one in placed), default=None)
-    in_the_way = [] if lowest is None else sorted((n, one) for one, n in outside.items() if n > lowest)
-    chain = [*placed, *(one for _, one in reversed(in_the_way))]
-    kept = {chain[i] for i in longest_fall([current[one] for one in chain])}
-    changes: dict[str, int | None] = {one: None for _, one in in_the_way if one not in kept}
-
-    after = _length_of_end(wanted, kept)
-    if after == len(wanted):
-        return changes | _afresh(wanted, max([floor, *outside.values()]))
-    last = current[wanted[-1 - after]]
-    if after and last - _highest(outside, changes, floor) < CROWDED * (after + 1):
-        changes |= {one: None for one, number in outside.items() if number > last - STRIDE * (after + 1)}
-    filled = _fill(wanted, {one: current[one] for one in kept & inside}, _highest(outside, changes, floor))
-    return _afresh(wanted, max([floor, *current.values()])) if filled is None else changes | filled
+    kept = _keep(rest, {one: current[one] for one in rest if one in current}, outside, ceiling, floor)
+    changes = _place(rest, kept, outside, ceiling, floor)
+    if changes is None:
+        top = max([floor, *current.values()]) + HEADROOM
+        return {one: top + STRIDE * left for left, one in enumerate(reversed(wanted), 1)}
+    return changes
 
 
 def longest_fall(numbers: Sequence[int]) -> list[int]:
@@ -59,40 +57,56 @@ def longest_fall(numbers: Sequence[int]) -> list[int]:
     return found[::-1]
 
 
-def _length_of_end(wanted: Sequence[str], kept: set[str]) -> int:
-    """How many stand after the last that is kept; all of them if none is."""
-    for length, one in enumerate(reversed(wanted)):
-        if one in kept:
-            return length
-    return len(wanted)
+def _falls(numbers: Sequence[int]) -> bool:
+    return all(above > below for above, below in pairwise(numbers))
 
 
-def _highest(outside: Mapping[str, int], moved: Mapping[str, int | None], floor: int) -> int:
-    return max((number for one, number in outside.items() if one not in moved), default=floor)
+def _keep(
+    rest: Sequence[str], numbers: Mapping[str, int], outside: Mapping[str, int], ceiling: int | None, floor: int
+) -> dict[str, int]:
+    """Who may keep their number: most of ``rest``, where moving it costs more than moving what stands above it."""
+    limit = max([floor, *numbers.values(), *outside.values()]) + 1 if ceiling is None else ceiling
+    placed = [one for one in rest if floor < numbers.get(one, floor) < limit]
+    lowest = min((numbers[one] for one in placed), default=limit)
+    in_the_way = sorted((number for number in outside.values() if lowest < number < limit), reverse=True)
+    chain = [*(numbers[one] for one in placed), *in_the_way]
+    return {placed[i]: chain[i] for i in longest_fall(chain) if i < len(placed)}
 
 
-def _afresh(wanted: Sequence[str], top: int) -> dict[str, int | None]:
-    """A number for everybody, above ``top``."""
-    return {one: top + HEADROOM + STRIDE * left for left, one in enumerate(reversed(wanted), 1)}
+def _place(
+    rest: Sequence[str], kept: Mapping[str, int], outside: Mapping[str, int], ceiling: int | None, floor: int
+) -> dict[str, int | None] | None:
+    """Numbers for those of ``rest`` that are not ``kept``, below ``ceiling``; None if there is no room above ``floor``.
 
-
-def _fill(wanted: Sequence[str], kept: Mapping[str, int], bottom: int) -> dict[str, int | None] | None:
-    """Numbers for those between, before and after the ``kept``, all above ``bottom``; None if there is no room."""
-    numbers: dict[str, int | None] = {}
+    Who is kept moves down after all where there is no room in front; what is in the way at the end loses its number.
+    """
+    changes: dict[str, int | None] = {}
     waiting: list[str] = []
-    above: int | None = None
-    for one in (*wanted, None):
-        below = bottom if one is None else kept.get(one)
+    above = ceiling
+    for one in rest:
+        below = kept.get(one)
         if below is None:
-            waiting.append(str(one))
-            continue
-        if above is None:
-            above = below + STRIDE * (len(waiting) + 1)
-        step = (
-            min(STRIDE, (above - below) // (len(waiting) + 1)) if one is None else (above - below) // (len(waiting) + 1)
-        )
-        if waiting and step < 1:
+            waiting.append(one)
+        elif above is None:
+            changes |= _numbers(waiting, below + STRIDE * (len(waiting) + 1), STRIDE)
+            waiting, above = [], below
+        elif (step := (above - below) // (len(waiting) + 1)) >= CROWDED or not waiting:
+            changes |= _numbers(waiting, above, step)
+            waiting, above = [], below
+        else:
+            waiting.append(one)
+    if above is None:
+        top = max([floor, *outside.values()]) + HEADROOM
+        return changes | _numbers(waiting, top + STRIDE * (len(waiting) + 1), STRIDE)
+    below = max((number for number in outside.values() if number < above), default=floor)
+    step = min(STRIDE, (above - max(below, floor)) // (len(waiting) + 1))
+    if waiting and step < CROWDED:
+        step = STRIDE
+        if above - step * (len(waiting) + 1) <= floor:
             return None
-        numbers |= {name: above - step * i for i, name in enumerate(waiting, 1)}
-        waiting, above = [], below
-    return numbers
+    last = above - step * len(waiting)
+    return changes | _numbers(waiting, above, step) | {one: None for one, number in outside.items() if number >= last}
+
+
+def _numbers(names: Sequence[str], above: int, step: int) -> dict[str, int | None]:
+    return {name: above - step * place for place, name in enumerate(names, 1)}

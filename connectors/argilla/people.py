@@ -41,7 +41,7 @@ class People:
         self._members: tuple[Person, ...] = ()
         self._answers: dict[str, dict[str, Annotation]] = defaultdict(dict)  # record -> person -> the newest
         self._place: dict[str, tuple[str, str]] = {}  # annotation -> (record, person)
-        self._last: dict[str, datetime] = {}
+        self._last: dict[str, Annotation] = {}  # person -> the newest
         self._lock = threading.Lock()
 
     @property
@@ -66,7 +66,8 @@ class People:
                 here = self._answers[one.remote_id]
                 if one.annotator not in here or here[one.annotator].updated_at <= one.updated_at:
                     here[one.annotator] = one
-                self._last[one.annotator] = max(one.updated_at, self._last.get(one.annotator, one.updated_at))
+                if one.annotator not in self._last or self._last[one.annotator].updated_at <= one.updated_at:
+                    self._last[one.annotator] = one
             for gone in deleted:
                 record, person = self._place.pop(gone, ("", ""))
                 self._answers.get(record, {}).pop(person, None)
@@ -75,7 +76,12 @@ class People:
         """Ids of the members who answered something lately."""
         since = (now or datetime.now(UTC)) - AT_WORK
         with self._lock:
-            return [one.id for one in self._members if one.id in self._last and self._last[one.id] >= since]
+            return [one.id for one in self._members if one.id in self._last and self._last[one.id].updated_at >= since]
+
+    def last_answered(self, person: str) -> str:
+        """The record that this person answered last; empty if we know of none."""
+        with self._lock:
+            return self._last[person].remote_id if person in self._last else ""
 
     def who_answered(self, record: str) -> frozenset[str]:
         """Who has the record behind them, or in hand as a draft, as far as we have heard."""

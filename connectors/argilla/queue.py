@@ -7,25 +7,27 @@ address that sorts by it. What Argilla keeps of a generation is these numbers an
 
 from __future__ import annotations
 
+import math
 import threading
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import time
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from typing import Any
 
 import structlog
 
 from nextlabel.connectors.errors import PlatformError
-from nextlabel.connectors.records import QueueEntry
+from nextlabel.connectors.records import Annotation, QueueEntry
 
 from .client import Client
 from .config import Form
-from .lanes import HELD, arrange
+from .lanes import HELD, arrange, settle
 from .order import renumber
 from .people import People, Person
 from .rows import Rows
-from .wire import write_suggestion
+from .wire import placed, write_suggestion
 
 log = structlog.get_logger(__name__)
 
@@ -37,18 +39,40 @@ BATCH = 500
 """The most that Argilla takes at once."""
 SAME_SCORE = 0.01
 """Two scores that differ by less are shown as the same to annotators, and not sent again."""
+HEADS = 500
+"""Heads of earlier orders that are remembered, to know what a page opened under one of them holds."""
+REMEMBERED = 5000
+"""Writes whose times are remembered."""
+SKEW_S = 5.0
+"""How far the server's clock may be from ours, and how long its index may take."""
 
 
 @dataclass
 class Lane:
     """One person's queue, as far as we know it.
 
-    ``numbers`` are those we know of, ``floor`` is one that no unknown number exceeds, ``order`` is what was published.
+    ``numbers`` are those we know of, ``floor`` is one that no unknown number exceeds, ``order`` is what was published,
+    ``heads`` are the first records of what was published before, ``answered`` is the last answer that we made use of.
     """
 
     numbers: dict[str, int] = field(default_factory=dict)
     floor: int = 0
     order: list[str] = field(default_factory=list)
+    heads: deque[list[str]] = field(default_factory=lambda: deque(maxlen=HEADS))
+    answered: str = ""
+
+    def page(self, answered: str) -> list[str]:
+        """The order that the person's page was opened under, by the record that they answered last."""
+        if answered != self.answered and answered not in self.order[: 2 * HELD]:
+            self.order = next((head for head in reversed(self.heads) if answered in head), self.order)
+        self.answered = answered
+        return self.order
+
+    def put(self, order: list[str]) -> None:
+        """``order`` is in force now."""
+        if self.order[:HELD] != order[:HELD]:
+            self.heads.append(self.order[:HELD])
+        self.order = order
 
 
 class Queue:
@@ -62,6 +86,8 @@ class Queue:
         self._lanes: dict[str, Lane] = {}  # by person
         self._properties: set[str] | None = None  # lanes that exist on the server
         self._published: tuple[QueueEntry, ...] = ()
+        self._written: dict[str, tuple[float, float]] = {}  # record -> when its last write began and ended
+        self._doubtful: set[str] = set()
         self._lock = threading.RLock()
 
     def links(self) -> dict[str, str]:
@@ -80,6 +106,20 @@ class Queue:
             self.publish(self._published, form)
         return changed
 
+    def note(self, annotations: Iterable[Annotation], deleted: Iterable[str] = ()) -> None:
+        """Hear of answers, from an event or a poll.
+
+        Argilla puts a record that we change into its search index as it was read a moment before. An answer given in
+        that moment is lost to the index, and the record would be offered to the same person again: such records are
+        sent once more, which has them indexed anew.
+        """
+        annotations = list(annotations)
+        self._people.note(annotations, deleted)
+        for one in annotations:
+            began, ended = self._written.get(one.remote_id, (0.0, 0.0))
+            if began - SKEW_S <= one.updated_at.timestamp() <= ended + SKEW_S:
+                self._doubtful.add(one.remote_id)
+
     def publish(self, entries: Sequence[QueueEntry], form: Form) -> None:
         """Put ``entries`` first in every lane, behind what the pages of those at work hold.
 
@@ -89,24 +129,16 @@ class Queue:
         ranked = _ranked(entries)
         with self._lock:
             self._prepare()
-            active = self._people.active()
-            holding = {person: self._held(person) for person in active}
-            orders = self._arrange(ranked, holding)
-            self._apply(orders, ranked, form)
-            self._published = tuple(ranked)
+            self._put(ranked, ranked, form)
 
     def extend(self, entries: Sequence[QueueEntry], form: Form) -> None:
-        """Append ``entries`` to every lane. Raises as :meth:`publish` does."""
-        ranked = _ranked(entries)
+        """Let ``entries`` follow those published. Raises as :meth:`publish` does."""
+        more = _ranked(entries)
         with self._lock:
             self._prepare()
-            more = self._arrange(ranked, {})
-            orders = {}
-            for person, lane in self._lanes.items():
-                here = [record for record in lane.order if not self._people.is_complete(record)]
-                known = set(here)
-                orders[person] = here + [record for record in more[person] if record not in known]
-            self._apply(orders, ranked, form)
+            known = {entry.remote_id for entry in more}
+            here = [one for one in self._published if not self._people.is_complete(one.remote_id)]
+            self._put([*(one for one in here if one.remote_id not in known), *more], more, form)
 
     # -- what stands there -------------------------------------------------------------------------------------------
 
@@ -153,32 +185,35 @@ class Queue:
         return Lane(numbers, floor, list(numbers))
 
     def _held(self, person: str) -> list[str]:
-        """What the person's page may hold: the first few that still wait for them, in the order published."""
-        waiting = (record for record in self._lanes[person].order if self._people.is_open(record, person))
-        return list(islice(waiting, HELD))
+        """What the person's page may hold: the first few that still wait for them, in the order it was opened under."""
+        page = self._lanes[person].page(self._people.last_answered(person))
+        return list(islice((record for record in page if self._people.is_open(record, person)), HELD))
 
     # -- what should stand there -------------------------------------------------------------------------------------
 
-    def _arrange(self, ranked: Sequence[QueueEntry], holding: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-        records = [entry.remote_id for entry in ranked]
-        answered = {record: who for record in records if (who := self._people.who_answered(record))}
-        return arrange(records, list(self._lanes), self._people.active(), holding, answered)
-
-    def _apply(self, orders: Mapping[str, list[str]], ranked: Sequence[QueueEntry], form: Form) -> None:
-        moves = self._moves(orders)
+    def _put(self, ranked: Sequence[QueueEntry], fresh: Sequence[QueueEntry], form: Form) -> None:
+        """Bring every lane into the order of ``ranked``, with the suggestions of those that are ``fresh``."""
         suggestions = {
             entry.remote_id: None if entry.suggestion is None else write_suggestion(form, entry.suggestion)
-            for entry in ranked
+            for entry in fresh
         }
+        active = self._people.active()
+        holding = settle({person: self._held(person) for person in active})
+        records = [entry.remote_id for entry in ranked]
+        answered = {record: who for record in records if (who := self._people.who_answered(record))}
+        orders = arrange(records, list(self._lanes), active, holding, answered)
         try:
-            self._send(moves, suggestions, form)
+            self._send(self._moves(orders, holding), suggestions, {*chain.from_iterable(holding.values())}, form)
         except BaseException:
             self._lanes = {}  # how much of it arrived is not known
             raise
         for person, order in orders.items():
-            self._lanes[person].order = order
+            self._lanes[person].put(order)
+        self._published = tuple(ranked)
 
-    def _moves(self, orders: Mapping[str, list[str]]) -> dict[str, dict[str, int | None]]:
+    def _moves(
+        self, orders: Mapping[str, list[str]], holding: Mapping[str, Sequence[str]]
+    ) -> dict[str, dict[str, int | None]]:
         """Record -> person -> new number, or None where it leaves the lane."""
         moves: dict[str, dict[str, int | None]] = defaultdict(dict)
         for person, order in orders.items():
@@ -188,59 +223,82 @@ class Queue:
                 for record, number in lane.numbers.items()
                 if record in wanted or not self._people.is_complete(record)
             }
-            for record, number in renumber(order, current, lane.floor).items():
+            fixed = len(holding.get(person, ()))
+            for record, number in renumber(order, current, lane.floor, fixed=fixed).items():
                 moves[record][person] = number
         return moves
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
     def _send(
-        self, moves: Mapping[str, Mapping[str, int | None]], suggestions: Mapping[str, Json | None], form: Form
+        self,
+        moves: Mapping[str, Mapping[str, int | None]],
+        suggestions: Mapping[str, Json | None],
+        held: Collection[str],
+        form: Form,
     ) -> None:
-        ids = [*suggestions, *(record for record in moves if record not in suggestions)]
+        """Send what changed, in batches, the first of the ranking first. What pages hold keeps the suggestion shown."""
+        doubtful = set(self._doubtful)
+        ids = list(dict.fromkeys([*suggestions, *moves, *doubtful]))
         sent = 0
         for start, end in _cuts(len(ids)):
-            batch = ids[start:end]
-            rows = self._rows.fetch(batch)
+            rows = self._rows.fetch(ids[start:end])
             items = []
-            for record in batch:
-                row = rows.get(record)
-                if row is None or not _is_free(row):
-                    continue
-                wanted = suggestions.get(record)
-                if wanted is None and record in suggestions:
-                    self._blind(row, form)
-                item = self._item(row, moves.get(record, {}), wanted, form)
-                if len(item) > 1:
-                    items.append(item)
-            if items:
-                self._rows.upsert(items)
-            for item in items:
-                self._learn(item["id"], moves.get(item["id"], {}))
+            for row in (rows[record] for record in ids[start:end] if record in rows):
+                free = _is_free(row)
+                changes = self._changes(row, moves.get(row["id"], {})) if free else {}
+                if free and row["id"] in suggestions and row["id"] not in held:
+                    changes |= self._suggest(row, suggestions[row["id"]], form)
+                if row["id"] in doubtful and not changes:
+                    changes = {"metadata": row["metadata"] or {}}
+                if changes:
+                    items.append({"id": row["id"], **changes})
+            self._upsert(items, moves, doubtful)
             sent += len(items)
-        log.debug("queue sent", records=len(ids), changed=sent)
+        self._doubtful -= doubtful
+        log.debug("queue sent", records=len(ids), changed=sent, again=len(doubtful))
 
-    def _item(self, row: Json, moved: Mapping[str, int | None], wanted: Json | None, form: Form) -> Json:
-        """What has to be sent of one record: never its fields, never its responses."""
-        item: Json = {"id": row["id"]}
-        metadata = dict(row["metadata"] or {})
+    def _upsert(
+        self, items: Sequence[Json], moves: Mapping[str, Mapping[str, int | None]], doubtful: Collection[str]
+    ) -> None:
+        if not items:
+            return
+        began = time.time()
+        written = [item["id"] for item in items]
+        self._remember(written, (began, math.inf))
+        self._rows.upsert(items)
+        self._remember(written, (began, time.time()))
+        for record in written:
+            self._learn(record, moves.get(record, {}))
+            if record in doubtful:  # indexed with the answer that we doubted
+                del self._written[record]
+
+    def _remember(self, records: Iterable[str], window: tuple[float, float]) -> None:
+        for record in records:
+            self._written.pop(record, None)  # the newest stand last
+            self._written[record] = window
+        while len(self._written) > REMEMBERED:
+            del self._written[next(iter(self._written))]
+
+    def _changes(self, row: Json, moved: Mapping[str, int | None]) -> Json:
+        """The metadata to send, whole since Argilla replaces it; nothing if it is the same. Never fields or answers."""
+        before = row["metadata"] or {}
         lanes = {person.id: person.lane for person in self._people.members}
-        for person, number in moved.items():
-            if number is None:
-                metadata.pop(lanes[person], None)
-            else:
-                metadata[lanes[person]] = number
-        if metadata != (row["metadata"] or {}):
-            item["metadata"] = metadata
-        if wanted is not None and not _is_shown(row, wanted, form):
-            item["suggestions"] = [wanted]
-        return item
+        places = {lanes[person]: number for person, number in moved.items()}
+        after = {name: value for name, value in before.items() if name not in places}
+        after |= {name: number for name, number in places.items() if number is not None}
+        return {} if after == before else {"metadata": after}
 
-    def _blind(self, row: Json, form: Form) -> None:
-        """Take away what would be pre-selected on a record of the audit slice."""
-        shown = [one["id"] for one in row.get("suggestions") or () if one["question_id"] == form.question_id]
-        if shown:
-            self._rows.delete_suggestions(row["id"], shown)
+    def _suggest(self, row: Json, suggestion: Json | None, form: Form) -> Json:
+        """The suggestion to send, if it is not there already. None takes away what would be pre-selected."""
+        wanted = placed(form, suggestion, row["fields"])
+        shown = [one for one in row.get("suggestions") or () if one["question_id"] == form.question_id]
+        if wanted is None:
+            if shown:
+                self._rows.delete_suggestions(row["id"], [one["id"] for one in shown])
+            return {}
+        same = any(one["value"] == wanted["value"] and _close(one["score"], wanted["score"]) for one in shown)
+        return {} if same else {"suggestions": [wanted]}
 
     def _learn(self, record: str, moved: Mapping[str, int | None]) -> None:
         for person, number in moved.items():
@@ -265,17 +323,15 @@ def _cuts(length: int) -> list[tuple[int, int]]:
 
 
 def _is_free(row: Json) -> bool:
-    """Whether nobody has this record in hand: it is not finished, and no draft of it is saved."""
-    drafts = any(one["status"] == "draft" for one in row.get("responses") or ())
-    return row["status"] == "pending" and not drafts
+    """Whether the record may be changed: it waits, nobody saved a draft of it, and the server can store it.
 
-
-def _is_shown(row: Json, wanted: Json, form: Form) -> bool:
-    """Whether the suggestion in place says the same, to the eye of an annotator."""
-    for shown in row.get("suggestions") or ():
-        if shown["question_id"] == form.question_id:
-            return bool(shown["value"] == wanted["value"]) and _close(shown["score"], wanted["score"])
-    return False
+    It can't where somebody discarded it without values, which is an error of Argilla's own: then the whole batch would
+    fail.
+    """
+    responses = row.get("responses") or ()
+    return row["status"] == "pending" and not any(
+        one["status"] == "draft" or one["values"] is None for one in responses
+    )
 
 
 def _close(one: float | list[float] | None, other: float | list[float] | None) -> bool:

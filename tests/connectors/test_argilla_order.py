@@ -18,8 +18,8 @@ def after(current: dict[str, int], changes: dict[str, int | None]) -> dict[str, 
     return {name: number for name, number in merged.items() if number is not None}
 
 
-def check(wanted: list[str], current: dict[str, int], floor: int = 0) -> dict[str, int | None]:
-    changes = renumber(wanted, current, floor)
+def check(wanted: list[str], current: dict[str, int], floor: int = 0, fixed: int = 0) -> dict[str, int | None]:
+    changes = renumber(wanted, current, floor, fixed=fixed)
     numbers = after(current, changes)
     served = sorted(numbers, key=lambda name: -numbers[name])
     assert served[: len(wanted)] == wanted
@@ -88,6 +88,30 @@ def test_thousands_of_rounds_keep_to_exact_numbers_and_to_few_changes():
         changed += len(changes)
     assert max(numbers.values()) < 2**53
     assert changed < 2000 * 10, "five records in 400 moved each round"
+
+
+def test_what_people_hold_keeps_its_numbers_while_everything_else_changes():
+    dice = random.Random(6)
+    pool = [f"p{i}" for i in range(3000)]
+    numbers: dict[str, int] = {}
+    order: list[str] = []
+    moved = 0
+    for _ in range(2000):
+        held = order[1:17]  # one was answered
+        wanted = held + [name for name in dice.sample(pool, 60) if name not in held]
+        changes = check(wanted, numbers, fixed=len(held))
+        moved += bool(changes.keys() & set(held))
+        numbers, order = after(numbers, changes), wanted
+        for name in dice.sample(pool, 30):  # answered elsewhere, or forgotten
+            if name not in order:
+                numbers.pop(name, None)
+    assert moved <= 5, "only where all numbers are used up"
+
+
+def test_what_is_fixed_out_of_order_is_not_kept_so():
+    numbers = after({}, check(NAMES, {}))
+    check([NAMES[3], NAMES[1], *NAMES[10:20]], numbers, fixed=2)
+    check(["unknown", *NAMES[10:20]], numbers, fixed=1)
 
 
 def test_there_is_room_to_append_a_large_pool():

@@ -38,7 +38,7 @@ def call(server: ArgillaServer, method: str, path: str, body: object = None) -> 
     headers = {"X-Argilla-Api-Key": server.token}
     answer = httpx.request(method, f"{server.url}/api/v1/{path}", json=body, headers=headers, timeout=60)
     answer.raise_for_status()
-    found: dict[str, Any] = answer.json()
+    found: dict[str, Any] = answer.json() if answer.content else {}
     return found
 
 

@@ -258,7 +258,7 @@ class Controller:
             self.state = "idle"
             return min(pause, IDLE)
         if self._tail:
-            self.state = "idle"
+            self.state = "publishing"
             stretch = [self._tail.popleft() for _ in range(min(self._sizes.head, len(self._tail)))]
             self._connector.extend(self.generation.version, stretch)
             self._filler.published(stretch)

@@ -1,8 +1,9 @@
 """Label to reordered queue: a submit is answered -> a fresh annotator's next task is the first of the new ranking.
 
-The whole product on a real Label Studio (SQLite): webhook, log, refit, ranking, publication. Two annotators take
-turns: the one who holds a task submits it; the other, who holds nothing, then asks for the next one. It has to be
-rank 0 of a generation that has seen the label. Measured from the moment the submit's 201 is there.
+The whole product on a real Label Studio (SQLite), or a real Argilla with its worker: webhook, log, refit, ranking,
+publication. On Label Studio two annotators take turns: the one who holds a task submits it; the other, who holds
+nothing, then asks for the next one. It has to be rank 0 of a generation that has seen the label. Measured from the
+moment the submit's 201 is there.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.reporting import publish
-from nextlabel.backend.stack import Annotator, LabelStudioStack
+from nextlabel.backend.stack import Annotator, ArgillaStack, LabelStudioStack
+from nextlabel.backend.stack.argilla_annotator import ArgillaAnnotator
+from nextlabel.backend.stack.argilla_page import Page
 from nextlabel.backend.stack.backend import BackendProcess
 
 LABELS = ("animal", "plant", "stone")
@@ -37,7 +40,7 @@ def write_recipe(folder: Path, records: int) -> Path:
 
 
 def measure(records: int, *, fast_import: bool, rounds: int) -> dict[str, Any]:
-    """Seconds from submit to reordered queue, p50 and p95 over ``rounds``, after three that don't count."""
+    """Label Studio: seconds from submit to reordered queue, over ``rounds`` after three that don't count."""
     with (
         tempfile.TemporaryDirectory() as folder,
         LabelStudioStack().start(fast_import=fast_import) as server,
@@ -66,31 +69,68 @@ def measure(records: int, *, fast_import: bool, rounds: int) -> dict[str, Any]:
                 time.sleep(random.uniform(0.3, 1.0))  # annotators read; the tail of the queue is published meanwhile
         finally:
             product.stop()
+    figures = {"tasks": records, "speed flag": "on" if fast_import else "off"}
+    return figures | summary(seconds, f"{right}/{rounds + 3}")
+
+
+def measure_argilla(records: int, *, rounds: int) -> dict[str, Any]:
+    """Argilla: one person submits, another, who never does, asks for the first record of her own link.
+
+    It is right if it is still the first once everything is quiet: the new queue was there, and no old one.
+    """
+    with tempfile.TemporaryDirectory() as folder, ArgillaStack().start() as server:
+        keys = {name: server.add_user(name) for name in ("holder", "fresh")}
+        product = BackendProcess(str(write_recipe(Path(folder), records)), server, Path(folder) / "home")
+        product.start()
+        try:
+            status = product.wait_ready(limit_s=1200)
+            people = {name: ArgillaAnnotator(server.url, key, status["project"]["id"]) for name, key in keys.items()}
+            page = Page(people["holder"], status["links"]["holder"])
+            seconds, heard, right = [], [], 0
+            for _ in range(rounds + 3):
+                before = product.wait(lambda now: now["state"] == "idle", "a quiet moment", limit_s=600)["log_head"]
+                page.submit(random.choice(LABELS))
+                answered = time.perf_counter()
+                product.wait(lambda now, head=before: now["log_head"] > head, "the label", every_s=0.005)
+                heard.append(time.perf_counter() - answered)
+                product.wait(lambda now, head=before: now["generation_log_head"] > head, "a new queue", every_s=0.005)
+                first = people["fresh"].next(status["links"]["fresh"])
+                seconds.append(time.perf_counter() - answered)
+                time.sleep(random.uniform(0.3, 1.0))
+                again = people["fresh"].next(status["links"]["fresh"])
+                right += first is not None and again is not None and first["id"] == again["id"]
+            for person in people.values():
+                person.close()
+        finally:
+            product.stop()
+    figures = {"records": records, "of it until we heard of the label, p50 s": round(float(np.median(heard[3:])), 3)}
+    return figures | summary(seconds, f"{right}/{rounds + 3}")
+
+
+def summary(seconds: list[float], right: str) -> dict[str, Any]:
+    """The table's last columns; the first three rounds don't count."""
     p50, p95 = np.quantile(seconds[3:], [0.5, 0.95])
-    return {
-        "tasks": records,
-        "speed flag": "on" if fast_import else "off",
-        "p50 s": round(float(p50), 3),
-        "p95 s": round(float(p95), 3),
-        "new first served": f"{right}/{rounds + 3}",
-    }
+    return {"p50 s": round(float(p50), 3), "p95 s": round(float(p95), 3), "new first served": right}
 
 
 def main(argv: list[str]) -> dict[str, Any]:
-    """Run the sizes asked for, with and without the server flag."""
+    """Run the sizes asked for: on Label Studio with and without its speed flag, or on Argilla."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--platform", choices=["label-studio", "argilla"], default="label-studio")
     parser.add_argument("--sizes", type=int, nargs="+", default=[2000, 10_000])
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--flag", choices=["on", "off", "both"], default="both", help="Label Studio's speed flag.")
     options = parser.parse_args(argv)
+    if options.platform == "argilla":
+        rows = [measure_argilla(size, rounds=options.rounds) for size in options.sizes]
+        return publish("label_to_queue_argilla", {"rows": rows}, list(rows[0]), [list(row.values()) for row in rows])
     rows = [
         measure(size, fast_import=fast, rounds=options.rounds)
         for size in options.sizes
         for fast in (True, False)
         if options.flag in ("both", "on" if fast else "off")
     ]
-    columns = list(rows[0])
-    return publish("label_to_queue", {"rows": rows}, columns, [list(row.values()) for row in rows])
+    return publish("label_to_queue", {"rows": rows}, list(rows[0]), [list(row.values()) for row in rows])
 
 
 if __name__ == "__main__":

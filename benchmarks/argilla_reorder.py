@@ -1,0 +1,141 @@
+"""A new order for 10,000 pending records on Argilla: how soon the top stands, how fast the rest, how little is sent.
+
+The connector and a real argilla-server alone, no model. Raw is what the server takes at best: bare bulk upserts of 500
+records with a number and a suggestion each, over one connection, in the same run. Ours is `publish` of the first 50
+and `extend` by 500, with a lane for each of three annotators and every tenth place blind. Then a tenth of the records
+change places, and it is counted what is sent; then nothing changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from benchmarks.push import LABELING, made_up
+from benchmarks.reporting import publish
+from nextlabel.backend.stack import ArgillaServer, ArgillaStack
+from nextlabel.connectors.argilla import ArgillaConnector
+from nextlabel.connectors.argilla.rows import Rows
+from nextlabel.connectors.records import QueueEntry, Suggestion
+
+HEAD = 50
+STRETCH = 500
+GOAL_TOP_S = 2.0
+GOAL_RATIO = 0.9
+RUNS = 2
+
+
+def main(argv: list[str]) -> dict[str, Any]:
+    """Measure and write the result."""
+    parser = argparse.ArgumentParser(prog="benchmarks argilla_reorder")
+    parser.add_argument("--records", type=int, default=10_000)
+    options = parser.parse_args(argv)
+    with ArgillaStack().start(say=print) as server:
+        for number in range(3):
+            server.add_user(f"annotator{number}")
+        connector = ArgillaConnector.create(server.url, server.token, "reorder", LABELING)
+        ids = list(connector.push(made_up(options.records)).values())
+        rng = random.Random(2)
+        raw_s, mine = [], []
+        for _ in range(RUNS):  # in turns: the machine is noisy
+            rng.shuffle(ids)
+            raw_s.append(raw(server, connector, ids))
+            rng.shuffle(ids)
+            connector.close()
+            connector = ArgillaConnector.attach(server.url, server.token, connector.project.id)
+            mine.append(ours(connector, ids))
+        moved = shuffled(ids, rng, share=0.1)
+        some, nothing = ours(connector, moved), ours(connector, moved)
+        connector.close()
+    ceiling, best = min(raw_s), min(mine, key=lambda one: one["seconds"])
+    shown = (("ours, all in a new order", best), ("ours, a tenth moved", some), ("ours, nothing moved", nothing))
+    rows = [
+        ("raw bulk upserts", f"{ceiling:.1f}", f"{options.records / ceiling:.0f}", str(options.records), "", "1.00"),
+        *(
+            (
+                name,
+                f"{one['seconds']:.1f}",
+                f"{options.records / one['seconds']:.0f}",
+                str(one["sent"]),
+                f"{one['top_s']:.2f}",
+                f"{ceiling / one['seconds']:.2f}",
+            )
+            for name, one in shown
+        ),
+    ]
+    result = {
+        "records": options.records,
+        "raw_s": raw_s,
+        "ours": mine,
+        "a_tenth_moved": some,
+        "nothing_moved": nothing,
+        "ratio": ceiling / best["seconds"],
+        "goal_ratio": GOAL_RATIO,
+        "goal_top_s": GOAL_TOP_S,
+    }
+    columns = ("what", "seconds", "records/s", "records sent", "top 50 in place (s)", "rate against raw")
+    return publish("argilla_reorder", result, columns, rows)
+
+
+def shuffled(ids: Sequence[str], rng: random.Random, share: float) -> list[str]:
+    """The same order, but for a share of records that went elsewhere."""
+    gone = set(rng.sample(list(ids), round(share * len(ids))))
+    order = [one for one in ids if one not in gone]
+    for one in sorted(gone):
+        order.insert(rng.randrange(len(order)), one)
+    return order
+
+
+def ours(connector: ArgillaConnector, ids: Sequence[str]) -> dict[str, Any]:
+    """Seconds until the top stands and until all does, and how many records were sent."""
+    shown = Suggestion(("sport",), 0.5, "model-1")
+    queue = [QueueEntry(one, rank, None if rank % 10 == 9 else shown) for rank, one in enumerate(ids)]
+    with counted() as sent:
+        start = time.perf_counter()
+        connector.publish("nl-bench", queue[:HEAD])
+        top = time.perf_counter()
+        for first in range(HEAD, len(queue), STRETCH):
+            connector.extend("nl-bench", queue[first : first + STRETCH])
+        end = time.perf_counter()
+    return {"top_s": top - start, "seconds": end - start, "sent": sum(sent)}
+
+
+@contextmanager
+def counted() -> Iterator[list[int]]:
+    """The sizes of the upserts that are made meanwhile."""
+    sizes: list[int] = []
+    upsert = Rows.upsert
+
+    def counting(self: Rows, items: Sequence[dict[str, Any]]) -> None:
+        sizes.append(len(items))
+        upsert(self, items)
+
+    Rows.upsert = counting  # type: ignore[method-assign]
+    try:
+        yield sizes
+    finally:
+        Rows.upsert = upsert  # type: ignore[method-assign]
+
+
+def raw(server: ArgillaServer, connector: ArgillaConnector, ids: Sequence[str]) -> float:
+    """Seconds for bare bulk upserts of all ``ids``."""
+    question = connector.form.question_id
+    suggestion = {"question_id": question, "value": "tech", "score": 0.7, "agent": "raw", "type": "model"}
+    with httpx.Client(
+        base_url=server.url, headers={"X-Argilla-Api-Key": server.token}, timeout=120, trust_env=False
+    ) as http:
+        lane = next(iter(connector.links().values())).split("metadata.")[1].removesuffix(".desc")
+        start = time.perf_counter()
+        for first in range(0, len(ids), STRETCH):
+            items = [
+                {"id": one, "metadata": {lane: first + place}, "suggestions": [suggestion]}
+                for place, one in enumerate(ids[first : first + STRETCH])
+            ]
+            http.put(f"/api/v1/datasets/{connector.project.id}/records/bulk", json={"items": items}).raise_for_status()
+        return time.perf_counter() - start

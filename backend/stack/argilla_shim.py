@@ -16,22 +16,9 @@ import argparse
 import asyncio
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
-
-import uvicorn
-from argilla_server.cli.search_engine.reindex import Reindexer
-from argilla_server.cli.worker import worker
-from argilla_server.contexts import accounts
-from argilla_server.database import AsyncSessionLocal, async_engine
-from argilla_server.enums import DatasetStatus, UserRole
-from argilla_server.jobs.queues import DEFAULT_QUEUE, HIGH_QUEUE
-from argilla_server.models import Dataset, User, Workspace
-from argilla_server.search_engine import SearchEngine, get_search_engine
-from argilla_server.search_engine.commons import es_field_for_vector_settings, es_ids_query, es_index_name_for_dataset
-from argilla_server.search_engine.opensearch import OpenSearchEngine
-from sqlalchemy import select
 
 WORKSPACE = "nextlabel"
 MOST_HITS = 10_000
@@ -40,9 +27,12 @@ Json = dict[str, Any]
 writing = asyncio.Lock()
 
 
-@SearchEngine.register(engine_name="opensearch")
-class OsmemEngine(OpenSearchEngine):  # type: ignore[misc]  # argilla_server is in another environment
-    """Argilla's OpenSearch engine without scripts and knn. Registered under the same name, so it takes its place."""
+class OnOsmem:
+    """What Argilla's OpenSearch engine does with scripts and knn, without them. To be mixed into it."""
+
+    client: Any
+    _update_document_request: Callable[..., Awaitable[None]]
+    _map_record_response_to_es: Callable[[Any], Json]
 
     async def update_record_response(self, response: Any) -> None:
         """Put a response in, in place of its earlier version."""
@@ -55,6 +45,8 @@ class OsmemEngine(OpenSearchEngine):  # type: ignore[misc]  # argilla_server is 
 
     async def delete_record_suggestion(self, suggestion: Any) -> None:
         """Take a suggestion out: to the index, null is the same as absent."""
+        from argilla_server.search_engine.commons import es_index_name_for_dataset
+
         body = {"doc": {"suggestions": {suggestion.question.name: None}}}
         index = es_index_name_for_dataset(suggestion.record.dataset)
         await self._update_document_request(index, str(suggestion.record_id), body)
@@ -64,6 +56,8 @@ class OsmemEngine(OpenSearchEngine):  # type: ignore[misc]  # argilla_server is 
 
         Only this part of the document is written, since the worker may be writing its status.
         """
+        from argilla_server.search_engine.commons import es_index_name_for_dataset
+
         index, record = es_index_name_for_dataset(response.record.dataset), str(response.record.id)
         async with writing:
             source = (await self.client.get(index=index, id=record))["_source"]
@@ -80,6 +74,8 @@ class OsmemEngine(OpenSearchEngine):  # type: ignore[misc]  # argilla_server is 
         query_filters: list[Json] | None = None,
     ) -> Json:
         """The ``k`` records nearest by cosine, scored as OpenSearch does: (1 + cosine) / 2."""
+        from argilla_server.search_engine.commons import es_field_for_vector_settings, es_ids_query
+
         field = es_field_for_vector_settings(vector_settings)
         query: Json = {"filter": [*(query_filters or []), {"exists": {"field": field}}]}
         if excluded_id:
@@ -92,6 +88,14 @@ class OsmemEngine(OpenSearchEngine):  # type: ignore[misc]  # argilla_server is 
         ]
         nearest = sorted(hits, key=lambda hit: -hit["_score"])[:k]
         return {"hits": {"hits": nearest, "total": {"value": len(nearest)}}}
+
+
+def use_osmem() -> None:
+    """Put ourselves in the place of Argilla's OpenSearch engine, under its name."""
+    from argilla_server.search_engine import SearchEngine
+    from argilla_server.search_engine.opensearch import OpenSearchEngine
+
+    SearchEngine.register(engine_name="opensearch")(type("OsmemEngine", (OnOsmem, OpenSearchEngine), {}))
 
 
 def cosine(one: list[float], other: list[float]) -> float:
@@ -110,6 +114,14 @@ def take(source: Json, field: str) -> Any:
 
 async def prepare(login: Json) -> None:
     """Make the owner, their workspace and the index of every dataset: osmem-server forgets all when it ends."""
+    from argilla_server.cli.search_engine.reindex import Reindexer
+    from argilla_server.contexts import accounts
+    from argilla_server.database import AsyncSessionLocal, async_engine
+    from argilla_server.enums import DatasetStatus, UserRole
+    from argilla_server.models import Dataset, User, Workspace
+    from argilla_server.search_engine import get_search_engine
+    from sqlalchemy import select
+
     async with AsyncSessionLocal() as db:
         if await accounts.get_user_by_username(db, login["user"]) is None:
             await User.create(
@@ -140,9 +152,15 @@ def main() -> None:
     server.add_argument("--login", type=Path, required=True)
     commands.add_parser("worker").add_argument("--num-workers", type=int, default=1)
     asked = parser.parse_args()
+    use_osmem()
     if asked.command == "worker":
+        from argilla_server.cli.worker import worker
+        from argilla_server.jobs.queues import DEFAULT_QUEUE, HIGH_QUEUE
+
         worker([DEFAULT_QUEUE.name, HIGH_QUEUE.name], asked.num_workers)
     else:
+        import uvicorn
+
         asyncio.run(prepare(json.loads(asked.login.read_text())))
         uvicorn.run("argilla_server:app", host="127.0.0.1", port=asked.port, access_log=False)
 

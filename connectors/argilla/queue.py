@@ -37,8 +37,8 @@ TOP = 50
 """Records sent first, so that the head of the queue stands before the rest is on its way."""
 BATCH = 500
 """The most that Argilla takes at once."""
-SAME_SCORE = 0.01
-"""Two scores that differ by less are shown as the same to annotators, and not sent again."""
+SAME_SCORE = 0.05
+"""Scores that differ by less are not sent again: the page shows one decimal."""
 HEADS = 500
 """Heads of earlier orders that are remembered, to know what a page opened under one of them holds."""
 REMEMBERED = 5000

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import time
 from collections.abc import Callable
 
 import httpx
-import pytest
 
 from nextlabel.backend.stack import ArgillaServer
 from nextlabel.connectors.argilla import ArgillaConnector
 from nextlabel.connectors.records import Record
+from tests.live.chrome import NEEDS_CHROMIUM, PASSWORD, ArgillaPage, window
 
-CHROMIUM = os.environ.get("NEXTLABEL_CHROMIUM") or shutil.which("chromium") or ""
-
-pytestmark = [
-    pytest.mark.live,
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM, reason="no chromium: apt-get install chromium, or set NEXTLABEL_CHROMIUM"),
-]
+pytestmark = NEEDS_CHROMIUM
 
 
 def test_annotators_find_their_link_and_do_not_see_the_markers(
     argilla: ArgillaServer, argilla_dataset: Callable[..., ArgillaConnector]
 ):
-    from playwright.sync_api import expect, sync_playwright
+    from playwright.sync_api import expect
 
-    name, password = f"under_score_{time.monotonic_ns()}", "a passphrase for the browser test"
-    argilla.add_user(name, password)
+    name = f"under_score_{time.monotonic_ns()}"
+    argilla.add_user(name, PASSWORD)
     connector = argilla_dataset()
     connector.push([Record("u1", {"text": "a text"})])
     address = f"{argilla.url}/api/v1/datasets/{connector.project.id}"
@@ -39,14 +31,8 @@ def test_annotators_find_their_link_and_do_not_see_the_markers(
     connector._queue.welcome(connector.form)
     link = connector.links()[name]
     connector._wiring.guidelines(connector.links())
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        page.goto(f"{argilla.url}/sign-in")
-        page.fill("input[type=text]", name)
-        page.fill("input[type=password]", password)
-        page.keyboard.press("Enter")
-        page.wait_for_url(re.compile(r"^(?!.*/sign-in)"))
+    with window() as page:
+        ArgillaPage(page, argilla).sign_in(name)
         page.goto(f"{argilla.url}/dataset/{connector.project.id}/annotation-mode")
         page.locator(".panel__header", has_text="guidelines").first.click()
         shown = page.locator(".markdown-render", has_text="Be kind.").first
@@ -57,4 +43,3 @@ def test_annotators_find_their_link_and_do_not_see_the_markers(
         with page.expect_popup() as opened:
             mine.click()
         opened.value.wait_for_url(re.compile(re.escape(link.partition("?")[2])))
-        browser.close()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -40,6 +37,7 @@ from nextlabel.connectors.records import (
     Span,
     Suggestion,
 )
+from tests.live.chrome import PASSWORD, ArgillaPage, in_chromium, window
 
 pytestmark = pytest.mark.live
 
@@ -57,7 +55,6 @@ STRANGE = {
     "long": "word " * 20_000,
 }
 SPORT = Suggestion(("sport",), 0.9, "model-1")
-CHROMIUM = os.environ.get("NEXTLABEL_CHROMIUM") or shutil.which("chromium") or ""
 WORDS = {"Ann": "person", "Paris": "place"}
 PLACE = """word => {
   const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
@@ -584,27 +581,18 @@ def test_answers_and_suggestions_of_every_kind_are_stored_and_read_back(
     assert (given.value, given.status) == (value, AnnotationStatus.SUBMITTED)
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(not CHROMIUM, reason="no chromium: apt-get install chromium, or set NEXTLABEL_CHROMIUM")
+@in_chromium
 def test_spans_behind_emoji_are_where_the_web_page_has_them(argilla: ArgillaServer, argilla_dataset: Make):
     """The page is right, whatever the server believes: it is where people see a suggestion, and mark another span."""
-    from playwright.sync_api import sync_playwright
-
-    name, password = f"marker{time.monotonic_ns()}", "a passphrase for the browser test"
-    argilla.add_user(name, password)
+    name = f"marker{time.monotonic_ns()}"
+    argilla.add_user(name, PASSWORD)
     connector = argilla_dataset(Labeling(LabelKind.SPAN, ("person", "place")))
     text = "👩🏽‍🚀🎬 Ann lives in Paris and likes it a lot"
     ann, paris = (Span(text.index(word), text.index(word) + len(word), label) for word, label in WORDS.items())
     [remote] = connector.push([Record("u", {"text": text})]).values()
     connector.publish("nl-1", [QueueEntry(remote, 0, Suggestion((ann,), 0.9, "model-1"))])
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.goto(f"{argilla.url}/sign-in")
-        page.fill("input[type=text]", name)
-        page.fill("input[type=password]", password)
-        page.keyboard.press("Enter")
-        page.wait_for_url(re.compile(r"^(?!.*/sign-in)"))
+    with window() as page:
+        ArgillaPage(page, argilla).sign_in(name)
         page.goto(connector.links()[name])
         page.wait_for_function("() => CSS.highlights && [...CSS.highlights.values()].some(one => one.size)")
         shown = page.evaluate("() => [...CSS.highlights.values()].flatMap(one => [...one].map(String))")
@@ -621,7 +609,6 @@ def test_spans_behind_emoji_are_where_the_web_page_has_them(argilla: ArgillaServ
         while not (found := connector.changes(None).annotations):
             assert time.monotonic() < deadline, "nothing was submitted"
             page.wait_for_timeout(200)
-        browser.close()
     assert set(found[0].value) == {ann, paris}
 
 

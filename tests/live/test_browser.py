@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,25 +14,11 @@ import pytest
 from nextlabel.backend.stack import LabelStudioServer
 from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.backend.store import Store
+from tests.live.chrome import NEEDS_CHROMIUM, PASSWORD, window
 
-CHROMIUM = os.environ.get("NEXTLABEL_CHROMIUM") or shutil.which("chromium") or ""
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PASSWORD = "a passphrase for the browser test"
 LABELS = ("cat", "oak", "pebble")
 
-pytestmark = [
-    pytest.mark.live,
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM, reason="no chromium: apt-get install chromium, or set NEXTLABEL_CHROMIUM"),
-]
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +83,8 @@ class Page:
 
 @pytest.fixture
 def page(label_studio: LabelStudioServer) -> Iterator[Page]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield Page(browser.new_context(viewport={"width": 1400, "height": 900}).new_page(), label_studio)
-        browser.close()
+    with window() as page:
+        yield Page(page, label_studio)
 
 
 def ranking(server: LabelStudioServer, project: str) -> list[tuple[str, str | None]]:

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+WEBHOOKS = ("/webhook", "/webhook/argilla")
 DROPPED, REPEATED, LONGEST_DELAY = 0.2, 0.2, 1.5
 
 
@@ -44,7 +45,7 @@ class ChaosProxy:
 
     async def _forward(self, request: Request) -> Response:
         body = await request.body()
-        if request.url.path != "/webhook":
+        if request.url.path not in WEBHOOKS:
             return await self._deliver(request, body)
         if self._random.random() < DROPPED:
             self.fates["dropped"] += 1
@@ -69,6 +70,6 @@ class ChaosProxy:
                     request.method, self._target + request.url.path, content=body, headers=headers
                 )
         except httpx.TransportError:
-            self.fates["met a dead backend"] += request.url.path == "/webhook"
+            self.fates["met a dead backend"] += request.url.path in WEBHOOKS
             return Response(status_code=502)
         return Response(answer.content, answer.status_code, media_type=answer.headers.get("content-type"))

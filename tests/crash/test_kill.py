@@ -9,13 +9,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from nextlabel.backend.stack import Annotator, LabelStudioServer
 from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.backend.stack.processes import free_port
 from tests.crash.chaos import ChaosProxy
-from tests.crash.people import RestlessAnnotator, exported, logged, write_recipe
+from tests.crash.conftest import Site
+from tests.crash.people import (
+    check_log,
+    check_told,
+    dismiss,
+    exported,
+    hire,
+    logged,
+    offered_again,
+    tally,
+    write_recipe,
+)
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1500)]
 
@@ -24,12 +35,12 @@ UPTIME = (0.3, 6.0)  # seconds between start and kill: some die while starting, 
 
 
 @pytest.fixture
-def victim(tmp_path: Path, label_studio: LabelStudioServer) -> Iterator[tuple[BackendProcess, ChaosProxy]]:
+def victim(tmp_path: Path, site: Site) -> Iterator[tuple[BackendProcess, ChaosProxy]]:
     port = free_port()
     with ChaosProxy(free_port(), f"http://127.0.0.1:{port}", seed=3) as proxy:
         backend = BackendProcess(
-            str(write_recipe(tmp_path, "crash", texts=1500)),
-            label_studio,
+            str(write_recipe(tmp_path, "crash", texts=1200)),
+            site.server,
             tmp_path / "home",
             port=port,
             public_url=proxy.url,
@@ -40,40 +51,42 @@ def victim(tmp_path: Path, label_studio: LabelStudioServer) -> Iterator[tuple[Ba
         backend.kill()
 
 
-def test_fifty_kills_lose_nothing_and_double_nothing(
-    victim: tuple[BackendProcess, ChaosProxy], label_studio: LabelStudioServer, annotators: list[str], tmp_path: Path
+def test_fifty_kills_lose_nothing_and_change_nothing(
+    victim: tuple[BackendProcess, ChaosProxy], site: Site, tmp_path: Path
 ) -> None:
     backend, proxy = victim
     store = tmp_path / "home" / "crash" / "store.sqlite"
-    project = backend.wait_ready()["project"]["id"]
-    stop = threading.Event()
-    people = [
-        RestlessAnnotator(Annotator(label_studio.url, token, project), i, stop) for i, token in enumerate(annotators)
-    ]
-    for person in people:
-        person.start()
-    dice = random.Random(11)
+    status = backend.wait_ready()
+    project, stop = status["project"]["id"], threading.Event()
+    people = hire(site.server, site.keys, status, stop)
+    dice, up = random.Random(11), 0
     for _ in range(KILLS):
         time.sleep(dice.uniform(*UPTIME))
+        up += is_up(backend)
         backend.kill()
         backend.start()
-    stop.set()
-    for person in people:
-        person.join(60)
-    assert [error for person in people for error in person.failures] == []
-    assert sum(person.done["submitted"] for person in people) > KILLS  # people did label all the while
-
-    platform = exported(label_studio, project)
+    dismiss(people, stop)
+    done = tally(people)
+    assert done["submitted"] > KILLS  # people did label all the while
+    platform = exported(site.server, project)
 
     def caught_up(status: dict[str, Any]) -> bool:
         seen = status["generation_log_head"] == status["log_head"]
         return bool(status["leader"]) and seen and {one for one, _ in logged(store)} == set(platform)
 
-    backend.wait(caught_up, "a log that equals the export")
-    ours = logged(store)
-    assert len({one for one, _ in ours}) == len(ours), "an annotation counts twice"
-    assert dict(ours) == platform
-    print(f"{KILLS} kills, {len(platform)} answers, webhooks: {dict(proxy.fates)}")
+    backend.wait(caught_up, "a log that equals the platform's list")
+    print(f"{KILLS} kills, {up} of them when it was up; webhooks: {dict(proxy.fates)}")
+    print(f"{len(platform)} answers, people: {dict(done)}")
+    check_log(store, platform)
+    check_told(people, platform)
+    print(f"offered though answered: {offered_again(site.server, project, people)}")
     assert proxy.fates["dropped"] > 0
     assert proxy.fates["repeated"] > 0
     assert proxy.fates["met a dead backend"] > 0
+
+
+def is_up(backend: BackendProcess) -> bool:
+    try:
+        return bool(backend.status()["leader"])
+    except httpx.HTTPError:
+        return False

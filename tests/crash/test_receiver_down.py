@@ -1,0 +1,180 @@
+"""The backend is down while people label on, and what the platform tried to deliver is lost. Polling makes it good.
+
+``NEXTLABEL_OUTAGE_S`` makes the outage longer. In one that is longer than Argilla's worker repeats its deliveries,
+nothing is thrown away: they run out by themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import cast
+
+import pytest
+from redis import Redis
+
+from nextlabel.backend.stack import ArgillaServer, PlatformServer
+from nextlabel.backend.stack.backend import BackendProcess
+from nextlabel.backend.store import Store
+from tests.crash.conftest import Site, no_hooks
+from tests.crash.people import (
+    LABELS,
+    check_log,
+    check_told,
+    dismiss,
+    exported,
+    hire,
+    logged,
+    owners_records,
+    tally,
+    write_recipe,
+)
+from tests.live.argilla_calls import api, until
+
+OUTAGE_S = float(os.environ.get("NEXTLABEL_OUTAGE_S", "20"))
+REPEATS_S = 300
+"""For a bit less than this, Argilla's worker repeats a delivery: after 10, 60 and 180 seconds."""
+
+REGISTRIES = ("rq:scheduled:high", "rq:failed:high", "rq:deferred:high")
+"""Where RQ keeps the jobs that it will repeat, that it has given up, and that wait for others."""
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600 + OUTAGE_S)]
+
+
+def backend_beside(site: Site, folder: Path, texts: int) -> BackendProcess:
+    env = {"NEXTLABEL_POLL_INTERVAL_S": "5"}
+    return BackendProcess(str(write_recipe(folder, "outage", texts)), site.server, folder / "home", env=env)
+
+
+@pytest.fixture
+def backend(tmp_path: Path, site: Site) -> Iterator[BackendProcess]:
+    process = backend_beside(site, tmp_path, texts=300 + int(3 * OUTAGE_S))
+    process.start()
+    yield process
+    process.stop()
+
+
+def test_what_people_did_during_an_outage_is_found(backend: BackendProcess, site: Site, tmp_path: Path) -> None:
+    store = tmp_path / "home" / "outage" / "store.sqlite"
+    status = backend.wait_ready()
+    project, stop = status["project"]["id"], threading.Event()
+    keys = dict(islice(site.keys.items(), 2))
+    people = hire(site.server, keys, status, stop)
+    backend.wait(lambda status: status["labelled"] >= 20, "twenty labels")
+
+    backend.stop()
+    head = len(exported(site.server, project))
+    earlier = {number for number, _ in logged(store)}
+    stop.wait(OUTAGE_S)
+    dismiss(people, stop)
+    for person in people:  # of what the log has, something is different now, and something gone, for sure
+        known = [number for number, (state, _) in person.told.items() if number in earlier and state == "submitted"]
+        person.change(known[0])
+        person.remove(known[1])
+    lost = lose(site.server) if isinstance(site.server, ArgillaServer) and OUTAGE_S < REPEATS_S else 0
+    platform = exported(site.server, project)
+    assert platform.keys() - earlier
+    assert earlier - platform.keys()
+
+    seen = head_of(store)
+    back = time.monotonic()
+    backend.start()
+    backend.wait(lambda _: dict(logged(store)) == platform, "a log that equals the platform's list")
+    took = time.monotonic() - back
+    check_log(store, platform)
+    check_told(people, platform)
+    news = sources(store, seen)
+    print(f"{OUTAGE_S:.0f} s down: answers {head} -> {len(platform)}, caught up {took:.1f} s after the start: {news}")
+    print(f"deliveries lost: {lost or given_up(site.server)}, people: {dict(tally(people))}")
+    if lost:
+        assert news.keys() == {"poll"}
+        assert lost >= len(platform.keys() - earlier)
+
+    stop = threading.Event()  # and it goes on
+    later = hire(site.server, keys, backend.wait_ready(), stop)
+    count = backend.status()["labelled"]
+    backend.wait(lambda status: status["labelled"] > count + 5, "labels after the outage")
+    dismiss(later, stop)
+    platform = exported(site.server, project)
+    backend.wait(lambda _: dict(logged(store)) == platform, "a log that equals the platform's list")
+    check_log(store, platform)
+    check_told([*people, *later], platform)
+
+
+def test_what_an_owner_wrote_in_bulk_during_an_outage_is_found(
+    argilla: ArgillaServer, argilla_users: list[str], tmp_path: Path
+) -> None:
+    """No webhook and no activity of the dataset tells of it."""
+    backend = backend_beside(Site(argilla, {}), tmp_path, texts=60)
+    store = tmp_path / "home" / "outage" / "store.sqlite"
+    backend.start()
+    try:
+        dataset = backend.wait_ready()["project"]["id"]
+        records = [item["id"] for item in owners_records(argilla, dataset)]
+        in_bulk(argilla, dataset, dict.fromkeys(records[:5], LABELS[0]))
+        backend.wait(lambda status: status["labelled"] == 5, "five labels")
+        backend.stop()
+        active = api(argilla, "GET", f"/datasets/{dataset}")["last_activity_at"]
+        in_bulk(argilla, dataset, dict.fromkeys(records[3:25], LABELS[1]))
+        assert api(argilla, "GET", f"/datasets/{dataset}")["last_activity_at"] == active
+        platform = exported(argilla, dataset)
+        assert Counter(answer for _, (answer,) in platform.values()) == {LABELS[0]: 3, LABELS[1]: 22}
+        backend.start()
+        backend.wait(lambda _: dict(logged(store)) == platform, "a log that equals the platform's list")
+        check_log(store, platform)
+    finally:
+        backend.stop()
+        no_hooks(argilla)
+
+
+def in_bulk(server: ArgillaServer, dataset: str, labels: Mapping[str, str]) -> None:
+    """Write the owner's answers, record -> label, as their scripts do."""
+    me = api(server, "GET", "/me")["id"]
+    name = api(server, "GET", f"/datasets/{dataset}/questions")["items"][0]["name"]
+    items = [
+        {"id": record, "responses": [{"user_id": me, "status": "submitted", "values": {name: {"value": label}}}]}
+        for record, label in labels.items()
+    ]
+    api(server, "PUT", f"/datasets/{dataset}/records/bulk", json={"items": items})
+
+
+def head_of(store: Path) -> int:
+    with Store.open(store) as opened:
+        return opened.head()
+
+
+def sources(store: Path, since: int) -> Counter[str]:
+    """How many rows of the log after ``since`` came from where."""
+    with Store.open(store) as opened:
+        return Counter(row.source for row in opened.log_rows(since, limit=100_000))
+
+
+def lose(server: ArgillaServer) -> int:
+    """Throw away whatever the worker has still to deliver, or to repeat; how many deliveries that were."""
+    lost: set[str] = set()
+    with Redis.from_url(server.redis_url, decode_responses=True) as redis:
+
+        def empty() -> bool:
+            jobs = {*cast(list[str], redis.lrange("rq:queue:high", 0, -1))}
+            for registry in REGISTRIES:
+                jobs |= {*cast(list[str], redis.zrange(registry, 0, -1))}
+            running = cast(list[str], redis.zrange("rq:wip:high", 0, -1))
+            redis.delete("rq:queue:high", *REGISTRIES)
+            lost.update(jobs)
+            return not jobs and not running
+
+        until(empty)
+    return len(lost)
+
+
+def given_up(server: PlatformServer) -> int:
+    """How many deliveries Argilla's worker has given up; none on Label Studio, which never repeats one."""
+    if not isinstance(server, ArgillaServer):
+        return 0
+    with Redis.from_url(server.redis_url, decode_responses=True) as redis:
+        return cast(int, redis.zcard("rq:failed:high"))

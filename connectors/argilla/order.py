@@ -36,7 +36,7 @@ def renumber(
     if changes is None:
         top = max([floor, *current.values()]) + HEADROOM
         return {one: top + STRIDE * left for left, one in enumerate(reversed(wanted), 1)}
-    return changes
+    return {one: number for one, number in changes.items() if number != current.get(one)}
 
 
 def longest_fall(numbers: Sequence[int]) -> list[int]:
@@ -76,9 +76,10 @@ def _keep(
 def _place(
     rest: Sequence[str], kept: Mapping[str, int], outside: Mapping[str, int], ceiling: int | None, floor: int
 ) -> dict[str, int | None] | None:
-    """Numbers for those of ``rest`` that are not ``kept``, below ``ceiling``; None if there is no room above ``floor``.
+    """Numbers for those of ``rest`` that are not ``kept``, below ``ceiling``.
 
     Who is kept moves down after all where there is no room in front; what is in the way at the end loses its number.
+    None if there is no room above ``floor``, or too much in the way: then all are better put on top.
     """
     changes: dict[str, int | None] = {}
     waiting: list[str] = []
@@ -101,11 +102,14 @@ def _place(
     below = max((number for number in outside.values() if number < above), default=floor)
     step = min(STRIDE, (above - max(below, floor)) // (len(waiting) + 1))
     if waiting and step < CROWDED:
-        step = STRIDE
+        step = CROWDED
         if above - step * (len(waiting) + 1) <= floor:
             return None
     last = above - step * len(waiting)
-    return changes | _numbers(waiting, above, step) | {one: None for one, number in outside.items() if number >= last}
+    in_the_way = [one for one, number in outside.items() if number >= last]
+    if len(in_the_way) > 2 * len(rest):
+        return None
+    return changes | _numbers(waiting, above, step) | dict.fromkeys(in_the_way)
 
 
 def _numbers(names: Sequence[str], above: int, step: int) -> dict[str, int | None]:

@@ -129,16 +129,21 @@ class Queue:
         ranked = _ranked(entries)
         with self._lock:
             self._prepare()
-            self._put(ranked, ranked, form)
+            holding = settle({person: self._held(person) for person in self._people.active()})
+            self._put(self._arrange(ranked, holding), holding, ranked, form)
+            self._published = tuple(ranked)
 
     def extend(self, entries: Sequence[QueueEntry], form: Form) -> None:
-        """Let ``entries`` follow those published. Raises as :meth:`publish` does."""
+        """Append ``entries`` to every lane. Raises as :meth:`publish` does."""
         more = _ranked(entries)
+        new = {entry.remote_id for entry in more}
         with self._lock:
             self._prepare()
-            known = {entry.remote_id for entry in more}
-            here = [one for one in self._published if not self._people.is_complete(one.remote_id)]
-            self._put([*(one for one in here if one.remote_id not in known), *more], more, form)
+            lanes = self._arrange(more, {})
+            for person, lane in self._lanes.items():
+                here = [one for one in lane.order if one not in new and not self._people.is_complete(one)]
+                lanes[person] = here + lanes[person]
+            self._put(lanes, {}, more, form)
 
     # -- what stands there -------------------------------------------------------------------------------------------
 
@@ -191,25 +196,31 @@ class Queue:
 
     # -- what should stand there -------------------------------------------------------------------------------------
 
-    def _put(self, ranked: Sequence[QueueEntry], fresh: Sequence[QueueEntry], form: Form) -> None:
-        """Bring every lane into the order of ``ranked``, with the suggestions of those that are ``fresh``."""
+    def _arrange(self, ranked: Sequence[QueueEntry], holding: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+        records = [entry.remote_id for entry in ranked]
+        answered = {record: who for record in records if (who := self._people.who_answered(record))}
+        return arrange(records, list(self._lanes), self._people.active(), holding, answered)
+
+    def _put(
+        self,
+        orders: Mapping[str, list[str]],
+        holding: Mapping[str, Sequence[str]],
+        fresh: Sequence[QueueEntry],
+        form: Form,
+    ) -> None:
+        """Bring every lane into its order, with the suggestions of the ``fresh`` entries."""
         suggestions = {
             entry.remote_id: None if entry.suggestion is None else write_suggestion(form, entry.suggestion)
             for entry in fresh
         }
-        active = self._people.active()
-        holding = settle({person: self._held(person) for person in active})
-        records = [entry.remote_id for entry in ranked]
-        answered = {record: who for record in records if (who := self._people.who_answered(record))}
-        orders = arrange(records, list(self._lanes), active, holding, answered)
+        held = {*chain.from_iterable(holding.values())}
         try:
-            self._send(self._moves(orders, holding), suggestions, {*chain.from_iterable(holding.values())}, form)
+            self._send(self._moves(orders, holding), suggestions, held, form)
         except BaseException:
             self._lanes = {}  # how much of it arrived is not known
             raise
         for person, order in orders.items():
             self._lanes[person].put(order)
-        self._published = tuple(ranked)
 
     def _moves(
         self, orders: Mapping[str, list[str]], holding: Mapping[str, Sequence[str]]

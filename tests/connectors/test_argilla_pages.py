@@ -80,7 +80,7 @@ class Reader:
         return Response(f"{self.person.id}-{record['id']}", record["id"], "submitted", {})
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(10))
 def test_nothing_is_passed_over_and_nothing_comes_twice(seed: int) -> None:
     server, dice = Server(), random.Random(seed)
     people = People(server, "workspace", 1)  # type: ignore[arg-type]

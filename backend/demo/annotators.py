@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -36,7 +37,7 @@ class Quota:
 class SimulatedAnnotator(threading.Thread):
     """Answers the record in front of ``person``, and the next; wrong with probability ``error_rate``.
 
-    ``answers`` maps uids to true labels. ``failure`` holds what ended the thread early, if anything did.
+    ``answers`` maps uids to true labels. ``pace_s`` are the fewest and the most seconds spent on a record. ``failure`` holds what ended the thread early, if anything did.
     """
 
     def __init__(
@@ -47,11 +48,12 @@ class SimulatedAnnotator(threading.Thread):
         quota: Quota,
         rng: np.random.Generator,
         on_label: Callable[[], None],
+        pace_s: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         super().__init__(name="simulated annotator", daemon=True)
         self._person, self._answers, self._error_rate = person, answers, error_rate
         self._quota, self._rng, self._on_label = quota, rng, on_label
-        self._labels = sorted(set(answers.values()))
+        self._labels, self._pace_s = sorted(set(answers.values())), pace_s
         self.failure: Exception | None = None
 
     def run(self) -> None:
@@ -62,6 +64,7 @@ class SimulatedAnnotator(threading.Thread):
                 if uid is None:
                     self._quota.put_back()
                     return
+                time.sleep(self._rng.uniform(*self._pace_s))
                 self._person.answer(noisy(self._answers[uid], self._labels, self._error_rate, self._rng))
                 self._on_label()
         except Exception as error:

@@ -133,7 +133,9 @@ def label(backend: BackendProcess, tokens: Mapping[str, str], options: DemoOptio
     for number, ((name, token), error_rate) in enumerate(zip(tokens.items(), options.error_rates, strict=True)):
         person = platform.person(server, token, status["project"]["id"], status["links"].get(name, ""))
         rng = np.random.default_rng([options.seed, number])
-        annotators.append(SimulatedAnnotator(person, answers, error_rate, quota, rng, lambda: progress.advance(bar)))
+        annotators.append(
+            SimulatedAnnotator(person, answers, error_rate, quota, rng, lambda: progress.advance(bar), platform.pace_s)
+        )
     for annotator in annotators:
         annotator.start()
     for annotator in annotators:

@@ -56,8 +56,10 @@ class Client(PlatformClient):
 
     def sdk_failure(self, error: Exception) -> ConnectorError | None:
         """What an error of the SDK stands for."""
-        from label_studio_sdk.core.api_error import ApiError
-
+        try:
+            from label_studio_sdk.core.api_error import ApiError
+        except ImportError:  # then it is no error of the SDK
+            return None
         return self.failure(error.status_code or 0, error.body) if isinstance(error, ApiError) else None
 
     def forbids_token(self, status: int, said: str) -> bool:

@@ -37,7 +37,8 @@ class Quota:
 class SimulatedAnnotator(threading.Thread):
     """Answers the record in front of ``person``, and the next; wrong with probability ``error_rate``.
 
-    ``answers`` maps uids to true labels. ``pace_s`` are the fewest and the most seconds spent on a record. ``failure`` holds what ended the thread early, if anything did.
+    ``answers`` maps uids to true labels. ``pace_s`` are the fewest and the most seconds spent on a record.
+    ``failure`` holds what ended the thread early, if anything did.
     """
 
     def __init__(

@@ -94,7 +94,7 @@ class Sync:
         A record may be stored a moment after one that says it is newer: hence the batch without news.
         """
         newest: list[str] = []
-        reached = False
+        reached, added = False, 0
         for batch in batched(self._connector.records(newest_first=True), BATCH):
             ids = [item.remote_id for item in batch]
             newest += ids[: MARKS - len(newest)]
@@ -103,10 +103,11 @@ class Sync:
             self._keep(news)
             reached |= not marks.isdisjoint(ids)
             strangers = strangers.difference(ids)
-            if news:
-                log.info("records added on the platform", records=len(news))
-            elif reached and not strangers:
+            added += len(news)
+            if reached and not news and not strangers:
                 break
+        if added:
+            log.info("records found on the platform", records=added)
         return newest
 
     def _keep(self, items: Sequence[RemoteRecord]) -> None:

@@ -31,7 +31,7 @@ from tests.crash.people import (
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1500)]
 
 KILLS = 50
-UPTIME = (0.3, 6.0)  # seconds between start and kill: some die while starting, some in the middle of publishing
+UPTIME = (0.3, 5.5)  # seconds between start and kill: some die while starting, some in the middle of publishing
 
 
 @pytest.fixture

@@ -160,9 +160,13 @@ class PlatformClient(ABC):
         try:
             return function()
         except httpx.TimeoutException as error:
-            raise PlatformUnavailable(f"{self.platform} did not answer in time ({type(error).__name__})") from None
+            raise PlatformUnavailable(
+                f"{self.platform} did not answer in time at {self.url} ({type(error).__name__})"
+            ) from None
         except httpx.TransportError as error:
-            raise PlatformUnavailable(f"{self.platform} can't be reached: {error or type(error).__name__}") from None
+            raise PlatformUnavailable(
+                f"{self.platform} can't be reached at {self.url}: {error or type(error).__name__}"
+            ) from None
         except (httpx.InvalidURL, httpx.DecodingError, json.JSONDecodeError) as error:
             raise PlatformError(f"no sense in the answer of {self.platform}: {error}", status=0) from None
         except Exception as error:

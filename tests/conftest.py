@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from nextlabel.connectors.label_studio import LabelStudioConnector
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports a library that would ask the hub
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one takes its time, which is no defect
+hypothesis.settings.load_profile("any machine")
 
 SCRUBBED = ("NEXTLABEL_", "LABEL_STUDIO_", "HEARTEX_", "ARGILLA_", "http_proxy", "https_proxy", "all_proxy")
 KEPT = ("NEXTLABEL_LABEL_STUDIO_BIN", "NEXTLABEL_ARGILLA_VENV", "NEXTLABEL_CACHE", "NEXTLABEL_CHROMIUM")

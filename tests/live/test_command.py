@@ -1,8 +1,9 @@
-"""The ``nextlabel`` command against a real Label Studio: push, run, predict, status, doctor, export, stop."""
+"""The ``nextlabel`` command against real platforms: push, run, predict, status, doctor, export, stop."""
 
 from __future__ import annotations
 
 import json
+import secrets
 import signal
 import subprocess
 import sys
@@ -12,36 +13,45 @@ from pathlib import Path
 import httpx
 import pytest
 
-from nextlabel.backend.stack import Annotator, LabelStudioServer
+from nextlabel.backend.stack import Annotator, ArgillaAnnotator
 from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.backend.stack.processes import stop_group
+from nextlabel.backend.stack.server import PlatformServer
 
 pytestmark = pytest.mark.live
 
 RECIPE = """\
 name: reviews
-title: Reviews of the command test
+title: Reviews of the command test {title}
+platform: {platform}
 data: reviews.csv
 fields: review
 id: number
-labels: {good: a happy customer, bad: an angry customer}
+labels: {{good: a happy customer, bad: an angry customer}}
 encoder: hashing
 """
+KEYS = {"label-studio": "LABEL_STUDIO_API_KEY", "argilla": "NEXTLABEL_ARGILLA_API_KEY"}
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.fixture(params=["label_studio", "argilla"])
+def server(request: pytest.FixtureRequest) -> PlatformServer:
+    found: PlatformServer = request.getfixturevalue(request.param)
+    return found
+
+
 @pytest.fixture
-def recipe(tmp_path: Path) -> Path:
+def recipe(server: PlatformServer, tmp_path: Path) -> Path:
     lines = ["number,review"] + [f"{n},review {n} is {'good' if n % 2 else 'bad'} indeed" for n in range(40)]
     (tmp_path / "reviews.csv").write_text("\n".join([*lines, "40,review 1 is good indeed", "41,"]) + "\n")
     path = tmp_path / "reviews.yaml"
-    path.write_text(RECIPE)
+    path.write_text(RECIPE.format(platform=server.platform, title=secrets.token_hex(4)))  # Argilla takes a title once
     return path
 
 
 @pytest.fixture
-def product(recipe: Path, label_studio: LabelStudioServer, tmp_path: Path) -> Iterator[BackendProcess]:
-    process = BackendProcess(str(recipe), label_studio, tmp_path / "home")
+def product(recipe: Path, server: PlatformServer, tmp_path: Path) -> Iterator[BackendProcess]:
+    process = BackendProcess(str(recipe), server, tmp_path / "home")
     yield process
     process.stop()
 
@@ -49,14 +59,14 @@ def product(recipe: Path, label_studio: LabelStudioServer, tmp_path: Path) -> It
 @pytest.fixture
 def command(product: BackendProcess, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run ``nextlabel`` as a user beside the running service would."""
-    for name, value in (
-        ("NEXTLABEL_HOME", str(product.home)),
-        ("NEXTLABEL_PORT", str(product.port)),
-        ("NEXTLABEL_API_TOKEN", product.token),
-        ("LABEL_STUDIO_URL", product.server.url),
-        ("LABEL_STUDIO_API_KEY", product.server.token),
-        ("COLUMNS", "200"),
-    ):
+    settings = {
+        "NEXTLABEL_HOME": str(product.home),
+        "NEXTLABEL_PORT": str(product.port),
+        "NEXTLABEL_API_TOKEN": product.token,
+        "COLUMNS": "300",
+        **product.server.env(),
+    }
+    for name, value in settings.items():
         monkeypatch.setenv(name, value)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -66,6 +76,27 @@ def command(product: BackendProcess, monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
+def truth(text: str) -> str:
+    return "good" if "good" in text else "bad"
+
+
+def label(product: BackendProcess, count: int) -> None:
+    """Answer what comes first, as the owner of the key, at the address that `status` names."""
+    server, project = product.server, product.status()["project"]
+    if server.platform == "argilla":
+        with ArgillaAnnotator(server.url, server.token, project["id"]) as person:
+            for _ in range(count):
+                record = person.next(project["link"])
+                assert record is not None
+                person.submit(record, truth(record["fields"]["text"]))
+        return
+    with Annotator(server.url, server.token, project["id"]) as person:
+        for _ in range(count):
+            task = person.next_task()
+            assert task is not None
+            person.submit(task, truth(task["data"]["text"]))
+
+
 def test_from_push_to_export(product: BackendProcess, command: Run, recipe: Path, tmp_path: Path) -> None:
     pushed = command("push", str(recipe))
     assert pushed.returncode == 0, pushed.stderr
@@ -73,22 +104,28 @@ def test_from_push_to_export(product: BackendProcess, command: Run, recipe: Path
     assert "1 line without text, left out (line 43)" in pushed.stderr
 
     product.start()
-    project = product.wait_ready()["project"]["id"]
+    status = product.wait_ready()
+    assert f"label here:  {status['project']['link']}" in product.log.read_text()
+    links = product.wait(lambda status: status["links"] or status["project"]["platform"] != "argilla", "links")["links"]
+    assert bool(links) == (product.server.platform == "argilla")
+    for name, link in links.items():
+        assert f"{name}: {link}" in pushed.stderr
+        assert f"{name}: {link}" in product.log.read_text()
     again = command("push", str(recipe))
     assert again.returncode == 1
     assert "another nextlabel runs on this store" in again.stderr
 
-    with Annotator(product.server.url, product.server.token, project) as person:
-        for _ in range(10):
-            task = person.next_task()
-            assert task is not None
-            person.submit(task, "good" if "good" in task["data"]["text"] else "bad")
+    label(product, 10)
     product.wait(lambda status: status["labelled"] == 10, "ten labels")
     product.wait_settled()
 
     status = json.loads(command("status", "--json").stdout)
     assert (status["labelled"], status["records"], status["pushed"]) == (10, 40, 40)
-    assert "10," in command("status").stdout
+    shown = command("status").stdout
+    assert "10," in shown
+    for name, link in links.items():
+        assert f"link: {name} " in shown
+        assert link in shown
     assert json.loads(command("models", "list", str(recipe), "--json").stdout)[0]["current"]
 
     answer = httpx.post(
@@ -103,7 +140,7 @@ def test_from_push_to_export(product: BackendProcess, command: Run, recipe: Path
     exported = command("export", str(recipe), "-o", str(tmp_path / "out.jsonl"))
     assert exported.returncode == 0, exported.stderr
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert all(row["answer"] == ["good" if "good" in row["field.text"] else "bad"] for row in rows)
+    assert all(row["answer"] == [truth(row["field.text"])] for row in rows)
     assert len([row for row in rows if row["copy_of"] is None]) == 10
 
     findings = json.loads(command("doctor", str(recipe), "--json").stdout)
@@ -127,13 +164,14 @@ def test_from_push_to_export(product: BackendProcess, command: Run, recipe: Path
 def test_a_wrong_token_is_one_line(
     product: BackendProcess, command: Run, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "0" * 40)
+    monkeypatch.setenv(KEYS[product.server.platform], "0" * 40)
     done = command("push", str(recipe))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("server", ["label_studio"], indirect=True)
 def test_a_project_of_another_kind_is_refused(product: BackendProcess, command: Run, recipe: Path) -> None:
     config = '<View><Text name="text" value="$text"/><Rating name="label" toName="text"/></View>'
     made = httpx.post(

@@ -6,11 +6,16 @@ annotators changed meanwhile, keeps one client for the whole process, and can't 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import httpx
 
-from nextlabel.connectors.http import PlatformClient
+from nextlabel.connectors.errors import ConnectorError, ProjectNotFound
+from nextlabel.connectors.http import PlatformClient, reason
+
+NO_DATASET = re.compile(r"Dataset with id `([^`]+)` not found")
+"""What the server says of a dataset that is gone, whichever part of it was asked for."""
 
 
 class Client(PlatformClient):
@@ -31,3 +36,9 @@ class Client(PlatformClient):
     def authorization(self) -> Mapping[str, str]:
         """The header that Argilla knows an API key by."""
         return {"X-Argilla-Api-Key": self._token}
+
+    def failure(self, status: int, body: object, where: str = "") -> ConnectorError:
+        """The error that stands for an HTTP status: ProjectNotFound where the dataset is not there."""
+        if status == 404 and (missing := NO_DATASET.search(reason(body))):
+            return ProjectNotFound(f"{self.url} has no dataset {missing[1]}: was it deleted?")
+        return super().failure(status, body, where)

@@ -11,7 +11,7 @@ from typing import Any, Self
 import structlog
 
 from nextlabel.connectors.base import BackendAddress, Finding, Progress, ProjectRef, no_progress
-from nextlabel.connectors.errors import ConfigError, MissingExtra, PlatformError, ProjectNotFound
+from nextlabel.connectors.errors import ConfigError, MissingExtra, PlatformError
 from nextlabel.connectors.records import Changes, Labeling, QueueEntry, Record, RemoteRecord
 
 from . import config, dataset, wire
@@ -27,8 +27,8 @@ from .wiring import Wiring
 log = structlog.get_logger(__name__)
 
 PLATFORM = "argilla"
-WELCOME_S = 30.0
-"""Seconds between two looks for people who joined the workspace."""
+LOOK_AFTER_S = 30.0
+"""Seconds between two looks for people who joined the workspace, and for what others did to the queue."""
 
 
 class ArgillaConnector:
@@ -41,7 +41,7 @@ class ArgillaConnector:
         self._form = dataset.read_form(client, self._id, control)
         self._overlap = dataset.overlap(found)
         self._lock = threading.Lock()
-        self._welcomed = time.monotonic()
+        self._looked_after = time.monotonic()
         self._people = People(client, str(found["workspace_id"]), dataset.min_submitted(found))
         self._people.refresh()
         self._rows = Rows(client, self._id)
@@ -78,7 +78,7 @@ class ArgillaConnector:
         try:
             made = dataset.create(client, title, labeling, workspace=workspace, overlap=overlap, opinions=most)
             connector = cls(client, made)
-            connector._queue.welcome(connector._form)
+            connector._queue.look_after(connector._form)
             return connector
         except BaseException:
             client.close()
@@ -149,7 +149,7 @@ class ArgillaConnector:
     def changes(self, cursor: str | None) -> Changes:
         """What annotators did since ``cursor``, whether the question was changed, and whether records were added."""
         changed = self._refresh()
-        self._welcome()
+        self._look_after()
         found = self._poll.since(cursor, self._form)
         self._queue.note(found.annotations, found.deleted_annotations)
         return Changes(
@@ -220,7 +220,7 @@ class ArgillaConnector:
     def connect(self, backend: BackendAddress) -> None:
         """Hook the service up: the webhook, a queue for everybody, and their links in the guidelines."""
         self._wiring.connect(backend)
-        self._queue.welcome(self._form)
+        self._queue.look_after(self._form)
         self._wiring.guidelines(self.links())
 
     def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
@@ -242,20 +242,15 @@ class ArgillaConnector:
 
         Raises LabelingMismatch if it now asks something that we can't, ProjectNotFound if it is gone.
         """
-        try:
-            form = dataset.read_form(self._client, self._id, self._control)
-        except PlatformError as error:
-            if error.status == 404:
-                raise ProjectNotFound(f"{self._client.url} no longer has the dataset {self._id}") from None
-            raise
+        form = dataset.read_form(self._client, self._id, self._control)
         with self._lock:
             old, self._form = self._form, form
         return old.labeling != form.labeling
 
-    def _welcome(self) -> None:
-        """Now and then, give people who joined a queue and a link."""
-        if time.monotonic() - self._welcomed < WELCOME_S:
+    def _look_after(self) -> None:
+        """Now and then, give people who joined a queue and a link, and mend the queue."""
+        if time.monotonic() - self._looked_after < LOOK_AFTER_S:
             return
-        self._welcomed = time.monotonic()
-        if self._queue.welcome(self._form):
+        self._looked_after = time.monotonic()
+        if self._queue.look_after(self._form):
             self._wiring.guidelines(self.links())

@@ -115,10 +115,8 @@ def _by_id(client: Client, project: str) -> Json | None:
         return None
     try:
         found: Json = client.request("GET", f"/api/v1/datasets/{number}", again=True)
-    except PlatformError as error:
-        if error.status == 404:
-            return None
-        raise
+    except ProjectNotFound:
+        return None
     if "distribution" not in found:
         raise PlatformError(f"{client.url} does not answer like an Argilla 2", status=200)
     return found

@@ -7,13 +7,11 @@ address that sorts by it. What Argilla keeps of a generation is these numbers an
 
 from __future__ import annotations
 
-import math
 import threading
-import time
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice, pairwise
+from itertools import chain, islice
 from typing import Any
 
 import structlog
@@ -23,28 +21,19 @@ from nextlabel.connectors.records import Annotation, QueueEntry
 
 from .client import Client
 from .config import Form
+from .delivery import TOP, Delivery, Moves
 from .lanes import HELD, arrange, settle
 from .order import renumber
 from .people import People, Person
 from .rows import Rows
-from .wire import placed, write_suggestion
+from .wire import write_suggestion
 
 log = structlog.get_logger(__name__)
 
 Json = dict[str, Any]
 
-TOP = 50
-"""Records sent first, so that the head of the queue stands before the rest is on its way."""
-BATCH = 500
-"""The most that Argilla takes at once."""
-SAME_SCORE = 0.05
-"""Scores that differ by less are not sent again: the page shows one decimal."""
 HEADS = 500
 """Heads of earlier orders that are remembered, to know what a page opened under one of them holds."""
-REMEMBERED = 5000
-"""Writes whose times are remembered."""
-SKEW_S = 5.0
-"""How far the server's clock may be from ours, and how long its index may take."""
 
 
 @dataclass
@@ -82,12 +71,11 @@ class Queue:
         self._client = client
         self._rows = rows
         self._people = people
+        self._delivery = Delivery(rows)
         self._dataset = dataset_id
         self._lanes: dict[str, Lane] = {}  # by person
         self._properties: set[str] | None = None  # lanes that exist on the server
         self._published: tuple[QueueEntry, ...] = ()
-        self._written: dict[str, tuple[float, float]] = {}  # record -> when its last write began and ended
-        self._doubtful: set[str] = set()
         self._lock = threading.RLock()
 
     def links(self) -> dict[str, str]:
@@ -98,27 +86,26 @@ class Queue:
         """The address at which ``person`` gets records in our order."""
         return f"{self._client.url}/dataset/{self._dataset}/annotation-mode?sort=metadata.{person.lane}.desc"
 
-    def welcome(self, form: Form) -> bool:
-        """See who is in the workspace, and give newcomers a lane with the queue in force; whether there were any."""
-        changed = self._people.refresh()
-        self._ensure_properties()
-        if changed and self._published:
-            self.publish(self._published, form)
+    def look_after(self, form: Form) -> bool:
+        """Give newcomers a lane with the queue in force, and restore what others took from it; whether anybody came.
+
+        Scripts that write a record's metadata without reading it first take it out of the queue.
+        """
+        with self._lock:
+            changed = self._people.refresh()
+            self._ensure_properties()
+            if self._is_disturbed():
+                log.info("somebody wrote over the queue; it is published again")
+                self._lanes = {}
+            if self._published and (changed or not self._lanes):
+                self.publish(self._published, form)
         return changed
 
     def note(self, annotations: Iterable[Annotation], deleted: Iterable[str] = ()) -> None:
-        """Hear of answers, from an event or a poll.
-
-        Argilla puts a record that we change into its search index as it was read a moment before. An answer given in
-        that moment is lost to the index, and the record would be offered to the same person again: such records are
-        sent once more, which has them indexed anew.
-        """
+        """Hear of answers, from an event or a poll."""
         annotations = list(annotations)
         self._people.note(annotations, deleted)
-        for one in annotations:
-            began, ended = self._written.get(one.remote_id, (0.0, 0.0))
-            if began - SKEW_S <= one.updated_at.timestamp() <= ended + SKEW_S:
-                self._doubtful.add(one.remote_id)
+        self._delivery.note(annotations)
 
     def publish(self, entries: Sequence[QueueEntry], form: Form) -> None:
         """Put ``entries`` first in every lane, behind what the pages of those at work hold.
@@ -189,6 +176,18 @@ class Queue:
         floor = min(numbers.values()) if len(numbers) == TOP else 0
         return Lane(numbers, floor, list(numbers))
 
+    def _is_disturbed(self) -> bool:
+        """Whether records at the head of a lane have other numbers than we gave them."""
+        heads = {person: self._held(person) for person in self._lanes}
+        rows = self._rows.fetch([*dict.fromkeys(chain.from_iterable(heads.values()))], include=())
+        lanes = {person.id: person.lane for person in self._people.members}
+        return any(
+            rows[record]["metadata"].get(lanes[person]) != self._lanes[person].numbers.get(record)
+            for person, head in heads.items()
+            for record in head
+            if person in lanes and record in rows and rows[record]["status"] == "pending"
+        )
+
     def _held(self, person: str) -> list[str]:
         """What the person's page may hold: the first few that still wait for them, in the order it was opened under."""
         page = self._lanes[person].page(self._people.last_answered(person))
@@ -214,110 +213,41 @@ class Queue:
             for entry in fresh
         }
         held = {*chain.from_iterable(holding.values())}
+        moves = self._moves(orders, holding)
         try:
-            self._send(self._moves(orders, holding), suggestions, held, form)
+            for sent in self._delivery.send(moves, suggestions, held, form):
+                self._learn(sent, moves)
         except BaseException:
             self._lanes = {}  # how much of it arrived is not known
             raise
         for person, order in orders.items():
             self._lanes[person].put(order)
 
-    def _moves(
-        self, orders: Mapping[str, list[str]], holding: Mapping[str, Sequence[str]]
-    ) -> dict[str, dict[str, int | None]]:
-        """Record -> person -> new number, or None where it leaves the lane."""
+    def _moves(self, orders: Mapping[str, list[str]], holding: Mapping[str, Sequence[str]]) -> Moves:
+        """The numbers to change so that every lane comes into its order."""
         moves: dict[str, dict[str, int | None]] = defaultdict(dict)
-        for person, order in orders.items():
-            lane, wanted = self._lanes[person], set(order)
+        for person in self._people.members:
+            lane, order = self._lanes[person.id], orders[person.id]
+            wanted = set(order)
             current = {
                 record: number
                 for record, number in lane.numbers.items()
                 if record in wanted or not self._people.is_complete(record)
             }
-            fixed = len(holding.get(person, ()))
+            fixed = len(holding.get(person.id, ()))
             for record, number in renumber(order, current, lane.floor, fixed=fixed).items():
-                moves[record][person] = number
+                moves[record][person.lane] = number
         return moves
 
-    # -- sending -----------------------------------------------------------------------------------------------------
-
-    def _send(
-        self,
-        moves: Mapping[str, Mapping[str, int | None]],
-        suggestions: Mapping[str, Json | None],
-        held: Collection[str],
-        form: Form,
-    ) -> None:
-        """Send what changed, in batches, the first of the ranking first. What pages hold keeps the suggestion shown."""
-        doubtful = set(self._doubtful)
-        ids = list(dict.fromkeys([*suggestions, *moves, *doubtful]))
-        sent = 0
-        for start, end in _cuts(len(ids)):
-            rows = self._rows.fetch(ids[start:end])
-            items = []
-            for row in (rows[record] for record in ids[start:end] if record in rows):
-                free = _is_free(row)
-                changes = self._changes(row, moves.get(row["id"], {})) if free else {}
-                if free and row["id"] in suggestions and row["id"] not in held:
-                    changes |= self._suggest(row, suggestions[row["id"]], form)
-                if row["id"] in doubtful and not changes:
-                    changes = {"metadata": row["metadata"] or {}}
-                if changes:
-                    items.append({"id": row["id"], **changes})
-            self._upsert(items, moves, doubtful)
-            sent += len(items)
-        self._doubtful -= doubtful
-        log.debug("queue sent", records=len(ids), changed=sent, again=len(doubtful))
-
-    def _upsert(
-        self, items: Sequence[Json], moves: Mapping[str, Mapping[str, int | None]], doubtful: Collection[str]
-    ) -> None:
-        if not items:
-            return
-        began = time.time()
-        written = [item["id"] for item in items]
-        self._remember(written, (began, math.inf))
-        self._rows.upsert(items)
-        self._remember(written, (began, time.time()))
-        for record in written:
-            self._learn(record, moves.get(record, {}))
-            if record in doubtful:  # indexed with the answer that we doubted
-                del self._written[record]
-
-    def _remember(self, records: Iterable[str], window: tuple[float, float]) -> None:
-        for record in records:
-            self._written.pop(record, None)  # the newest stand last
-            self._written[record] = window
-        while len(self._written) > REMEMBERED:
-            del self._written[next(iter(self._written))]
-
-    def _changes(self, row: Json, moved: Mapping[str, int | None]) -> Json:
-        """The metadata to send, whole since Argilla replaces it; nothing if it is the same. Never fields or answers."""
-        before = row["metadata"] or {}
-        lanes = {person.id: person.lane for person in self._people.members}
-        places = {lanes[person]: number for person, number in moved.items()}
-        after = {name: value for name, value in before.items() if name not in places}
-        after |= {name: number for name, number in places.items() if number is not None}
-        return {} if after == before else {"metadata": after}
-
-    def _suggest(self, row: Json, suggestion: Json | None, form: Form) -> Json:
-        """The suggestion to send, if it is not there already. None takes away what would be pre-selected."""
-        wanted = placed(form, suggestion, row["fields"])
-        shown = [one for one in row.get("suggestions") or () if one["question_id"] == form.question_id]
-        if wanted is None:
-            if shown:
-                self._rows.delete_suggestions(row["id"], [one["id"] for one in shown])
-            return {}
-        same = any(one["value"] == wanted["value"] and _close(one["score"], wanted["score"]) for one in shown)
-        return {} if same else {"suggestions": [wanted]}
-
-    def _learn(self, record: str, moved: Mapping[str, int | None]) -> None:
-        for person, number in moved.items():
-            numbers = self._lanes[person].numbers
-            if number is None:
-                numbers.pop(record, None)
-            else:
-                numbers[record] = number
+    def _learn(self, sent: Sequence[str], moves: Moves) -> None:
+        for person in self._people.members:
+            numbers = self._lanes[person.id].numbers
+            for record in sent:
+                number = moves.get(record, {}).get(person.lane, numbers.get(record))
+                if number is None:
+                    numbers.pop(record, None)
+                else:
+                    numbers[record] = number
 
 
 def _ranked(entries: Sequence[QueueEntry]) -> list[QueueEntry]:
@@ -325,28 +255,3 @@ def _ranked(entries: Sequence[QueueEntry]) -> list[QueueEntry]:
     if len({entry.remote_id for entry in ranked}) < len(ranked):
         raise ValueError("a record has two places in one generation")
     return ranked
-
-
-def _cuts(length: int) -> list[tuple[int, int]]:
-    """Where to cut what is sent: a small batch for the top of the queue, then the largest possible."""
-    edges = [0, *range(TOP, length, BATCH), length]
-    return [(start, end) for start, end in pairwise(edges) if start < end]
-
-
-def _is_free(row: Json) -> bool:
-    """Whether the record may be changed: it waits, nobody saved a draft of it, and the server can store it.
-
-    It can't where somebody discarded it without values, which is an error of Argilla's own: then the whole batch would
-    fail.
-    """
-    responses = row.get("responses") or ()
-    return row["status"] == "pending" and not any(
-        one["status"] == "draft" or one["values"] is None for one in responses
-    )
-
-
-def _close(one: float | list[float] | None, other: float | list[float] | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    first, second = (value if isinstance(value, list) else [value] for value in (one, other))
-    return len(first) == len(second) and all(abs(a - b) < SAME_SCORE for a, b in zip(first, second, strict=True))

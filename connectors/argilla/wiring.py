@@ -17,7 +17,7 @@ import httpx
 import structlog
 
 from nextlabel.connectors.base import BackendAddress
-from nextlabel.connectors.errors import ConnectorError, MissingExtra, PlatformError, Unauthorized
+from nextlabel.connectors.errors import ConnectorError, MissingExtra, PlatformError, ProjectNotFound, Unauthorized
 
 from .client import Client
 
@@ -90,8 +90,10 @@ class Wiring:
             return False
         try:
             self._client.request("GET", f"/api/v1/datasets/{described.removeprefix(DESCRIPTION)}", again=True)
-        except PlatformError as error:
-            return error.status == 404
+        except ProjectNotFound:
+            return True
+        except PlatformError:  # what people wrote there is no id
+            pass
         return False
 
     def _connect(self, url: str) -> None:

@@ -28,7 +28,7 @@ def test_annotators_find_their_link_and_do_not_see_the_markers(
     address = f"{argilla.url}/api/v1/datasets/{connector.project.id}"
     headers = {"X-Argilla-Api-Key": argilla.token}
     httpx.patch(address, headers=headers, json={"guidelines": "# Rules\n\nBe kind."}).raise_for_status()
-    connector._queue.welcome(connector.form)
+    connector._queue.look_after(connector.form)
     link = connector.links()[name]
     connector._wiring.guidelines(connector.links())
     with window() as page:

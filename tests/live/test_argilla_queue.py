@@ -296,6 +296,21 @@ def test_metadata_of_others_stays(argilla: ArgillaServer, argilla_dataset: Make)
     assert sum(key.startswith("queue_") for key in found) == len(everybody(connector))
 
 
+def test_what_a_script_takes_from_the_queue_is_put_back(argilla: ArgillaServer, argilla_dataset: Make, crew):
+    connector = argilla_dataset()
+    ids = fill(connector, 30)
+    connector.publish("nl-script-1", entries(ids[:20]))
+    [person] = crew(connector, 1)
+    before = person.sees(20)
+    items = [{"id": one, "metadata": {"mine": 1}} for one in before[:3]]
+    path, headers = f"/api/v1/datasets/{connector.project.id}/records/bulk", {"X-Argilla-Api-Key": argilla.token}
+    httpx.put(argilla.url + path, json={"items": items}, headers=headers, trust_env=False).raise_for_status()
+    assert person.sees(1) != before[:1]
+    assert not connector._queue.look_after(connector.form)
+    assert person.sees(20) == before
+    assert stored(connector, before[:1])[before[0]]["metadata"]["mine"] == 1
+
+
 def test_a_record_that_becomes_blind_loses_its_suggestion(argilla_dataset: Make):
     connector = argilla_dataset()
     ids = fill(connector, 3)
@@ -320,7 +335,7 @@ def test_a_newcomer_gets_the_queue_in_force(argilla: ArgillaServer, argilla_data
     name = "latecomer"
     key = argilla.add_user(name)
     assert name not in connector.links()
-    assert connector._queue.welcome(connector.form)
+    assert connector._queue.look_after(connector.form)
     with ArgillaAnnotator(argilla.url, key, connector.project.id) as client:
         shown = [record["id"] for record in client.pending(connector.links()[name], 0, 20)[0]]
     assert set(shown) == set(ids[:20])

@@ -166,7 +166,7 @@ def test_three_pages_show_our_orders_while_the_ranking_changes_under_them(argill
     connector.publish("nl-pages-0", entries(ids[:150]))
     pages = {person.id: Page(person.client, person.link) for person in people}
     seen: list[str] = []
-    for number in range(90):
+    for number in range(60):
         person = people[number] if number < 3 else dice.choice(people)
         page = pages[person.id]
         assert page.current is not None
@@ -176,7 +176,7 @@ def test_three_pages_show_our_orders_while_the_ranking_changes_under_them(argill
         if number == 2 or (number > 2 and dice.random() < 0.4):
             ranking = dice.sample([one for one in ids if one not in seen], 60)
             connector.publish(f"nl-pages-{number}", entries(ranking))
-    assert len(set(seen)) == 90, "nobody was asked what another one had answered"
+    assert len(set(seen)) == 60, "nobody was asked what another one had answered"
 
 
 def test_a_page_opened_under_an_old_order_is_respected_from_its_first_answer_on(argilla_dataset: Make, crew):
@@ -236,7 +236,8 @@ def test_extended_ranks_follow_those_published(argilla_dataset: Make, crew):
     connector.extend("nl-more-1", entries(ids[20:30], first=20))
     [person] = crew(connector, 1)
     crowd = everybody(connector)
-    assert person.sees(30) == lane(person, ids[:30], crowd)
+    expected = [one for start in (0, 10, 20) for one in lane(person, ids[start : start + 10], crowd)]
+    assert person.sees(30) == expected
 
 
 def test_another_process_goes_on_where_the_last_one_stopped(argilla: ArgillaServer, argilla_dataset: Make, crew):
@@ -354,7 +355,7 @@ def test_people_submit_while_queues_are_written(argilla_dataset: Make, crew):
         dice = random.Random(seed)
         try:
             page = Page(person.client, person.link)
-            for _ in range(40):
+            for _ in range(25):
                 if page.current is None:
                     page.reload()
                     continue

@@ -32,6 +32,12 @@ def hooks(server: ArgillaServer) -> list[Json]:
     return found
 
 
+def forget_webhooks(server: ArgillaServer) -> None:
+    """Remove every webhook: a server takes ten, and a service that has ended leaves its own."""
+    for one in hooks(server):
+        api(server, "DELETE", f"/webhooks/{one['id']}")
+
+
 def hook(server: ArgillaServer, url: str, events: tuple[str, ...] = EVENTS, description: str = "theirs") -> Json:
     made: Json = api(server, "POST", "/webhooks", json={"url": url, "events": list(events), "description": description})
     return made

@@ -13,7 +13,7 @@ import pytest
 
 from nextlabel.backend.stack import ArgillaServer
 from nextlabel.connectors.base import BackendAddress
-from tests.live.argilla_calls import api, hooks
+from tests.live.argilla_calls import forget_webhooks
 
 
 @dataclass
@@ -76,7 +76,7 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def no_webhooks_left(argilla: ArgillaServer) -> Iterator[None]:
-    """A server takes ten webhooks, and each hears of every test's datasets."""
+    """No webhook of another test, and none for the next: each hears of every test's datasets."""
+    forget_webhooks(argilla)
     yield
-    for one in hooks(argilla):
-        api(argilla, "DELETE", f"/webhooks/{one['id']}")
+    forget_webhooks(argilla)

@@ -12,7 +12,7 @@ import pytest
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer
 from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.backend.store import Store
-from tests.live.argilla_calls import api, until
+from tests.live.argilla_calls import api, forget_webhooks, until
 from tests.live.chrome import NEEDS_CHROMIUM, PASSWORD, ArgillaPage, window
 
 LABELS = ("cat", "oak", "pebble")
@@ -24,6 +24,7 @@ pytestmark = NEEDS_CHROMIUM
 
 @pytest.fixture(scope="module")
 def backend(argilla: ArgillaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess]:
+    forget_webhooks(argilla)
     folder = tmp_path_factory.mktemp("browser")
     subjects = ("a cat asleep", "an oak in leaf", "a pebble, smooth")
     texts = [f"{subjects[i % 3]} near house number {i}." for i in range(90)]
@@ -38,6 +39,7 @@ def backend(argilla: ArgillaServer, tmp_path_factory: pytest.TempPathFactory) ->
     process.wait_ready()
     yield process
     process.stop()
+    forget_webhooks(argilla)
 
 
 def queue(person: ArgillaAnnotator, link: str) -> list[tuple[str, str | None]]:

@@ -15,6 +15,7 @@ from nextlabel.backend.stack import ArgillaServer
 from nextlabel.backend.stack.argilla_annotator import ArgillaAnnotator
 from nextlabel.connectors.argilla import ArgillaConnector, changes, push, rows
 from nextlabel.connectors.argilla.config import NONE
+from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.errors import (
     ConfigError,
     LabelingMismatch,
@@ -669,11 +670,21 @@ def test_no_such_dataset_or_workspace(argilla: ArgillaServer):
         ArgillaConnector.create(argilla.url, argilla.token, "t", KINDS["multi"], workspace="elsewhere")
 
 
+@pytest.mark.usefixtures("no_webhooks_left")
 def test_a_dataset_that_is_gone_is_not_found(argilla_dataset: Make, api: Api):
     connector = argilla_dataset()
+    [remote] = connector.push([Record("u", {"text": "t"})]).values()
     api("DELETE", f"/datasets/{connector.project.id}")
-    with pytest.raises(ProjectNotFound, match="no longer"):
-        connector.changes(None)
+    for call in (
+        lambda: connector.changes(None),
+        lambda: connector.push([Record("v", {"text": "t"})]),
+        lambda: connector.publish("nl-1", [QueueEntry(remote, 0, SPORT)]),
+        lambda: list(connector.records()),
+        lambda: connector.deletions([remote]),
+        lambda: connector.connect(BackendAddress("http://127.0.0.1:9", "u", "p", "s")),
+    ):
+        with pytest.raises(ProjectNotFound, match=f"no dataset {connector.project.id}"):
+            call()
 
 
 def test_a_wrong_key_and_an_annotators_key_are_unauthorized(argilla: ArgillaServer, argilla_users: list[str]):

@@ -18,7 +18,7 @@ import pytest
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer
 from nextlabel.backend.stack.backend import BackendProcess
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("no_webhooks_left")]
 
 RECIPE = """\
 name: argilla-service

@@ -16,7 +16,7 @@ from tests.crash.people import check_log, check_told, dismiss, exported, hire, l
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 # The longest that a request of ours is repeated is 10 s. Argilla's worker, which is down too, repeats for 4 minutes.
-STACKS = {"label-studio": (LabelStudioStack, 45.0), "argilla": (ArgillaStack, 120.0)}
+STACKS = {"label-studio": (LabelStudioStack, 30.0), "argilla": (ArgillaStack, 120.0)}
 
 
 @pytest.mark.parametrize("platform", STACKS)

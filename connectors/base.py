@@ -7,10 +7,12 @@ doubling anything.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from .records import Changes, Labeling, QueueEntry, Record, RemoteRecord
 
@@ -173,3 +175,78 @@ class Connector(Protocol):
     def close(self) -> None:
         """Release connections."""
         ...
+
+
+class Form(Protocol):
+    """A labeling with the names that one platform has for its parts."""
+
+    @property
+    def labeling(self) -> Labeling:
+        """The labeling in our words."""
+        ...
+
+
+class Closable(Protocol):
+    """Something that holds connections."""
+
+    def close(self) -> None:
+        """Release them."""
+        ...
+
+
+FormT = TypeVar("FormT", bound=Form)
+ClientT = TypeVar("ClientT", bound=Closable)
+
+
+class ProjectConnector(ABC, Generic[ClientT, FormT]):
+    """What connectors of all platforms have in common: they know their project and the form that its question has.
+
+    ``_form`` and ``_overlap`` are as the platform had them at the last look.
+    """
+
+    def __init__(self, client: ClientT, ref: ProjectRef, form: FormT, overlap: int) -> None:
+        self._client = client
+        self._ref = ref
+        self._form = form
+        self._overlap = overlap
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._ref.url!r}, project={self._ref.id})"
+
+    @property
+    def project(self) -> ProjectRef:
+        """The project this connector speaks for."""
+        return self._ref
+
+    @property
+    def labeling(self) -> Labeling:
+        """The question as the platform had it at the last look."""
+        return self._form.labeling
+
+    @property
+    def form(self) -> FormT:
+        """The labeling with the platform's own names."""
+        return self._form
+
+    @property
+    def overlap(self) -> int:
+        """How many annotators are asked about each record."""
+        return self._overlap
+
+    @abstractmethod
+    def expect(self, labeling: Labeling) -> None:
+        """Check that the project asks ``labeling``. Raises LabelingMismatch with the difference."""
+
+    def close(self) -> None:
+        """Release connections."""
+        self._client.close()
+
+
+@contextmanager
+def closed_on_failure(client: ClientT) -> Iterator[ClientT]:
+    """``client``, closed if the block fails: whoever makes a connector keeps it otherwise."""
+    try:
+        yield client
+    except BaseException:
+        client.close()
+        raise

@@ -10,7 +10,15 @@ from typing import Any, Self
 
 import structlog
 
-from nextlabel.connectors.base import BackendAddress, Finding, Progress, ProjectRef, no_progress
+from nextlabel.connectors.base import (
+    BackendAddress,
+    Finding,
+    Progress,
+    ProjectConnector,
+    ProjectRef,
+    closed_on_failure,
+    no_progress,
+)
 from nextlabel.connectors.errors import ConfigError, MissingExtra, PlatformError
 from nextlabel.connectors.records import Changes, Labeling, QueueEntry, Record, RemoteRecord
 
@@ -31,15 +39,12 @@ LOOK_AFTER_S = 30.0
 """Seconds between two looks for people who joined the workspace, and for what others did to the queue."""
 
 
-class ArgillaConnector:
+class ArgillaConnector(ProjectConnector[Client, Form]):
     """Fulfils the connector protocol for one dataset. Make one with :meth:`create` or :meth:`attach`."""
 
     def __init__(self, client: Client, found: Mapping[str, Any], control: str | None = None) -> None:
-        self._client = client
-        self._control = control
         self._id = str(found["id"])
-        self._form = dataset.read_form(client, self._id, control)
-        self._overlap = dataset.overlap(found)
+        self._control = control
         self._lock = threading.Lock()
         self._looked_after = time.monotonic()
         self._people = People(client, str(found["workspace_id"]), dataset.min_submitted(found))
@@ -47,11 +52,9 @@ class ArgillaConnector:
         self._rows = Rows(client, self._id)
         self._queue = Queue(client, self._rows, self._people, self._id)
         self._poll = Poll(client, self._rows, self._id)
-        link = self._queue.link(self._people.members[0])
-        self._ref = ProjectRef(PLATFORM, client.url, self._id, dataset.title(found), link)
-
-    def __repr__(self) -> str:
-        return f"ArgillaConnector({self._ref.url!r}, dataset={self._id})"
+        link = self._queue.link(self._people.members[0])  # the owner of the API key
+        ref = ProjectRef(PLATFORM, client.url, self._id, dataset.title(found), link)
+        super().__init__(client, ref, dataset.read_form(client, self._id, control), dataset.overlap(found))
 
     @classmethod
     def create(
@@ -74,15 +77,11 @@ class ArgillaConnector:
         most = overlap if opinions is None else opinions
         if not 1 <= overlap <= most:
             raise ConfigError(f"overlap {overlap} and opinions {most}: 1 or more, and no fewer opinions than overlap")
-        client = Client(url, api_key)
-        try:
+        with closed_on_failure(Client(url, api_key)) as client:
             made = dataset.create(client, title, labeling, workspace=workspace, overlap=overlap, opinions=most)
             connector = cls(client, made)
             connector._queue.look_after(connector._form)
             return connector
-        except BaseException:
-            client.close()
-            raise
 
     @classmethod
     def attach(cls, url: str, api_key: str, project: str, *, workspace: str = "", control: str | None = None) -> Self:
@@ -91,38 +90,14 @@ class ArgillaConnector:
         Raises ProjectNotFound, LabelingMismatch if it asks something that we can't, Unauthorized,
         PlatformUnavailable or PlatformError.
         """
-        client = Client(url, api_key)
-        try:
+        with closed_on_failure(Client(url, api_key)) as client:
             return cls(client, dataset.find(client, str(project), workspace), control)
-        except BaseException:
-            client.close()
-            raise
 
     def expect(self, labeling: Labeling) -> None:
         """Check that the dataset asks ``labeling``. Raises LabelingMismatch with the difference."""
         config.expect(self._form, labeling)
 
     # -- the protocol ------------------------------------------------------------------------------------------------
-
-    @property
-    def project(self) -> ProjectRef:
-        """The dataset this connector speaks for; the link is for the owner of the API key."""
-        return self._ref
-
-    @property
-    def labeling(self) -> Labeling:
-        """The question as the platform had it at the last look."""
-        return self._form.labeling
-
-    @property
-    def form(self) -> Form:
-        """The labeling with Argilla's own names."""
-        return self._form
-
-    @property
-    def overlap(self) -> int:
-        """How many annotators are asked about each record."""
-        return self._overlap
 
     @property
     def live_predictions(self) -> bool:
@@ -228,10 +203,6 @@ class ArgillaConnector:
         from .diagnose import diagnose
 
         return diagnose(self._client, self._id, self._wiring, backend, self._control)
-
-    def close(self) -> None:
-        """Release connections."""
-        self._client.close()
 
     @cached_property
     def _wiring(self) -> Wiring:

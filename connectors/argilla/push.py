@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
 import structlog
 
 from nextlabel.connectors.base import Progress
+from nextlabel.connectors.batches import weighed
 from nextlabel.connectors.errors import LabelingMismatch, PlatformError, PlatformUnavailable, RecordsRejected
 from nextlabel.connectors.http import dump
 from nextlabel.connectors.records import Record
@@ -49,7 +50,8 @@ class Push:
         wanted = self._prepared(records)
         found = self._existing(list(wanted))
         progress(len(found), len(wanted))
-        for batch in _batches(item for uid, item in wanted.items() if uid not in found):
+        new = [item for uid, item in wanted.items() if uid not in found]
+        for batch in weighed(new, _bytes, BATCH_BYTES, BATCH):
             made = self._create(batch)
             self.created += made.values()
             found |= made
@@ -125,16 +127,5 @@ class Push:
         return found
 
 
-def _batches(items: Iterable[Json]) -> Iterator[list[Json]]:
-    """Batches bounded in number and size, in order."""
-    batch: list[Json] = []
-    size = 0
-    for item in items:
-        cost = sum(4 * len(text) for text in item["fields"].values())
-        if batch and (len(batch) >= BATCH or size + cost > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(item)
-        size += cost
-    if batch:
-        yield batch
+def _bytes(item: Json) -> int:
+    return sum(4 * len(text) for text in item["fields"].values())

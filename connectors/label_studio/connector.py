@@ -6,7 +6,15 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from nextlabel.connectors.base import BackendAddress, Finding, Progress, ProjectRef, no_progress
+from nextlabel.connectors.base import (
+    BackendAddress,
+    Finding,
+    Progress,
+    ProjectConnector,
+    ProjectRef,
+    closed_on_failure,
+    no_progress,
+)
 from nextlabel.connectors.errors import PlatformError, ProjectNotFound
 from nextlabel.connectors.records import Changes, Labeling, QueueEntry, Record, RemoteRecord
 
@@ -23,28 +31,23 @@ PLATFORM = "label-studio"
 SHOWN = "id,title,label_config,maximum_annotations,model_version,sampling"
 
 
-class LabelStudioConnector:
+class LabelStudioConnector(ProjectConnector[Client, Form]):
     """Fulfils the connector protocol for one project. Make one with :meth:`create` or :meth:`attach`."""
 
     def __init__(self, client: Client, project: Mapping[str, Any], control: str | None = None) -> None:
         number = int(project["id"])
-        self._client = client
+        link = f"{client.url}/projects/{number}/data"
+        ref = ProjectRef(PLATFORM, client.url, str(number), str(project["title"]), link)
         self._control = control
         self._config = str(project["label_config"])
-        self._form = config.read_config(self._config, control)
-        self._overlap = int(project["maximum_annotations"])
-        self._ref = ProjectRef(
-            PLATFORM, client.url, str(number), str(project["title"]), f"{client.url}/projects/{number}/data"
-        )
+        form = config.read_config(self._config, control)
+        super().__init__(client, ref, form, int(project["maximum_annotations"]))
         self._path = f"/api/projects/{number}"
         self._lock = threading.Lock()
         self._tasks = Tasks(client, number)
         self._poll = Poll(self._tasks)
         self._queue = Queue(client, number)
         self._wiring = Wiring(client, number)
-
-    def __repr__(self) -> str:
-        return f"LabelStudioConnector({self._ref.url!r}, project={self._ref.id})"
 
     @classmethod
     def create(cls, url: str, token: str, title: str, labeling: Labeling, *, overlap: int = 1) -> Self:
@@ -79,39 +82,14 @@ class LabelStudioConnector:
             raise ProjectNotFound(
                 f"{project!r} is no project of Label Studio: projects have numbers, see the address bar"
             )
-        client = Client(url, token)
-        try:
-            found = _project(client, int(project))
-            return cls(client, found, control)
-        except BaseException:
-            client.close()
-            raise
+        with closed_on_failure(Client(url, token)) as client:
+            return cls(client, _project(client, int(project)), control)
 
     def expect(self, labeling: Labeling) -> None:
         """Check that the project asks ``labeling``. Raises LabelingMismatch with the difference."""
         config.expect(self._form, labeling)
 
     # -- the protocol ------------------------------------------------------------------------------------------------
-
-    @property
-    def project(self) -> ProjectRef:
-        """The project this connector speaks for."""
-        return self._ref
-
-    @property
-    def labeling(self) -> Labeling:
-        """The question as the platform had it at the last look."""
-        return self._form.labeling
-
-    @property
-    def form(self) -> Form:
-        """The labeling with Label Studio's own names."""
-        return self._form
-
-    @property
-    def overlap(self) -> int:
-        """How many annotators are asked about each record."""
-        return self._overlap
 
     @property
     def live_predictions(self) -> bool:
@@ -177,10 +155,6 @@ class LabelStudioConnector:
         from .diagnose import diagnose
 
         return diagnose(self._client, int(self._ref.id), self._queue, self._wiring, backend, self._control)
-
-    def close(self) -> None:
-        """Release connections."""
-        self._client.close()
 
     def _refresh(self) -> bool:
         """Read the project again; whether its labeling changed since the last look.

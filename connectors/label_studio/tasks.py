@@ -10,6 +10,7 @@ import httpx
 import structlog
 
 from nextlabel.connectors.base import Progress
+from nextlabel.connectors.batches import weighed
 from nextlabel.connectors.errors import ConnectorError, LabelingMismatch, PlatformError, RecordsRejected
 from nextlabel.connectors.http import IMPORT_TIMEOUT_S, dump
 from nextlabel.connectors.records import Record, RemoteRecord
@@ -52,7 +53,8 @@ class Tasks:
         found = self._existing(wanted)
         done = len(found)
         progress(done, len(wanted))
-        for batch in _batches([(uid, task) for uid, task in wanted.items() if uid not in found]):
+        missing = [(uid, task) for uid, task in wanted.items() if uid not in found]
+        for batch in map(dict, weighed(missing, _bytes, BATCH_BYTES, BATCH)):
             found |= self._import(batch)
             done += len(batch)
             progress(done, len(wanted))
@@ -241,29 +243,8 @@ def _number(column: str, operator: str, number: int) -> Json:
 
 def _by_length(values: Iterable[str]) -> Iterator[list[str]]:
     """Chunks that fit into a URL."""
-    chunk: list[str] = []
-    length = 0
-    for value in values:
-        cost = len(json.dumps(value)) + 4
-        if chunk and length + cost > QUERY_BYTES:
-            yield chunk
-            chunk, length = [], 0
-        chunk.append(value)
-        length += cost
-    if chunk:
-        yield chunk
+    return weighed(values, lambda value: len(json.dumps(value)) + 4, QUERY_BYTES)
 
 
-def _batches(tasks: Iterable[tuple[str, Json]]) -> Iterator[dict[str, Json]]:
-    """Batches bounded in number and size, in order."""
-    batch: dict[str, Json] = {}
-    size = 0
-    for uid, task in tasks:
-        cost = sum(4 * len(text) for text in task["data"].values())
-        if batch and (len(batch) >= BATCH or size + cost > BATCH_BYTES):
-            yield batch
-            batch, size = {}, 0
-        batch[uid] = task
-        size += cost
-    if batch:
-        yield batch
+def _bytes(task: tuple[str, Json]) -> int:
+    return sum(4 * len(text) for text in task[1]["data"].values())

@@ -26,12 +26,13 @@ def renumber(
     The first ``fixed`` keep their numbers if they stand in order. ``floor`` is a number that nothing unknown exceeds.
     None takes a number away: records without one come last.
     """
-    head = [current.get(one, floor) for one in wanted[:fixed]]
-    ceiling = head[-1] if head and _falls([*head, floor]) else None
+    low = floor + CROWDED * (len(wanted) + 1)  # who stands higher leaves room for all others
+    head = [current.get(one, low) for one in wanted[:fixed]]
+    ceiling = head[-1] if head and _falls([*head, low]) else None
     rest = wanted if ceiling is None else wanted[fixed:]
     inside = set(wanted)
     outside = {one: number for one, number in current.items() if one not in inside}
-    kept = _keep(rest, {one: current[one] for one in rest if one in current}, outside, ceiling, floor)
+    kept = _keep(rest, {one: current[one] for one in rest if current.get(one, low) > low}, outside, ceiling)
     changes = _place(rest, kept, outside, ceiling, floor)
     if changes is None:
         top = max([floor, *current.values()]) + HEADROOM
@@ -62,11 +63,11 @@ def _falls(numbers: Sequence[int]) -> bool:
 
 
 def _keep(
-    rest: Sequence[str], numbers: Mapping[str, int], outside: Mapping[str, int], ceiling: int | None, floor: int
+    rest: Sequence[str], numbers: Mapping[str, int], outside: Mapping[str, int], ceiling: int | None
 ) -> dict[str, int]:
     """Who may keep their number: most of ``rest``, where moving it costs more than moving what stands above it."""
-    limit = max([floor, *numbers.values(), *outside.values()]) + 1 if ceiling is None else ceiling
-    placed = [one for one in rest if floor < numbers.get(one, floor) < limit]
+    limit = max([0, *numbers.values(), *outside.values()]) + 1 if ceiling is None else ceiling
+    placed = [one for one in rest if one in numbers and numbers[one] < limit]
     lowest = min((numbers[one] for one in placed), default=limit)
     in_the_way = sorted((number for number in outside.values() if lowest < number < limit), reverse=True)
     chain = [*(numbers[one] for one in placed), *in_the_way]
@@ -79,7 +80,7 @@ def _place(
     """Numbers for those of ``rest`` that are not ``kept``, below ``ceiling``.
 
     Who is kept moves down after all where there is no room in front; what is in the way at the end loses its number.
-    None if there is no room above ``floor``, or too much in the way: then all are better put on top.
+    None if too much is in the way: then all are better put on top.
     """
     changes: dict[str, int | None] = {}
     waiting: list[str] = []
@@ -103,8 +104,6 @@ def _place(
     step = min(STRIDE, (above - max(below, floor)) // (len(waiting) + 1))
     if waiting and step < CROWDED:
         step = CROWDED
-        if above - step * (len(waiting) + 1) <= floor:
-            return None
     last = above - step * len(waiting)
     in_the_way = [one for one, number in outside.items() if number >= last]
     if len(in_the_way) > 2 * len(rest):

@@ -114,6 +114,15 @@ def test_what_is_fixed_out_of_order_is_not_kept_so():
     check(["unknown", *NAMES[10:20]], numbers, fixed=1)
 
 
+def test_what_another_process_left_just_above_the_unknown_is_not_built_upon():
+    numbers = {name: 1000 + place for place, name in enumerate(NAMES[::-1])}
+    assert set(check(["new", *NAMES[:5]], numbers, floor=999)) == {"new", *NAMES[:5]}
+    order = NAMES[:5]
+    numbers = after(numbers, check(order, numbers, floor=999))
+    changes = check([*order, *NAMES[5:20]], numbers, floor=999)
+    assert not set(changes) & set(order)
+
+
 def test_there_is_room_to_append_a_large_pool():
     order = NAMES[:10]
     numbers = after({}, check(order, {}))

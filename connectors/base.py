@@ -8,7 +8,7 @@ doubling anything.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -130,6 +130,13 @@ class Connector(Protocol):
 
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Whether a webhook delivery comes from the platform that :meth:`connect` hooked up. Never raises."""
+        ...
+
+    def in_hand(self) -> Collection[str]:
+        """Remote ids of the records that annotators' pages already hold, as far as it is known.
+
+        They keep their place whatever is published, so a new generation need not, and should not, count on them.
+        """
         ...
 
     def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:

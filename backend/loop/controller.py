@@ -229,6 +229,7 @@ class Controller:
 
     def _rank(self, model: Model, head: int) -> Ranking:
         rng = np.random.default_rng([self._seed, head])
+        self.pool.hold(self._connector.in_hand())
         wanted = self._sizes.head + self._sizes.tail
         window = self._sizes.window
         if window is None:

@@ -40,7 +40,7 @@ class PoolState:
         self._remote: list[str] = []
         self._by_remote: dict[str, int] = {}
         target = ("target", np.bool_, (len(labeling.labels),)) if self._multi else ("target", np.int64)
-        flags = [(name, np.bool_) for name in ("audit", "active", "pushed", "suggested")]
+        flags = [(name, np.bool_) for name in ("audit", "active", "pushed", "suggested", "held")]
         counts = [(name, np.int32) for name in ("answers", "skips", "drafts", "opinions")]
         self._table = np.zeros(0, dtype=[("row", np.int64), ("lot", np.float64), *flags, *counts, target])
         self._size = 0
@@ -127,6 +127,12 @@ class PoolState:
             wanted[positions] = np.maximum(wanted[positions], opinions)
             self.revision += 1
 
+    def hold(self, remote_ids: Iterable[str]) -> None:
+        """Exactly these records are on annotators' pages already: nobody's candidates until they are answered."""
+        self._table["held"] = False
+        found = (self._by_remote.get(remote_id) for remote_id in remote_ids)
+        self._table["held"][[at for at in found if at is not None]] = True
+
     def note_suggested(self, remote_ids: Iterable[str]) -> list[int]:
         """These records have a suggestion of ours on the platform now. Returns the positions of which that is news."""
         found = (self._by_remote.get(remote_id) for remote_id in remote_ids)
@@ -182,8 +188,8 @@ class PoolState:
 
     @property
     def _free(self) -> npt.NDArray[np.bool_]:
-        """Open, and nobody has begun an answer."""
-        free: npt.NDArray[np.bool_] = self._open & (self._column("drafts") == 0)
+        """Open, nobody has begun an answer, and it is on nobody's page."""
+        free: npt.NDArray[np.bool_] = self._open & (self._column("drafts") == 0) & ~self._column("held")
         return free
 
     @property

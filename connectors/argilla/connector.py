@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -154,6 +154,10 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         except MissingExtra as error:
             log.warning("a webhook delivery can't be verified", reason=str(error))
             return False
+
+    def in_hand(self) -> Collection[str]:
+        """What the pages of those at work may hold: up to sixteen records each."""
+        return self._queue.in_hand()
 
     def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
         """Put ``entries`` first in every annotator's queue; see :class:`.queue.Queue`."""

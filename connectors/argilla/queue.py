@@ -116,7 +116,7 @@ class Queue:
         ranked = _ranked(entries)
         with self._lock:
             self._prepare()
-            holding = settle({person: self._held(person) for person in self._people.active()})
+            holding = self._holding()
             self._put(self._arrange(ranked, holding), holding, ranked, form)
             self._published = tuple(ranked)
 
@@ -131,6 +131,11 @@ class Queue:
                 here = [one for one in lane.order if one not in new and not self._people.is_complete(one)]
                 lanes[person] = here + lanes[person]
             self._put(lanes, {}, more, form)
+
+    def in_hand(self) -> frozenset[str]:
+        """Records that the pages of those at work may hold."""
+        with self._lock:
+            return frozenset(chain.from_iterable(self._holding().values()))
 
     # -- what stands there -------------------------------------------------------------------------------------------
 
@@ -187,6 +192,10 @@ class Queue:
             for record in head
             if person in lanes and record in rows and rows[record]["status"] == "pending"
         )
+
+    def _holding(self) -> dict[str, list[str]]:
+        """What the page of everybody at work may hold. Nobody's, as long as we have not looked at the lanes."""
+        return settle({person: self._held(person) for person in self._people.active() if person in self._lanes})
 
     def _held(self, person: str) -> list[str]:
         """What the person's page may hold: the first few that still wait for them, in the order it was opened under."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from nextlabel.connectors.base import (
@@ -125,6 +125,10 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Whether a delivery carries the secret that :meth:`connect` gave to the webhooks."""
         return self._wiring.authentic(headers)
+
+    def in_hand(self) -> Collection[str]:
+        """None that matters: Label Studio serves one task at a time, and keeps it for whoever has it open."""
+        return ()
 
     def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
         """Put ``entries`` first in every annotator's queue; see :class:`.queue.Queue`."""

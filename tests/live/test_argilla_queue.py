@@ -252,6 +252,7 @@ def test_another_process_goes_on_where_the_last_one_stopped(argilla: ArgillaServ
         tell(heir, person, response)  # its first poll finds the answer too
         held = person.sees(16)
         heir.publish("nl-heir-2", entries(ids[40:70]))
+        assert heir.in_hand() == set(held)
         assert person.sees(16) == held, "what the page holds stays where it is"
         assert set(person.sees(46)[16:]) == set(ids[40:70])
     finally:

@@ -38,6 +38,7 @@ class MemoryPlatform:
     retired: list[str] = field(default_factory=list)
     connected: list[BackendAddress] = field(default_factory=list)
     live_predictions: bool = True
+    held: list[str] = field(default_factory=list)
     people: dict[str, str] = field(default_factory=dict)
     asked_again: dict[str, int] = field(default_factory=dict)
     records_read: int = 0
@@ -84,6 +85,9 @@ class MemoryPlatform:
             self.pushed[f"r-{record.uid}"] = record
         progress(len(records), len(records))
         return {record.uid: f"r-{record.uid}" for record in records}
+
+    def in_hand(self) -> list[str]:
+        return self.held
 
     def links(self) -> Mapping[str, str]:
         self._call("links")

@@ -161,3 +161,12 @@ def test_every_other_place_while_there_are_any(first: list[int], second: list[in
     got = alternate(np.array(first, dtype=np.int64), np.array(second, dtype=np.int64))
     assert got.tolist() == merged
     assert got.dtype == np.int64
+
+
+def test_what_is_on_a_page_already_is_nobodys_candidate(pool: PoolState) -> None:
+    pool.hold(["r0", "r2", "a record of others"])
+    assert (pool.candidates().tolist(), pool.audit_queue().tolist()) == ([5], [1])
+    pool.hold(["r0"])
+    assert (pool.candidates().tolist(), pool.audit_queue().tolist()) == ([5], [2, 1])
+    pool.hold([])
+    assert pool.candidates().tolist() == [0, 5]

@@ -16,8 +16,6 @@ HELD = 16
 stand behind these: the page counts its way through the queue, and never shows what was put before its own place."""
 LOADED = 10
 """Records that a page loads at once."""
-CROWD = 12
-"""People up to which everyone has a share from the start; in a larger crowd only those at work have."""
 
 
 def arrange(
@@ -32,10 +30,14 @@ def arrange(
     Those at work share the ranking among themselves, so that nothing waits for people who are away. Somebody who
     comes in gets the share that they would have if everybody came. Who has ``answered`` a record has no share in it.
     """
-    everyone = set(people) if len(people) <= CROWD else set(active)
+    crowds = {True: active, False: people}
+    turns = {
+        at_work: {record: turn_order(record, set(crowd).difference(answered.get(record, ()))) for record in ranked}
+        for at_work, crowd in crowds.items()
+    }
     lanes = {}
     for person in people:
-        crowd = set(active) if person in active else everyone | {person}
+        mine_among = turns[person in active]
         taken = {record for other in active if other != person for record in holding.get(other, ())}
         lane = list(holding.get(person, ()))
         here = set(lane)
@@ -43,7 +45,7 @@ def arrange(
         rest: list[tuple[bool, int, int, str]] = []
         for place, record in enumerate(ranked):
             if record not in here:
-                before = turn(record, person, crowd.difference(answered.get(record, ())))
+                before = mine_among[record].get(person, len(people))
                 if before or record in taken:
                     # From the far end: its owner comes from the near one.
                     rest.append((record in taken, before, -place, record))
@@ -68,14 +70,14 @@ def settle(claims: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     }
 
 
-def turn(record: str, person: str, crowd: Collection[str]) -> int:
-    """How many of the ``crowd`` come before this person in being asked about a record; 0: it is theirs.
+def turn_order(record: str, crowd: Collection[str]) -> dict[str, int]:
+    """Whose turn it is to be asked about a record: person -> how many come before; 0 for the one whose it is.
 
     An even share each, and few records change hands as the crowd changes. Rendezvous hashing: Thaler and Ravishankar,
     "Using name-based mappings to increase hit rates", 1998.
     """
-    mine = _draw(record, person)
-    return sum(_draw(record, other) > mine for other in crowd if other != person)
+    drawn = sorted(crowd, key=lambda person: _draw(record, person), reverse=True)
+    return {person: place for place, person in enumerate(drawn)}
 
 
 @lru_cache(maxsize=1 << 17)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from nextlabel.connectors.argilla.lanes import CROWD, HELD, arrange, settle, turn
+from nextlabel.connectors.argilla.lanes import HELD, arrange, settle, turn_order
 
 RECORDS = [f"record{i}" for i in range(60)]
 PEOPLE = ["ana", "ben", "eva"]
@@ -16,7 +16,7 @@ def test_a_share_for_everyone_and_the_rest_behind_it():
     lanes = arrange(RECORDS, PEOPLE, PEOPLE, {}, {})
     for person, lane in lanes.items():
         assert sorted(lane) == sorted(RECORDS)
-        mine = [record for record in RECORDS if turn(record, person, PEOPLE) == 0]
+        mine = [record for record in RECORDS if turn_order(record, PEOPLE)[person] == 0]
         assert lane[: len(mine)] == mine
         assert 10 <= len(mine) <= 30
     heads = [record for lane in lanes.values() for record in lane[:10]]
@@ -25,10 +25,10 @@ def test_a_share_for_everyone_and_the_rest_behind_it():
 
 def test_after_their_own_share_people_take_from_the_far_end_of_others():
     lanes = arrange(RECORDS, PEOPLE, PEOPLE, {}, {})
-    theirs = [record for record in lanes["ana"] if turn(record, "ana", PEOPLE)]
+    theirs = [record for record in lanes["ana"] if turn_order(record, PEOPLE)["ana"]]
     for other in ("ben", "eva"):
-        mine = [record for record in RECORDS if turn(record, other, PEOPLE) == 0]
-        met = [record for record in theirs if record in mine and turn(record, "ana", PEOPLE) == 1]
+        mine = [record for record in RECORDS if turn_order(record, PEOPLE)[other] == 0]
+        met = [record for record in theirs if record in mine and turn_order(record, PEOPLE)["ana"] == 1]
         assert met == [record for record in reversed(mine) if record in met]
 
 
@@ -40,8 +40,10 @@ def test_somebody_who_comes_in_begins_with_a_share_of_their_own():
     lanes = arrange(RECORDS, PEOPLE, [], {}, {})
     assert len({lane[0] for lane in lanes.values()}) == 3
     assert RECORDS[0] in {lane[0] for lane in lanes.values()}
-    crowd = [f"person{i}" for i in range(CROWD + 1)]
-    assert arrange(RECORDS, crowd, [], {}, {})["person3"] == RECORDS, "too many to keep a share for each"
+    crowd = [f"person{i}" for i in range(40)]
+    first = arrange(RECORDS, crowd, [], {}, {})
+    pages = [set(first[person][:10]) for person in crowd[:3]]
+    assert len(set.union(*pages)) >= 22, "in a large crowd, three who come at once hardly meet"
 
 
 def test_what_a_page_holds_comes_first_there_and_last_elsewhere():
@@ -61,8 +63,8 @@ def test_another_opinion_is_nobodys_who_gave_one():
 
 def test_few_records_change_hands_when_somebody_leaves():
     for record in RECORDS:
-        before = min(PEOPLE, key=lambda person: turn(record, person, PEOPLE))
-        now = min(PEOPLE[:2], key=lambda person: turn(record, person, PEOPLE[:2]))
+        before = min(PEOPLE, key=lambda person: turn_order(record, PEOPLE)[person])
+        now = min(PEOPLE[:2], key=lambda person: turn_order(record, PEOPLE[:2])[person])
         assert now == before or before == "eva"
 
 

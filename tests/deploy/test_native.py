@@ -312,6 +312,8 @@ def test_the_loop_on_argilla(api: httpx.Client, values: dict[str, str], folder: 
         shown = first_queue(service, port, token)
         assert shown["records"] == shown["pushed"] == LABELS
         (record,) = api.get(f"datasets/{shown['project']['id']}/records", params={"limit": 1}).json()["items"]
+        # Argilla on PostgreSQL was seen to answer 500 to a submit while the rest of the queue was being written.
+        service.wait_until(lambda: status(port, token)["state"] == "idle", "the whole queue", 120)
         answer = {"status": "submitted", "values": {"label": {"value": "bug"}}}
         api.post(f"records/{record['id']}/responses", json=answer).raise_for_status()
         service.wait_until(lambda: status(port, token)["labelled"] == 1, "the label", 60)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from redis import Redis
 
 from nextlabel.backend.cli import main
 from nextlabel.backend.credentials import credentials
@@ -33,7 +34,14 @@ from tests.live.argilla_calls import (
     wrong,
 )
 
-pytestmark = [pytest.mark.live, pytest.mark.usefixtures("no_webhooks_left")]
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("no_webhooks_left", "no_deliveries_left")]
+
+
+@pytest.fixture
+def no_deliveries_left(argilla: ArgillaServer) -> None:
+    """Other tests of the session may have left deliveries that wait, or were given up."""
+    with Redis.from_url(argilla.redis_url) as redis:
+        redis.delete("rq:queue:high", "rq:scheduled:high", "rq:failed:high")
 
 
 # -- the doctor ------------------------------------------------------------------------------------------------------

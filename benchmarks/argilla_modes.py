@@ -133,10 +133,10 @@ def write_data(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     """The BBC articles as a CSV, without exact copies; true label and text by uid."""
     bbc = find_recipe("bbc-news")
     answers = bbc.truth()
-    texts: dict[str, str] = {}
+    first: dict[str, str] = {}  # text -> uid
     for record in bbc.read():
-        if record.fields["text"] not in set(texts.values()):
-            texts[record.uid] = record.fields["text"]
+        first.setdefault(record.fields["text"], record.uid)
+    texts = {uid: text for text, uid in first.items()}
     with (folder / "bbc.csv").open("w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(["uid", "text"])

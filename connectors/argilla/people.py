@@ -11,11 +11,10 @@ from datetime import UTC, datetime, timedelta
 from nextlabel.connectors.records import Annotation, AnnotationStatus
 
 from .client import Client
+from .wire import LANE
 
 AT_WORK = timedelta(minutes=15)
 """How long after an answer somebody still counts as working, and their page as open."""
-LANE = "queue_"
-"""Metadata properties with this prefix are ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +71,9 @@ class People:
                 record, person = self._place.pop(gone, ("", ""))
                 self._answers.get(record, {}).pop(person, None)
 
-    def active(self, now: datetime | None = None) -> list[str]:
+    def active(self) -> list[str]:
         """Ids of the members who answered something lately."""
-        since = (now or datetime.now(UTC)) - AT_WORK
+        since = datetime.now(UTC) - AT_WORK
         with self._lock:
             return [one.id for one in self._members if one.id in self._last and self._last[one.id].updated_at >= since]
 

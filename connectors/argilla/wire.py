@@ -35,7 +35,9 @@ Json = dict[str, Any]
 
 FOREIGN_UID = "argilla-"
 """Begins the uid of a record that has no external id; Argilla's own id follows."""
-OURS = re.compile(r"queue_[0-9a-f]{8}")
+LANE = "queue_"
+"""Begins the name of the metadata property that is a person's queue; eight digits of their id follow."""
+OURS = re.compile(rf"{LANE}[0-9a-f]{{8}}")
 """Metadata that is our own: places in people's queues."""
 STATUSES = {
     "submitted": AnnotationStatus.SUBMITTED,

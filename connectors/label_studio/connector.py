@@ -42,7 +42,6 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         self._config = str(project["label_config"])
         form = config.read_config(self._config, control)
         super().__init__(client, ref, form, int(project["maximum_annotations"]))
-        self._path = f"/api/projects/{number}"
         self._lock = threading.Lock()
         self._tasks = Tasks(client, number)
         self._poll = Poll(self._tasks)

@@ -53,9 +53,10 @@ def test_connect_wires_everything_and_repeats_change_nothing(argilla: ArgillaSer
     assert (made["url"], set(made["events"]), made["enabled"]) == (service.url + WEBHOOK, set(EVENTS), True)
     assert made["description"] == DESCRIPTION + connector.project.id
     written = dataset(argilla, connector)
-    assert {argilla.user, *(f"annotator{number}" for number in range(4))} <= connector.links().keys()
-    for name, link in connector.links().items():
-        assert f"[{name}]({link})" in written["guidelines"]
+    names = {argilla.user, *(f"annotator{number}" for number in range(4))}
+    assert names <= connector.links().keys()
+    for name in names:
+        assert f"[{name}]({connector.links()[name]})" in written["guidelines"]
     connector.connect(service.address())
     assert hooks(argilla) == before
     assert dataset(argilla, connector) == written

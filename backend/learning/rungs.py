@@ -1,0 +1,242 @@
+"""The rungs of the model ladder behind one interface: fit on labelled texts, get something that predicts.
+
+``zero-shot``  what the labels are called, and no label at all
+``probe``      a linear head on the encoder as it is
+``few-shot``   the encoder tuned on pairs of texts, then the head (contrastive; Tunstall et al. 2022)
+``fine-tune``  the whole encoder and the head trained together
+
+Each costs more than the one before. ``ladder`` tells which is worth its price on the labels at hand.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
+
+import numpy as np
+
+from nextlabel.backend.learning.cache import EmbeddingCache
+from nextlabel.backend.learning.coldstart import label_anchors
+from nextlabel.backend.learning.encoders import HASHING, Encoder, Engine, FloatMatrix, load_encoder
+from nextlabel.backend.learning.examples import Examples
+from nextlabel.backend.learning.probe import Probe
+from nextlabel.backend.learning.training.spec import RungName, TrainingSpec
+from nextlabel.connectors.errors import ConfigError
+from nextlabel.connectors.records import Labeling, LabelKind
+
+if TYPE_CHECKING:
+    from nextlabel.backend.learning.training.progress import Report, TrainingProgress
+
+RUNGS: tuple[RungName, ...] = get_args(RungName)
+"""All rungs, the cheapest first."""
+
+
+class Classifier(Protocol):
+    """Something fitted that predicts."""
+
+    def predict_proba(self, texts: Sequence[str]) -> FloatMatrix:
+        """Probabilities float32 [len(texts), labels]: rows sum to 1, or each label apart when multi-label."""
+        ...
+
+
+class Rung(Protocol):
+    """A way to make a classifier from labelled texts."""
+
+    @property
+    def name(self) -> str:
+        """Its name on the ladder, or ``auto``."""
+        ...
+
+    def fit(self, train: Examples, report: Report | None = None) -> Classifier:
+        """Learn from ``train``. Deterministic for one machine and one ``spec.seed``. Raises LearningError."""
+        ...
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all rungs of one ladder share. ``cache_dir`` holds embeddings and what is made once for a model."""
+
+    encoder: str
+    spec: TrainingSpec
+    engine: Engine
+    max_length: int
+    cache_dir: Path
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def loaded(self) -> Encoder:
+        """The encoder as it is, loaded when it is first used."""
+        return load_encoder(self.encoder, self.engine, max_length=self.max_length, cache_dir=self.cache_dir)
+
+    @cached_property
+    def cache(self) -> EmbeddingCache:
+        """The encoder's vectors on disk: rungs, folds and later runs share them."""
+        return EmbeddingCache.open(self.cache_dir / "embeddings", self.loaded)
+
+    def vectors(self, texts: Sequence[str]) -> FloatMatrix:
+        """Unit vectors float32 [n, d] of the encoder as it is; a text is encoded once and for all."""
+        return self.cache.take(self.cache.ensure(texts, self.loaded))
+
+    def anchors(self, train: Examples) -> FloatMatrix:
+        """One vector a label, float32 [c, d], from its name or description."""
+        kind = LabelKind.MULTI if train.multi_label else LabelKind.SINGLE
+        return label_anchors(Labeling(kind, train.labels, descriptions=self.descriptions), self.loaded)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadOnVectors:
+    """A probe on the vectors of the encoder as it is, each text encoded once."""
+
+    setup: Setup
+    probe: Probe
+
+    def predict_proba(self, texts: Sequence[str]) -> FloatMatrix:
+        """See Classifier."""
+        return self.probe.predict_proba(self.setup.vectors(texts))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """An encoder of its own with the head that was trained on it."""
+
+    encoder: Encoder
+    head: Probe
+
+    @classmethod
+    def read(cls, folder: Path, engine: Engine, cache_dir: Path, max_length: int | None = None) -> TrainedModel:
+        """Load a folder that a trainer has written. Raises LearningError."""
+        encoder = load_encoder(str(folder), engine, max_length=max_length, cache_dir=cache_dir)
+        return cls(encoder, Probe.load(folder / "head.safetensors"))
+
+    def predict_proba(self, texts: Sequence[str]) -> FloatMatrix:
+        """See Classifier."""
+        return self.head.predict_proba(self.encoder.encode(texts))
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroShot:
+    """The label that is closest in meaning; ``train`` gives the labels' names and nothing else."""
+
+    setup: Setup
+    name: RungName = "zero-shot"
+
+    def fit(self, train: Examples, report: Report | None = None) -> HeadOnVectors:
+        """See Rung."""
+        anchors = self.setup.anchors(train)
+        nothing = np.empty((0, anchors.shape[1]), np.float32)
+        probe = Probe.fit(nothing, train.targets[:0], len(train.labels), anchors=anchors)
+        return HeadOnVectors(self.setup, probe)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRung:
+    """A calibrated linear head on frozen vectors, with the labels' names as a start."""
+
+    setup: Setup
+    name: RungName = "probe"
+
+    def fit(self, train: Examples, report: Report | None = None) -> HeadOnVectors:
+        """See Rung."""
+        vectors, anchors = self.setup.vectors(train.texts), self.setup.anchors(train)
+        probe = Probe.fit(vectors, train.targets, len(train.labels), weights=train.weights, anchors=anchors)
+        return HeadOnVectors(self.setup, probe)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedRung:
+    """A rung that changes the encoder itself, in this process.
+
+    With the engine ``auto`` the result runs on torch, which is loaded by then: making an ONNX file of a model that
+    may be thrown away costs more than it saves.
+    """
+
+    setup: Setup
+    name: RungName
+
+    def fit(self, train: Examples, report: Report | None = None) -> TrainedModel:
+        """See Rung."""
+        from nextlabel.backend.learning.model_folder import find_model
+        from nextlabel.backend.learning.training.fewshot import FewShotTuner
+        from nextlabel.backend.learning.training.trainer import FineTuner, split_held_out
+
+        setup = self.setup
+        base = find_model(setup.encoder, max_length=setup.max_length)
+        setup.cache_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="training-", dir=setup.cache_dir) as place:
+            folder, scratch = Path(place) / "model", Path(place) / "scratch"
+            if self.name == "few-shot":
+                tuner, rest, held_out = FewShotTuner(), train, None
+            else:
+                tuner, (rest, held_out) = FineTuner(), split_held_out(train, setup.spec)
+            tuner.train(
+                base, rest, held_out, setup.spec, folder, scratch=scratch, report=report or _ignore, stop=_never
+            )
+            engine: Engine = "torch" if setup.engine == "auto" else setup.engine
+            return TrainedModel.read(folder, engine, Path(place), setup.max_length)
+
+
+@dataclass(frozen=True, slots=True)
+class Auto:
+    """The rung that the ladder chooses on held-out answers, fitted on all of them."""
+
+    setup: Setup
+    name: Literal["auto"] = "auto"
+
+    def fit(self, train: Examples, report: Report | None = None) -> Classifier:
+        """See Rung."""
+        from nextlabel.backend.learning.ladder import climb
+
+        rungs = rungs_for(self.setup)
+        chosen = climb(train, rungs, np.random.default_rng(self.setup.spec.seed), report=report).chosen
+        return next(rung for rung in rungs if rung.name == chosen).fit(train, report)
+
+
+def make_rung(
+    name: RungName | Literal["auto"],
+    encoder: str,
+    spec: TrainingSpec,
+    *,
+    engine: Engine = "auto",
+    max_length: int = 128,
+    windows: int = 1,
+    cache_dir: Path,
+    descriptions: Mapping[str, str] = {},
+) -> Rung:
+    """The rung called ``name`` on ``encoder``; ``auto`` lets held-out answers choose among all.
+
+    ``max_length`` in tokens. ``cache_dir`` keeps embeddings between runs and holds a training while it runs.
+    ``descriptions`` gives labels a sentence in plain words, for zero-shot and as the probe's start. Raises
+    ConfigError for an unknown name, and for a rung that trains the encoder where there is none (``hashing``).
+    """
+    if windows != 1:
+        raise ConfigError(f"windows is {windows}; texts are read up to max_length, in one window")
+    setup = Setup(encoder, spec, engine, max_length, cache_dir, descriptions)
+    if name == "auto":
+        return Auto(setup)
+    if name not in RUNGS:
+        raise ConfigError(f"rung {name!r} is unknown; choose one of auto, {', '.join(RUNGS)}")
+    for rung in rungs_for(setup):
+        if rung.name == name:
+            return rung
+    raise ConfigError(f"the encoder {encoder!r} has nothing to train, so there is no {name}; take zero-shot or probe")
+
+
+def rungs_for(setup: Setup) -> list[Rung]:
+    """The rungs that ``setup`` can climb, the cheapest first."""
+    frozen: list[Rung] = [ZeroShot(setup), ProbeRung(setup)]
+    if setup.encoder == HASHING:
+        return frozen
+    return [*frozen, TrainedRung(setup, "few-shot"), TrainedRung(setup, "fine-tune")]
+
+
+def _ignore(_: TrainingProgress) -> None:
+    """Progress that nobody watches."""
+
+
+def _never() -> bool:
+    """Nobody stops a fit in this process but with an interrupt."""
+    return False

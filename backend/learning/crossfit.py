@@ -44,6 +44,7 @@ class Task:
     counts: Matrix
     anchors: Matrix | None
     multi_label: bool
+    centre: Matrix | None = None  # [c, d + 1]: the layer to start from and to stay near, in place of zero
 
     def fit(
         self,
@@ -61,7 +62,14 @@ class Task:
             counts = np.concatenate([counts, ANCHOR_WEIGHT / (1 + seen / ANCHOR_HALVES_AT)])
         first = None if start is None else start.astype(np.float64)
         weights, bias = fit_linear(
-            x, targets, counts, strength=strength, multi_label=self.multi_label, start=first, tolerance=tolerance
+            x,
+            targets,
+            counts,
+            strength=strength,
+            multi_label=self.multi_label,
+            start=first,
+            centre=None if self.centre is None else self.centre.astype(np.float64),
+            tolerance=tolerance,
         )
         return np.column_stack([weights, bias]).astype(np.float32)
 

@@ -21,13 +21,17 @@ BIAS_VARIANCE = 1.0  # ten labels of a class outvote it; the very first label do
 
 @dataclass(frozen=True, slots=True)
 class _Objective:
-    """Weighted log loss plus a Gaussian prior, as a function of the layer in one vector."""
+    """Weighted log loss plus a Gaussian prior, as a function of the layer in one vector.
+
+    The prior's mean is ``centre``, in the same form.
+    """
 
     x: Floats
     targets: Floats
     sample_weights: Floats
     strength: float
     multi_label: bool
+    centre: Doubles
 
     def __call__(self, flat: Doubles) -> tuple[float, Doubles]:
         """The loss and its gradient. ``flat`` is [c * d weights, c biases]."""
@@ -36,10 +40,11 @@ class _Objective:
         logits = self.x @ weights.T.astype(exact) + bias.astype(exact)
         losses, residual = _independent(logits, self.targets) if self.multi_label else _softmax(logits, self.targets)
         residual *= self.sample_weights
-        prior = (weights**2).sum() / self.strength + (bias**2).sum() / BIAS_VARIANCE
+        away = flat - self.centre
+        prior = (away[:-classes] ** 2).sum() / self.strength + (away[-classes:] ** 2).sum() / BIAS_VARIANCE
         gradient = np.concatenate([(residual.T @ self.x).ravel(), residual.sum(axis=0)]).astype(np.float64)
-        gradient[:-classes] += flat[:-classes] / self.strength
-        gradient[-classes:] += bias / BIAS_VARIANCE
+        gradient[:-classes] += away[:-classes] / self.strength
+        gradient[-classes:] += away[-classes:] / BIAS_VARIANCE
         return float((losses * self.sample_weights).sum(dtype=np.float64) + 0.5 * prior), gradient
 
 
@@ -65,22 +70,28 @@ def fit_linear(
     strength: float,
     multi_label: bool = False,
     start: Doubles | None = None,
+    centre: Doubles | None = None,
     tolerance: float = 1e-7,
 ) -> tuple[Doubles, Doubles]:
     """Weights [c, d] and bias [c] with the least weighted log loss plus Gaussian prior, by L-BFGS (scipy).
 
     x [m, d]; targets [m, c] probabilities (rows sum to 1, or each in [0, 1] when ``multi_label``);
     sample_weights [m]; all of one dtype, float32 or float64. ``strength`` is scikit-learn's C, the prior variance of
-    every weight. The problem is convex, so ``start`` [c, d + 1] (weights beside bias) changes the time taken and not
-    the answer; the fit ends when a step lowers the loss by less than ``tolerance`` of it.
+    every weight, and ``centre`` [c, d + 1] (weights beside bias) the prior's mean, zero without it. The problem is
+    convex, so ``start`` [c, d + 1] changes the time taken and not the answer; the fit ends when a step lowers the loss
+    by less than ``tolerance`` of it.
     """
     from scipy.optimize import minimize
 
     classes, dimension = targets.shape[1], x.shape[1]
-    first: Doubles = np.zeros(classes * (dimension + 1))
-    if start is not None:
-        first = np.concatenate([start[:, :-1].ravel(), start[:, -1]])
-    objective = _Objective(x, targets, sample_weights[:, None], strength, multi_label)
+    nothing: Doubles = np.zeros(classes * (dimension + 1))
+    middle = nothing if centre is None else _flat(centre)
+    objective = _Objective(x, targets, sample_weights[:, None], strength, multi_label, middle)
     options = {"maxiter": 200, "ftol": tolerance, "gtol": 1e-3}
-    flat = minimize(objective, first, jac=True, method="L-BFGS-B", options=options).x
+    flat = minimize(objective, middle if start is None else _flat(start), jac=True, method="L-BFGS-B", options=options).x
     return flat[:-classes].reshape(classes, dimension), flat[-classes:]
+
+
+def _flat(layer: Doubles) -> Doubles:
+    """[c, d + 1] as the optimiser takes it: all weights, then all biases."""
+    return np.concatenate([layer[:, :-1].ravel(), layer[:, -1]])

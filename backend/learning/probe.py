@@ -57,6 +57,7 @@ class Probe:
         weights: npt.NDArray[Any] | None = None,
         anchors: npt.NDArray[Any] | None = None,
         warm: Probe | None = None,
+        prior: Probe | None = None,
         calibrate: bool = True,
         doubt: bool = True,
     ) -> Probe:
@@ -65,7 +66,9 @@ class Probe:
         vectors: floating [m, d], rows of length 1, m may be 0. targets: int64 [m] in [0, classes), or bool
         [m, classes] for multi-label. weights: [m], how much each row counts. anchors: [classes, d], one vector a
         class to start from. warm: an earlier probe; saves time, and what its held-out predictions told is kept
-        until the labels have grown by a tenth. calibrate=False: no held-out predictions, thus neither calibration
+        until the labels have grown by a tenth. prior: the head of a trained encoder that made the vectors; the fit
+        starts from it and stays near it, and takes its temperature over: the encoder was trained on most of these very
+        rows, so predictions on them would not be held out, and nothing can be read off them. calibrate=False: no held-out predictions, thus neither calibration
         nor doubt. doubt=False: take every answer for right.
 
         Raises LearningError when shapes or values don't fit together.
@@ -74,6 +77,8 @@ class Probe:
         kept = (warm.multi_label, warm.weights.shape) if warm is not None else None
         if kept != (task.multi_label, (classes, task.x.shape[1])):
             warm = None
+        if prior is not None:
+            return cls._near(prior, task, warm)
         with one_blas_thread():
             cross = cross_fit(task, warm.cross if warm is not None else None) if calibrate else None
             if cross is not None and doubt:
@@ -83,6 +88,19 @@ class Probe:
         # Contiguous copies: safetensors writes the memory as it lies, strides or not.
         probe = cls(layer[:, :-1].copy(), layer[:, -1].copy(), task.multi_label, labels=len(targets))
         return probe if cross is None else replace(probe, temperature=cross.temperature, cross=cross)
+
+    @classmethod
+    def _near(cls, prior: Probe, task: Task, warm: Probe | None) -> Probe:
+        """The fit that starts from ``prior`` in place of nothing."""
+        shape = (task.targets.shape[1], task.x.shape[1])
+        if prior.weights.shape != shape or prior.multi_label != task.multi_label:
+            raise LearningError(f"the prior has weights {list(prior.weights.shape)}, these labels want {list(shape)}")
+        task = replace(task, anchors=None, centre=prior.layer)
+        with one_blas_thread():
+            layer = task.fit(STRENGTH, start=None if warm is None else warm.layer)
+        return replace(
+            prior, weights=layer[:, :-1].copy(), bias=layer[:, -1].copy(), labels=len(task.x), cross=None
+        )
 
     @property
     def classes(self) -> int:

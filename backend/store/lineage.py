@@ -24,9 +24,14 @@ _CURRENT_MODEL = "current_model"
 class ModelsPart(MetaPart):
     """The models that were trained, and which of them answers."""
 
-    def add_model(self, version: str, kind: str, log_seq: int, metrics: Mapping[str, Any], path: str) -> None:
-        """Note a trained model. Noting a version again replaces what was noted: its training was repeated."""
-        content = {"kind": kind, "log_seq": log_seq, "metrics": codec.dump(metrics), "path": str(path)}
+    def add_model(
+        self, version: str, kind: str, log_seq: int, metrics: Mapping[str, Any], path: str, base: str = ""
+    ) -> None:
+        """Note a model. Noting a version again replaces what was noted: its training was repeated.
+
+        ``base`` is the version of the trained model whose vectors it reads; empty for the recipe's own encoder.
+        """
+        content = {"kind": kind, "log_seq": log_seq, "metrics": codec.dump(metrics), "path": str(path), "base": base}
         with self._write() as connection:
             statement = insert(connection, models).values(version=version, created_at=codec.now_micros(), **content)
             connection.execute(statement.on_conflict_do_update(index_elements=[models.c.version], set_=content))
@@ -112,6 +117,7 @@ def _model(row: Row[Any]) -> ModelRow:
         log_seq=row.log_seq,
         metrics=json.loads(row.metrics),
         path=row.path,
+        base=row.base,
         created_at=codec.from_micros(row.created_at),
     )
 

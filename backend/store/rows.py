@@ -91,13 +91,18 @@ class LogRow:
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """A model that was trained. ``log_seq`` is the last log row it has seen; ``metrics`` is what was measured."""
+    """A model: a probe, or a trained encoder with its head (``kind`` few-shot or fine-tune).
+
+    ``log_seq`` is the last log row it has seen; ``metrics`` is what was measured; ``base`` is the version of the
+    trained model whose vectors it reads, empty for the recipe's own encoder.
+    """
 
     version: str
     kind: str
     log_seq: int
     metrics: Mapping[str, Any]
     path: str
+    base: str
     created_at: datetime
 
 

@@ -119,6 +119,7 @@ models = sa.Table(
     sa.Column("metrics", sa.Text, nullable=False),
     sa.Column("path", sa.String, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("base", sa.String, nullable=False, server_default=""),  # the trained model whose vectors it reads
 )
 sa.Index("ix_models_version", models.c.version, unique=True)
 

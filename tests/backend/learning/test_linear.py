@@ -43,7 +43,7 @@ def test_the_gradient_is_the_derivative_of_the_loss(data, multi_label):
     x, _ = data
     rng = np.random.default_rng(2)
     soft = rng.dirichlet(np.ones(4), len(x)) if not multi_label else rng.uniform(size=(len(x), 4))
-    objective = _Objective(x, soft, rng.uniform(0.1, 2, (len(x), 1)), 3.0, multi_label)
+    objective = _Objective(x, soft, rng.uniform(0.1, 2, (len(x), 1)), 3.0, multi_label, rng.normal(size=4 * 8))
     at = rng.normal(size=4 * 8)
     _, gradient = objective(at)
     for step in np.eye(len(at))[:: len(at) // 8] * 1e-5:
@@ -66,3 +66,19 @@ def test_huge_values_overflow_nowhere():
         weights, bias = fit_linear(x, np.eye(2), np.ones(2), strength=1e6, multi_label=multi_label)
         assert np.isfinite(weights).all()
         assert np.isfinite(bias).all()
+
+
+def test_without_data_the_fit_is_the_centre_of_the_prior():
+    centre = np.random.default_rng(3).normal(size=(4, 8))
+    weights, bias = fit_linear(np.empty((0, 7)), np.empty((0, 4)), np.empty(0), strength=3.0, centre=centre)
+    np.testing.assert_allclose(np.column_stack([weights, bias]), centre, atol=1e-8)
+
+
+def test_a_strong_belief_in_the_centre_outweighs_the_data(data):
+    x, targets = data
+    centre = np.random.default_rng(4).normal(size=(4, 8))
+    moved = [
+        np.abs(np.column_stack(fit_linear(x, np.eye(4)[targets], np.ones(len(x)), strength=c, centre=centre)) - centre)
+        for c in (1e-6, 1.0)
+    ]
+    assert moved[0][:, :-1].max() < 1e-3 < moved[1][:, :-1].max()

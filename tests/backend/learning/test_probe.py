@@ -252,3 +252,29 @@ def test_vectors_of_another_encoder_are_refused():
     vectors, targets, _ = blobs(4)
     with pytest.raises(LearningError, match=r"takes vectors \[n, 32\]"):
         Probe.fit(vectors, targets, 5).predict_proba(vectors[:, :8])
+
+
+# -- on the vectors of a trained encoder -----------------------------------------------------------------------------
+
+
+def test_a_prior_is_the_answer_until_there_are_labels():
+    vectors, targets, anchors = blobs(40)
+    head = Probe.fit(vectors, targets, 5)
+    probe = Probe.fit(vectors[:0], EMPTY, 5, anchors=np.roll(anchors, 1, axis=0), prior=head)
+    np.testing.assert_allclose(probe.predict_proba(vectors), head.predict_proba(vectors), atol=1e-5)
+    assert probe.labels == 0
+
+
+def test_labels_move_a_prior_that_is_wrong():
+    vectors, targets, _ = blobs(60)
+    head = Probe.fit(vectors, np.roll(np.arange(5), 1)[targets], 5)
+    probe = Probe.fit(vectors, targets, 5, prior=head)
+    assert accuracy(head, vectors, targets) < 0.1
+    assert accuracy(probe, vectors, targets) > 0.9
+    assert probe.temperature == head.temperature
+
+
+def test_a_prior_for_other_labels_is_refused():
+    vectors, targets, _ = blobs(10)
+    with pytest.raises(LearningError, match="prior"):
+        Probe.fit(vectors, targets, 5, prior=Probe.fit(vectors, targets, 6))

@@ -44,6 +44,18 @@ class Status:
     links: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """All that the model says of one record: what it suggests, and the probability of every label.
+
+    Probabilities sum to 1 for a single label, and stand each for itself where there may be several. Span labelings
+    have none.
+    """
+
+    suggestion: Suggestion
+    probabilities: Mapping[str, float]
+
+
 class Backend(Protocol):
     """The service as the routes see it. Every method may be called from any thread."""
 
@@ -62,6 +74,10 @@ class Backend(Protocol):
 
         Requests that arrive together share one forward pass. Raises LearningError while there is no model.
         """
+        ...
+
+    async def classify(self, records: Sequence[Record]) -> list[Prediction | None]:
+        """Like predict, with the probability of every label. All answers of a call are of one model."""
         ...
 
     def parse_event(self, body: dict[str, Any]) -> Changes:

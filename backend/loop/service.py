@@ -23,7 +23,7 @@ from .controller import Controller
 from .janitor import Janitor
 from .leadership import RENEW_EVERY, Leadership
 from .learner import Learner, Model
-from .ports import Source, Status
+from .ports import Prediction, Source, Status
 from .repeater import Repeater
 from .sync import Sync
 
@@ -200,12 +200,29 @@ class Service:
 
         A record without a uid (a text sent with curl) is nobody's audit record.
         """
+        live, probabilities = await self._judge(records)
+        suggestions = live.suggestions(self.labeling, probabilities)
+        return [None if self._is_blind(record.uid) else one for record, one in zip(records, suggestions, strict=True)]
+
+    async def classify(self, records: Sequence[Record]) -> list[Prediction | None]:
+        """See Backend: like predict, with the probability of every label."""
+        live, probabilities = await self._judge(records)
+        labels = self.labeling.labels
+        predictions = [
+            Prediction(suggestion, dict(zip(labels, row, strict=True)))
+            for suggestion, row in zip(
+                live.suggestions(self.labeling, probabilities), probabilities.tolist(), strict=True
+            )
+        ]
+        return [None if self._is_blind(record.uid) else one for record, one in zip(records, predictions, strict=True)]
+
+    async def _judge(self, records: Sequence[Record]) -> tuple[Model, npt.NDArray[np.float32]]:
+        """The model that answers, and its probabilities, [len(records), labels]."""
         live = self._live
         if live is None:
             raise LearningError("the service has not started yet: there is no model to predict with")
         vectors = await self._vectors([self.labeling.text(record) for record in records])
-        suggestions = live.suggestions(self.labeling, live.probe.predict_proba(vectors))
-        return [None if self._is_blind(record.uid) else one for record, one in zip(records, suggestions, strict=True)]
+        return live, live.probe.predict_proba(vectors)
 
     def _is_blind(self, uid: str) -> bool:
         return bool(uid) and self._audit.holds(self._controller.pool.originals.get(uid, uid))

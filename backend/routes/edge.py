@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import structlog
 from fastapi import Depends, HTTPException, Request
 
-from nextlabel.backend.loop.ports import Backend
+from nextlabel.backend.loop.ports import Backend, Prediction
 from nextlabel.backend.settings import Settings
 from nextlabel.connectors.base import ProjectRef
 from nextlabel.connectors.records import Record, Suggestion
@@ -49,11 +49,17 @@ class Edge:
 
     async def predict(self, records: list[Record], route: str) -> list[Suggestion | None]:
         """The suggestions for ``records``, counted under ``route``."""
-        suggestions = await self.backend.predict(records) if records else []
-        if len(suggestions) != len(records):
+        return self._counted(await self.backend.predict(records) if records else [], len(records), route)
+
+    async def classify(self, records: list[Record], route: str) -> list[Prediction | None]:
+        """The suggestions for ``records`` with all probabilities, counted under ``route``."""
+        return self._counted(await self.backend.classify(records), len(records), route)
+
+    def _counted(self, answers: list[Result], asked: int, route: str) -> list[Result]:
+        if len(answers) != asked:
             raise HTTPException(503, "the model answered another number of records than were asked")
-        self.metrics.predictions.labels(route).inc(len(records))
-        return suggestions
+        self.metrics.predictions.labels(route).inc(asked)
+        return answers
 
     def note(self, topic: str, text: str) -> None:
         """Keep ``text`` for the status page and log it, once until it changes. An empty text takes it back."""

@@ -32,6 +32,7 @@ class _Request:
 
     texts: list[str]
     order: list[int]
+    encode: Encode
     future: asyncio.Future[npt.NDArray[Any]]
     rows: npt.NDArray[Any] | None = None
     left: int = 0
@@ -53,6 +54,10 @@ class MicroBatcher:
     ``encode`` gets up to ``max_batch`` texts a pass. The waiting requests take turns, one text a turn, so a small
     request never waits for all of a large one. An idle worker starts at once: nothing ever waits for company.
     Texts of one request go in order of length, so that those in a pass are alike.
+
+    A request may bring its own function, and keeps it whatever comes after: a new model is put in place of the old
+    one by submitting with the new one's function from then on. What waits is still answered by the old one, and no
+    pass has texts of both.
 
     Where ``encode`` raises for a pass of several requests, each is tried alone, and only those that fail get
     the error. More than ``max_waiting`` texts are refused with Overloaded, unless nothing else waits.
@@ -100,11 +105,14 @@ class MicroBatcher:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
-    async def submit(self, texts: list[str]) -> npt.NDArray[Any]:
-        """One row a text, in order. Raises Overloaded, or what ``encode`` raised for these texts."""
+    async def submit(self, texts: list[str], encode: Encode | None = None) -> npt.NDArray[Any]:
+        """One row a text, in order, all by ``encode``, or by the function that the batcher was made with.
+
+        Raises Overloaded, or what ``encode`` raised for these texts.
+        """
         future: asyncio.Future[npt.NDArray[Any]] = asyncio.get_running_loop().create_future()
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-        request = _Request(list(texts), order, future, left=len(texts))
+        request = _Request(list(texts), order, encode or self._encode, future, left=len(texts))
         with self._changed:
             if not self._running:
                 raise Overloaded("the service is starting or stopping; try again in a moment")
@@ -132,13 +140,23 @@ class MicroBatcher:
         _resolve([(one.future, Overloaded("the service is stopping; try again in a moment")) for one in left])
 
     def _next_pass(self) -> list[_Request]:
-        """Choose the texts of the next pass: one of each request in turn until it is full."""
+        """Choose the texts of the next pass: one of each request in turn until it is full.
+
+        Who came first says which function encodes; requests for another one keep their places.
+        """
         batch: dict[int, _Request] = {}
+        passed_over: list[_Request] = []
+        encode: Encode | None = None
         room = self._max_batch
         while room and self._requests:
             request = self._requests.popleft()
             if request.future.cancelled():
                 self._waiting -= len(request.order)
+                continue
+            if encode is None:
+                encode = request.encode
+            elif request.encode != encode:  # two bound methods of one object are equal, and not the same
+                passed_over.append(request)
                 continue
             batch[id(request)] = request
             if request.order:
@@ -147,12 +165,13 @@ class MicroBatcher:
                 room -= 1
             if request.order:
                 self._requests.append(request)
+        self._requests.extendleft(reversed(passed_over))
         return list(batch.values())
 
     def _run(self, batch: list[_Request]) -> None:
         texts = [request.texts[place] for request in batch for place in request.taken]
         try:
-            rows = self._checked(texts)
+            rows = _checked(batch[0].encode, texts)
         except Exception as error:
             if len(batch) > 1:
                 log.warning("a forward pass for %d requests failed, trying each alone: %r", len(batch), error)
@@ -171,18 +190,19 @@ class MicroBatcher:
             start = stop
         _resolve(done)
 
-    def _checked(self, texts: list[str]) -> npt.NDArray[Any]:
-        rows = np.asarray(self._encode(texts))
-        if len(rows) != len(texts):
-            raise ValueError(f"{len(texts)} texts gave {len(rows)} rows")
-        return rows
-
     def _drop(self, request: _Request) -> None:
         with self._changed:
             self._waiting -= len(request.order)
             request.order.clear()
             if request in self._requests:
                 self._requests.remove(request)
+
+
+def _checked(encode: Encode, texts: list[str]) -> npt.NDArray[Any]:
+    rows = np.asarray(encode(texts))
+    if len(rows) != len(texts):
+        raise ValueError(f"{len(texts)} texts gave {len(rows)} rows")
+    return rows
 
 
 def _resolve(outcomes: list[_Outcome]) -> None:

@@ -1,0 +1,54 @@
+"""All probabilities of a record: what /api/predict answers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.records import Labeling, LabelKind, Record
+from tests.backend.loop.conftest import LABELS, ServiceFactory
+from tests.backend.loop.platform import MemoryPlatform
+
+
+def test_classify_says_what_predict_says_and_how_likely_the_other_labels_are(make_service: ServiceFactory) -> None:
+    service = make_service()
+    service.start()
+    records = [Record("", {"text": text}) for text in ("a cat asleep near house 1", "quite another text")]
+    suggestions = asyncio.run(service.predict(records))
+    predictions = asyncio.run(service.classify(records))
+    for suggestion, prediction in zip(suggestions, predictions, strict=True):
+        assert suggestion is not None
+        assert prediction is not None
+        assert prediction.suggestion == suggestion
+        assert tuple(prediction.probabilities) == LABELS
+        assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
+        assert suggestion.value == (max(LABELS, key=prediction.probabilities.__getitem__),)
+        assert prediction.probabilities[str(suggestion.value[0])] == pytest.approx(suggestion.score)
+
+
+def test_labels_that_may_stand_together_have_probabilities_each(
+    make_service: ServiceFactory, platform: MemoryPlatform
+) -> None:
+    platform.labeling = Labeling(LabelKind.MULTI, LABELS)
+    service = make_service()
+    service.start()
+    (prediction,) = asyncio.run(service.classify([Record("", {"text": "a cat asleep near an oak"})]))
+    assert prediction is not None
+    chosen = tuple(label for label, probability in prediction.probabilities.items() if probability > 0.5)
+    assert prediction.suggestion.value == chosen
+
+
+def test_records_of_the_audit_slice_stay_blind(make_service: ServiceFactory, records: list[Record]) -> None:
+    service = make_service()
+    service.start()
+    suggestions = asyncio.run(service.predict(records))
+    predictions = asyncio.run(service.classify(records))
+    assert [one is None for one in predictions] == [one is None for one in suggestions]
+    assert None in predictions
+
+
+def test_before_the_start_there_is_no_model(make_service: ServiceFactory) -> None:
+    with pytest.raises(LearningError, match="has not started"):
+        asyncio.run(make_service().classify([Record("", {"text": "a"})]))

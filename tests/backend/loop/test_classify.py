@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind, Record
 from tests.backend.loop.conftest import LABELS, ServiceFactory
@@ -40,12 +41,12 @@ def test_labels_that_may_stand_together_have_probabilities_each(
     assert prediction.suggestion.value == chosen
 
 
-def test_records_of_the_audit_slice_stay_blind(make_service: ServiceFactory, records: list[Record]) -> None:
+def test_records_of_the_audit_slice_stay_blind(make_service: ServiceFactory, store: Store) -> None:
     service = make_service()
     service.start()
-    suggestions = asyncio.run(service.predict(records))
-    predictions = asyncio.run(service.classify(records))
-    assert [one is None for one in predictions] == [one is None for one in suggestions]
+    stored = list(store.records())
+    predictions = asyncio.run(service.classify([item.record for item in stored]))
+    assert [one is None for one in predictions] == [item.audit for item in stored]
     assert None in predictions
 
 

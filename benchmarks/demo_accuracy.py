@@ -20,7 +20,6 @@ from rich.progress import Progress
 
 from benchmarks.reporting import publish
 from nextlabel.backend.demo.annotators import noisy
-from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.coldstart import label_anchors
 from nextlabel.backend.learning.evaluation import accuracy, wilson_interval
 from nextlabel.backend.learning.probe import Probe
@@ -28,6 +27,7 @@ from nextlabel.backend.loop.learner import Model
 from nextlabel.backend.loop.opening import open_cache, open_encoder
 from nextlabel.backend.loop.pool import PoolState
 from nextlabel.backend.loop.ranking import Ranker
+from nextlabel.backend.loop.space import OWN, Space
 from nextlabel.backend.recipe import Recipe
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.settings import Settings
@@ -48,9 +48,8 @@ class Bench:
     recipe: Recipe
     records: list[StoredRecord]
     truth: list[str]
-    cache: EmbeddingCache
+    space: Space
     rows: Any
-    anchors: Any
     share: float
 
     def targets(self) -> Any:
@@ -117,7 +116,8 @@ def _open(recipe: Recipe) -> Bench:
         rows = cache.ensure(texts, encoder, lambda done, total: progress.update(work, completed=done, total=total))
     records = [StoredRecord(at, record, str(at), None, 0.0, False, False) for at, record in enumerate(unique)]
     truth = [answers[record.uid] for record in unique]
-    return Bench(recipe, records, truth, cache, rows, label_anchors(labeling, encoder), settings.audit_share)
+    space = Space(OWN, encoder, cache, label_anchors(labeling, encoder))
+    return Bench(recipe, records, truth, space, rows, settings.audit_share)
 
 
 def _run(bench: Bench, strategy: str, seed: int) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def _run(bench: Bench, strategy: str, seed: int) -> dict[str, Any]:
     pool = PoolState(labeling)
     lots = np.random.default_rng([seed, 3]).uniform(size=size)
     pool.add([_with_lot(one, lot, bench.share) for one, lot in zip(bench.records, lots, strict=True)], bench.rows)
-    ranker = Ranker(get_strategy(strategy), bench.share, bench.cache)
+    ranker = Ranker(get_strategy(strategy), bench.share)
     targets, probe = bench.targets(), None
     desks: list[int | None] = [None] * len(ERROR_RATES)  # what each annotator holds
     found = []
@@ -135,8 +135,10 @@ def _run(bench: Bench, strategy: str, seed: int) -> dict[str, Any]:
         probe = _fit(bench, pool, probe)
         if label in STEPS:
             rest = np.setdiff1d(np.arange(size), np.concatenate([pool.training(), pool.audited()]))
-            found.append(accuracy(probe.predict_proba(bench.cache.take(bench.rows[rest])), targets[rest]))
-        queue = ranker.rank(pool, Model("probe", probe, label), QUEUE, rng, pushed_only=True).positions.tolist()
+            found.append(accuracy(probe.predict_proba(bench.space.cache.take(bench.rows[rest])), targets[rest]))
+        queue = ranker.rank(
+            pool, Model("probe", probe, label, bench.space), QUEUE, rng, pushed_only=True
+        ).positions.tolist()
         for desk, held in enumerate(desks):
             if held is None:
                 desks[desk] = next(at for at in queue if at not in desks)
@@ -150,7 +152,7 @@ def _run(bench: Bench, strategy: str, seed: int) -> dict[str, Any]:
         )
         desks[who] = None
     audited = pool.audited()
-    predicted = probe.predict_proba(bench.cache.take(bench.rows[audited])).argmax(axis=1) if probe else audited
+    predicted = probe.predict_proba(bench.space.cache.take(bench.rows[audited])).argmax(axis=1) if probe else audited
     return {
         "accuracy": found,
         "audit": wilson_interval(int((predicted == pool.targets(audited)).sum()), len(audited)),
@@ -163,10 +165,5 @@ def _with_lot(one: StoredRecord, lot: float, share: float) -> StoredRecord:
 
 def _fit(bench: Bench, pool: PoolState, warm: Probe | None) -> Probe:
     rows = pool.training()
-    return Probe.fit(
-        bench.cache.take(bench.rows[rows]),
-        pool.targets(rows),
-        len(bench.recipe.labels),
-        anchors=bench.anchors,
-        warm=warm,
-    )
+    vectors = bench.space.cache.take(bench.rows[rows])
+    return bench.space.fit(vectors, pool.targets(rows), len(bench.recipe.labels), warm=warm)

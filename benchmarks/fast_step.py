@@ -28,6 +28,7 @@ from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.loop.learner import Model
 from nextlabel.backend.loop.pool import PoolState
 from nextlabel.backend.loop.ranking import Ranker
+from nextlabel.backend.loop.space import OWN, Space
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.store import StoredRecord
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Record
@@ -90,7 +91,8 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
 def _measure(size: int, options: argparse.Namespace) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         pool, cache = _pool(size, Path(folder))
-        ranker = Ranker(get_strategy(options.strategy), 0.1, cache)
+        ranker = Ranker(get_strategy(options.strategy), 0.1)
+        space = Space(OWN, MadeUp(), cache, np.zeros((CLASSES, DIMENSION), np.float32))
         rng = np.random.default_rng(0)
         order = rng.permutation(np.flatnonzero(~pool.is_blind(np.arange(size))))
         refits, ranks, steps, busy = [], [], [], []
@@ -102,7 +104,7 @@ def _measure(size: int, options: argparse.Namespace) -> dict[str, float]:
             started, worked = time.perf_counter(), time.process_time()
             probe = _fit(cache, new, probe)
             fitted = time.perf_counter()
-            ranking = ranker.rank(pool, Model("probe", probe, label), options.queue, rng, pushed_only=True)
+            ranking = ranker.rank(pool, Model("probe", probe, label, space), options.queue, rng, pushed_only=True)
             ended = time.perf_counter()
             assert len(set(ranking.positions.tolist())) == options.queue
             refits.append(fitted - started)

@@ -16,9 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import structlog
 
-from nextlabel.backend.learning.cache import EmbeddingCache
-from nextlabel.backend.learning.encoders import Encoder
-from nextlabel.backend.store import GenerationRow, Store
+from nextlabel.backend.store import GenerationRow, Store, StoredRecord
 from nextlabel.connectors.base import Connector, Progress
 from nextlabel.connectors.batches import batched
 from nextlabel.connectors.records import Annotation, QueueEntry
@@ -28,8 +26,9 @@ from .filler import Filler
 from .latency import LabelLatency
 from .leadership import Leadership
 from .learner import Learner, Model
-from .pool import PoolState
+from .pool import PoolState, Positions
 from .ranking import Ranker, Ranking
+from .space import Space
 
 log = structlog.get_logger(__name__)
 
@@ -60,8 +59,6 @@ class Controller:
         *,
         store: Store,
         connector: Connector,
-        encoder: Encoder,
-        cache: EmbeddingCache,
         learner: Learner,
         ranker: Ranker,
         pool: PoolState,
@@ -76,8 +73,8 @@ class Controller:
         self.state = "starting"
         self.progress = (0, 0)
         self._store, self._connector = store, connector
-        self._encoder, self._cache = encoder, cache
         self._learner, self._ranker = learner, ranker
+        self._space = learner.space()
         self._leadership, self._sizes, self._seed = leadership, sizes, seed
         self.on_model: Callable[[Model], None] = lambda model: None
         self.on_strangers: Callable[[set[str]], None] = lambda remote_ids: None
@@ -118,6 +115,7 @@ class Controller:
             self.state = "standing by"
             return IDLE
         with self._lock:
+            self._move()
             self._load()
             if self._sizes.window is None:
                 self._push_all()
@@ -153,10 +151,27 @@ class Controller:
         """Records added to the store since the last look: embed them, take them into the pool."""
         total = self._store.size()
         for batch in batched(self._store.records(after=self._loaded), EMBED_BATCH):
-            texts = [self.pool.labeling.text(item.record) for item in batch]
-            rows = self._cache.ensure(texts, self._encoder, self._report("embedding", self._loaded + 1, total))
-            self.pool.add(batch, rows)
+            self.pool.add(batch, self._embed(self._space, batch, self._loaded + 1, total))
             self._loaded = batch[-1].position
+
+    def _embed(self, space: Space, batch: Sequence[StoredRecord], offset: int, total: int) -> Positions:
+        """Rows of the records of ``batch`` in the cache of ``space``; what is not there is encoded."""
+        texts = [self.pool.labeling.text(item.record) for item in batch]
+        return space.cache.ensure(texts, space.encoder, self._report("embedding", offset, total))
+
+    def _move(self) -> None:
+        """To the vectors of another trained model, if another one was chosen. Trainers encode the pool beforehand."""
+        space = self._learner.space()
+        if space is self._space:
+            return
+        log.info("moving to another model", model=space.version or "the recipe's own encoder", records=len(self.pool))
+        rows = np.full(len(self.pool), -1, dtype=np.int64)
+        for batch in batched(self._store.records(), EMBED_BATCH):
+            known = [item for item in batch if item.position < len(rows)]
+            if known:
+                rows[[item.position for item in known]] = self._embed(space, known, known[0].position, len(rows))
+        self.pool.set_rows(rows)
+        self._space, self.model = space, None  # a new probe is fitted before anything is ranked
 
     def _push_all(self) -> None:
         while batch := self._store.unpushed(PUSH_BATCH):
@@ -193,7 +208,7 @@ class Controller:
         self._seen = head
         model = self.model
         if model is None or model.log_seq < head:
-            model = self._learner.fit(self.pool, head, model)
+            model = self._learner.fit(self.pool, head, self._space, model)
             self.model = model
             self.on_model(model)
         fitted = time.perf_counter()

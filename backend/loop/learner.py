@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.learning.atomic import atomic_path
-from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.evaluation import AuditReport, audit_report
 from nextlabel.backend.learning.folds import Targets
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.scoring import score_pool
 from nextlabel.backend.loop.pool import PoolState
-from nextlabel.backend.store import Store
+from nextlabel.backend.loop.space import HEAD, OWN, Space, Spaces
+from nextlabel.backend.store import ModelRow, Store
 from nextlabel.connectors.records import Labeling, LabelKind, Suggestion
 
 KEPT_PROBES = 10
 """Weights kept on disk; older rows stay in the store, so that the history of figures does not end."""
+PROBE = "probe"
+CHOSEN_SPACE = "space"
+"""Where the store keeps the version of the trained model in use; nothing or empty: the recipe's own encoder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A fitted probe, its version, and the head of the annotation log that it has seen."""
+    """A fitted probe, its version, the head of the annotation log that it has seen, and the space it reads."""
 
     version: str
     probe: Probe
     log_seq: int
+    space: Space
 
     def suggestions(self, labeling: Labeling, probabilities: npt.NDArray[np.float32]) -> list[Suggestion]:
         """One suggestion a row of ``probabilities``, float32 [n, c].
@@ -51,68 +56,73 @@ class Model:
 class Learner:
     """Fits, saves and loads the probes of one project under ``folder``."""
 
-    def __init__(
-        self, labeling: Labeling, cache: EmbeddingCache, anchors: npt.NDArray[np.float32], store: Store, folder: Path
-    ) -> None:
+    def __init__(self, labeling: Labeling, spaces: Spaces, store: Store, folder: Path) -> None:
         self._labeling = labeling
-        self._cache = cache
-        self._anchors = anchors
+        self._spaces = spaces
         self._store = store
         self._folder = folder
+
+    def space(self) -> Space:
+        """The space in use. Raises LearningError if its model is gone."""
+        return self._spaces(self._store.get_meta(CHOSEN_SPACE) or OWN)
 
     def load_current(self) -> Model | None:
         """The model that was current when the service last stopped, or None."""
         row = self._store.current_model()
         if row is None or not Path(row.path).exists():
             return None
-        return Model(row.version, Probe.load(Path(row.path)), row.log_seq)
+        return self._load(row)
+
+    def _load(self, row: ModelRow) -> Model:
+        trained = row.kind != PROBE
+        path = Path(row.path) / HEAD if trained else Path(row.path)
+        return Model(row.version, Probe.load(path), row.log_seq, self._spaces(row.version if trained else row.base))
 
     def cold_start(self) -> Model:
         """A model from the label names alone: the first suggestions exist before the first label."""
         classes = len(self._labeling.labels)
         multi = self._labeling.kind is LabelKind.MULTI
         nothing: Targets = np.empty((0, classes), np.bool_) if multi else np.empty(0, np.int64)
-        return self._keep(self._fit(np.empty(0, np.int64), nothing, None), 0, {"labels": 0})
+        space = self.space()
+        empty = np.empty((0, space.encoder.dimension), np.float32)
+        return self._keep(space.fit(empty, nothing, classes), 0, {"labels": 0}, space)
 
-    def fit(self, pool: PoolState, log_seq: int, warm: Model | None) -> Model:
-        """Refit on all answers up to ``log_seq``. Deterministic: after a crash the same log gives the same model."""
+    def fit(self, pool: PoolState, log_seq: int, space: Space, warm: Model | None) -> Model:
+        """Refit on all answers up to ``log_seq``. Deterministic: after a crash the same log gives the same model.
+
+        ``pool.rows`` are rows of the cache of ``space``.
+        """
         training = pool.training()
-        probe = self._fit(pool.rows[training], pool.targets(training), warm)
-        audit = self.audit(pool, probe)
+        vectors = space.cache.take(pool.rows[training])
+        before = warm.probe if warm is not None and warm.space is space else None
+        probe = space.fit(vectors, pool.targets(training), len(self._labeling.labels), warm=before)
+        audit = self.audit(pool, probe, space)
         metrics: dict[str, float] = {"labels": len(training)}
         if audit.n:
             metrics |= {"audit_n": audit.n, "audit_accuracy": audit.accuracy, "audit_low": audit.low}
             metrics["audit_high"] = audit.high
-        return self._keep(probe, log_seq, metrics)
+        return self._keep(probe, log_seq, metrics, space)
 
-    def _fit(self, rows: npt.NDArray[np.int64], targets: Targets, warm: Model | None) -> Probe:
-        return Probe.fit(
-            self._cache.take(rows),
-            targets,
-            len(self._labeling.labels),
-            anchors=self._anchors,
-            warm=warm.probe if warm else None,
-        )
-
-    def audit(self, pool: PoolState, probe: Probe) -> AuditReport:
+    def audit(self, pool: PoolState, probe: Probe, space: Space) -> AuditReport:
         """How ``probe`` does on the answered part of the audit slice, which it never saw."""
         audited = pool.audited()
-        predicted = score_pool(probe, self._cache.matrix, pool.rows[audited])
+        predicted = score_pool(probe, space.cache.matrix, pool.rows[audited])
         return audit_report(predicted, pool.targets(audited))
 
-    def _keep(self, probe: Probe, log_seq: int, metrics: dict[str, float]) -> Model:
-        version = f"probe-{log_seq}"
+    def _keep(self, probe: Probe, log_seq: int, metrics: dict[str, float], space: Space) -> Model:
+        version = f"{PROBE}-{log_seq}" + (f"-{space.version}" if space.version else "")
         path = self._folder / version / "probe.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as unfinished:
             probe.save(unfinished)
-        self._store.add_model(version, kind="probe", log_seq=log_seq, metrics=metrics, path=str(path))
+        self._store.add_model(version, PROBE, log_seq, metrics, str(path), base=space.version)
         self._store.set_current(version)
         self._prune(keep=version)
-        return Model(version, probe, log_seq)
+        return Model(version, probe, log_seq, space)
 
     def _prune(self, keep: str) -> None:
-        kept = {row.version for row in self._store.models()[:KEPT_PROBES]} | {keep}
-        for folder in self._folder.glob("probe-*"):
+        probes = (row.version for row in self._store.models() if row.kind == PROBE)
+        kept = {*islice(probes, KEPT_PROBES), keep}
+        for folder in self._folder.glob(f"{PROBE}-*"):
             if folder.name not in kept:
                 shutil.rmtree(folder, ignore_errors=True)

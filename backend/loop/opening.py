@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from nextlabel.backend.learning.cache import EmbeddingCache
-from nextlabel.backend.learning.coldstart import label_anchors
 from nextlabel.backend.learning.encoders import Encoder, load_encoder
 from nextlabel.backend.recipe import Platform, Recipe
 from nextlabel.backend.selection import get_strategy
@@ -25,6 +25,7 @@ from .platforms import NAMES, CheckedConnector, access, attach, create
 from .pool import PoolState
 from .ranking import Ranker
 from .service import Service
+from .space import Spaces
 
 log = structlog.get_logger(__name__)
 
@@ -44,14 +45,18 @@ def open_store(recipe: Recipe, settings: Settings, seed: int = 0) -> Store:
     return Store.open(settings.store or project_home(recipe, settings) / "store.sqlite", seed=seed)
 
 
-def open_encoder(recipe: Recipe, settings: Settings) -> Encoder:
-    """The recipe's encoder. What is made once for a model is kept beside the embeddings, shared by all projects."""
+def open_encoder(recipe: Recipe, settings: Settings, trained: Path | None = None) -> Encoder:
+    """The recipe's encoder, or the one in the folder of a ``trained`` model, run in the same way.
+
+    What is made once for a model is kept beside the embeddings, shared by all projects.
+    """
     return load_encoder(
-        recipe.encoder,
+        str(trained or recipe.encoder),
         recipe.engine,
         max_length=recipe.max_length,
         cache_dir=settings.home / "encoders",
         threads=settings.thread_count(),
+        windows=recipe.windows,
     )
 
 
@@ -149,18 +154,14 @@ def open_service(
     added = load_records(recipe, store, settings)
     log.info("records read", new=added.new, duplicates=added.duplicates, known=added.known, changed=added.changed)
     connector = connector or open_connector(recipe, settings, store)
-    encoder = open_encoder(recipe, settings)
-    cache = open_cache(settings, encoder)
-    learner = Learner(
-        labeling, cache, label_anchors(labeling, encoder), store, project_home(recipe, settings) / "models"
-    )
+    models = project_home(recipe, settings) / "models"
+    spaces = Spaces(labeling, partial(open_encoder, recipe, settings), partial(open_cache, settings), models)
+    learner = Learner(labeling, spaces, store, models)
     leadership = Leadership(store)
-    ranker = Ranker(get_strategy(recipe.strategy, **recipe.strategy_options), audit_share(recipe, settings), cache)
+    ranker = Ranker(get_strategy(recipe.strategy, **recipe.strategy_options), audit_share(recipe, settings))
     controller = Controller(
         store=store,
         connector=connector,
-        encoder=encoder,
-        cache=cache,
         learner=learner,
         ranker=ranker,
         pool=PoolState(labeling, connector.overlap),
@@ -173,8 +174,7 @@ def open_service(
         connector=connector,
         controller=controller,
         learner=learner,
-        cache=cache,
-        batcher=MicroBatcher(encoder.encode),
+        batcher=MicroBatcher(learner.space().encoder.encode),
         leadership=leadership,
         poll_interval=settings.poll_interval_s,
         keep_generations=settings.queue_keep_s,

@@ -81,6 +81,11 @@ class PoolState:
                 self._place(item.position, item.remote_id)
         self.revision += 1
 
+    def set_rows(self, rows: Positions) -> None:
+        """Another encoder has embedded all records: their rows in its cache, int64 [n], by position."""
+        self._column("row")[:] = rows
+        self.revision += 1
+
     def set_remote(self, placed: Mapping[int, str]) -> None:
         """Records by position that are now on the platform, with their remote ids."""
         news = {at: remote_id for at, remote_id in placed.items() if self._remote[at] != remote_id}

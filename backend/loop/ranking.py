@@ -53,7 +53,6 @@ class Ranker:
 
     strategy: QueryStrategy
     audit_share: float
-    cache: EmbeddingCache
 
     def rank(self, pool: PoolState, model: Model, k: int, rng: np.random.Generator, *, pushed_only: bool) -> Ranking:
         """The best ``k`` open records, or as many as are left. ``pushed_only`` leaves out what the platform lacks."""
@@ -67,7 +66,7 @@ class Ranker:
 
     def score(self, pool: PoolState, model: Model, positions: Positions) -> Ranking:
         """``positions`` in this very order, with what ``model`` thinks of them."""
-        return Ranking(positions, score_pool(model.probe, self.cache.matrix, pool.rows[positions]))
+        return Ranking(positions, score_pool(model.probe, model.space.cache.matrix, pool.rows[positions]))
 
     @staticmethod
     def _available(pool: PoolState, positions: Positions, pushed_only: bool) -> Positions:
@@ -81,10 +80,11 @@ class Ranker:
             return candidates
         training = pool.training()
         rows = pool.rows[candidates]
+        cache = model.space.cache
         view = Pool(
-            probabilities=score_pool(model.probe, self.cache.matrix, rows),
-            vectors=CachedVectors(self.cache, rows),
-            labelled_vectors=self.cache.take(pool.rows[training]),
+            probabilities=score_pool(model.probe, cache.matrix, rows),
+            vectors=CachedVectors(cache, rows),
+            labelled_vectors=cache.take(pool.rows[training]),
             labelled_targets=pool.targets(training),
             multi_label=pool.labeling.kind is LabelKind.MULTI,
         )

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
@@ -25,6 +24,7 @@ from .leadership import RENEW_EVERY, Leadership
 from .learner import Learner, Model
 from .ports import Prediction, Source, Status
 from .repeater import Repeater
+from .space import Space
 from .sync import Sync
 
 log = structlog.get_logger(__name__)
@@ -60,14 +60,13 @@ class Service:
         connector: Connector,
         controller: Controller,
         learner: Learner,
-        cache: EmbeddingCache,
         batcher: MicroBatcher,
         leadership: Leadership,
         poll_interval: float,
         keep_generations: float,
     ) -> None:
         self._store, self._connector, self._controller = store, connector, controller
-        self._learner, self._cache, self._batcher = learner, cache, batcher
+        self._learner, self._batcher = learner, batcher
         self._leadership, self._poll_interval = leadership, poll_interval
         self._live: Model | None = None
         self._audit = store.audit_slice()
@@ -221,20 +220,20 @@ class Service:
         live = self._live
         if live is None:
             raise LearningError("the service has not started yet: there is no model to predict with")
-        vectors = await self._vectors([self.labeling.text(record) for record in records])
+        vectors = await self._vectors([self.labeling.text(record) for record in records], live.space)
         return live, live.probe.predict_proba(vectors)
 
     def _is_blind(self, uid: str) -> bool:
         return bool(uid) and self._audit.holds(self._controller.pool.originals.get(uid, uid))
 
-    async def _vectors(self, texts: list[str]) -> npt.NDArray[np.float32]:
-        rows = self._cache.lookup(texts)
+    async def _vectors(self, texts: list[str], space: Space) -> npt.NDArray[np.float32]:
+        rows = space.cache.lookup(texts)
         missing = np.flatnonzero(rows < 0)
         if len(missing) == len(texts):
-            return await self._batcher.submit(texts)
-        vectors = self._cache.take(np.maximum(rows, 0))
+            return await self._batcher.submit(texts, space.encoder.encode)
+        vectors = space.cache.take(np.maximum(rows, 0))
         if len(missing):
-            vectors[missing] = await self._batcher.submit([texts[i] for i in missing])
+            vectors[missing] = await self._batcher.submit([texts[i] for i in missing], space.encoder.encode)
         return vectors
 
     def parse_event(self, body: dict[str, Any]) -> Changes:

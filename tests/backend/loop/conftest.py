@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from nextlabel.backend.learning.cache import EmbeddingCache
-from nextlabel.backend.learning.coldstart import label_anchors
 from nextlabel.backend.learning.encoders import load_encoder
 from nextlabel.backend.loop.controller import Controller, QueueSizes
 from nextlabel.backend.loop.leadership import Leadership
@@ -16,6 +17,7 @@ from nextlabel.backend.loop.learner import Learner
 from nextlabel.backend.loop.pool import PoolState
 from nextlabel.backend.loop.ranking import Ranker
 from nextlabel.backend.loop.service import Service
+from nextlabel.backend.loop.space import Spaces
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
@@ -26,6 +28,18 @@ SUBJECTS = ("a cat asleep", "an oak in leaf", "a pebble, smooth")
 LABELS = ("cat", "oak", "pebble")
 
 ServiceFactory = Callable[..., Service]
+
+
+class Trained:
+    """Stands for the encoder of a trained model: other vectors than those of the recipe's own, and its own name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._hashing = load_encoder("hashing")
+        self.name = self.fingerprint = folder.name
+        self.dimension = self._hashing.dimension
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        return -self._hashing.encode(texts)
 
 
 @pytest.fixture
@@ -58,18 +72,20 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
         keep: float = 0.0,
     ) -> Service:
         store = Store.open(tmp_path / "store.sqlite")
-        encoder = load_encoder("hashing")
-        cache = EmbeddingCache.open(tmp_path / "embeddings", encoder)
         labeling = platform.labeling
-        learner = Learner(labeling, cache, label_anchors(labeling, encoder), store, tmp_path / "models")
+        spaces = Spaces(
+            labeling,
+            lambda folder: load_encoder("hashing") if folder is None else Trained(folder),
+            lambda encoder: EmbeddingCache.open(tmp_path / "embeddings", encoder),
+            tmp_path / "models",
+        )
+        learner = Learner(labeling, spaces, store, tmp_path / "models")
         leadership = Leadership(store)
         controller = Controller(
             store=store,
             connector=platform,
-            encoder=encoder,
-            cache=cache,
             learner=learner,
-            ranker=Ranker(get_strategy("margin"), audit_share, cache),
+            ranker=Ranker(get_strategy("margin"), audit_share),
             pool=PoolState(labeling, platform.overlap),
             leadership=leadership,
             sizes=sizes,
@@ -80,8 +96,7 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
             connector=platform,
             controller=controller,
             learner=learner,
-            cache=cache,
-            batcher=MicroBatcher(encoder.encode),
+            batcher=MicroBatcher(learner.space().encoder.encode),
             leadership=leadership,
             poll_interval=poll_interval,
             keep_generations=keep,

@@ -1,0 +1,59 @@
+"""Whether a newly trained model goes live.
+
+Two questions, both answered on records that the new model was not trained on. On the held-out answers, which also
+chose among the candidates: does it get at least as many right as the model in use, fitted without them? On the audit
+slice, which chose nothing: is it shown to be worse? The second is a paired test, McNemar's (1947), one-sided at 10%:
+a level that turns away a model that is truly worse sooner than the usual 5%, since keeping the old one costs little.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nextlabel.backend.learning.evaluation.comparison import mcnemar
+from nextlabel.backend.learning.evaluation.metrics import Predicted, right
+from nextlabel.backend.learning.folds import Targets
+
+LEVEL = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What both models say of the same records: probabilities float32 [n, c], and the answers, as in Examples."""
+
+    old: Predicted
+    new: Predicted
+    answers: Targets
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``goes_live``, and why, as a sentence. ``figures`` are kept with the model."""
+
+    goes_live: bool
+    reason: str
+    figures: dict[str, float]
+
+
+def judge(held_out: Pair, audit: Pair) -> Verdict:
+    """Decide on a new model. Either pair may be empty; with nothing to measure on, the old model stays."""
+    figures: dict[str, float] = {}
+    sentences = []
+    fits = True
+    if n := len(held_out.answers):
+        old, new = (right(side, held_out.answers) for side in (held_out.old, held_out.new))
+        figures |= {"held_out_n": n, "held_out_accuracy": float(new.mean()), "held_out_before": float(old.mean())}
+        fits = int(new.sum()) >= int(old.sum())
+        sentences.append(f"{new.sum()} of {n} held-out answers right, {old.sum()} before")
+    if n := len(audit.answers):
+        old, new = (right(side, audit.answers) for side in (audit.old, audit.new))
+        test = mcnemar(old, new)
+        figures |= {"audit_n": n, "audit_accuracy": float(new.mean()), "audit_before": float(old.mean())}
+        figures["audit_p_worse"] = test.p_worse
+        fits = fits and test.p_worse > LEVEL
+        sentences.append(
+            f"{new.sum()} of {n} audit answers right, {old.sum()} before (McNemar, one-sided: p {test.p_worse:.2g})"
+        )
+    if not sentences:
+        return Verdict(False, "there is no held-out answer and no audit answer to measure it on", figures)
+    return Verdict(fits, "; ".join(sentences), figures)

@@ -1,0 +1,45 @@
+"""Honest figures: held-out predictions, what they are worth and how far that can be trusted.
+
+``metrics`` and ``resampled`` hold the figures, ``intervals`` how sure they are, ``calibration`` what probabilities
+mean, ``crossvalidation`` makes predictions of unseen texts, ``comparison`` tests two models on the same rows,
+``summary`` is all of it, ``pictures`` and ``page`` show it.
+"""
+
+from nextlabel.backend.learning.evaluation.audit import AuditReport, audit_report
+from nextlabel.backend.learning.evaluation.comparison import Difference, McNemar, mcnemar, mcnemar_of, paired_bootstrap
+from nextlabel.backend.learning.evaluation.crossvalidation import HeldOut, cross_validate, hold_out, out_of_fold
+from nextlabel.backend.learning.evaluation.intervals import Interval, bootstrap, wilson_interval
+from nextlabel.backend.learning.evaluation.metrics import (
+    accuracy,
+    average_precision,
+    class_figures,
+    confusion,
+    macro_f1,
+    roc_auc,
+)
+from nextlabel.backend.learning.evaluation.summary import Summary, summarise
+
+__all__ = [
+    "AuditReport",
+    "Difference",
+    "HeldOut",
+    "Interval",
+    "McNemar",
+    "Summary",
+    "accuracy",
+    "audit_report",
+    "average_precision",
+    "bootstrap",
+    "class_figures",
+    "confusion",
+    "cross_validate",
+    "hold_out",
+    "macro_f1",
+    "mcnemar",
+    "mcnemar_of",
+    "out_of_fold",
+    "paired_bootstrap",
+    "roc_auc",
+    "summarise",
+    "wilson_interval",
+]

@@ -115,6 +115,13 @@ class Recipe(BaseModel):
     )
     engine: Literal["auto", "torch", "onnx", "onnx-int8"] = Field(default="auto", description="What runs the encoder.")
     max_length: int = Field(default=128, ge=8, le=8192, description="Tokens of a text that are read.")
+    windows: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Most windows of `max_length` tokens that a text is read in; with 1, what is past `max_length` is "
+        "not read.",
+    )
     strategy: str = Field(default="margin-diverse", description="Which record next: a strategy, or strategy -> share.")
     strategy_options: Mapping[str, Any] = Field(default_factory=dict, description="Options of the strategy.")
     audit_share: float | None = Field(default=None, ge=0, lt=1, description="In place of NEXTLABEL_AUDIT_SHARE.")

@@ -14,6 +14,7 @@ import importlib.util
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
@@ -55,7 +56,7 @@ class Encoder(Protocol):
     def encode(self, texts: Sequence[str]) -> FloatMatrix:
         """Return float32 [len(texts), dimension], every row of length 1, in the order given.
 
-        Any text is fine: empty, very long (only the first ``max_length`` tokens count), or not valid Unicode.
+        Any text is fine: empty, very long (only what fits into the windows counts), or not valid Unicode.
         """
         ...
 
@@ -68,6 +69,7 @@ def load_encoder(
     cache_dir: str | Path | None = None,
     threads: int | None = None,
     prompt: str | None = None,
+    windows: int = 1,
 ) -> Encoder:
     """Load the encoder called ``name``.
 
@@ -75,7 +77,8 @@ def load_encoder(
     hub, or ``hashing`` (no model at all; for tests and tiny installs). ``max_length`` in tokens defaults to
     what the model says. ``cache_dir`` keeps what is made once for a model (its ONNX file). ``threads``
     defaults to the cores this process may use. ``prompt`` is put before every text; it defaults to the
-    model's own default prompt, mostly none.
+    model's own default prompt, mostly none. ``windows``: most windows of ``max_length`` tokens in which a text
+    is read; with 1, what is past ``max_length`` is not read. ``hashing`` has no windows.
 
     Raises EncoderNotFound, LearningError (a model that can't be used), MissingExtra, ConfigError.
     """
@@ -85,13 +88,15 @@ def load_encoder(
         raise ConfigError(f"max_length is {max_length}; a text needs at least 3 tokens, 128 is usual")
     if threads is not None and threads < 1:
         raise ConfigError(f"threads is {threads}; it must be 1 or more")
+    if windows < 1:
+        raise ConfigError(f"windows is {windows}; it must be 1 or more")
     if name == HASHING:
         from nextlabel.backend.learning.hashing_encoder import HashingEncoder
 
         return HashingEncoder()
     from nextlabel.backend.learning.model_folder import find_model
 
-    folder = find_model(name, max_length=max_length, prompt=prompt)
+    folder = replace(find_model(name, max_length=max_length, prompt=prompt), windows=windows)
     cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     if engine == "auto":
         return _load_best(folder, cache, threads)

@@ -32,6 +32,7 @@ class ModelFolder:
     max_length: int
     pooling: Pooling
     prompt: str
+    windows: int = 1  # most windows of max_length tokens in which a text is read
 
     def weight_files(self) -> list[Path]:
         """The safetensors files, sorted. Raises LearningError if the weights come in another form."""
@@ -71,7 +72,8 @@ class ModelFolder:
     def fingerprint(self, cache: Path, engine: str) -> str:
         """Everything that vectors depend on: weights, pooling, length, prompt, and the engine with its precision."""
         prompt = f"-{hashlib.blake2b(self.prompt.encode(), digest_size=4).hexdigest()}" if self.prompt else ""
-        return f"{self.digest(cache)}-{self.pooling}-{self.max_length}{prompt}-{engine}"
+        length = f"{self.max_length}x{self.windows}" if self.windows > 1 else f"{self.max_length}"
+        return f"{self.digest(cache)}-{self.pooling}-{length}{prompt}-{engine}"
 
 
 _IDENTITY_FILES = ("config.json", "tokenizer.json", "vocab.txt", "tokenizer_config.json")

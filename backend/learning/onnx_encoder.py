@@ -15,6 +15,7 @@ from nextlabel.backend.learning.encoders import FloatMatrix
 from nextlabel.backend.learning.model_folder import ModelFolder
 from nextlabel.backend.learning.onnx_export import RECIPE, Precision, exported
 from nextlabel.backend.learning.tokenising import Tokeniser, batches_by_length, pad
+from nextlabel.backend.learning.windows import encode_windows
 
 # Texts of like length that share a run. With 8-bit activations a run has one scale for all that is in it, so a
 # text's vector would depend on its neighbours: alone, it is always the same, and nothing is padded.
@@ -42,8 +43,10 @@ class OnnxEncoder:
 
     def encode(self, texts: Sequence[str]) -> FloatMatrix:
         """See Encoder."""
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        rows = self._tokenise(texts)
+        return encode_windows(texts, self._tokenise, self._forward, self.dimension)
+
+    def _forward(self, rows: list[list[int]]) -> FloatMatrix:
+        vectors = np.empty((len(rows), self.dimension), dtype=np.float32)
         batches = batches_by_length(rows, self._batch)
         if len(batches) == 1:
             vectors[batches[0]] = _run(self._wide, [rows[index] for index in batches[0]])

@@ -1,4 +1,4 @@
-"""Texts to token ids, straight through the Rust tokenizer, and padded batches of them."""
+"""Texts to token ids, straight through the Rust tokenizer, cut into windows, and padded batches of them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from nextlabel.backend.learning.atomic import atomic_path
 from nextlabel.backend.learning.model_folder import ModelFolder
+from nextlabel.backend.learning.windows import Windows
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
 CHARACTERS_A_TOKEN = 20  # a text is cut to this many times max_length before it is tokenised; 4 to 5 are usual
+OVERLAP = 8  # a window repeats this part of the one before it: an eighth, so that no sentence is only seen torn
 
 IntMatrix = npt.NDArray[np.int64]
 
@@ -27,7 +29,9 @@ class Tokeniser:
             raise MissingExtra("tokenizers", "train") from None
         self._tokenizer = Tokenizer.from_file(str(_tokenizer_file(folder, cache)))
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(folder.max_length)
+        self.windows = folder.windows
+        self._overlap = folder.max_length // OVERLAP if folder.windows > 1 else 0
+        self._tokenizer.enable_truncation(folder.max_length, stride=self._overlap)
         self._prompt = folder.prompt
         self._characters = folder.max_length * CHARACTERS_A_TOKEN
 
@@ -35,6 +39,24 @@ class Tokeniser:
         """Token ids of every text. A text without any token becomes a single id 0."""
         clean = [self._prompt + clean_text(text[: self._characters]) for text in texts]
         return [encoding.ids or [0] for encoding in self._tokenizer.encode_batch_fast(clean)]
+
+    def cut(self, texts: Sequence[str]) -> Windows:
+        """Every text in up to ``windows`` windows of ``max_length`` tokens; what is past them is left out.
+
+        The first window has the ids that a call gives. The prompt stands in that one only.
+        """
+        characters = self._characters * self.windows
+        clean = [self._prompt + clean_text(text[:characters]) for text in texts]
+        rows: list[list[int]] = []
+        owner: list[int] = []
+        weights: list[int] = []
+        special = self._tokenizer.num_special_tokens_to_add(False)
+        for text, encoding in enumerate(self._tokenizer.encode_batch_fast(clean)):
+            for number, window in enumerate([encoding, *encoding.overflowing[: self.windows - 1]]):
+                rows.append(window.ids or [0])
+                owner.append(text)
+                weights.append(max(1, len(window.ids) - special - (self._overlap if number else 0)))
+        return Windows(rows, np.array(owner, np.int64), np.array(weights, np.float32))
 
 
 def clean_text(text: str) -> str:

@@ -12,6 +12,7 @@ from nextlabel.backend.learning.encoders import FloatMatrix
 from nextlabel.backend.learning.model_folder import ModelFolder
 from nextlabel.backend.learning.pooled_model import pooled_model
 from nextlabel.backend.learning.tokenising import Tokeniser, batches_by_length, pad
+from nextlabel.backend.learning.windows import encode_windows
 
 BATCH_CPU = 8  # texts of like length; larger is not faster on a CPU
 BATCH_CUDA = 128
@@ -39,10 +40,12 @@ class TorchEncoder:
 
     def encode(self, texts: Sequence[str]) -> FloatMatrix:
         """See Encoder."""
+        return encode_windows(texts, self._tokenise, self._forward, self.dimension)
+
+    def _forward(self, rows: list[list[int]]) -> FloatMatrix:
         import torch
 
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        rows = self._tokenise(texts)
+        vectors = np.empty((len(rows), self.dimension), dtype=np.float32)
         half = torch.autocast("cuda", dtype=torch.float16) if self._device == "cuda" else nullcontext()
         with torch.inference_mode(), half:
             for batch in batches_by_length(rows, self._batch):

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 import structlog
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import Field as RecordField
 from nextlabel.connectors.records import FieldKind, Labeling, LabelKind, Record
@@ -124,6 +125,9 @@ class Recipe(BaseModel):
     )
     strategy: str = Field(default="margin-diverse", description="Which record next: a strategy, or strategy -> share.")
     strategy_options: Mapping[str, Any] = Field(default_factory=dict, description="Options of the strategy.")
+    training: TrainingSpec = Field(
+        default_factory=TrainingSpec, description="When and how the encoder is trained: the keys below."
+    )
     audit_share: float | None = Field(default=None, ge=0, lt=1, description="In place of NEXTLABEL_AUDIT_SHARE.")
     window: int | None = Field(
         default=None, ge=10, description="Feed mode: most open records that the platform holds; all, if not given."

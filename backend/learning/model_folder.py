@@ -12,7 +12,13 @@ from typing import Any, Literal, TypeAlias, cast
 from nextlabel.backend.learning.atomic import write_atomically
 from nextlabel.connectors.errors import EncoderNotFound, LearningError
 
-Pooling: TypeAlias = Literal["mean", "cls", "max"]
+Pooling: TypeAlias = Literal["mean", "cls", "max", "attention", "bilstm"]
+
+LEARNED = ("attention", "bilstm")
+"""Poolings with weights of their own, in POOLER_FILE. No other library knows them."""
+BILSTM_UNITS = 256  # in each direction
+POOLER_FILE = "pooler.safetensors"
+OWN_FILE = "nextlabel.json"  # {"pooling": ...}, beside the weights of a learned pooling
 
 DEFAULT_LENGTH = 256  # tokens, where a model names no limit of its own
 HUB_FILES = ["*.json", "*.txt", "*.safetensors", "*.model", "1_Pooling/*"]
@@ -23,6 +29,7 @@ _UNDERSTOOD_MODULES = {"Transformer", "Pooling", "Normalize"}
 class ModelFolder:
     """A folder in the layout of transformers, with what sentence-transformers wrote beside it, if it did.
 
+    ``dimension`` is the length of a text's vector, ``width`` that of a token's: they differ for ``bilstm``.
     ``max_length`` counts tokens, the special ones included. ``prompt`` goes before every text.
     """
 
@@ -33,6 +40,11 @@ class ModelFolder:
     pooling: Pooling
     prompt: str
     windows: int = 1  # most windows of max_length tokens in which a text is read
+
+    @property
+    def width(self) -> int:
+        """Length of a token's vector."""
+        return _config_width(self.path) if self.pooling == "bilstm" else self.dimension
 
     def weight_files(self) -> list[Path]:
         """The safetensors files, sorted. Raises LearningError if the weights come in another form."""
@@ -76,7 +88,7 @@ class ModelFolder:
         return f"{self.digest(cache)}-{self.pooling}-{length}{prompt}-{engine}"
 
 
-_IDENTITY_FILES = ("config.json", "tokenizer.json", "vocab.txt", "tokenizer_config.json")
+_IDENTITY_FILES = ("config.json", "tokenizer.json", "vocab.txt", "tokenizer_config.json", POOLER_FILE)
 
 
 def find_model(name: str, *, max_length: int | None = None, prompt: str | None = None) -> ModelFolder:
@@ -84,31 +96,47 @@ def find_model(name: str, *, max_length: int | None = None, prompt: str | None =
 
     Raises EncoderNotFound, and LearningError if it is a model of a kind that can't be used.
     """
+    return read_folder(find_folder(name), name=name, max_length=max_length, prompt=prompt)
+
+
+def find_folder(name: str) -> Path:
+    """The folder of the model called ``name``, of whatever kind it is. Raises EncoderNotFound."""
     path = _local_folder(name) or _package_folder(name)
     if path is None and not _looks_like_a_path(name):
         path = _hub_folder(name)
     if path is None:
         raise EncoderNotFound(f"encoder {name!r}: there is no such folder, or it holds no config.json")
-    return read_folder(path, name=name, max_length=max_length, prompt=prompt)
+    return path
 
 
 def read_folder(
     path: Path, *, name: str | None = None, max_length: int | None = None, prompt: str | None = None
 ) -> ModelFolder:
     """Read the model's configuration files. Raises LearningError if it can't be used, and says why."""
-    config = _read_json(path / "config.json")
-    dimension = config.get("hidden_size") or config.get("dim") or config.get("d_model")
-    if not isinstance(dimension, int):
-        raise LearningError(f"{path}/config.json names no hidden_size; this is not a text encoder")
+    config, width = _read_json(path / "config.json"), _config_width(path)
     _check_modules(path)
+    pooling = _pooling(path)
     return ModelFolder(
         name=name or str(path),
         path=path,
-        dimension=dimension,
+        dimension=pooled_dimension(pooling, width),
         max_length=_max_length(path, config, max_length),
-        pooling=_pooling(path),
+        pooling=pooling,
         prompt=prompt if prompt is not None else _default_prompt(path),
     )
+
+
+def pooled_dimension(pooling: Pooling, width: int) -> int:
+    """Length of a text's vector from token vectors of length ``width``."""
+    return 2 * BILSTM_UNITS if pooling == "bilstm" else width
+
+
+def _config_width(path: Path) -> int:
+    config = _read_json(path / "config.json")
+    width = config.get("hidden_size") or config.get("dim") or config.get("d_model")
+    if not isinstance(width, int):
+        raise LearningError(f"{path}/config.json names no hidden_size; this is not a text encoder")
+    return width
 
 
 def _looks_like_a_path(name: str) -> bool:
@@ -190,6 +218,13 @@ def _max_length(path: Path, config: dict[str, Any], asked: int | None) -> int:
 
 
 def _pooling(path: Path) -> Pooling:
+    if (own := path / OWN_FILE).is_file():
+        learned = _read_json(own).get("pooling")
+        if learned not in LEARNED:
+            raise LearningError(f"{own}: pooling {learned!r} is unknown; {' and '.join(LEARNED)} are learned")
+        if not (path / POOLER_FILE).is_file():
+            raise LearningError(f"{own} names the learned pooling {learned!r}, but there is no {POOLER_FILE} beside it")
+        return cast(Pooling, learned)
     file = path / "1_Pooling" / "config.json"
     if not file.is_file():
         return "mean"

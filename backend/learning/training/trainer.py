@@ -1,0 +1,255 @@
+"""Fine-tuning: from labelled texts and an encoder to a folder that is an encoder with a head."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.learning.crossfit import LEAST
+from nextlabel.backend.learning.examples import Examples
+from nextlabel.backend.learning.folds import assign_folds
+from nextlabel.backend.learning.model_folder import ModelFolder
+from nextlabel.backend.learning.tokenising import Tokeniser
+from nextlabel.backend.learning.training.checkpoints import Checkpoints
+from nextlabel.backend.learning.training.loop import Outcome, Tokens, Watch, best_of, choose_device, run
+from nextlabel.backend.learning.training.module import Vocabulary, text_classifier
+from nextlabel.backend.learning.training.progress import Report, TrainingProgress, never, no_report
+from nextlabel.backend.learning.training.saving import head_of, save_encoder, save_head
+from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.connectors.errors import LearningError, MissingExtra
+
+CHECKPOINT_SECONDS = 120.0  # a small job needs none; a long one loses two minutes
+CHUNK = 512  # texts tokenised between two looks at stop
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """Where the model is, and how it came about.
+
+    ``epochs`` were trained, the weights are those after ``best_epoch``. ``seconds`` without interruptions.
+    ``history`` has one entry an epoch: loss, and on held-out texts log_loss, macro_f1 and temperature.
+    ``temperature`` is the head's.
+    """
+
+    folder: Path
+    epochs: float
+    best_epoch: float
+    seconds: float
+    device: str
+    history: list[dict[str, float]]
+    temperature: float
+
+
+class Trainer(Protocol):
+    """Makes a trained model out of an encoder and labelled texts."""
+
+    def train(
+        self,
+        encoder: ModelFolder,
+        examples: Examples,
+        held_out: Examples | None,
+        spec: TrainingSpec,
+        folder: Path,
+        *,
+        scratch: Path,
+        report: Report,
+        stop: Callable[[], bool],
+    ) -> TrainingResult:
+        """Train, and leave the model in ``folder``, which appears whole or not at all.
+
+        ``held_out`` decides when it ends and how sure it is; None: all epochs, and no calibration. ``scratch`` holds
+        what lets a training that was killed go on when it is called again with the same arguments. ``stop`` is asked
+        often. Raises TrainingCancelled when it says so, and LearningError.
+        """
+        ...
+
+
+class FineTuner:
+    """Trains the whole encoder with a linear layer on it, by transformers' Trainer; fulfils Trainer.
+
+    ``device`` is ``cuda``, ``mps`` or ``cpu``, by default the fastest there is. It seeds the random numbers of the
+    process: leave a service out of it and use TrainingProcess.
+    """
+
+    def __init__(self, device: str | None = None, *, checkpoint_seconds: float = CHECKPOINT_SECONDS) -> None:
+        for module in ("torch", "transformers", "accelerate"):
+            if find_spec(module) is None:
+                raise MissingExtra(module, "train")
+        self._device = device
+        self._checkpoint_seconds = checkpoint_seconds
+
+    def train(
+        self,
+        encoder: ModelFolder,
+        examples: Examples,
+        held_out: Examples | None,
+        spec: TrainingSpec,
+        folder: Path,
+        *,
+        scratch: Path,
+        report: Report = no_report,
+        stop: Callable[[], bool] = never,
+    ) -> TrainingResult:
+        """See Trainer."""
+        from transformers import set_seed
+
+        check_examples(examples, held_out)
+        if folder.exists():
+            raise LearningError(f"{folder} exists already; remove it, or give the trained model another folder")
+        if held_out is not None and not len(held_out):
+            held_out = None
+        watch = Watch(report, stop)
+        device = self._device or choose_device()
+        checkpoints = Checkpoints(scratch, training_key(encoder, examples, held_out, spec, scratch))
+        set_seed(spec.seed)
+        network = text_classifier(encoder, spec, len(examples.labels)).to(device)
+        texts = [*examples.texts, *(held_out.texts if held_out is not None else ())]
+        rows = tokenised(encoder, texts, scratch, watch)
+        vocabulary = Vocabulary(network.body, rows)
+        narrowed = vocabulary.narrow(rows)
+        outcome = run(
+            network,
+            _tokens(narrowed[: len(examples)], examples),
+            None if held_out is None else _tokens(narrowed[len(examples) :], held_out),
+            spec,
+            checkpoints=checkpoints,
+            scratch=scratch,
+            device=device,
+            watch=watch,
+            checkpoint_seconds=self._checkpoint_seconds,
+        )
+        vocabulary.widen()
+        return self._finish(network, encoder, examples, spec, folder, outcome, device, watch)
+
+    def _finish(
+        self,
+        network: Any,
+        encoder: ModelFolder,
+        examples: Examples,
+        spec: TrainingSpec,
+        folder: Path,
+        outcome: Outcome,
+        device: str,
+        watch: Watch,
+    ) -> TrainingResult:
+        best = best_of(outcome.history)
+        temperature = best["temperature"] if best is not None else 1.0
+        best_epoch = best["epoch"] if best is not None else outcome.epochs
+        seconds = round(watch.seconds, 3)
+        result = TrainingResult(folder, outcome.epochs, best_epoch, seconds, device, outcome.history, temperature)
+        told = {
+            "spec": spec.model_dump(),
+            "encoder": encoder.name,
+            "texts": len(examples),
+            "epochs": result.epochs,
+            "best_epoch": best_epoch,
+            "seconds": seconds,
+            "device": device,
+            "history": outcome.history,
+            "versions": {"python": platform.python_version(), **{m: version(m) for m in ("torch", "transformers")}},
+        }
+        partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed while it wrote
+        save_encoder(partial, network.to("cpu"), encoder)
+        head = head_of(network, multi_label=examples.multi_label, temperature=temperature, labels=len(examples))
+        save_head(partial, head, examples.labels, told)
+        partial.rename(folder)
+        return result
+
+
+def train_model(
+    encoder: ModelFolder,
+    examples: Examples,
+    spec: TrainingSpec,
+    folder: Path,
+    *,
+    scratch: Path,
+    held_out: Examples | None = None,
+    report: Report = no_report,
+    stop: Callable[[], bool] = never,
+) -> TrainingResult:
+    """Fine-tune, with a share of ``examples`` held out as ``spec`` says where ``held_out`` is None. See Trainer."""
+    if held_out is None:
+        examples, held_out = split_held_out(examples, spec)
+    return FineTuner().train(encoder, examples, held_out, spec, folder, scratch=scratch, report=report, stop=stop)
+
+
+def split_held_out(examples: Examples, spec: TrainingSpec) -> tuple[Examples, Examples | None]:
+    """What to train on, and about the share ``spec.held_out`` to hold out: stratified, whole groups.
+
+    None is held out from fewer than 20 texts. A label that would be missing from training is not held out.
+    """
+    if spec.held_out == 0 or len(examples) < LEAST:
+        return examples, None
+    share, rest = spec.held_out, 1 - spec.held_out
+    folds = max(2, round(1 / min(share, rest)))
+    groups = None if examples.groups is None else np.unique(examples.groups, return_inverse=True)[1].astype(np.int64)
+    fold_of = assign_folds(examples.targets, folds, np.random.default_rng(spec.seed), groups)
+    held: npt.NDArray[np.bool_] = fold_of == 0 if share <= rest else fold_of != 0
+    present = (
+        examples.targets if examples.multi_label else np.eye(len(examples.labels), dtype=np.bool_)[examples.targets]
+    )
+    for label in np.flatnonzero(present.any(axis=0)):
+        if not (present[:, label] & ~held).any():
+            back = present[:, label] if groups is None else np.isin(groups, groups[present[:, label].astype(np.bool_)])
+            held = held & ~back.astype(np.bool_)
+    if not held.any() or held.all():
+        return examples, None
+    return examples.take(np.flatnonzero(~held)), examples.take(np.flatnonzero(held))
+
+
+def check_examples(examples: Examples, held_out: Examples | None) -> None:
+    """Raises LearningError if nothing can be learned from ``examples``, or if ``held_out`` asks something else."""
+    if len(examples) < 2:
+        raise LearningError(f"{len(examples)} labelled texts are too few to train on; label more")
+    if not examples.multi_label and len(np.unique(examples.targets)) < 2:
+        only = examples.labels[int(examples.targets[0])]
+        raise LearningError(f"all {len(examples)} texts have the label {only!r}: there is nothing to tell apart")
+    for part in (examples, held_out):
+        if part is None or part.weights is None:
+            continue
+        if not np.isfinite(part.weights).all() or (part.weights < 0).any() or not part.weights.any():
+            raise LearningError("weights must be finite, none below 0, and not all 0")
+    if held_out is not None and (held_out.labels, held_out.multi_label) != (examples.labels, examples.multi_label):
+        raise LearningError("the held-out texts have other labels than the texts to train on")
+
+
+def tokenised(encoder: ModelFolder, texts: list[str], scratch: Path, watch: Watch) -> list[list[int]]:
+    """Token ids of every text, once for all epochs, cut at the encoder's ``max_length``."""
+    tokenise, rows = Tokeniser(encoder, scratch), []
+    for start in range(0, len(texts), CHUNK):
+        watch.check()
+        rows += tokenise(texts[start : start + CHUNK])
+        watch.report(TrainingProgress("tokenising", len(rows), len(texts), seconds=watch.seconds))
+    return rows
+
+
+def training_key(
+    encoder: ModelFolder, examples: Examples, held_out: Examples | None, spec: TrainingSpec, scratch: Path
+) -> str:
+    """What a training depends on, as a short text: only its own checkpoints are taken up."""
+    total = hashlib.blake2b(digest_size=16)
+    for part in (encoder.fingerprint(scratch, "training"), spec.model_dump_json()):
+        total.update(part.encode() + b"\0")
+    for one in (examples, held_out):
+        if one is not None:
+            weights = None if one.weights is None else one.weights.tolist()
+            total.update(json.dumps([one.texts, one.targets.tolist(), one.labels, weights]).encode())
+        total.update(b"\0")
+    return total.hexdigest()
+
+
+def _tokens(rows: list[list[int]], examples: Examples) -> Tokens:
+    weights = np.ones(len(examples), np.float32) if examples.weights is None else examples.weights
+    return Tokens(rows, examples.targets, (weights / weights.mean()).astype(np.float32))

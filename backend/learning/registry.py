@@ -1,0 +1,226 @@
+"""The models trained for one project, each a folder: ``<home>/<project>/models/<version>/``.
+
+A version is there whole or not at all: it is prepared beside the others under a name that starts with a dot, and comes
+in, or goes, by one rename. What changes the folder holds a lock, so that two processes may do so at once; readers need
+none. Nothing is ever executed: weights are safetensors, everything else is JSON and text.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nextlabel.backend.learning.atomic import write_atomically
+from nextlabel.backend.learning.card import CARD_FILE, PAGE_FILE, ModelCard
+from nextlabel.connectors.errors import LearningError
+
+RUNGS = ("few-shot", "fine-tune")
+_VERSION = re.compile(rf"({'|'.join(RUNGS)})-([1-9][0-9]*)")
+_NUMBERS, _LOCK = ".numbers.json", ".lock"
+_COMING, _GOING = ".coming-", ".going-"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One version. ``card`` is None if it can't be read, and ``problem`` says why."""
+
+    version: str
+    path: Path
+    card: ModelCard | None
+    problem: str = ""
+
+    def size(self) -> int:
+        """Bytes on the disk."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+
+class ModelStore:
+    """The trained models under ``folder``. Other folders there, such as the probes', are left alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def entries(self) -> list[Entry]:
+        """Every version, the newest first, damaged ones with what is wrong."""
+        if not self.folder.is_dir():
+            return []
+        found = [self._entry(path) for path in self.folder.iterdir() if path.is_dir() and _VERSION.fullmatch(path.name)]
+        # By the card's date, which no copying changes; a version without a card comes last.
+        return sorted(found, key=lambda entry: (entry.card.created if entry.card else "", _number(entry)), reverse=True)
+
+    def get(self, version: str, *, check: bool = True) -> Entry:
+        """One version; with ``check`` every file is compared with the card's digest (a tenth of a second for 90 MB).
+
+        Raises LearningError: unknown, with the nearest names; or files that are missing or changed.
+        """
+        path = self.folder / version
+        if not _VERSION.fullmatch(version) or not path.is_dir():
+            raise LearningError(unknown_version(version, [entry.version for entry in self.entries()]))
+        card = ModelCard.load(path)
+        if check:
+            _compare(path, card.files)
+        return Entry(version, path, card)
+
+    def add(self, folder: Path, card: ModelCard) -> Entry:
+        """Move the finished model in ``folder`` in, under the next number of its rung, and return it.
+
+        ``card.version`` is given here unless it names a free version. Raises LearningError if the folder holds no
+        model, the version is taken, or the disk is full; then ``folder`` is as it was, but for the card in it.
+        """
+        if card.rung not in RUNGS:
+            raise LearningError(f"{card.rung!r} is not a rung whose models are kept; {' and '.join(RUNGS)} are")
+        if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+            raise LearningError(f"{folder} holds no model: no config.json, or no safetensors")
+        with self._changing():
+            version = card.version or self._next(card.rung)
+            target = self.folder / version
+            if not _VERSION.fullmatch(version) or target.exists():
+                raise LearningError(f"{target} is {'taken' if target.exists() else 'no name for a version'}")
+            card = replace(card, version=version, files=digests(folder))
+            card.save(folder)
+            self._move_in(folder, target)
+            self._note(version)
+        return Entry(version, target, card)
+
+    def prune(self, keep: int, in_use: Collection[str]) -> list[str]:
+        """Remove all but the ``keep`` newest versions; never one ``in_use``, nor what those were trained from.
+
+        Returns what was removed.
+        """
+        if keep < 0:
+            raise LearningError(f"{keep} models can't be kept")
+        with self._changing():
+            entries = self.entries()
+            parents = {entry.card.parent for entry in entries if entry.card and entry.version in in_use}
+            spared = {entry.version for entry in entries[:keep]} | set(in_use) | parents
+            removed = [entry for entry in entries if entry.version not in spared]
+            for entry in removed:
+                going = self.folder / f"{_GOING}{entry.version}"
+                shutil.rmtree(going, ignore_errors=True)
+                entry.path.rename(going)
+                shutil.rmtree(going, ignore_errors=True)
+        return [entry.version for entry in removed]
+
+    def _entry(self, path: Path) -> Entry:
+        try:
+            return Entry(path.name, path, ModelCard.load(path))
+        except LearningError as error:
+            return Entry(path.name, path, None, str(error))
+
+    def _next(self, rung: str) -> str:
+        """A number never given before, to a version that was removed neither."""
+        return f"{rung}-{self._numbers().get(rung, 0) + 1}"
+
+    def _numbers(self) -> dict[str, int]:
+        try:
+            noted = dict(json.loads((self.folder / _NUMBERS).read_text(encoding="ascii")))
+        except (OSError, ValueError, TypeError):
+            noted = {}  # the folders tell most of it
+        for path in self.folder.iterdir():
+            if match := _VERSION.fullmatch(path.name):
+                noted[match[1]] = max(int(noted.get(match[1], 0)), int(match[2]))
+        return noted
+
+    def _note(self, version: str) -> None:
+        write_atomically(self.folder / _NUMBERS, json.dumps(self._numbers()).encode())
+
+    def _move_in(self, folder: Path, target: Path) -> None:
+        for file in folder.rglob("*"):  # the rename must not reach the disk before what it names
+            _flush(file)
+        _flush(folder)
+        try:
+            folder.rename(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            coming = self.folder / f"{_COMING}{target.name}"
+            shutil.copytree(folder, coming)  # to another file system
+            for file in (*coming.rglob("*"), coming):
+                _flush(file)
+            coming.rename(target)
+            shutil.rmtree(folder, ignore_errors=True)
+        _flush(self.folder)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Be the only one who changes the folder. Removes what a process that was killed left behind."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                self._sweep()
+                try:
+                    yield
+                except BaseException:
+                    self._sweep()
+                    raise
+            finally:
+                os.close(handle)  # and with it the lock
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise LearningError(f"the disk under {self.folder} is full; free some space and try again") from error
+            raise LearningError(f"{self.folder} can't be changed: {error}") from error
+
+    def _sweep(self) -> None:
+        for pattern in (_COMING, _GOING):
+            for left in self.folder.glob(f"{pattern}*"):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Digest of every file of a model, by its path within ``folder``; the card itself is left out."""
+    found = {}
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.relative_to(folder).as_posix() not in (CARD_FILE, PAGE_FILE):
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16))
+            found[file.relative_to(folder).as_posix()] = digest.hexdigest()
+    return found
+
+
+def is_trained(version: str) -> bool:
+    """Whether this is the name of a trained model, not of a probe."""
+    return _VERSION.fullmatch(version) is not None
+
+
+def _number(entry: Entry) -> int:
+    match = _VERSION.fullmatch(entry.version)
+    return int(match[2]) if match else 0
+
+
+def _compare(folder: Path, expected: Mapping[str, str]) -> None:
+    found = digests(folder)
+    missing = sorted(set(expected) - set(found))
+    changed = sorted(name for name in set(expected) & set(found) if expected[name] != found[name])
+    if missing or changed:
+        wrong = [f"{name} is missing" for name in missing] + [f"{name} has changed" for name in changed]
+        raise LearningError(f"{folder} is damaged: {', '.join(wrong)}; restore it from a copy, or use another version")
+
+
+def unknown_version(version: str, known: Sequence[str]) -> str:
+    """What to say about a version that is not among ``known``."""
+    if not known:
+        return f"there is no model {version!r}: none was trained yet"
+    near = difflib.get_close_matches(version, known, n=3, cutoff=0.5)
+    shown = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known[:5])}"
+    return f"there is no model {version!r}; {shown}"
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -17,6 +17,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from .content import write_content
+
 
 class LabelKind(StrEnum):
     """What an answer looks like."""
@@ -77,9 +79,15 @@ class Labeling:
         return self.descriptions.get(label) or label.replace("_", " ").replace("-", " ")
 
     def text(self, record: Record) -> str:
-        """What a text encoder reads of ``record``: its text fields, in the order shown, blank ones left out."""
-        parts = (record.fields.get(field.name, "") for field in self.fields if field.kind is FieldKind.TEXT)
-        return "\n\n".join(part for part in parts if part.strip())
+        """What an encoder reads of ``record``: its text fields, in the order shown, blank ones left out.
+
+        Where there are images too, it is the string that ``content.write_content`` makes of both.
+        """
+        shown = [(field.kind, record.fields.get(field.name, "")) for field in self.fields]
+        text = "\n\n".join(part for kind, part in shown if kind is FieldKind.TEXT and part.strip())
+        if all(kind is FieldKind.TEXT for kind, _ in shown):
+            return text
+        return write_content(text, [part.strip() for kind, part in shown if kind is FieldKind.IMAGE and part.strip()])
 
 
 @dataclass(frozen=True, slots=True)

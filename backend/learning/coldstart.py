@@ -20,4 +20,6 @@ if TYPE_CHECKING:
 
 def label_anchors(labeling: Labeling, encoder: Encoder) -> npt.NDArray[np.float32]:
     """One unit vector a label, float32 [c, d], in the order of ``labeling.labels``."""
-    return np.asarray(encoder.encode([labeling.describe(label) for label in labeling.labels]), np.float32)
+    # Where texts and images share a space, a label's words are compared with both.
+    encode = getattr(encoder, "encode_labels", encoder.encode)
+    return np.asarray(encode([labeling.describe(label) for label in labeling.labels]), np.float32)

@@ -15,6 +15,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
@@ -25,6 +26,7 @@ from nextlabel.connectors.errors import ConfigError, LearningError, MissingExtra
 
 if TYPE_CHECKING:
     from nextlabel.backend.learning.model_folder import ModelFolder
+    from nextlabel.backend.learning.multimodal.rules import ImageRules
 
 Engine: TypeAlias = Literal["auto", "torch", "onnx", "onnx-int8"]
 FloatMatrix: TypeAlias = npt.NDArray[np.float32]
@@ -70,6 +72,7 @@ def load_encoder(
     threads: int | None = None,
     prompt: str | None = None,
     windows: int = 1,
+    images: ImageRules | None = None,
 ) -> Encoder:
     """Load the encoder called ``name``.
 
@@ -79,6 +82,9 @@ def load_encoder(
     defaults to the cores this process may use. ``prompt`` is put before every text; it defaults to the
     model's own default prompt, mostly none. ``windows``: most windows of ``max_length`` tokens in which a text
     is read; with 1, what is past ``max_length`` is not read. ``hashing`` has no windows.
+
+    For records with images: ``clip:MODEL`` (CLIP, SigLIP), or ``TEXT+IMAGE`` with ``efficientnet-lite0`` or an image
+    model of transformers (see multimodal.encoder). ``images`` says where images may be read from.
 
     Raises EncoderNotFound, LearningError (a model that can't be used), MissingExtra, ConfigError.
     """
@@ -94,10 +100,17 @@ def load_encoder(
         from nextlabel.backend.learning.hashing_encoder import HashingEncoder
 
         return HashingEncoder()
+    cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    from nextlabel.backend.learning.multimodal.encoder import is_multimodal, load_multimodal
+
+    if is_multimodal(name):
+        text = partial(
+            load_encoder, engine=engine, max_length=max_length, cache_dir=cache, prompt=prompt, windows=windows
+        )
+        return load_multimodal(name, text, images, engine=engine, max_length=max_length, cache=cache, threads=threads)
     from nextlabel.backend.learning.model_folder import find_model
 
     folder = replace(find_model(name, max_length=max_length, prompt=prompt), windows=windows)
-    cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     if engine == "auto":
         return _load_best(folder, cache, threads)
     return _load(folder, engine, cache, threads)

@@ -9,6 +9,7 @@ import numpy as np
 
 from nextlabel.backend.learning.encoders import HASHING, FloatMatrix
 from nextlabel.backend.learning.tokenising import clean_text
+from nextlabel.connectors.content import text_of
 
 FEATURES = 2**15
 DIMENSION = 256
@@ -38,7 +39,7 @@ class HashingEncoder:
         """See Encoder."""
         if not texts:
             return np.empty((0, DIMENSION), dtype=np.float32)
-        hashed = self._words.transform([clean_text(text[:CHARACTERS]) for text in texts])
+        hashed = self._words.transform([clean_text(text_of(text)[:CHARACTERS]) for text in texts])
         vectors = np.asarray(hashed @ self._projection, dtype=np.float32)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         vectors[lengths[:, 0] == 0] = DIMENSION**-0.5  # a text without words: one place for all of them

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from nextlabel.backend.learning.atomic import atomic_path
 from nextlabel.backend.learning.model_folder import ModelFolder
 from nextlabel.backend.learning.windows import Windows
+from nextlabel.connectors.content import text_of
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
 CHARACTERS_A_TOKEN = 20  # a text is cut to this many times max_length before it is tokenised; 4 to 5 are usual
@@ -27,7 +28,7 @@ class Tokeniser:
             from tokenizers import Tokenizer
         except ImportError:
             raise MissingExtra("tokenizers", "train") from None
-        self._tokenizer = Tokenizer.from_file(str(_tokenizer_file(folder, cache)))
+        self._tokenizer = Tokenizer.from_file(str(tokenizer_file(folder, cache)))
         self._tokenizer.no_padding()
         self.windows = folder.windows
         self._overlap = folder.max_length // OVERLAP if folder.windows > 1 else 0
@@ -36,8 +37,8 @@ class Tokeniser:
         self._characters = folder.max_length * CHARACTERS_A_TOKEN
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of every text. A text without any token becomes a single id 0."""
-        clean = [self._prompt + clean_text(text[: self._characters]) for text in texts]
+        """Token ids of every text, of its words alone where it comes with images. None becomes a single id 0."""
+        clean = [self._prompt + clean_text(text_of(text)[: self._characters]) for text in texts]
         return [encoding.ids or [0] for encoding in self._tokenizer.encode_batch_fast(clean)]
 
     def cut(self, texts: Sequence[str]) -> Windows:
@@ -46,7 +47,7 @@ class Tokeniser:
         The first window has the ids that a call gives. The prompt stands in that one only.
         """
         characters = self._characters * self.windows
-        clean = [self._prompt + clean_text(text[:characters]) for text in texts]
+        clean = [self._prompt + clean_text(text_of(text)[:characters]) for text in texts]
         rows: list[list[int]] = []
         owner: list[int] = []
         weights: list[int] = []
@@ -83,7 +84,8 @@ def batches_by_length(rows: Sequence[Sequence[int]], size: int) -> list[list[int
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def _tokenizer_file(folder: ModelFolder, cache: Path) -> Path:
+def tokenizer_file(folder: ModelFolder, cache: Path) -> Path:
+    """The model's tokenizer.json, made once and kept in ``cache`` if it has none. Raises LearningError."""
     file = folder.path / "tokenizer.json"
     if file.is_file():
         return file

@@ -1,0 +1,1 @@
+"""Images beside texts: reading them, encoding both, and heads that use both."""

@@ -1,0 +1,181 @@
+"""Images from paths, URLs, data: URLs and bytes, as small RGB pictures.
+
+Whatever is wrong with one (missing, forbidden, cut off, no image at all, larger than memory) raises UnreadableImage,
+never anything else. Phones' rotations are applied, transparency becomes white, an animation its first picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import threading
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+
+import numpy as np
+
+from nextlabel.backend.learning.multimodal.rules import ImageRules, UnreadableImage
+from nextlabel.connectors.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+READING = 1  # raised whenever the same file would become other pixels: part of every tower's fingerprint
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "MPO")
+"""What is opened. Others of Pillow's formats run outside programs (EPS) or hold no pictures (PDF)."""
+LONGEST = 8  # times the shorter side; longer strips are squashed to that, for a resize would blow them up
+
+_opening = threading.Lock()  # warnings' filters belong to the whole process
+
+
+@dataclass(frozen=True, slots=True)
+class ImageData:
+    """The bytes of an image, and the address for messages."""
+
+    address: str
+    data: bytes
+
+    @property
+    def digest(self) -> str:
+        """32 hex digits, equal for equal bytes."""
+        return hashlib.blake2b(self.data, digest_size=16).hexdigest()
+
+
+def data_url(data: bytes, kind: str = "image/png") -> str:
+    """``data`` as an address."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def read_bytes(source: str | bytes, rules: ImageRules) -> ImageData:
+    """The bytes at an address: a path, an http(s) URL or a data: URL. Bytes are taken as they are.
+
+    Raises UnreadableImage.
+    """
+    if isinstance(source, bytes):
+        return ImageData("bytes", _sized("bytes", source, rules))
+    address = rules.rewrite(source)
+    scheme = address.partition(":")[0].lower() if ":" in address else ""
+    if scheme == "data":
+        return ImageData(source, _from_data_url(source, address, rules))
+    if scheme in ("http", "https"):
+        if not rules.urls:
+            raise UnreadableImage(source, "refused", "URLs are not read here")
+        from nextlabel.backend.learning.multimodal.download import download
+
+        return ImageData(source, download(address, rules))
+    if "://" in address:
+        raise UnreadableImage(source, "refused", f"{scheme}:// is not read; give a path, an http(s) or a data: URL")
+    return ImageData(source, _from_file(source, rules.find(address), rules))
+
+
+def _from_file(source: str, path: Path, rules: ImageRules) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return _sized(source, stream.read(rules.max_bytes + 1), rules)
+    except OSError as error:
+        raise UnreadableImage(source, "missing", error.strerror or str(error)) from None
+
+
+def _from_data_url(source: str, address: str, rules: ImageRules) -> bytes:
+    head, comma, body = address.partition(",")
+    if not comma:
+        raise UnreadableImage(source, "broken", "a data: URL has a comma before its data")
+    if len(body) > 3 * rules.max_bytes:  # %XX is the longest way to write a byte
+        raise UnreadableImage(source, "too large", f"more than {rules.max_bytes:,} bytes")
+    if not head.lower().endswith(";base64"):
+        return _sized(source, unquote_to_bytes(body), rules)
+    try:
+        data = base64.b64decode(b"".join(unquote_to_bytes(body).split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise UnreadableImage(source, "broken", f"its base64 can't be read: {error}") from None
+    return _sized(source, data, rules)
+
+
+def _sized(source: str, data: bytes, rules: ImageRules) -> bytes:
+    if len(data) > rules.max_bytes:
+        raise UnreadableImage(source, "too large", f"more than {rules.max_bytes:,} bytes")
+    if not data:
+        raise UnreadableImage(source, "broken", "it is empty")
+    return data
+
+
+def decode(image: ImageData, edge: int, rules: ImageRules) -> Image:
+    """An RGB picture whose shorter side is ``edge`` pixels, or what it has if that is less.
+
+    A JPEG is made smaller while it is decoded, so a very large one costs little. Raises UnreadableImage.
+    """
+    try:
+        from PIL import Image as pillow
+        from PIL import UnidentifiedImageError
+    except ImportError:
+        raise MissingExtra("pillow", "train") from None
+    try:
+        with _opening, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of size: judged below; of odd metadata: no matter
+            opened = pillow.open(io.BytesIO(image.data), formats=FORMATS)
+        with opened:
+            opened.draft(None, _target(opened.size, edge))  # only JPEG can, others do nothing
+            if opened.width * opened.height > rules.max_pixels:
+                raise UnreadableImage(
+                    image.address,
+                    "too large",
+                    f"{opened.width} x {opened.height} pixels; {rules.max_pixels:,} are read",
+                )
+            opened.load()
+            picture = _rgb(_upright(opened))
+            target = _target(picture.size, edge)
+            # A copy in any case: the file behind ``opened`` is closed at the end of the block.
+            return picture.copy() if target == picture.size else picture.resize(target, reducing_gap=3.0)
+    except UnreadableImage:
+        raise
+    except pillow.DecompressionBombError as error:
+        raise UnreadableImage(image.address, "too large", str(error)) from None
+    except UnidentifiedImageError:
+        begins = image.data[:16]
+        raise UnreadableImage(image.address, "broken", f"this is no image; it begins with {begins!r}") from None
+    except Exception as error:  # decoders raise all sorts on files that were cut off or made up
+        raise UnreadableImage(image.address, "broken", f"{type(error).__name__}: {error}") from None
+
+
+def read_image(source: str | bytes, edge: int, rules: ImageRules | None = None) -> Image:
+    """``read_bytes`` and ``decode`` in one. Raises UnreadableImage."""
+    rules = ImageRules() if rules is None else rules
+    return decode(read_bytes(source, rules), edge, rules)
+
+
+def _target(size: tuple[int, int], edge: int) -> tuple[int, int]:
+    """``size`` with the shorter side brought down to ``edge``, and the longer one to LONGEST times that at most."""
+    short, long = min(size), max(size)
+    kept = min(short, edge)
+    stretched = min(max(round(long * kept / short), kept), kept * LONGEST)
+    return (kept, stretched) if size[0] == short else (stretched, kept)
+
+
+def _upright(image: Image) -> Image:
+    """Turned as its EXIF data say; as it is where they can't be read."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # made-up metadata raise all sorts; the pixels are fine
+        return image
+
+
+def _rgb(image: Image) -> Image:
+    """Eight bits of red, green and blue; transparent parts on white, as browsers show them."""
+    from PIL import Image as pillow
+
+    if image.mode.startswith(("I", "F")):  # grey of 16 bits and more, which convert() would cut off at 255
+        grey = np.asarray(image, np.float32)
+        top = 65535.0 if image.mode.startswith("I") else max(float(np.nanmax(grey)), 1e-9)
+        return pillow.fromarray(np.nan_to_num(grey / top * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        ground = pillow.new("RGBA", layered.size, "white")
+        return pillow.alpha_composite(ground, layered).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

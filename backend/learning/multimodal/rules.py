@@ -1,0 +1,103 @@
+"""Where images may be read from. Addresses come with the data, so they are not to be trusted.
+
+Without rules, a task that somebody adds on the platform, or a request to the service, could have the server open
+any file, or call machines that only the server can reach (server-side request forgery).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from nextlabel.connectors.errors import DataError
+
+Kind: TypeAlias = Literal["missing", "refused", "unreachable", "too large", "broken"]
+
+SHOWN = 120  # characters of an address in messages; a data: URL has millions
+ANY_HOST = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageProblem:
+    """Why an image could not be read: its address (shortened), the kind of problem, and the details."""
+
+    address: str
+    kind: Kind
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.address}: {self.reason}"
+
+
+class UnreadableImage(DataError):
+    """An image can't be read. ``problem`` says why; the encoder goes on without it."""
+
+    def __init__(self, address: str, kind: Kind, reason: str) -> None:
+        self.problem = ImageProblem(shorten(address), kind, reason)
+        super().__init__(str(self.problem))
+
+
+def shorten(address: str) -> str:
+    """``address`` as messages show it."""
+    return address if len(address) <= SHOWN else f"{address[:SHOWN]}..."
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRules:
+    """What may be read, and how much of it.
+
+    ``roots``: files are read below these folders only; a relative path is looked for in each of them. ``hosts``:
+    names or addresses, with or without ``:port``, that may be internal (loopback, private networks, link-local);
+    ``*`` allows all; the public internet needs no entry. ``prefixes``: how addresses begin -> what stands in place
+    of that beginning, a folder or a URL; for addresses that only the platform's pages understand, such as
+    ``/data/local-files/?d=``. A folder named there may be read from, like one of ``roots``.
+    ``max_bytes`` of a file, a response or a data: URL; ``max_pixels`` of a picture once opened; ``timeout_s`` for
+    all of a download, redirects and the second try included. ``files`` and ``urls`` turn whole sources off.
+    """
+
+    roots: tuple[Path, ...] = (Path(),)
+    hosts: frozenset[str] = frozenset()
+    prefixes: Mapping[str, str] = field(default_factory=dict)
+    max_bytes: int = 20_000_000
+    max_pixels: int = 50_000_000
+    timeout_s: float = 15.0
+    files: bool = True
+    urls: bool = True
+
+    def for_requests(self) -> ImageRules:
+        """The same for addresses that anybody may send: no files of this machine, no internal hosts.
+
+        Prefixes stay: what they lead to is on show on the platform.
+        """
+        return replace(self, roots=(), hosts=frozenset())
+
+    def rewrite(self, address: str) -> str:
+        """``address`` with the longest prefix that fits replaced."""
+        for prefix in sorted(self.prefixes, key=len, reverse=True):
+            if address.startswith(prefix):
+                return self.prefixes[prefix] + address[len(prefix) :]
+        return address
+
+    def find(self, address: str) -> Path:
+        """The file that the path ``address`` names, symbolic links resolved. Raises UnreadableImage."""
+        if not self.files:
+            raise UnreadableImage(address, "refused", "files are not read here")
+        mapped = [Path(folder) for folder in self.prefixes.values() if "://" not in folder]
+        roots = [root.expanduser().resolve() for root in (*self.roots, *mapped)]
+        try:
+            # An absolute path stays as it is when joined.
+            places = [(root / Path(address).expanduser()).resolve() for root in roots]
+            inside = [place for place in places if any(place.is_relative_to(root) for root in roots)]
+            found = next((place for place in inside if place.is_file()), None)
+        except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, a loop of links
+            raise UnreadableImage(address, "missing", f"this is no path: {error}") from None
+        if found is not None:
+            return found
+        if not roots or len(inside) < len(places):
+            allowed = ", ".join(map(str, roots)) or "none"
+            raise UnreadableImage(
+                address, "refused", f"it is outside the folders that images are read from ({allowed})"
+            )
+        raise UnreadableImage(address, "missing", f"there is no such file in {', '.join(map(str, roots))}")

@@ -1,0 +1,47 @@
+"""One string for the whole content of a record: its text, and where its images are.
+
+Encoders, the embedding cache and the micro-batcher all deal in strings. A record without images is its text, as it
+stands. One with images is a mark that no text begins with, and a JSON list: the text, then the images' addresses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MARK = "\x1dtext+images\x1d"
+"""U+001D is the group separator of ASCII. A text that happens to begin with the mark is wrapped, so it stays text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a record says (``text``, may be empty) and shows (``images``: paths, http(s) URLs or data: URLs)."""
+
+    text: str
+    images: tuple[str, ...] = ()
+
+
+def write_content(text: str, images: Sequence[str] = ()) -> str:
+    """The string for ``text`` and ``images``: equal exactly for equal content. Without images it is the text."""
+    if not images and not text.startswith(MARK):
+        return text
+    return MARK + json.dumps([text, *images], ensure_ascii=False, separators=(",", ":"))  # ASCII would join surrogates
+
+
+def read_content(string: str) -> Content:
+    """What ``write_content`` wrote. Any other string is text."""
+    if not string.startswith(MARK):
+        return Content(string)
+    try:
+        parts = json.loads(string[len(MARK) :])
+    except ValueError:  # cut off, or never one of ours
+        return Content(string)
+    if not isinstance(parts, list) or not parts or not all(isinstance(part, str) for part in parts):
+        return Content(string)
+    return Content(parts[0], tuple(parts[1:]))
+
+
+def text_of(string: str) -> str:
+    """The text alone: what an encoder without eyes reads."""
+    return read_content(string).text

@@ -147,3 +147,29 @@ def test_a_rate_that_is_far_too_high_is_said(tiny: ModelFolder, tmp_path: Path):
             tmp_path / "model",
             scratch=tmp_path / "scratch",
         )
+
+
+def test_a_batch_that_does_not_fit_is_halved(tiny: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    sizes: list[int] = []
+    loss = fewshot.contrastive_loss
+
+    def small_memory(vectors: object, *rest: object) -> object:
+        sizes.append(len(vectors))  # type: ignore[arg-type]
+        if sizes[-1] > 8:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return loss(vectors, *rest)
+
+    monkeypatch.setattr(fewshot, "contrastive_loss", small_memory)
+    result = tune(tiny, tmp_path, made_up(40))
+    assert sizes[:3] == [32, 16, 8]
+    assert set(sizes[2:]) == {8}
+    assert (predicted(result.folder, made_up(40).texts, tmp_path).argmax(axis=1) == made_up(40).targets).mean() > 0.9
+
+
+def test_not_even_four_texts_fit(tiny: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def no_memory(*_: object) -> object:
+        raise MemoryError
+
+    monkeypatch.setattr(fewshot, "contrastive_loss", no_memory)
+    with pytest.raises(LearningError, match="4 texts do not fit in memory"):
+        tune(tiny, tmp_path, made_up(40))

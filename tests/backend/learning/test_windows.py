@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from nextlabel.backend.learning.model_folder import read_folder
 from nextlabel.backend.learning.tokenising import CHARACTERS_A_TOKEN, Tokeniser
 from nextlabel.backend.learning.windows import Windows, pool, pool_windows
 from nextlabel.connectors.errors import ConfigError
-from tests.backend.learning.tiny_bert import WORDS, tiny_bert
+from tests.backend.learning.tiny_bert import WORDS, export_here, tiny_bert
 
 ENGINES: tuple[Engine, ...] = ("torch", "onnx", "onnx-int8")
 LENGTH, CONTENT = 32, 30  # tokens of a window, with and without [CLS] and [SEP]
@@ -36,8 +37,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def cache(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    export_here(model, folder)
+    return folder
 
 
 def encoder(model: Path, cache: Path, engine: Engine, windows: int, length: int = LENGTH) -> Encoder:
@@ -45,8 +48,6 @@ def encoder(model: Path, cache: Path, engine: Engine, windows: int, length: int 
 
 
 def tokeniser(model: Path, cache: Path, windows: int, prompt: str = "") -> Tokeniser:
-    from dataclasses import replace
-
     return Tokeniser(replace(read_folder(model, max_length=LENGTH, prompt=prompt), windows=windows), cache)
 
 

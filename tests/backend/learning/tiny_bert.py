@@ -8,8 +8,11 @@ WORDS = tuple(f"word{number}" for number in range(200))
 """Each is one token."""
 
 
-def tiny_bert(folder: Path, *, positions: int = 64, seed: int = 0) -> Path:
-    """Write the model into ``folder``, which is made, and return it."""
+def tiny_bert(folder: Path, *, positions: int = 64, spread: float = 0.5) -> Path:
+    """Write the model into ``folder``, which is made, and return it.
+
+    Where ``spread`` is large, different texts get different vectors; where it is small, the model trains well.
+    """
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel
@@ -24,7 +27,7 @@ def tiny_bert(folder: Path, *, positions: int = 64, seed: int = 0) -> Path:
     (folder / "tokenizer_config.json").write_text(
         '{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}'
     )
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=32,
@@ -32,7 +35,20 @@ def tiny_bert(folder: Path, *, positions: int = 64, seed: int = 0) -> Path:
         num_attention_heads=2,
         intermediate_size=64,
         max_position_embeddings=positions,
-        initializer_range=0.5,  # large, so that different texts get different vectors
+        initializer_range=spread,
     )
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+def export_here(folder: Path, cache: Path) -> None:
+    """Make both ONNX files of a model in this process, where the libraries are loaded already."""
+    from nextlabel.backend.learning.model_folder import read_folder
+    from nextlabel.backend.learning.onnx_export import RECIPE, Precision, export
+
+    model = read_folder(folder)
+    precisions: tuple[Precision, ...] = ("fp32", "int8")
+    for precision in precisions:
+        target = cache / "onnx" / f"{model.digest(cache)}-{model.pooling}-{RECIPE}-{precision}.onnx"
+        export(model, precision, target)
+        assert target.is_file()

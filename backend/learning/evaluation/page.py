@@ -1,0 +1,208 @@
+"""One page a model: the figures, how sure they are, and what they were measured on. A single file, no scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from string import Template
+
+import numpy as np
+
+from nextlabel.backend.learning.evaluation import pictures
+from nextlabel.backend.learning.evaluation.crossvalidation import HeldOut
+from nextlabel.backend.learning.evaluation.intervals import Interval
+from nextlabel.backend.learning.evaluation.metrics import ClassFigures
+from nextlabel.backend.learning.evaluation.pictures import CurvePoint
+from nextlabel.backend.learning.evaluation.summary import ConfidentError, FoldScore, Summary
+
+SHOWN = {
+    "macro_f1": ("Macro-F1", "the labels' mean F1"),
+    "accuracy": ("Accuracy", "texts that are right"),
+    "roc_auc": ("ROC-AUC", "a yes ranked over a no"),
+    "average_precision": ("Average precision", "area under precision–recall"),
+}
+LONGEST = 400  # characters of a text that are shown
+CONFUSED = 12  # pairs of labels that are listed
+FEW = 8  # labels, up to which the matrix says it all
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a page says beside the figures, all of it plain text: heading, line below, facts by name, what to know."""
+
+    title: str
+    subtitle: str
+    facts: Mapping[str, str]
+    remarks: Sequence[str] = ()
+
+
+def page(
+    found: HeldOut, summary: Summary, about: About, curves: Mapping[str, Sequence[CurvePoint]] | None = None
+) -> str:
+    """The page as HTML. ``curves`` are learning curves of macro-F1, by name. Raises MissingExtra (matplotlib)."""
+    template = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
+    how = about.facts.get("How", "")
+    sure = (
+        "Bands are 95% intervals from whole groups drawn anew"
+        if found.groups is not None
+        else "Bands are 95% intervals"
+    )
+    return template.substitute(
+        title=escape(about.title),
+        subtitle=escape(about.subtitle),
+        cards=_cards(summary),
+        how=escape(f"{how[:1].upper()}{how[1:]}. {sure}." if how else f"{sure}."),
+        notes=_notes(about.remarks),
+        classes=_classes(summary.classes),
+        pictures=_pictures(found, summary, curves or {}),
+        confused=_confused(summary),
+        errors=_errors(summary.errors),
+        facts=_facts(about.facts),
+    )
+
+
+def _cards(summary: Summary) -> str:
+    cards = [_card(name, says, summary.headline[key]) for key, (name, says) in SHOWN.items()]
+    error = summary.calibration_error
+    if error == error:
+        verdict = (
+            f"probabilities are off by so much; {summary.tempered_error:.3f} at temperature {summary.temperature:.2f}"
+        )
+        cards.append(
+            f'<div class="card"><span class="soft small">Calibration error</span><b>{error:.3f}</b>'
+            f'<span class="soft small">{escape(verdict)}</span></div>'
+        )
+    return "".join(cards)
+
+
+def _card(name: str, says: str, value: Interval) -> str:
+    if value.mean != value.mean:
+        body = '<b>–</b><span class="soft small">not defined for these answers</span>'
+    else:
+        body = (
+            f"<b>{value.mean:.3f}</b>"
+            f'<span class="soft small">{value.low:.3f} to {value.high:.3f} · {escape(says)}</span>'
+            f"{_bar(value.low, value.high, value.mean)}"
+        )
+    return f'<div class="card"><span class="soft small">{escape(name)}</span>{body}</div>'
+
+
+def _bar(low: float, high: float, mark: float | None = None) -> str:
+    """A band from ``low`` to ``high`` on a line from 0 to 1, with a mark."""
+    at = "" if mark is None else f'<u style="left:calc({100 * mark:.1f}% - 1px)"></u>'
+    return f'<div class="bar"><i style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></i>{at}</div>'
+
+
+def _notes(remarks: Sequence[str]) -> str:
+    items = "".join(f"<li>{escape(remark[:1].upper() + remark[1:])}.</li>" for remark in remarks)
+    return f'<ul class="notes">{items}</ul>' if items else ""
+
+
+def _classes(found: Sequence[ClassFigures]) -> str:
+    head = ("label", "F1", "n:precision", "n:recall", "n:ROC-AUC", "n:average precision", "n:rows", "n:predicted")
+    rows = (
+        [
+            ("label", escape(one.label)),
+            ("f1", _number(one.f1) + (_bar(0, one.f1) if one.f1 == one.f1 else "")),
+            ("n", _number(one.precision)),
+            ("n", _number(one.recall)),
+            ("n", _number(one.roc_auc)),
+            ("n", _number(one.average_precision)),
+            ("n", f"{one.support:,}"),
+            ("n", f"{one.said:,}"),
+        ]
+        for one in found
+    )
+    return _table(head, rows)
+
+
+def _pictures(found: HeldOut, summary: Summary, curves: Mapping[str, Sequence[CurvePoint]]) -> str:
+    examples, predicted = found.examples, found.runs[0].predicted
+    drawn = []
+    if summary.confusion.ndim == 2:
+        picture = pictures.confusion_matrix(summary.confusion, examples.labels)
+        drawn.append(("Confusion", "answers down, predictions across", picture))
+    drawn += [
+        ("Precision and recall", "", pictures.precision_recall(predicted, examples.targets, examples.labels)),
+        ("ROC", "", pictures.roc(predicted, examples.targets, examples.labels)),
+        (
+            "Calibration",
+            "on the diagonal, 0.8 means right in 8 of 10",
+            pictures.reliability_diagram(summary.reliability),
+        ),
+    ]
+    if len(summary.folds) > 1:
+        names = [_fold_name(one, len(found.runs)) for one in summary.folds]
+        scores = [one.macro_f1 for one in summary.folds]
+        picture = pictures.fold_scores(names, scores, summary.headline["macro_f1"], "macro-F1")
+        drawn.append(("Fold by fold", "each with its interval, the band is all together", picture))
+    if curves:
+        drawn.append(("Learning curve", "macro-F1 by labels", pictures.learning_curve(dict(curves), "macro-F1")))
+    layout = "pictures pairs" if len(drawn) % 3 == 1 else "pictures"
+    shown = "".join(
+        f"<figure><figcaption>{escape(name)}<span>{escape(says)}</span></figcaption>"
+        f"{pictures.svg(picture, f'p{number}')}</figure>"
+        for number, (name, says, picture) in enumerate(drawn)
+    )
+    return f'<div class="{layout}">{shown}</div>'
+
+
+def _fold_name(one: FoldScore, runs: int) -> str:
+    return f"fold {one.fold + 1}" if runs == 1 else f"seed {one.seed}, fold {one.fold + 1}"
+
+
+def _confused(summary: Summary) -> str:
+    """The pairs that are mixed up most, where the matrix is too large to find them."""
+    labels = [one.label for one in summary.classes]
+    if summary.confusion.ndim != 2 or len(labels) <= FEW:
+        return ""
+    wrong = summary.confusion - np.diag(np.diag(summary.confusion))
+    worst = [
+        (int(at) // len(labels), int(at) % len(labels))
+        for at in np.argsort(-wrong, axis=None, kind="stable")[:CONFUSED]
+    ]
+    rows = [
+        [("label", escape(labels[answer])), ("label", escape(labels[said])), ("n", f"{wrong[answer, said]:,}")]
+        for answer, said in worst
+        if wrong[answer, said]
+    ]
+    return f"<h2>Mixed up most</h2>{_table(('answer', 'predicted', 'n:texts'), rows)}" if rows else ""
+
+
+def _errors(found: Sequence[ConfidentError]) -> str:
+    if not found:
+        return '<p class="soft">Nothing was wrong.</p>'
+    rows = (
+        [
+            ("text", escape(one.text if len(one.text) <= LONGEST else one.text[:LONGEST] + "…")),
+            ("label", escape(", ".join(one.answer) or "none")),
+            ("label", escape(", ".join(one.said) or "none")),
+            ("n", f"{one.probability:.2f}"),
+        ]
+        for one in found
+    )
+    says = "The wrong predictions it was surest of. Some of them may be wrong answers: they are worth a second look."
+    return f'<p class="soft small">{says}</p>{_table(("text", "answer", "predicted", "n:probability"), rows)}'
+
+
+def _facts(facts: Mapping[str, str]) -> str:
+    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts.items())
+    return f'<div class="scroll"><table class="facts">{rows}</table></div>'
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[tuple[str, str]]]) -> str:
+    """``head`` entries that begin with ``n:`` are numbers; cells are (class, HTML that is already safe)."""
+    names = "".join(
+        f'<th class="n">{escape(name[2:])}</th>' if name.startswith("n:") else f"<th>{escape(name)}</th>"
+        for name in head
+    )
+    body = "".join(
+        "<tr>" + "".join(f'<td class="{kind}">{cell}</td>' for kind, cell in cells) + "</tr>" for cells in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if value == value else "–"

@@ -1,0 +1,254 @@
+"""``nextlabel evaluate`` on files as people have them: figures, what is noticed, what is refused and why."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+
+GOOD = ("lovely", "splendid", "delightful", "superb")
+BAD = ("awful", "dreadful", "horrible", "nasty")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Kept folds and embeddings of this test alone."""
+    path = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("NEXTLABEL_CACHE", str(path))
+    return path
+
+
+def rows(count: int = 60) -> list[dict[str, str]]:
+    """Reviews that a bag of words can tell apart, by users of five reviews each."""
+    found = []
+    for at in range(count):
+        word, label = ((GOOD, "pos"), (BAD, "neg"))[at % 2]
+        text = f"the {word[at // 2 % 4]} meal number {at} was {word[at // 3 % 4]}"
+        found.append(
+            {"review": text, "stars": label, "user": f"u{at // 5}", "part": "test" if at % 4 == 0 else "train"}
+        )
+    return found
+
+
+def written(path: Path, made: list[dict[str, Any]]) -> str:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(made[0]))
+        writer.writeheader()
+        writer.writerows(made)
+    return path.name
+
+
+@pytest.fixture
+def data(folder: Path) -> str:
+    return written(folder / "data.csv", rows())
+
+
+@pytest.fixture
+def evaluate(nextlabel: Run) -> Run:
+    """Run it on the reviews with the encoder that needs no model."""
+
+    def run(data: str, *arguments: str) -> Any:
+        return nextlabel("evaluate", data, "--text", "review", "--label", "stars", "--encoder", "hashing", *arguments)
+
+    return run
+
+
+@pytest.fixture
+def figures(evaluate: Run) -> Callable[..., dict[str, Any]]:
+    """The JSON on the last line of stdout."""
+
+    def run(data: str, *arguments: str) -> dict[str, Any]:
+        done = evaluate(data, *arguments, "--json")
+        assert done.code == 0, done.err
+        found: dict[str, Any] = json.loads(done.out.splitlines()[-1])
+        return found
+
+    return run
+
+
+def test_the_figures_come_with_their_intervals(figures: Run, data: str) -> None:
+    found = figures(data)
+    for name in ("accuracy", "macro_f1", "roc_auc", "average_precision"):
+        assert 0 <= found[name]["low"] <= found[name]["mean"] <= found[name]["high"] <= 1
+    assert found["accuracy"]["mean"] > 0.9
+    assert (found["n"], found["folds"], found["seeds"], found["rung"]) == (60, 5, 1, "probe")
+    assert found["labels"] == ["neg", "pos"]
+    assert found["groups"] == found["copies"] == found["blank"] == 0
+    assert len(found["fold_scores"]) == 5
+    assert [one["support"] for one in found["classes"]] == [30, 30]
+
+
+def test_a_table_for_people(evaluate: Run, data: str) -> None:
+    done = evaluate(data, "--group", "user", "--seeds", "2")
+    assert done.code == 0, done.err
+    for name in ("accuracy", "macro-F1", "ROC-AUC", "95% interval", "neg", "pos"):
+        assert name in done.out
+    assert "12 groups of 'user' kept whole" in done.err
+    assert "mean of 2 seeds" in done.err
+
+
+def test_the_command_itself_ends_stdout_with_one_json_object(data: str, folder: Path) -> None:
+    arguments = ["evaluate", data, "--text", "review", "--label", "stars", "--encoder", "hashing", "--json"]
+    code = f"import sys; from nextlabel.backend.cli import main; sys.exit(main({arguments!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout.splitlines()[-1])["macro_f1"]) == {"mean", "low", "high"}
+
+
+@pytest.mark.parametrize("kind", ["tsv", "jsonl", "parquet", "folder"])
+def test_every_kind_of_file_gives_the_same_figures(figures: Run, data: str, folder: Path, kind: str) -> None:
+    import datasets
+
+    made, path = rows(), folder / f"other.{kind}"
+    if kind == "tsv":
+        path.write_text("\n".join("\t".join(row) for row in [list(made[0]), *(list(row.values()) for row in made)]))
+    elif kind == "jsonl":
+        path.write_text("\n".join(json.dumps(row) for row in made))
+    elif kind == "parquet":
+        datasets.Dataset.from_list(made).to_parquet(path)
+    else:
+        path = folder / "saved"
+        datasets.Dataset.from_list(made).save_to_disk(path)
+    expected, found = figures(data), figures(path.name)
+    assert found["macro_f1"] == expected["macro_f1"]
+    assert found["data_sha256"] == expected["data_sha256"]
+
+
+@pytest.mark.parametrize(("column", "arguments"), [("a;b", ("--separator", ";")), (["a", "b"], ())])
+def test_several_labels_a_text(figures: Run, folder: Path, column: Any, arguments: tuple[str, ...]) -> None:
+    both = {"pos": column, "neg": "" if isinstance(column, str) else []}
+    made = [{**row, "stars": both[row["stars"]]} for row in rows()]
+    (folder / "several.jsonl").write_text("\n".join(json.dumps(row) for row in made))
+    found = figures("several.jsonl", *arguments)
+    assert found["multi_label"] is True
+    assert found["labels"] == ["a", "b"]
+    assert found["n"] == 60, "a text without any label is one"
+    assert found["accuracy"]["mean"] > 0.9
+
+
+def test_copies_share_a_fold_unless_the_inflated_figure_is_asked_for(evaluate: Run, figures: Run, folder: Path) -> None:
+    # Answers are tossed: whoever is right about a text must have read its copy.
+    import random
+
+    toss = random.Random(0)
+    made = [{"review": f"word{at} thing{at}", "stars": toss.choice(["pos", "neg"])} for at in range(60)]
+    name = written(folder / "copies.csv", made * 2)
+    honest, leaking = figures(name), figures(name, "--random-folds")
+    assert honest["copies"] == 60
+    assert honest["accuracy"]["mean"] < 0.65
+    assert leaking["accuracy"]["mean"] > 0.75
+    assert "60 rows repeat the text of another; copies share a fold" in evaluate(name).err
+    assert "flatters" in evaluate(name, "--random-folds").err
+
+
+def test_groups_are_kept_whole_and_copies_across_them_are_told(evaluate: Run, figures: Run, folder: Path) -> None:
+    made = rows()
+    made[7]["review"] = made[30]["review"]
+    made[7]["stars"] = made[30]["stars"]
+    name = written(folder / "groups.csv", made)
+    assert figures(name, "--group", "user")["groups"] == 12
+    assert "1 texts stand in several groups" in evaluate(name, "--group", "user").err
+
+
+def test_what_is_left_out_is_counted(evaluate: Run, figures: Run, folder: Path) -> None:
+    made = rows()
+    made[0]["review"] = made[1]["review"] = " "
+    made[2]["stars"] = ""
+    name = written(folder / "gaps.csv", made)
+    found = figures(name)
+    assert (found["n"], found["blank"], found["unlabelled"]) == (57, 2, 1)
+    assert "left out: 2 rows without text and 1 rows without label" in evaluate(name).err
+
+
+def test_contradictions_and_rare_labels_are_told_and_it_goes_on(evaluate: Run, folder: Path) -> None:
+    made = rows()
+    made[0]["stars"] = "odd"
+    made.append({**made[2], "stars": "neg"})
+    done = evaluate(written(folder / "rare.csv", made))
+    assert done.code == 0, done.err
+    assert "fewer rows than the 5 folds: 'odd' (1)" in done.err
+    assert "1 texts are there with different labels" in done.err
+
+
+def test_a_fixed_split_and_a_file_to_test_on_are_the_same(evaluate: Run, figures: Run, folder: Path, data: str) -> None:
+    made = rows()
+    train = written(folder / "train.csv", [row for row in made if row["part"] == "train"])
+    test = written(folder / "test.csv", [row for row in made if row["part"] == "test"])
+    one, other = figures(data, "--split", "part=train:test"), figures(train, "--test", test)
+    assert one["macro_f1"] == other["macro_f1"]
+    assert (one["n"], one["folds"]) == (15, 1)
+    said = evaluate(data, "--split", "part=train:test", "--group", "user").err
+    assert "100% of the texts to test on are of a group that is also learned from" in said
+
+
+def test_texts_and_labels_on_the_wrong_side_of_a_split_are_told(evaluate: Run, folder: Path) -> None:
+    made = rows()
+    made[0]["review"], made[4]["stars"] = made[1]["review"], "never seen"
+    said = evaluate(written(folder / "split.csv", made), "--split", "part=train:test").err
+    assert "1 of the 15 texts to test on are also learned from" in said
+    assert "only tested, never learned: 'never seen'" in said
+
+
+def test_a_second_run_takes_the_folds_of_the_first(figures: Run, data: str, cache: Path) -> None:
+    first = figures(data)
+    kept = {path: path.stat().st_mtime_ns for path in (cache / "evaluate" / "folds").iterdir()}
+    assert len(kept) == 5
+    assert figures(data)["macro_f1"] == first["macro_f1"]
+    assert {path: path.stat().st_mtime_ns for path in (cache / "evaluate" / "folds").iterdir()} == kept
+    other = figures(data, "--seeds", "2")
+    assert len(list((cache / "evaluate" / "folds").iterdir())) == 10
+    assert other["macro_f1"] != first["macro_f1"] or other["seeds"] == 2
+    assert figures(data, "--fresh")["macro_f1"] == first["macro_f1"]
+
+
+def test_the_report_is_one_page(evaluate: Run, data: str, folder: Path) -> None:
+    done = evaluate(data, "--report", "out.html", "--group", "user")
+    assert done.code == 0, done.err
+    html = (folder / "out.html").read_text(encoding="utf-8")
+    assert html.startswith("<!doctype html>")
+    for said in ("data.csv", "12 groups of &#x27;user&#x27; kept whole", "sha256", "nextlabel 0."):
+        assert said in html
+    assert "report: out.html" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--label", "star"], "no column 'star', did you mean 'stars'?"),
+        (["--text", "nothing"], "no column 'nothing'; columns found: 'review', 'stars', 'user', 'part'"),
+        (["--group", "usr"], "did you mean 'user'"),
+        (["--split", "part=train"], "write COLUMN=TRAIN:TEST"),
+        (["--split", "part=train:train"], "tests on what was learned"),
+        (["--split", "part=train:tset"], "no row has 'tset' in the column 'part'; found: 'test', 'train'"),
+        (["--split", "part=train:test", "--test", "data.csv"], "give one of them"),
+        (["--test", "none.csv"], "none.csv: there is no such file"),
+        (["--separator", ""], "--separator is empty"),
+        (["--report", "out.pdf"], "must end in .html"),
+        (["--report", "no/such/out.html"], "there is no folder"),
+        (["--encoder", "no-such-model"], "no-such-model"),
+        (["--rung", "fine-tune"], "nothing to train"),
+    ],
+)
+def test_a_wrong_call_is_one_clear_line(evaluate: Run, data: str, arguments: list[str], says: str) -> None:
+    done = evaluate(data, *arguments)
+    assert done.code == 1
+    (line,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert says in line
+    assert done.out == ""
+
+
+def test_data_that_says_nothing_is_refused(evaluate: Run, folder: Path) -> None:
+    same = written(folder / "same.csv", [{**row, "stars": "pos"} for row in rows()])
+    assert "only the label 'pos' occurs" in evaluate(same).err
+    blank = written(folder / "blank.csv", [{**row, "review": ""} for row in rows()])
+    assert "no row has both a text and a label (60 rows without text, 0 without label)" in evaluate(blank).err
+    single = written(folder / "single.csv", [{**row, "user": "one"} for row in rows()])
+    assert "all rows are of one group" in evaluate(single, "--group", "user").err

@@ -16,6 +16,7 @@ from typing import Any
 from nextlabel.backend.learning.atomic import atomic_path, write_atomically
 
 NOTE = "nextlabel.json"
+CHECKPOINT_SECONDS = 120.0  # between two; a small job needs none, a long one loses two minutes at most
 
 
 class Checkpoints:

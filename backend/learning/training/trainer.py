@@ -21,7 +21,7 @@ from nextlabel.backend.learning.examples import Examples
 from nextlabel.backend.learning.folds import assign_folds
 from nextlabel.backend.learning.model_folder import ModelFolder
 from nextlabel.backend.learning.tokenising import Tokeniser
-from nextlabel.backend.learning.training.checkpoints import Checkpoints
+from nextlabel.backend.learning.training.checkpoints import CHECKPOINT_SECONDS, Checkpoints
 from nextlabel.backend.learning.training.loop import Outcome, Tokens, Watch, best_of, choose_device, run
 from nextlabel.backend.learning.training.module import Vocabulary, text_classifier
 from nextlabel.backend.learning.training.progress import Report, TrainingProgress, never, no_report
@@ -29,7 +29,6 @@ from nextlabel.backend.learning.training.saving import head_of, save_encoder, sa
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
-CHECKPOINT_SECONDS = 120.0  # a small job needs none; a long one loses two minutes
 CHUNK = 512  # texts tokenised between two looks at stop
 
 

@@ -1,0 +1,155 @@
+"""A training as files, so that a process of its own can do it, and another one can go on after it was killed.
+
+``job.json``            everything but texts and numbers; written last, so a job without it is not one
+``*.jsonl``             a text a line, as a JSON string
+``arrays.safetensors``  targets, weights and groups
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from nextlabel.backend.learning.atomic import atomic_path, write_atomically
+from nextlabel.backend.learning.encoders import Engine
+from nextlabel.backend.learning.examples import Examples
+from nextlabel.backend.learning.training.checkpoints import CHECKPOINT_SECONDS
+from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.connectors.errors import LearningError, StoreError, StoreFull
+
+FORMAT = "nextlabel-training-1"
+JOB_FILE, ARRAYS_FILE = "job.json", "arrays.safetensors"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+JobKind: TypeAlias = Literal["few-shot", "fine-tune"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """What a worker is to do: train, then predict and embed with the new model.
+
+    ``encoder``, ``engine``, ``max_length``, ``prompt``, ``windows`` and ``cache_dir`` as for load_encoder: training
+    starts from the encoder (and reads the first window of a text), and the new one is used with the engine.
+    ``predict``: texts whose probabilities are wanted. ``embed``: texts to encode into the new model's own
+    EmbeddingCache under ``embed_root``. ``checkpoint_seconds`` is the time between two checkpoints, the most that a
+    kill costs. Making a job costs nothing: no model is loaded.
+    """
+
+    kind: JobKind
+    encoder: str
+    examples: Examples
+    spec: TrainingSpec
+    cache_dir: Path
+    held_out: Examples | None = None
+    engine: Engine = "auto"
+    max_length: int | None = None
+    prompt: str | None = None
+    predict: Sequence[str] = field(default=())
+    embed: Sequence[str] = field(default=())
+    embed_root: Path | None = None
+    windows: int = 1
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+
+    def __post_init__(self) -> None:
+        if self.embed and self.embed_root is None:
+            raise LearningError("there are texts to embed, but embed_root does not say where to")
+
+    def save(self, work: Path) -> None:
+        """Write it into ``work``. Raises StoreFull and StoreError."""
+        with readable_errors(work):
+            work.mkdir(parents=True, exist_ok=True)
+            arrays: dict[str, Any] = {}
+            for name, part in (("examples", self.examples), ("held_out", self.held_out)):
+                if part is not None:
+                    _write_texts(work / f"{name}.jsonl", part.texts)
+                    columns = {"targets": part.targets, "weights": part.weights, "groups": part.groups}
+                    arrays |= {f"{name}.{key}": np.ascontiguousarray(c) for key, c in columns.items() if c is not None}
+            _write_texts(work / "predict.jsonl", self.predict)
+            _write_texts(work / "embed.jsonl", self.embed)
+            from safetensors.numpy import save
+
+            write_atomically(work / ARRAYS_FILE, save(arrays))
+            told = {
+                "format": FORMAT,
+                "kind": self.kind,
+                "encoder": self.encoder,
+                "engine": self.engine,
+                "max_length": self.max_length,
+                "prompt": self.prompt,
+                "windows": self.windows,
+                "checkpoint_seconds": self.checkpoint_seconds,
+                "cache_dir": str(self.cache_dir.absolute()),
+                "embed_root": None if self.embed_root is None else str(self.embed_root.absolute()),
+                "labels": list(self.examples.labels),
+                "held_out": self.held_out is not None,
+                "spec": self.spec.model_dump(),
+            }
+            write_atomically(work / JOB_FILE, json.dumps(told, indent=1).encode())
+
+    @classmethod
+    def load(cls, work: Path) -> TrainingJob:
+        """Read what ``save`` wrote. Raises LearningError if it isn't there or isn't whole."""
+        from safetensors.numpy import load_file
+
+        try:
+            told = json.loads((work / JOB_FILE).read_bytes())
+            if told.get("format") != FORMAT:
+                raise LearningError(f"{work / JOB_FILE} is of another version; start the training anew")
+            arrays = load_file(work / ARRAYS_FILE)
+            parts: dict[str, Examples | None] = {"examples": None, "held_out": None}
+            for name in ("examples", *(["held_out"] if told["held_out"] else [])):
+                columns = (arrays.get(f"{name}.{key}") for key in ("weights", "groups"))
+                texts = tuple(_read_texts(work / f"{name}.jsonl"))
+                parts[name] = Examples(texts, arrays[f"{name}.targets"], tuple(told["labels"]), *columns)
+            examples = parts["examples"]
+            assert examples is not None  # noqa: S101  # the loop above has just read it
+            return cls(
+                told["kind"],
+                told["encoder"],
+                examples,
+                TrainingSpec(**told["spec"]),
+                Path(told["cache_dir"]),
+                held_out=parts["held_out"],
+                engine=told["engine"],
+                max_length=told["max_length"],
+                prompt=told["prompt"],
+                windows=told["windows"],
+                checkpoint_seconds=told["checkpoint_seconds"],
+                predict=_read_texts(work / "predict.jsonl"),
+                embed=_read_texts(work / "embed.jsonl"),
+                embed_root=None if told["embed_root"] is None else Path(told["embed_root"]),
+            )
+        except FileNotFoundError as error:
+            raise LearningError(f"{work} holds no training job ({error.filename} is missing); start one") from error
+        except LearningError:
+            raise
+        except Exception as error:  # not JSON, not safetensors, or with something missing
+            raise LearningError(f"the training job in {work} can't be read: {error}; start it anew") from error
+
+
+@contextmanager
+def readable_errors(folder: Path) -> Iterator[None]:
+    """Turn what the disk says into StoreFull and StoreError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StoreFull(f"no space is left for the training in {folder}; free some and start it again") from error
+        raise StoreError(f"the training can't use the folder {folder}: {error}") from error
+
+
+def _write_texts(file: Path, texts: Sequence[str]) -> None:
+    with atomic_path(file) as temporary, temporary.open("w", encoding="ascii") as stream:
+        stream.writelines(json.dumps(text) + "\n" for text in texts)
+
+
+def _read_texts(file: Path) -> list[str]:
+    with file.open(encoding="ascii") as stream:
+        return [json.loads(line) for line in stream]

@@ -49,10 +49,10 @@ def roll_back(store: Store, models: ModelStore) -> str:
     if current is None:
         raise LearningError("no model is in use yet, so there is none to go back to")
     line, rows = store.get_meta(CHOSEN_SPACE) or "", store.models()
-    # A trained model without probes on it was kept, but never used.
-    used = [row for row in rows if not is_trained(row.version) or any(row.version == other.base for other in rows)]
-    first = next((row for row in reversed(used) if line and row.version == line), current)
-    older = [row for row in used if (row.created_at, row.version) < (first.created_at, first.version)]
+    stood_on = {row.base for row in rows} | {line}  # a trained model without probes on it was kept, but never used
+    used = [row for row in rows if not is_trained(row.version) or row.version in stood_on]
+    start = line or current.version
+    older = used[next((at + 1 for at, row in enumerate(used) if row.version == start), 0) :]
     for before in dict.fromkeys(line_of(row) for row in older if line_of(row) != line):
         for row in older:
             if line_of(row) == before:
@@ -63,6 +63,4 @@ def roll_back(store: Store, models: ModelStore) -> str:
         if not before:
             store.set_meta(CHOSEN_SPACE, before)
             return before
-    raise LearningError(
-        f"nothing that was in use before {line or current.version} is left; choose with: nextlabel models promote"
-    )
+    raise LearningError(f"nothing that was in use before {start} is left; choose with: nextlabel models promote")

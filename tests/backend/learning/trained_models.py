@@ -74,7 +74,7 @@ def trained_model(
         pooler = make_pooler(pooling, WIDTH)  # type: ignore[arg-type]
         with torch.no_grad():
             for parameter in pooler.parameters():
-                parameter.normal_()
+                parameter.normal_(std=0.1)  # larger ones make an LSTM amplify rounding
         save_file(pooler.state_dict(), folder / "pooler.safetensors")
         (folder / "nextlabel.json").write_text(json.dumps({"pooling": pooling}))
         dimension = 512 if pooling == "bilstm" else WIDTH

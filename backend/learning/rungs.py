@@ -182,7 +182,7 @@ class TrainedRung:
 
 @dataclass(frozen=True, slots=True)
 class Auto:
-    """The rung that the ladder chooses on held-out answers, fitted on all of them."""
+    """The rung that the ladder chooses on held-out answers, fitted on all of them; none above ``spec.rung``."""
 
     setup: Setup
     name: Literal["auto"] = "auto"
@@ -191,7 +191,9 @@ class Auto:
         """See Rung."""
         from nextlabel.backend.learning.ladder import climb
 
-        rungs = rungs_for(self.setup)
+        highest = self.setup.spec.rung
+        allowed = RUNGS if highest == "auto" else RUNGS[: RUNGS.index(highest) + 1]
+        rungs = [rung for rung in rungs_for(self.setup) if rung.name in allowed]
         chosen = climb(train, rungs, np.random.default_rng(self.setup.spec.seed), report=report).chosen
         return next(rung for rung in rungs if rung.name == chosen).fit(train, report)
 

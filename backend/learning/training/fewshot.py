@@ -3,6 +3,9 @@
 The two steps of SetFit (Tunstall et al., 2022, "Efficient Few-Shot Learning Without Prompts"): from n texts one can
 make n * n pairs, which is much to learn from where labels are few. The pairs are those of whole batches (supervised
 contrastive loss, see contrastive): a batch of 32 texts gives 496 of them for the price of 32.
+
+The idea is setfit's and the code is not: that library goes through the pairs one by one (585,200 an epoch for 77
+labels of ten texts), takes texts that share any label for the same, and keeps its head as a pickle.
 """
 
 from __future__ import annotations

@@ -176,3 +176,11 @@ def test_auto_fits_what_the_ladder_has_chosen(tmp_path: Path):
     taught = Examples(tuple(texts), np.arange(60) % 2, ("x", "y"))
     fitted = make_rung("auto", "hashing", TrainingSpec(), cache_dir=tmp_path).fit(taught)
     assert fitted.predict_proba(["an apple", "a pear"]).argmax(axis=1).tolist() == [0, 1]
+
+
+def test_auto_climbs_no_higher_than_the_recipe_says(tmp_path: Path):
+    texts = [f"{word} number {n}" for n in range(30) for word in ("apple", "pear")]
+    taught = Examples(tuple(texts), np.arange(60) % 2, ("x", "y"))
+    held = make_rung("auto", "hashing", TrainingSpec(rung="zero-shot"), cache_dir=tmp_path).fit(taught)
+    without = make_rung("zero-shot", "hashing", TrainingSpec(), cache_dir=tmp_path).fit(taught)
+    np.testing.assert_array_equal(held.predict_proba(texts), without.predict_proba(texts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 
 from nextlabel.backend.learning.examples import Examples
 from nextlabel.backend.learning.rungs import RUNGS, ProbeRung, Setup, make_rung, rungs_for
-from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.backend.learning.training.spec import RungName, TrainingSpec
 from nextlabel.connectors.errors import ConfigError
+from tests.backend.learning.tiny_bert import WORDS, tiny_bert
 
 LABELS = ("food and drink", "weather")
 TEXTS = (
@@ -95,3 +97,30 @@ def test_an_unknown_rung_names_those_there_are(tmp_path: Path):
 def test_all_rungs_are_there_for_a_model_of_its_own(tmp_path: Path):
     setup = Setup("some-model", TrainingSpec(), "auto", 128, 1, tmp_path)
     assert tuple(rung.name for rung in rungs_for(setup)) == RUNGS
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """The models are too small for more."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", ["few-shot", "fine-tune"])
+def test_a_rung_that_trains_learns_and_leaves_nothing_behind(tmp_path: Path, name: RungName):
+    model = tiny_bert(tmp_path / "model")
+    texts = tuple(f"{WORDS[n % 2]} {WORDS[10 + n]}" for n in range(40))  # the first word decides
+    spec = TrainingSpec(learning_rate=1e-3, epochs=8, batch_size=8)
+    rung = make_rung(name, str(model), spec, max_length=32, cache_dir=tmp_path / "cache")
+    steps: list[object] = []
+    fitted = rung.fit(Examples(texts, np.arange(40) % 2, ("a", "b")), steps.append)
+    found = fitted.predict_proba([f"{WORDS[n % 2]} {WORDS[60 + n]}" for n in range(40)])
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    assert (found.argmax(axis=1) == np.arange(40) % 2).mean() > 0.75
+    assert steps
+    assert not list((tmp_path / "cache").iterdir())

@@ -1,0 +1,179 @@
+"""Training a fusion head on vectors that are at hand: whole epochs in milliseconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.learning.folds import Targets, assign_folds
+from nextlabel.backend.learning.multimodal.encoder import TowerVectors
+from nextlabel.backend.learning.multimodal.fusion import FusionHead, FusionKind, scaled
+from nextlabel.backend.learning.training.temperature import fit_temperature
+from nextlabel.connectors.errors import ConfigError, LearningError
+
+FEWEST_HELD_OUT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FusionSpec:
+    """How a head is trained. ``hidden``: units of the hidden layer or projections; 0 for a linear concatenation.
+
+    ``patience``: epochs without a lower loss on the ``held_out`` share before it ends; the best epoch is kept.
+    """
+
+    kind: FusionKind = "gated"
+    hidden: int = 128
+    epochs: int = 200
+    patience: int = 20
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    dropout: float = 0.2
+    held_out: float = 0.15
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(FusionKind):
+            raise ConfigError(f"fusion {self.kind!r} is unknown; choose {', '.join(get_args(FusionKind))}")
+        if self.hidden < 0 or (self.hidden == 0 and self.kind != "concatenation"):
+            raise ConfigError(f"hidden is {self.hidden}; {self.kind} needs 1 or more")
+        if self.epochs < 1 or self.batch_size < 1 or not 0 <= self.held_out < 1 or not 0 <= self.dropout < 1:
+            raise ConfigError("epochs and batch_size must be 1 or more, held_out and dropout from 0 to below 1")
+
+
+def train_fusion(
+    towers: TowerVectors,
+    targets: Targets,
+    labels: tuple[str, ...],
+    spec: FusionSpec | None = None,
+    *,
+    weights: npt.NDArray[Any] | None = None,
+    groups: npt.NDArray[np.int64] | None = None,
+) -> FusionHead:
+    """Train a head on ``towers`` of n rows.
+
+    ``targets`` int64 [n] in [0, c), or bool [n, c] for multi-label; ``weights`` [n], how much a row counts; rows of
+    one of ``groups`` [n] are held out together. The same seed gives the same head. Raises LearningError.
+    """
+    import torch
+
+    spec = FusionSpec() if spec is None else spec
+    _check(towers, targets, labels, weights)
+    multi = targets.ndim == 2
+    counts = np.ones(len(targets), np.float32) if weights is None else np.asarray(weights, np.float32)
+    held = _held_out(targets, spec, groups)
+    text, image = (torch.from_numpy(np.ascontiguousarray(part)) for part in scaled(towers))
+    truth = torch.from_numpy(targets.astype(np.float32 if multi else np.int64))
+    count = torch.from_numpy(counts)
+
+    def loss_of(logits: Any, rows: Any) -> Any:
+        if multi:
+            each = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth[rows], reduction="none").mean(1)
+        else:
+            each = torch.nn.functional.cross_entropy(logits, truth[rows], reduction="none")
+        return (each * count[rows]).sum() / count[rows].sum().clamp(min=1e-9)
+
+    train_rows, held_rows = torch.from_numpy(np.flatnonzero(~held)), torch.from_numpy(np.flatnonzero(held))
+    with torch.random.fork_rng(devices=[]):  # seeds of our own; the caller's stay as they are
+        torch.manual_seed(spec.seed)
+        network = fusion_network(spec, text.shape[1], image.shape[1], len(labels))
+        optimiser = torch.optim.AdamW(network.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay)
+        best, best_loss, waited, history = _copy(network), float("inf"), 0, []
+        for _ in range(spec.epochs):
+            network.train()
+            total = 0.0
+            for rows in train_rows[torch.randperm(len(train_rows))].split(spec.batch_size):
+                optimiser.zero_grad()
+                loss = loss_of(network(text[rows], image[rows]), rows)
+                loss.backward()
+                optimiser.step()
+                total += loss.item() * len(rows)
+            network.eval()
+            shown = {"train_loss": total / max(len(train_rows), 1)}
+            if len(held_rows):
+                with torch.inference_mode():
+                    shown["held_out_loss"] = float(loss_of(network(text[held_rows], image[held_rows]), held_rows))
+            history.append(shown)
+            loss_now = shown.get("held_out_loss", -float(len(history)))  # nothing held out: the last epoch counts
+            if loss_now < best_loss:
+                best, best_loss, waited = _copy(network), loss_now, 0
+            else:
+                waited += 1
+                if waited >= spec.patience:
+                    break
+    head = FusionHead(
+        kind=spec.kind,
+        weights=best,
+        labels=labels,
+        multi_label=multi,
+        text_dimension=text.shape[1],
+        image_dimension=image.shape[1],
+        history=tuple(history),
+    )
+    unseen = TowerVectors(towers.text[held], towers.image[held])
+    return replace(head, temperature=fit_temperature(head.logits(unseen), targets[held], counts[held]))
+
+
+def fusion_network(spec: FusionSpec, text_dimension: int, image_dimension: int, classes: int) -> Any:
+    """The torch module that ``FusionHead.logits`` repeats: scaled (text [b, dt], image [b, dv]) -> logits [b, c]."""
+    import torch
+    from torch import nn
+
+    both = text_dimension + image_dimension
+
+    class Network(nn.Module):  # type: ignore[misc]  # torch comes without types here
+        def __init__(self) -> None:
+            super().__init__()
+            if spec.kind == "concatenation":
+                if spec.hidden:
+                    self.hidden = nn.Linear(both, spec.hidden)
+            else:
+                self.text = nn.Linear(text_dimension, spec.hidden)
+                self.image = nn.Linear(image_dimension, spec.hidden)
+                if spec.kind == "gated":
+                    self.gate = nn.Linear(both, spec.hidden)
+            self.dropout = nn.Dropout(spec.dropout)
+            self.out = nn.Linear(spec.hidden or both, classes)
+
+        def forward(self, text: Any, image: Any) -> Any:
+            if spec.kind == "concatenation":
+                fused = torch.cat([text, image], dim=1)
+                if spec.hidden:
+                    fused = torch.relu(self.hidden(fused))
+            else:
+                fused, seen = torch.tanh(self.text(text)), torch.tanh(self.image(image))
+                if spec.kind == "product":
+                    fused = fused * seen
+                else:
+                    gate = torch.sigmoid(self.gate(torch.cat([text, image], dim=1)))
+                    fused = gate * fused + (1 - gate) * seen
+            return self.out(self.dropout(fused))
+
+    return Network()
+
+
+def _copy(network: Any) -> dict[str, npt.NDArray[np.float32]]:
+    return {name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()}
+
+
+def _held_out(targets: Targets, spec: FusionSpec, groups: npt.NDArray[np.int64] | None) -> npt.NDArray[np.bool_]:
+    """Which rows tell when to stop, bool [n]: about ``held_out`` of them, or none where that is too few."""
+    if not spec.held_out or len(targets) * spec.held_out < FEWEST_HELD_OUT:
+        return np.zeros(len(targets), np.bool_)
+    folds = max(round(1 / spec.held_out), 2)
+    return assign_folds(targets, folds, np.random.default_rng(spec.seed), groups) == 0
+
+
+def _check(towers: TowerVectors, targets: Targets, labels: tuple[str, ...], weights: npt.NDArray[Any] | None) -> None:
+    rows = {len(towers.text), len(towers.image), len(targets)} | (set() if weights is None else {len(weights)})
+    if len(rows) != 1 or not len(targets):
+        raise LearningError(f"texts, images, targets and weights must have equally many rows, not {sorted(rows)}")
+    if targets.ndim == 2 and targets.shape[1] != len(labels):
+        raise LearningError(f"targets have {targets.shape[1]} columns, but there are {len(labels)} labels")
+    if targets.ndim == 1 and not 0 <= targets.min() <= targets.max() < len(labels):
+        raise LearningError(f"targets must lie in [0, {len(labels)}), found {targets.min()} to {targets.max()}")
+    if not (np.isfinite(towers.text).all() and np.isfinite(towers.image).all()):
+        raise LearningError("some vectors aren't finite: encode them anew")

@@ -40,13 +40,19 @@ def focal(logits: Any, targets: Any, gamma: float, class_weights: Any = None) ->
 
     if targets.ndim == 1:
         right = logits.log_softmax(dim=1).gather(1, targets.unsqueeze(1)).squeeze(1)
-        loss = -((1 - right.exp()) ** gamma) * right
+        loss = _focused(right, gamma)
         return loss if class_weights is None else loss * class_weights[targets]
     right = logsigmoid(torch.where(targets.bool(), logits, -logits))
-    loss = -((1 - right.exp()) ** gamma) * right
+    loss = _focused(right, gamma)
     if class_weights is not None:
         loss = loss * torch.where(targets.bool(), class_weights, torch.ones_like(class_weights))
     return loss.mean(dim=1)
+
+
+def _focused(right: Any, gamma: float) -> Any:
+    # Away from 0, where a root has no gradient: an exponent below 1 would make nan of a text that is surely right.
+    wrong = (-right.expm1()).clamp(min=1e-12)
+    return -(wrong**gamma) * right
 
 
 def example_losses(

@@ -49,6 +49,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
         num_attention_heads=2,
         intermediate_size=64,
         max_position_embeddings=40,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
         initializer_range=0.2,  # large, so that different texts get different vectors
     )
     BertModel(config).save_pretrained(folder)

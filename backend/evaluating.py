@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to evaluate on what. ``parts`` are the values of the split column to learn from and to test on.
+    """What to evaluate on what.
 
-    ``test`` is a file to test on, ``dataset_split`` the split of a hub data set that ``data`` means, ``cache`` the
-    folder for everything that can be made again; ``fresh`` fits folds anew that are kept there.
+    ``parts`` are the values of the split column to learn from and to test on; ``only`` are values of it, and rows
+    with none of them are not looked at. ``test`` is a file to test on, ``dataset_split`` the split of a hub data set
+    that ``data`` means, ``cache`` the folder for everything that can be made again; ``fresh`` fits folds anew that are
+    kept there.
     """
 
     data: str
@@ -46,6 +48,7 @@ class Request:
     seeds: int = 1
     random_folds: bool = False
     parts: tuple[str, str] | None = None
+    only: tuple[str, ...] = ()
     test: str | None = None
     dataset_split: str = "train"
     fresh: bool = False
@@ -97,7 +100,8 @@ class Evaluation:
         facts = {
             "Data": asked.data if asked.test is None else f"{asked.data}, tested on {asked.test}",
             "Columns": f"text {asked.columns.text!r}, label {asked.columns.label!r}"
-            + (f", group {asked.columns.group!r}" if asked.columns.group else ""),
+            + (f", group {asked.columns.group!r}" if asked.columns.group else "")
+            + (f", only {' and '.join(asked.only)} in {asked.columns.split!r}" if asked.only else ""),
             "Evaluated on": f"{len(examples):,} texts, {len(examples.labels)} labels",
             "How": self.how,
             "Rung": asked.rung,
@@ -132,6 +136,7 @@ def evaluate(
         digest = rows.digest() if request.test is None else train.digest()[:32] + test.digest()[:32]
         shown = test
     else:
+        rows = _where(rows, request.only, request) if request.only else rows
         examples = to_examples(rows, labels_of(rows), grouped)
         found = _crossed(examples, request, on_fold, on_step)
         remarks, how, digest, shown = (
@@ -254,12 +259,18 @@ def _parts(rows: LabelledRows, request: Request) -> tuple[LabelledRows, Labelled
         columns = replace(request.columns, split=None)
         return rows, read_labelled(request.test, columns, split=request.dataset_split)
     names = request.parts or ("", "")
-    train, test = (rows.where(name) for name in names)
-    for name, part in zip(names, (train, test), strict=True):
-        if not part.texts:
-            found = ", ".join(repr(value) for value in sorted(set(rows.splits))[:10])
-            raise DataError(f"{rows.name}: no row has {name!r} in the column {request.columns.split!r}; found: {found}")
-    return train, test
+    return _where(rows, names[:1], request), _where(rows, names[1:], request)
+
+
+def _where(rows: LabelledRows, values: tuple[str, ...], request: Request) -> LabelledRows:
+    """The rows with one of the ``values`` in the split column. Raises DataError for a value that no row has."""
+    for value in values:
+        if value not in rows.splits:
+            found = ", ".join(repr(name) for name in sorted(set(rows.splits))[:10])
+            raise DataError(
+                f"{rows.name}: no row has {value!r} in the column {request.columns.split!r}; found: {found}"
+            )
+    return rows.where(values)
 
 
 def _how(request: Request, examples: Examples) -> str:

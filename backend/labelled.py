@@ -53,10 +53,10 @@ class LabelledRows:
     unlabelled: int = 0
     remark: str = ""
 
-    def where(self, wanted: str) -> LabelledRows:
-        """The rows of which the split is ``wanted``; what was left out stays counted with all rows."""
-        rows = [at for at, split in enumerate(self.splits) if split == wanted]
-        part = LabelledRows(self.name, self.several)
+    def where(self, wanted: Sequence[str]) -> LabelledRows:
+        """The rows of which the split is among ``wanted``. What was left out before stays counted."""
+        rows = [at for at, split in enumerate(self.splits) if split in wanted]
+        part = LabelledRows(self.name, self.several, blank=self.blank, unlabelled=self.unlabelled, remark=self.remark)
         for column in ("texts", "labels", "groups", "splits"):
             setattr(part, column, [getattr(self, column)[row] for row in rows])
         return part

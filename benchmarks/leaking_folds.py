@@ -70,9 +70,7 @@ def datasets(folder: Path) -> dict[str, LabelledRows]:
     """The two data sets, each with its groups."""
     columns = LabelledColumns("text", "label", "user_id", split="split")
     whole = read_labelled(str(folder / "vicomtech" / "vicomtech.csv"), columns)
-    vicomtech, rest = whole.where("sampled_train"), whole.where("sampled_test")
-    for column in ("texts", "labels", "groups", "splits"):
-        getattr(vicomtech, column).extend(getattr(rest, column))
+    vicomtech = whole.where(("sampled_train", "sampled_test"))
     columns = LabelledColumns("test_case", "label_gold", "templ_id")
     hatecheck = read_labelled(str(folder / "hatecheck-es" / "hatecheck_cases_final_spanish.csv"), columns)
     return {"vicomtech": vicomtech, "hatecheck-es": hatecheck}

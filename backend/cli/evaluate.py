@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
             "nextlabel evaluate posts.csv --text text --label hateful --random-folds      what leaking would show",
             "nextlabel evaluate posts.jsonl --text text --label topics --separator ';' --rung fine-tune --seeds 3",
             "nextlabel evaluate all.csv --text text --label label --split part=train:test --json",
+            "nextlabel evaluate all.csv --text text --label label --only part=train:test --seeds 5",
             "nextlabel evaluate train.csv --test test.csv --text text --label label",
         )
     )(evaluate)
@@ -64,6 +65,10 @@ def evaluate(
         typer.Option(metavar="COLUMN=TRAIN:TEST", help="No folds: which rows to learn from, which to test on."),
     ] = None,
     test: Annotated[str | None, typer.Option(metavar="FILE", help="No folds: test on another file.")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN=VALUE[:VALUE...]", help="Folds of some rows: those with such a value."),
+    ] = None,
     dataset_split: Annotated[str, typer.Option(help="Split of a folder or hub data set that DATA means.")] = "train",
     random_folds: Annotated[
         bool,
@@ -85,7 +90,7 @@ def evaluate(
     from nextlabel.backend.labelled import LabelledColumns
     from nextlabel.backend.learning.encoders import default_cache_dir
 
-    column, parts = _parts(split, test)
+    column, parts, values = _chosen_rows(split, test, only)
     _check_report(report)
     request = Request(
         data=data,
@@ -99,6 +104,7 @@ def evaluate(
         seeds=seeds,
         random_folds=random_folds,
         parts=parts,
+        only=values,
         test=test,
         dataset_split=dataset_split,
         fresh=fresh,
@@ -119,21 +125,35 @@ def evaluate(
         _show(found)
 
 
-def _parts(split: str | None, test: str | None) -> tuple[str | None, tuple[str, str] | None]:
-    """``COLUMN=TRAIN:TEST`` as a column and two values."""
+def _chosen_rows(
+    split: str | None, test: str | None, only: str | None
+) -> tuple[str | None, tuple[str, str] | None, tuple[str, ...]]:
+    """The column that chooses rows, its values to learn from and to test on, or its values to make folds of."""
     from nextlabel.connectors.errors import ConfigError
 
+    if sum(option is not None for option in (split, test, only)) > 1:
+        raise ConfigError("--split, --test and --only say different things about which rows to use; give one of them")
+    if only is not None:
+        column, values = _column_and_values(only, "--only", "COLUMN=VALUE, like part=train")
+        return column, None, values
     if split is None:
-        return None, None
-    if test is not None:
-        raise ConfigError("--split and --test both name what to test on; give one of them")
-    column, equals, values = split.partition("=")
-    train, colon, tested = values.partition(":")
-    if not (equals and colon and column.strip() and train.strip() and tested.strip()):
+        return None, None, ()
+    column, values = _column_and_values(split, "--split", "COLUMN=TRAIN:TEST, like part=train:test")
+    if len(values) != 2:
         raise ConfigError(f"--split {split!r} can't be read; write COLUMN=TRAIN:TEST, like part=train:test")
-    if train.strip() == tested.strip():
+    if values[0] == values[1]:
         raise ConfigError(f"--split {split!r} tests on what was learned; name two different values")
-    return column.strip(), (train.strip(), tested.strip())
+    return column, (values[0], values[1]), ()
+
+
+def _column_and_values(given: str, option: str, form: str) -> tuple[str, tuple[str, ...]]:
+    from nextlabel.connectors.errors import ConfigError
+
+    column, _, rest = given.partition("=")
+    values = tuple(value.strip() for value in rest.split(":"))
+    if not column.strip() or not all(values):
+        raise ConfigError(f"{option} {given!r} can't be read; write {form}")
+    return column.strip(), values
 
 
 def _separator(given: str | None) -> str | None:

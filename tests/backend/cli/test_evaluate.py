@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.backend.learning.tiny_bert import tiny_bert
+
 Run = Callable[..., Any]
 
 GOOD = ("lovely", "splendid", "delightful", "superb")
@@ -33,7 +35,7 @@ def rows(count: int = 60) -> list[dict[str, str]]:
         word, label = ((GOOD, "pos"), (BAD, "neg"))[at % 2]
         text = f"the {word[at // 2 % 4]} meal number {at} was {word[at // 3 % 4]}"
         found.append(
-            {"review": text, "stars": label, "user": f"u{at // 5}", "part": "test" if at % 4 == 0 else "train"}
+            {"review": text, "stars": label, "user": f"u{at // 5}", "part": "test" if at % 5 == 0 else "train"}
         )
     return found
 
@@ -184,16 +186,30 @@ def test_a_fixed_split_and_a_file_to_test_on_are_the_same(evaluate: Run, figures
     test = written(folder / "test.csv", [row for row in made if row["part"] == "test"])
     one, other = figures(data, "--split", "part=train:test"), figures(train, "--test", test)
     assert one["macro_f1"] == other["macro_f1"]
-    assert (one["n"], one["folds"]) == (15, 1)
+    assert (one["n"], one["folds"]) == (12, 1)
     said = evaluate(data, "--split", "part=train:test", "--group", "user").err
     assert "100% of the texts to test on are of a group that is also learned from" in said
 
 
+def test_folds_of_some_rows(figures: Run, folder: Path, data: str) -> None:
+    test = written(folder / "test.csv", [row for row in rows() if row["part"] == "test"])
+    some, alone = figures(data, "--only", "part=test"), figures(test)
+    assert some["n"] == alone["n"] == 12
+    assert some["macro_f1"] == alone["macro_f1"]
+    assert figures(data, "--only", "part=test:train")["n"] == 60
+
+
+def test_what_is_not_defined_is_null_and_a_dash(figures: Run, evaluate: Run, data: str, folder: Path) -> None:
+    test = written(folder / "one.csv", [row for row in rows() if row["stars"] == "pos"])
+    assert figures(data, "--test", test)["roc_auc"] == {"mean": None, "low": None, "high": None}
+    assert "not defined here" in evaluate(data, "--test", test).out
+
+
 def test_texts_and_labels_on_the_wrong_side_of_a_split_are_told(evaluate: Run, folder: Path) -> None:
     made = rows()
-    made[0]["review"], made[4]["stars"] = made[1]["review"], "never seen"
+    made[0]["review"], made[5]["stars"] = made[1]["review"], "never seen"
     said = evaluate(written(folder / "split.csv", made), "--split", "part=train:test").err
-    assert "1 of the 15 texts to test on are also learned from" in said
+    assert "1 of the 12 texts to test on are also learned from" in said
     assert "only tested, never learned: 'never seen'" in said
 
 
@@ -219,6 +235,20 @@ def test_the_report_is_one_page(evaluate: Run, data: str, folder: Path) -> None:
     assert "report: out.html" in done.err
 
 
+@pytest.mark.parametrize("rung", ["fine-tune", "auto"])
+def test_rungs_that_train_the_encoder_are_evaluated_by_the_same_command(
+    nextlabel: Run, folder: Path, rung: str
+) -> None:
+    tiny = tiny_bert(folder / "tiny", spread=0.02)
+    made = [{"review": f"word{at % 2} word{at + 2}", "stars": f"s{at % 2}"} for at in range(24)]
+    arguments = ["--text", "review", "--label", "stars", "--encoder", str(tiny), "--engine", "torch", "--folds", "2"]
+    done = nextlabel("evaluate", written(folder / "words.csv", made), *arguments, "--rung", rung, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out.splitlines()[-1])
+    assert (found["rung"], found["n"], found["folds"]) == (rung, 24, 2)
+    assert 0 <= found["roc_auc"]["mean"] <= 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -229,6 +259,8 @@ def test_the_report_is_one_page(evaluate: Run, data: str, folder: Path) -> None:
         (["--split", "part=train:train"], "tests on what was learned"),
         (["--split", "part=train:tset"], "no row has 'tset' in the column 'part'; found: 'test', 'train'"),
         (["--split", "part=train:test", "--test", "data.csv"], "give one of them"),
+        (["--only", "part"], "write COLUMN=VALUE"),
+        (["--only", "part=train:none"], "no row has 'none'"),
         (["--test", "none.csv"], "none.csv: there is no such file"),
         (["--separator", ""], "--separator is empty"),
         (["--report", "out.pdf"], "must end in .html"),

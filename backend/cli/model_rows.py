@@ -1,0 +1,52 @@
+"""A model by its name: what the commands about models share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from nextlabel.backend.learning.registry import Entry, ModelStore
+    from nextlabel.backend.recipe import Recipe
+    from nextlabel.backend.settings import Settings
+    from nextlabel.backend.store import ModelRow, Store
+
+CURRENT = "current"
+Version = Annotated[
+    str,
+    typer.Argument(help=f"A model's name as `nextlabel models list` shows it, or `{CURRENT}`.", show_default=False),
+]
+
+
+def model_store(recipe: Recipe, settings: Settings) -> ModelStore:
+    """The project's trained models."""
+    from nextlabel.backend.learning.registry import ModelStore
+    from nextlabel.backend.loop.opening import project_home
+
+    return ModelStore(project_home(recipe, settings) / "models")
+
+
+def find_row(store: Store, version: str) -> ModelRow:
+    """The row called ``version``. Raises LearningError with the nearest names."""
+    from nextlabel.backend.learning.registry import unknown_version
+    from nextlabel.connectors.errors import LearningError
+
+    rows = store.models()
+    found = store.current_model() if version == CURRENT else next((row for row in rows if row.version == version), None)
+    if found is None:
+        raise LearningError(unknown_version(version, [row.version for row in rows]))
+    return found
+
+
+def checked_entry(models: ModelStore, row: ModelRow) -> Entry | None:
+    """The trained model's folder, checked; None for a probe that is there. Raises LearningError if files are gone."""
+    from nextlabel.backend.learning.registry import is_trained
+    from nextlabel.connectors.errors import LearningError
+
+    if is_trained(row.version):
+        return models.get(row.version)
+    if not Path(row.path).exists():
+        raise LearningError(f"the weights of {row.version} are no longer there ({row.path}); only its figures are")
+    return None

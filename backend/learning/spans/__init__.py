@@ -1,0 +1,1 @@
+"""Spans: labelled stretches of a text, learned as tags on tokens and given back as character offsets."""

@@ -1,0 +1,146 @@
+"""How well spans are found: precision, recall and F1, and how far to trust them.
+
+A span counts as found if start, end and label are all right (as CoNLL counts; Tjong Kim Sang & De Meulder, 2003).
+The second, milder figure wants the label and one character in common, each span matched once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.connectors.errors import LearningError
+
+
+class SpanLike(Protocol):
+    """What has offsets and a label: records.Span, and spans with a score."""
+
+    @property
+    def start(self) -> int:
+        """Offset of the first character."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """Offset after the last character."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """Its label."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Precision, recall and F1; nan where there is nothing to divide by. ``support`` counts true spans."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpanReport:
+    """Figures over some texts. ``low`` and ``high`` bound the micro F1 at the level asked for.
+
+    ``macro_f1`` is the mean over the labels that occur in the answers or in the predictions.
+    """
+
+    texts: int
+    micro: Score
+    macro_f1: float
+    partial: Score
+    by_label: dict[str, Score]
+    low: float
+    high: float
+
+
+def span_report(
+    predicted: Sequence[Sequence[SpanLike]],
+    true: Sequence[Sequence[SpanLike]],
+    *,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> SpanReport:
+    """Hold ``predicted`` against ``true`` spans, text by text.
+
+    The interval is the percentile bootstrap over texts (Efron, 1979): spans of one text are not independent.
+    Raises LearningError if the numbers of texts differ.
+    """
+    if len(predicted) != len(true):
+        raise LearningError(f"predictions for {len(predicted)} texts don't go with answers to {len(true)}")
+    labels = sorted({span.label for spans in (*predicted, *true) for span in spans})
+    exact = np.zeros((len(true), len(labels), 3), np.int64)  # found, predicted, true
+    partial = np.zeros_like(exact)
+    for row, (said, answers) in enumerate(zip(predicted, true, strict=True)):
+        for column, label in enumerate(labels):
+            mine = [(span.start, span.end) for span in said if span.label == label]
+            theirs = [(span.start, span.end) for span in answers if span.label == label]
+            exact[row, column] = sum((Counter(mine) & Counter(theirs)).values()), len(mine), len(theirs)
+            partial[row, column] = _touching(mine, theirs), len(mine), len(theirs)
+    by_label = {label: _score(exact[:, column].sum(axis=0)) for column, label in enumerate(labels)}
+    low, high = _interval(exact.sum(axis=1), level, resamples, np.random.default_rng(seed))
+    return SpanReport(
+        texts=len(true),
+        micro=_score(exact.sum(axis=(0, 1))),
+        macro_f1=float(np.mean([score.f1 for score in by_label.values()])) if labels else float("nan"),
+        partial=_score(partial.sum(axis=(0, 1))),
+        by_label=by_label,
+        low=low,
+        high=high,
+    )
+
+
+def span_f1(predicted: Sequence[Sequence[SpanLike]], true: Sequence[Sequence[SpanLike]]) -> float:
+    """Micro F1 of exact matches; 1.0 when there is nothing to find and nothing was said."""
+    said = [Counter((span.start, span.end, span.label) for span in spans) for spans in predicted]
+    answers = [Counter((span.start, span.end, span.label) for span in spans) for spans in true]
+    found = sum((one & other).total() for one, other in zip(said, answers, strict=True))
+    total = sum(one.total() for one in said) + sum(one.total() for one in answers)
+    return 2 * found / total if total else 1.0
+
+
+def _touching(mine: list[tuple[int, int]], theirs: list[tuple[int, int]]) -> int:
+    """How many pairs share a character, each span in one pair at most: from left to right, the earliest end first."""
+    left = sorted(theirs, key=lambda span: (span[1], span[0]))
+    found = 0
+    for start, end in sorted(mine, key=lambda span: (span[1], span[0])):
+        match = next((span for span in left if span[0] < end and start < span[1]), None)
+        if match is not None:
+            left.remove(match)
+            found += 1
+    return found
+
+
+def _score(counts: npt.NDArray[np.int64]) -> Score:
+    found, said, true = (int(count) for count in counts)
+    nothing = float("nan")
+    return Score(
+        precision=found / said if said else nothing,
+        recall=found / true if true else nothing,
+        f1=2 * found / (said + true) if said + true else nothing,
+        support=true,
+    )
+
+
+def _interval(
+    counts: npt.NDArray[np.int64], level: float, resamples: int, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Bounds of F1 for ``counts`` [n, 3], nan without a span."""
+    if not counts[:, 1:].any():
+        return float("nan"), float("nan")
+    f1 = []
+    for _ in range(resamples):
+        found, said, true = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts))) @ counts
+        if said + true:
+            f1.append(2 * found / (said + true))
+    low, high = np.quantile(f1, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -19,7 +19,7 @@ from nextlabel.connectors.errors import NextlabelError
 
 from .credentials import Credentials, credentials
 from .loop.ports import Backend
-from .routes import argilla, label_studio, predict, relabel, status
+from .routes import argilla, label_studio, predict, relabel, status, train
 from .routes.auth import RequireCredentials
 from .routes.edge import Edge
 from .routes.limits import LimitBody
@@ -71,7 +71,7 @@ def create_app(backend: Backend, settings: Settings, *, secrets: Credentials | N
     )
     app.state.edge = edge
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
-    for router in (label_studio.router, argilla.router, predict.router, relabel.router, status.router):
+    for router in (label_studio.router, argilla.router, predict.router, relabel.router, train.router, status.router):
         app.include_router(router)
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(NextlabelError, _unavailable)

@@ -52,6 +52,7 @@ def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("queue", f"{answer['generation']}, knows {answer['generation_log_head']} of {answer['log_head']} log rows"),
         ("label to queue", _latency(answer["label_to_queue_p50"], answer["label_to_queue_p95"])),
         ("audit accuracy", _audit(answer["audit"])),
+        ("training", _training(answer.get("training", {}))),
         ("last error", answer["last_error"]),
         *((f"note: {topic}", text) for topic, text in answer["notes"].items()),
     ]
@@ -67,3 +68,13 @@ def _audit(audit: Mapping[str, float | None]) -> str:
     if accuracy is None or low is None or high is None:
         return ""
     return f"{accuracy:.3f} (95%: {low:.3f} to {high:.3f}, {n or 0:.0f} records)"
+
+
+def _training(training: Mapping[str, Any]) -> str:
+    """What is trained, or how the last training ended."""
+    if "stage" in training:
+        return (
+            f"{training.get('candidate', '')} {training['stage']} {training['step']:,} of {training['steps']:,}".strip()
+        )
+    said = (training.get(name, "") for name in ("verdict", "error", "unable"))
+    return next((text for text in said if text), "")

@@ -88,7 +88,9 @@ def fit_linear(
     middle = nothing if centre is None else _flat(centre)
     objective = _Objective(x, targets, sample_weights[:, None], strength, multi_label, middle)
     options = {"maxiter": 200, "ftol": tolerance, "gtol": 1e-3}
-    flat = minimize(objective, middle if start is None else _flat(start), jac=True, method="L-BFGS-B", options=options).x
+    flat = minimize(
+        objective, middle if start is None else _flat(start), jac=True, method="L-BFGS-B", options=options
+    ).x
     return flat[:-classes].reshape(classes, dimension), flat[-classes:]
 
 

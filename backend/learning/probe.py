@@ -98,9 +98,7 @@ class Probe:
         task = replace(task, anchors=None, centre=prior.layer)
         with one_blas_thread():
             layer = task.fit(STRENGTH, start=None if warm is None else warm.layer)
-        return replace(
-            prior, weights=layer[:, :-1].copy(), bias=layer[:, -1].copy(), labels=len(task.x), cross=None
-        )
+        return replace(prior, weights=layer[:, :-1].copy(), bias=layer[:, -1].copy(), labels=len(task.x), cross=None)
 
     @property
     def classes(self) -> int:

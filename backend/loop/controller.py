@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import structlog
 
+from nextlabel.backend.learning.folds import Targets
 from nextlabel.backend.store import GenerationRow, Store, StoredRecord
 from nextlabel.connectors.base import Connector, Progress
 from nextlabel.connectors.batches import batched
@@ -49,6 +51,24 @@ class QueueSizes:
     head: int = 50
     tail: int = 200
     window: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """What was answered when it was asked for: positions, answers, and rows in the cache of ``space``.
+
+    ``lots`` float64 [m]: the training records' lots, see PoolState.
+    """
+
+    log_seq: int
+    space: Space
+    training: Positions
+    targets: Targets
+    rows: Positions
+    lots: npt.NDArray[np.float64]
+    audited: Positions
+    audit_targets: Targets
+    audit_rows: Positions
 
 
 class Controller:
@@ -108,6 +128,22 @@ class Controller:
         positions = ask_platform_again(self._store, self._connector, uids, opinions)
         self._asked.append((positions, opinions))
         return len(positions)
+
+    def labelled(self) -> Labelled:
+        """A copy of what the loop knows of the answers, for those who take their time with it."""
+        with self._lock:
+            pool, training, audited = self.pool, self.pool.training(), self.pool.audited()
+            return Labelled(
+                self._seen,
+                self._space,
+                training,
+                pool.targets(training),
+                pool.rows[training],
+                pool.lots[training],
+                audited,
+                pool.targets(audited),
+                pool.rows[audited],
+            )
 
     def tick(self) -> float:
         """The next piece of work. Returns seconds to sleep; 0 if there may be more to do."""

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.learning.atomic import atomic_path
+from nextlabel.backend.learning.choosing import CHOSEN_SPACE
 from nextlabel.backend.learning.evaluation import AuditReport, audit_report
 from nextlabel.backend.learning.folds import Targets
 from nextlabel.backend.learning.probe import Probe
@@ -23,8 +24,6 @@ from nextlabel.connectors.records import Labeling, LabelKind, Suggestion
 KEPT_PROBES = 10
 """Weights kept on disk; older rows stay in the store, so that the history of figures does not end."""
 PROBE = "probe"
-CHOSEN_SPACE = "space"
-"""Where the store keeps the version of the trained model in use; nothing or empty: the recipe's own encoder."""
 
 
 @dataclass(frozen=True, slots=True)

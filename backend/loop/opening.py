@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import structlog
 
 from nextlabel.backend.learning.cache import EmbeddingCache
-from nextlabel.backend.learning.encoders import Encoder, load_encoder
+from nextlabel.backend.learning.encoders import HASHING, Encoder, load_encoder
+from nextlabel.backend.learning.multimodal.encoder import is_multimodal
 from nextlabel.backend.recipe import Platform, Recipe
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.serving.batcher import MicroBatcher
@@ -26,6 +28,8 @@ from .pool import PoolState
 from .ranking import Ranker
 from .service import Service
 from .space import Spaces
+from .tuned import Tuning
+from .tuning import Tuner
 
 log = structlog.get_logger(__name__)
 
@@ -139,6 +143,31 @@ def _check_project(
         log.warning("the project keeps its overlap", project=connector.overlap, recipe=recipe.overlap)
 
 
+def tuning(recipe: Recipe, settings: Settings) -> Tuning:
+    """What the slow step trains for this recipe, and where."""
+    home = project_home(recipe, settings)
+    reason = ""
+    if recipe.training.rung in ("zero-shot", "probe"):
+        reason = f"the recipe says `rung: {recipe.training.rung}`"
+    elif recipe.encoder == HASHING or is_multimodal(recipe.encoder):
+        reason = f"the encoder {recipe.encoder} can't be trained"
+    elif find_spec("torch") is None or find_spec("transformers") is None:
+        reason = "torch and transformers are not installed: pip install 'nextlabel[train]'"
+    return Tuning(
+        project=recipe.name,
+        labeling=recipe.labeling(),
+        encoder=recipe.encoder,
+        engine=recipe.engine,
+        max_length=recipe.max_length,
+        windows=recipe.windows,
+        spec=recipe.training,
+        work=home / "training",
+        models=home / "models",
+        cache=settings.home / "encoders",
+        reason=reason,
+    )
+
+
 def open_service(
     recipe: Recipe, settings: Settings, *, store: Store | None = None, connector: Connector | None = None, seed: int = 0
 ) -> Service:
@@ -175,6 +204,7 @@ def open_service(
         controller=controller,
         learner=learner,
         batcher=MicroBatcher(learner.space().encoder.encode),
+        tuner=Tuner(store, controller, spaces, tuning(recipe, settings)),
         leadership=leadership,
         poll_interval=settings.poll_interval_s,
         keep_generations=settings.queue_keep_s,

@@ -19,7 +19,9 @@ class Status:
     Times are seconds. ``state`` is what the loop does just now; ``done`` of ``total`` is how far it is with it,
     where that is known. ``leader`` is False on a replica that stands by. ``audit`` holds accuracy, low, high
     and n, or is empty while the audit slice has no label. ``links``: annotator's name -> the address at which that
-    person gets records in our order; empty where ``project.link`` is everybody's.
+    person gets records in our order; empty where ``project.link`` is everybody's. ``training``: ``ended``, trainings
+    since the start; ``candidate``, ``stage``, ``step``, ``steps``, ``epoch``, ``seconds`` of the one that runs;
+    ``verdict`` on the last one; ``error``, why one failed; ``unable``, why nothing can be trained here.
     """
 
     project: ProjectRef | None
@@ -42,6 +44,7 @@ class Status:
     audit: dict[str, float] = field(default_factory=dict)
     label_counts: dict[str, int] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,14 @@ class Backend(Protocol):
         Raises ConfigError if a record can't be asked about, ConnectorError if the platform doesn't do it, Overloaded
         on a replica that stands by.
         """
+        ...
+
+    def train(self) -> None:
+        """Train the encoder now. Raises LearningError if there is nothing to train, Overloaded on a standby."""
+        ...
+
+    def cancel_training(self) -> bool:
+        """Cancel the training that runs; whether there was one."""
         ...
 
     def versions(self) -> list[str]:

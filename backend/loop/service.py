@@ -15,7 +15,7 @@ import structlog
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
-from nextlabel.connectors.errors import ConnectorError, LearningError, Overloaded
+from nextlabel.connectors.errors import ConnectorError, LearningError, NextlabelError, Overloaded
 from nextlabel.connectors.records import Changes, Labeling, Record, Suggestion
 
 from .controller import Controller
@@ -26,6 +26,7 @@ from .ports import Prediction, Source, Status
 from .repeater import Repeater
 from .space import Space
 from .sync import Sync
+from .tuning import Tuner
 
 log = structlog.get_logger(__name__)
 
@@ -62,12 +63,14 @@ class Service:
         learner: Learner,
         batcher: MicroBatcher,
         leadership: Leadership,
+        tuner: Tuner,
         poll_interval: float,
         keep_generations: float,
     ) -> None:
         self._store, self._connector, self._controller = store, connector, controller
         self._learner, self._batcher = learner, batcher
         self._leadership, self._poll_interval = leadership, poll_interval
+        self._tuner = tuner
         self._live: Model | None = None
         self._audit = store.audit_slice()
         controller.on_model = self._model_changed
@@ -87,6 +90,7 @@ class Service:
                 ("sync", self._pull),
                 ("loop", self._step),
                 ("janitor", self._tidy),
+                ("training", self._tune),
             )
         }
 
@@ -105,6 +109,7 @@ class Service:
         if self._stopped:
             return
         self._stopped = True
+        self._tuner.stop()
         for thread in reversed(self._threads.values()):
             thread.stop()
         self._batcher.stop()
@@ -162,6 +167,10 @@ class Service:
 
     def _tidy(self) -> float:
         return self._janitor.tidy() if self._leadership.held else 5.0
+
+    def _tune(self) -> float:
+        # Only what the loop knows can be trained on: it has read the log before it is synced.
+        return self._tuner.tick() if self._leadership.held and self._synced else 1.0
 
     def _model_changed(self, model: Model) -> None:
         self._live = model  # one assignment: a request sees the old model or the new one, never half of each
@@ -258,7 +267,29 @@ class Service:
             self._want_records()
         if new or changes.deleted_records or changes.train_requested:
             self._threads["loop"].wake()
+        if changes.train_requested:
+            self._train_if_possible()
         return new
+
+    def _train_if_possible(self) -> None:
+        """Somebody pressed the platform's button: the answer goes to the log, not to them."""
+        try:
+            self.train()
+        except NextlabelError as error:
+            log.info("no training", reason=str(error))
+
+    def train(self) -> None:
+        """Train the encoder now. Raises LearningError if there is nothing to train, Overloaded on a standby."""
+        if not self._leadership.held:
+            raise Overloaded("this service stands by; ask the one that leads")
+        self._tuner.ask()
+        self._threads["training"].wake()
+
+    def cancel_training(self) -> bool:
+        """Cancel the training that runs; whether there was one."""
+        cancelled = self._tuner.cancel()
+        self._threads["training"].wake()
+        return cancelled
 
     def ask_again(self, uids: Sequence[str], opinions: int) -> int:
         """Have these records answered by ``opinions`` annotators in all, soon; return how many records that is.
@@ -306,6 +337,7 @@ class Service:
             audit=audit,
             label_counts=controller.pool.label_counts(),
             links=self._links or {},
+            training=self._tuner.status(),
         )
 
 

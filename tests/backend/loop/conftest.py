@@ -11,6 +11,7 @@ import pytest
 
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.encoders import load_encoder
+from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.loop.controller import Controller, QueueSizes
 from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.loop.learner import Learner
@@ -18,6 +19,8 @@ from nextlabel.backend.loop.pool import PoolState
 from nextlabel.backend.loop.ranking import Ranker
 from nextlabel.backend.loop.service import Service
 from nextlabel.backend.loop.space import Spaces
+from nextlabel.backend.loop.tuned import Tuning
+from nextlabel.backend.loop.tuning import Tuner
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
@@ -70,12 +73,14 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
         poll_interval: float = 0.05,
         audit_share: float = 0.2,
         keep: float = 0.0,
+        encoder: str = "hashing",
+        spec: TrainingSpec = TrainingSpec(),
     ) -> Service:
         store = Store.open(tmp_path / "store.sqlite")
         labeling = platform.labeling
         spaces = Spaces(
             labeling,
-            lambda folder: load_encoder("hashing") if folder is None else Trained(folder),
+            lambda folder: load_encoder(encoder) if folder is None else Trained(folder),
             lambda encoder: EmbeddingCache.open(tmp_path / "embeddings", encoder),
             tmp_path / "models",
         )
@@ -91,12 +96,26 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
             sizes=sizes,
             seed=0,
         )
+        tuning = Tuning(
+            "animals",
+            labeling,
+            encoder,
+            "auto",
+            32,
+            1,
+            spec,
+            tmp_path / "training",
+            tmp_path / "models",
+            tmp_path,
+            reason="hashing can't be trained" if encoder == "hashing" else "",
+        )
         service = Service(
             store=store,
             connector=platform,
             controller=controller,
             learner=learner,
             batcher=MicroBatcher(learner.space().encoder.encode),
+            tuner=Tuner(store, controller, spaces, tuning),
             leadership=leadership,
             poll_interval=poll_interval,
             keep_generations=keep,

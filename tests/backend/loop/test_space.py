@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nextlabel.backend.learning.choosing import CHOSEN_SPACE
 from nextlabel.backend.learning.encoders import load_encoder
 from nextlabel.backend.learning.probe import Probe
-from nextlabel.backend.loop.learner import CHOSEN_SPACE
 from nextlabel.backend.loop.space import HEAD
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError

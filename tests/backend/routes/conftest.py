@@ -43,6 +43,7 @@ class MemoryService:
         self.asked: list[tuple[tuple[str, ...], int]] = []
         self.failure: Exception | None = None
         self.signed = "v1,signed"
+        self.training: dict[str, Any] = {"ended": 0}
         self.move_to_label_studio()
         self.audit = {"accuracy": 0.9, "low": 0.8, "high": 0.95, "n": 30.0}
 
@@ -85,6 +86,14 @@ class MemoryService:
         self.asked.append((tuple(uids), opinions))
         return len(uids)
 
+    def train(self) -> None:
+        if self.failure:
+            raise self.failure
+        self.training = {"ended": 1, "verdict": "fine-tune-1 goes live: 9 of 10 held-out answers right, 8 before"}
+
+    def cancel_training(self) -> bool:
+        return bool(self.training.pop("stage", ""))
+
     def versions(self) -> list[str]:
         return ["nl-1", "nl-0"]
 
@@ -105,6 +114,7 @@ class MemoryService:
             label_to_queue_p95=float("nan"),
             platform_reachable=True,
             audit=self.audit,
+            training=self.training,
         )
 
 

@@ -26,6 +26,8 @@ OPERATIONS = [
     ("get", "/versions"),
     ("post", "/api/predict"),
     ("post", "/api/relabel"),
+    ("post", "/api/train"),
+    ("delete", "/api/train"),
     ("get", "/api/status"),
     ("get", "/metrics"),
 ]

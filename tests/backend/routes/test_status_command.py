@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nextlabel.backend.cli import main
 from nextlabel.backend.credentials import Credentials
+from nextlabel.connectors.errors import LearningError
 
 
 @pytest.fixture
@@ -30,6 +32,30 @@ def test_the_table(told: None, capsys: pytest.CaptureFixture[str]) -> None:
 def test_json(told: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["labelled"] == 40
+
+
+def test_training_is_shown_while_it_runs(told: None, service: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    service.training = {"candidate": "fine-tune (1 of 2)", "stage": "training", "step": 30, "steps": 1200}
+    assert main(["status"]) == 0
+    assert "fine-tune (1 of 2) training 30 of 1,200" in capsys.readouterr().out
+
+
+def test_train_waits_for_the_verdict(told: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--wait"]) == 0
+    assert "fine-tune-1 goes live: 9 of 10 held-out answers right, 8 before\n" in capsys.readouterr().err
+
+
+def test_train_that_cannot_says_why(told: None, service: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    service.failure = LearningError("two labels with 2 answers each are needed")
+    assert main(["train"]) == 1
+    assert "two labels with 2 answers each are needed" in capsys.readouterr().err
+
+
+def test_cancel(told: None, service: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    service.training = {"stage": "training", "step": 1, "steps": 2}
+    assert main(["train", "--cancel"]) == 0
+    assert main(["train", "--cancel"]) == 0
+    assert capsys.readouterr().err.splitlines() == ["cancelled", "no training was running"]
 
 
 def test_another_home_has_another_token(

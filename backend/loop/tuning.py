@@ -1,0 +1,271 @@
+"""The slow step: train the encoder in a process of its own, and use the result if it is not worse.
+
+Level-triggered like the loop: the labels have grown enough since the last training, so there should be another one.
+The plan and every candidate lie on disk, so that a service that was killed goes on where the training is. Nothing
+here ever waits for the loop, and the loop never waits for this: a new model is announced through the store.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+
+from nextlabel.backend.learning.choosing import CHOSEN_SPACE
+from nextlabel.backend.learning.examples import Examples
+from nextlabel.backend.learning.folds import Targets
+from nextlabel.backend.learning.registry import ModelStore
+from nextlabel.backend.learning.training.jobs import JOB_FILE, TrainingJob
+from nextlabel.backend.learning.training.process import MODEL, TrainingProcess
+from nextlabel.backend.learning.training.progress import TrainingProgress
+from nextlabel.backend.store import Store
+from nextlabel.connectors.batches import batched
+from nextlabel.connectors.errors import LearningError
+
+from .controller import Controller, Labelled
+from .pool import Positions
+from .space import OWN, Spaces
+from .tuned import Tuning, card, choose
+from .tuning_plan import Candidate, Trained, TuningPlan
+
+log = structlog.get_logger(__name__)
+
+IDLE = 2.0
+"""Seconds between two looks at whether the labels have grown enough."""
+LONG = 60.0
+WATCH = 0.5
+"""Seconds between two looks at a training that runs."""
+EMBED_BATCH = 1024
+TUNED_AT = "tuned_at"
+"""Where the store keeps how many labels the last training knew of, however it ended."""
+LEAST_A_LABEL = 2
+"""Answers that two labels at least must have, one to train on and one to spare."""
+
+
+class Tuner:
+    """The trainings of one project. ``tick`` belongs to one thread, everything else may be called from any."""
+
+    def __init__(self, store: Store, controller: Controller, spaces: Spaces, tuning: Tuning) -> None:
+        self._store, self._controller, self._spaces, self._tuning = store, controller, spaces, tuning
+        self._plan: TuningPlan | None = None
+        self._process: TrainingProcess | None = None
+        self._embedding = (0, 0)
+        self._asked = False
+        self._cancelled = False
+        self._stopped = False
+        self._error = ""
+        self._verdict = ""
+        self._ended = 0
+        self._lock = threading.Lock()
+
+    # -- called from elsewhere ---------------------------------------------------------------------------------------
+
+    def ask(self) -> None:
+        """Train now, however little the labels have grown. Raises LearningError if nothing can be trained here."""
+        if reason := self._tuning.reason or self._too_few(self._controller.labelled()):
+            raise LearningError(reason)
+        self._asked = True
+
+    def cancel(self) -> bool:
+        """End the training that runs, and forget it until the labels have grown again; whether there was one."""
+        with self._lock:
+            self._cancelled = self._plan is not None
+            return self._cancelled
+
+    def stop(self) -> None:
+        """The service ends: the training is interrupted, and goes on at the next start."""
+        self._stopped = True
+        with self._lock:
+            if self._process is not None:
+                self._process.cancel()
+
+    def status(self) -> dict[str, Any]:
+        """What is trained just now, how many have ended since the start, and how the last one did."""
+        found: dict[str, Any] = {"ended": self._ended}
+        plan, process = self._plan, self._process
+        if plan is not None:
+            found |= {"labels": plan.labels}
+            if (number := self._open(plan)) is not None:
+                found["candidate"] = f"{plan.candidates[number].rung} ({number + 1} of {len(plan.candidates)})"
+            progress = process.progress() if process is not None else None
+            if progress is None and self._embedding[1]:
+                progress = TrainingProgress("embedding", *self._embedding)
+            if progress is not None:
+                found |= {"stage": progress.stage, "step": progress.step, "steps": progress.steps}
+                found |= {"epoch": progress.epoch, "seconds": progress.seconds}
+        texts = {"verdict": self._verdict, "error": self._error, "unable": self._tuning.reason}
+        return found | {name: text for name, text in texts.items() if text}
+
+    # -- one thread's work -------------------------------------------------------------------------------------------
+
+    def tick(self) -> float:
+        """The next piece of work. Returns seconds to sleep."""
+        if self._tuning.reason or self._stopped:
+            return LONG
+        if self._cancelled:
+            self._end("cancelled")
+        if self._plan is None:
+            self._plan = TuningPlan.read(self._tuning.work) or self._start_plan()
+        if self._plan is None:
+            return IDLE
+        if self._process is None:
+            return self._next(self._plan)
+        return self._watch(self._plan, self._process)
+
+    def _start_plan(self) -> TuningPlan | None:
+        """A plan if a training is due. The same records are held out for ever, so that no model was trained on them."""
+        labelled = self._controller.labelled()
+        if not (self._asked or self._is_due(len(labelled.training))) or self._too_few(labelled):
+            return None
+        self._asked = False
+        spec = self._tuning.spec
+        held_out = labelled.training[labelled.lots >= 1.0 - spec.held_out]
+        plan = TuningPlan(
+            labelled.log_seq,
+            len(labelled.training),
+            tuple(held_out.tolist()),
+            tuple(labelled.audited.tolist()),
+            tuple(self._candidates()),
+        )
+        shutil.rmtree(self._tuning.work, ignore_errors=True)
+        self._tuning.work.mkdir(parents=True)
+        plan.write(self._tuning.work)
+        log.info("training starts", labels=plan.labels, held_out=len(held_out), candidates=len(plan.candidates))
+        return plan
+
+    def _is_due(self, labels: int) -> bool:
+        before = int(self._store.get_meta(TUNED_AT) or 0)
+        spec = self._tuning.spec
+        return labels >= max(spec.start_at, before * (1 + spec.growth))
+
+    def _too_few(self, labelled: Labelled) -> str:
+        targets = labelled.targets
+        counts = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets)
+        if (counts >= LEAST_A_LABEL).sum() >= min(2, len(self._tuning.labeling.labels)):
+            return ""
+        return f"two labels with {LEAST_A_LABEL} answers each are needed before anything can be trained"
+
+    def _candidates(self) -> list[Candidate]:
+        """Each rung that is wanted, from the recipe's encoder; and on from the model in use, if it was fine-tuned."""
+        rung = self._tuning.spec.rung
+        rungs: tuple[Trained, ...] = ("few-shot", "fine-tune")
+        wanted = [Candidate(one, OWN) for one in rungs if rung in ("auto", one)]
+        chosen = self._store.get_meta(CHOSEN_SPACE) or OWN
+        if chosen.startswith("fine-tune") and rung in ("auto", "fine-tune"):
+            wanted.append(Candidate("fine-tune", chosen))
+        return wanted
+
+    # -- candidates --------------------------------------------------------------------------------------------------
+
+    def _folder(self, candidate: int) -> Path:
+        return self._tuning.work / f"candidate-{candidate}"
+
+    def _is_done(self, candidate: int) -> bool:
+        return (self._folder(candidate) / MODEL).is_dir()
+
+    def _next(self, plan: TuningPlan) -> float:
+        """Start the first candidate that is not finished, or decide."""
+        number = self._open(plan)
+        if number is None:
+            self._decide(plan)
+            return 0.0
+        with self._lock:
+            if self._stopped:
+                return LONG
+            folder = self._folder(number)
+            begun = (folder / JOB_FILE).is_file()
+            self._process = TrainingProcess.resume(folder) if begun else self._begin(plan, number)
+        return WATCH
+
+    def _open(self, plan: TuningPlan) -> int | None:
+        """The first candidate that is neither finished nor failed."""
+        numbers = (number for number in range(len(plan.candidates)) if str(number) not in plan.failed)
+        return next((number for number in numbers if not self._is_done(number)), None)
+
+    def _begin(self, plan: TuningPlan, number: int) -> TrainingProcess:
+        tuning, candidate = self._tuning, plan.candidates[number]
+        labelled = self._controller.labelled()
+        untrained = {*plan.held_out, *plan.audit}
+        train = np.array([at not in untrained for at in labelled.training.tolist()], dtype=np.bool_)
+        held_out = np.isin(labelled.training, plan.held_out)
+        job = TrainingJob(
+            candidate.rung,
+            str(tuning.models / candidate.start) if candidate.start else tuning.encoder,
+            self._examples(labelled.training[train], labelled.targets[train]),
+            tuning.spec,
+            tuning.cache,
+            held_out=self._examples(labelled.training[held_out], labelled.targets[held_out]),
+            engine=tuning.engine,
+            max_length=tuning.max_length,
+            windows=tuning.windows,
+            predict=self._texts([*plan.held_out, *plan.audit]),
+        )
+        return TrainingProcess.start(self._folder(number), job)
+
+    def _examples(self, positions: Positions, targets: Targets) -> Examples:
+        return Examples(tuple(self._texts(positions.tolist())), targets, self._tuning.labeling.labels)
+
+    def _texts(self, positions: Sequence[int]) -> list[str]:
+        found = {item.position: item.record for item in self._store.at(list(positions))}
+        return [self._tuning.labeling.text(found[at]) for at in positions]
+
+    def _watch(self, plan: TuningPlan, process: TrainingProcess) -> float:
+        state = process.poll()
+        if state == "running" or self._stopped:
+            return WATCH
+        with self._lock:
+            self._process = None
+        number = self._open(plan)
+        if state == "failed" and number is not None:
+            log.warning("training failed", candidate=plan.candidates[number], reason=process.error)
+            self._error = process.error
+            self._plan = plan.without(number, process.error)
+            self._plan.write(self._tuning.work)
+        return 0.0
+
+    # -- the decision ------------------------------------------------------------------------------------------------
+
+    def _decide(self, plan: TuningPlan) -> None:
+        finished = [number for number in range(len(plan.candidates)) if self._is_done(number)]
+        if not finished:
+            self._end("no candidate could be trained")
+            return
+        labelled = self._controller.labelled()
+        best, verdict = choose(plan, {number: self._folder(number) for number in finished}, labelled)
+        folder, candidate = self._folder(best), plan.candidates[best]
+        entry = ModelStore(self._tuning.models).add(folder / MODEL, card(folder, candidate, self._tuning, verdict))
+        metrics = {"labels": plan.labels, **verdict.figures, "goes_live": verdict.goes_live, "reason": verdict.reason}
+        self._store.add_model(entry.version, candidate.rung, plan.log_seq, metrics, str(entry.path))
+        version = entry.version
+        log.info("training ended", model=version, goes_live=verdict.goes_live, reason=verdict.reason)
+        if verdict.goes_live:
+            self._embed(version)
+            self._store.set_meta(CHOSEN_SPACE, version)
+            self._error = ""
+        self._end(f"{version} {'goes live' if verdict.goes_live else 'is kept, not used'}: {verdict.reason}")
+
+    def _embed(self, version: str) -> None:
+        """Encode the pool for the new model before the loop moves to it, so that it moves within a moment."""
+        space, total, done = self._spaces(version), self._store.size(), 0
+        for batch in batched(self._store.records(), EMBED_BATCH):
+            self._embedding = (done, total)
+            space.cache.ensure([self._tuning.labeling.text(item.record) for item in batch], space.encoder)
+            done += len(batch)
+        self._embedding = (0, 0)
+
+    def _end(self, verdict: str) -> None:
+        with self._lock:
+            if self._process is not None:
+                self._process.cancel()
+            plan, self._plan, self._process, self._cancelled = self._plan, None, None, False
+        if plan is not None:
+            self._store.set_meta(TUNED_AT, str(plan.labels))
+        shutil.rmtree(self._tuning.work, ignore_errors=True)
+        self._verdict = verdict
+        self._ended += 1
+        log.info("training over", result=verdict)

@@ -16,6 +16,7 @@ from nextlabel.backend.learning.evaluation import macro_f1
 from nextlabel.backend.learning.folds import Targets
 from nextlabel.backend.learning.tokenising import batches_by_length, pad
 from nextlabel.backend.learning.training.checkpoints import Checkpoints
+from nextlabel.backend.learning.training.history import EpochLoss, best_of
 from nextlabel.backend.learning.training.losses import balanced_weights, example_losses
 from nextlabel.backend.learning.training.memory import free_memory, out_of_memory, shortened
 from nextlabel.backend.learning.training.module import parameter_groups
@@ -58,33 +59,6 @@ class Watch:
             raise TrainingCancelled("the training was stopped before its end; the model is as it was")
 
 
-@dataclass(slots=True)
-class EpochLoss:
-    """Mean training loss of an epoch, from the running sum that transformers keeps: ``total`` over ``steps``."""
-
-    total: float = 0.0
-    steps: int = 0
-    _sum: float = 0.0
-    _step: int = 0
-
-    def start(self, step: int) -> None:
-        """The running sum begins anew, at ``step``."""
-        self._sum, self._step = 0.0, step
-
-    def add(self, running_sum: float, step: int) -> float:
-        """Take in what has come since the last call; the mean loss of these steps."""
-        loss, steps = running_sum - self._sum, step - self._step
-        self.total, self.steps = self.total + loss, self.steps + steps
-        self._sum, self._step = running_sum, step
-        return loss / steps if steps else self.total / max(self.steps, 1)
-
-    def end(self) -> float:
-        """The mean of the epoch, which ends here."""
-        mean = self.total / max(self.steps, 1)
-        self.total, self.steps = 0.0, 0
-        return mean
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Epochs trained, and what was measured after each: the best one's weights are in the network."""
@@ -100,16 +74,6 @@ def choose_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def best_of(history: Sequence[dict[str, float]]) -> dict[str, float] | None:
-    """The epoch with the least held-out log loss at its own temperature; None where nothing was held out.
-
-    Macro-F1 is in the history too, but among some dozen held-out texts it moves by several points with a single
-    one, and log loss moves with each. Its own temperature, because that is what the model will be used with.
-    """
-    measured = [entry for entry in history if "log_loss" in entry]
-    return min(measured, key=lambda entry: entry["log_loss"]) if measured else None
 
 
 def run(
@@ -150,6 +114,7 @@ def run(
         optimizer: Any
         lr_scheduler: Any
         micro = spec.batch_size
+        summed: Any = 0.0  # of the losses, on the device
 
         def get_train_dataloader(self) -> Any:
             return torch.utils.data.DataLoader(range(len(train.rows)), batch_sampler=sampler, collate_fn=collate)
@@ -173,7 +138,9 @@ def run(
             inputs = self._prepare_inputs(inputs)
             while True:
                 try:
-                    return self.whole_batch(model, inputs)
+                    loss = self.whole_batch(model, inputs)
+                    self.summed = self.summed + loss
+                    return loss
                 except (RuntimeError, MemoryError) as error:
                     if not out_of_memory(error):
                         raise
@@ -211,7 +178,7 @@ def run(
             last = state.global_step % len(sampler) == 0
             if last or time.monotonic() - self.reported > REPORT_SECONDS:
                 self.reported = time.monotonic()
-                tell("training", state, losses.add(float(trainer._tr_loss), state.global_step))
+                tell("training", state, losses.add(float(trainer.summed), state.global_step))
             if not last:  # at the end of an epoch its evaluation belongs to it
                 control.should_save = self.due()
 
@@ -238,7 +205,7 @@ def run(
             )
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            losses.add(float(trainer._tr_loss), state.global_step)
+            losses.add(float(trainer.summed), state.global_step)
             note = {"history": history, "losses": [losses.total, losses.steps], "seconds": watch.seconds}
             checkpoints.complete(state.global_step, note, best[0], (best_of(history) or {"epoch": 0.0})["epoch"])
             self.saved = time.monotonic()
@@ -297,9 +264,7 @@ def measure(network: Any, held_out: Tokens, device: str, watch: Watch) -> dict[s
     }
 
 
-def predict_logits(
-    network: Any, rows: Sequence[Sequence[int]], device: str, watch: Watch
-) -> npt.NDArray[np.float32]:
+def predict_logits(network: Any, rows: Sequence[Sequence[int]], device: str, watch: Watch) -> npt.NDArray[np.float32]:
     """float32 [n, c] for tokenised texts. Leaves the network in evaluation mode."""
     import torch
 

@@ -22,7 +22,8 @@ from nextlabel.backend.learning.folds import assign_folds
 from nextlabel.backend.learning.model_folder import ModelFolder
 from nextlabel.backend.learning.tokenising import Tokeniser
 from nextlabel.backend.learning.training.checkpoints import CHECKPOINT_SECONDS, Checkpoints
-from nextlabel.backend.learning.training.loop import Outcome, Tokens, Watch, best_of, choose_device, run
+from nextlabel.backend.learning.training.history import best_of
+from nextlabel.backend.learning.training.loop import Outcome, Tokens, Watch, choose_device, run
 from nextlabel.backend.learning.training.module import Vocabulary, text_classifier
 from nextlabel.backend.learning.training.progress import Report, TrainingProgress, never, no_report
 from nextlabel.backend.learning.training.saving import head_of, save_encoder, save_head

@@ -80,6 +80,14 @@ def test_several_labels_a_text(tiny: ModelFolder, tmp_path: Path):
     assert ((found > 0.5) == test.targets).mean(axis=0) == pytest.approx([0.95, 0.9], abs=0.1)
 
 
+def test_a_learned_pooling_is_tuned_with_the_rest(tiny: ModelFolder, tmp_path: Path):
+    spec = TrainingSpec(learning_rate=1e-3, pooling="attention")
+    train, folder = made_up(40), tmp_path / "model"
+    FewShotTuner("cpu").train(tiny, train, None, spec, folder, scratch=tmp_path / "scratch")
+    assert read_folder(folder).pooling == "attention"
+    assert (predicted(folder, train.texts, tmp_path).argmax(axis=1) == train.targets).mean() > 0.9
+
+
 def test_progress_is_told_and_ends(tiny: ModelFolder, tmp_path: Path):
     told: list[TrainingProgress] = []
     FewShotTuner("cpu").train(

@@ -21,10 +21,10 @@ import numpy as np
 
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.encoders import Encoder, Engine, FloatMatrix
-from nextlabel.backend.learning.multimodal.images import ImageData, decode, read_bytes
+from nextlabel.backend.learning.multimodal.images import ImageData, data_url, decode, read_bytes
 from nextlabel.backend.learning.multimodal.rules import ImageProblem, ImageRules, UnreadableImage
 from nextlabel.backend.learning.multimodal.towers import ClipTowers, ImageTower, load_image_tower, unit
-from nextlabel.connectors.content import read_content
+from nextlabel.connectors.content import read_content, write_content
 from nextlabel.connectors.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
@@ -107,6 +107,31 @@ class MultimodalEncoder:
         if self._shared:  # a product with itself says nothing about a class
             both[:, 2 * self.text.dimension :] = 0
         return unit(both)
+
+    def fetched(self, texts: Sequence[str]) -> list[str]:
+        """``texts`` with pictures in place of their http(s) addresses, as data: URLs; those that fail are left out.
+
+        For a service: downloads wait in a thread of their own, and not where everybody's texts are encoded.
+        """
+        contents = [read_content(text) for text in texts]
+        wanted = list(dict.fromkeys(image for one in contents for image in one.images if _is_web(image)))
+        if not wanted:
+            return list(texts)
+        with ThreadPoolExecutor(READERS, thread_name_prefix="images") as readers:
+            loaded = dict(zip(wanted, readers.map(self._download, wanted), strict=True))
+        self._report([one for one in loaded.values() if isinstance(one, ImageProblem)], len(wanted))
+        found: dict[str, str] = {image: one for image, one in loaded.items() if isinstance(one, str)}
+        kept = [
+            [found.get(image, image) for image in one.images if image in found or image not in loaded]
+            for one in contents
+        ]
+        return [write_content(one.text, images) for one, images in zip(contents, kept, strict=True)]
+
+    def _download(self, address: str) -> str | ImageProblem:
+        try:
+            return data_url(read_bytes(address, self.rules).data)
+        except UnreadableImage as error:
+            return error.problem
 
     def towers(self, texts: Sequence[str]) -> TowerVectors:
         """Both towers' vectors of ``texts``. Of several images in one record, the mean."""
@@ -198,6 +223,10 @@ class _Pictures:
     def encode(self, texts: Sequence[str]) -> FloatMatrix:
         """See Encoder."""
         return self._tower.encode([self._pictures[digest] for digest in texts])
+
+
+def _is_web(address: str) -> bool:
+    return address[:8].lower().startswith(("http://", "https://"))
 
 
 def is_multimodal(name: str) -> bool:

@@ -164,7 +164,7 @@ def _held_out(targets: Targets, spec: FusionSpec, groups: npt.NDArray[np.int64] 
     if not spec.held_out or len(targets) * spec.held_out < FEWEST_HELD_OUT:
         return np.zeros(len(targets), np.bool_)
     folds = max(round(1 / spec.held_out), 2)
-    return assign_folds(targets, folds, np.random.default_rng(spec.seed), groups) == 0
+    return np.asarray(assign_folds(targets, folds, np.random.default_rng(spec.seed), groups) == 0, np.bool_)
 
 
 def _check(towers: TowerVectors, targets: Targets, labels: tuple[str, ...], weights: npt.NDArray[Any] | None) -> None:

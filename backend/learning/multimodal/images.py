@@ -13,6 +13,7 @@ import io
 import threading
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 READING = 1  # raised whenever the same file would become other pixels: part of every tower's fingerprint
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "MPO")
 """What is opened. Others of Pillow's formats run outside programs (EPS) or hold no pictures (PDF)."""
+SMALLEST = 8  # pixels a side; tiny pictures are enlarged, for processors take 1 or 3 rows for colour channels
 LONGEST = 8  # times the shorter side; longer strips are squashed to that, for a resize would blow them up
 
 _opening = threading.Lock()  # warnings' filters belong to the whole process
@@ -117,7 +119,7 @@ def decode(image: ImageData, edge: int, rules: ImageRules) -> Image:
     try:
         with _opening, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of size: judged below; of odd metadata: no matter
-            opened = pillow.open(io.BytesIO(image.data), formats=FORMATS)
+            opened = pillow.open(io.BytesIO(image.data), formats=_formats())
         with opened:
             opened.draft(None, _target(opened.size, edge))  # only JPEG can, others do nothing
             if opened.width * opened.height > rules.max_pixels:
@@ -148,10 +150,19 @@ def read_image(source: str | bytes, edge: int, rules: ImageRules | None = None) 
     return decode(read_bytes(source, rules), edge, rules)
 
 
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of FORMATS that this Pillow was built with."""
+    from PIL import Image as pillow
+
+    pillow.init()
+    return tuple(name for name in FORMATS if name in pillow.OPEN)
+
+
 def _target(size: tuple[int, int], edge: int) -> tuple[int, int]:
-    """``size`` with the shorter side brought down to ``edge``, and the longer one to LONGEST times that at most."""
+    """``size`` with the shorter side from SMALLEST to ``edge``, and the longer one LONGEST times that at most."""
     short, long = min(size), max(size)
-    kept = min(short, edge)
+    kept = max(min(short, edge), SMALLEST)
     stretched = min(max(round(long * kept / short), kept), kept * LONGEST)
     return (kept, stretched) if size[0] == short else (stretched, kept)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
+from urllib.parse import unquote
 
 from nextlabel.connectors.errors import DataError
 
@@ -17,6 +18,7 @@ Kind: TypeAlias = Literal["missing", "refused", "unreachable", "too large", "bro
 
 SHOWN = 120  # characters of an address in messages; a data: URL has millions
 ANY_HOST = "*"
+REQUEST_TIMEOUT_S = 4.0  # somebody waits for the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +69,18 @@ class ImageRules:
     urls: bool = True
 
     def for_requests(self) -> ImageRules:
-        """The same for addresses that anybody may send: no files of this machine, no internal hosts.
+        """The same for addresses that anybody may send: no files of this machine, no internal hosts, little patience.
 
         Prefixes stay: what they lead to is on show on the platform.
         """
-        return replace(self, roots=(), hosts=frozenset())
+        return replace(self, roots=(), hosts=frozenset(), timeout_s=min(self.timeout_s, REQUEST_TIMEOUT_S))
 
     def rewrite(self, address: str) -> str:
-        """``address`` with the longest prefix that fits replaced."""
+        """``address`` with the longest prefix that fits replaced; what follows a folder is unquoted (``%20``)."""
         for prefix in sorted(self.prefixes, key=len, reverse=True):
             if address.startswith(prefix):
-                return self.prefixes[prefix] + address[len(prefix) :]
+                place, rest = self.prefixes[prefix], address[len(prefix) :]
+                return place + rest if "://" in place else f"{place.rstrip('/')}/{unquote(rest)}"
         return address
 
     def find(self, address: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -10,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.coldstart import label_anchors
 from nextlabel.backend.learning.encoders import load_encoder
+from nextlabel.backend.learning.multimodal import encoder as encoder_module
 from nextlabel.backend.learning.multimodal.encoder import MultimodalEncoder, TowerVectors, for_requests, is_multimodal
 from nextlabel.backend.learning.multimodal.images import data_url
-from nextlabel.backend.learning.multimodal.rules import ImageRules
+from nextlabel.backend.learning.multimodal.rules import ImageRules, UnreadableImage
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.connectors.content import write_content
 from nextlabel.connectors.errors import ConfigError, EncoderNotFound
@@ -38,7 +41,6 @@ def load(name: str, cache: Path, pictures: Path) -> MultimodalEncoder:
 
 def test_clip_vectors_are_those_of_the_library(encoder: MultimodalEncoder, clip: Path, pictures: Path) -> None:
     import torch
-    from PIL import Image
     from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
     model = CLIPModel.from_pretrained(clip).eval()
@@ -92,6 +94,34 @@ def test_of_several_images_the_mean_counts(encoder: MultimodalEncoder) -> None:
     mean = (red + blue) / np.linalg.norm(red + blue)
     assert not np.allclose(red, blue, atol=0.01)
     assert np.allclose(both, mean, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 3), (1, 3), (3, 1), (2, 300), (900, 1)])
+def test_pictures_of_odd_sizes(encoder: MultimodalEncoder, size: tuple[int, int]) -> None:
+    """Three rows of pixels look like three channels of colour to a processor that has to guess."""
+    stream = io.BytesIO()
+    Image.new("RGB", size, "red").save(stream, "PNG")
+    strings = [write_content("", [data_url(stream.getvalue())]), write_content("", ["red.png"])]
+    odd, plain = encoder.towers(strings).image
+    assert float(odd @ plain) > 0.99, "red is red"
+
+
+def test_downloads_are_done_beforehand(encoder: MultimodalEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = encoder_module.read_bytes
+
+    def read(address: str, rules: ImageRules) -> Any:
+        if address == "https://images.example/red.png":
+            return inner("red.png", rules)
+        if address.lower().startswith("http"):
+            raise UnreadableImage(address, "unreachable", "HTTP 404")
+        return inner(address, rules)
+
+    monkeypatch.setattr(encoder_module, "read_bytes", read)
+    images = ["https://images.example/red.png", "HTTP://images.example/gone.png", "blue.png"]
+    fetched = encoder.fetched(["words", write_content("a", images), write_content("b", images[1:2])])
+    red = data_url((encoder.rules.roots[0] / "red.png").read_bytes())
+    assert fetched == ["words", write_content("a", [red, "blue.png"]), "b"]
+    assert encoder.problems == {"unreachable": 1}
 
 
 def test_the_same_picture_by_path_and_by_data_is_encoded_once(

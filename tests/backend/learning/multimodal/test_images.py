@@ -98,9 +98,10 @@ def test_exif_data_that_are_rubbish_do_no_harm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"), [((3000, 1500), (64, 32)), ((20, 10), (20, 10)), ((4000, 3), (24, 3)), ((3, 4000), (3, 24))]
+    ("size", "expected"),
+    [((3000, 1500), (64, 32)), ((20, 10), (20, 10)), ((4000, 3), (64, 8)), ((3, 4000), (8, 64)), ((1, 1), (8, 8))],
 )
-def test_the_shorter_side_is_brought_down_and_no_strip_blows_up(
+def test_the_shorter_side_is_brought_down_and_no_strip_or_dot_blows_up(
     size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     assert read_image(saved(Image.new("RGB", size)), 32).size == expected
@@ -205,7 +206,10 @@ def test_a_prefix_leads_to_a_folder_and_not_out_of_it(folder: Path) -> None:
     rules = ImageRules(roots=(), prefixes={prefix: f"{folder / 'shown'}/", "/data/": "/nowhere/"})
     for allowed in (rules, rules.for_requests()):
         assert read_image(f"{prefix}a.png", 32, allowed).size == (40, 20)
-        assert problem(f"{prefix}../secret.png", allowed) == "refused"
+        for way_out in ("../secret.png", "%2e%2e/secret.png", "//etc/passwd/../../secret.png"):
+            assert problem(prefix + way_out, allowed) in ("refused", "missing"), way_out
+    (folder / "shown" / "a b#.png").write_bytes(saved(halves()))
+    assert read_image(f"{prefix}a%20b%23.png", 32, rules).size == (40, 20)
 
 
 def test_requests_reach_no_file_of_this_machine(folder: Path) -> None:

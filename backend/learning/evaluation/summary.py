@@ -32,7 +32,7 @@ FOLD_RESAMPLES = 300
 ERRORS = 30
 RANKED = ("roc_auc", "average_precision")
 LEAST_RANKED = 200  # resamples of a figure that sorts every label's scores, however much there is to sort
-RANKED_CELLS = 200_000_000  # resamples times rows times labels, about three seconds of work; beyond, fewer resamples
+RANKED_CELLS = 200_000_000  # resamples times rows times labels, about ten seconds of work; beyond, fewer resamples
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,235 @@
+"""Fine-tuning for spans: from texts with spans and an encoder to a plain folder of transformers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Callable
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nextlabel.backend.learning.model_folder import ModelFolder
+from nextlabel.backend.learning.spans.examples import SpanExamples, split_held_out
+from nextlabel.backend.learning.spans.loop import TaggedTexts, best_of, run
+from nextlabel.backend.learning.spans.tagging import Scheme, TagSet
+from nextlabel.backend.learning.spans.tokens import SpanTokeniser
+from nextlabel.backend.learning.training.checkpoints import CHECKPOINT_SECONDS, Checkpoints
+from nextlabel.backend.learning.training.loop import Watch, choose_device
+from nextlabel.backend.learning.training.module import Vocabulary
+from nextlabel.backend.learning.training.progress import Report, TrainingProgress, never, no_report
+from nextlabel.backend.learning.training.saving import copy_tokenizer
+from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.backend.learning.training.trainer import TrainingResult
+from nextlabel.connectors.errors import LearningError, MissingExtra
+
+CHUNK = 512  # texts tokenised between two looks at stop
+
+
+class SpanTrainer:
+    """Trains a whole encoder with a linear layer on every token, by transformers' Trainer.
+
+    What it leaves is what ``pipeline("token-classification")`` and SpanModel load: tags in the configuration, a
+    linear layer that is calibrated on held-out tokens. Of ``spec``, what is about pooling, losses and resampling
+    does not concern it. It seeds the random numbers of the process: leave a service out of it.
+    """
+
+    def __init__(
+        self,
+        device: str | None = None,
+        *,
+        scheme: Scheme = "bio",
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    ) -> None:
+        for module in ("torch", "transformers", "accelerate"):
+            if find_spec(module) is None:
+                raise MissingExtra(module, "train")
+        self._device, self._scheme = device, scheme
+        self._checkpoint_seconds = checkpoint_seconds
+
+    def train(
+        self,
+        encoder: ModelFolder,
+        examples: SpanExamples,
+        held_out: SpanExamples | None,
+        spec: TrainingSpec,
+        folder: Path,
+        *,
+        scratch: Path,
+        report: Report = no_report,
+        stop: Callable[[], bool] = never,
+    ) -> TrainingResult:
+        """Train, and leave the model in ``folder``, which appears whole or not at all.
+
+        ``held_out`` decides when it ends and how sure it is; None: all epochs, and no calibration. ``scratch`` holds
+        what lets a training that was killed go on when it is called again with the same arguments. ``stop`` is asked
+        often. Raises TrainingCancelled when it says so, and LearningError.
+        """
+        from transformers import set_seed
+
+        _check(examples, held_out)
+        if folder.exists():
+            raise LearningError(f"{folder} exists already; remove it, or give the trained model another folder")
+        if held_out is not None and not len(held_out):
+            held_out = None
+        tags = TagSet.of(examples.labels, self._scheme)
+        watch, device = Watch(report, stop), self._device or choose_device()
+        checkpoints = Checkpoints(scratch, _key(encoder, examples, held_out, spec, tags, scratch))
+        set_seed(spec.seed)
+        network = token_classifier(encoder, spec, tags).to(device)
+        tokenise = SpanTokeniser(encoder, scratch)
+        train = tagged(tokenise, examples, tags, watch)
+        if not any(text.windows for text in train.texts):
+            raise LearningError("none of the texts holds a token; there is nothing to learn from")
+        held = None if held_out is None else tagged(tokenise, held_out, tags, watch)
+        rows = [window.ids for part in (train, held) if part for text in part.texts for window in text.windows]
+        vocabulary = Vocabulary(network.base_model, rows)
+        epochs, history = run(
+            network,
+            tags,
+            train.with_ids(vocabulary.narrow),
+            None if held is None else held.with_ids(vocabulary.narrow),
+            spec,
+            checkpoints=checkpoints,
+            scratch=scratch,
+            device=device,
+            watch=watch,
+            checkpoint_seconds=self._checkpoint_seconds,
+        )
+        vocabulary.widen()
+        best = best_of(history) or {"epoch": epochs, "temperature": 1.0}
+        seconds = round(watch.seconds, 3)
+        result = TrainingResult(folder, epochs, best["epoch"], seconds, device, history, best["temperature"])
+        cool(network, result.temperature)
+        _save(network.to("cpu"), encoder, spec, examples, result)
+        return result
+
+
+def train_spans(
+    encoder: ModelFolder,
+    examples: SpanExamples,
+    spec: TrainingSpec,
+    folder: Path,
+    *,
+    scratch: Path,
+    scheme: Scheme = "bio",
+    report: Report = no_report,
+    stop: Callable[[], bool] = never,
+) -> TrainingResult:
+    """Fine-tune with the share ``spec.held_out`` of ``examples`` held out. See SpanTrainer."""
+    train, held = examples, None
+    if spec.held_out:
+        train, held = split_held_out(examples, spec.held_out, np.random.default_rng(spec.seed))
+    trainer = SpanTrainer(scheme=scheme)
+    return trainer.train(encoder, train, held, spec, folder, scratch=scratch, report=report, stop=stop)
+
+
+def token_classifier(encoder: ModelFolder, spec: TrainingSpec, tags: TagSet) -> Any:
+    """A network of transformers for token classification that starts from ``encoder``. Raises LearningError."""
+    from transformers import AutoConfig, AutoModelForTokenClassification
+    from transformers import logging as chatter
+
+    encoder.weight_files()  # a better message than the library's when there are none
+    chatter.disable_progress_bar()
+    chatter.set_verbosity_error()
+    try:
+        config = AutoConfig.from_pretrained(encoder.path, local_files_only=True)
+        config.id2label = dict(enumerate(tags.names))
+        config.label2id = {name: index for index, name in enumerate(tags.names)}
+        if hasattr(config, "classifier_dropout"):
+            config.classifier_dropout = spec.dropout
+        network = AutoModelForTokenClassification.from_pretrained(
+            encoder.path, config=config, use_safetensors=True, local_files_only=True
+        )
+    except Exception as error:  # a configuration or a file that the library can't make sense of
+        raise LearningError(f"{encoder.path} can't be trained on tokens: {error}") from error
+    return network.float()
+
+
+def tagged(tokenise: SpanTokeniser, examples: SpanExamples, tags: TagSet, watch: Watch) -> TaggedTexts:
+    """Tokenised texts with a tag for each unit. Where spans overlap, the longer is learned; all are measured."""
+    apart, _ = examples.without_overlaps()
+    texts = []
+    for start in range(0, len(apart), CHUNK):
+        watch.check()
+        beside = None if apart.contexts is None else apart.contexts[start : start + CHUNK]
+        texts += tokenise(apart.texts[start : start + CHUNK], beside)
+        watch.report(TrainingProgress("tokenising", len(texts), len(apart), seconds=watch.seconds))
+    encoded = [tags.encode(text.bounds, spans)[0] for text, spans in zip(texts, apart.spans, strict=True)]
+    return TaggedTexts(texts, encoded, examples.spans)
+
+
+def cool(network: Any, temperature: float) -> None:
+    """Divide the last layer by ``temperature``, so that whoever loads the model gets calibrated probabilities."""
+    import torch
+
+    for name in ("classifier", "score"):
+        layer = getattr(network, name, None)
+        if isinstance(layer, torch.nn.Linear):
+            with torch.no_grad():
+                layer.weight /= temperature
+                if layer.bias is not None:
+                    layer.bias /= temperature
+            return
+
+
+def _save(
+    network: Any, encoder: ModelFolder, spec: TrainingSpec, examples: SpanExamples, result: TrainingResult
+) -> None:
+    folder = result.folder
+    told = {
+        "kind": "spans",
+        "labels": list(examples.labels),
+        "spec": spec.model_dump(),
+        "encoder": encoder.name,
+        "texts": len(examples),
+        "spans": examples.count,
+        "epochs": result.epochs,
+        "best_epoch": result.best_epoch,
+        "seconds": result.seconds,
+        "device": result.device,
+        "temperature": result.temperature,
+        "history": result.history,
+        "versions": {"python": platform.python_version(), **{m: version(m) for m in ("torch", "transformers")}},
+    }
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed while it wrote
+    partial.mkdir(parents=True)
+    network.save_pretrained(partial)
+    copy_tokenizer(encoder, partial)
+    length = {"max_seq_length": encoder.max_length, "do_lower_case": False}
+    (partial / "sentence_bert_config.json").write_text(json.dumps(length), encoding="utf-8")
+    (partial / "training.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.rename(folder)
+
+
+def _check(examples: SpanExamples, held_out: SpanExamples | None) -> None:
+    if not examples.count:
+        raise LearningError(f"none of {len(examples)} texts has a span; mark some before training")
+    if held_out is not None and held_out.labels != examples.labels:
+        raise LearningError("the held-out texts have other labels than the texts to train on")
+
+
+def _key(
+    encoder: ModelFolder,
+    examples: SpanExamples,
+    held_out: SpanExamples | None,
+    spec: TrainingSpec,
+    tags: TagSet,
+    scratch: Path,
+) -> str:
+    """What a training depends on, as a short text: only its own checkpoints are taken up."""
+    total = hashlib.blake2b(digest_size=16)
+    for part in (encoder.fingerprint(scratch, "spans"), spec.model_dump_json(), json.dumps(tags.names)):
+        total.update(part.encode() + b"\0")
+    for one in (examples, held_out):
+        if one is not None:
+            spans = [[(span.start, span.end, span.label) for span in row] for row in one.spans]
+            total.update(json.dumps([one.texts, spans, one.contexts]).encode())
+        total.update(b"\0")
+    return total.hexdigest()

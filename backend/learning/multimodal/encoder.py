@@ -136,7 +136,6 @@ class MultimodalEncoder:
     def towers(self, texts: Sequence[str]) -> TowerVectors:
         """Both towers' vectors of ``texts``. Of several images in one record, the mean."""
         contents = [read_content(text) for text in texts]
-        # With nothing to see either, the tower's own vector of no words stands in: a row is never all zeros.
         spoken = [row for row, one in enumerate(contents) if one.text.strip()]
         text = np.zeros((len(texts), self.text.dimension), np.float32)
         text[spoken] = self._encode_texts([contents[row].text for row in spoken])
@@ -147,6 +146,7 @@ class MultimodalEncoder:
             seen = [found[address] for address in one.images if address in found]
             if seen:
                 image[row] = np.mean(seen, axis=0)
+        # Neither words nor an image: the tower's own vector of no words stands in, so that a row has length 1.
         silent = np.flatnonzero(~text.any(axis=1) & ~image.any(axis=1))
         if len(silent):
             text[silent] = self._encode_texts([""])[0]

@@ -98,7 +98,7 @@ def test_of_several_images_the_mean_counts(encoder: MultimodalEncoder) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 3), (1, 3), (3, 1), (2, 300), (900, 1)])
 def test_pictures_of_odd_sizes(encoder: MultimodalEncoder, size: tuple[int, int]) -> None:
-    """Three rows of pixels look like three channels of colour to a processor that has to guess."""
+    """Tiny, or with one or three rows, which older processors took for channels of colour."""
     stream = io.BytesIO()
     Image.new("RGB", size, "red").save(stream, "PNG")
     strings = [write_content("", [data_url(stream.getvalue())]), write_content("", ["red.png"])]

@@ -11,7 +11,7 @@ from typing import Any, Final
 from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.records import Record
 
-from .data_rows import Row, Table, open_table
+from .data_rows import Row, Table, check_columns, open_table
 
 # Databases refuse NUL, encoders of text refuse half a surrogate pair.
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
@@ -67,14 +67,14 @@ class Columns:
 
 
 def read_records(
-    source: str, columns: Columns, *, split: str = "train", report: ReadReport | None = None
+    source: str | Table, columns: Columns, *, split: str = "train", report: ReadReport | None = None
 ) -> Iterator[Record]:
-    """Records of ``source`` (see :func:`nextlabel.backend.data_rows.open_table`), in its order.
+    """Records of ``source`` (see :func:`nextlabel.backend.data_rows.open_table`), or of an open table, in its order.
 
     The uid is the id column, or a hash of the content (with -2, -3 ... for later rows of the same content).
     Raises DataError that names the file, the line and the fix: at once for a missing column, else on the way.
     """
-    table = open_table(source, columns.all(), split)
+    table = _opened(source, columns, split)
     report = ReadReport() if report is None else report
     report.what = table.what
     if table.remark:
@@ -82,17 +82,25 @@ def read_records(
     return (record for _, record in _walk(table, columns, report))
 
 
-def read_answers(source: str, columns: Columns, *, split: str = "train") -> dict[str, str]:
+def read_answers(source: str | Table, columns: Columns, *, split: str = "train") -> dict[str, str]:
     """The true label by uid, of the rows that have one. Raises DataError as read_records does."""
     if columns.answer is None:
-        raise DataError(f"{source}: no column with the true answers is named")
-    table = open_table(source, columns.all(), split)
+        name = source.name if isinstance(source, Table) else source
+        raise DataError(f"{name}: no column with the true answers is named")
+    table = _opened(source, columns, split)
     answers = {}
     for row, record in _walk(table, columns, ReadReport()):
         answer = row.values.get(columns.answer)
         if answer is not None and str(answer).strip():
             answers[record.uid] = str(answer).strip()
     return answers
+
+
+def _opened(source: str | Table, columns: Columns, split: str) -> Table:
+    if not isinstance(source, Table):
+        return open_table(source, columns.all(), split)
+    check_columns(source, columns.all())
+    return source
 
 
 def _walk(table: Table, columns: Columns, report: ReadReport) -> Iterator[tuple[Row, Record]]:

@@ -16,7 +16,7 @@ from nextlabel.connectors.records import Field as RecordField
 from nextlabel.connectors.records import FieldKind, Labeling, LabelKind, Record
 
 from .data import Columns, ReadReport, read_answers, read_records
-from .data_rows import FILE_SUFFIXES
+from .data_rows import FILE_SUFFIXES, Table
 from .recipe_file import Document
 
 log = structlog.get_logger(__name__)
@@ -61,7 +61,8 @@ class Recipe(BaseModel):
     """What to label and how. Everything about this machine is in the settings instead.
 
     A recipe in Python gives ``records`` (and ``answers``, for a demo) as functions; one in YAML names a data
-    file and its columns.
+    file and its columns. Between the two, ``reader`` opens data of a form of their own as a table whose columns
+    are named as in YAML: it gets ``data``, which is empty for the data that are read by default.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -135,6 +136,7 @@ class Recipe(BaseModel):
 
     records: Callable[[], Iterable[Record]] | None = Field(default=None, exclude=True, description="Python only.")
     answers: Callable[[], Mapping[str, str]] | None = Field(default=None, exclude=True, description="Python only.")
+    reader: Callable[[str], Table] | None = Field(default=None, exclude=True, description="Python only.")
 
     @model_validator(mode="before")
     @classmethod
@@ -170,7 +172,7 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        if bool(self.data) == (self.records is not None):
+        if self.reader is None and bool(self.data) == (self.records is not None):
             raise ValueError("data: name a file or a data set")
         if self.opinions is not None and self.opinions < self.overlap:
             raise ValueError(
@@ -193,7 +195,7 @@ class Recipe(BaseModel):
         from nextlabel.backend.selection import get_strategy
 
         document = Document.read(Path(path))
-        allowed = [name for name in cls.model_fields if name not in ("records", "answers")]
+        allowed = [name for name, info in cls.model_fields.items() if not info.exclude]
         document.check_keys(allowed)
         values = {"name": Path(path).stem, **document.values}
         if data := values.get("data"):
@@ -218,6 +220,12 @@ class Recipe(BaseModel):
             raise ConfigError(f"there is no platform {platform!r}; there are {' and '.join(get_args(Platform))}")
         return self.model_copy(update={"platform": platform})
 
+    def with_data(self, path: str) -> Recipe:
+        """The same recipe on other data of the same form. Raises ConfigError if it takes none."""
+        if self.reader is None and self.records is not None:
+            raise ConfigError(f"{self.name} brings its data with it, so --data can't replace them")
+        return self.model_copy(update={"data": path})
+
     def labeling(self) -> Labeling:
         """The question, in the words that connectors share. Raises ValueError for labels that repeat."""
         return Labeling(
@@ -234,7 +242,7 @@ class Recipe(BaseModel):
         report = ReadReport() if report is None else report
         if self.records is not None:
             return self._reported(self.records(), report, count=True)
-        return self._reported(read_records(self.data, self._columns(), split=self.split, report=report), report)
+        return self._reported(read_records(self._source(), self._columns(), split=self.split, report=report), report)
 
     def truth(self) -> Mapping[str, str]:
         """True label by uid, for simulated annotators. Raises ConfigError if the recipe knows none."""
@@ -242,12 +250,15 @@ class Recipe(BaseModel):
             return self.answers()
         if self.answer is None:
             raise ConfigError(f"{self.name}: the recipe does not know the true labels; add `answer: COLUMN`")
-        answers = read_answers(self.data, self._columns(), split=self.split)
+        answers = read_answers(self._source(), self._columns(), split=self.split)
         if unknown := sorted(set(answers.values()) - set(self.labels)):
             raise ConfigError(
                 f"{self.data}: the column {self.answer!r} holds {unknown[0]!r}, which is not one of the labels"
             )
         return answers
+
+    def _source(self) -> str | Table:
+        return self.data if self.reader is None else self.reader(self.data)
 
     def _columns(self) -> Columns:
         fields = {name: source.column for name, source in self.fields.items()}

@@ -130,6 +130,16 @@ class Settings(BaseSettings):
     threads: int = Field(
         default=0, ge=0, description="Threads for encoding texts; 0 takes one for each core that this process may use."
     )
+    image_folders: str = Field(
+        default="",
+        description="Folders, separated by commas, below which image files may be read, besides that of the recipe's "
+        "data.",
+    )
+    image_hosts: str = Field(
+        default="",
+        description="Internal hosts, separated by commas, that images may be fetched from (`minio:9000`); `*` allows "
+        "all. Public addresses need no entry.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe line to log."
     )

@@ -28,6 +28,14 @@ OtherPlatform = Annotated[
         "--platform", help="`label-studio` or `argilla`, in place of the recipe's platform.", show_default=False
     ),
 ]
+OtherData = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="Data of the recipe's form, in place of its own; name them again whenever you run it.",
+        show_default=False,
+    ),
+]
 Host = Annotated[str | None, typer.Option(help="Address to listen on (NEXTLABEL_HOST).", show_default=False)]
 Port = Annotated[int | None, typer.Option(help="Port to listen on (NEXTLABEL_PORT).", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random, the audit slice included.")]
@@ -44,6 +52,7 @@ def register(app: typer.Typer) -> None:
             "nextlabel run reviews.yaml --project 7",
             "export ARGILLA_API_URL=http://127.0.0.1:6900 ARGILLA_API_KEY=...",
             "nextlabel run bbc-news --platform argilla",
+            "nextlabel run misogyny-es --data es_AMI_TrainingSet_NEW.csv",
         )
     )(run)
     app.command(epilog=examples("nextlabel serve reviews.yaml --port 9091"))(serve)
@@ -52,6 +61,7 @@ def register(app: typer.Typer) -> None:
 
 def run(
     recipe: RecipeName,
+    data: OtherData = None,
     project: Project = None,
     platform: OtherPlatform = None,
     host: Host = None,
@@ -62,7 +72,7 @@ def run(
 
     Makes the project on the first run; goes on where it was on the next. Stop it with Ctrl-C: nothing is lost.
     """
-    settings, chosen = _prepare(recipe, project, platform, host, port)
+    settings, chosen = _prepare(recipe, project, platform, host, port, data)
     _serve(chosen, settings, seed)
 
 
@@ -82,7 +92,13 @@ def serve(recipe: RecipeName, platform: OtherPlatform = None, host: Host = None,
     _serve(chosen.model_copy(update={"data": "", "records": tuple}), settings, seed=0)
 
 
-def push(recipe: RecipeName, project: Project = None, platform: OtherPlatform = None, seed: Seed = 0) -> None:
+def push(
+    recipe: RecipeName,
+    data: OtherData = None,
+    project: Project = None,
+    platform: OtherPlatform = None,
+    seed: Seed = 0,
+) -> None:
     """Push the data to the platform, and leave. `run` does this too.
 
     Records that are there already are recognised by their id; exact copies of a record are not pushed.
@@ -93,7 +109,7 @@ def push(recipe: RecipeName, project: Project = None, platform: OtherPlatform = 
     from nextlabel.backend.loop.opening import check_platform, load_records, open_connector, open_store
     from nextlabel.connectors.errors import ConfigError
 
-    settings, chosen = _prepare(recipe, project, platform, None, None)
+    settings, chosen = _prepare(recipe, project, platform, None, None, data)
     with open_store(chosen, settings, seed) as store:
         check_platform(chosen, settings, store)
         added = load_records(chosen, store, settings)
@@ -120,7 +136,12 @@ def push(recipe: RecipeName, project: Project = None, platform: OtherPlatform = 
 
 
 def _prepare(
-    name: str, project: str | None, platform: str | None, host: str | None, port: int | None
+    name: str,
+    project: str | None,
+    platform: str | None,
+    host: str | None,
+    port: int | None,
+    data: str | None = None,
 ) -> tuple[Settings, Recipe]:
     """Settings and recipe, checked, and logging set up. Raises ConfigError."""
     from nextlabel.backend.catalogue import find_recipe
@@ -130,6 +151,8 @@ def _prepare(
 
     settings = Settings.load(host=host, port=port)
     recipe = find_recipe(name)
+    if data is not None:
+        recipe = recipe.with_data(data)
     if project is not None:
         recipe = recipe.model_copy(update={"project": project})
     if platform is not None:

@@ -46,7 +46,10 @@ def flatten_last_norm(body: Any) -> float | None:
     norm = last_norm(body)
     if norm is None or getattr(norm, "bias", None) is None:
         return None
+    gamma, beta = (part.detach().double().cpu().numpy() for part in (norm.weight, norm.bias))
+    if not (np.isfinite(gamma).all() and np.isfinite(beta).all()):
+        return None  # a training that has diverged; the loss tells
     with torch.no_grad():
-        v, constant = constant_direction(norm.weight.double().cpu().numpy(), norm.bias.double().cpu().numpy())
+        v, constant = constant_direction(gamma, beta)
         norm.bias -= torch.from_numpy(constant * v).to(norm.bias)
     return constant

@@ -68,8 +68,8 @@ class Probe:
         class to start from. warm: an earlier probe; saves time, and what its held-out predictions told is kept
         until the labels have grown by a tenth. prior: the head of a trained encoder that made the vectors; the fit
         starts from it and stays near it, and takes its temperature over: the encoder was trained on most of these very
-        rows, so predictions on them would not be held out, and nothing can be read off them. calibrate=False: no held-out predictions, thus neither calibration
-        nor doubt. doubt=False: take every answer for right.
+        rows, so predictions on them would not be held out, and nothing can be read off them. calibrate=False: no
+        held-out predictions, thus neither calibration nor doubt. doubt=False: take every answer for right.
 
         Raises LearningError when shapes or values don't fit together.
         """

@@ -11,6 +11,7 @@ import structlog
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.encoders import HASHING, Encoder, load_encoder
 from nextlabel.backend.learning.multimodal.encoder import is_multimodal
+from nextlabel.backend.learning.multimodal.rules import ImageRules
 from nextlabel.backend.recipe import Platform, Recipe
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.serving.batcher import MicroBatcher
@@ -61,7 +62,17 @@ def open_encoder(recipe: Recipe, settings: Settings, trained: Path | None = None
         cache_dir=settings.home / "encoders",
         threads=settings.thread_count(),
         windows=recipe.windows,
+        images=image_rules(recipe, settings),
     )
+
+
+def image_rules(recipe: Recipe, settings: Settings) -> ImageRules:
+    """Where the images of this recipe's records may be read from."""
+    folders = [Path(name.strip()) for name in settings.image_folders.split(",") if name.strip()]
+    data = Path(recipe.data) if recipe.data else Path()
+    beside = data if data.is_dir() else data.parent
+    hosts = frozenset(name.strip() for name in settings.image_hosts.split(",") if name.strip())
+    return ImageRules(roots=(beside, *folders), hosts=hosts)
 
 
 def open_cache(settings: Settings, encoder: Encoder) -> EmbeddingCache:
@@ -203,7 +214,7 @@ def open_service(
         connector=connector,
         controller=controller,
         learner=learner,
-        batcher=MicroBatcher(learner.space().encoder.encode),
+        batcher=MicroBatcher(learner.space().served.encode),
         tuner=Tuner(store, controller, spaces, tuning(recipe, settings)),
         leadership=leadership,
         poll_interval=settings.poll_interval_s,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
+from nextlabel.backend.learning.multimodal.encoder import MultimodalEncoder
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
@@ -239,11 +241,16 @@ class Service:
         rows = space.cache.lookup(texts)
         missing = np.flatnonzero(rows < 0)
         if len(missing) == len(texts):
-            return await self._batcher.submit(texts, space.encoder.encode)
+            return await self._encode(texts, space)
         vectors = space.cache.take(np.maximum(rows, 0))
         if len(missing):
-            vectors[missing] = await self._batcher.submit([texts[i] for i in missing], space.encoder.encode)
+            vectors[missing] = await self._encode([texts[i] for i in missing], space)
         return vectors
+
+    async def _encode(self, texts: list[str], space: Space) -> npt.NDArray[np.float32]:
+        if isinstance(space.served, MultimodalEncoder):  # downloads must not hold up everybody's forward passes
+            texts = await asyncio.to_thread(space.served.fetched, texts)
+        return await self._batcher.submit(texts, space.served.encode)
 
     def parse_event(self, body: dict[str, Any]) -> Changes:
         """Read a webhook body. Raises ValueError on a malformed one."""

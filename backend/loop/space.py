@@ -17,6 +17,7 @@ import numpy.typing as npt
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.coldstart import label_anchors
 from nextlabel.backend.learning.encoders import Encoder
+from nextlabel.backend.learning.multimodal.encoder import for_requests
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling
@@ -32,6 +33,7 @@ class Space:
     """``version`` is that of the trained model, empty for the recipe's own encoder.
 
     ``anchors`` float32 [c, d]: a vector a label, from its words. ``prior``: the trained head, None without one.
+    ``public``: the same encoder for what comes in over HTTP, where it is another one.
     """
 
     version: str
@@ -39,6 +41,12 @@ class Space:
     cache: EmbeddingCache
     anchors: npt.NDArray[np.float32]
     prior: Probe | None = None
+    public: Encoder | None = None
+
+    @property
+    def served(self) -> Encoder:
+        """The encoder for requests: it reads no files and no internal addresses for whoever asks."""
+        return self.public or self.encoder
 
     def fit(
         self,
@@ -94,4 +102,5 @@ class Spaces:
             )
         encoder = self._load(folder)
         prior = Probe.load(folder / HEAD) if folder is not None else None
-        return Space(version, encoder, self._cache(encoder), label_anchors(self._labeling, encoder), prior)
+        anchors = label_anchors(self._labeling, encoder)
+        return Space(version, encoder, self._cache(encoder), anchors, prior, for_requests(encoder))

@@ -25,6 +25,7 @@ from nextlabel.connectors.records import Labeling
 
 from .controller import Labelled
 from .pool import Positions
+from .space import HEAD
 from .tuning_plan import Candidate, TuningPlan
 
 MEASURED = (
@@ -111,7 +112,7 @@ def card(folder: Path, candidate: Candidate, tuning: Tuning, verdict: Verdict) -
         counts=label_counts(examples),
         figures=_figures(verdict),
         measured=f"{MEASURED} {verdict.reason[:1].upper()}{verdict.reason[1:]}.",
-        temperature=trained["temperature"],
+        temperature=Probe.load(folder / MODEL / HEAD).temperature,
         max_length=tuning.max_length,
         spec=tuning.spec.model_dump(mode="json"),
         seeds=(tuning.spec.seed,),

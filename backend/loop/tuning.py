@@ -28,6 +28,7 @@ from nextlabel.connectors.batches import batched
 from nextlabel.connectors.errors import LearningError
 
 from .controller import Controller, Labelled
+from .learner import KEPT_PROBES
 from .pool import Positions
 from .space import OWN, Spaces
 from .tuned import Tuning, card, choose
@@ -40,6 +41,10 @@ IDLE = 2.0
 LONG = 60.0
 WATCH = 0.5
 """Seconds between two looks at a training that runs."""
+KEPT_MODELS = 5
+"""Trained models that stay on the disk, besides those in use."""
+MOST_KILLS = 30
+"""Times that a killed trainer is started again in one training: if memory is short, it will be killed every time."""
 EMBED_BATCH = 1024
 TUNED_AT = "tuned_at"
 """Where the store keeps how many labels the last training knew of, however it ended."""
@@ -61,6 +66,7 @@ class Tuner:
         self._error = ""
         self._verdict = ""
         self._ended = 0
+        self._kills = 0
         self._lock = threading.Lock()
 
     # -- called from elsewhere ---------------------------------------------------------------------------------------
@@ -221,7 +227,10 @@ class Tuner:
         with self._lock:
             self._process = None
         number = self._open(plan)
-        if state == "failed" and number is not None:
+        if process.killed and self._kills < MOST_KILLS:
+            self._kills += 1
+            log.warning("the trainer was killed, and is started again", reason=process.error)
+        elif state == "failed" and number is not None:
             log.warning("training failed", candidate=plan.candidates[number], reason=process.error)
             self._error = process.error
             self._plan = plan.without(number, process.error)
@@ -246,8 +255,17 @@ class Tuner:
         if verdict.goes_live:
             self._embed(version)
             self._store.set_meta(CHOSEN_SPACE, version)
+            self._spaces.forget(keep=version)
             self._error = ""
+        self._prune()
         self._end(f"{version} {'goes live' if verdict.goes_live else 'is kept, not used'}: {verdict.reason}")
+
+    def _prune(self) -> None:
+        """Keep what is in use, what the kept probes stand on, and the newest."""
+        stood_on = {row.base for row in self._store.models()[:KEPT_PROBES]}
+        in_use = stood_on | {self._store.get_meta(CHOSEN_SPACE) or OWN}
+        if removed := ModelStore(self._tuning.models).prune(KEPT_MODELS, in_use - {OWN}):
+            log.info("old models removed", versions=removed)
 
     def _embed(self, version: str) -> None:
         """Encode the pool for the new model before the loop moves to it, so that it moves within a moment."""
@@ -263,6 +281,7 @@ class Tuner:
             if self._process is not None:
                 self._process.cancel()
             plan, self._plan, self._process, self._cancelled = self._plan, None, None, False
+        self._kills = 0
         if plan is not None:
             self._store.set_meta(TUNED_AT, str(plan.labels))
         shutil.rmtree(self._tuning.work, ignore_errors=True)

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from nextlabel.backend.learning.crossfit import COLD_TEMPERATURE
 from nextlabel.backend.learning.encoders import FloatMatrix
 from nextlabel.backend.learning.examples import Examples
+from nextlabel.backend.learning.last_norm import flatten_last_norm
 from nextlabel.backend.learning.model_folder import ModelFolder
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.tokenising import batches_by_length, pad
@@ -52,8 +53,8 @@ class FewShotTuner:
     """Contrastive tuning, then a probe on the tuned vectors; fulfils Trainer.
 
     It takes a rate, a warm-up, a decay, a pooling and a seed from the spec; how long it takes follows from the
-    number of labels. Held-out texts set the temperature; then the head learns from them too. A training that was
-    killed starts again: it is short. ``device`` as for FineTuner.
+    number of labels. Held-out texts set the temperature, and nothing else: whoever judges the model may do so on them.
+    A training that was killed starts again: it is short. ``device`` as for FineTuner.
     """
 
     def __init__(self, device: str | None = None) -> None:
@@ -137,6 +138,7 @@ def tune(
             )
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
+        flatten_last_norm(network.body)  # as in fine-tuning
         schedule.step()
         optimizer.zero_grad()
         watch.report(TrainingProgress("training", step, steps, step / each_pass, losses[-1], None, watch.seconds))
@@ -211,18 +213,13 @@ def encode(network: Any, rows: Ids, device: str, watch: Watch) -> FloatMatrix:
 def fit_head(vectors: FloatMatrix, examples: Examples, held_vectors: FloatMatrix, held_out: Examples | None) -> Probe:
     """A probe on tuned vectors. The encoder has seen the answers, so only ``held_out`` can tell how sure to be.
 
-    Calibrated on the held-out texts, if there are any; then fitted on all, with the temperature kept.
+    Nothing is learned from those: they also tell whether the model is used.
     """
-    classes = len(examples.labels)
-    head = Probe.fit(vectors, examples.targets, classes, weights=examples.weights, calibrate=False)
+    head = Probe.fit(vectors, examples.targets, len(examples.labels), weights=examples.weights, calibrate=False)
     temperature = COLD_TEMPERATURE
     if held_out is not None:
         logits = held_vectors @ head.weights.T + head.bias
         temperature = fit_temperature(logits, held_out.targets, held_out.weights)
-        parts = (examples, held_out)
-        counts = [np.ones(len(one), np.float32) if one.weights is None else one.weights for one in parts]
-        both, targets = np.concatenate([vectors, held_vectors]), np.concatenate([one.targets for one in parts])
-        head = Probe.fit(both, targets, classes, weights=np.concatenate(counts), calibrate=False)
     return Probe(head.weights, head.bias, head.multi_label, temperature, head.labels)
 
 

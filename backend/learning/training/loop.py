@@ -14,6 +14,7 @@ import numpy.typing as npt
 from nextlabel.backend.learning.crossfit import probabilities
 from nextlabel.backend.learning.evaluation import macro_f1
 from nextlabel.backend.learning.folds import Targets
+from nextlabel.backend.learning.last_norm import flatten_last_norm
 from nextlabel.backend.learning.tokenising import batches_by_length, pad
 from nextlabel.backend.learning.training.checkpoints import Checkpoints
 from nextlabel.backend.learning.training.history import EpochLoss, best_of
@@ -172,6 +173,9 @@ def run(
 
         def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             sampler.set_epoch(state.global_step // len(sampler))
+
+        def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            flatten_last_norm(network.body)  # or transformers' own classes could only nearly say what this network says
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             watch.check()

@@ -105,6 +105,12 @@ class TrainingProcess:
         return "done" if self.model.is_dir() else "failed"
 
     @property
+    def killed(self) -> bool:
+        """Whether something from outside ended it by a signal, so that resuming it makes sense."""
+        status = self._process.returncode if self._process is not None else None
+        return self.poll() == "failed" and not self._cancelled and status is not None and status < 0
+
+    @property
     def error(self) -> str:
         """Why it failed, in words for a person; empty while it runs and when it is done."""
         if self.poll() != "failed":

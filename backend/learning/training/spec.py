@@ -31,12 +31,16 @@ class TrainingSpec(BaseModel):
     )
     loss: Literal["cross-entropy", "focal"] = Field(default="cross-entropy", description="What is minimised.")
     focal_gamma: float = Field(default=2.0, ge=0, description="How much the focal loss leaves easy texts alone.")
-    class_weights: Literal["none", "balanced"] = Field(default="none", description="`balanced`: rare labels count more.")
+    class_weights: Literal["none", "balanced"] = Field(
+        default="none", description="`balanced`: rare labels count more."
+    )
     resample: Literal["none", "under", "over"] = Field(
         default="none", description="Show every label equally often: by leaving texts out, or by showing some again."
     )
     epochs: int = Field(default=4, ge=1, description="Most passes over the labels.")
-    patience: int = Field(default=2, ge=0, description="Epochs without a gain on held-out labels before it ends; 0: never.")
+    patience: int = Field(
+        default=2, ge=0, description="Epochs without a gain on held-out labels before it ends; 0: never."
+    )
     held_out: float = Field(
         default=0.15, ge=0, lt=0.9, description="Share of the labels that is not trained on: they tell when to stop."
     )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from nextlabel.backend.learning.cache import EmbeddingCache
-from nextlabel.backend.learning.encoders import load_encoder
+from nextlabel.backend.learning.encoders import Encoder, load_encoder
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.loop.controller import Controller, QueueSizes
 from nextlabel.backend.loop.leadership import Leadership
@@ -75,12 +75,13 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
         keep: float = 0.0,
         encoder: str = "hashing",
         spec: TrainingSpec = TrainingSpec(),
+        trained: Callable[[Path], Encoder] = Trained,
     ) -> Service:
         store = Store.open(tmp_path / "store.sqlite")
         labeling = platform.labeling
         spaces = Spaces(
             labeling,
-            lambda folder: load_encoder(encoder) if folder is None else Trained(folder),
+            lambda folder: load_encoder(encoder) if folder is None else trained(folder),
             lambda encoder: EmbeddingCache.open(tmp_path / "embeddings", encoder),
             tmp_path / "models",
         )

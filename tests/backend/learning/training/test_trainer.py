@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from nextlabel.backend.learning.encoders import load_encoder
 from nextlabel.backend.learning.evaluation import accuracy
 from nextlabel.backend.learning.examples import Examples
+from nextlabel.backend.learning.last_norm import constant_direction
 from nextlabel.backend.learning.model_folder import ModelFolder, read_folder
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.training import loop, losses
@@ -58,6 +60,14 @@ def test_it_learns_what_an_untrained_network_does_not_know(
     assert [entry["epoch"] for entry in result.history] == [1, 2, 3]
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     assert json.loads((result.folder / "labels.json").read_text())["multi_label"] is multi_label
+
+
+def test_what_it_trains_can_be_said_by_transformers_own_classes(tiny: ModelFolder, tmp_path: Path) -> None:
+    """See last_norm: the direction that carries nothing carries exactly nothing."""
+    weights = load_file(train(tiny, made_up(80), tmp_path).folder / "model.safetensors")
+    [last] = [name for name in weights if name.endswith("layer.1.output.LayerNorm.weight")]
+    gamma, beta = (weights[name].astype(np.float64) for name in (last, last.replace("weight", "bias")))
+    assert abs(constant_direction(gamma, beta)[1]) < 1e-6
 
 
 def test_under_sampling_focal_loss_and_weights_train_too(tiny: ModelFolder, tmp_path: Path) -> None:

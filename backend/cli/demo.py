@@ -33,6 +33,9 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one line of JSON at the end.")] = False,
     platform: Annotated[str, typer.Option(help="Where to label: `label-studio` or `argilla`.")] = "label-studio",
     recipe: Annotated[str, typer.Option(help="A recipe that knows the true labels.")] = "bbc-news",
+    data: Annotated[
+        Path | None, typer.Option(help="Data of the recipe's form, in place of its own.", show_default=False)
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Folder for the store, the picture and the figures.", show_default="HOME/demo")
     ] = None,
@@ -53,6 +56,8 @@ def demo(
         say("stopped" if stop_kept(home) else "nothing is running")
         return
     chosen = find_recipe(recipe)
+    if data is not None:
+        chosen = chosen.with_data(str(data.absolute()))
     options = DemoOptions(recipe=chosen, home=home, platform=platform, labels=labels, seed=seed, keep=keep)
     terminal = console(err=as_json)
     figures = run_demo(options, terminal)

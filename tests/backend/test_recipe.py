@@ -177,7 +177,7 @@ def test_the_page_is_not_stale() -> None:
     page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
     assert page == markdown(), "run: python -m nextlabel.backend.recipe_page > docs/recipes.md"
     for name in Recipe.model_fields:
-        assert f"| `{name}` |" in page or name in ("records", "answers")
+        assert f"| `{name}` |" in page or name in ("records", "answers", "reader")
 
 
 def test_the_example_on_the_page_works(folder: Path) -> None:

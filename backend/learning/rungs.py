@@ -23,6 +23,7 @@ from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.coldstart import label_anchors
 from nextlabel.backend.learning.encoders import HASHING, Encoder, Engine, FloatMatrix, load_encoder
 from nextlabel.backend.learning.examples import Examples
+from nextlabel.backend.learning.multimodal.encoder import is_multimodal
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.training.spec import RungName, TrainingSpec
 from nextlabel.connectors.errors import ConfigError
@@ -230,6 +231,6 @@ def make_rung(
 def rungs_for(setup: Setup) -> list[Rung]:
     """The rungs that ``setup`` can climb, the cheapest first."""
     frozen: list[Rung] = [ZeroShot(setup), ProbeRung(setup)]
-    if setup.encoder == HASHING:
+    if setup.encoder == HASHING or is_multimodal(setup.encoder):
         return frozen
     return [*frozen, TrainedRung(setup, "few-shot"), TrainedRung(setup, "fine-tune")]

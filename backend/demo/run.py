@@ -79,9 +79,7 @@ def run_demo(options: DemoOptions, console: Console) -> Figures:
         )
         progress.update(bar, completed=1, description=f"{server.title} at {server.url}")
         ours = time.monotonic()
-        backend = BackendProcess(
-            options.recipe.name, server, options.home, seed=options.seed, data=options.recipe.data
-        )
+        backend = BackendProcess(options.recipe.name, server, options.home, seed=options.seed, data=options.recipe.data)
         try:
             tokens = add_users(server, options)
             backend.start()

@@ -1,0 +1,97 @@
+"""AMI: tweets labelled for misogyny and its kind, as given to the participants of IberEval and Evalita 2018.
+
+Fersini et al., "Overview of the Task on Automatic Misogyny Identification at IberEval 2018". The organisers give the
+data to who asks: a table with the columns ``id``, ``text`` (or ``tweet``), ``misogynous`` (0 or 1),
+``misogyny_category`` (0 where it is not) and ``target``, with commas, semicolons or tabs between them.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from nextlabel.backend.data_rows import Row, Table, check_columns, encoding_of, open_table
+from nextlabel.connectors.errors import DataError
+
+ADDRESS = "https://amiibereval2018.wordpress.com"
+FILE = "es_AMI_TrainingSet_NEW.csv"
+
+NOT = "non-misogynous"
+CATEGORIES = {
+    "stereotype": "stereotype & objectification",
+    "dominance": "dominance",
+    "derailing": "derailing",
+    "sexual_harassment": "sexual harassment & threats of violence",
+    "discredit": "discredit",
+}
+"""What stands in the column -> our label."""
+
+LABELS = (NOT, *CATEGORIES.values())
+
+
+def open_ami(source: str = "") -> Table:
+    """The tweets as a table: ``id``, ``text``, ``label`` (one of LABELS; None if not given) and ``target``.
+
+    Raises DataError that names the file, the line and the fix; without ``source``, it says how to get the data.
+    """
+    if not source:
+        raise DataError(
+            f"AMI's tweets are given on request only: ask at {ADDRESS}, and give the table (as {FILE}) with --data; "
+            "misogyny-es-hatecheck is a free stand-in"
+        )
+    path = Path(source).expanduser()
+    if path.is_dir():
+        path /= FILE
+    table, rows = _rows(path)
+    labelled = "misogynous" in table.columns
+    text = "tweet" if "text" not in table.columns and "tweet" in table.columns else "text"
+    # Test data come without the last three columns.
+    check_columns(table, ("id", text, *(("misogyny_category",) if labelled else ())))
+    found = (
+        Row(
+            row.number,
+            {
+                "id": row.values["id"],
+                "text": row.values[text],
+                "label": _label(table, row) if labelled else None,
+                "target": row.values.get("target"),
+            },
+        )
+        for row in rows
+    )
+    return Table(table.name, table.what, ("id", "text", "label", "target"), found, table.remark)
+
+
+def _rows(path: Path) -> tuple[Table, Sequence[Row]]:
+    """The table and its rows; a quote in a tab-separated file is a quote, if that alone makes it readable."""
+    table = open_table(str(path), ("id",))
+    try:
+        return table, list(table.rows)
+    except DataError:
+        encoding = encoding_of(path)
+        with path.open(encoding=encoding, newline="") as file:
+            lines = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        width = len(table.columns)
+        if width < 2 or any(len(cells) not in (0, width) for cells in lines):
+            raise
+        rows = [
+            Row(number, dict(zip(table.columns, cells, strict=True)))
+            for number, cells in enumerate(lines[1:], start=2)
+            if cells
+        ]
+        return table, rows
+
+
+def _label(table: Table, row: Row) -> str:
+    misogynous = str(row.values["misogynous"]).strip()
+    category = str(row.values["misogyny_category"]).strip().lower()
+    if misogynous not in ("0", "1"):
+        raise DataError(f"{table.name}:{row.number}: misogynous is {misogynous!r}; it must be 0 or 1")
+    if misogynous == "0":
+        return NOT
+    if category not in CATEGORIES:
+        raise DataError(
+            f"{table.name}:{row.number}: misogyny_category is {category!r}; it must be one of {', '.join(CATEGORIES)}"
+        )
+    return CATEGORIES[category]

@@ -29,14 +29,18 @@ THREADS = 8
 class NoPlatform:
     """A platform on which nothing ever happens. Fulfils Connector."""
 
-    project = ProjectRef("none", "http://127.0.0.1", "1", "benchmark", "http://127.0.0.1")
+    project = ProjectRef("label-studio", "http://127.0.0.1", "1", "benchmark", "http://127.0.0.1")
     labeling = Labeling(LabelKind.SINGLE, LABELS)
     overlap = 1
+    live_predictions = True
+
+    def links(self) -> Mapping[str, str]:
+        return {}
 
     def push(self, records: Sequence[Record], progress: Any = no_progress) -> dict[str, str]:
         return {record.uid: record.uid for record in records}
 
-    def records(self) -> Iterator[RemoteRecord]:
+    def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
         return iter(())
 
     def changes(self, cursor: str | None) -> Changes:
@@ -47,6 +51,15 @@ class NoPlatform:
 
     def parse_event(self, body: Mapping[str, Any]) -> Changes:
         return Changes()
+
+    def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
+        return False
+
+    def in_hand(self) -> tuple[str, ...]:
+        return ()
+
+    def ask_again(self, remote_ids: Sequence[str], opinions: int) -> None:
+        pass
 
     def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
         pass

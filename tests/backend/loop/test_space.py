@@ -28,7 +28,7 @@ def trained(folder: Path, version: str) -> None:
     Probe.fit(np.repeat(vectors, 30, axis=0), np.repeat(np.arange(3), 30), 3).save(folder / version / HEAD)
 
 
-def wait(until: Callable[[], bool], seconds: float = 10) -> None:
+def wait(until: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < end, "it never came"
@@ -51,7 +51,7 @@ def test_the_loop_moves_and_every_request_is_answered_from_one_space(
             predictions = await service.classify(texts)
             seen.update(one.suggestion.model_version for one in predictions if one is not None)
 
-    asyncio.run(asyncio.wait_for(ask(), 10))
+    asyncio.run(asyncio.wait_for(ask(), 60))
     labels = asyncio.run(service.classify([Record("", {"text": f"{subject} over there"}) for subject in SUBJECTS]))
     assert [one.suggestion.value for one in labels if one is not None] == [(label,) for label in LABELS]
     wait(lambda: service.status().model_version.endswith("-fine-tune-1"))

@@ -26,6 +26,7 @@ from nextlabel.backend.learning.onnx_export import SAMPLE
 from nextlabel.backend.learning.pooled_model import load_body, pooled_model
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.tokenising import Tokeniser, batches_by_length, pad, tokenizer_file
+from nextlabel.backend.learning.training.saving import HEAD_FILE, LABELS_FILE
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
 Format: TypeAlias = Literal["transformers", "nextlabel", "onnx"]
@@ -36,7 +37,6 @@ FEWEST_TEXTS = 64  # fewer are topped up with texts of random tokens
 MOST_TEXTS = 512
 BATCH = 32
 MODELLING_FILE = "modeling_nextlabel.py"
-HEAD_FILE, LABELS_FILE = "head.safetensors", "labels.json"
 
 Matrix = npt.NDArray[np.float32]
 

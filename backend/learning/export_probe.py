@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from nextlabel.backend.learning.card import CARD_FILE, PAGE_FILE, Figure, ModelCard
-from nextlabel.backend.learning.export import HEAD_FILE, LABELS_FILE
 from nextlabel.backend.learning.model_folder import ModelFolder
 from nextlabel.backend.learning.probe import Probe
+from nextlabel.backend.learning.training.saving import HEAD_FILE, LABELS_FILE, TRAINING_FILE
 
 _LENGTH_FILE = "sentence_bert_config.json"
-_OWN = {HEAD_FILE, LABELS_FILE, CARD_FILE, PAGE_FILE, _LENGTH_FILE, "training.json"}
+_OWN = {HEAD_FILE, LABELS_FILE, CARD_FILE, PAGE_FILE, _LENGTH_FILE, TRAINING_FILE}
 
 
 def lay_out(encoder: ModelFolder, head: Probe, card: ModelCard, folder: Path) -> None:

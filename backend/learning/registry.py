@@ -19,12 +19,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from nextlabel.backend.learning.atomic import write_atomically
 from nextlabel.backend.learning.card import CARD_FILE, PAGE_FILE, ModelCard
+from nextlabel.backend.learning.training.jobs import JobKind
 from nextlabel.connectors.errors import LearningError
 
-RUNGS = ("few-shot", "fine-tune")
+RUNGS: tuple[JobKind, ...] = get_args(JobKind)
 _VERSION = re.compile(rf"({'|'.join(RUNGS)})-([1-9][0-9]*)")
 _NUMBERS, _LOCK = ".numbers.json", ".lock"
 _COMING, _GOING = ".coming-", ".going-"

@@ -16,8 +16,9 @@ from nextlabel.backend.learning.evaluation import AuditReport, audit_report
 from nextlabel.backend.learning.folds import Targets
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.scoring import score_pool
+from nextlabel.backend.learning.training.saving import HEAD_FILE
 from nextlabel.backend.loop.pool import PoolState
-from nextlabel.backend.loop.space import HEAD, OWN, Space, Spaces
+from nextlabel.backend.loop.space import OWN, Space, Spaces
 from nextlabel.backend.store import ModelRow, Store
 from nextlabel.connectors.records import Labeling, LabelKind, Suggestion
 
@@ -74,7 +75,7 @@ class Learner:
 
     def _load(self, row: ModelRow) -> Model:
         trained = row.kind != PROBE
-        path = Path(row.path) / HEAD if trained else Path(row.path)
+        path = Path(row.path) / HEAD_FILE if trained else Path(row.path)
         return Model(row.version, Probe.load(path), row.log_seq, self._spaces(row.version if trained else row.base))
 
     def cold_start(self) -> Model:

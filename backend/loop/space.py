@@ -19,13 +19,12 @@ from nextlabel.backend.learning.coldstart import label_anchors
 from nextlabel.backend.learning.encoders import Encoder
 from nextlabel.backend.learning.multimodal.encoder import for_requests
 from nextlabel.backend.learning.probe import Probe
+from nextlabel.backend.learning.training.saving import HEAD_FILE
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling
 
 OWN = ""
 """Version of the space that the recipe's own encoder makes."""
-HEAD = "head.safetensors"
-"""The trained linear layer, in the folder of a trained model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +95,11 @@ class Spaces:
 
     def _make(self, version: str) -> Space:
         folder = self._folder / version if version else None
-        if folder is not None and not (folder / HEAD).exists():
+        if folder is not None and not (folder / HEAD_FILE).exists():
             raise LearningError(
                 f"model {version} is not in {self._folder} any more; choose another: nextlabel models list"
             )
         encoder = self._load(folder)
-        prior = Probe.load(folder / HEAD) if folder is not None else None
+        prior = Probe.load(folder / HEAD_FILE) if folder is not None else None
         anchors = label_anchors(self._labeling, encoder)
         return Space(version, encoder, self._cache(encoder), anchors, prior, for_requests(encoder))

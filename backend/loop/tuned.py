@@ -19,13 +19,12 @@ from nextlabel.backend.learning.gate import Pair, Verdict, judge
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.training.jobs import TrainingJob
 from nextlabel.backend.learning.training.process import MODEL, PREDICTIONS
-from nextlabel.backend.learning.training.saving import TRAINING_FILE
+from nextlabel.backend.learning.training.saving import HEAD_FILE, TRAINING_FILE
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.connectors.records import Labeling
 
 from .controller import Labelled
 from .pool import Positions
-from .space import HEAD
 from .tuning_plan import Candidate, TuningPlan
 
 MEASURED = (
@@ -112,7 +111,7 @@ def card(folder: Path, candidate: Candidate, tuning: Tuning, verdict: Verdict) -
         counts=label_counts(examples),
         figures=_figures(verdict),
         measured=f"{MEASURED} {verdict.reason[:1].upper()}{verdict.reason[1:]}.",
-        temperature=Probe.load(folder / MODEL / HEAD).temperature,
+        temperature=Probe.load(folder / MODEL / HEAD_FILE).temperature,
         max_length=tuning.max_length,
         spec=tuning.spec.model_dump(mode="json"),
         seeds=(tuning.spec.seed,),

@@ -19,7 +19,7 @@ import structlog
 from nextlabel.backend.learning.choosing import CHOSEN_SPACE
 from nextlabel.backend.learning.examples import Examples
 from nextlabel.backend.learning.folds import Targets
-from nextlabel.backend.learning.registry import ModelStore
+from nextlabel.backend.learning.registry import RUNGS, ModelStore
 from nextlabel.backend.learning.training.jobs import JOB_FILE, TrainingJob
 from nextlabel.backend.learning.training.process import MODEL, TrainingProcess
 from nextlabel.backend.learning.training.progress import TrainingProgress
@@ -32,13 +32,14 @@ from .learner import KEPT_PROBES
 from .pool import Positions
 from .space import OWN, Spaces
 from .tuned import Tuning, card, choose
-from .tuning_plan import Candidate, Trained, TuningPlan
+from .tuning_plan import Candidate, TuningPlan
 
 log = structlog.get_logger(__name__)
 
 IDLE = 2.0
 """Seconds between two looks at whether the labels have grown enough."""
 LONG = 60.0
+"""Seconds between two looks where nothing can be trained."""
 WATCH = 0.5
 """Seconds between two looks at a training that runs."""
 KEPT_MODELS = 5
@@ -67,6 +68,7 @@ class Tuner:
         self._verdict = ""
         self._ended = 0
         self._kills = 0
+        self._looked = -1  # the pool's revision at the last look at whether a training is due
         self._lock = threading.Lock()
 
     # -- called from elsewhere ---------------------------------------------------------------------------------------
@@ -125,6 +127,10 @@ class Tuner:
 
     def _start_plan(self) -> TuningPlan | None:
         """A plan if a training is due. The same records are held out for ever, so that no model was trained on them."""
+        revision = self._controller.pool.revision
+        if revision == self._looked and not self._asked:
+            return None
+        self._looked = revision  # read before the labels: what changes in between is looked at again
         labelled = self._controller.labelled()
         if not (self._asked or self._is_due(len(labelled.training))) or self._too_few(labelled):
             return None
@@ -159,8 +165,7 @@ class Tuner:
     def _candidates(self) -> list[Candidate]:
         """Each rung that is wanted, from the recipe's encoder; and on from the model in use, if it was fine-tuned."""
         rung = self._tuning.spec.rung
-        rungs: tuple[Trained, ...] = ("few-shot", "fine-tune")
-        wanted = [Candidate(one, OWN) for one in rungs if rung in ("auto", one)]
+        wanted = [Candidate(one, OWN) for one in RUNGS if rung in ("auto", one)]
         chosen = self._store.get_meta(CHOSEN_SPACE) or OWN
         if chosen.startswith("fine-tune") and rung in ("auto", "fine-tune"):
             wanted.append(Candidate("fine-tune", chosen))

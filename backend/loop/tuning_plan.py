@@ -6,12 +6,10 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from nextlabel.backend.learning.atomic import write_atomically
+from nextlabel.backend.learning.training.jobs import JobKind
 from nextlabel.connectors.errors import LearningError
-
-Trained: TypeAlias = Literal["few-shot", "fine-tune"]
 
 FILE = "plan.json"
 
@@ -20,7 +18,7 @@ FILE = "plan.json"
 class Candidate:
     """A way to train: the rung, and the trained model to start from; empty for the recipe's own encoder."""
 
-    rung: Trained
+    rung: JobKind
     start: str
 
 

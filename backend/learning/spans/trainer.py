@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import shutil
 from collections.abc import Callable
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,7 @@ from nextlabel.backend.learning.training.checkpoints import CHECKPOINT_SECONDS, 
 from nextlabel.backend.learning.training.loop import Watch, choose_device
 from nextlabel.backend.learning.training.module import Vocabulary
 from nextlabel.backend.learning.training.progress import Report, TrainingProgress, never, no_report
-from nextlabel.backend.learning.training.saving import copy_tokenizer
+from nextlabel.backend.learning.training.saving import TRAINING_FILE, check_free, copy_tokenizer, whole_folder
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.learning.training.trainer import TrainingResult
 from nextlabel.connectors.errors import LearningError, MissingExtra
@@ -73,8 +70,7 @@ class SpanTrainer:
         from transformers import set_seed
 
         _check(examples, held_out)
-        if folder.exists():
-            raise LearningError(f"{folder} exists already; remove it, or give the trained model another folder")
+        check_free(folder)
         if held_out is not None and not len(held_out):
             held_out = None
         tags = TagSet.of(examples.labels, self._scheme)
@@ -181,31 +177,21 @@ def cool(network: Any, temperature: float) -> None:
 def _save(
     network: Any, encoder: ModelFolder, spec: TrainingSpec, examples: SpanExamples, result: TrainingResult
 ) -> None:
-    folder = result.folder
-    told = {
+    facts = {
         "kind": "spans",
         "labels": list(examples.labels),
-        "spec": spec.model_dump(),
-        "encoder": encoder.name,
-        "texts": len(examples),
         "spans": examples.count,
-        "epochs": result.epochs,
         "best_epoch": result.best_epoch,
-        "seconds": result.seconds,
-        "device": result.device,
         "temperature": result.temperature,
-        "history": result.history,
-        "versions": {"python": platform.python_version(), **{m: version(m) for m in ("torch", "transformers")}},
+        **result.facts(encoder, spec, len(examples)),
     }
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed while it wrote
-    partial.mkdir(parents=True)
-    network.save_pretrained(partial)
-    copy_tokenizer(encoder, partial)
-    length = {"max_seq_length": encoder.max_length, "do_lower_case": False}
-    (partial / "sentence_bert_config.json").write_text(json.dumps(length), encoding="utf-8")
-    (partial / "training.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.rename(folder)
+    with whole_folder(result.folder) as partial:
+        network.save_pretrained(partial)
+        copy_tokenizer(encoder, partial)
+        length = {"max_seq_length": encoder.max_length, "do_lower_case": False}
+        (partial / "sentence_bert_config.json").write_text(json.dumps(length), encoding="utf-8")
+        text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+        (partial / TRAINING_FILE).write_text(text, encoding="utf-8")
 
 
 def _check(examples: SpanExamples, held_out: SpanExamples | None) -> None:

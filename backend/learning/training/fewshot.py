@@ -10,10 +10,7 @@ labels of ten texts), takes texts that share any label for the same, and keeps i
 
 from __future__ import annotations
 
-import platform
-import shutil
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,7 +30,7 @@ from nextlabel.backend.learning.training.loop import Watch, choose_device
 from nextlabel.backend.learning.training.memory import free_memory, out_of_memory
 from nextlabel.backend.learning.training.module import Vocabulary, parameter_groups, text_classifier
 from nextlabel.backend.learning.training.progress import Report, TrainingProgress, never, no_report
-from nextlabel.backend.learning.training.saving import save_encoder, save_head
+from nextlabel.backend.learning.training.saving import check_free, save_encoder, save_head, whole_folder
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.learning.training.temperature import fit_temperature
 from nextlabel.backend.learning.training.trainer import TrainingResult, check_examples, tokenised
@@ -79,8 +76,7 @@ class FewShotTuner:
         import torch
 
         check_examples(examples, held_out)
-        if folder.exists():
-            raise LearningError(f"{folder} exists already; remove it, or give the trained model another folder")
+        check_free(folder)
         watch, device = Watch(report, stop), self._device or choose_device()
         scratch.mkdir(parents=True, exist_ok=True)
         held = held_out if held_out is not None and len(held_out) else None
@@ -95,21 +91,9 @@ class FewShotTuner:
         head = fit_head(vectors[: len(examples)], examples, vectors[len(examples) :], held)
         epochs = history[-1]["epoch"]
         result = TrainingResult(folder, epochs, epochs, round(watch.seconds, 3), device, history, head.temperature)
-        told = {
-            "spec": spec.model_dump(),
-            "encoder": encoder.name,
-            "texts": len(examples),
-            "epochs": epochs,
-            "seconds": result.seconds,
-            "device": device,
-            "history": history,
-            "versions": {"python": platform.python_version(), **{m: version(m) for m in ("torch", "transformers")}},
-        }
-        partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed while it wrote
-        save_encoder(partial, network.to("cpu"), encoder)
-        save_head(partial, head, examples.labels, told)
-        partial.rename(folder)
+        with whole_folder(folder) as partial:
+            save_encoder(partial, network.to("cpu"), encoder)
+            save_head(partial, head, examples.labels, result.facts(encoder, spec, len(examples)))
         return result
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,22 @@ TOKENIZER_FILES = (
     "merges.txt",
     "*.model",
 )
+
+
+def check_free(folder: Path) -> None:
+    """Raises LearningError if there is something where a trained model is to be."""
+    if folder.exists():
+        raise LearningError(f"{folder} exists already; remove it, or give the trained model another folder")
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder to write a model into; it takes its place as ``folder`` when the block ends well."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed while it wrote
+    partial.mkdir(parents=True)
+    yield partial
+    partial.rename(folder)
 
 
 def save_encoder(folder: Path, network: Any, base: ModelFolder) -> None:

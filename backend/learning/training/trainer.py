@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -26,7 +25,7 @@ from nextlabel.backend.learning.training.history import best_of
 from nextlabel.backend.learning.training.loop import Outcome, Tokens, Watch, choose_device, run
 from nextlabel.backend.learning.training.module import Vocabulary, text_classifier
 from nextlabel.backend.learning.training.progress import Report, TrainingProgress, never, no_report
-from nextlabel.backend.learning.training.saving import head_of, save_encoder, save_head
+from nextlabel.backend.learning.training.saving import check_free, head_of, save_encoder, save_head, whole_folder
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
@@ -49,6 +48,19 @@ class TrainingResult:
     device: str
     history: list[dict[str, float]]
     temperature: float
+
+    def facts(self, encoder: ModelFolder, spec: TrainingSpec, texts: int) -> dict[str, Any]:
+        """What is worth keeping beside a model that was trained on so many ``texts``, for training.json."""
+        return {
+            "spec": spec.model_dump(),
+            "encoder": encoder.name,
+            "texts": texts,
+            "epochs": self.epochs,
+            "seconds": self.seconds,
+            "device": self.device,
+            "history": self.history,
+            "versions": {"python": platform.python_version(), **{m: version(m) for m in ("torch", "transformers")}},
+        }
 
 
 class Trainer(Protocol):
@@ -105,8 +117,7 @@ class FineTuner:
         from transformers import set_seed
 
         check_examples(examples, held_out)
-        if folder.exists():
-            raise LearningError(f"{folder} exists already; remove it, or give the trained model another folder")
+        check_free(folder)
         if held_out is not None and not len(held_out):
             held_out = None
         watch = Watch(report, stop)
@@ -148,23 +159,12 @@ class FineTuner:
         best_epoch = best["epoch"] if best is not None else outcome.epochs
         seconds = round(watch.seconds, 3)
         result = TrainingResult(folder, outcome.epochs, best_epoch, seconds, device, outcome.history, temperature)
-        told = {
-            "spec": spec.model_dump(),
-            "encoder": encoder.name,
-            "texts": len(examples),
-            "epochs": result.epochs,
-            "best_epoch": best_epoch,
-            "seconds": seconds,
-            "device": device,
-            "history": outcome.history,
-            "versions": {"python": platform.python_version(), **{m: version(m) for m in ("torch", "transformers")}},
-        }
-        partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed while it wrote
-        save_encoder(partial, network.to("cpu"), encoder)
+        network = network.to("cpu")
         head = head_of(network, multi_label=examples.multi_label, temperature=temperature, labels=len(examples))
-        save_head(partial, head, examples.labels, told)
-        partial.rename(folder)
+        with whole_folder(folder) as partial:
+            save_encoder(partial, network, encoder)
+            facts = {**result.facts(encoder, spec, len(examples)), "best_epoch": best_epoch}
+            save_head(partial, head, examples.labels, facts)
         return result
 
 

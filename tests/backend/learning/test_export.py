@@ -14,7 +14,6 @@ from nextlabel.backend.learning.last_norm import constant_direction, flatten_las
 from nextlabel.connectors.errors import LearningError
 from tests.backend.learning.trained_models import TEXTS, our_probabilities, trained_model
 
-pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
 LABELS = ("good", "bad", "neither")

@@ -11,8 +11,6 @@ import pytest
 from nextlabel.backend.learning.hub import push_to_hub
 from nextlabel.connectors.errors import LearningError
 
-huggingface_hub = pytest.importorskip("huggingface_hub")
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

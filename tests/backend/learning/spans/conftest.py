@@ -9,6 +9,7 @@ import pytest
 from nextlabel.backend.learning.model_folder import ModelFolder, read_folder
 from nextlabel.backend.learning.spans.examples import SpanExamples
 from nextlabel.connectors.records import Span
+from tests.backend.learning.tiny_bert import letters, tiny_bert
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,34 +26,9 @@ def one_torch_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
     """A BERT of two layers, random weights, 24 tokens at most; words of one letter and of letters after a letter."""
-    import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel
-
+    characters = letters("abcdefghijklmnopqrstuvwxyz0123456789")
     folder = tmp_path_factory.mktemp("spans") / "tiny"
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{letter}" for letter in letters)]
-    tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    folder.mkdir()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(
-        '{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "model_max_length": 24}'
-    )
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=24,
-        initializer_range=0.3,
-    )
-    BertModel(config).save_pretrained(folder)
-    return read_folder(folder)
+    return read_folder(tiny_bert(folder, words=characters, positions=24, spread=0.3, model_max_length=24))
 
 
 def bookings(count: int, first: int = 0) -> SpanExamples:

@@ -9,6 +9,7 @@ import pytest
 
 from nextlabel.backend.learning.examples import Examples
 from nextlabel.backend.learning.model_folder import ModelFolder, read_folder
+from tests.backend.learning.tiny_bert import letters, tiny_bert
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -27,34 +28,9 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
     """A BERT that reads letters, with a mean pooling."""
-    import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel
-
+    # Different texts are to get different vectors.
     folder = tmp_path_factory.mktemp("tiny")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
-    tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(
-        '{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}'
-    )
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=40,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        initializer_range=0.2,  # large, so that different texts get different vectors
-    )
-    BertModel(config).save_pretrained(folder)
-    return read_folder(folder)
+    return read_folder(tiny_bert(folder, words=letters(LETTERS), positions=40, spread=0.2, dropout=0.0))
 
 
 def made_up(count: int, seed: int = 0, *, multi_label: bool = False) -> Examples:

@@ -60,7 +60,8 @@ def test_the_folder_is_read_as_any_model(tiny: ModelFolder, tmp_path: Path):
 
 
 def test_sentence_transformers_reads_the_same_vectors(tiny: ModelFolder, tmp_path: Path):
-    library = pytest.importorskip("sentence_transformers")
+    import sentence_transformers as library
+
     result, texts = tune(tiny, tmp_path, made_up(20)), made_up(30, seed=2).texts
     ours = load_encoder(str(result.folder), "torch", cache_dir=tmp_path).encode(texts)
     theirs = library.SentenceTransformer(str(result.folder), device="cpu").encode(list(texts), show_progress_bar=False)

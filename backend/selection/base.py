@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from nextlabel.connectors.errors import EmptyPool, ExhaustedPool, SelectionError
+
+from .evidence import Opinions, Spans
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Indices: TypeAlias = npt.NDArray[np.int64]
@@ -33,7 +35,18 @@ class ArrayVectors:
         return self.array[indices]
 
 
-def _no_vectors() -> Floats:
+@dataclass(frozen=True, slots=True)
+class _Some:
+    """A part of other embeddings, still read only where asked for."""
+
+    whole: Vectors
+    indices: Indices
+
+    def take(self, indices: Indices) -> npt.NDArray[np.floating[Any]]:
+        return self.whole.take(self.indices[indices])
+
+
+def _no_rows() -> Floats:
     return np.empty((0, 0), dtype=np.float32)
 
 
@@ -45,16 +58,33 @@ def _no_targets() -> Indices:
 class Pool:
     """The records to choose from, as the model sees them, and the ones that have labels.
 
-    ``probabilities``: float32 [n, c]; rows sum to 1, or, with ``multi_label``, each label has its own.
+    ``probabilities``: float32 [n, c]; rows sum to 1, or, with ``multi_label``, each label has its own. For spans
+    [n, 1]: how likely all tags of the text are right, to the power of one over their number.
     ``vectors``: the embeddings of the same n records; strategies that need none do without.
     ``labelled_vectors``: float32 [m, d]. ``labelled_targets``: int64 [m], or bool [m, c] with ``multi_label``.
+    ``labelled_probabilities``: float32 [m, c], what the model says of them; may be left out.
+    ``opinions``: answers about records *of the pool*. A record that may be asked about again is in the pool with its
+    answers; for it, ``probabilities`` should be held out: from a model that did not learn from these answers. Give
+    such a pool to :func:`choose`, which shows those records only to strategies that weigh a second answer.
+    ``spans``: what a span model proposes in records of the pool. ``seeds``: float32 [n], how well each record matches
+    what people say that they look for; 0 is not at all.
+    Raises ValueError for opinions or spans of records that the pool does not have.
     """
 
     probabilities: Floats
     vectors: Vectors | None = None
-    labelled_vectors: Floats = field(default_factory=_no_vectors)
+    labelled_vectors: Floats = field(default_factory=_no_rows)
     labelled_targets: npt.NDArray[Any] = field(default_factory=_no_targets)
     multi_label: bool = False
+    labelled_probabilities: Floats = field(default_factory=_no_rows)
+    opinions: Opinions | None = None
+    spans: Spans | None = None
+    seeds: Floats | None = None
+
+    def __post_init__(self) -> None:
+        for evidence in (self.opinions, self.spans):
+            if evidence is not None:
+                evidence.check(len(self))
 
     def __len__(self) -> int:
         return len(self.probabilities)
@@ -64,6 +94,17 @@ class Pool:
         if self.vectors is None:
             raise SelectionError("this strategy compares records; give it a pool with vectors, or choose another")
         return to_unit(self.vectors.take(indices))
+
+    def only(self, indices: Indices) -> Pool:
+        """The pool of ``indices``, int64 [k], in this order; what is labelled stays the same."""
+        return replace(
+            self,
+            probabilities=self.probabilities[indices],
+            vectors=None if self.vectors is None else _Some(self.vectors, indices),
+            opinions=None if self.opinions is None else self.opinions.only(indices, len(self)),
+            spans=None if self.spans is None else self.spans.only(indices, len(self)),
+            seeds=None if self.seeds is None else self.seeds[indices],
+        )
 
 
 @runtime_checkable
@@ -91,6 +132,26 @@ class ScoringStrategy(QueryStrategy, Protocol):
     def score(self, pool: Pool) -> Floats:
         """float32 [n], higher is more valuable, never NaN for valid probabilities."""
         ...
+
+
+def relabels(strategy: QueryStrategy) -> bool:
+    """Whether ``strategy`` says, by an attribute ``relabels``, that it weighs another answer against a first one."""
+    return bool(getattr(strategy, "relabels", False))
+
+
+def choose(strategy: QueryStrategy, pool: Pool, k: int, rng: np.random.Generator) -> Indices:
+    """int64 [at most k]: what ``strategy`` picks from a pool in which some records may have opinions already.
+
+    One that does not weigh second answers sees only the records that nobody has answered; they may be fewer than k.
+    Raises EmptyPool if the pool itself is empty, ExhaustedPool if it has fewer than k records.
+    """
+    check_request(pool, k)
+    if pool.opinions is None or len(pool.opinions) == 0 or relabels(strategy):
+        return strategy.query(pool, k, rng)
+    fresh = np.flatnonzero(~pool.opinions.answered(len(pool)))
+    if len(fresh) == 0:
+        return fresh
+    return fresh[strategy.query(pool.only(fresh), min(k, len(fresh)), rng)]
 
 
 def check_request(pool: Pool, k: int) -> None:

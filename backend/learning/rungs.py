@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
@@ -166,7 +166,7 @@ class TrainedRung:
         from nextlabel.backend.learning.training.trainer import FineTuner, Trainer, split_held_out
 
         setup = self.setup
-        base = find_model(setup.encoder, max_length=setup.max_length)
+        base = replace(find_model(setup.encoder, max_length=setup.max_length), windows=setup.windows)
         # A small number of passes is right for few-shot whatever the labels, so none of them is spent on stopping.
         few = self.name == "few-shot"
         tuner: Trainer = FewShotTuner() if few else FineTuner()
@@ -212,7 +212,7 @@ def make_rung(
 ) -> Rung:
     """The rung called ``name`` on ``encoder``; ``auto`` lets held-out answers choose among all.
 
-    ``max_length`` in tokens; a longer text is read in up to ``windows`` windows, and trained on its first.
+    ``max_length`` in tokens; a longer text is read, and trained on, in up to ``windows`` windows.
     ``cache_dir`` keeps embeddings between runs and holds a training while it runs. ``descriptions`` gives labels a
     sentence in plain words, for zero-shot and as the probe's start. Raises ConfigError for an unknown name, and for
     a rung that trains the encoder where there is none (``hashing``).

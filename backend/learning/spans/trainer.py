@@ -13,16 +13,16 @@ import numpy as np
 
 from nextlabel.backend.learning.model_folder import ModelFolder
 from nextlabel.backend.learning.spans.examples import SpanExamples, split_held_out
-from nextlabel.backend.learning.spans.loop import TaggedTexts, best_of, run
 from nextlabel.backend.learning.spans.tagging import Scheme, TagSet
+from nextlabel.backend.learning.spans.task import SpanTask, TaggedTexts
 from nextlabel.backend.learning.spans.tokens import SpanTokeniser
 from nextlabel.backend.learning.training.checkpoints import CHECKPOINT_SECONDS, Checkpoints
-from nextlabel.backend.learning.training.loop import Watch, choose_device
+from nextlabel.backend.learning.training.loop import Watch, choose_device, run
 from nextlabel.backend.learning.training.module import Vocabulary
 from nextlabel.backend.learning.training.progress import Report, TrainingProgress, never, no_report
 from nextlabel.backend.learning.training.saving import TRAINING_FILE, check_free, copy_tokenizer, whole_folder
 from nextlabel.backend.learning.training.spec import TrainingSpec
-from nextlabel.backend.learning.training.trainer import TrainingResult
+from nextlabel.backend.learning.training.trainer import TrainingResult, result_of
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
 CHUNK = 512  # texts tokenised between two looks at stop
@@ -85,11 +85,10 @@ class SpanTrainer:
         held = None if held_out is None else tagged(tokenise, held_out, tags, watch)
         rows = [window.ids for part in (train, held) if part for text in part.texts for window in text.windows]
         vocabulary = Vocabulary(network.base_model, rows)
-        epochs, history = run(
-            network,
-            tags,
-            train.with_ids(vocabulary.narrow),
-            None if held is None else held.with_ids(vocabulary.narrow),
+        narrowed = None if held is None else held.with_ids(vocabulary.narrow)
+        task = SpanTask(network, tags, train.with_ids(vocabulary.narrow), narrowed, spec)
+        outcome = run(
+            task,
             spec,
             checkpoints=checkpoints,
             scratch=scratch,
@@ -98,9 +97,7 @@ class SpanTrainer:
             checkpoint_seconds=self._checkpoint_seconds,
         )
         vocabulary.widen()
-        best = best_of(history) or {"epoch": epochs, "temperature": 1.0}
-        seconds = round(watch.seconds, 3)
-        result = TrainingResult(folder, epochs, best["epoch"], seconds, device, history, best["temperature"])
+        result = result_of(task, outcome, folder, device, watch)
         cool(network, result.temperature)
         _save(network.to("cpu"), encoder, spec, examples, result)
         return result
@@ -181,7 +178,6 @@ def _save(
         "kind": "spans",
         "labels": list(examples.labels),
         "spans": examples.count,
-        "best_epoch": result.best_epoch,
         "temperature": result.temperature,
         **result.facts(encoder, spec, len(examples)),
     }

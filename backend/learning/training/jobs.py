@@ -36,7 +36,7 @@ class TrainingJob:
     """What a worker is to do: train, then predict and embed with the new model.
 
     ``encoder``, ``engine``, ``max_length``, ``prompt``, ``windows`` and ``cache_dir`` as for load_encoder: training
-    starts from the encoder (and reads the first window of a text), and the new one is used with the engine.
+    starts from the encoder and reads as much of a text as it, and the new one is used with the engine.
     ``predict``: texts whose probabilities are wanted. ``embed``: texts to encode into the new model's own
     EmbeddingCache under ``embed_root``. ``checkpoint_seconds`` is the time between two checkpoints, the most that a
     kill costs. Making a job costs nothing: no model is loaded.

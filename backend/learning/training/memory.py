@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 # As the CPU's allocator, CUDA, cuBLAS and MPS say it; they share no exception class.
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cublas_status_alloc_failed")
 
@@ -26,10 +24,3 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
         torch.mps.empty_cache()
-
-
-def shortened(inputs: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
-    """Rows ``start`` to ``stop`` of a padded batch, cut to the longest of them."""
-    part = {name: tensor[start:stop] for name, tensor in inputs.items()}
-    longest = int(part["attention_mask"].sum(dim=1).max())
-    return part | {name: part[name][:, :longest] for name in ("input_ids", "attention_mask")}

@@ -12,12 +12,16 @@ from nextlabel.backend.learning.model_folder import ModelFolder, Pooling, pooled
 from nextlabel.backend.learning.pooled_model import load_body, load_pooler
 from nextlabel.backend.learning.poolers import make_pooler
 from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.backend.learning.windows import pool_windows
 
 LARGEST_PAD = 16  # ids below it are always kept, so that padding keeps its id
 
 
 def text_classifier(folder: ModelFolder, spec: TrainingSpec, classes: int) -> Any:
-    """A torch module (input_ids, attention_mask), int64 [b, t] -> logits float32 [b, classes].
+    """A torch module (input_ids, attention_mask), int64 [w, t] -> logits float32 [b, classes].
+
+    With ``owner`` and ``shares`` (see WindowedTexts.batch) the w rows are the windows of ``texts`` texts; without,
+    each is a text. Its method ``vectors`` gives the unit vectors of the rows, float [w, d].
 
     It starts from the weights in ``folder``, and from its pooling if ``spec`` names no other. The unit vector is
     multiplied by the root of its length, which gives its numbers a variance of about 1: what a linear layer is
@@ -39,10 +43,22 @@ def text_classifier(folder: ModelFolder, spec: TrainingSpec, classes: int) -> An
             self.dropout = torch.nn.Dropout(spec.dropout)
             self.head = torch.nn.Linear(dimension, classes)
 
-        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+        def forward(
+            self, input_ids: Any, attention_mask: Any, owner: Any = None, shares: Any = None, texts: int = 0
+        ) -> Any:
+            unit = self.vectors(input_ids, attention_mask)
+            if owner is not None and texts < len(unit):
+                unit = pool_windows(unit, owner, shares, texts)
+            return self.read(unit)
+
+        def vectors(self, input_ids: Any, attention_mask: Any) -> Any:
+            """Unit vectors of the windows."""
             hidden = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
             vector = self.pooler(hidden.float(), attention_mask).float()
-            unit = vector / vector.norm(dim=1, keepdim=True).clamp(min=1e-12)
+            return vector / vector.norm(dim=1, keepdim=True).clamp(min=1e-12)
+
+        def read(self, unit: Any) -> Any:
+            """Logits of texts from their unit vectors."""
             return self.head(self.dropout(unit * dimension**0.5))
 
     return TextClassifier()

@@ -58,14 +58,19 @@ class EpochBatches:
         self._lengths = np.asarray(lengths, np.int64)
         self._targets, self._size, self._resample, self._seed = targets, batch_size, resample, seed
         self._epoch = 0
-        self._rows = len(epoch_rows(targets, resample, np.random.default_rng(0)))
+        self._shown = len(epoch_rows(targets, resample, np.random.default_rng(0)))
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are to choose from."""
+        return len(self._lengths)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose which epoch the next iteration gives."""
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self._rows // self._size)
+        return -(-self._shown // self._size)
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self._seed, self._epoch])

@@ -19,17 +19,15 @@ from nextlabel.backend.learning.crossfit import LEAST
 from nextlabel.backend.learning.examples import Examples
 from nextlabel.backend.learning.folds import assign_folds
 from nextlabel.backend.learning.model_folder import ModelFolder
-from nextlabel.backend.learning.tokenising import Tokeniser
 from nextlabel.backend.learning.training.checkpoints import CHECKPOINT_SECONDS, Checkpoints
-from nextlabel.backend.learning.training.history import best_of
-from nextlabel.backend.learning.training.loop import Outcome, Tokens, Watch, choose_device, run
+from nextlabel.backend.learning.training.classifying import AnsweredTexts, ClassifierTask
+from nextlabel.backend.learning.training.loop import Outcome, Task, Watch, choose_device, run
 from nextlabel.backend.learning.training.module import Vocabulary, text_classifier
-from nextlabel.backend.learning.training.progress import Report, TrainingProgress, never, no_report
+from nextlabel.backend.learning.training.progress import Report, never, no_report
 from nextlabel.backend.learning.training.saving import check_free, head_of, save_encoder, save_head, whole_folder
 from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.backend.learning.training.texts import WindowedTexts, tokenised
 from nextlabel.connectors.errors import LearningError, MissingExtra
-
-CHUNK = 512  # texts tokenised between two looks at stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +54,7 @@ class TrainingResult:
             "encoder": encoder.name,
             "texts": texts,
             "epochs": self.epochs,
+            "best_epoch": self.best_epoch,
             "seconds": self.seconds,
             "device": self.device,
             "history": self.history,
@@ -82,7 +81,8 @@ class Trainer(Protocol):
 
         ``held_out`` decides when it ends and how sure it is; None: all epochs, and no calibration. ``scratch`` holds
         what lets a training that was killed go on when it is called again with the same arguments. ``stop`` is asked
-        often. Raises TrainingCancelled when it says so, and LearningError.
+        often. A text is read in up to ``encoder.windows`` windows, as the encoder reads it when it predicts.
+        Raises TrainingCancelled when ``stop`` says so, and LearningError.
         """
         ...
 
@@ -126,13 +126,13 @@ class FineTuner:
         set_seed(spec.seed)
         network = text_classifier(encoder, spec, len(examples.labels)).to(device)
         texts = [*examples.texts, *(held_out.texts if held_out is not None else ())]
-        rows = tokenised(encoder, texts, scratch, watch)
-        vocabulary = Vocabulary(network.body, rows)
-        narrowed = vocabulary.narrow(rows)
+        cut = tokenised(encoder, texts, scratch, watch)
+        vocabulary = Vocabulary(network.body, cut.windows.rows)
+        cut = cut.with_ids(vocabulary.narrow)
+        held = None if held_out is None else _answered(cut.part(len(examples), len(cut)), held_out)
+        task = ClassifierTask(network, _answered(cut.part(0, len(examples)), examples), held, spec, device, watch)
         outcome = run(
-            network,
-            _tokens(narrowed[: len(examples)], examples),
-            None if held_out is None else _tokens(narrowed[len(examples) :], held_out),
+            task,
             spec,
             checkpoints=checkpoints,
             scratch=scratch,
@@ -141,31 +141,25 @@ class FineTuner:
             checkpoint_seconds=self._checkpoint_seconds,
         )
         vocabulary.widen()
-        return self._finish(network, encoder, examples, spec, folder, outcome, device, watch)
-
-    def _finish(
-        self,
-        network: Any,
-        encoder: ModelFolder,
-        examples: Examples,
-        spec: TrainingSpec,
-        folder: Path,
-        outcome: Outcome,
-        device: str,
-        watch: Watch,
-    ) -> TrainingResult:
-        best = best_of(outcome.history)
-        temperature = best["temperature"] if best is not None else 1.0
-        best_epoch = best["epoch"] if best is not None else outcome.epochs
-        seconds = round(watch.seconds, 3)
-        result = TrainingResult(folder, outcome.epochs, best_epoch, seconds, device, outcome.history, temperature)
-        network = network.to("cpu")
-        head = head_of(network, multi_label=examples.multi_label, temperature=temperature, labels=len(examples))
+        result = result_of(task, outcome, folder, device, watch)
+        network, count = network.to("cpu"), len(examples)
+        head = head_of(network, multi_label=examples.multi_label, temperature=result.temperature, labels=count)
         with whole_folder(folder) as partial:
             save_encoder(partial, network, encoder)
-            facts = {**result.facts(encoder, spec, len(examples)), "best_epoch": best_epoch}
-            save_head(partial, head, examples.labels, facts)
+            save_head(partial, head, examples.labels, result.facts(encoder, spec, count) | how_it_reads(encoder))
         return result
+
+
+def result_of(task: Task, outcome: Outcome, folder: Path, device: str, watch: Watch) -> TrainingResult:
+    """What came of a training whose model goes to ``folder``: the best epoch where it was measured, else the last."""
+    best = task.best_of(outcome.history) or {"epoch": outcome.epochs, "temperature": 1.0}
+    seconds = round(watch.seconds, 3)
+    return TrainingResult(folder, outcome.epochs, best["epoch"], seconds, device, outcome.history, best["temperature"])
+
+
+def how_it_reads(encoder: ModelFolder) -> dict[str, int]:
+    """What of a text a classifier was trained on, for training.json."""
+    return {"max_length": encoder.max_length, "windows": encoder.windows}
 
 
 def train_model(
@@ -225,16 +219,6 @@ def check_examples(examples: Examples, held_out: Examples | None) -> None:
         raise LearningError("the held-out texts have other labels than the texts to train on")
 
 
-def tokenised(encoder: ModelFolder, texts: list[str], scratch: Path, watch: Watch) -> list[list[int]]:
-    """Token ids of every text, once for all epochs, cut at the encoder's ``max_length``."""
-    tokenise, rows = Tokeniser(encoder, scratch), []
-    for start in range(0, len(texts), CHUNK):
-        watch.check()
-        rows += tokenise(texts[start : start + CHUNK])
-        watch.report(TrainingProgress("tokenising", len(rows), len(texts), seconds=watch.seconds))
-    return rows
-
-
 def training_key(
     encoder: ModelFolder, examples: Examples, held_out: Examples | None, spec: TrainingSpec, scratch: Path
 ) -> str:
@@ -250,6 +234,6 @@ def training_key(
     return total.hexdigest()
 
 
-def _tokens(rows: list[list[int]], examples: Examples) -> Tokens:
+def _answered(texts: WindowedTexts, examples: Examples) -> AnsweredTexts:
     weights = np.ones(len(examples), np.float32) if examples.weights is None else examples.weights
-    return Tokens(rows, examples.targets, (weights / weights.mean()).astype(np.float32))
+    return AnsweredTexts(texts, examples.targets, (weights / weights.mean()).astype(np.float32))

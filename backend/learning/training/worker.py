@@ -16,9 +16,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from nextlabel.backend.learning.model_folder import find_model
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.training.jobs import TrainingJob, readable_errors
 from nextlabel.backend.learning.training.process import ERROR, MODEL, PREDICTIONS, PROGRESS
-from nextlabel.backend.learning.training.progress import TrainingCancelled, TrainingProgress
+from nextlabel.backend.learning.training.progress import Report, TrainingCancelled, TrainingProgress
 from nextlabel.backend.learning.training.saving import HEAD_FILE
 from nextlabel.connectors.errors import NextlabelError
 
@@ -45,6 +45,8 @@ FAILED, CANCELLED = 1, 3
 
 # What safetensors and torch say when they can't write: they don't raise OSError.
 _NO_SPACE = ("No space left", "os error 28", "os error 27", "File too large", "PytorchStreamWriter failed")
+
+Stop: TypeAlias = Callable[[], bool]
 
 
 class ProgressFile:
@@ -63,11 +65,11 @@ class ProgressFile:
         self._temporary.replace(self._file)
 
 
-def run_job(work: Path, job: TrainingJob, report: Callable[[TrainingProgress], None], stop: Callable[[], bool]) -> None:
+def run_job(work: Path, job: TrainingJob, report: Report, stop: Stop) -> None:
     """Do what is left to do of ``job``. Raises NextlabelError."""
     trained = work / "trained"
     if not trained.is_dir():
-        base = find_model(job.encoder, max_length=job.max_length, prompt=job.prompt)
+        base = replace(find_model(job.encoder, max_length=job.max_length, prompt=job.prompt), windows=job.windows)
         _trainer(job).train(
             base, job.examples, job.held_out, job.spec, trained, scratch=work / "scratch", report=report, stop=stop
         )
@@ -92,9 +94,7 @@ def _trainer(job: TrainingJob) -> Trainer:
     return FineTuner(checkpoint_seconds=job.checkpoint_seconds)
 
 
-def _embedded(
-    job: TrainingJob, encoder: Encoder, report: Callable[[TrainingProgress], None], stop: Callable[[], bool]
-) -> FloatMatrix:
+def _embedded(job: TrainingJob, encoder: Encoder, report: Report, stop: Stop) -> FloatMatrix:
     """Encode the texts to embed into the cache, and return the vectors of those to predict, [n, d]."""
     started = time.monotonic()
 
@@ -115,8 +115,16 @@ def _embedded(
     return vectors
 
 
-def main(argv: list[str]) -> int:
-    """``WORK LOCK PARENT``: the folder, the descriptor that holds its lock, and the process to end with."""
+def train(work: Path, report: Report, stop: Stop) -> None:
+    """Do the job in ``work``. Raises NextlabelError."""
+    run_job(work, TrainingJob.load(work), report, stop)
+
+
+def main(argv: list[str], do: Callable[[Path, Report, Stop], None] = train, word: str = "training") -> int:
+    """``WORK LOCK PARENT``: the folder, the descriptor that holds its lock, and the process to end with.
+
+    ``do`` does what is left to do in the folder; ``word`` names it in messages.
+    """
     work, lock, parent = Path(argv[0]), int(argv[1]), int(argv[2])
     os.set_inheritable(lock, False)  # what we start may outlive us, and must not hold it
     os.nice(NICE)
@@ -125,16 +133,16 @@ def main(argv: list[str]) -> int:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
         with readable_errors(work):
-            run_job(work, TrainingJob.load(work), ProgressFile(work / PROGRESS), stopped.is_set)
+            do(work, ProgressFile(work / PROGRESS), stopped.is_set)
     except TrainingCancelled as cancelled:
         return _failed(work, str(cancelled), CANCELLED)
     except NextlabelError as error:
         return _failed(work, str(error), FAILED)
     except MemoryError:
-        return _failed(work, "memory ran out; train a smaller encoder, or free some", FAILED)
+        return _failed(work, "memory ran out; take a smaller encoder, or free some", FAILED)
     except Exception as error:
         if any(sign in str(error) for sign in _NO_SPACE):
-            return _failed(work, f"no space is left for the training in {work}; free some and resume it", FAILED)
+            return _failed(work, f"no space is left for the {word} in {work}; free some and resume it", FAILED)
         # A defect, ours or a library's.
         traceback.print_exc()
         return _failed(work, f"{type(error).__name__}: {error}; see {work / 'worker.log'}", FAILED)

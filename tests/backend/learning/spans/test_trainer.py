@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.learning.model_folder import ModelFolder, read_folder
-from nextlabel.backend.learning.spans import loop
 from nextlabel.backend.learning.spans.examples import SpanExamples
 from nextlabel.backend.learning.spans.learner import FineTunedSpans
 from nextlabel.backend.learning.spans.metrics import span_f1
 from nextlabel.backend.learning.spans.model import SpanModel
 from nextlabel.backend.learning.spans.tokens import SpanTokeniser
 from nextlabel.backend.learning.spans.trainer import SpanTrainer, train_spans
+from nextlabel.backend.learning.training import loop
 from nextlabel.backend.learning.training.progress import TrainingCancelled, TrainingProgress
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.learning.training.temperature import fit_temperature

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +16,12 @@ from nextlabel.backend.learning.examples import Examples
 from nextlabel.backend.learning.model_folder import ModelFolder, read_folder
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.training import fewshot
-from nextlabel.backend.learning.training.fewshot import FewShotTuner, fit_head, tuning_steps
-from nextlabel.backend.learning.training.progress import TrainingCancelled, TrainingProgress
+from nextlabel.backend.learning.training.fewshot import Contrasts, FewShotTuner, fit_head, tuning_steps
+from nextlabel.backend.learning.training.loop import Watch
+from nextlabel.backend.learning.training.module import text_classifier
+from nextlabel.backend.learning.training.progress import TrainingCancelled, TrainingProgress, never, no_report
 from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.backend.learning.training.texts import tokenised
 from nextlabel.backend.learning.training.trainer import TrainingResult
 from nextlabel.connectors.errors import LearningError
 from tests.backend.learning.training.conftest import made_up
@@ -158,27 +163,59 @@ def test_a_rate_that_is_far_too_high_is_said(tiny: ModelFolder, tmp_path: Path):
         )
 
 
-def test_a_batch_that_does_not_fit_is_halved(tiny: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    sizes: list[int] = []
-    loss = fewshot.contrastive_loss
+def gradients(tiny: ModelFolder, count: int, most: int, fails: Callable[[int], None] = lambda _: None) -> Any:
+    """Loss and gradients of one batch of ``count`` texts, half of them of two windows; what was read, in windows."""
+    import torch
 
-    def small_memory(vectors: object, *rest: object) -> object:
-        sizes.append(len(vectors))  # type: ignore[arg-type]
-        if sizes[-1] > 8:
+    examples, windowed, read = made_up(count), replace(tiny, windows=3, max_length=10), []
+    torch.manual_seed(3)
+    network = text_classifier(windowed, SPEC, 2).train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.2
+    vectors = network.vectors
+
+    def watched(ids: Any, mask: Any) -> Any:
+        read.append((len(ids), torch.is_grad_enabled()))
+        if torch.is_grad_enabled():
+            fails(len(ids))
+        return vectors(ids, mask)
+
+    network.vectors = watched
+    cut = tokenised(windowed, examples.texts, tiny.path, Watch(no_report, never))
+    contrasts = Contrasts(network, cut, examples, "cpu", most=most)
+    torch.manual_seed(4)
+    loss = contrasts.backward(np.arange(count))
+    grads = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+    return loss, grads, read, torch.rand(1), contrasts
+
+
+def test_a_batch_that_is_read_twice_has_the_same_gradients(tiny: ModelFolder) -> None:
+    loss, grads, read, after, _ = gradients(tiny, 24, 1000)
+    again, same, reread, later, _ = gradients(tiny, 24, 8)
+    assert all(grad for _, grad in read)
+    assert [size for size, grad in reread if grad] == [size for size, grad in reread if not grad]
+    assert max(size for size, _ in reread) <= 8
+    assert loss == pytest.approx(again)
+    assert after == later, "random numbers are drawn twice"
+    for name, grad in grads.items():
+        np.testing.assert_allclose(same[name], grad, atol=1e-6, err_msg=name)
+
+
+def test_a_batch_that_does_not_fit_is_read_in_smaller_parts(tiny: ModelFolder) -> None:
+    def small_memory(windows: int) -> None:
+        if windows > 4:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return loss(vectors, *rest)
 
-    monkeypatch.setattr(fewshot, "contrastive_loss", small_memory)
-    result = tune(tiny, tmp_path, made_up(40))
-    assert sizes[:3] == [32, 16, 8]
-    assert set(sizes[2:]) == {8}
-    assert (predicted(result.folder, made_up(40).texts, tmp_path).argmax(axis=1) == made_up(40).targets).mean() > 0.9
+    *_, read, _, contrasts = gradients(tiny, 24, 32, small_memory)
+    assert contrasts.most == 4
+    assert max(size for size, grad in read[-6:] if grad) <= 4
 
 
-def test_not_even_four_texts_fit(tiny: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_not_even_one_text_fits(tiny: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def no_memory(*_: object) -> object:
         raise MemoryError
 
     monkeypatch.setattr(fewshot, "contrastive_loss", no_memory)
-    with pytest.raises(LearningError, match="4 texts do not fit in memory"):
+    with pytest.raises(LearningError, match="a single text does not fit in memory"):
         tune(tiny, tmp_path, made_up(40))

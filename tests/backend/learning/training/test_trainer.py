@@ -17,7 +17,7 @@ from nextlabel.backend.learning.examples import Examples
 from nextlabel.backend.learning.last_norm import constant_direction
 from nextlabel.backend.learning.model_folder import ModelFolder, read_folder
 from nextlabel.backend.learning.probe import Probe
-from nextlabel.backend.learning.training import loop, losses
+from nextlabel.backend.learning.training import classifying, losses
 from nextlabel.backend.learning.training.progress import TrainingCancelled, TrainingProgress, never, no_report
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.learning.training.trainer import FineTuner, TrainingResult, split_held_out, train_model
@@ -183,7 +183,7 @@ def test_out_of_memory_makes_smaller_parts_and_the_same_gradients(
                 raise error
         return losses.example_losses(logits, *others)
 
-    monkeypatch.setattr(loop, "example_losses", example_losses)
+    monkeypatch.setattr(classifying, "example_losses", example_losses)
     parts = train(tiny, made_up(60), tmp_path / "parts", dropout=0.0)
     assert sizes[:3] == [16, 8, 4]
     assert max(sizes[3:]) == 4, "it tries again what did not fit"
@@ -197,7 +197,7 @@ def test_a_text_that_never_fits_and_other_errors_are_told(
     def fail(*_: Any) -> Any:
         raise RuntimeError(message)
 
-    monkeypatch.setattr(loop, "example_losses", fail)
+    monkeypatch.setattr(classifying, "example_losses", fail)
     message = "[enforce fail] DefaultCPUAllocator: can't allocate memory"
     with pytest.raises(LearningError, match=r"a single text of .* does not fit in memory"):
         train(tiny, made_up(60), tmp_path)

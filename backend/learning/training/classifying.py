@@ -1,0 +1,114 @@
+"""What fine-tuning of a text classifier trains and measures; ``loop`` does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.learning.crossfit import probabilities
+from nextlabel.backend.learning.evaluation import macro_f1
+from nextlabel.backend.learning.folds import Targets
+from nextlabel.backend.learning.last_norm import flatten_last_norm
+from nextlabel.backend.learning.training.history import best_of
+from nextlabel.backend.learning.training.loop import Watch
+from nextlabel.backend.learning.training.losses import balanced_weights, example_losses
+from nextlabel.backend.learning.training.module import parameter_groups
+from nextlabel.backend.learning.training.sampling import EpochBatches
+from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.backend.learning.training.temperature import fit_temperature, log_loss
+from nextlabel.backend.learning.training.texts import WindowedTexts, parts, text_vectors
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredTexts:
+    """Tokenised texts with their answers and ``weights``, float32 [n] with a mean of 1."""
+
+    texts: WindowedTexts
+    targets: Targets
+    weights: npt.NDArray[np.float32]
+
+
+class ClassifierTask:
+    """A network of ``text_classifier`` on labelled texts; fulfils Task. A row is a text, with all of its windows."""
+
+    unit = "text"
+
+    def __init__(
+        self,
+        network: Any,
+        train: AnsweredTexts,
+        held_out: AnsweredTexts | None,
+        spec: TrainingSpec,
+        device: str,
+        watch: Watch,
+    ) -> None:
+        import torch
+
+        self.network, self.train, self.held_out, self.spec = network, train, held_out, spec
+        self.device, self.watch = device, watch
+        self._class_weights: Any = None
+        if spec.class_weights == "balanced":
+            balance = balanced_weights(train.targets, network.head.out_features, train.weights)
+            self._class_weights = torch.from_numpy(balance).to(device)
+
+    def batches(self) -> EpochBatches:
+        """See Task."""
+        train, spec = self.train, self.spec
+        lengths = train.texts.lengths().tolist()
+        return EpochBatches(lengths, train.targets, batch_size=spec.batch_size, resample=spec.resample, seed=spec.seed)
+
+    def collate(self, rows: list[int]) -> dict[str, Any]:
+        """See Task."""
+        import torch
+
+        answers = {"targets": self.train.targets[rows], "weights": self.train.weights[rows]}
+        return self.train.texts.batch(rows) | {name: torch.from_numpy(part) for name, part in answers.items()}
+
+    def parts(self, inputs: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
+        """See Task."""
+        return parts(inputs, most)
+
+    def loss(self, model: Any, part: dict[str, Any], whole: dict[str, Any]) -> Any:
+        """See Task."""
+        targets, spec = part["targets"], self.spec
+        logits = model(part["input_ids"], part["attention_mask"], part["owner"], part["shares"], len(targets))
+        each = example_losses(logits.float(), targets, spec.loss, spec.focal_gamma, self._class_weights)
+        return (each * part["weights"]).sum() / len(whole["targets"])
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """See Task."""
+        return parameter_groups(self.network, self.spec)
+
+    def after_step(self) -> None:
+        """See Task."""
+        flatten_last_norm(self.network.body)  # or transformers' own classes could only nearly say what it says
+
+    def measure(self) -> dict[str, float]:
+        """Temperature, and log loss and macro-F1 with it, on the held-out texts."""
+        held = self.held_out
+        if held is None:
+            return {}
+        logits = self._logits(held.texts)
+        temperature = fit_temperature(logits, held.targets, held.weights)
+        return {
+            "temperature": temperature,
+            "log_loss": log_loss(logits, held.targets, held.weights, temperature),
+            "macro_f1": macro_f1(probabilities(logits.copy(), held.targets.ndim == 2), held.targets),
+        }
+
+    def best_of(self, history: Sequence[dict[str, float]]) -> dict[str, float] | None:
+        """See Task."""
+        return best_of(history)
+
+    def _logits(self, texts: WindowedTexts) -> npt.NDArray[np.float32]:
+        """float32 [n, c]."""
+        import torch
+
+        vectors = text_vectors(self.network, texts, self.device, self.watch)
+        with torch.inference_mode():
+            logits: npt.NDArray[np.float32] = self.network.read(torch.from_numpy(vectors).to(self.device)).cpu().numpy()
+        return logits

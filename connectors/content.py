@@ -2,6 +2,7 @@
 
 Encoders, the embedding cache and the micro-batcher all deal in strings. A record without images is its text, as it
 stands. One with images is a mark that no text begins with, and a JSON list: the text, then the images' addresses.
+A text whose parts are marked may have a context beside it: then it is another mark, and a list of the two.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 MARK = "\x1dtext+images\x1d"
 """U+001D is the group separator of ASCII. A text that happens to begin with the mark is wrapped, so it stays text."""
+BESIDE = "\x1dtext+context\x1d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +47,21 @@ def read_content(string: str) -> Content:
 def text_of(string: str) -> str:
     """The text alone: what an encoder without eyes reads."""
     return read_content(string).text
+
+
+def write_beside(text: str, context: str) -> str:
+    """The string for a text whose parts are marked, and what is read beside it. Without a context it is the text."""
+    if not context.strip() and not text.startswith(BESIDE):
+        return text
+    return BESIDE + json.dumps([text, context], ensure_ascii=False, separators=(",", ":"))
+
+
+def read_beside(string: str) -> tuple[str, str]:
+    """Text and context that ``write_beside`` wrote. Any other string is a text without context."""
+    if not string.startswith(BESIDE):
+        return string, ""
+    try:
+        text, context = json.loads(string[len(BESIDE) :])
+    except ValueError:  # cut off, or never one of ours
+        return string, ""
+    return (text, context) if isinstance(text, str) and isinstance(context, str) else (string, "")

@@ -17,7 +17,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from .content import write_content
+from .content import write_beside, write_content
 
 
 class LabelKind(StrEnum):
@@ -81,9 +81,13 @@ class Labeling:
     def text(self, record: Record) -> str:
         """What an encoder reads of ``record``: its text fields, in the order shown, blank ones left out.
 
-        Where there are images too, it is the string that ``content.write_content`` makes of both.
+        Where there are images too, it is the string that ``content.write_content`` makes of both. For spans it is the
+        first text field, which they are offsets into, and with ``content.write_beside`` the others as its context.
         """
         shown = [(field.kind, record.fields.get(field.name, "")) for field in self.fields]
+        if self.kind is LabelKind.SPAN:
+            first, *others = [part for kind, part in shown if kind is FieldKind.TEXT] or [""]
+            return write_beside(first, "\n\n".join(part for part in others if part.strip()))
         text = "\n\n".join(part for kind, part in shown if kind is FieldKind.TEXT and part.strip())
         if all(kind is FieldKind.TEXT for kind, _ in shown):
             return text

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from nextlabel.backend.learning.cache_files import CacheFiles, HalfMatrix
-from nextlabel.backend.learning.digest_index import DigestIndex, Rows, digests
+from nextlabel.backend.learning.digest_index import DIGEST_BYTES, DigestIndex, Rows, digests
 from nextlabel.backend.learning.encoders import Encoder, FloatMatrix
 from nextlabel.connectors.errors import LearningError, StoreError
 
@@ -39,7 +39,7 @@ class EmbeddingCache:
     def __init__(self, folder: str | Path, fingerprint: str, dimension: int) -> None:
         self.fingerprint = fingerprint
         self.dimension = dimension
-        self._files = CacheFiles(Path(folder), fingerprint, dimension)
+        self._files = self._open_files(Path(folder))
         self._index = DigestIndex()
         self._lock = threading.RLock()  # around the index and the mapping
         self._mapped: HalfMatrix = self._files.matrix(0)
@@ -51,8 +51,16 @@ class EmbeddingCache:
         """The cache of ``encoder`` in its own folder under ``root``."""
         return cls(Path(root) / encoder.fingerprint, encoder.fingerprint, encoder.dimension)
 
+    def _open_files(self, folder: Path) -> CacheFiles:
+        return CacheFiles(folder, self.fingerprint, self.dimension)
+
     def __len__(self) -> int:
         return len(self._index)
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return self._files.folder
 
     @property
     def matrix(self) -> HalfMatrix:
@@ -146,11 +154,17 @@ class EmbeddingCache:
             left = [digest for digest, row in zip(batch, rows, strict=True) if row < 0]
             if not left:
                 return
-            vectors = encoder.encode([texts[digest] for digest in left])
-            if vectors.shape != (len(left), self.dimension) or not np.isfinite(vectors).all():
-                raise LearningError(f"{encoder.name} returned {vectors.shape} or values that are not finite")
-            self._files.append(vectors.astype(np.float16), b"".join(left))
+            self._add([texts[digest] for digest in left], b"".join(left), encoder)
         self.refresh()
+
+    def _add(self, texts: list[str], keys: bytes, encoder: Encoder) -> None:
+        """Encode ``texts`` and append them with their ``keys``."""
+        self._append(encoder.encode(texts), keys, encoder)
+
+    def _append(self, vectors: FloatMatrix, keys: bytes, encoder: Encoder) -> None:
+        if vectors.shape != (len(keys) // DIGEST_BYTES, self.dimension) or not np.isfinite(vectors).all():
+            raise LearningError(f"{encoder.name} returned {vectors.shape} or values that are not finite")
+        self._files.append(vectors.astype(np.float16), keys)
 
 
 class _Report:

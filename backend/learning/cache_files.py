@@ -87,7 +87,7 @@ class CacheFiles:
 
     def count(self) -> int:
         """How many rows are whole."""
-        return min(_size(self._vectors) // self._row_bytes, _size(self._keys) // DIGEST_BYTES)
+        return min(size_of(self._vectors) // self._row_bytes, size_of(self._keys) // DIGEST_BYTES)
 
     def keys(self, start: int, stop: int) -> bytes:
         """The digests of rows ``start`` to ``stop``."""
@@ -109,26 +109,29 @@ class CacheFiles:
         Raises StoreFull: then some of the rows may have been added, each of them whole.
         """
         try:
-            _append(self._vectors, np.ascontiguousarray(vectors).data.cast("B"), flush=True)
-            _append(self._keys, memoryview(keys), flush=False)
+            append_bytes(self._vectors, np.ascontiguousarray(vectors).data.cast("B"), flush=True)
+            append_bytes(self._keys, memoryview(keys), flush=False)
         except OSError:
             self._cut(self.count())
             raise
 
     def _cut(self, count: int) -> None:
+        """Cut off what is beyond ``count`` rows."""
         for file, size in ((self._keys, count * DIGEST_BYTES), (self._vectors, count * self._row_bytes)):
-            if _size(file) > size:
+            if size_of(file) > size:
                 os.truncate(file, size)
 
 
-def _size(file: Path) -> int:
+def size_of(file: Path) -> int:
+    """Bytes in ``file``; 0 if there is none."""
     try:
         return file.stat().st_size
     except FileNotFoundError:
         return 0
 
 
-def _append(file: Path, data: memoryview, *, flush: bool) -> None:
+def append_bytes(file: Path, data: memoryview, *, flush: bool) -> None:
+    """Write ``data`` behind what ``file`` holds; with ``flush`` it is on the disk when this returns."""
     handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         while data:

@@ -17,9 +17,9 @@ import numpy.typing as npt
 from nextlabel.backend.blas import one_blas_thread
 from nextlabel.backend.learning.atomic import atomic_path
 from nextlabel.backend.learning.linear import fit_linear
-from nextlabel.backend.learning.spans.decoding import SpanPrediction, decode
+from nextlabel.backend.learning.spans.decoding import SpanPrediction, decode, doubts
 from nextlabel.backend.learning.spans.tagging import TagSet
-from nextlabel.backend.learning.spans.token_vectors import TokenVectors
+from nextlabel.backend.learning.spans.token_vectors import TokenStack, TokenVectors
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span
 
@@ -93,15 +93,39 @@ class SpanProbe:
 
     def predict(self, vectors: Sequence[TokenVectors]) -> list[SpanPrediction]:
         """Spans and uncertainty of every text. Raises LearningError for vectors of another encoder."""
-        width = self.weights.shape[1]
-        logits = []
+        if not vectors:
+            return []
+        stack = TokenStack.of(vectors, vectors[0].vectors.shape[1])
+        return decode(np.split(self.logits(stack), stack.starts[1:-1]), [one.bounds for one in vectors], self.tags)
+
+    def doubts(self, stack: TokenStack) -> Matrix:
+        """The uncertainty of every text, float32 [n], as ``predict`` has it: what a queue needs of a whole pool."""
+        return doubts(self.logits(stack), stack.starts, self.tags)
+
+    def logits(self, stack: TokenStack) -> Matrix:
+        """What is said of every unit, float32 [u, k]. Raises LearningError for vectors of another encoder."""
+        width, tags = self.weights.shape[1], len(self.bias)
+        out = np.tile(self.bias, (len(stack.bounds), 1))
+        if not width or not len(out):
+            return out
+        size = stack.vectors.shape[1]
+        if 3 * size != width:
+            raise LearningError(f"the probe takes vectors of {width // 3}, not {size} numbers")
+        units = np.asarray(stack.vectors, np.float32)
         with one_blas_thread():
-            for one in vectors:
-                if width and 3 * one.vectors.shape[1] != width:
-                    raise LearningError(f"the probe takes vectors of {width // 3}, not {one.vectors.shape[1]} numbers")
-                known = features(one.vectors) @ self.weights.T if width else np.zeros((len(one.bounds), len(self.bias)))
-                logits.append(known + self.bias)
-        return decode(logits, [one.bounds for one in vectors], self.tags)
+            said = units @ self.weights.reshape(tags, 3, size).transpose(2, 1, 0).reshape(size, 3 * tags)
+        before, own, after = said.reshape(-1, 3, tags).transpose(1, 0, 2)
+        lengths = np.einsum("ij,ij->i", units, units)
+        first, last = np.zeros((2, len(out)), np.bool_)
+        held = np.diff(stack.starts) > 0
+        first[stack.starts[:-1][held]] = last[stack.starts[1:][held] - 1] = True
+        has_before, has_after = np.flatnonzero(~first), np.flatnonzero(~last)
+        known, length = own.copy(), lengths.copy()  # as features() has it: before it, itself, after it
+        known[has_before] += before[has_before - 1]
+        length[has_before] += lengths[has_before - 1]
+        known[has_after] += after[has_after + 1]
+        length[has_after] += lengths[has_after + 1]
+        return np.asarray(out + known / np.maximum(np.sqrt(length), 1e-6)[:, None], np.float32)
 
     def save(self, path: str | Path) -> None:
         """Write the probe to ``path`` (safetensors, with a JSON header), whole or not at all."""

@@ -34,6 +34,46 @@ class TokenVectors:
     vectors: npt.NDArray[np.float16]
 
 
+@dataclass(frozen=True, slots=True)
+class TokenStack:
+    """Many texts, their units one after the other: those of text i are the rows ``starts[i]`` to ``starts[i + 1]``.
+
+    ``bounds`` int64 [u, 2] and ``vectors`` float16 [u, d] as in TokenVectors, ``starts`` int64 [texts + 1].
+    """
+
+    bounds: IntArray
+    vectors: npt.NDArray[np.float16]
+    starts: IntArray
+
+    @classmethod
+    def of(cls, texts: Sequence[TokenVectors], dimension: int) -> TokenStack:
+        """The units of ``texts``, with vectors of ``dimension``."""
+        counts = [len(one.bounds) for one in texts]
+        return cls(
+            np.concatenate([np.empty((0, 2), np.int64), *(one.bounds for one in texts)]),
+            np.concatenate([np.empty((0, dimension), np.float16), *(one.vectors for one in texts)]),
+            np.cumsum([0, *counts], dtype=np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def texts(self) -> list[TokenVectors]:
+        """Each text for itself; views, no copies."""
+        edges = zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True)
+        return [TokenVectors(self.bounds[start:end], self.vectors[start:end]) for start, end in edges]
+
+    def means(self) -> npt.NDArray[np.float32]:
+        """A vector for each text as a whole, float32 [texts, d] of length 1; one and the same for those of no unit."""
+        sums = np.zeros((len(self), self.vectors.shape[1]), np.float32)
+        held = np.diff(self.starts) > 0
+        if held.any():
+            sums[held] = np.add.reduceat(self.vectors, self.starts[:-1][held], axis=0, dtype=np.float32)
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        alike = np.float32(sums.shape[1] ** -0.5)
+        return np.asarray(np.where(lengths > 1e-6, sums / np.maximum(lengths, 1e-6), alike), np.float32)
+
+
 class TokenEncoder:
     """Turns texts into token vectors, and remembers them up to ``memory`` bytes. Safe to share between threads."""
 
@@ -43,7 +83,7 @@ class TokenEncoder:
         self._types = takes_types(self._network.config)
         self._kept: OrderedDict[tuple[str, str], TokenVectors] = OrderedDict()
         self._memory, self._used, self._lock = memory, 0, threading.Lock()
-        self.dimension = folder.dimension
+        self.dimension = folder.width
         self.fingerprint = f"{folder.digest(cache)}-{folder.max_length}-tokens"
 
     def encode(self, texts: Sequence[str], contexts: Sequence[str] | None = None) -> list[TokenVectors]:
@@ -73,7 +113,7 @@ class TokenEncoder:
         rows = run_windows(
             self._network, lambda output: output.last_hidden_state, tokenised, self.dimension, types=self._types
         )
-        return [TokenVectors(text.bounds, _unit_length(one)) for text, one in zip(tokenised, rows, strict=True)]
+        return [TokenVectors(text.bounds, unit_length(one)) for text, one in zip(tokenised, rows, strict=True)]
 
 
 def _lower_half(folder: ModelFolder) -> Any:
@@ -97,7 +137,8 @@ def _lower_half(folder: ModelFolder) -> Any:
     return network.float().eval()
 
 
-def _unit_length(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+def unit_length(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    """Every row of [u, d] brought to length 1; one that is not finite becomes zeros."""
     rows = np.where(np.isfinite(rows).all(axis=1, keepdims=True), rows, 0.0)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.maximum(lengths, 1e-6), np.float16)

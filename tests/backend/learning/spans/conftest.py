@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -24,11 +25,17 @@ def one_torch_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of two layers, random weights, 24 tokens at most; words of one letter and of letters after a letter."""
     characters = letters("abcdefghijklmnopqrstuvwxyz0123456789")
     folder = tmp_path_factory.mktemp("spans") / "tiny"
-    return read_folder(tiny_bert(folder, words=characters, positions=24, spread=0.3, model_max_length=24))
+    return tiny_bert(folder, words=characters, positions=24, spread=0.3, model_max_length=24)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tiny_folder: Path) -> ModelFolder:
+    """The same as an encoder to start from."""
+    return read_folder(tiny_folder)
 
 
 def bookings(count: int, first: int = 0) -> SpanExamples:

@@ -45,6 +45,7 @@ class Task:
     anchors: Matrix | None
     multi_label: bool
     centre: Matrix | None = None  # [c, d + 1]: the layer to start from and to stay near, in place of zero
+    soft: bool = False  # whether targets are what several annotators said, weighed already
 
     def fit(
         self,
@@ -167,6 +168,9 @@ def _crossed(part: Task, strength: float, starts: Matrix | None) -> tuple[CrossF
             given = (1 - NOISE) * np.where(part.targets > 0.5, p, 1 - p) + NOISE * np.where(
                 part.targets > 0.5, 1 - p, p
             )
+        elif part.soft:
+            each = np.log((1 - NOISE) * p + NOISE / max(p.shape[1] - 1, 1) * (1 - p))
+            return float(-(part.counts[:, None] * part.targets * each).sum(dtype=np.float64))
         else:
             right = (p * part.targets).sum(axis=1, keepdims=True)
             given = (1 - NOISE) * right + NOISE / max(p.shape[1] - 1, 1) * (1 - right)

@@ -2,7 +2,8 @@
 
 Single labels get one softmax, multi-label one sigmoid a label. Class anchors (see coldstart) make it usable from
 zero labels. Probabilities are sharpened or flattened by one temperature (Guo et al., 2017, "On Calibration of
-Modern Neural Networks"), and answers that held-out predictions contradict are believed less (see crossfit).
+Modern Neural Networks"), and answers that held-out predictions contradict are believed less (see crossfit). Where
+several annotators answered, targets may be soft: how likely each class is, by their consensus (see annotators).
 """
 
 from __future__ import annotations
@@ -28,7 +29,11 @@ from nextlabel.backend.learning.crossfit import (
 from nextlabel.backend.learning.folds import Targets
 from nextlabel.connectors.errors import LearningError
 
+SoftTargets = npt.NDArray[np.floating[Any]]
+"""Floating [m, c], rows sum to 1: how likely each class is."""
+
 FORMAT = "nextlabel-probe-1"
+ROUNDING = 1e-3  # by how much the probabilities of a soft target may miss 1
 CHUNK = 1024  # rows that stay in a core's cache from half precision to probabilities
 
 
@@ -51,7 +56,7 @@ class Probe:
     def fit(
         cls,
         vectors: npt.NDArray[Any],
-        targets: Targets,
+        targets: Targets | SoftTargets,
         classes: int,
         *,
         weights: npt.NDArray[Any] | None = None,
@@ -64,12 +69,14 @@ class Probe:
         """Fit a probe.
 
         vectors: floating [m, d], rows of length 1, m may be 0. targets: int64 [m] in [0, classes), or bool
-        [m, classes] for multi-label. weights: [m], how much each row counts. anchors: [classes, d], one vector a
-        class to start from. warm: an earlier probe; saves time, and what its held-out predictions told is kept
-        until the labels have grown by a tenth. prior: the head of a trained encoder that made the vectors; the fit
-        starts from it and stays near it, and takes its temperature over: the encoder was trained on most of these very
-        rows, so predictions on them would not be held out, and nothing can be read off them. calibrate=False: no
-        held-out predictions, thus neither calibration nor doubt. doubt=False: take every answer for right.
+        [m, classes] for multi-label, or floating [m, classes] whose rows sum to 1: single labels in doubt, weighed
+        by a consensus already, so that they are taken as given. weights: [m], how much each row counts. anchors:
+        [classes, d], one vector a class to start from. warm: an earlier probe; saves time, and what its held-out
+        predictions told is kept until the labels have grown by a tenth. prior: the head of a trained encoder that
+        made the vectors; the fit starts from it and stays near it, and takes its temperature over: the encoder was
+        trained on most of these very rows, so predictions on them would not be held out, and nothing can be read off
+        them. calibrate=False: no held-out predictions, thus neither calibration nor doubt. doubt=False: take every
+        answer for right.
 
         Raises LearningError when shapes or values don't fit together.
         """
@@ -81,7 +88,7 @@ class Probe:
             return cls._near(prior, task, warm)
         with one_blas_thread():
             cross = cross_fit(task, warm.cross if warm is not None else None) if calibrate else None
-            if cross is not None and doubt:
+            if cross is not None and doubt and not task.soft:
                 task = replace(task, targets=cross.believed(task))
             start = warm.layer if warm is not None else None
             layer = task.fit(cross.strength if cross is not None else STRENGTH, start=start)
@@ -165,7 +172,7 @@ class Probe:
 
 def _checked(
     vectors: npt.NDArray[Any],
-    targets: Targets,
+    targets: Targets | SoftTargets,
     classes: int,
     weights: npt.NDArray[Any] | None,
     anchors: npt.NDArray[Any] | None,
@@ -184,13 +191,18 @@ def _checked(
         if anchors.shape != (classes, x.shape[1]) or not np.isfinite(anchors).all():
             raise LearningError(f"anchors must be finite [{classes}, {x.shape[1]}], not {list(anchors.shape)}")
         anchors = np.asarray(anchors, np.float32)
-    return Task(x, _one_hot(targets, classes), counts, anchors, targets.ndim == 2)
+    soft = targets.ndim == 2 and np.issubdtype(targets.dtype, np.floating)
+    return Task(x, _one_hot(targets, classes), counts, anchors, targets.ndim == 2 and not soft, soft=soft)
 
 
-def _one_hot(targets: Targets, classes: int) -> Matrix:
+def _one_hot(targets: Targets | SoftTargets, classes: int) -> Matrix:
     if targets.ndim == 2:
         if targets.shape[1] != classes:
             raise LearningError(f"targets have {targets.shape[1]} columns, but there are {classes} classes")
+        if np.issubdtype(targets.dtype, np.floating):
+            bad = ~((targets >= 0).all(axis=1) & (np.abs(targets.sum(axis=1) - 1) < ROUNDING))
+            if bad.any():
+                raise LearningError(f"soft targets are probabilities; those of row {bad.argmax()} don't sum to 1")
         return targets.astype(np.float32)
     if len(targets) and not 0 <= targets.min() <= targets.max() < classes:
         raise LearningError(f"targets must lie in [0, {classes}), found {targets.min()} to {targets.max()}")

@@ -1,0 +1,1 @@
+"""Several annotators: who said what, what they say together, and how good everybody is."""

@@ -1,0 +1,132 @@
+"""Who said what about which record, in three columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.records import Annotation, AnnotationStatus
+
+Indices = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Opinions:
+    """Single-label answers: int64 [o] each, ``record`` in [0, size), ``annotator`` and ``label`` into the names.
+
+    One row an answer; nobody has two about one record. Records without any answer are allowed.
+    Raises LearningError if shapes or values don't fit together.
+    """
+
+    record: Indices
+    annotator: Indices
+    label: Indices
+    size: int
+    annotators: tuple[str, ...]
+    labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        limits = {"record": self.size, "annotator": len(self.annotators), "label": len(self.labels)}
+        for name, limit in limits.items():
+            column = getattr(self, name)
+            if column.shape != self.record.shape or column.ndim != 1:
+                raise LearningError(f"{name}: opinions are three columns of one length, not {list(column.shape)}")
+            if len(column) and not 0 <= column.min() <= column.max() < limit:
+                raise LearningError(f"{name}: must lie in [0, {limit}), found {column.min()} to {column.max()}")
+        pairs = self.record * max(len(self.annotators), 1) + self.annotator
+        unique, times = np.unique(pairs, return_counts=True)
+        if (times > 1).any():
+            record, annotator = divmod(int(unique[times.argmax()]), len(self.annotators))
+            raise LearningError(
+                f"annotator {self.annotators[annotator]} has {times.max()} answers about record {record}; keep the "
+                "newest one"
+            )
+
+    def __len__(self) -> int:
+        return len(self.record)
+
+    @property
+    def per_record(self) -> Indices:
+        """int64 [size]: answers about each record."""
+        return np.bincount(self.record, minlength=self.size)
+
+    @property
+    def per_annotator(self) -> Indices:
+        """int64 [annotators]: answers of each annotator."""
+        return np.bincount(self.annotator, minlength=len(self.annotators))
+
+    @property
+    def votes(self) -> Indices:
+        """int64 [size, labels]: how many annotators gave each label."""
+        classes = len(self.labels)
+        counts = np.bincount(self.record * classes + self.label, minlength=self.size * classes)
+        return counts.reshape(self.size, classes)
+
+    def take(self, records: Sequence[int] | Indices) -> Opinions:
+        """The opinions about distinct ``records``, which become 0, 1, 2, ... in the order given."""
+        picked = np.asarray(records, np.int64)
+        place = np.full(self.size, -1, np.int64)
+        place[picked] = np.arange(len(picked))
+        kept = place[self.record] >= 0
+        return Opinions(
+            place[self.record[kept]],
+            self.annotator[kept],
+            self.label[kept],
+            len(picked),
+            self.annotators,
+            self.labels,
+        )
+
+
+def from_annotations(
+    annotations: Iterable[Annotation], position: Mapping[str, int], size: int, labels: Sequence[str]
+) -> Opinions:
+    """The submitted single-label answers of a log. Skips, drafts, deletions and labels not in ``labels`` don't count.
+
+    ``position`` maps a platform's record id to a row in [0, size); what it doesn't know is left out. Of several
+    answers of one annotator to one record, the newest counts. Annotators are sorted by name.
+    """
+    number = {label: at for at, label in enumerate(labels)}
+    newest: dict[tuple[int, str], int] = {}
+    for one in sorted(annotations, key=lambda one: (one.updated_at, one.id)):
+        at = position.get(one.remote_id)
+        if at is None or one.status is not AnnotationStatus.SUBMITTED or len(one.value) != 1:
+            continue
+        label = number.get(str(one.value[0]))
+        if label is not None:
+            newest[at, one.annotator] = label
+    return from_rows([(at, who, label) for (at, who), label in newest.items()], size, labels)
+
+
+def from_rows(rows: Sequence[tuple[int, str, int]], size: int, labels: Sequence[str]) -> Opinions:
+    """Opinions from (record, annotator's name, label) rows; annotators are sorted by name.
+
+    Raises LearningError as Opinions does.
+    """
+    names = sorted({who for _, who, _ in rows})
+    place = {name: at for at, name in enumerate(names)}
+    table = np.array([(at, place[who], label) for at, who, label in rows], np.int64).reshape(-1, 3)
+    table = table[np.lexsort((table[:, 1], table[:, 0]))]
+    columns = np.ascontiguousarray(table.T)
+    return Opinions(columns[0], columns[1], columns[2], size, tuple(names), tuple(labels))
+
+
+def from_matrix(matrix: npt.NDArray[np.floating], annotators: Sequence[str], labels: Sequence[str]) -> Opinions:
+    """Opinions from a table with one column an annotator: float [size, annotators] of classes, NaN for no answer."""
+    record, annotator = np.nonzero(~np.isnan(matrix))
+    label = matrix[record, annotator].astype(np.int64)
+    return Opinions(
+        record.astype(np.int64), annotator.astype(np.int64), label, len(matrix), tuple(annotators), tuple(labels)
+    )
+
+
+def to_matrix(opinions: Opinions) -> Doubles:
+    """The other way: float64 [size, annotators], NaN for no answer. It is mostly empty; keep it for small sets."""
+    matrix = np.full((opinions.size, len(opinions.annotators)), np.nan)
+    matrix[opinions.record, opinions.annotator] = opinions.label
+    return matrix

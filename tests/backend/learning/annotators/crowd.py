@@ -1,0 +1,37 @@
+"""A made-up crowd: people of different reliability, records with one to five answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nextlabel.backend.learning.annotators.opinions import Doubles, Indices, Opinions, from_rows
+
+
+def crowd(
+    seed: int,
+    records: int = 200,
+    people: int = 15,
+    classes: int = 3,
+    most: int = 5,
+    least: int = 1,
+    right: Sequence[float] | None = None,
+) -> tuple[Opinions, Indices, Doubles]:
+    """Opinions, the truth int64 [n], and a model's noisy predictions float64 [n, c].
+
+    ``right``: how often each of the people knows the truth; who doesn't draws lots.
+    """
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(classes, size=records)
+    knows = rng.uniform(0.5, 0.98, people) if right is None else np.array(right)
+    rows = []
+    for record in range(records):
+        for who in rng.choice(people, rng.integers(least, most + 1), replace=False):
+            label = truth[record] if rng.random() < knows[who] else rng.integers(classes)
+            rows.append((record, int(who), int(label)))
+    named = [(record, f"a{who:03}", label) for record, who, label in rows]
+    opinions = from_rows(named, records, [f"l{n}" for n in range(classes)])
+    logits = rng.normal(size=(records, classes)) + 1.5 * np.eye(classes)[truth]
+    odds = np.exp(logits)
+    return opinions, truth, odds / odds.sum(axis=1, keepdims=True)

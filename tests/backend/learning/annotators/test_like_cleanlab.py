@@ -1,0 +1,115 @@
+"""CROWDLAB and ActiveLab give cleanlab's numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nextlabel.backend.learning.annotators.activelab import activelab_scores
+from nextlabel.backend.learning.annotators.consensus import agree, majority_labels
+from nextlabel.backend.learning.annotators.crowdlab import crowdlab
+from nextlabel.backend.learning.annotators.opinions import Doubles, Opinions, to_matrix
+from nextlabel.connectors.errors import LearningError
+from tests.backend.learning.annotators.crowd import crowd
+
+cleanlab = pytest.importorskip("cleanlab.multiannotator")
+
+SHAPES = [(200, 15, 3, 5), (200, 15, 2, 5), (300, 60, 2, 3), (150, 8, 6, 4), (80, 40, 2, 2)]
+
+
+def quiet(function: str, *args: Any, **options: Any) -> Any:
+    """A call of cleanlab without its prints."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return getattr(cleanlab, function)(*args, **options)
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cleanlab 2.9.0 counts votes that are floats, as all in a table with gaps are, for the wrong classes.
+
+    Its ``value_counts`` looks where a class belongs for integers only. What it means to count is counted here.
+    """
+    utils = importlib.import_module("cleanlab.internal.multiannotator_utils")
+
+    def value_counts(votes: Any, *, num_classes: int) -> Any:
+        return np.bincount(votes.astype(int), minlength=num_classes)
+
+    monkeypatch.setattr(utils, "value_counts", value_counts)
+
+
+def cleanlabs(opinions: Opinions, predicted: Doubles, **options: Any) -> dict[str, Any]:
+    found: dict[str, Any] = quiet(
+        "get_label_quality_multiannotator", to_matrix(opinions), predicted, return_weights=True, **options
+    )
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("records", "people", "classes", "most"), SHAPES)
+def test_crowdlab(seed: int, records: int, people: int, classes: int, most: int) -> None:
+    opinions, _, predicted = crowd(seed, records, people, classes, most)
+    theirs, ours = cleanlabs(opinions, predicted), crowdlab(opinions, predicted)
+    np.testing.assert_array_equal(ours.labels, theirs["label_quality"]["consensus_label"])
+    np.testing.assert_allclose(ours.quality, theirs["label_quality"]["consensus_quality_score"], atol=1e-12)
+    np.testing.assert_allclose(ours.weights, theirs["annotator_weight"], atol=1e-12)
+    assert ours.model_weight == pytest.approx(theirs["model_weight"], abs=1e-12)
+    np.testing.assert_allclose(ours.probabilities.sum(axis=1), 1, atol=1e-12)
+    detailed = theirs["detailed_label_quality"].to_numpy()[opinions.record, opinions.annotator]
+    np.testing.assert_allclose(ours.probabilities[opinions.record, opinions.label], detailed, atol=1e-12)
+
+
+@pytest.mark.usefixtures("counting")
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("records", "people", "classes", "most"), [*SHAPES, (100, 20, 3, 1)])
+def test_activelab(seed: int, records: int, people: int, classes: int, most: int) -> None:
+    opinions, _, predicted = crowd(seed, records, people, classes, most)
+    unlabelled = crowd(seed + 100, 50, people, classes)[2]
+    theirs = quiet("get_active_learning_scores", to_matrix(opinions), predicted, unlabelled)
+    ours = activelab_scores(opinions, predicted, unlabelled)
+    np.testing.assert_allclose(ours[0], theirs[0], atol=1e-12)
+    np.testing.assert_allclose(ours[1], theirs[1], atol=1e-12)
+
+
+def test_activelab_without_any_answer_scores_by_doubt_alone() -> None:
+    nobody = crowd(0)[0].take([])
+    unlabelled = crowd(1)[2]
+    labelled, rest = activelab_scores(nobody, np.empty((0, 3)), unlabelled)
+    assert labelled.shape == (0,)
+    np.testing.assert_allclose(rest, quiet("get_active_learning_scores", None, None, unlabelled)[1], atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ties_are_broken_as_cleanlab_breaks_them(seed: int) -> None:
+    # A model that knows three probabilities only makes ties that reach the later rules.
+    opinions, _, predicted = crowd(seed, 300, 12, 3, 4)
+    coarse = np.round(predicted * 2 + 0.2) + 1
+    coarse /= coarse.sum(axis=1, keepdims=True)
+    for model in (coarse, None):
+        theirs = quiet("get_majority_vote_label", to_matrix(opinions), model, verbose=False)
+        np.testing.assert_array_equal(majority_labels(opinions, model), theirs)
+
+
+def test_records_without_an_answer_know_nothing_and_change_nothing() -> None:
+    opinions, _, predicted = crowd(0)
+    wider = Opinions(opinions.record * 2, opinions.annotator, opinions.label, 400, opinions.annotators, opinions.labels)
+    spread = np.repeat(predicted, 2, axis=0)
+    for method in ("majority", "crowdlab", "dawid-skene"):
+        found, plain = agree(wider, method, spread), agree(opinions, method, predicted)
+        np.testing.assert_array_equal(found.labels[::2], plain.labels)
+        np.testing.assert_allclose(found.probabilities[::2], plain.probabilities, atol=1e-9)
+        assert (found.labels[1::2] == -1).all()
+        np.testing.assert_allclose(found.probabilities[1::2], 1 / 3)
+
+
+def test_crowdlab_says_that_it_needs_overlap() -> None:
+    opinions, _, predicted = crowd(0, most=1)
+    with pytest.raises(LearningError, match="two answers"):
+        crowdlab(opinions, predicted)
+    np.testing.assert_array_equal(agree(opinions, "crowdlab", predicted).labels, majority_labels(opinions))

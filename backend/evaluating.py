@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nextlabel.backend.learning.encoders import HASHING, Engine
-from nextlabel.backend.learning.evaluation.crossvalidation import Fit, FoldDone, HeldOut, cross_validate, hold_out
+from nextlabel.backend.learning.evaluation.crossvalidation import FoldDone, HeldOut, cross_validate, hold_out
+from nextlabel.backend.learning.evaluation.curve import LearningCurve, learn_on_shares, learning_curve
 from nextlabel.backend.learning.evaluation.summary import Summary, summarise
 from nextlabel.backend.learning.examples import Examples
-from nextlabel.backend.learning.rungs import Rung, make_rung
-from nextlabel.backend.learning.training.spec import RungName, TrainingSpec
 from nextlabel.connectors.errors import DataError
 
-from .labelled import LabelledColumns, LabelledRows, labels_of, read_labelled, to_examples
+from .evaluating_request import Request
+from .labelled import LabelledRows, labels_of, read_labelled, to_examples
 from .labelled_remarks import remarks_on_folds, remarks_on_test
 
 if TYPE_CHECKING:
@@ -28,39 +26,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What to evaluate on what.
-
-    ``parts`` are the values of the split column to learn from and to test on; ``only`` are values of it, and rows
-    with none of them are not looked at. ``test`` is a file to test on, ``dataset_split`` the split of a hub data set
-    that ``data`` means, ``cache`` the folder for everything that can be made again; ``fresh`` fits folds anew that are
-    kept there.
-    """
-
-    data: str
-    columns: LabelledColumns
-    cache: Path
-    rung: RungName | Literal["auto"] = "probe"
-    encoder: str = HASHING
-    engine: Engine = "auto"
-    max_length: int = 128
-    folds: int = 5
-    seeds: int = 1
-    random_folds: bool = False
-    parts: tuple[str, str] | None = None
-    only: tuple[str, ...] = ()
-    test: str | None = None
-    dataset_split: str = "train"
-    fresh: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Figures, the predictions they come from, and what a reader has to know about them."""
+    """Figures, the predictions they come from, and what a reader has to know about them.
+
+    ``curve`` is None where none was asked for, or where the texts are too few for a second point.
+    """
 
     request: Request
     found: HeldOut
     summary: Summary
+    curve: LearningCurve | None
     remarks: tuple[str, ...]
     how: str
     counts: dict[str, int]
@@ -77,7 +52,7 @@ class Evaluation:
             **headline,
             "rung": asked.rung,
             "encoder": asked.encoder,
-            "folds": 1 if _fixed(asked) else asked.folds,
+            "folds": 1 if asked.fixed else asked.folds,
             "seeds": asked.seeds,
             "n": len(self.found.examples),
             "labels": list(self.found.examples.labels),
@@ -89,6 +64,7 @@ class Evaluation:
             "data_sha256": self.digest,
             "seconds": round(self.seconds, 2),
             "nextlabel": version("nextlabel"),
+            "learning_curve": None if self.curve is None else self.curve.to_json(),
             **{("fold_scores" if key == "folds" else key): value for key, value in figures.items()},
         }
 
@@ -108,7 +84,7 @@ class Evaluation:
             "Encoder": f"{asked.encoder} (engine {asked.engine}, {asked.max_length} tokens)",
             "Data hash": f"sha256 {self.digest[:16]}…",
             "Versions": _versions(),
-            "Time": f"{self.seconds:,.0f} s of fitting and predicting",
+            "Time": f"{sum(run.seconds for run in self.found.runs):,.0f} s to fit and predict the folds",
         }
         return About(Path(asked.data).name, f"{asked.rung} · {asked.encoder}", facts, self.remarks)
 
@@ -126,9 +102,10 @@ def evaluate(
     rows = read_labelled(request.data, request.columns, split=request.dataset_split)
     grouped = request.columns.group is not None
     started = time.monotonic()
-    if _fixed(request):
+    if request.fixed:
         train, test = _parts(rows, request)
         found, examples = _held_out(train, test, request, on_fold, on_step)
+        learned: Examples | None = examples
         remarks, how = (
             remarks_on_test(train, test, grouped),
             f"learned from {len(examples):,} texts, tested on the rest",
@@ -138,13 +115,16 @@ def evaluate(
     else:
         rows = _where(rows, request.only, request) if request.only else rows
         examples = to_examples(rows, labels_of(rows), grouped)
-        found = _crossed(examples, request, on_fold, on_step)
+        found, learned = _crossed(examples, request, on_fold, on_step), None
         remarks, how, digest, shown = (
             remarks_on_folds(rows, examples, request.folds, request.random_folds),
             _how(request, examples),
             rows.digest(),
             rows,
         )
+    curve = _curve(found, learned, request, on_fold, on_step) if request.wants_curve else None
+    if request.wants_curve and curve is None:
+        remarks.append("no learning curve: half of the texts would be too few to learn from")
     counts = {
         "groups": 0 if found.examples.groups is None else len(np.unique(found.examples.groups)),
         "copies": shown.copies(),
@@ -158,11 +138,7 @@ def evaluate(
     if rows.remark:
         remarks.append(rows.remark)
     seconds = time.monotonic() - started
-    return Evaluation(request, found, summarise(found), tuple(remarks), how, counts, digest, seconds)
-
-
-def _fixed(request: Request) -> bool:
-    return request.parts is not None or request.test is not None
+    return Evaluation(request, found, summarise(found), curve, tuple(remarks), how, counts, digest, seconds)
 
 
 def _crossed(
@@ -180,12 +156,12 @@ def _crossed(
         parts.append(
             cross_validate(
                 examples,
-                _fit(_rung(request, seed), on_step),
+                request.fit(seed, on_step),
                 folds=request.folds,
                 seeds=(seed,),
                 random_folds=request.random_folds,
-                keep=_keep(request),
-                name=_name(request, seed),
+                keep=request.keep,
+                name=request.name(seed),
                 report=told,
             )
         )
@@ -210,9 +186,9 @@ def _held_out(
             hold_out(
                 learned,
                 tested,
-                _fit(_rung(request, seed), on_step),
-                keep=_keep(request),
-                name=_name(request, seed),
+                request.fit(seed, on_step),
+                keep=request.keep,
+                name=request.name(seed),
                 seed=seed,
             )
         )
@@ -221,36 +197,23 @@ def _held_out(
     return replace(parts[0], runs=tuple(run for part in parts for run in part.runs)), learned
 
 
-def _fit(rung: Rung, on_step: Report | None) -> Fit:
-    return lambda train: rung.fit(train, on_step)
-
-
-def _rung(request: Request, seed: int) -> Rung:
-    return make_rung(
-        request.rung,
-        request.encoder,
-        TrainingSpec(rung=request.rung, seed=seed),
-        engine=request.engine,
-        max_length=request.max_length,
-        cache_dir=request.cache,
+def _curve(
+    found: HeldOut,
+    learned: Examples | None,
+    request: Request,
+    on_fold: Callable[[FoldDone], None] | None,
+    on_step: Report | None,
+) -> LearningCurve | None:
+    """The figures by the number of labels; ``learned`` is what a fixed test set was predicted from."""
+    grown = learn_on_shares(
+        found,
+        lambda seed: (request.fit(seed, on_step), request.name(seed)),
+        train=learned,
+        random_folds=request.random_folds,
+        keep=request.keep,
+        report=on_fold,
     )
-
-
-def _name(request: Request, seed: int) -> str:
-    """All that makes a fit beside its examples; for a folder of a model, what is in it."""
-    from importlib.metadata import version
-
-    content = request.encoder
-    if request.encoder != HASHING:
-        from nextlabel.backend.learning.model_folder import find_model
-
-        content = find_model(request.encoder).digest(request.cache)
-    spec = TrainingSpec(rung=request.rung, seed=seed).model_dump(mode="json")
-    return json.dumps([version("nextlabel"), content, request.engine, request.max_length, spec])
-
-
-def _keep(request: Request) -> Path | None:
-    return None if request.fresh else request.cache / "folds"
+    return learning_curve(grown)
 
 
 def _parts(rows: LabelledRows, request: Request) -> tuple[LabelledRows, LabelledRows]:

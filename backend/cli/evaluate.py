@@ -12,7 +12,9 @@ import typer
 from .output import AsJson, examples, print_table, say
 
 if TYPE_CHECKING:
-    from nextlabel.backend.evaluating import Evaluation, Request
+    from nextlabel.backend.evaluating import Evaluation
+    from nextlabel.backend.evaluating_request import Request
+    from nextlabel.backend.learning.evaluation.curve import LearningCurve
     from nextlabel.backend.learning.evaluation.metrics import ClassFigures
 
 RungOption = Literal["auto", "zero-shot", "probe", "few-shot", "fine-tune"]
@@ -77,6 +79,17 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write one page with all figures and pictures.")
     ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--pictures", metavar="FOLDER", help="Write the pictures as PNG files, too.")
+    ] = None,
+    curve: Annotated[
+        bool | None,
+        typer.Option(
+            "--learning-curve/--no-learning-curve",
+            help="Learn from 1/16, 1/8, 1/4 and 1/2 of the labels too: would more of them help? About doubles the "
+            "time; by default for the probe only.",
+        ),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Fit folds anew that an earlier run has left.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -86,12 +99,12 @@ def evaluate(
     with 95% intervals, in which groups count as one. A run that was stopped goes on where it was.
     With --json, the last line of stdout is one JSON object.
     """
-    from nextlabel.backend.evaluating import Request
+    from nextlabel.backend.evaluating_request import Request
     from nextlabel.backend.labelled import LabelledColumns
     from nextlabel.backend.learning.encoders import default_cache_dir
 
     column, parts, values = _chosen_rows(split, test, only)
-    _check_report(report)
+    _check_written(report, folder)
     request = Request(
         data=data,
         columns=LabelledColumns(text, label, group, _separator(separator), column),
@@ -108,17 +121,14 @@ def evaluate(
         test=test,
         dataset_split=dataset_split,
         fresh=fresh,
+        curve=curve,
     )
     found = _watched(request)
     say(found.how)
     for remark in found.remarks:
         say(f"note: {remark}")
-    if report is not None:
-        from nextlabel.backend.learning.atomic import write_atomically
-        from nextlabel.backend.learning.evaluation.page import page
-
-        write_atomically(report, page(found.found, found.summary, found.about()).encode())
-        say(f"report: {report}")
+    if report is not None or folder is not None:
+        _write(found, report, folder)
     if as_json:
         sys.stdout.write(json.dumps(found.to_json(), ensure_ascii=False) + "\n")
     else:
@@ -164,20 +174,37 @@ def _separator(given: str | None) -> str | None:
     return given
 
 
-def _check_report(report: Path | None) -> None:
+def _check_written(report: Path | None, folder: Path | None) -> None:
     """Complain before an hour of work, not after it."""
     from nextlabel.connectors.errors import ConfigError, MissingExtra
 
-    if report is None:
+    if report is None and folder is None:
         return
-    if report.suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(f"--report {str(report)!r} must end in .html")
-    if not report.absolute().parent.is_dir():
-        raise ConfigError(f"--report {str(report)!r}: there is no folder {str(report.absolute().parent)!r}")
+    if report is not None:
+        if report.suffix.lower() not in (".html", ".htm"):
+            raise ConfigError(f"--report {str(report)!r} must end in .html")
+        if not report.absolute().parent.is_dir():
+            raise ConfigError(f"--report {str(report)!r}: there is no folder {str(report.absolute().parent)!r}")
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--pictures {str(folder)!r} is a file; name a folder")
     from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:
         raise MissingExtra("matplotlib", "train")
+
+
+def _write(found: Evaluation, report: Path | None, folder: Path | None) -> None:
+    from nextlabel.backend.learning.atomic import write_atomically
+    from nextlabel.backend.learning.evaluation.album import drawn, save
+    from nextlabel.backend.learning.evaluation.page import page
+
+    verdict = None if found.curve is None else found.curve.verdict
+    album = drawn(found.found, found.summary, found.curve)
+    if report is not None:
+        write_atomically(report, page(found.found, found.summary, found.about(), album, verdict).encode())
+        say(f"report: {report}")
+    if folder is not None:
+        say(f"pictures: {', '.join(map(str, save(album, folder)))}")
 
 
 def _watched(request: Request) -> Evaluation:
@@ -196,7 +223,7 @@ def _watched(request: Request) -> Evaluation:
         inner = progress.add_task("", total=None, visible=False)
 
         def on_fold(one: FoldDone) -> None:
-            progress.update(whole, completed=one.done, total=one.total)
+            progress.update(whole, description=one.stage, completed=one.done, total=one.total)
             progress.update(inner, visible=False)
 
         def on_step(one: TrainingProgress) -> None:
@@ -219,6 +246,8 @@ def _show(found: Evaluation) -> None:
         + [["calibration error", f"{found.summary.calibration_error:.3f}", ""]],
         title=f"{found.request.rung}, {len(found.found.examples):,} texts",
     )  # fmt: skip
+    if found.curve is not None:
+        _show_curve(found.curve)
     worst = sorted(found.summary.classes, key=_f1_or_last)
     title = "by label" if len(worst) <= MOST_CLASSES else f"by label, the worst {MOST_CLASSES} of {len(worst)}"
     print_table(
@@ -229,6 +258,19 @@ def _show(found: Evaluation) -> None:
         ],
         title=title,
     )
+
+
+def _show_curve(curve: LearningCurve) -> None:
+    print_table(
+        ["labels", "macro-F1", "95% interval"],
+        [
+            [f"{one.labels:,}", _three(one.macro_f1.mean), f"{one.macro_f1.low:.3f} – {one.macro_f1.high:.3f}"]
+            for one in curve.points
+        ],
+        title="learning curve",
+    )
+    if curve.verdict is not None:
+        say(curve.verdict)
 
 
 def _f1_or_last(one: ClassFigures) -> float:

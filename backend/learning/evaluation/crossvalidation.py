@@ -35,7 +35,7 @@ FORMAT = "nextlabel-fold-1"
 
 @dataclass(frozen=True, slots=True)
 class FoldDone:
-    """Progress: a fold of ``total`` is predicted, read from the folder if ``kept``."""
+    """Progress: a fold of ``total`` is predicted, read from the folder if ``kept``. ``stage`` is what they are for."""
 
     seed: int
     fold: int
@@ -43,6 +43,7 @@ class FoldDone:
     total: int
     kept: bool
     seconds: float
+    stage: str = "folds"
 
 
 FoldReport: TypeAlias = Callable[[FoldDone], None]
@@ -107,7 +108,7 @@ def cross_validate(
         for fold in np.unique(fold_of):
             held = np.flatnonzero(fold_of == fold)
             train = examples.take(np.flatnonzero(fold_of != fold))
-            predicted[held], took, kept = _fold(train, examples.take(held).texts, fit, keep, name)
+            predicted[held], took, kept = predict_held_out(train, examples.take(held).texts, fit, keep, name)
             seconds, done = seconds + took, done + 1
             if report is not None:
                 report(FoldDone(seed, int(fold), done, total, kept, took))
@@ -123,7 +124,7 @@ def hold_out(
         raise LearningError(f"{len(train)} texts to learn from and {len(test)} to test on: both need some")
     if train.labels != test.labels:
         raise LearningError("the labels to learn and those to test must be the same, in one order")
-    predicted, seconds, _ = _fold(train, test.texts, fit, keep, name)
+    predicted, seconds, _ = predict_held_out(train, test.texts, fit, keep, name)
     return HeldOut(test, (Run(seed, np.zeros(len(test), np.int64), predicted, seconds),), fold_groups(test))
 
 
@@ -174,10 +175,13 @@ def check_folds(rows: int, folds: int, groups: npt.NDArray[Any] | None) -> None:
         raise LearningError("all rows are of one group: there is nothing to hold out")
 
 
-def _fold(
+def predict_held_out(
     train: Examples, texts: tuple[str, ...], fit: Fit, keep: Path | None, name: str
 ) -> tuple[Predicted, float, bool]:
-    """Predictions for ``texts``, the seconds they took, and whether they were found in the folder."""
+    """Predictions float32 [len(texts), c] of a model of ``train``, the seconds they took, and whether they were kept.
+
+    ``keep`` and ``name`` as for ``cross_validate``. Raises LearningError for predictions that are none.
+    """
     path = None if keep is None else keep / f"{_digest(train, texts, name)}.safetensors"
     shape = (len(texts), len(train.labels))
     if path is not None and (found := _read(path, shape)) is not None:

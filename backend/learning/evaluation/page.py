@@ -11,11 +11,11 @@ from string import Template
 import numpy as np
 
 from nextlabel.backend.learning.evaluation import pictures
+from nextlabel.backend.learning.evaluation.album import Picture
 from nextlabel.backend.learning.evaluation.crossvalidation import HeldOut
 from nextlabel.backend.learning.evaluation.intervals import Interval
 from nextlabel.backend.learning.evaluation.metrics import ClassFigures
-from nextlabel.backend.learning.evaluation.pictures import CurvePoint
-from nextlabel.backend.learning.evaluation.summary import ConfidentError, FoldScore, Summary
+from nextlabel.backend.learning.evaluation.summary import ConfidentError, Summary
 
 SHOWN = {
     "macro_f1": ("Macro-F1", "the labels' mean F1"),
@@ -38,10 +38,8 @@ class About:
     remarks: Sequence[str] = ()
 
 
-def page(
-    found: HeldOut, summary: Summary, about: About, curves: Mapping[str, Sequence[CurvePoint]] | None = None
-) -> str:
-    """The page as HTML. ``curves`` are learning curves of macro-F1, by name. Raises MissingExtra (matplotlib)."""
+def page(found: HeldOut, summary: Summary, about: About, album: Sequence[Picture], verdict: str | None = None) -> str:
+    """The page as HTML, with the pictures that :func:`.album.drawn` makes, and a learning curve's verdict."""
     template = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     how = about.facts.get("How", "")
     sure = (
@@ -54,9 +52,10 @@ def page(
         subtitle=escape(about.subtitle),
         cards=_cards(summary),
         how=escape(f"{how[:1].upper()}{how[1:]}. {sure}." if how else f"{sure}."),
+        verdict=f"<p>{_sentence(verdict)}</p>" if verdict else "",
         notes=_notes(about.remarks),
         classes=_classes(summary.classes),
-        pictures=_pictures(found, summary, curves or {}),
+        pictures=_pictures(album),
         confused=_confused(summary),
         errors=_errors(summary.errors),
         facts=_facts(about.facts),
@@ -68,7 +67,7 @@ def _cards(summary: Summary) -> str:
     error = summary.calibration_error
     if error == error:
         verdict = (
-            f"probabilities are off by so much; {summary.tempered_error:.3f} at temperature {summary.temperature:.2f}"
+            f"how far probabilities are off; {summary.tempered_error:.3f} at temperature {summary.temperature:.2f}"
         )
         cards.append(
             f'<div class="card"><span class="soft small">Calibration error</span><b>{error:.3f}</b>'
@@ -83,7 +82,8 @@ def _card(name: str, says: str, value: Interval) -> str:
     else:
         body = (
             f"<b>{value.mean:.3f}</b>"
-            f'<span class="soft small">{value.low:.3f} to {value.high:.3f} · {escape(says)}</span>'
+            f'<span class="soft small">{value.low:.3f} to {value.high:.3f}</span>'
+            f'<span class="soft small">{escape(says)}</span>'
             f"{_bar(value.low, value.high, value.mean)}"
         )
     return f'<div class="card"><span class="soft small">{escape(name)}</span>{body}</div>'
@@ -96,8 +96,12 @@ def _bar(low: float, high: float, mark: float | None = None) -> str:
 
 
 def _notes(remarks: Sequence[str]) -> str:
-    items = "".join(f"<li>{escape(remark[:1].upper() + remark[1:])}.</li>" for remark in remarks)
+    items = "".join(f"<li>{_sentence(remark)}</li>" for remark in remarks)
     return f'<ul class="notes">{items}</ul>' if items else ""
+
+
+def _sentence(said: str) -> str:
+    return f"{escape(said[:1].upper() + said[1:])}."
 
 
 def _classes(found: Sequence[ClassFigures]) -> str:
@@ -115,42 +119,17 @@ def _classes(found: Sequence[ClassFigures]) -> str:
         ]
         for one in found
     )
-    return _table(head, rows)
+    return _table(head, rows, "pinned")
 
 
-def _pictures(found: HeldOut, summary: Summary, curves: Mapping[str, Sequence[CurvePoint]]) -> str:
-    examples, predicted = found.examples, found.runs[0].predicted
-    drawn = []
-    if summary.confusion.ndim == 2:
-        picture = pictures.confusion_matrix(summary.confusion, examples.labels)
-        drawn.append(("Confusion", "answers down, predictions across", picture))
-    drawn += [
-        ("Precision and recall", "", pictures.precision_recall(predicted, examples.targets, examples.labels)),
-        ("ROC", "", pictures.roc(predicted, examples.targets, examples.labels)),
-        (
-            "Calibration",
-            "on the diagonal, 0.8 means right in 8 of 10",
-            pictures.reliability_diagram(summary.reliability),
-        ),
-    ]
-    if len(summary.folds) > 1:
-        names = [_fold_name(one, len(found.runs)) for one in summary.folds]
-        scores = [one.macro_f1 for one in summary.folds]
-        picture = pictures.fold_scores(names, scores, summary.headline["macro_f1"], "macro-F1")
-        drawn.append(("Fold by fold", "each with its interval, the band is all together", picture))
-    if curves:
-        drawn.append(("Learning curve", "macro-F1 by labels", pictures.learning_curve(dict(curves), "macro-F1")))
-    layout = "pictures pairs" if len(drawn) % 3 == 1 else "pictures"
+def _pictures(album: Sequence[Picture]) -> str:
+    layout = "pictures pairs" if len(album) % 3 == 1 else "pictures"
     shown = "".join(
-        f"<figure><figcaption>{escape(name)}<span>{escape(says)}</span></figcaption>"
-        f"{pictures.svg(picture, f'p{number}')}</figure>"
-        for number, (name, says, picture) in enumerate(drawn)
+        f"<figure><figcaption>{escape(one.title)}<span>{escape(one.says)}</span></figcaption>"
+        f"{pictures.svg(one.figure, f'p{number}', one.alt)}</figure>"
+        for number, one in enumerate(album)
     )
     return f'<div class="{layout}">{shown}</div>'
-
-
-def _fold_name(one: FoldScore, runs: int) -> str:
-    return f"fold {one.fold + 1}" if runs == 1 else f"seed {one.seed}, fold {one.fold + 1}"
 
 
 def _confused(summary: Summary) -> str:
@@ -184,7 +163,9 @@ def _errors(found: Sequence[ConfidentError]) -> str:
         for one in found
     )
     says = "The wrong predictions it was surest of. Some of them may be wrong answers: they are worth a second look."
-    return f'<p class="soft small">{says}</p>{_table(("text", "answer", "predicted", "n:probability"), rows)}'
+    return (
+        f'<p class="soft small">{says}</p>{_table(("text", "answer", "predicted", "n:probability"), rows, "wrapped")}'
+    )
 
 
 def _facts(facts: Mapping[str, str]) -> str:
@@ -192,16 +173,29 @@ def _facts(facts: Mapping[str, str]) -> str:
     return f'<div class="scroll"><table class="facts">{rows}</table></div>'
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[tuple[str, str]]]) -> str:
-    """``head`` entries that begin with ``n:`` are numbers; cells are (class, HTML that is already safe)."""
-    names = "".join(
-        f'<th class="n">{escape(name[2:])}</th>' if name.startswith("n:") else f"<th>{escape(name)}</th>"
-        for name in head
+def _table(head: Sequence[str], rows: Iterable[Sequence[tuple[str, str]]], kind: str = "plain") -> str:
+    """``head`` entries that begin with ``n:`` are numbers; cells are (class, HTML that is already safe).
+
+    On a phone, a ``pinned`` table scrolls under its first column, and rows of a ``wrapped`` one stand as paragraphs,
+    in which ``data-of`` says what a cell is.
+    """
+    names = [name.removeprefix("n:") for name in head]
+    heads = "".join(
+        f'<th class="n">{escape(name)}</th>' if given.startswith("n:") else f"<th>{escape(name)}</th>"
+        for given, name in zip(head, names, strict=True)
     )
     body = "".join(
-        "<tr>" + "".join(f'<td class="{kind}">{cell}</td>' for kind, cell in cells) + "</tr>" for cells in rows
+        "<tr>"
+        + "".join(
+            f'<td class="{css}" data-of="{escape(name)}">{cell}</td>'
+            for name, (css, cell) in zip(names, cells, strict=True)
+        )
+        + "</tr>"
+        for cells in rows
     )
-    return f'<div class="scroll"><table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        f'<div class="scroll"><table class="{kind}"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 
 def _number(value: float) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,19 +25,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from nextlabel.backend.learning.evaluation.curve import CurvePoint
+
 INK = "#5b6472"  # readable on white and on near-black
 COLOURS = ("#3f83c8", "#d9813f", "#4ba283", "#b0629f", "#8a78d0", "#a0893a", "#4aa3b5", "#c95d63")
+SHADE = "#245a96"  # of a matrix: dark enough for white numbers
 MOST_CURVES = 8
 MOST_CELLS_WITH_NUMBERS = 12
 SIZE = (4.0, 3.1)  # inches
-
-
-@dataclass(frozen=True, slots=True)
-class CurvePoint:
-    """A point of a learning curve: a score with its interval after so many labels."""
-
-    labels: int
-    score: Interval
 
 
 def precision_recall(predicted: Predicted, targets: Targets, labels: Sequence[str]) -> Figure:
@@ -78,8 +73,8 @@ def confusion_matrix(counts: npt.NDArray[np.int64], labels: Sequence[str]) -> Fi
     figure, axes = _canvas((side + 0.6, side))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shade = np.empty((size, size, 4))
-    shade[..., :3] = to_rgb(COLOURS[0])
-    shade[..., 3] = 0.06 + 0.84 * shares
+    shade[..., :3] = to_rgb(SHADE)
+    shade[..., 3] = 0.06 + 0.9 * shares
     axes.imshow(shade, aspect="equal", interpolation="nearest")
     axes.set_xlabel("predicted")
     axes.set_ylabel("answer")
@@ -125,25 +120,27 @@ def fold_scores(names: Sequence[str], scores: Sequence[Interval], whole: Interva
     return figure
 
 
-def learning_curve(curves: dict[str, Sequence[CurvePoint]], what: str) -> Figure:
-    """Score against labels, a line with its band for each of ``curves``."""
+def learning_curve(points: Sequence[CurvePoint]) -> Figure:
+    """Macro-F1 with its band against the labels learned from: each doubling is a step of the same width."""
     figure, axes = _canvas()
-    for colour, (name, points) in zip(COLOURS, curves.items(), strict=False):
-        at = [point.labels for point in points]
-        axes.fill_between(
-            at, [point.score.low for point in points], [point.score.high for point in points],
-            color=colour, alpha=0.16, lw=0,
-        )  # fmt: skip
-        axes.plot(at, [point.score.mean for point in points], color=colour, lw=1.7, marker="o", ms=3.5, label=name)
-    axes.set_xlabel("labels")
-    axes.set_ylabel(what)
+    at = [point.labels for point in points]
+    scores = [point.macro_f1 for point in points]
+    axes.fill_between(at, [one.low for one in scores], [one.high for one in scores], color=COLOURS[0], alpha=0.16, lw=0)
+    axes.plot(at, [one.mean for one in scores], color=COLOURS[0], lw=1.7, marker="o", ms=4)
+    axes.set_xscale("log")
+    axes.set_xticks(at, [f"{labels:,}" for labels in at])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("labels learned from")
+    axes.set_ylabel("macro-F1")
     axes.grid(color=INK, alpha=0.18, lw=0.6)
-    _legend(axes, "lower right")
     return figure
 
 
-def svg(figure: Figure, prefix: str = "p") -> str:
-    """The figure as an ``<svg>`` element to stand inside a page; ``prefix`` keeps its ids apart from others'."""
+def svg(figure: Figure, prefix: str, alt: str) -> str:
+    """The figure as an ``<svg>`` element to stand inside a page, for those who can't see it with ``alt`` in its place.
+
+    ``prefix`` keeps its ids apart from others'.
+    """
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     drawn = stream.getvalue()
@@ -151,11 +148,12 @@ def svg(figure: Figure, prefix: str = "p") -> str:
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
     drawn = re.sub(r'\bid="', f'id="{prefix}-', drawn)
     drawn = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", drawn)
-    return re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", drawn))
+    drawn = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", drawn))
+    return drawn.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
 
 
 def png(figure: Figure, dpi: int = 150) -> bytes:
-    """The figure as a PNG on white, for model cards."""
+    """The figure as a PNG on white, for slides and model cards."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=dpi, facecolor="white")
     return stream.getvalue()

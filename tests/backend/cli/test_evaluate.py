@@ -214,15 +214,54 @@ def test_texts_and_labels_on_the_wrong_side_of_a_split_are_told(evaluate: Run, f
 
 
 def test_a_second_run_takes_the_folds_of_the_first(figures: Run, data: str, cache: Path) -> None:
-    first = figures(data)
+    first = figures(data, "--no-learning-curve")
     kept = {path: path.stat().st_mtime_ns for path in (cache / "evaluate" / "folds").iterdir()}
     assert len(kept) == 5
-    assert figures(data)["macro_f1"] == first["macro_f1"]
+    assert figures(data, "--no-learning-curve")["macro_f1"] == first["macro_f1"]
     assert {path: path.stat().st_mtime_ns for path in (cache / "evaluate" / "folds").iterdir()} == kept
-    other = figures(data, "--seeds", "2")
+    other = figures(data, "--seeds", "2", "--no-learning-curve")
     assert len(list((cache / "evaluate" / "folds").iterdir())) == 10
     assert other["macro_f1"] != first["macro_f1"] or other["seeds"] == 2
     assert figures(data, "--fresh")["macro_f1"] == first["macro_f1"]
+
+
+def test_the_probe_comes_with_a_learning_curve(evaluate: Run, figures: Run, data: str, cache: Path) -> None:
+    found = figures(data)
+    points = found["learning_curve"]["points"]
+    assert [(one["share"], one["labels"]) for one in points] == [(0.5, 24), (1.0, 48)]
+    assert points[-1]["macro_f1"] == found["macro_f1"]
+    assert set(found["learning_curve"]["last_gain"]) == {"mean", "low", "high"}
+    assert found["learning_curve"]["more_labels_help"] in (True, None)
+    assert len(list((cache / "evaluate" / "folds").iterdir())) == 10, "half of the labels, and all, of each fold"
+    assert figures(data, "--no-learning-curve")["learning_curve"] is None
+    table = evaluate(data).out
+    assert table.index("learning curve") < table.index("by label")
+
+
+def test_a_learning_curve_of_a_fixed_split_and_of_several_seeds(figures: Run, data: str) -> None:
+    fixed = figures(data, "--split", "part=train:test")
+    assert [one["labels"] for one in fixed["learning_curve"]["points"]] == [24, 48]
+    several = figures(data, "--seeds", "2")
+    assert several["learning_curve"]["points"][-1]["macro_f1"] == several["macro_f1"]
+
+
+def test_too_few_texts_for_a_learning_curve_are_told(evaluate: Run, figures: Run, folder: Path) -> None:
+    name = written(folder / "few.csv", rows(24))
+    assert figures(name)["learning_curve"] is None
+    assert "no learning curve: half of the texts" in evaluate(name).err
+    assert "no learning curve" not in evaluate(name, "--no-learning-curve").err
+
+
+def test_more_labels_are_said_to_help_where_they_did(evaluate: Run, folder: Path) -> None:
+    # Every word stands in four texts: who has read half of them knows half of the words.
+    made = [{"review": f"word{at % 100}", "stars": "pos" if at % 100 % 7 < 3 else "neg"} for at in range(400)]
+    for at, row in enumerate(made):
+        row["review"] += f" number{at}"
+    done = evaluate(written(folder / "words.csv", made), "--report", "out.html")
+    assert "more labels are likely to help" in done.err
+    html = (folder / "out.html").read_text(encoding="utf-8")
+    assert "Learning curve" in html
+    assert html.count("more labels are likely to help") == 1
 
 
 def test_the_report_is_one_page(evaluate: Run, data: str, folder: Path) -> None:
@@ -233,6 +272,14 @@ def test_the_report_is_one_page(evaluate: Run, data: str, folder: Path) -> None:
     for said in ("data.csv", "12 groups of &#x27;user&#x27; kept whole", "sha256", "nextlabel 0."):
         assert said in html
     assert "report: out.html" in done.err
+
+
+def test_pictures_are_written_to_a_folder(evaluate: Run, data: str, folder: Path) -> None:
+    done = evaluate(data, "--pictures", "shown")
+    assert done.code == 0, done.err
+    names = {"confusion", "precision-recall", "roc", "calibration", "learning-curve", "folds"}
+    assert {path.name for path in (folder / "shown").iterdir()} == {f"{name}.png" for name in names}
+    assert "shown/learning-curve.png" in done.err
 
 
 @pytest.mark.parametrize("rung", ["fine-tune", "auto"])
@@ -246,6 +293,7 @@ def test_rungs_that_train_the_encoder_are_evaluated_by_the_same_command(
     assert done.code == 0, done.err
     found = json.loads(done.out.splitlines()[-1])
     assert (found["rung"], found["n"], found["folds"]) == (rung, 24, 2)
+    assert found["learning_curve"] is None, "costs too much to be made unasked"
     assert 0 <= found["roc_auc"]["mean"] <= 1
 
 
@@ -265,6 +313,8 @@ def test_rungs_that_train_the_encoder_are_evaluated_by_the_same_command(
         (["--separator", ""], "--separator is empty"),
         (["--report", "out.pdf"], "must end in .html"),
         (["--report", "no/such/out.html"], "there is no folder"),
+        (["--pictures", "data.csv"], "is a file; name a folder"),
+        (["--rung", "zero-shot", "--learning-curve"], "zero-shot learns from no label"),
         (["--encoder", "no-such-model"], "no-such-model"),
         (["--rung", "fine-tune"], "nothing to train"),
     ],

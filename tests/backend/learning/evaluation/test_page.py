@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import threading
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nextlabel.backend.learning.evaluation import Interval, pictures
+from nextlabel.backend.learning.evaluation.album import drawn, save
+from nextlabel.backend.learning.evaluation.comparison import Difference
 from nextlabel.backend.learning.evaluation.crossvalidation import HeldOut, Run
+from nextlabel.backend.learning.evaluation.curve import CurvePoint, LearningCurve
 from nextlabel.backend.learning.evaluation.page import About, page
-from nextlabel.backend.learning.evaluation.pictures import CurvePoint
 from nextlabel.backend.learning.evaluation.summary import summarise
 from nextlabel.backend.learning.examples import Examples
 
@@ -66,9 +69,19 @@ def held_out(classes: int = 3, rows: int = 60, multi_label: bool = False, seed: 
     return HeldOut(Examples(texts, targets, labels), runs, None)
 
 
-def checked(found: HeldOut, **more: object) -> tuple[str, Checker]:
+def a_curve(low: float = 0.01) -> LearningCurve:
+    """Two points, with a gain whose interval begins at ``low``."""
+    points = tuple(
+        CurvePoint(share, labels, *[Interval(mean, mean - 0.1, mean + 0.1)] * 2)
+        for share, labels, mean in ((0.5, 50, 0.5), (1.0, 100, 0.6))
+    )
+    return LearningCurve(points, Difference(0.1, low, 0.2, 0.0))
+
+
+def checked(found: HeldOut, curve: LearningCurve | None = None) -> tuple[str, Checker]:
     about = About(EVIL, "probe", {"Data": EVIL, "How": "3 folds"}, (EVIL,))
-    html = page(found, summarise(found, resamples=30), about, **more)
+    summary = summarise(found, resamples=30)
+    html = page(found, summary, about, drawn(found, summary, curve), EVIL if curve is not None else None)
     checker = Checker()
     checker.feed(html)
     checker.close()
@@ -113,28 +126,58 @@ def test_what_is_not_defined_is_a_dash():
     assert "Nothing was wrong" in html
 
 
-def test_learning_curves_are_drawn_where_there_are_any():
-    points = [CurvePoint(labels, Interval(0.5, 0.4, 0.6)) for labels in (50, 100)]
-    html, _ = checked(held_out(), curves={"active": points, "random": points})
+def test_a_learning_curve_is_drawn_where_there_is_one():
+    html, _ = checked(held_out(), a_curve())
     assert "Learning curve" in html
+    assert "Macro-F1 against labels learned from: 0.500 [0.400, 0.600] with 50, 0.600 [0.500, 0.700] with 100." in html
+    assert html.index("&quot;quoted&quot; $what ${title} \u202e.</p>") < html.index("Label by label"), "the verdict"
+    assert "Learning curve" not in checked(held_out())[0]
+
+
+def test_every_picture_says_what_it_shows_to_those_who_can_not_see_it(html: str):
+    found = held_out()
+    matrix = summarise(found, resamples=30).confusion
+    said = re.findall(r'<svg role="img" aria-label="([^"]+)"', html)
+    assert len(said) == html.count("<svg") == 5
+    assert said[0].startswith(f"Confusion matrix: {np.trace(matrix)} of 60 texts are on the diagonal")
+
+
+def test_of_two_labels_the_caption_says_whose_curve_it_is():
+    found = held_out(2)
+    captions = {one.name: one.says for one in drawn(found, summarise(found, resamples=30))}
+    assert found.examples.labels[1] in captions["roc"]
+    assert found.examples.labels[1] in captions["precision-recall"]
+
+
+def test_the_points_of_a_curve_are_where_its_figures_are():
+    axes = pictures.learning_curve(a_curve().points).axes[0]
+    (line,) = axes.lines
+    assert line.get_xydata().tolist() == [[50, 0.5], [100, 0.6]]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["50", "100"]
+
+
+def test_pictures_are_saved_as_png_files_over_older_ones(tmp_path: Path):
+    found = held_out()
+    album = drawn(found, summarise(found, resamples=30), a_curve())
+    for _ in range(2):
+        paths = save(album, tmp_path / "new" / "folder")
+    names = ["confusion", "precision-recall", "roc", "calibration", "learning-curve", "folds"]
+    assert [path.name for path in paths] == [f"{name}.png" for name in names]
+    assert all(path.read_bytes().startswith(b"\x89PNG\r\n") for path in paths)
+    assert sorted((tmp_path / "new" / "folder").iterdir()) == sorted(paths)
 
 
 def test_pictures_take_the_colour_of_the_page_and_their_ids_do_not_meet():
     found = held_out()
     figure = pictures.roc(found.predicted[0], found.examples.targets, found.examples.labels)
-    drawn = pictures.svg(figure, "a")
-    assert drawn.startswith("<svg ")
-    assert "currentColor" in drawn
-    assert pictures.INK not in drawn
-    ids = set(re.findall(r'\bid="([^"]*)"', drawn))
+    shown = pictures.svg(figure, "a", 'of "a" & <b>')
+    assert shown.startswith('<svg role="img" aria-label="of &quot;a&quot; &amp; &lt;b&gt;" ')
+    assert "currentColor" in shown
+    assert pictures.INK not in shown
+    ids = set(re.findall(r'\bid="([^"]*)"', shown))
     assert ids
     assert all(name.startswith("a-") for name in ids)
-    assert set(re.findall(r'(?:href="|url\()#([^")]*)', drawn)) <= ids
-
-
-def test_a_png_is_a_png():
-    figure = pictures.confusion_matrix(np.array([[5, 1], [0, 4]]), ["a", "b"])
-    assert pictures.png(figure, dpi=40).startswith(b"\x89PNG\r\n")
+    assert set(re.findall(r'(?:href="|url\()#([^")]*)', shown)) <= ids
 
 
 def test_drawing_leaves_no_trace_in_matplotlib_and_threads_do_not_meet():
@@ -142,18 +185,18 @@ def test_drawing_leaves_no_trace_in_matplotlib_and_threads_do_not_meet():
     from matplotlib import _pylab_helpers
 
     before = dict(matplotlib.rcParams)
-    found, drawn = held_out(), []
+    found, shown = held_out(), []
 
     def draw() -> None:
         picture = pictures.precision_recall(found.predicted[0], found.examples.targets, found.examples.labels)
-        drawn.append(pictures.svg(picture))
+        shown.append(pictures.svg(picture, "p", "a curve"))
 
     threads = [threading.Thread(target=draw) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(drawn) == 4
+    assert len(shown) == 4
     assert dict(matplotlib.rcParams) == before
     assert _pylab_helpers.Gcf.figs == {}
 

@@ -89,8 +89,6 @@ def export(
         say(f"no probability differs by more than {max(done.difference, 1e-6):.0e} from ours ({done.texts} texts)")
     if done.note:
         say(done.note)
-    if chosen.windows > 1:
-        say(f"note: the service reads up to {chosen.windows} windows of a long text; what was written reads the first")
 
 
 @contextmanager
@@ -129,6 +127,7 @@ def _folder_of(row: ModelRow, models: ModelStore, recipe: Recipe) -> Iterator[Pa
         measured="On records drawn at random, shown to people without a suggestion, and never trained on.",
         temperature=head.temperature,
         max_length=encoder.max_length,
+        windows=recipe.windows,
     )
     with TemporaryDirectory(prefix="nextlabel-export-") as folder:
         lay_out(encoder, head, card, Path(folder))

@@ -13,6 +13,7 @@ import numpy as np
 
 from nextlabel.backend.learning.atomic import write_atomically
 from nextlabel.backend.learning.examples import Examples
+from nextlabel.backend.learning.training.saving import TRAINING_FILE
 from nextlabel.connectors.errors import LearningError
 
 CARD_FILE, PAGE_FILE = "card.json", "README.md"
@@ -43,8 +44,8 @@ class ModelCard:
     ``version`` is empty until the registry gives one. ``created`` is ISO 8601 in UTC. ``base``: the encoder that the
     line of models started from; ``parent``: the version whose weights this training started from, empty for the base.
     ``data_hash``: see data_hash(). ``counts``: training texts a label. ``measured``: how held-out texts were chosen.
-    ``spec``: the training section of the recipe. ``files``: digest of every file of the model. ``licence`` is the
-    user's to fill in.
+    A text is read in up to ``windows`` windows of ``max_length`` tokens. ``spec``: the training section of the
+    recipe. ``files``: digest of every file of the model. ``licence`` is the user's to fill in.
     """
 
     version: str
@@ -61,6 +62,7 @@ class ModelCard:
     measured: str = ""
     temperature: float = 1.0
     max_length: int = 0
+    windows: int = 1
     spec: Mapping[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
     libraries: Mapping[str, str] = field(default_factory=dict)
@@ -127,12 +129,14 @@ def library_versions() -> dict[str, str]:
 
 
 def read_or_make_card(folder: Path, labels: tuple[str, ...], multi_label: bool) -> ModelCard:
-    """The card in ``folder``, or, for a model that was trained outside a registry, one with the names alone."""
+    """The card in ``folder``, or, for a model that was trained outside a registry, one with the least."""
     if (folder / CARD_FILE).is_file():
         return ModelCard.load(folder)
-    return ModelCard(
-        version=folder.name, project="", rung="", created="", base="", labels=labels, multi_label=multi_label
-    )
+    try:
+        windows = int(json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8")).get("windows", 1))
+    except (OSError, ValueError, TypeError, AttributeError):
+        windows = 1
+    return ModelCard(folder.name, "", "", "", "", labels, multi_label, windows=windows)
 
 
 def _answers(examples: Examples) -> list[list[str]]:
@@ -192,7 +196,7 @@ def _training(card: ModelCard) -> list[str]:
         "started from": card.parent or card.base,
         "base encoder": card.base,
         "seconds": f"{card.seconds:,.0f} on {card.device}" if card.device else "",
-        "longest text": f"{card.max_length} tokens; what is beyond is cut off" if card.max_length else "",
+        "longest text": _longest(card),
         "temperature": f"{card.temperature:.4g}",
         "seeds": ", ".join(map(str, card.seeds)),
         "hash of the labelled texts": card.data_hash,
@@ -204,6 +208,13 @@ def _training(card: ModelCard) -> list[str]:
         lines += ["| label | texts |", "|---|---|"]
         lines += [f"| {_code(label)} | {count:,} |" for label, count in card.counts.items()] + [""]
     return lines
+
+
+def _longest(card: ModelCard) -> str:
+    if not card.max_length:
+        return ""
+    length = f"{card.max_length} tokens"
+    return f"{length if card.windows == 1 else f'{card.windows} windows of {length}'}; what is beyond is cut off"
 
 
 def _limits(card: ModelCard) -> list[str]:

@@ -108,7 +108,8 @@ def export_transformers(folder: Path, out: Path, texts: Sequence[str] = (), *, a
         if not difference <= LARGEST_DIFFERENCE:
             raise LearningError(f"{folder} was exported, but a probability differs by {difference:.1g}: not kept")
         write_tokenizer(model.folder, model.tokenizer, work)
-        note = f"Loads with `trust_remote_code=True` only: {reason}." if reason else ""
+        needs = [f"Loads with `trust_remote_code=True` only: {reason}."] if reason else []
+        note = " ".join([*needs, *_first_window(model)])
         (work / "README.md").write_text(model.card.page(pipeline_usage(bool(reason)), note), encoding="utf-8")
     return Exported(out, form, difference, len(ids) // 2, note)
 
@@ -137,8 +138,9 @@ def export_onnx(folder: Path, out: Path, texts: Sequence[str] = ()) -> Exported:
             raise LearningError(f"{folder} was exported, but a probability differs by {difference:.1g}: not kept")
         write_tokenizer(model.folder, model.tokenizer, work)
         shutil.copyfile(folder / LABELS_FILE, work / LABELS_FILE)
-        (work / "README.md").write_text(model.card.page(ONNX_USAGE), encoding="utf-8")
-    return Exported(out, "onnx", difference, len(ids))
+        note = " ".join(_first_window(model))
+        (work / "README.md").write_text(model.card.page(ONNX_USAGE, note), encoding="utf-8")
+    return Exported(out, "onnx", difference, len(ids), note)
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
@@ -204,6 +206,17 @@ def _difference(model: _Model, out: Path, vectors: Matrix, ids: Sequence[Sequenc
 
     found = _in_batches(ids, len(model.labels), probabilities)
     return float(np.abs(found - model.head.predict_proba(vectors)).max())
+
+
+def _first_window(model: _Model) -> list[str]:
+    """What a reader has to know where the model itself reads more of a text than the exported folder can."""
+    if model.card.windows == 1:
+        return []
+    length = model.folder.max_length
+    return [
+        f"This folder reads the first {length} tokens of a text. nextlabel reads up to {model.card.windows} windows of "
+        f"{length} tokens and pools them, so its probabilities, and the figures below, differ for longer texts."
+    ]
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------

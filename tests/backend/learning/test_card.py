@@ -93,6 +93,11 @@ def test_the_page_is_a_model_card_of_the_hub() -> None:
     assert "No licence" not in licensed
 
 
+def test_the_page_says_how_much_of_a_text_is_read() -> None:
+    assert "- longest text: 128 tokens; what is beyond is cut off" in CARD.page()
+    assert "- longest text: 4 windows of 128 tokens; what is beyond is cut off" in replace(CARD, windows=4).page()
+
+
 def test_versions_are_those_of_what_is_installed() -> None:
     found = library_versions()
     assert found["numpy"] == np.__version__

@@ -76,6 +76,16 @@ def test_a_last_norm_that_training_left_as_it_was_costs_little(tmp_path: Path) -
     assert np.abs(said_by_pipeline(tmp_path / "out") - our_probabilities(folder, tmp_path / "cache")).max() < 1e-3
 
 
+@pytest.mark.parametrize("write", [export_transformers, export_onnx])
+def test_a_model_that_reads_windows_says_what_the_folder_reads(tmp_path: Path, write: Any) -> None:
+    folder = trained_model(tmp_path / "model")
+    (folder / "training.json").write_text('{"max_length": 12, "windows": 4}')
+    done = write(folder, tmp_path / "out", TEXTS[:20])
+    assert "reads the first 12 tokens of a text" in done.note
+    assert "up to 4 windows of 12 tokens" in done.note
+    assert done.note in (tmp_path / "out" / "README.md").read_text()
+
+
 @pytest.mark.parametrize("pooling", ["attention", "bilstm", "max"])
 def test_other_poolings_come_with_code_and_say_so(tmp_path: Path, pooling: str) -> None:
     folder = trained_model(tmp_path / "model", "bert", pooling)

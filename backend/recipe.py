@@ -35,7 +35,9 @@ def _variable(value: str) -> str:
 
 
 def _number(value: Any) -> Any:
-    """What stands in the file is text; an option may want a number."""
+    """What stands in the file is text; an option may want a number, or true or false."""
+    if value in ("true", "false"):
+        return value == "true"
     for kind in (int, float):
         try:
             return kind(value)
@@ -124,7 +126,10 @@ class Recipe(BaseModel):
         description="Most windows of `max_length` tokens that a text is read in; with 1, what is past `max_length` is "
         "not read.",
     )
-    strategy: str = Field(default="margin-diverse", description="Which record next: a strategy, or strategy -> share.")
+    strategy: str = Field(
+        default="margin-diverse",
+        description="Which record next: a strategy; or strategy -> share; or from how many labels on -> one of these.",
+    )
     strategy_options: Mapping[str, Any] = Field(default_factory=dict, description="Options of the strategy.")
     training: TrainingSpec = Field(
         default_factory=TrainingSpec, description="When and how the encoder is trained: the keys below."
@@ -160,14 +165,13 @@ class Recipe(BaseModel):
             values["descriptions"] = {label: text for label, text in values["labels"].items() if text}
             values["labels"] = list(values["labels"])
         if isinstance(values.get("strategy"), Mapping):
+            from nextlabel.backend.selection import declared
+
             try:
-                shares = {name: float(share) for name, share in values["strategy"].items()}
-            except (TypeError, ValueError):
-                raise ValueError(
-                    "strategy: write a name, or names with shares, as in {margin: 0.7, random: 0.3}"
-                ) from None
-            values["strategy_options"] = {"shares": shares}
-            values["strategy"] = "mixture"
+                name, options = declared(values["strategy"], values.get("strategy_options") or {})
+            except ValueError as error:
+                raise ValueError(f"strategy: {error}") from None
+            values["strategy"], values["strategy_options"] = name, options
         return values
 
     @model_validator(mode="after")

@@ -5,33 +5,53 @@
 
 from __future__ import annotations
 
+from .activelab import ActiveLab
 from .badge import Badge
-from .base import ArrayVectors, Pool, QueryStrategy, ScoringStrategy, Vectors, top_k
+from .base import ArrayVectors, Pool, QueryStrategy, ScoringStrategy, Vectors, choose, relabels, top_k
+from .contrastive import Contrastive
+from .coverage import ProbCover
 from .diversity import KCenter, MarginDiverse
+from .evidence import Opinions, Spans
+from .lookahead import ExpectedError
 from .mixture import Mixture, interleave
 from .random_ import Random
 from .registry import get_strategy, register, strategy_names
 from .representative import Representative
+from .schedule import Schedule, declared
+from .spans import LeastSureSpan
+from .typical import TypiClust
 from .uncertainty import Entropy, LeastConfidence, Margin
 
 __all__ = [
+    "ActiveLab",
     "ArrayVectors",
     "Badge",
+    "Contrastive",
     "Entropy",
+    "ExpectedError",
     "KCenter",
     "LeastConfidence",
+    "LeastSureSpan",
     "Margin",
     "MarginDiverse",
     "Mixture",
+    "Opinions",
     "Pool",
+    "ProbCover",
     "QueryStrategy",
     "Random",
     "Representative",
+    "Schedule",
     "ScoringStrategy",
+    "Spans",
+    "TypiClust",
     "Vectors",
+    "choose",
+    "declared",
     "get_strategy",
     "interleave",
     "register",
+    "relabels",
     "strategy_names",
     "top_k",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 
 from nextlabel.connectors.errors import ExhaustedPool
 
-from .base import Indices, Pool, QueryStrategy, check_request
+from .base import Indices, Pool, QueryStrategy, check_request, choose, relabels
 from .registry import get_strategy, register
 
 PHASES = 256
@@ -67,7 +67,8 @@ def _charge(credit: dict[str, float], shares: Mapping[str, float], name: str) ->
 class Mixture:
     """Interleaves other strategies by share, so that each prefix of the queue is mixed as a whole.
 
-    A little chance beside doubt protects from a model that is sure and wrong.
+    A little chance beside doubt protects from a model that is sure and wrong. It weighs second answers if a part does;
+    the other parts then see only what nobody has answered.
     """
 
     shares: Mapping[str, float] = field(default_factory=lambda: {"margin-diverse": 0.9, "random": 0.1})
@@ -84,9 +85,18 @@ class Mixture:
     def _parts(self) -> dict[str, QueryStrategy]:
         return {name: get_strategy(name) for name in self.shares}
 
+    @property
+    def relabels(self) -> bool:
+        """Whether a part weighs another answer against a first one."""
+        return any(relabels(part) for part in self._parts().values())
+
     def query(self, pool: Pool, k: int, rng: np.random.Generator) -> Indices:
         """int64 [k], the parts' own orders kept."""
         check_request(pool, k)
+        mixed = self.relabels
         # Each part is asked for k: in the worst case the others want the same records.
-        lists = {name: (self.shares[name], part.query(pool, k, rng)) for name, part in self._parts().items()}
+        lists = {
+            name: (self.shares[name], choose(part, pool, k, rng) if mixed else part.query(pool, k, rng))
+            for name, part in self._parts().items()
+        }
         return interleave(lists, k, rng)[0]

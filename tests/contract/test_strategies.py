@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from nextlabel.backend.selection import (
     ArrayVectors,
+    Opinions,
     Pool,
     QueryStrategy,
     ScoringStrategy,
+    Spans,
+    choose,
     get_strategy,
+    relabels,
     strategy_names,
 )
 from nextlabel.connectors.errors import EmptyPool, ExhaustedPool
@@ -26,16 +32,34 @@ def strategy(request: pytest.FixtureRequest) -> QueryStrategy:
 def make_pool(
     n: int, classes: int = 3, *, labelled: int = 20, multi_label: bool = False, dtype: str = "float32"
 ) -> Pool:
+    """A pool that knows all that strategies may ask for, but answers."""
     rng = np.random.default_rng(n * 100 + classes)
     if multi_label:
-        probabilities = rng.random((n, classes), dtype=np.float32)
+        probabilities = rng.random((n + labelled, classes), dtype=np.float32)
         targets = rng.random((labelled, classes)) > 0.5
     else:
-        probabilities = rng.dirichlet(np.ones(classes), n).astype(np.float32)
+        probabilities = rng.dirichlet(np.ones(classes), n + labelled).astype(np.float32)
         targets = rng.integers(0, classes, labelled)
     vectors = ArrayVectors(rng.standard_normal((n, DIMENSION)).astype(dtype))
     known = rng.standard_normal((labelled, DIMENSION)).astype(np.float32)
-    return Pool(probabilities, vectors, known, targets, multi_label)
+    return Pool(probabilities[:n], vectors, known, targets, multi_label, probabilities[n:], spans=make_spans(n, rng))
+
+
+def make_spans(n: int, rng: np.random.Generator) -> Spans:
+    """About one span a record: some have none, some several."""
+    return Spans(np.sort(rng.integers(0, max(n, 1), n)), rng.integers(0, 3, n), rng.random(n, dtype=np.float32))
+
+
+def with_answers(pool: Pool, answered: int, annotators: int = 4, most: int = 3) -> Pool:
+    """The first ``answered`` records have one to ``most`` answers each."""
+    rng = np.random.default_rng(answered)
+    pairs = [(at, who) for at in range(answered) for who in rng.choice(annotators, rng.integers(1, most + 1), False)]
+    records, who = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    classes = pool.probabilities.shape[1]
+    values = rng.integers(0, classes, len(records))
+    if pool.multi_label:
+        values = rng.random((len(records), classes)) > 0.5
+    return replace(pool, opinions=Opinions(records, who, values))
 
 
 def ask(strategy: QueryStrategy, pool: Pool, k: int, seed: int = 0) -> np.ndarray:
@@ -74,8 +98,11 @@ def test_a_pool_of_one(strategy: QueryStrategy) -> None:
 
 
 def test_nothing_labelled_yet(strategy: QueryStrategy) -> None:
-    pool = make_pool(100)
-    ask(strategy, Pool(pool.probabilities, pool.vectors), 10)
+    ask(strategy, make_pool(100, labelled=0), 10)
+
+
+def test_what_is_labelled_may_come_without_predictions(strategy: QueryStrategy) -> None:
+    ask(strategy, replace(make_pool(100), labelled_probabilities=np.empty((0, 0), np.float32)), 10)
 
 
 def test_an_empty_pool_is_an_error_of_its_own(strategy: QueryStrategy) -> None:
@@ -117,9 +144,9 @@ def test_everything_alike(strategy: QueryStrategy) -> None:
     """Equal doubts and equal vectors, so that every comparison is a tie."""
     n = 1500
     same = np.full((n, 4), 0.25, dtype=np.float32)
-    pool = Pool(
-        same, ArrayVectors(np.ones((n, DIMENSION), np.float32)), np.ones((3, DIMENSION), np.float32), np.arange(3)
-    )
+    ones = np.ones((n, DIMENSION), np.float32)
+    spans = Spans(np.arange(n), np.zeros(n, np.int64), np.full(n, 0.5, np.float32))
+    pool = Pool(same, ArrayVectors(ones), ones[:3], np.arange(3), labelled_probabilities=same[:3], spans=spans)
     first = ask(strategy, pool, 40, seed=1)
     assert sorted(ask(strategy, pool, n)) == list(range(n))
     assert first.tolist() != ask(strategy, pool, 40, seed=2).tolist(), "a file sorted by class must not decide"
@@ -128,7 +155,8 @@ def test_everything_alike(strategy: QueryStrategy) -> None:
 
 def test_a_model_that_is_certain_of_everything(strategy: QueryStrategy) -> None:
     certain = np.eye(3, dtype=np.float32)[np.arange(100) % 3]
-    ask(strategy, Pool(certain, make_pool(100).vectors), 30)
+    pool = make_pool(100)
+    ask(strategy, replace(pool, probabilities=certain, labelled_probabilities=certain[:20]), 30)
 
 
 def test_empty_texts_may_have_vectors_of_zeros(strategy: QueryStrategy) -> None:
@@ -142,7 +170,30 @@ def test_broken_numbers_neither_raise_nor_double(strategy: QueryStrategy) -> Non
     pool.probabilities[::7] = np.nan
     pool.vectors.array[::5] = np.nan
     pool.vectors.array[1::5] = np.inf
+    pool.labelled_probabilities[::3] = np.nan
+    pool.labelled_vectors[::4] = np.nan
+    pool.spans.scores[::6] = np.nan
     ask(strategy, pool, 60)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("most", [1, 3])
+def test_answered_records_are_chosen_only_by_strategies_that_weigh_answers(
+    strategy: QueryStrategy, multi_label: bool, most: int
+) -> None:
+    pool = with_answers(make_pool(80, multi_label=multi_label), 50, most=most)
+    chosen = choose(strategy, pool, 60, np.random.default_rng(0))
+    assert len(set(chosen.tolist())) == len(chosen)
+    if relabels(strategy):
+        assert len(chosen) == 60
+        assert chosen.min() < 50
+    else:
+        assert sorted(chosen) == list(range(50, 80)), "all that nobody has answered, and no other"
+
+
+def test_where_all_is_answered_nothing_is_left_for_the_others(strategy: QueryStrategy) -> None:
+    pool = with_answers(make_pool(40), 40)
+    assert len(choose(strategy, pool, 5, np.random.default_rng(0))) == (5 if relabels(strategy) else 0)
 
 
 SCORING = [name for name in strategy_names() if isinstance(get_strategy(name), ScoringStrategy)]

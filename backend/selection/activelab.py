@@ -1,0 +1,87 @@
+"""Another label for a record that has one, or a first label for another: ActiveLab puts both on one scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from .base import Floats, Indices, Pool, check_request, top_k
+from .crowd import _TINY, Answers, Doubles, at_temperature, confidence
+from .evidence import Opinions
+from .registry import register
+
+_FORGETTING = 0.8
+
+
+@register("activelab")
+@dataclass(frozen=True, slots=True)
+class ActiveLab:
+    """How unsure the label of a record still is, by all answers and the model together.
+
+    Goh and Mueller, ActiveLab: Active Learning with Re-Labeling by Multiple Annotators, 2023 (arXiv 2301.11856). The
+    score is one minus cleanlab's. It weighs second answers: records with ``opinions`` may be in the pool, with
+    predictions that were held out from them. Without opinions it orders a pool as least confidence does.
+
+    Several labels: each label is a yes or no of its own, and the qualities of all are put together by the moving
+    average of Thyagarajan, Snorrason, Northcutt and Mueller, Identifying Incorrect Annotations in Multi-Label
+    Classification Data, 2022 (arXiv 2211.13895), in which the worst counts most.
+    """
+
+    name: ClassVar[str] = "activelab"
+    relabels: ClassVar[bool] = True
+
+    def score(self, pool: Pool) -> Floats:
+        """float32 [n] in [0, 1]; with one class there is nothing to ask, and all are 0."""
+        p = np.clip(np.nan_to_num(np.asarray(pool.probabilities, dtype=np.float64)), 0, 1)
+        opinions = pool.opinions if pool.opinions is not None and len(pool.opinions) else None
+        if pool.multi_label:
+            quality = np.stack([_label_quality(p[:, at], opinions, at) for at in range(p.shape[1])], axis=1)
+            return np.asarray(1 - _worst_first(quality), dtype=np.float32)
+        if p.shape[1] < 2:
+            return np.zeros(len(p), dtype=np.float32)
+        p = np.maximum(p, _TINY)
+        return np.asarray(1 - _quality(p / p.sum(axis=1, keepdims=True), opinions), dtype=np.float32)
+
+    def query(self, pool: Pool, k: int, rng: np.random.Generator) -> Indices:
+        """int64 [k], the highest scores first, ties in random order: records with opinions among them."""
+        check_request(pool, k)
+        return top_k(self.score(pool), k, rng)
+
+
+def _quality(p: Doubles, opinions: Opinions | None) -> Doubles:
+    """float64 [n]: the mean of how likely the label is right and of knowing nothing, by the weights of the voices."""
+    classes = p.shape[1]
+    if opinions is None:
+        return np.asarray((p.max(axis=1) + 1 / classes) / 2, dtype=np.float64)
+    labelled, records = np.unique(opinions.records, return_inverse=True)
+    answers = Answers(records, opinions.annotators, opinions.answers, len(labelled), classes)
+    sure = confidence(answers, p[labelled])
+    another = sure.mean_annotator_weight  # what one more answer would weigh
+    quality = _with_doubt(at_temperature(p, sure.temperature).max(axis=1), sure.model_weight, another, classes)
+    heard = answers.per_record(sure.answer_weights) + sure.model_weight
+    quality[labelled] = _with_doubt(sure.quality, heard, another, classes)
+    return quality
+
+
+def _with_doubt(quality: Doubles, weight: float | Doubles, another: float, classes: int) -> Doubles:
+    return np.asarray((quality * weight + another / classes) / (weight + another), dtype=np.float64)
+
+
+def _label_quality(p: Doubles, opinions: Opinions | None, label: int) -> Doubles:
+    """float64 [n]: that of one label, a yes or no with probability ``p`` [n]."""
+    both = np.maximum(np.stack([1 - p, p], axis=1), _TINY)
+    if opinions is not None:
+        answers = opinions.answers[:, label].astype(np.int64)
+        opinions = Opinions(opinions.records, opinions.annotators, answers)
+    return _quality(both / both.sum(axis=1, keepdims=True), opinions)
+
+
+def _worst_first(quality: Doubles) -> Doubles:
+    """float64 [n]: an exponential moving average over [n, c], from the best to the worst."""
+    ordered = np.sort(quality, axis=1)
+    average = ordered[:, -1]
+    for at in range(ordered.shape[1] - 2, -1, -1):
+        average = _FORGETTING * ordered[:, at] + (1 - _FORGETTING) * average
+    return average

@@ -1,0 +1,80 @@
+"""Records that look like labelled ones, and yet the model says something else about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.blas import one_blas_thread
+
+from .base import Floats, Indices, Pool, check_request, to_unit, top_k
+from .registry import register
+
+_BLOCK = 4_096  # rows of the pool that are compared together
+_MOST_LABELLED = 2_000  # labelled records that they are compared with, evenly spread over their order
+_LEAST = 1e-7  # probability, so that no divergence is infinite
+
+
+@register("contrastive")
+@dataclass(frozen=True, slots=True)
+class Contrastive:
+    """The mean divergence from the predictions of the nearest labelled records to that of the record itself.
+
+    CAL: Margatina, Vernikos, Barrault and Aletras, Active Learning by Acquiring Contrastive Examples, EMNLP 2021.
+    The Kullback-Leibler divergence, over the ``neighbours`` nearest by cosine. A pool without
+    ``labelled_probabilities`` is compared with the labels themselves, as in an ablation of the paper. Several labels:
+    the sum of the divergences of each. With nothing labelled yet all scores are equal.
+    """
+
+    neighbours: int = 10
+
+    name: ClassVar[str] = "contrastive"
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 1:
+            raise ValueError("neighbours must be at least 1")
+
+    def score(self, pool: Pool) -> Floats:
+        """float32 [n], 0 or more. Reads all vectors of the pool, 4,096 at a time."""
+        scores: Floats = np.zeros(len(pool), dtype=np.float32)
+        known = len(pool.labelled_vectors)
+        if known == 0:
+            return scores
+        rows = np.unique(np.linspace(0, known - 1, min(known, _MOST_LABELLED)).astype(np.int64))
+        labelled = to_unit(pool.labelled_vectors[rows])
+        said = _distributions(_said(pool, rows), pool.multi_label)
+        negative_entropy = (said * np.log(said)).sum(axis=1)
+        near = min(self.neighbours, len(rows))
+        with one_blas_thread():
+            for start in range(0, len(pool), _BLOCK):
+                at = np.arange(start, min(start + _BLOCK, len(pool)), dtype=np.int64)
+                cosines = pool.unit_vectors(at) @ labelled.T
+                nearest = np.argpartition(cosines, len(rows) - near, axis=1)[:, len(rows) - near :]
+                log_guess = np.log(_distributions(pool.probabilities[at], pool.multi_label))
+                cross = (said[nearest].mean(axis=1) * log_guess).sum(axis=1)
+                scores[at] = np.maximum(negative_entropy[nearest].mean(axis=1) - cross, 0.0)
+        return scores
+
+    def query(self, pool: Pool, k: int, rng: np.random.Generator) -> Indices:
+        """int64 [k], the highest scores first, ties in random order."""
+        check_request(pool, k)
+        return top_k(self.score(pool), k, rng)
+
+
+def _said(pool: Pool, rows: Indices) -> npt.NDArray[Any]:
+    """What labelled ``rows`` are compared by, [m, c]: predictions, or the labels if there are none."""
+    if len(pool.labelled_probabilities):
+        return pool.labelled_probabilities[rows]
+    targets = pool.labelled_targets[rows]
+    return targets if pool.multi_label else np.eye(pool.probabilities.shape[1], dtype=np.float32)[targets]
+
+
+def _distributions(p: npt.NDArray[Any], multi_label: bool) -> Floats:
+    """float32: rows that sum to 1 and have no 0, [k, c]; of several labels, yes and no of each, [k, 2 c]."""
+    clipped = np.maximum(np.nan_to_num(np.asarray(p, dtype=np.float32)), np.float32(_LEAST))
+    if multi_label:
+        return np.concatenate([clipped, np.maximum(1 - clipped, np.float32(_LEAST))], axis=1)
+    return np.asarray(clipped / clipped.sum(axis=1, keepdims=True), dtype=np.float32)

@@ -6,15 +6,19 @@
 from __future__ import annotations
 
 from .activelab import ActiveLab
+from .anchors import Anchor
 from .badge import Badge
 from .base import ArrayVectors, Pool, QueryStrategy, ScoringStrategy, Vectors, choose, relabels, top_k
 from .contrastive import Contrastive
 from .coverage import ProbCover
 from .diversity import KCenter, MarginDiverse
 from .evidence import Opinions, Spans
+from .likely import Certainty
 from .lookahead import ExpectedError
 from .mixture import Mixture, interleave
+from .neighbours import NearestPositive
 from .random_ import Random
+from .rare import Rare
 from .registry import get_strategy, register, strategy_names
 from .representative import Representative
 from .schedule import Schedule, declared
@@ -24,8 +28,10 @@ from .uncertainty import Entropy, LeastConfidence, Margin
 
 __all__ = [
     "ActiveLab",
+    "Anchor",
     "ArrayVectors",
     "Badge",
+    "Certainty",
     "Contrastive",
     "Entropy",
     "ExpectedError",
@@ -35,11 +41,13 @@ __all__ = [
     "Margin",
     "MarginDiverse",
     "Mixture",
+    "NearestPositive",
     "Opinions",
     "Pool",
     "ProbCover",
     "QueryStrategy",
     "Random",
+    "Rare",
     "Representative",
     "Schedule",
     "ScoringStrategy",

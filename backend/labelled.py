@@ -89,7 +89,7 @@ def read_labelled(source: str, columns: LabelledColumns, *, split: str = "train"
     table = open_table(source, columns.all(), split)
     found = LabelledRows(table.name, several=columns.separator is not None, remark=table.remark)
     for row in table.rows:
-        text = _cell(table, row, columns.text)
+        text = cell(table, row, columns.text)
         if not text.strip():
             found.blank += 1
             continue
@@ -100,8 +100,8 @@ def read_labelled(source: str, columns: LabelledColumns, *, split: str = "train"
             continue
         found.texts.append(text)
         found.labels.append(labels)
-        found.groups.append(_cell(table, row, columns.group).strip() if columns.group else "")
-        found.splits.append(_cell(table, row, columns.split).strip() if columns.split else "")
+        found.groups.append(cell(table, row, columns.group).strip() if columns.group else "")
+        found.splits.append(cell(table, row, columns.split).strip() if columns.split else "")
     if not found.texts:
         left_out = f"{found.blank} rows without text, {found.unlabelled} without label"
         raise DataError(f"{table.name}: no row has both a text and a label ({left_out})")
@@ -157,7 +157,7 @@ def _labels(table: Table, row: Row, columns: LabelledColumns) -> tuple[str, ...]
         return _distinct(str(one) for one in value if one is not None)
     if value is None:
         return None
-    text = str(value).lower() if isinstance(value, bool) else _cell(table, row, columns.label)
+    text = str(value).lower() if isinstance(value, bool) else cell(table, row, columns.label)
     if columns.separator is not None:
         return _distinct(text.split(columns.separator))
     return _distinct([text]) or None
@@ -167,7 +167,8 @@ def _distinct(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
 
 
-def _cell(table: Table, row: Row, column: str) -> str:
+def cell(table: Table, row: Row, column: str) -> str:
+    """A cell as text, empty for what is missing. Raises DataError for what is neither text nor a number."""
     value: Any = row.values.get(column)
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""

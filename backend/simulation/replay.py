@@ -1,0 +1,188 @@
+"""One strategy, one seed: a project as it would have gone, with the loop's own learner.
+
+All that chance decides beside the strategy (which records are tested on, who answers what and where they err, which
+labels there are to start with) depends on the seed alone. So strategies are compared in pairs, under equal conditions.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.learning.evaluation.metrics import accuracy, macro_f1
+from nextlabel.backend.learning.folds import Targets, assign_folds
+from nextlabel.backend.learning.probe import Probe
+from nextlabel.backend.learning.scoring import score_pool
+from nextlabel.backend.selection import Pool, get_strategy
+from nextlabel.connectors.errors import ConfigError, SelectionError
+
+from .material import NO_ANSWER, Material
+from .plan import Plan
+
+Rows = npt.NDArray[np.int64]
+FULL = "(all labels)"
+"""In place of a strategy: no choice at all, every record of the pool is labelled."""
+_MEASURES = {"accuracy": accuracy, "macro_f1": macro_f1}
+_MOST_FOLDS = 20
+
+
+class Stopped(Exception):
+    """The replay was told to end before its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The score on the test records after each number of ``labels``, and the CPU seconds that it took."""
+
+    strategy: str
+    seed: int
+    labels: tuple[int, ...]
+    scores: tuple[float, ...]
+    seconds: float
+
+    def to_json(self) -> str:
+        """As text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Curve:
+        """The opposite. Raises ValueError for anything else."""
+        try:
+            found = json.loads(text)
+            labels, scores = tuple(map(int, found["labels"])), tuple(map(float, found["scores"]))
+            if not labels or len(labels) != len(scores):
+                raise ValueError(f"{len(labels)} numbers of labels, {len(scores)} scores")
+            return cls(str(found["strategy"]), int(found["seed"]), labels, scores, float(found["seconds"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a curve: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Deal:
+    """What a seed decides: rows to choose from and to test on, int64, the first labels, and everybody's answers.
+
+    ``given``: int64 [n], or bool [n, c]; the answer that a record gets when it is chosen, whoever chose it.
+    """
+
+    pool: Rows
+    test: Rows
+    start: Rows
+    given: Targets
+
+
+def deal(material: Material, plan: Plan, seed: int) -> Deal:
+    """Decide by ``seed``. Raises ConfigError if the pool is smaller than the budget."""
+    split, answering, starting = (np.random.default_rng([seed, part]) for part in range(3))
+    tested = material.tested if material.tested is not None else _held_out(material, plan, split)
+    pool, test = np.flatnonzero(~tested), np.flatnonzero(tested)
+    if len(pool) < plan.budget:
+        raise ConfigError(
+            f"the budget is {plan.budget:,} labels, and there are {len(pool):,} records to choose from (the other "
+            f"{len(test):,} are tested on); lower the budget"
+        )
+    return Deal(pool, test, starting.permutation(pool)[: plan.start], _given(material, plan.noise, answering))
+
+
+def replay(
+    material: Material, plan: Plan, strategy: str, seed: int, stopped: Callable[[], bool] = lambda: False
+) -> Curve:
+    """Label ``plan.budget`` records, chosen by ``strategy``; FULL labels the whole pool and is measured once.
+
+    Raises ConfigError for an unknown strategy, SelectionError for one that misbehaves, Stopped when ``stopped`` says
+    so between two rounds.
+    """
+    began = time.process_time()
+    dealt, measure = deal(material, plan, seed), _MEASURES[plan.metric]
+
+    def fit(rows: Rows, warm: Probe | None = None) -> Probe:
+        return Probe.fit(
+            material.vectors[rows], dealt.given[rows], material.classes, anchors=material.anchors, warm=warm
+        )
+
+    def score(probe: Probe) -> float:
+        return measure(score_pool(probe, material.vectors, dealt.test), material.truth[dealt.test])
+
+    if strategy == FULL:
+        labels, scores = [len(dealt.pool)], [score(fit(dealt.pool))]
+        return Curve(strategy, seed, tuple(labels), tuple(scores), time.process_time() - began)
+    chooser, rng = get_strategy(strategy), np.random.default_rng([seed, zlib.crc32(strategy.encode())])
+    chosen, left = dealt.start, np.setdiff1d(dealt.pool, dealt.start)
+    probe: Probe | None = None
+    labels, scores = plan.points(), []
+    for now, following in zip(labels, [*labels[1:], None], strict=True):
+        if stopped():
+            raise Stopped
+        probe = fit(chosen, probe)
+        scores.append(score(probe))
+        if following is not None:
+            pool = Pool(
+                probabilities=score_pool(probe, material.vectors, left),
+                vectors=_Mapped(material.vectors, left),
+                labelled_vectors=np.asarray(material.vectors[chosen], np.float32),
+                labelled_targets=dealt.given[chosen],
+                multi_label=material.multi_label,
+            )
+            picks = _checked(chooser.query(pool, following - now, rng), following - now, len(left), strategy)
+            chosen, left = np.concatenate([chosen, left[picks]]), np.delete(left, picks)
+    return Curve(strategy, seed, tuple(labels), tuple(scores), time.process_time() - began)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mapped:
+    """Vectors of the candidates, read where a strategy asks for them."""
+
+    matrix: npt.NDArray[Any]
+    rows: Rows
+
+    def take(self, indices: Rows) -> npt.NDArray[Any]:
+        return self.matrix[self.rows[indices]]
+
+
+def _held_out(material: Material, plan: Plan, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """About ``test_share`` of the records, each class and whole groups as evenly as can be: some folds of many."""
+    folds = min(_MOST_FOLDS, len(material))
+    fold_of = assign_folds(material.truth, folds, rng, material.groups)
+    sizes = np.bincount(fold_of, minlength=folds) / len(material)
+    tested, share = [], 0.0
+    for fold in rng.permutation(folds):  # folds of whole groups may be of unequal size: take what fits
+        if sizes[fold] and share + sizes[fold] <= plan.test_share + 0.5 / folds:
+            tested.append(fold)
+            share += sizes[fold]
+    tested = tested or [int(np.argmin(np.where(sizes > 0, sizes, np.inf)))]
+    held: npt.NDArray[np.bool_] = np.isin(fold_of, tested)
+    if held.all():
+        raise ConfigError("all records are of one group: there is nothing to choose from; choose another group")
+    return held
+
+
+def _given(material: Material, noise: float, rng: np.random.Generator) -> Targets:
+    """One annotator's answer to every record, a share ``noise`` of them flipped to another label.
+
+    Where a record may have several labels, a flip adds or takes away one of them.
+    """
+    rows, classes = np.arange(len(material)), material.classes
+    if material.multi_label:
+        several: npt.NDArray[np.bool_] = np.array(material.answers[:, 0], np.bool_)
+        flipped = rows[rng.random(len(rows)) < noise]
+        at = rng.integers(classes, size=len(flipped))
+        several[flipped, at] = ~several[flipped, at]
+        return several
+    counts = (material.answers != NO_ANSWER).sum(axis=1)
+    given: npt.NDArray[np.int64] = np.array(material.answers[rows, rng.integers(counts)], np.int64)
+    wrong = rng.random(len(rows)) < noise
+    shift = rng.integers(1, classes, size=len(rows)) if classes > 1 else np.zeros(len(rows), np.int64)
+    return np.where(wrong, (given + shift) % classes, given)
+
+
+def _checked(picks: Rows, k: int, size: int, strategy: str) -> Rows:
+    """The picks. Raises SelectionError if they aren't ``k`` different candidates."""
+    if len(picks) != k or len(np.unique(picks)) != k or picks.min() < 0 or picks.max() >= size:
+        raise SelectionError(f"strategy {strategy} was asked for {k} of {size} records and gave something else")
+    return picks

@@ -1,0 +1,256 @@
+"""What ``nextlabel simulate`` does: from a labelled file to curves, figures and a recommendation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nextlabel.backend.labelled import LabelledRows, to_examples
+from nextlabel.backend.learning.cache import EmbeddingCache, Progress
+from nextlabel.backend.learning.coldstart import label_anchors
+from nextlabel.backend.learning.encoders import HASHING, Engine, load_encoder
+from nextlabel.backend.learning.evaluation.crossvalidation import fold_groups
+from nextlabel.backend.learning.evaluation.intervals import Interval
+from nextlabel.backend.learning.examples import Examples
+from nextlabel.backend.selection import get_strategy
+from nextlabel.connectors.errors import ConfigError, DataError
+from nextlabel.connectors.records import Labeling, LabelKind
+
+from .material import Material
+from .plan import Plan, Target
+from .reading import Answered, Asked, read_answers
+from .replay import deal
+from .running import RANDOM, Finished, Runs, run
+from .statistics import Summary, summarise
+
+DEFAULT = ("margin-diverse", "margin", "badge", "representative", RANDOM)
+"""What is compared unless somebody says otherwise: what recipes use, and what differs from it."""
+FEW_SEEDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a label costs: ``per_label`` in any currency, ``seconds`` of a person's time; None where nobody said."""
+
+    per_label: float | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("cost per label", self.per_label), ("seconds per label", self.seconds)):
+            if value is not None and not 0 < value < float("inf"):
+                raise ConfigError(f"{name} is {value}; it must be a number above 0")
+
+    def of(self, labels: Interval) -> dict[str, dict[str, float | None]]:
+        """Money and hours for so many labels, each with mean, low and high."""
+        rates = {"money": self.per_label, "hours": None if self.seconds is None else self.seconds / 3600}
+        return {
+            name: Interval(rate * labels.mean, rate * labels.low, rate * labels.high).to_json()
+            for name, rate in rates.items()
+            if rate is not None
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to replay on what. ``cache`` is the folder for everything that can be made again.
+
+    ``parts`` are the values of the split column: records to choose from, and to test on. Without them every seed
+    draws its own test records. ``fresh`` replays curves anew that are kept in the cache.
+    """
+
+    data: str
+    asked: Asked
+    cache: Path
+    strategies: tuple[str, ...] = DEFAULT
+    plan: Plan = field(default_factory=Plan)
+    seeds: int = FEW_SEEDS
+    target: Target = field(default_factory=Target)
+    price: Price = field(default_factory=Price)
+    encoder: str = HASHING
+    engine: Engine = "auto"
+    max_length: int = 128
+    parts: tuple[str, str] | None = None
+    dataset_split: str = "train"
+    jobs: int = 1
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """Figures, the curves they come from, and what a reader has to know about them.
+
+    ``pool`` and ``tested``: how many records seed 0 chooses from and is tested on.
+    """
+
+    request: Request
+    labels: tuple[str, ...]
+    summary: Summary
+    runs: Runs
+    remarks: tuple[str, ...]
+    counts: dict[str, int]
+    digest: str
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: the strategies' figures first, each with mean, low and high."""
+        from importlib.metadata import version
+
+        asked, summary = self.request, self.summary
+        price = asked.price
+        return {
+            "strategies": {
+                name: {**one.to_json(), "cost_to_target": price.of(one.labels_to_target.interval)}
+                for name, one in summary.strategies.items()
+            },
+            "recommended": summary.recommended,
+            "why": summary.why,
+            "beat_random": summary.better,
+            "lose_to_random": summary.worse,
+            "metric": asked.plan.metric,
+            "target": {"asked": str(asked.target), **summary.target.to_json()},
+            "full_data_score": summary.full.to_json(),
+            **{key: value for key, value in asked.plan.to_json().items() if key != "metric"},
+            "seeds": asked.seeds,
+            "cost_of_budget": price.of(Interval(*[float(asked.plan.budget)] * 3)),
+            "curves": {
+                "labels": list(summary.labels),
+                **{
+                    name: {
+                        "score": [point.to_json() for point in one.curve],
+                        "lead_over_random": [point.to_json() for point in one.lead],
+                    }
+                    for name, one in summary.strategies.items()
+                },
+            },
+            "runs": {name: [curve.scores for curve in curves] for name, curves in self.runs.curves.items()},
+            "labels": list(self.labels),
+            **self.counts,
+            "remarks": list(self.remarks),
+            "encoder": asked.encoder,
+            "data": asked.data,
+            "data_sha256": self.digest,
+            "cpu_seconds": round(self.runs.cpu_seconds, 2),
+            "seconds": round(self.seconds, 2),
+            "nextlabel": version("nextlabel"),
+        }
+
+
+def simulate(
+    request: Request,
+    *,
+    on_text: Progress | None = None,
+    on_curve: Callable[[Finished], None] | None = None,
+) -> Simulation:
+    """Read the data, embed it once, replay every strategy with every seed, and work out the figures.
+
+    ``on_text`` is told of texts embedded, ``on_curve`` of curves finished. Raises DataError, ConfigError (a setting
+    that can't be), LearningError, SelectionError, MissingExtra.
+    """
+    for name in request.strategies:
+        get_strategy(name)
+    started = time.monotonic()
+    found = read_answers(request.data, request.asked, split=request.dataset_split)
+    labels = found.labels()
+    examples = to_examples(found.rows, labels, request.asked.columns.group is not None)
+    if request.parts is not None:
+        _check_parts(found.rows, request.parts, request.asked.columns.split)
+        kept = np.flatnonzero(np.isin(found.rows.splits, request.parts))
+        splits = np.array(found.rows.splits)[kept]
+    else:
+        kept, splits = np.arange(len(examples)), np.array([])
+    material = _material(request, examples, found, kept, splits, on_text)
+    first = deal(material, request.plan, 0)
+    runs = run(
+        material,
+        request.plan,
+        request.strategies,
+        request.seeds,
+        request.cache / "simulate",
+        jobs=request.jobs,
+        fresh=request.fresh,
+        report=on_curve,
+    )
+    counts = {
+        "n": len(material),
+        "pool": len(first.pool),
+        "tested": len(first.test),
+        "groups": 0 if examples.groups is None else len(np.unique(examples.groups[kept])),
+        "copies": found.rows.copies(),
+        "blank": found.rows.blank,
+        "unlabelled": found.rows.unlabelled,
+        "answers": sum(map(len, found.votes)) or len(found.rows.texts),
+        "disagreements": found.disagreements(),
+        "tied": found.tied,
+    }
+    remarks = _remarks(request, found, counts, material)
+    return Simulation(
+        request,
+        labels,
+        summarise(runs, request.target),
+        runs,
+        tuple(remarks),
+        counts,
+        found.rows.digest(),
+        time.monotonic() - started,
+    )
+
+
+def _material(
+    request: Request,
+    examples: Examples,
+    found: Answered,
+    kept: np.ndarray[Any, np.dtype[np.int64]],
+    splits: np.ndarray[Any, Any],
+    on_text: Progress | None,
+) -> Material:
+    """The records as vectors; those of ``kept`` only."""
+    encoder = load_encoder(
+        request.encoder, request.engine, max_length=request.max_length, cache_dir=request.cache / "encoders"
+    )
+    cache = EmbeddingCache.open(request.cache / "embeddings", encoder)
+    examples = examples.take(kept)
+    vectors = cache.matrix[cache.ensure(examples.texts, encoder, on_text)]
+    kind = LabelKind.MULTI if examples.multi_label else LabelKind.SINGLE
+    anchors = label_anchors(Labeling(kind, examples.labels), encoder)
+    answers = found.answers(examples.labels)[kept] if found.votes else examples.targets[:, None]
+    tested = splits == request.parts[1] if request.parts is not None else None
+    return Material(vectors, anchors, examples.targets, answers, fold_groups(examples), tested)
+
+
+def _check_parts(rows: LabelledRows, parts: tuple[str, str], column: str | None) -> None:
+    for value in parts:
+        if value not in rows.splits:
+            found = ", ".join(repr(name) for name in sorted(set(rows.splits))[:10])
+            raise DataError(f"{rows.name}: no row has {value!r} in the column {column!r}; found: {found}")
+
+
+def _remarks(request: Request, found: Answered, counts: dict[str, int], material: Material) -> list[str]:
+    """What flatters, what is missing, and what the figures can't say."""
+    remarks = []
+    left_out = [f"{counts['blank']:,} rows without text"] * bool(counts["blank"])
+    left_out += [f"{counts['unlabelled']:,} rows without label"] * bool(counts["unlabelled"])
+    if left_out:
+        remarks.append(f"left out: {' and '.join(left_out)}")
+    if counts["copies"] and request.asked.columns.group is None and request.parts is None:
+        remarks.append(f"{counts['copies']:,} rows repeat the text of another; copies are never split by a test")
+    if found.tied:
+        remarks.append(
+            f"{found.tied:,} records have no majority among their answers; the commoner answer was taken for right"
+        )
+    if request.seeds < 2:
+        remarks.append("one seed gives no intervals: nothing can be shown with it")
+    elif request.seeds < FEW_SEEDS:
+        remarks.append(f"{request.seeds} seeds give wide intervals; 5 or more are usual")
+    if material.tested is not None and material.groups is not None:
+        learned = set(material.groups[~material.tested].tolist())
+        if shared := sum(group in learned for group in material.groups[material.tested].tolist()):
+            what = "of a group that" if request.asked.columns.group else "copies of a text that"
+            remarks.append(f"{shared:,} of the records to test on are {what} is also chosen from: this flatters")
+    if found.rows.remark:
+        remarks.append(found.rows.remark)
+    return remarks

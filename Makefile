@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find connectors backend recipes -name '*.py' -not -path '*/__pycache__/*' 2>/dev/null)
 
-.PHONY: setup demo test check format bench clean
+.PHONY: setup demo test check format bench bench-labels clean
 
 setup: $(VENV)/installed
 
@@ -42,6 +42,9 @@ format: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-labels: setup
+	$(BIN)/python -m benchmarks labels $(if $(BENCH),-- $(BENCH))
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -53,12 +53,12 @@ def page(found: HeldOut, summary: Summary, about: About, album: Sequence[Picture
         cards=_cards(summary),
         how=escape(f"{how[:1].upper()}{how[1:]}. {sure}." if how else f"{sure}."),
         verdict=f"<p>{_sentence(verdict)}</p>" if verdict else "",
-        notes=_notes(about.remarks),
+        notes=notes(about.remarks),
         classes=_classes(summary.classes),
-        pictures=_pictures(album),
+        pictures=figures(album),
         confused=_confused(summary),
         errors=_errors(summary.errors),
-        facts=_facts(about.facts),
+        facts=facts(about.facts),
     )
 
 
@@ -84,18 +84,25 @@ def _card(name: str, says: str, value: Interval) -> str:
             f"<b>{value.mean:.3f}</b>"
             f'<span class="soft small">{value.low:.3f} to {value.high:.3f}</span>'
             f'<span class="soft small">{escape(says)}</span>'
-            f"{_bar(value.low, value.high, value.mean)}"
+            f"{bar(value.low, value.high, value.mean)}"
         )
     return f'<div class="card"><span class="soft small">{escape(name)}</span>{body}</div>'
 
 
-def _bar(low: float, high: float, mark: float | None = None) -> str:
+def bar(low: float, high: float, mark: float | None = None) -> str:
     """A band from ``low`` to ``high`` on a line from 0 to 1, with a mark."""
     at = "" if mark is None else f'<u style="left:calc({100 * mark:.1f}% - 1px)"></u>'
     return f'<div class="bar"><i style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></i>{at}</div>'
 
 
-def _notes(remarks: Sequence[str]) -> str:
+def style() -> str:
+    """The looks of the page, for pages of the same kind: what stands in its ``<style>``."""
+    page_of = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    return page_of.partition("<style>")[2].partition("</style>")[0]
+
+
+def notes(remarks: Sequence[str]) -> str:
+    """What a reader has to know, as a list; nothing for nothing."""
     items = "".join(f"<li>{_sentence(remark)}</li>" for remark in remarks)
     return f'<ul class="notes">{items}</ul>' if items else ""
 
@@ -109,7 +116,7 @@ def _classes(found: Sequence[ClassFigures]) -> str:
     rows = (
         [
             ("label", escape(one.label)),
-            ("f1", _number(one.f1) + (_bar(0, one.f1) if one.f1 == one.f1 else "")),
+            ("f1", _number(one.f1) + (bar(0, one.f1) if one.f1 == one.f1 else "")),
             ("n", _number(one.precision)),
             ("n", _number(one.recall)),
             ("n", _number(one.roc_auc)),
@@ -119,10 +126,11 @@ def _classes(found: Sequence[ClassFigures]) -> str:
         ]
         for one in found
     )
-    return _table(head, rows, "pinned")
+    return table(head, rows, "pinned")
 
 
-def _pictures(album: Sequence[Picture]) -> str:
+def figures(album: Sequence[Picture]) -> str:
+    """The pictures with their captions, side by side where there is room."""
     layout = "pictures pairs" if len(album) % 3 == 1 else "pictures"
     shown = "".join(
         f"<figure><figcaption>{escape(one.title)}<span>{escape(one.says)}</span></figcaption>"
@@ -147,7 +155,7 @@ def _confused(summary: Summary) -> str:
         for answer, said in worst
         if wrong[answer, said]
     ]
-    return f"<h2>Mixed up most</h2>{_table(('answer', 'predicted', 'n:texts'), rows)}" if rows else ""
+    return f"<h2>Mixed up most</h2>{table(('answer', 'predicted', 'n:texts'), rows)}" if rows else ""
 
 
 def _errors(found: Sequence[ConfidentError]) -> str:
@@ -164,16 +172,17 @@ def _errors(found: Sequence[ConfidentError]) -> str:
     )
     says = "The wrong predictions it was surest of. Some of them may be wrong answers: they are worth a second look."
     return (
-        f'<p class="soft small">{says}</p>{_table(("text", "answer", "predicted", "n:probability"), rows, "wrapped")}'
+        f'<p class="soft small">{says}</p>{table(("text", "answer", "predicted", "n:probability"), rows, "wrapped")}'
     )
 
 
-def _facts(facts: Mapping[str, str]) -> str:
-    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts.items())
+def facts(found: Mapping[str, str]) -> str:
+    """What was done and on what, a line each."""
+    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in found.items())
     return f'<div class="scroll"><table class="facts">{rows}</table></div>'
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[tuple[str, str]]], kind: str = "plain") -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[tuple[str, str]]], kind: str = "plain") -> str:
     """``head`` entries that begin with ``n:`` are numbers; cells are (class, HTML that is already safe).
 
     On a phone, a ``pinned`` table scrolls under its first column, and rows of a ``wrapped`` one stand as paragraphs,

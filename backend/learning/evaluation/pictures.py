@@ -39,13 +39,13 @@ def precision_recall(predicted: Predicted, targets: Targets, labels: Sequence[st
     """Precision against recall, a curve a label (the most frequent, if there are many)."""
     from sklearn.metrics import precision_recall_curve
 
-    figure, axes = _canvas()
+    figure, axes = canvas()
     true = one_hot(targets, predicted.shape[1])
     for colour, at in zip(COLOURS, _shown(predicted, targets), strict=False):
         precision, recall, _ = precision_recall_curve(true[:, at], predicted[:, at])
         axes.step(recall, precision, where="post", color=colour, lw=1.6, label=_short(labels[at]))
     _frame(axes, "recall", "precision")
-    _legend(axes, "lower left")
+    legend(axes, "lower left")
     return figure
 
 
@@ -53,14 +53,14 @@ def roc(predicted: Predicted, targets: Targets, labels: Sequence[str]) -> Figure
     """True against false positives, a curve a label, over the diagonal of knowing nothing."""
     from sklearn.metrics import roc_curve
 
-    figure, axes = _canvas()
+    figure, axes = canvas()
     true = one_hot(targets, predicted.shape[1])
     axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=(0, (4, 4)), alpha=0.6)
     for colour, at in zip(COLOURS, _shown(predicted, targets), strict=False):
         false, hits, _ = roc_curve(true[:, at], predicted[:, at])
         axes.plot(false, hits, color=colour, lw=1.6, label=_short(labels[at]))
     _frame(axes, "false positive rate", "true positive rate")
-    _legend(axes, "lower right")
+    legend(axes, "lower right")
     return figure
 
 
@@ -70,7 +70,7 @@ def confusion_matrix(counts: npt.NDArray[np.int64], labels: Sequence[str]) -> Fi
 
     size = len(labels)
     side = min(2.6 + 0.25 * size, 9.0)
-    figure, axes = _canvas((side + 0.6, side))
+    figure, axes = canvas((side + 0.6, side))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shade = np.empty((size, size, 4))
     shade[..., :3] = to_rgb(SHADE)
@@ -95,7 +95,7 @@ def confusion_matrix(counts: npt.NDArray[np.int64], labels: Sequence[str]) -> Fi
 
 def reliability_diagram(table: Sequence[Bin]) -> Figure:
     """How often predictions of a confidence were right; on the diagonal, a probability means what it says."""
-    figure, axes = _canvas()
+    figure, axes = canvas()
     axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=(0, (4, 4)), alpha=0.6)
     claimed, true = [one.confidence for one in table], [one.accuracy for one in table]
     for one in table:
@@ -107,7 +107,7 @@ def reliability_diagram(table: Sequence[Bin]) -> Figure:
 
 def fold_scores(names: Sequence[str], scores: Sequence[Interval], whole: Interval, what: str) -> Figure:
     """One score a fold with its interval, over the band of the whole."""
-    figure, axes = _canvas((SIZE[0], max(2.2, 0.9 + 0.27 * len(names))))
+    figure, axes = canvas((SIZE[0], max(2.2, 0.9 + 0.27 * len(names))))
     axes.axvspan(whole.low, whole.high, color=COLOURS[0], alpha=0.14, lw=0)
     axes.axvline(whole.mean, color=COLOURS[0], lw=1.2)
     for place, score in enumerate(scores):
@@ -122,7 +122,7 @@ def fold_scores(names: Sequence[str], scores: Sequence[Interval], whole: Interva
 
 def learning_curve(points: Sequence[CurvePoint]) -> Figure:
     """Macro-F1 with its band against the labels learned from: each doubling is a step of the same width."""
-    figure, axes = _canvas()
+    figure, axes = canvas()
     at = [point.labels for point in points]
     scores = [point.macro_f1 for point in points]
     axes.fill_between(at, [one.low for one in scores], [one.high for one in scores], color=COLOURS[0], alpha=0.16, lw=0)
@@ -159,7 +159,8 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
     return stream.getvalue()
 
 
-def _canvas(size: tuple[float, float] = SIZE) -> tuple[Figure, Axes]:
+def canvas(size: tuple[float, float] = SIZE) -> tuple[Figure, Axes]:
+    """An empty picture in our looks, ``size`` in inches. Raises MissingExtra (matplotlib)."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -188,7 +189,8 @@ def _frame(axes: Axes, across: str, up: str) -> None:
     axes.grid(color=INK, alpha=0.18, lw=0.6)
 
 
-def _legend(axes: Axes, place: Any) -> None:
+def legend(axes: Axes, place: Any) -> None:
+    """A legend, where there is more than one thing to tell apart."""
     if len(axes.get_legend_handles_labels()[1]) > 1:
         axes.legend(loc=place, frameon=False, fontsize=8.5, labelcolor=INK)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,6 +52,7 @@ class Evaluation:
         return {
             **headline,
             "rung": asked.rung,
+            "chosen": self.chosen(),
             "encoder": asked.encoder,
             "folds": 1 if asked.fixed else asked.folds,
             "seeds": asked.seeds,
@@ -68,6 +70,22 @@ class Evaluation:
             **{("fold_scores" if key == "folds" else key): value for key, value in figures.items()},
         }
 
+    def chosen(self) -> dict[str, int]:
+        """How many folds have a model of each rung."""
+        return dict(Counter(one.rung for one in self.summary.folds if one.rung))
+
+    @property
+    def rung(self) -> str:
+        """The rung asked for, and what it came to where the ladder chose."""
+        asked, chosen = self.request.rung, self.chosen()
+        if asked != "auto" or not chosen:
+            return asked
+        if len(chosen) == 1:
+            return f"{asked}: {next(iter(chosen))}"
+        return f"{asked}: " + ", ".join(
+            f"{rung} in {count} of {sum(chosen.values())}" for rung, count in chosen.items()
+        )
+
     def about(self) -> About:
         """What the page says beside the figures."""
         from nextlabel.backend.learning.evaluation.page import About
@@ -80,7 +98,7 @@ class Evaluation:
             + (f", only {' and '.join(asked.only)} in {asked.columns.split!r}" if asked.only else ""),
             "Evaluated on": f"{len(examples):,} texts, {len(examples.labels)} labels",
             "How": self.how,
-            "Rung": asked.rung,
+            "Rung": self.rung,
             "Encoder": f"{asked.encoder} (engine {asked.engine}, {asked.max_length} tokens)",
             "Data hash": f"sha256 {self.digest[:16]}…",
             "Versions": _versions(),

@@ -244,7 +244,7 @@ def _show(found: Evaluation) -> None:
             for name, one in found.summary.headline.items()
         ]
         + [["calibration error", f"{found.summary.calibration_error:.3f}", ""]],
-        title=f"{found.request.rung}, {len(found.found.examples):,} texts",
+        title=f"{found.rung}, {len(found.found.examples):,} texts",
     )  # fmt: skip
     if found.curve is not None:
         _show_curve(found.curve)

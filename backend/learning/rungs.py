@@ -11,6 +11,7 @@ Each costs more than the one before. ``ladder`` tells which is worth its price o
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,6 +26,7 @@ from nextlabel.backend.learning.encoders import HASHING, Encoder, Engine, FloatM
 from nextlabel.backend.learning.examples import Examples
 from nextlabel.backend.learning.multimodal.encoder import is_multimodal
 from nextlabel.backend.learning.probe import Probe
+from nextlabel.backend.learning.training.progress import TrainingProgress
 from nextlabel.backend.learning.training.spec import RungName, TrainingSpec
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import Labeling, LabelKind
@@ -44,6 +46,15 @@ class Classifier(Protocol):
         ...
 
 
+class Fitted(Classifier, Protocol):
+    """A classifier that knows how it came about."""
+
+    @property
+    def rung(self) -> RungName:
+        """The rung that it is of; for ``auto``, the one that was chosen."""
+        ...
+
+
 class Rung(Protocol):
     """A way to make a classifier from labelled texts."""
 
@@ -52,7 +63,7 @@ class Rung(Protocol):
         """Its name on the ladder, or ``auto``."""
         ...
 
-    def fit(self, train: Examples, report: Report | None = None) -> Classifier:
+    def fit(self, train: Examples, report: Report | None = None) -> Fitted:
         """Learn from ``train``. Deterministic for one machine and one ``spec.seed``. Raises LearningError."""
         ...
 
@@ -83,9 +94,15 @@ class Setup:
         """The encoder's vectors on disk: rungs, folds and later runs share them."""
         return EmbeddingCache.open(self.cache_dir / "embeddings", self.loaded)
 
-    def vectors(self, texts: Sequence[str]) -> FloatMatrix:
+    def vectors(self, texts: Sequence[str], report: Report | None = None) -> FloatMatrix:
         """Unit vectors float32 [n, d] of the encoder as it is; a text is encoded once and for all."""
-        return self.cache.take(self.cache.ensure(texts, self.loaded))
+        began = time.monotonic()
+
+        def tell(done: int, total: int) -> None:
+            if report is not None:
+                report(TrainingProgress("embedding", done, total, seconds=time.monotonic() - began))
+
+        return self.cache.take(self.cache.ensure(texts, self.loaded, tell))
 
     def anchors(self, train: Examples) -> FloatMatrix:
         """One vector a label, float32 [c, d], from its name or description."""
@@ -99,6 +116,7 @@ class HeadOnVectors:
 
     setup: Setup
     probe: Probe
+    rung: RungName
 
     def predict_proba(self, texts: Sequence[str]) -> FloatMatrix:
         """See Classifier."""
@@ -111,6 +129,7 @@ class TrainedModel:
 
     encoder: Encoder
     head: Probe
+    rung: RungName
 
     def predict_proba(self, texts: Sequence[str]) -> FloatMatrix:
         """See Classifier."""
@@ -129,7 +148,7 @@ class ZeroShot:
         anchors = self.setup.anchors(train)
         nothing = np.empty((0, anchors.shape[1]), np.float32)
         probe = Probe.fit(nothing, train.targets[:0], len(train.labels), anchors=anchors)
-        return HeadOnVectors(self.setup, probe)
+        return HeadOnVectors(self.setup, probe, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +160,9 @@ class ProbeRung:
 
     def fit(self, train: Examples, report: Report | None = None) -> HeadOnVectors:
         """See Rung."""
-        vectors, anchors = self.setup.vectors(train.texts), self.setup.anchors(train)
+        vectors, anchors = self.setup.vectors(train.texts, report), self.setup.anchors(train)
         probe = Probe.fit(vectors, train.targets, len(train.labels), weights=train.weights, anchors=anchors)
-        return HeadOnVectors(self.setup, probe)
+        return HeadOnVectors(self.setup, probe, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +197,7 @@ class TrainedRung:
             tuner.train(base, rest, held_out, setup.spec, folder, scratch=scratch, report=tell, stop=never)
             engine: Engine = "torch" if setup.engine == "auto" else setup.engine
             trained = setup.load(str(folder), engine, Path(place))
-            return TrainedModel(trained, Probe.load(folder / HEAD_FILE))
+            return TrainedModel(trained, Probe.load(folder / HEAD_FILE), self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +207,7 @@ class Auto:
     setup: Setup
     name: Literal["auto"] = "auto"
 
-    def fit(self, train: Examples, report: Report | None = None) -> Classifier:
+    def fit(self, train: Examples, report: Report | None = None) -> Fitted:
         """See Rung."""
         from nextlabel.backend.learning.ladder import climb
 

@@ -82,7 +82,8 @@ def drawn(found: HeldOut, summary: Summary, curve: LearningCurve | None = None) 
             )
         )
     if len(summary.folds) > 1:
-        names = [_fold_name(one, len(found.runs)) for one in summary.folds]
+        differ = len({one.rung for one in summary.folds}) > 1
+        names = [_fold_name(one, len(found.runs), differ) for one in summary.folds]
         scores = [one.macro_f1 for one in summary.folds]
         least, most = min(one.mean for one in scores), max(one.mean for one in scores)
         album.append(
@@ -106,5 +107,6 @@ def save(album: list[Picture], folder: Path) -> list[Path]:
     return paths
 
 
-def _fold_name(one: FoldScore, runs: int) -> str:
-    return f"fold {one.fold + 1}" if runs == 1 else f"seed {one.seed}, fold {one.fold + 1}"
+def _fold_name(one: FoldScore, runs: int, differ: bool) -> str:
+    fold = f"fold {one.fold + 1}" if runs == 1 else f"seed {one.seed}, fold {one.fold + 1}"
+    return f"{fold}, {one.rung}" if differ else fold

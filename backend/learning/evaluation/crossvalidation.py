@@ -51,12 +51,16 @@ FoldReport: TypeAlias = Callable[[FoldDone], None]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One seed: ``fold_of`` int64 [n], and ``predicted`` float32 [n, c], each row by a model without its fold."""
+    """One seed: ``fold_of`` int64 [n], and ``predicted`` float32 [n, c], each row by a model without its fold.
+
+    ``rungs``: of the ladder, for every fold in their order the one that its model is of; "" where it does not say.
+    """
 
     seed: int
     fold_of: Codes
     predicted: Predicted
     seconds: float
+    rungs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +108,17 @@ def cross_validate(
     ]
     total = sum(len(np.unique(layout)) for layout in layouts)
     for seed, fold_of in zip(seeds, layouts, strict=True):
-        predicted, seconds = np.empty((len(examples), len(examples.labels)), np.float32), 0.0
+        predicted, found = np.empty((len(examples), len(examples.labels)), np.float32), []
         for fold in np.unique(fold_of):
             held = np.flatnonzero(fold_of == fold)
             train = examples.take(np.flatnonzero(fold_of != fold))
-            predicted[held], took, kept = predict_held_out(train, examples.take(held).texts, fit, keep, name)
-            seconds, done = seconds + took, done + 1
+            one = predict_held_out(train, examples.take(held).texts, fit, keep, name)
+            predicted[held], done = one.predicted, done + 1
+            found.append(one)
             if report is not None:
-                report(FoldDone(seed, int(fold), done, total, kept, took))
-        runs.append(Run(seed, fold_of, predicted, seconds))
+                report(FoldDone(seed, int(fold), done, total, one.kept, one.seconds))
+        rungs = tuple(one.rung for one in found)
+        runs.append(Run(seed, fold_of, predicted, sum(one.seconds for one in found), rungs))
     return HeldOut(examples, tuple(runs), groups)
 
 
@@ -124,8 +130,9 @@ def hold_out(
         raise LearningError(f"{len(train)} texts to learn from and {len(test)} to test on: both need some")
     if train.labels != test.labels:
         raise LearningError("the labels to learn and those to test must be the same, in one order")
-    predicted, seconds, _ = predict_held_out(train, test.texts, fit, keep, name)
-    return HeldOut(test, (Run(seed, np.zeros(len(test), np.int64), predicted, seconds),), fold_groups(test))
+    one = predict_held_out(train, test.texts, fit, keep, name)
+    run = Run(seed, np.zeros(len(test), np.int64), one.predicted, one.seconds, (one.rung,))
+    return HeldOut(test, (run,), fold_groups(test))
 
 
 def fold_groups(examples: Examples) -> Codes | None:
@@ -175,41 +182,56 @@ def check_folds(rows: int, folds: int, groups: npt.NDArray[Any] | None) -> None:
         raise LearningError("all rows are of one group: there is nothing to hold out")
 
 
-def predict_held_out(
-    train: Examples, texts: tuple[str, ...], fit: Fit, keep: Path | None, name: str
-) -> tuple[Predicted, float, bool]:
-    """Predictions float32 [len(texts), c] of a model of ``train``, the seconds they took, and whether they were kept.
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Predictions float32 [n, c] of texts by a model that has not seen them, and the seconds that it took.
+
+    ``kept``: they were found in the folder. ``rung``: of the ladder, what the model is; "" if it does not say.
+    """
+
+    predicted: Predicted
+    seconds: float
+    kept: bool
+    rung: str
+
+
+def predict_held_out(train: Examples, texts: tuple[str, ...], fit: Fit, keep: Path | None, name: str) -> Unseen:
+    """Predictions for ``texts`` of a model of ``train``.
 
     ``keep`` and ``name`` as for ``cross_validate``. Raises LearningError for predictions that are none.
     """
     path = None if keep is None else keep / f"{_digest(train, texts, name)}.safetensors"
     shape = (len(texts), len(train.labels))
     if path is not None and (found := _read(path, shape)) is not None:
-        return *found, True
+        return found
     started = time.monotonic()
-    predicted = np.asarray(fit(train).predict_proba(texts), np.float32)
+    model = fit(train)
+    predicted, rung = np.asarray(model.predict_proba(texts), np.float32), str(getattr(model, "rung", ""))
     if predicted.shape != shape or not np.isfinite(predicted).all():
         raise LearningError(f"predictions must be finite numbers {list(shape)}; these are {list(predicted.shape)}")
     seconds = time.monotonic() - started
     if path is not None:
         from safetensors.numpy import save_file
 
+        arrays, told = {"predicted": predicted, "seconds": np.array([seconds])}, {"format": FORMAT, "rung": rung}
         with atomic_path(path) as temporary:
-            save_file({"predicted": predicted, "seconds": np.array([seconds])}, temporary, metadata={"format": FORMAT})
-    return predicted, seconds, False
+            save_file(arrays, temporary, metadata=told)
+    return Unseen(predicted, seconds, False, rung)
 
 
-def _read(path: Path, shape: tuple[int, int]) -> tuple[Predicted, float] | None:
+def _read(path: Path, shape: tuple[int, int]) -> Unseen | None:
     """What was kept, None if nothing was or it can't be read: then the fold is fitted again and written anew."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        found = load_file(path)
-        predicted, seconds = found["predicted"], float(found["seconds"][0])
+        with safe_open(path, "np") as file:
+            predicted, seconds = file.get_tensor("predicted"), float(file.get_tensor("seconds")[0])
+            rung = (file.metadata() or {}).get("rung", "")
     except (OSError, SafetensorError, KeyError, IndexError):
         return None
-    return (predicted, seconds) if predicted.shape == shape and predicted.dtype == np.float32 else None
+    if predicted.shape != shape or predicted.dtype != np.float32:
+        return None
+    return Unseen(predicted, seconds, True, rung)
 
 
 def _digest(train: Examples, texts: tuple[str, ...], name: str) -> str:

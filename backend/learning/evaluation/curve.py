@@ -140,10 +140,10 @@ def learn_on_shares(
         held = np.flatnonzero(run.fold_of == fold)
         unseen = whole.examples.take(held).texts
         for share in shares:
-            predicted[share][at][held], took, kept = predict_held_out(texts[share], unseen, fit, keep, name)
-            done += 1
+            one = predict_held_out(texts[share], unseen, fit, keep, name)
+            predicted[share][at][held], done = one.predicted, done + 1
             if report is not None:
-                report(FoldDone(run.seed, fold, done, total, kept, took, "learning curve"))
+                report(FoldDone(run.seed, fold, done, total, one.kept, one.seconds, "learning curve"))
 
     def grown(share: float, found: HeldOut) -> Grown:
         return Grown(share, round(float(np.mean([len(texts[share]) for texts in learned.values()]))), found)

@@ -37,13 +37,17 @@ RANKED_CELLS = 200_000_000  # resamples times rows times labels, about ten secon
 
 @dataclass(frozen=True, slots=True)
 class FoldScore:
-    """One fold of one seed: how many rows were held out, and how well they were predicted."""
+    """One fold of one seed: how many rows were held out, how well they were predicted, and by which rung of the ladder.
+
+    ``rung`` is "" where the model does not say.
+    """
 
     seed: int
     fold: int
     rows: int
     accuracy: Interval
     macro_f1: Interval
+    rung: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +150,11 @@ def _names(examples: Examples, chosen: Any) -> tuple[str, ...]:
 def _folds(found: HeldOut, seed: int) -> list[FoldScore]:
     scores = []
     for run in found.runs:
-        for fold in np.unique(run.fold_of):
+        folds = np.unique(run.fold_of)
+        for fold, rung in zip(folds, run.rungs or [""] * len(folds), strict=True):
             rows = np.flatnonzero(run.fold_of == fold)
             groups = None if found.groups is None else found.groups[rows]
-            both = [
+            accuracy, macro_f1 = (
                 bootstrap(
                     FIGURES[name],
                     [run.predicted[rows]],
@@ -159,12 +164,12 @@ def _folds(found: HeldOut, seed: int) -> list[FoldScore]:
                     seed=seed,
                 )
                 for name in ("accuracy", "macro_f1")
-            ]
-            scores.append(FoldScore(run.seed, int(fold), len(rows), *both))
+            )
+            scores.append(FoldScore(run.seed, int(fold), len(rows), accuracy, macro_f1, rung))
     return scores
 
 
-def _score(value: int | Interval) -> Any:
+def _score(value: int | str | Interval) -> Any:
     return value.to_json() if isinstance(value, Interval) else value
 
 

@@ -88,6 +88,18 @@ def test_the_figures_come_with_their_intervals(figures: Run, data: str) -> None:
     assert [one["support"] for one in found["classes"]] == [30, 30]
 
 
+def test_where_the_ladder_chooses_every_fold_says_what_it_chose(evaluate: Run, figures: Run, data: str) -> None:
+    for _ in range(2):  # made, then kept
+        found = figures(data, "--rung", "auto")
+        assert found["rung"] == "auto"
+        chosen = [one["rung"] for one in found["fold_scores"]]
+        assert len(chosen) == 5
+        assert set(chosen) <= {"zero-shot", "probe"}
+        assert found["chosen"] == {rung: chosen.count(rung) for rung in set(chosen)}
+    assert "auto: " in evaluate(data, "--rung", "auto").out
+    assert figures(data)["chosen"] == {"probe": 5}
+
+
 def test_a_table_for_people(evaluate: Run, data: str) -> None:
     done = evaluate(data, "--group", "user", "--seeds", "2")
     assert done.code == 0, done.err

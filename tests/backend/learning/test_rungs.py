@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.learning.examples import Examples
-from nextlabel.backend.learning.rungs import RUNGS, ProbeRung, Setup, make_rung, rungs_for
+from nextlabel.backend.learning.rungs import RUNGS, Auto, ProbeRung, Setup, make_rung, rungs_for
+from nextlabel.backend.learning.training.progress import TrainingProgress
 from nextlabel.backend.learning.training.spec import RungName, TrainingSpec
 from nextlabel.connectors.errors import ConfigError
 from tests.backend.learning.tiny_bert import WORDS, tiny_bert
@@ -83,6 +84,21 @@ def test_a_text_is_encoded_once(setup: Setup, monkeypatch: pytest.MonkeyPatch):
     assert sorted(text for text in seen if text in TEXTS) == sorted(TEXTS)
 
 
+def test_the_probe_tells_how_far_the_encoding_is(setup: Setup):
+    told: list[TrainingProgress] = []
+    ProbeRung(setup).fit(Examples(TEXTS, TARGETS, LABELS), told.append)
+    assert {one.stage for one in told} == {"embedding"}
+    assert (told[-1].step, told[-1].steps) == (6, 6)
+
+
+@pytest.mark.parametrize(("targets", "chosen"), [(TARGETS, "zero-shot"), (1 - TARGETS, "probe")])
+def test_auto_says_which_rung_it_has_chosen(setup: Setup, targets: np.ndarray, chosen: str):
+    """Where the names say it all no answer is needed; where they mislead, answers are."""
+    many = Examples(TEXTS * 8, np.tile(targets, 8), LABELS)
+    assert Auto(setup).fit(many).rung == chosen
+    assert ProbeRung(setup).fit(many).rung == "probe"
+
+
 def test_there_is_nothing_to_train_in_hashed_words(tmp_path: Path):
     for name in ("few-shot", "fine-tune"):
         with pytest.raises(ConfigError, match=f"nothing to train, so there is no {name}"):
@@ -122,5 +138,6 @@ def test_a_rung_that_trains_learns_and_leaves_nothing_behind(tmp_path: Path, nam
     found = fitted.predict_proba([f"{WORDS[n % 2]} {WORDS[60 + n]}" for n in range(40)])
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
     assert (found.argmax(axis=1) == np.arange(40) % 2).mean() > 0.75
+    assert fitted.rung == name
     assert steps
     assert not list((tmp_path / "cache").iterdir())

@@ -2,7 +2,7 @@
 
 ``metrics`` and ``resampled`` hold the figures, ``intervals`` how sure they are, ``calibration`` what probabilities
 mean, ``crossvalidation`` makes predictions of unseen texts, ``comparison`` tests two models on the same rows,
-``summary`` is all of it, ``pictures`` and ``page`` show it.
+``remaining`` is about rare classes, ``summary`` is all of it, ``pictures`` and ``page`` show it.
 """
 
 from nextlabel.backend.learning.evaluation.audit import AuditReport, audit_report
@@ -17,6 +17,12 @@ from nextlabel.backend.learning.evaluation.metrics import (
     macro_f1,
     roc_auc,
 )
+from nextlabel.backend.learning.evaluation.remaining import (
+    PrevalenceFigures,
+    Remaining,
+    at_prevalence,
+    remaining_positives,
+)
 from nextlabel.backend.learning.evaluation.summary import Summary, summarise
 
 __all__ = [
@@ -25,8 +31,11 @@ __all__ = [
     "HeldOut",
     "Interval",
     "McNemar",
+    "PrevalenceFigures",
+    "Remaining",
     "Summary",
     "accuracy",
+    "at_prevalence",
     "audit_report",
     "average_precision",
     "bootstrap",
@@ -39,6 +48,7 @@ __all__ = [
     "mcnemar_of",
     "out_of_fold",
     "paired_bootstrap",
+    "remaining_positives",
     "roc_auc",
     "summarise",
     "wilson_interval",

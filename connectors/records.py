@@ -128,11 +128,15 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A pre-annotation: the value a model proposes, its confidence in [0, 1], and the model's version."""
+    """A pre-annotation: the value a model proposes, its confidence in [0, 1], and the model's version.
+
+    ``scores``: the confidence in each part of the value, where the model has an opinion on each; empty otherwise.
+    """
 
     value: Value
     score: float
     model_version: str
+    scores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

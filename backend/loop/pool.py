@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from nextlabel.backend.learning.consensus import consensus
 from nextlabel.backend.store import StoredRecord
-from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Span
 
 Positions = npt.NDArray[np.int64]
 
@@ -24,7 +24,7 @@ class PoolState:
     """Arrays over all records, indexed by the store's dense ``position``.
 
     ``rows`` int64 [n]: row of the record in the embedding cache, -1 while not embedded.
-    ``targets``: int64 [n] with -1 for none (single), or bool [n, c] (multi).
+    ``targets``: int64 [n] with -1 for none (single), bool [n, c] (multi), or object [n], tuples of Span (span).
     A record wants ``overlap`` annotators, or as many as were asked for by :meth:`ask_again`.
     ``revision`` grows with every change that may alter the ranking.
     """
@@ -35,11 +35,15 @@ class PoolState:
         self.revision = 0
         self.unknown_labels: dict[str, int] = {}
         self.originals: dict[str, str] = {}  # uid of a duplicate -> uid of the first record with its content
-        self._multi = labeling.kind is LabelKind.MULTI
+        self._kind = labeling.kind
         self._index = {label: i for i, label in enumerate(labeling.labels)}
         self._remote: list[str] = []
         self._by_remote: dict[str, int] = {}
-        target = ("target", np.bool_, (len(labeling.labels),)) if self._multi else ("target", np.int64)
+        target = {
+            LabelKind.SINGLE: ("target", np.int64),
+            LabelKind.MULTI: ("target", np.bool_, (len(labeling.labels),)),
+            LabelKind.SPAN: ("target", np.object_),
+        }[self._kind]
         flags = [(name, np.bool_) for name in ("audit", "active", "pushed", "suggested", "held")]
         counts = [(name, np.int32) for name in ("answers", "skips", "drafts", "opinions")]
         self._table = np.zeros(0, dtype=[("row", np.int64), ("lot", np.float64), *flags, *counts, target])
@@ -49,7 +53,7 @@ class PoolState:
         if size > len(self._table):
             table = np.zeros(max(size, 2 * len(self._table), 1024), dtype=self._table.dtype)
             table["row"] = -1
-            if not self._multi:
+            if self._kind is LabelKind.SINGLE:
                 table["target"] = UNLABELLED
             table[: self._size] = self._table[: self._size]
             self._table = table
@@ -145,17 +149,21 @@ class PoolState:
         self._table["suggested"][news] = True
         return news
 
-    def _target(self, annotations: Sequence[Annotation]) -> int | npt.NDArray[np.bool_]:
-        """The consensus as a class index (-1: none yet) or, for multi, a bool row."""
-        value = consensus(annotations, self.labeling)
-        found = []
-        for label in value or ():
-            index = self._index.get(str(label))
+    def _target(self, annotations: Sequence[Annotation]) -> int | npt.NDArray[np.bool_] | tuple[Span, ...]:
+        """The consensus as a class index (-1: none yet), for multi a bool row, for spans the spans themselves."""
+        found, spans = [], []
+        for part in consensus(annotations, self.labeling) or ():
+            label = part.label if isinstance(part, Span) else part
+            index = self._index.get(label)
             if index is None:
-                self.unknown_labels[str(label)] = self.unknown_labels.get(str(label), 0) + 1
+                self.unknown_labels[label] = self.unknown_labels.get(label, 0) + 1
+            elif isinstance(part, Span):
+                spans.append(part)
             else:
                 found.append(index)
-        if self._multi:
+        if self._kind is LabelKind.SPAN:
+            return tuple(spans)
+        if self._kind is LabelKind.MULTI:
             row = np.zeros(len(self._index), dtype=np.bool_)
             row[found] = True
             return row
@@ -183,7 +191,8 @@ class PoolState:
     @property
     def _labelled(self) -> npt.NDArray[np.bool_]:
         answered = self._column("answers") > 0
-        return self._usable & (answered if self._multi else answered & (self._column("target") != UNLABELLED))
+        known = self._column("target") != UNLABELLED if self._kind is LabelKind.SINGLE else True
+        return self._usable & answered & known
 
     @property
     def _open(self) -> npt.NDArray[np.bool_]:
@@ -237,7 +246,7 @@ class PoolState:
         return np.flatnonzero(self._labelled & self._column("audit"))
 
     def targets(self, positions: Positions) -> npt.NDArray[Any]:
-        """int64 [k] class indices (single), or bool [k, c] (multi)."""
+        """int64 [k] class indices (single), bool [k, c] (multi), or object [k] of tuples of Span (span)."""
         return self._column("target")[positions]
 
     def remote_ids(self, positions: Positions) -> list[str]:
@@ -271,7 +280,10 @@ class PoolState:
         }
 
     def label_counts(self) -> dict[str, int]:
-        """How many labelled records carry each label."""
+        """How many labelled records carry each label, spans as often as they come."""
         targets = self._column("target")[self._labelled]
-        per_class = targets.sum(axis=0) if self._multi else np.bincount(targets, minlength=len(self.labeling.labels))
+        if self._kind is LabelKind.SPAN:
+            targets = np.array([self._index[span.label] for spans in targets for span in spans], np.int64)
+        multi = self._kind is LabelKind.MULTI
+        per_class = targets.sum(axis=0) if multi else np.bincount(targets, minlength=len(self.labeling.labels))
         return {label: int(count) for label, count in zip(self.labeling.labels, per_class, strict=True)}

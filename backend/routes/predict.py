@@ -8,7 +8,7 @@ A picture is sent by its address, or inside the request as a data: URL::
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -80,13 +80,22 @@ _SCHEMA: Final = {
 }
 
 
+class MarkedSpan(BaseModel):
+    """A stretch of the first text field: characters (Unicode code points), end exclusive."""
+
+    start: int
+    end: int
+    label: str
+    score: float = Field(description="Probability of exactly this span.")
+
+
 class Guess(BaseModel):
     """What the model says about one record. ``label`` is None where ``labels`` are none or several."""
 
     label: str | None
     labels: list[str]
-    spans: list[dict[str, Any]] = Field(default_factory=list, description="For span labeling: start, end, label.")
-    score: float = Field(description="Confidence in [0, 1].")
+    spans: list[MarkedSpan] = Field(default_factory=list, description="For span labeling, in the order of the text.")
+    score: float = Field(description="Confidence in [0, 1]; for spans, that these are the right ones and all of them.")
     probabilities: dict[str, float] = Field(
         description="Label -> probability: they sum to 1, or stand each for itself where several labels may be given. "
         "Empty for span labeling."
@@ -161,11 +170,15 @@ def _guess(answer: Prediction | None) -> Guess:
         return Guess(label=None, labels=[], score=0.0, probabilities={})
     suggestion = answer.suggestion
     spans = [value for value in suggestion.value if isinstance(value, Span)]
+    sure = suggestion.scores or [suggestion.score] * len(spans)
     labels = list(dict.fromkeys(value.label if isinstance(value, Span) else value for value in suggestion.value))
     return Guess(
         label=labels[0] if len(labels) == 1 and not spans else None,
         labels=labels,
-        spans=[{"start": span.start, "end": span.end, "label": span.label} for span in spans],
+        spans=[
+            MarkedSpan(start=span.start, end=span.end, label=span.label, score=score)
+            for span, score in zip(spans, sure, strict=True)
+        ],
         score=suggestion.score,
         probabilities=dict(answer.probabilities),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any
@@ -107,8 +107,9 @@ def _text(value: Any) -> str:
 def write_suggestion(form: Form, suggestion: Suggestion) -> Json | None:
     """A suggestion as Argilla takes it; None where it has no way to show one, for no label at all.
 
-    Several labels, or spans, have a score each: here it is the same for all of them. Of spans that overlap where the
-    question forbids it, the first counts. Raises LabelingMismatch if a label is not among the options.
+    Several labels, or spans, have a score each: the same for all of them where the suggestion has only one. Of spans
+    that overlap where the question forbids it, the first counts. Raises LabelingMismatch if a label is not among the
+    options.
     """
     check_labels(form.labeling, suggestion.value)
     value: str | list[Any]
@@ -118,11 +119,13 @@ def write_suggestion(form: Form, suggestion: Suggestion) -> Json | None:
         if not suggestion.value:
             return None
         value, score = str(suggestion.value[0]), one
-    else:
-        value = _several(form, suggestion.value)
-        if not value and form.labeling.kind is LabelKind.MULTI:
+    elif form.labeling.kind is LabelKind.MULTI:
+        value = list(dict.fromkeys(suggestion.value)) or ([NONE] if form.has_none else [])
+        if not value:
             return None
-        score = [one] * len(value) or None
+        score = [one] * len(value)
+    else:
+        value, score = _spans(form, suggestion.value, suggestion.scores or (one,) * len(suggestion.value))
     return {
         "question_id": form.question_id,
         "value": value,
@@ -132,17 +135,17 @@ def write_suggestion(form: Form, suggestion: Suggestion) -> Json | None:
     }
 
 
-def _several(form: Form, value: Value) -> list[Any]:
-    if form.labeling.kind is LabelKind.MULTI:
-        return list(dict.fromkeys(value)) or ([NONE] if form.has_none else [])
+def _spans(form: Form, value: Value, scores: Sequence[float]) -> tuple[list[Any], list[float] | None]:
     spans: list[Json] = []
-    for one in value:
+    kept: list[float] = []
+    for one, score in zip(value, scores, strict=True):
         if not isinstance(one, Span):
             raise LabelingMismatch(f"{one!r} is no span, which {form.question!r} asks for")
         clear = all(one.end <= other["start"] or other["end"] <= one.start for other in spans)
         if form.overlapping or clear:
             spans.append({"start": one.start, "end": one.end, "label": one.label})
-    return spans
+            kept.append(min(max(score, 0.0), 1.0))
+    return spans, kept or None
 
 
 def placed(form: Form, suggestion: Json | None, fields: Mapping[str, Any]) -> Json | None:
@@ -157,8 +160,9 @@ def placed(form: Form, suggestion: Json | None, fields: Mapping[str, Any]) -> Js
     spans = [
         {**one, "start": _units(text[: one["start"]]), "end": _units(text[: one["end"]])} for one in suggestion["value"]
     ]
-    spans = [one for one in spans if one["end"] <= len(text)]
-    return {**suggestion, "value": spans, "score": (suggestion["score"] or [])[: len(spans)] or None}
+    stored = [place for place, one in enumerate(spans) if one["end"] <= len(text)]
+    scores = [suggestion["score"][place] for place in stored] if suggestion["score"] else []
+    return {**suggestion, "value": [spans[place] for place in stored], "score": scores or None}
 
 
 def _is_plain(text: str) -> bool:

@@ -206,6 +206,6 @@ def _rows(version: str, entries: Sequence[QueueEntry], form: Form) -> list[Json]
             "task": int(entry.remote_id),
             "model_version": version,
             "score": score_of(entry.rank),
-            "result": [] if shown is None else write_result(form, shown.value, shown.score),
+            "result": [] if shown is None else write_result(form, shown.value, shown.score, shown.scores),
         }
     return list(rows.values())

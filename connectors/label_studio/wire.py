@@ -35,8 +35,8 @@ FOREIGN_UID = "label-studio-"
 # -- results ---------------------------------------------------------------------------------------------------------
 
 
-def write_result(form: Form, value: Value, score: float | None = None) -> list[Json]:
-    """``value`` as a list of regions; empty for an empty value.
+def write_result(form: Form, value: Value, score: float | None = None, scores: Sequence[float] = ()) -> list[Json]:
+    """``value`` as a list of regions; empty for an empty value. ``scores``: one a region, in place of ``score``.
 
     Raises LabelingMismatch if a label is not in the config.
     """
@@ -51,7 +51,8 @@ def write_result(form: Form, value: Value, score: float | None = None) -> list[J
         if not isinstance(span, Span):
             raise LabelingMismatch(f"{span!r} is no span, which {form.control!r} asks for")
         place = {"start": span.start, "end": span.end, "labels": [span.label]}
-        regions.append({**base, "id": f"span-{number}", "value": place})
+        own = {"score": scores[number]} if scores else {}
+        regions.append({**base, **own, "id": f"span-{number}", "value": place})
     return regions
 
 
@@ -76,7 +77,7 @@ def prediction_from(labeling: Labeling, suggestion: Suggestion, form: Form | Non
     ``form`` is :func:`.config.read_config` of the config in the request; without it, the project is taken to be one
     that we made.
     """
-    result = write_result(form or form_of(labeling), suggestion.value, suggestion.score)
+    result = write_result(form or form_of(labeling), suggestion.value, suggestion.score, suggestion.scores)
     return {"model_version": suggestion.model_version, "score": suggestion.score, "result": result}
 
 

@@ -44,9 +44,9 @@ class TokenFiles(CacheFiles):
         rows = np.empty(len(stack.bounds), self._unit)
         rows["bounds"], rows["vector"] = stack.bounds, stack.vectors
         try:
-            append_bytes(self._units, memoryview(rows.view(np.uint8)), flush=True)
+            append_bytes(self._units, memoryview(rows.tobytes()), flush=True)
             ends = np.asarray(before + stack.starts[1:], "<i8")
-            append_bytes(self._ends, memoryview(ends.view(np.uint8)), flush=True)
+            append_bytes(self._ends, memoryview(ends.tobytes()), flush=True)
         except OSError:
             self._cut(count)
             raise

@@ -21,6 +21,7 @@ from nextlabel.connectors.records import (
     QueueEntry,
     Record,
     RemoteRecord,
+    Value,
 )
 
 
@@ -52,12 +53,12 @@ class MemoryPlatform:
     def annotate(
         self,
         remote_id: str,
-        label: str | None,
+        label: str | Value | None,
         annotator: str = "ann",
         status: AnnotationStatus = AnnotationStatus.SUBMITTED,
     ) -> Annotation:
         self._clock += timedelta(seconds=1)
-        value = (label,) if label is not None else ()
+        value = (label,) if isinstance(label, str) else label or ()
         one = Annotation(f"a{next(self._ids)}", remote_id, annotator, value, status, self._clock)
         self.answers[one.id] = one
         return one

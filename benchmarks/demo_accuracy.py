@@ -23,7 +23,7 @@ from nextlabel.backend.demo.annotators import noisy
 from nextlabel.backend.learning.coldstart import label_anchors
 from nextlabel.backend.learning.evaluation import accuracy, wilson_interval
 from nextlabel.backend.learning.probe import Probe
-from nextlabel.backend.loop.learner import Model
+from nextlabel.backend.loop.model import TextModel
 from nextlabel.backend.loop.opening import open_cache, open_encoder
 from nextlabel.backend.loop.pool import PoolState
 from nextlabel.backend.loop.ranking import Ranker
@@ -137,8 +137,8 @@ def _run(bench: Bench, strategy: str, seed: int) -> dict[str, Any]:
             rest = np.setdiff1d(np.arange(size), np.concatenate([pool.training(), pool.audited()]))
             found.append(accuracy(probe.predict_proba(bench.space.cache.take(bench.rows[rest])), targets[rest]))
         queue = ranker.rank(
-            pool, Model("probe", probe, label, bench.space), QUEUE, rng, pushed_only=True
-        ).positions.tolist()
+            pool, TextModel("probe", probe, label, bench.space, labeling), QUEUE, rng, pushed_only=True
+        ).tolist()
         for desk, held in enumerate(desks):
             if held is None:
                 desks[desk] = next(at for at in queue if at not in desks)

@@ -25,7 +25,7 @@ from rich.progress import track
 from benchmarks.reporting import publish
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.probe import Probe
-from nextlabel.backend.loop.learner import Model
+from nextlabel.backend.loop.model import TextModel
 from nextlabel.backend.loop.pool import PoolState
 from nextlabel.backend.loop.ranking import Ranker
 from nextlabel.backend.loop.space import OWN, Space
@@ -35,6 +35,7 @@ from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling,
 
 GOALS = {100_000: 0.5, 1_000_000: 3.0}  # seconds
 CLASSES, DIMENSION = 5, 384
+LABELING = Labeling(LabelKind.SINGLE, tuple("abcde"))
 BATCH = 50_000
 
 
@@ -104,9 +105,11 @@ def _measure(size: int, options: argparse.Namespace) -> dict[str, float]:
             started, worked = time.perf_counter(), time.process_time()
             probe = _fit(cache, new, probe)
             fitted = time.perf_counter()
-            ranking = ranker.rank(pool, Model("probe", probe, label, space), options.queue, rng, pushed_only=True)
+            ranking = ranker.rank(
+                pool, TextModel("probe", probe, label, space, LABELING), options.queue, rng, pushed_only=True
+            )
             ended = time.perf_counter()
-            assert len(set(ranking.positions.tolist())) == options.queue
+            assert len(set(ranking.tolist())) == options.queue
             refits.append(fitted - started)
             ranks.append(ended - fitted)
             steps.append(ended - started)
@@ -142,7 +145,7 @@ def _pool(size: int, folder: Path) -> tuple[PoolState, EmbeddingCache]:
     """A pool of ``size`` records, all embedded and on the platform, a tenth (500 at most) in the audit slice."""
     encoder = MadeUp()
     cache = EmbeddingCache.open(folder, encoder)
-    pool = PoolState(Labeling(LabelKind.SINGLE, tuple("abcde")))
+    pool = PoolState(LABELING)
     lots = np.random.default_rng(0).uniform(size=size)
     for start in track(range(0, size, BATCH), description=f"{size:,} records"):
         numbers = range(start, min(start + BATCH, size))

@@ -27,9 +27,10 @@ from .asking import ask_platform_again
 from .filler import Filler
 from .latency import LabelLatency
 from .leadership import Leadership
-from .learner import Learner, Model
+from .learner import Learner
+from .model import Model
 from .pool import PoolState, Positions
-from .ranking import Ranker, Ranking
+from .ranking import Ranker
 from .space import Space
 
 log = structlog.get_logger(__name__)
@@ -218,10 +219,10 @@ class Controller:
         stored = self._store.get(uids)
         self.pool.set_remote({item.position: item.remote_id for item in stored if item.remote_id is not None})
 
-    def _feed(self, ranking: Ranking, window: int) -> None:
+    def _feed(self, ranking: Positions, window: int) -> None:
         """Feed mode: top the platform's window up from the best of the ranking."""
         room = max(window - self.pool.waiting_on_platform(), 0)
-        wanted = ranking.positions[~self.pool.is_pushed(ranking.positions)][:room]
+        wanted = ranking[~self.pool.is_pushed(ranking)][:room]
         if len(wanted):
             records = [item.record for item in self._store.at(wanted.tolist())]
             self._store.set_remote(self._connector.push(records))
@@ -278,7 +279,7 @@ class Controller:
             self.on_strangers(news)
         self._strangers = strangers
 
-    def _rank(self, model: Model, head: int) -> Ranking:
+    def _rank(self, model: Model, head: int) -> Positions:
         rng = np.random.default_rng([self._seed, head])
         self.pool.hold(self._connector.in_hand())
         wanted = self._sizes.head + self._sizes.tail
@@ -287,21 +288,21 @@ class Controller:
             return self._ranker.rank(self.pool, model, wanted, rng, pushed_only=True)
         ranking = self._ranker.rank(self.pool, model, max(wanted, window), rng, pushed_only=False)
         self._feed(ranking, window)
-        on_platform = self.pool.is_pushed(ranking.positions)
-        return Ranking(ranking.positions[on_platform], ranking.probabilities[on_platform])
+        return ranking[self.pool.is_pushed(ranking)]
 
-    def _entries(self, model: Model, ranking: Ranking) -> list[QueueEntry]:
-        suggestions = model.suggestions(self.pool.labeling, ranking.probabilities)
-        blind = self.pool.is_blind(ranking.positions)
-        remote_ids = self.pool.remote_ids(ranking.positions)
+    def _entries(self, model: Model, ranking: Positions) -> list[QueueEntry]:
+        suggestions = model.suggestions(self.pool, ranking)
+        blind = self.pool.is_blind(ranking)
+        remote_ids = self.pool.remote_ids(ranking)
         return [
-            QueueEntry(remote_id, rank, None if blind[rank] else suggestions[rank])
+            QueueEntry(remote_id, rank, None if blind[rank] or model.is_blank else suggestions[rank])
             for rank, remote_id in enumerate(remote_ids)
         ]
 
     def _extend(self) -> float:
         """Nothing new: append the next stretch of the ranking to the queue in force if nobody labels, or sleep."""
-        due = self._filler.due()
+        blank = self.model is None or self.model.is_blank
+        due = self._filler.due()[: 0 if blank else None]
         if self.generation is None or self.model is None or not (self._tail or len(due)):
             self._filler.save()
             self.state, self.progress = "idle", (0, 0)
@@ -317,7 +318,6 @@ class Controller:
         else:
             counts = self.pool.counts()
             self.state, self.progress = "suggesting", (counts["pushed"] - len(due), counts["pushed"])
-            ranking = self._ranker.score(self.pool, self.model, due[: self._sizes.head])
-            self._filler.fill(self.generation.version, self._entries(self.model, ranking))
+            self._filler.fill(self.generation.version, self._entries(self.model, due[: self._sizes.head]))
             self._filler.save()
         return 0.0

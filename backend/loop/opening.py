@@ -12,6 +12,8 @@ from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.encoders import HASHING, Encoder, load_encoder
 from nextlabel.backend.learning.multimodal.encoder import is_multimodal
 from nextlabel.backend.learning.multimodal.rules import ImageRules
+from nextlabel.backend.learning.spans.encoder import SpanEncoder, load_span_encoder
+from nextlabel.backend.learning.spans.token_cache import TokenCache
 from nextlabel.backend.recipe import Platform, Recipe
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.serving.batcher import MicroBatcher
@@ -24,11 +26,13 @@ from nextlabel.connectors.records import LabelKind
 from .controller import Controller, QueueSizes
 from .leadership import Leadership
 from .learner import Learner
+from .model import TextKind
 from .platforms import NAMES, CheckedConnector, access, attach, create
 from .pool import PoolState
 from .ranking import Ranker
 from .service import Service
 from .space import Spaces
+from .spans import SpanKind
 from .tuned import Tuning
 from .tuning import Tuner
 
@@ -55,6 +59,13 @@ def open_encoder(recipe: Recipe, settings: Settings, trained: Path | None = None
 
     What is made once for a model is kept beside the embeddings, shared by all projects.
     """
+    if recipe.kind is LabelKind.SPAN:
+        return load_span_encoder(
+            str(trained or recipe.encoder),
+            max_length=recipe.max_length,
+            cache_dir=settings.home / "encoders",
+            threads=settings.thread_count(),
+        )
     return load_encoder(
         str(trained or recipe.encoder),
         recipe.engine,
@@ -77,7 +88,8 @@ def image_rules(recipe: Recipe, settings: Settings) -> ImageRules:
 
 def open_cache(settings: Settings, encoder: Encoder) -> EmbeddingCache:
     """The embeddings made with ``encoder``, shared by all projects: the key is the text."""
-    return EmbeddingCache.open(settings.home / "embeddings", encoder)
+    cache = TokenCache if isinstance(encoder, SpanEncoder) else EmbeddingCache
+    return cache.open(settings.home / "embeddings", encoder)
 
 
 def audit_share(recipe: Recipe, settings: Settings) -> float:
@@ -160,6 +172,8 @@ def tuning(recipe: Recipe, settings: Settings) -> Tuning:
     reason = ""
     if recipe.training.rung in ("zero-shot", "probe"):
         reason = f"the recipe says `rung: {recipe.training.rung}`"
+    elif recipe.kind is LabelKind.SPAN:
+        reason = "the loop does not fine-tune for spans"
     elif recipe.encoder == HASHING or is_multimodal(recipe.encoder):
         reason = f"the encoder {recipe.encoder} can't be trained"
     elif find_spec("torch") is None or find_spec("transformers") is None:
@@ -187,8 +201,6 @@ def open_service(
     Raises ConfigError, DataError, StoreError, LearningError or ConnectorError, each saying the fix.
     """
     labeling = recipe.labeling()
-    if labeling.kind is LabelKind.SPAN:
-        raise ConfigError("span labelings can be pushed and exported, but the loop can't learn from them yet")
     store = store or open_store(recipe, settings, seed)
     check_platform(recipe, settings, store)
     added = load_records(recipe, store, settings)
@@ -196,7 +208,8 @@ def open_service(
     connector = connector or open_connector(recipe, settings, store)
     models = project_home(recipe, settings) / "models"
     spaces = Spaces(labeling, partial(open_encoder, recipe, settings), partial(open_cache, settings), models)
-    learner = Learner(labeling, spaces, store, models)
+    kind = SpanKind(labeling) if labeling.kind is LabelKind.SPAN else TextKind(labeling)
+    learner = Learner(labeling, kind, spaces, store, models)
     leadership = Leadership(store)
     ranker = Ranker(get_strategy(recipe.strategy, **recipe.strategy_options), audit_share(recipe, settings))
     controller = Controller(

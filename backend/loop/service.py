@@ -23,10 +23,10 @@ from nextlabel.connectors.records import Changes, Labeling, Record, Suggestion
 from .controller import Controller
 from .janitor import Janitor
 from .leadership import RENEW_EVERY, Leadership
-from .learner import Learner, Model
+from .learner import Learner
+from .model import Model
 from .ports import Prediction, Source, Status
 from .repeater import Repeater
-from .space import Space
 from .sync import Sync
 from .tuning import Tuner
 
@@ -210,47 +210,35 @@ class Service:
 
         A record without a uid (a text sent with curl) is nobody's audit record.
         """
-        live, probabilities = await self._judge(records)
-        suggestions = live.suggestions(self.labeling, probabilities)
-        return [None if self._is_blind(record.uid) else one for record, one in zip(records, suggestions, strict=True)]
+        return [None if one is None else one.suggestion for one in await self.classify(records)]
 
     async def classify(self, records: Sequence[Record]) -> list[Prediction | None]:
         """See Backend: like predict, with the probability of every label."""
-        live, probabilities = await self._judge(records)
-        labels = self.labeling.labels
-        predictions = [
-            Prediction(suggestion, dict(zip(labels, row, strict=True)))
-            for suggestion, row in zip(
-                live.suggestions(self.labeling, probabilities), probabilities.tolist(), strict=True
-            )
-        ]
-        return [None if self._is_blind(record.uid) else one for record, one in zip(records, predictions, strict=True)]
-
-    async def _judge(self, records: Sequence[Record]) -> tuple[Model, npt.NDArray[np.float32]]:
-        """The model that answers, and its probabilities, [len(records), labels]."""
         live = self._live
         if live is None:
             raise LearningError("the service has not started yet: there is no model to predict with")
-        vectors = await self._vectors([self.labeling.text(record) for record in records], live.space)
-        return live, live.probe.predict_proba(vectors)
+        predictions = live.judge(await self._read([self.labeling.text(record) for record in records], live))
+        return [None if self._is_blind(record.uid) else one for record, one in zip(records, predictions, strict=True)]
 
     def _is_blind(self, uid: str) -> bool:
         return bool(uid) and self._audit.holds(self._controller.pool.originals.get(uid, uid))
 
-    async def _vectors(self, texts: list[str], space: Space) -> npt.NDArray[np.float32]:
-        rows = space.cache.lookup(texts)
+    async def _read(self, texts: list[str], model: Model) -> npt.NDArray[Any]:
+        """What ``model`` judges of each text. What the cache has costs no forward pass."""
+        rows = model.space.cache.lookup(texts)
         missing = np.flatnonzero(rows < 0)
         if len(missing) == len(texts):
-            return await self._encode(texts, space)
-        vectors = space.cache.take(np.maximum(rows, 0))
+            return await self._forward(texts, model)
+        read = model.known(np.maximum(rows, 0))
         if len(missing):
-            vectors[missing] = await self._encode([texts[i] for i in missing], space)
-        return vectors
+            read[missing] = await self._forward([texts[i] for i in missing], model)
+        return read
 
-    async def _encode(self, texts: list[str], space: Space) -> npt.NDArray[np.float32]:
-        if isinstance(space.served, MultimodalEncoder):  # downloads must not hold up everybody's forward passes
-            texts = await asyncio.to_thread(space.served.fetched, texts)
-        return await self._batcher.submit(texts, space.served.encode)
+    async def _forward(self, texts: list[str], model: Model) -> npt.NDArray[Any]:
+        served = model.space.served
+        if isinstance(served, MultimodalEncoder):  # downloads must not hold up everybody's forward passes
+            texts = await asyncio.to_thread(served.fetched, texts)
+        return await self._batcher.submit(texts, model.reader)
 
     def parse_event(self, body: dict[str, Any]) -> Changes:
         """Read a webhook body. Raises ValueError on a malformed one."""

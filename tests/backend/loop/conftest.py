@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,18 @@ import pytest
 
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.encoders import Encoder, load_encoder
+from nextlabel.backend.learning.spans.encoder import load_span_encoder
+from nextlabel.backend.learning.spans.token_cache import TokenCache
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.loop.controller import Controller, QueueSizes
 from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.loop.learner import Learner
+from nextlabel.backend.loop.model import TextKind
 from nextlabel.backend.loop.pool import PoolState
 from nextlabel.backend.loop.ranking import Ranker
 from nextlabel.backend.loop.service import Service
 from nextlabel.backend.loop.space import Spaces
+from nextlabel.backend.loop.spans import SpanKind
 from nextlabel.backend.loop.tuned import Tuning
 from nextlabel.backend.loop.tuning import Tuner
 from nextlabel.backend.selection import get_strategy
@@ -74,24 +79,29 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
         audit_share: float = 0.2,
         keep: float = 0.0,
         encoder: str = "hashing",
+        strategy: str = "margin",
         spec: TrainingSpec = TrainingSpec(),
         trained: Callable[[Path], Encoder] = Trained,
     ) -> Service:
         store = Store.open(tmp_path / "store.sqlite")
         labeling = platform.labeling
+        spans = labeling.kind is LabelKind.SPAN
+        kind = SpanKind(labeling) if spans else TextKind(labeling)
+        cache = TokenCache if spans else EmbeddingCache
+        load = partial(load_span_encoder, max_length=32, cache_dir=tmp_path) if spans else load_encoder
         spaces = Spaces(
             labeling,
-            lambda folder: load_encoder(encoder) if folder is None else trained(folder),
-            lambda encoder: EmbeddingCache.open(tmp_path / "embeddings", encoder),
+            lambda folder: load(encoder) if folder is None else trained(folder),
+            lambda encoder: cache.open(tmp_path / "embeddings", encoder),
             tmp_path / "models",
         )
-        learner = Learner(labeling, spaces, store, tmp_path / "models")
+        learner = Learner(labeling, kind, spaces, store, tmp_path / "models")
         leadership = Leadership(store)
         controller = Controller(
             store=store,
             connector=platform,
             learner=learner,
-            ranker=Ranker(get_strategy("margin"), audit_share),
+            ranker=Ranker(get_strategy(strategy), audit_share),
             pool=PoolState(labeling, platform.overlap),
             leadership=leadership,
             sizes=sizes,
@@ -115,7 +125,7 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
             connector=platform,
             controller=controller,
             learner=learner,
-            batcher=MicroBatcher(learner.space().encoder.encode),
+            batcher=MicroBatcher(learner.space().served.encode),
             tuner=Tuner(store, controller, spaces, tuning),
             leadership=leadership,
             poll_interval=poll_interval,

@@ -119,7 +119,8 @@ def _material(found: Texts, encoder: Encoder, cache: Path) -> Material:
     truth = np.array([labels.index(label) for label in found.labels], np.int64)
     groups = None if found.groups is None else np.unique(found.groups, return_inverse=True)[1].astype(np.int64)
     kept = EmbeddingCache.open(cache / "embeddings", encoder)
-    vectors = kept.matrix[kept.ensure(found.texts, encoder)]
+    rows = kept.ensure(found.texts, encoder)
+    vectors = kept.matrix[rows]
     anchors = label_anchors(Labeling(LabelKind.SINGLE, labels), encoder)
     tested = None if found.tested is None else np.array(found.tested)
     groups = fold_groups(Examples(tuple(found.texts), truth, labels, groups=groups))

@@ -209,12 +209,11 @@ def _material(
     on_text: Progress | None,
 ) -> Material:
     """The records as vectors; those of ``kept`` only."""
-    encoder = load_encoder(
-        request.encoder, request.engine, max_length=request.max_length, cache_dir=request.cache / "encoders"
-    )
+    encoder = load_encoder(request.encoder, request.engine, max_length=request.max_length, cache_dir=request.cache)
     cache = EmbeddingCache.open(request.cache / "embeddings", encoder)
     examples = examples.take(kept)
-    vectors = cache.matrix[cache.ensure(examples.texts, encoder, on_text)]
+    rows = cache.ensure(examples.texts, encoder, on_text)
+    vectors = cache.matrix[rows]
     kind = LabelKind.MULTI if examples.multi_label else LabelKind.SINGLE
     anchors = label_anchors(Labeling(kind, examples.labels), encoder)
     answers = found.answers(examples.labels)[kept] if found.votes else examples.targets[:, None]

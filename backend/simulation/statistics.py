@@ -28,6 +28,7 @@ from .running import RANDOM, Runs
 
 Values = npt.NDArray[np.float64]
 NAN = float("nan")
+NONE_SHOWN = "none is shown to beat random"
 SIMPLEST = (
     "margin", "least-confidence", "entropy", "margin-diverse", "k-center", "badge", "representative", "mixture",
 )  # fmt: skip
@@ -61,8 +62,9 @@ class Figures:
     """What a strategy did, over the seeds.
 
     ``final``: the score at the end of the budget; ``area``: the mean score over the budget (area under the curve over
-    its width); ``error_ratio``: final error over random's; ``gain``: area minus random's, its interval widened for the
-    number of strategies; ``final_gain``: likewise, not widened. ``labels_ratio``: labels to the target over random's;
+    its width); ``error_ratio``, ``area_ratio``: final error and area over random's; ``gain``: area minus random's, its
+    interval widened for the number of strategies; ``final_gain``: final score minus random's. ``labels_ratio``: labels
+    to the target over random's;
     ``at_most`` if random did not always get there, so the true ratio is lower; nan if the strategy did not. ``curve``
     and ``lead`` [points]: the score, and its difference to random's, after each number of labels.
     """
@@ -71,6 +73,7 @@ class Figures:
     area: Interval
     labels_to_target: Reached
     error_ratio: Interval
+    area_ratio: Interval
     gain: Interval
     final_gain: Interval
     labels_ratio: Interval
@@ -86,6 +89,7 @@ class Figures:
             "area": self.area.to_json(),
             "labels_to_target": self.labels_to_target.to_json(),
             "error_ratio_to_random": self.error_ratio.to_json(),
+            "area_ratio_to_random": self.area_ratio.to_json(),
             "area_gain_over_random": self.gain.to_json(),
             "final_gain_over_random": self.final_gain.to_json(),
             "labels_ratio_to_random": {**self.labels_ratio.to_json(), "at_most": self.at_most},
@@ -168,34 +172,35 @@ def summarise(runs: Runs, target: Target | None = None) -> Summary:
     areas = {name: area(labels, found) for name, found in scores.items()}
     figures = {
         name: Figures(
-            final=t_interval(found[:, -1]),
-            area=t_interval(areas[name]),
+            final=_score(found[:, -1]),
+            area=_score(areas[name]),
             labels_to_target=_reached(needed[name], labels[-1]),
             error_ratio=ratio_interval(1 - found[:, -1], 1 - scores[RANDOM][:, -1]),
+            area_ratio=ratio_interval(areas[name], areas[RANDOM]),
             gain=t_interval(areas[name] - areas[RANDOM], level),
             final_gain=t_interval(found[:, -1] - scores[RANDOM][:, -1]),
             labels_ratio=_labels_ratio(needed[name], needed[RANDOM], labels[-1]),
             at_most=bool(np.isinf(needed[RANDOM]).any() and name != RANDOM),
-            curve=tuple(t_interval(column) for column in found.T),
+            curve=tuple(_score(column) for column in found.T),
             lead=tuple(t_interval(column) for column in (found - scores[RANDOM]).T),
             seconds=float(np.mean([curve.seconds for curve in runs.curves[name]])),
         )
         for name, found in scores.items()
     }
     recommended, why = _recommend(figures, areas, level)
-    return Summary(labels, figures, t_interval(goals), t_interval(runs.full), len(runs.full), recommended, why)
+    return Summary(labels, figures, _score(goals), _score(runs.full), len(runs.full), recommended, why)
 
 
 def _recommend(figures: Mapping[str, Figures], areas: Mapping[str, Values], level: float) -> tuple[str | None, str]:
     """The simplest of those that beat random and can't be told from the best of them, and the reason."""
     seeds = len(areas[RANDOM])
     if len(figures) < 2:
-        return None, "only random was replayed: there is nothing to compare it with"
+        return None, f"{NONE_SHOWN}: nothing else was replayed"
     if seeds < 2:
-        return None, "one seed gives no interval, so none is shown to beat random; take 5 or more seeds"
+        return None, f"{NONE_SHOWN}: one seed gives no interval; take 5 or more seeds"
     shown = [name for name, one in figures.items() if one.gain.low > 0]
     if not shown:
-        return None, f"none is shown to beat random, over {seeds} seeds: label at random, or replay more seeds"
+        return None, f"{NONE_SHOWN}: over {seeds} seeds, no interval of the gain in area lies above zero"
     best = max(shown, key=lambda name: float(areas[name].mean()))
     tied = [name for name in shown if not t_interval(areas[best] - areas[name], level).low > 0]
     chosen = min(tied, key=_simplicity)
@@ -225,6 +230,12 @@ def _labels_ratio(needed: Values, random: Values, budget: int) -> Interval:
     if not np.isfinite(needed).all():
         return Interval(NAN, NAN, NAN)
     return ratio_interval(needed, np.where(np.isfinite(random), random, budget))
+
+
+def _score(values: Sequence[float] | Values) -> Interval:
+    """A t interval of scores, which end at 0 and 1."""
+    one = t_interval(values)
+    return one if one.low != one.low else Interval(one.mean, max(0.0, one.low), min(1.0, one.high))
 
 
 def _not_below_zero(one: Interval) -> Interval:

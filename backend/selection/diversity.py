@@ -21,14 +21,18 @@ _FRONT = 1_024  # candidates kept fresh
 _MOST_LABELLED = 2_000  # labelled records that candidates are compared with
 
 
-def farthest_first(vectors: Floats, weights: Floats, k: int, nearest: Floats | None = None) -> Indices:
+def farthest_first(
+    vectors: Floats, weights: Floats, k: int, nearest: Floats | None = None, floor: float = 0.0
+) -> Indices:
     """int64 [k]: greedily the highest ``weight * (1 - cosine to the nearest one chosen before)``.
 
     ``vectors`` float32 [m, d] of length 1, ``weights`` float32 [m] above 0, ``nearest`` float32 [m] the cosine
-    to what was chosen earlier. Exact, but lazy: a gain can only fall (Minoux, Accelerated Greedy Algorithms,
+    to what was chosen earlier; a cosine below ``floor`` counts as that. Exact, but lazy: a gain can only fall (Minoux, Accelerated Greedy Algorithms,
     1978), so while the best of a small front beats the old gains of all others, only the front is kept fresh.
     """
-    similarity = np.zeros(len(vectors), dtype=np.float32) if nearest is None else np.maximum(nearest, 0)
+    similarity = np.full(len(vectors), floor, dtype=np.float32)
+    if nearest is not None:
+        similarity = np.maximum(similarity, nearest)
     chosen = np.empty(k, dtype=np.int64)
     count = 0
     while count < k:
@@ -94,6 +98,7 @@ class _Diverse:
     avoid_labelled: bool = False
 
     name: ClassVar[str]
+    floor: ClassVar[float] = 0.0  # records at a right angle are as far apart as matters
 
     def __post_init__(self) -> None:
         if self.top < 1 or self.least < 1:
@@ -115,8 +120,9 @@ class _Diverse:
         shortlist = top_k(scores, min(len(pool), max(self.top * k, self.least)), rng)
         vectors = pool.unit_vectors(shortlist)
         with one_blas_thread():
-            nearest = nearest_labelled(pool, vectors, rng) if self.avoid_labelled else None
-            return shortlist[farthest_first(vectors, self._weights(scores[shortlist]), k, nearest)]
+            centres = self.avoid_labelled and len(pool.labelled_vectors) > 0
+            nearest = nearest_labelled(pool, vectors, rng) if centres else None
+            return shortlist[farthest_first(vectors, self._weights(scores[shortlist]), k, nearest, self.floor)]
 
     def _weights(self, scores: Floats) -> Floats:
         raised = np.nan_to_num(scores, nan=0.0, neginf=0.0)
@@ -145,3 +151,4 @@ class KCenter(_Diverse):
     avoid_labelled: bool = True
 
     name: ClassVar[str] = "k-center"
+    floor: ClassVar[float] = -1.0  # exact: distance is all that counts

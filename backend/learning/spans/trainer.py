@@ -97,7 +97,7 @@ class SpanTrainer:
             checkpoint_seconds=self._checkpoint_seconds,
         )
         vocabulary.widen()
-        result = result_of(task, outcome, folder, device, watch)
+        result = result_of(outcome, task.best_of(outcome.history), folder, device, watch)
         cool(network, result.temperature)
         _save(network.to("cpu"), encoder, spec, examples, result)
         return result

@@ -31,6 +31,10 @@ class AnsweredTexts:
     targets: Targets
     weights: npt.NDArray[np.float32]
 
+    def take(self, rows: npt.NDArray[np.int64]) -> AnsweredTexts:
+        """Some of the texts, in the order of ``rows``."""
+        return AnsweredTexts(self.texts.take(rows), self.targets[rows], self.weights[rows])
+
 
 class ClassifierTask:
     """A network of ``text_classifier`` on labelled texts; fulfils Task. A row is a text, with all of its windows."""
@@ -92,7 +96,7 @@ class ClassifierTask:
         held = self.held_out
         if held is None:
             return {}
-        logits = self._logits(held.texts)
+        logits = self.logits(held.texts)
         temperature = fit_temperature(logits, held.targets, held.weights)
         return {
             "temperature": temperature,
@@ -104,8 +108,8 @@ class ClassifierTask:
         """See Task."""
         return best_of(history)
 
-    def _logits(self, texts: WindowedTexts) -> npt.NDArray[np.float32]:
-        """float32 [n, c]."""
+    def logits(self, texts: WindowedTexts) -> npt.NDArray[np.float32]:
+        """What the network says of ``texts``, float32 [n, c]. Leaves it in evaluation mode."""
         import torch
 
         vectors = text_vectors(self.network, texts, self.device, self.watch)

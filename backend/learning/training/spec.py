@@ -37,6 +37,13 @@ class TrainingSpec(BaseModel):
     resample: Literal["none", "under", "over"] = Field(
         default="none", description="Show every label equally often: by leaving texts out, or by showing some again."
     )
+    members: int = Field(
+        default=1,
+        ge=1,
+        le=10,
+        description="How many fine-tunings, each without another part of the labels, are averaged into one model. "
+        "Takes as many times longer; 5 is worth trying on a GPU.",
+    )
     epochs: int = Field(default=4, ge=1, description="Most passes over the labels.")
     patience: int = Field(
         default=2, ge=0, description="Epochs without a gain on held-out labels before it ends; 0: never."

@@ -56,6 +56,14 @@ class WindowedTexts:
         some = Windows(windows.rows[begin:end], windows.owner[begin:end] - start, windows.weights[begin:end])
         return WindowedTexts(some, self.first[start : stop + 1] - begin)
 
+    def take(self, texts: Ids) -> WindowedTexts:
+        """Some of the texts, in the order given."""
+        windows, counts = self.windows, self.counts()[texts]
+        first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        rows = np.repeat(self.first[texts] - first[:-1], counts) + np.arange(first[-1])
+        owner = np.repeat(np.arange(len(texts)), counts)
+        return WindowedTexts(Windows([windows.rows[row] for row in rows], owner, windows.weights[rows]), first)
+
     def with_ids(self, change: Callable[[Sequence[Sequence[int]]], list[list[int]]]) -> WindowedTexts:
         """The same with the token ids of all windows put through ``change``."""
         windows = self.windows

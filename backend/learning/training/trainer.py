@@ -19,9 +19,11 @@ from nextlabel.backend.learning.crossfit import LEAST
 from nextlabel.backend.learning.examples import Examples
 from nextlabel.backend.learning.folds import assign_folds
 from nextlabel.backend.learning.model_folder import ModelFolder
+from nextlabel.backend.learning.training.averaging import train_members
 from nextlabel.backend.learning.training.checkpoints import CHECKPOINT_SECONDS, Checkpoints
 from nextlabel.backend.learning.training.classifying import AnsweredTexts, ClassifierTask
-from nextlabel.backend.learning.training.loop import Outcome, Task, Watch, choose_device, run
+from nextlabel.backend.learning.training.head_start import start_head
+from nextlabel.backend.learning.training.loop import Outcome, Watch, choose_device, run
 from nextlabel.backend.learning.training.module import Vocabulary, text_classifier
 from nextlabel.backend.learning.training.progress import Report, never, no_report
 from nextlabel.backend.learning.training.saving import check_free, head_of, save_encoder, save_head, whole_folder
@@ -79,9 +81,11 @@ class Trainer(Protocol):
     ) -> TrainingResult:
         """Train, and leave the model in ``folder``, which appears whole or not at all.
 
-        ``held_out`` decides when it ends and how sure it is; None: all epochs, and no calibration. ``scratch`` holds
-        what lets a training that was killed go on when it is called again with the same arguments. ``stop`` is asked
-        often. A text is read in up to ``encoder.windows`` windows, as the encoder reads it when it predicts.
+        ``held_out`` decides when it ends and how sure it is; None: all epochs, and no calibration. Where ``spec`` asks
+        for several members, each stops by the part that it leaves out, and nothing is read off ``held_out``.
+        ``scratch`` holds what lets a training that was killed go on when it is called again with the same arguments.
+        ``stop`` is asked often. A text is read in up to ``encoder.windows`` windows, as the encoder reads it when it
+        predicts.
         Raises TrainingCancelled when ``stop`` says so, and LearningError.
         """
         ...
@@ -122,26 +126,28 @@ class FineTuner:
             held_out = None
         watch = Watch(report, stop)
         device = self._device or choose_device()
-        checkpoints = Checkpoints(scratch, training_key(encoder, examples, held_out, spec, scratch))
+        key = training_key(encoder, examples, held_out, spec, scratch)
         set_seed(spec.seed)
         network = text_classifier(encoder, spec, len(examples.labels)).to(device)
         texts = [*examples.texts, *(held_out.texts if held_out is not None else ())]
         cut = tokenised(encoder, texts, scratch, watch)
         vocabulary = Vocabulary(network.body, cut.windows.rows)
         cut = cut.with_ids(vocabulary.narrow)
+        train = _answered(cut.part(0, len(examples)), examples)
         held = None if held_out is None else _answered(cut.part(len(examples), len(cut)), held_out)
-        task = ClassifierTask(network, _answered(cut.part(0, len(examples)), examples), held, spec, device, watch)
-        outcome = run(
-            task,
-            spec,
-            checkpoints=checkpoints,
-            scratch=scratch,
-            device=device,
-            watch=watch,
-            checkpoint_seconds=self._checkpoint_seconds,
-        )
+        start_head(network, train, device, watch)
+        task = ClassifierTask(network, train, held, spec, device, watch)
+        how: dict[str, Any] = {"scratch": scratch, "device": device, "watch": watch}
+        how["checkpoint_seconds"] = self._checkpoint_seconds
+        stopped: dict[str, float] | None
+        if spec.members > 1 and len(examples) >= LEAST:
+            outcome, stopped = train_members(network, train, examples, spec, key=key, **how)
+            task.after_step()
+        else:
+            outcome = run(task, spec, checkpoints=Checkpoints(scratch, key), **how)
+            stopped = task.best_of(outcome.history)
         vocabulary.widen()
-        result = result_of(task, outcome, folder, device, watch)
+        result = result_of(outcome, stopped, folder, device, watch)
         network, count = network.to("cpu"), len(examples)
         head = head_of(network, multi_label=examples.multi_label, temperature=result.temperature, labels=count)
         with whole_folder(folder) as partial:
@@ -150,9 +156,11 @@ class FineTuner:
         return result
 
 
-def result_of(task: Task, outcome: Outcome, folder: Path, device: str, watch: Watch) -> TrainingResult:
-    """What came of a training whose model goes to ``folder``: the best epoch where it was measured, else the last."""
-    best = task.best_of(outcome.history) or {"epoch": outcome.epochs, "temperature": 1.0}
+def result_of(
+    outcome: Outcome, best: dict[str, float] | None, folder: Path, device: str, watch: Watch
+) -> TrainingResult:
+    """What came of a training whose model goes to ``folder``. ``best``: its epoch and temperature; None: the last."""
+    best = best or {"epoch": outcome.epochs, "temperature": 1.0}
     seconds = round(watch.seconds, 3)
     return TrainingResult(folder, outcome.epochs, best["epoch"], seconds, device, outcome.history, best["temperature"])
 
@@ -182,9 +190,10 @@ def train_model(
 def split_held_out(examples: Examples, spec: TrainingSpec) -> tuple[Examples, Examples | None]:
     """What to train on, and about the share ``spec.held_out`` to hold out: stratified, whole groups.
 
-    None is held out from fewer than 20 texts. A label that would be missing from training is not held out.
+    None is held out from fewer than 20 texts, nor for several members, which hold out parts of their own. A label that
+    would be missing from training is not held out.
     """
-    if spec.held_out == 0 or len(examples) < LEAST:
+    if spec.held_out == 0 or spec.members > 1 or len(examples) < LEAST:
         return examples, None
     share, rest = spec.held_out, 1 - spec.held_out
     folds = max(2, round(1 / min(share, rest)))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from nextlabel.backend.learning.registry import Entry
     from nextlabel.backend.store import ModelRow
 
+FOLLOWS = "a running service follows once it has encoded all records for it; see: nextlabel status"
+
 app = typer.Typer(
     help="Look at the models made so far, choose one, take one elsewhere.", no_args_is_help=True, rich_markup_mode=None
 )
@@ -88,7 +90,7 @@ def show_model(recipe: RecipeName, version: Version, as_json: AsJson = False) ->
 
 @app.command("promote", epilog=examples("nextlabel models promote reviews.yaml fine-tune-1"))
 def promote(recipe: RecipeName, version: Version) -> None:
-    """Put a model into use, whatever the figures say. A running service follows within seconds."""
+    """Put a model into use, whatever the figures say. A running service follows once it has encoded all records."""
     from nextlabel.backend.catalogue import find_recipe
     from nextlabel.backend.learning.choosing import choose_version
     from nextlabel.backend.settings import Settings
@@ -96,7 +98,7 @@ def promote(recipe: RecipeName, version: Version) -> None:
     chosen, settings = find_recipe(recipe), Settings.load()
     with existing_store(chosen, settings) as store:
         row = choose_version(store, model_store(chosen, settings), find_row(store, version).version)
-    say(f"{row.version} is in use; a running service follows within seconds")
+    say(f"{row.version} is chosen; {FOLLOWS}")
 
 
 @app.command("rollback", epilog=examples("nextlabel models rollback reviews.yaml"))
@@ -109,7 +111,7 @@ def rollback(recipe: RecipeName) -> None:
     chosen, settings = find_recipe(recipe), Settings.load()
     with existing_store(chosen, settings) as store:
         version = roll_back(store, model_store(chosen, settings))
-    say(f"{version or f'the encoder {chosen.encoder}'} is in use again; a running service follows within seconds")
+    say(f"{version or f'the encoder {chosen.encoder}'} is chosen again; {FOLLOWS}")
 
 
 models_export.register(app)

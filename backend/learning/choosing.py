@@ -1,7 +1,7 @@
 """Which model of a project is in use: choose another one, or go back. What runs on the store follows.
 
 The store keeps two things: the current model, which answers until the loop fits the next probe, and the trained model
-in whose vectors that probe is fitted (empty: the recipe's own encoder). They are changed together here.
+in whose vectors that probe is to be fitted (empty: the recipe's own encoder). They are changed together here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from nextlabel.backend.store import ModelRow, Store
 from nextlabel.connectors.errors import LearningError
 
 CHOSEN_SPACE = "space"
-"""Where the store keeps the version of the trained model in use; nothing or empty: the recipe's own encoder."""
+"""Where the store keeps the version of the trained model that was chosen; empty: the recipe's own encoder."""
+SPACE_IN_USE = "space_in_use"
+"""The same of the model that the loop works with: it follows once all records are encoded for the chosen one."""
 
 
 def line_of(row: ModelRow) -> str:

@@ -96,6 +96,8 @@ class Controller:
         self._store, self._connector = store, connector
         self._learner, self._ranker = learner, ranker
         self._space = learner.space()
+        self._next_space: Space | None = None  # where to move at the next tick
+        self._noted: str | None = None  # the space that the store knows to be in use
         self._leadership, self._sizes, self._seed = leadership, sizes, seed
         self.on_model: Callable[[Model], None] = lambda model: None
         self.on_strangers: Callable[[set[str]], None] = lambda remote_ids: None
@@ -129,6 +131,15 @@ class Controller:
         positions = ask_platform_again(self._store, self._connector, uids, opinions)
         self._asked.append((positions, opinions))
         return len(positions)
+
+    @property
+    def space(self) -> Space:
+        """The space that the pool's vectors are of."""
+        return self._space
+
+    def move_to(self, space: Space) -> None:
+        """Work in ``space`` from the next tick on. Its cache should hold all records but a few."""
+        self._next_space = space
 
     def labelled(self) -> Labelled:
         """A copy of what the loop knows of the answers, for those who take their time with it."""
@@ -197,10 +208,17 @@ class Controller:
         return space.cache.ensure(texts, space.encoder, self._report("embedding", offset, total))
 
     def _move(self) -> None:
-        """To the vectors of another trained model, if another one was chosen. Trainers encode the pool beforehand."""
-        space = self._learner.space()
-        if space is self._space:
-            return
+        """To the vectors of another trained model, if the Mover says so: it has had the records encoded."""
+        space = self._next_space
+        if space is not None and space is not self._space:
+            self._change(space)
+        if self._next_space is space:
+            self._next_space = None
+        if self._noted != self._space.version:
+            self._learner.note_in_use(self._space)
+            self._noted = self._space.version
+
+    def _change(self, space: Space) -> None:
         log.info("moving to another model", model=space.version or "the recipe's own encoder", records=len(self.pool))
         rows = np.full(len(self.pool), -1, dtype=np.int64)
         for batch in batched(self._store.records(), EMBED_BATCH):

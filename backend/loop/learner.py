@@ -6,14 +6,19 @@ import shutil
 from itertools import islice
 from pathlib import Path
 
+import structlog
+
 from nextlabel.backend.learning.atomic import atomic_path
-from nextlabel.backend.learning.choosing import CHOSEN_SPACE
+from nextlabel.backend.learning.choosing import CHOSEN_SPACE, SPACE_IN_USE, line_of
 from nextlabel.backend.learning.training.saving import HEAD_FILE
 from nextlabel.backend.loop.model import Kind, Model
 from nextlabel.backend.loop.pool import PoolState
 from nextlabel.backend.loop.space import OWN, Space, Spaces
 from nextlabel.backend.store import ModelRow, Store
+from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling
+
+log = structlog.get_logger(__name__)
 
 KEPT_PROBES = 10
 """Weights kept on disk; older rows stay in the store, so that the history of figures does not end."""
@@ -31,12 +36,30 @@ class Learner:
         self._folder = folder
 
     def space(self) -> Space:
-        """The space in use. Raises LearningError if its model is gone."""
-        return self._spaces(self._store.get_meta(CHOSEN_SPACE) or OWN)
+        """The space to begin in: the one in use when the loop last ran, if it is still there, or the one chosen.
+
+        Raises LearningError if the chosen one is gone too.
+        """
+        chosen, in_use = self._store.get_meta(CHOSEN_SPACE) or OWN, self._store.get_meta(SPACE_IN_USE)
+        if in_use is not None and in_use != chosen:
+            try:
+                return self._spaces(in_use)
+            except LearningError as error:
+                log.warning("the model in use is gone", model=in_use, chosen=chosen, reason=str(error))
+        return self._spaces(chosen)
+
+    def note_in_use(self, space: Space) -> None:
+        """The loop works in ``space`` now: after a restart it begins there."""
+        self._store.set_meta(SPACE_IN_USE, space.version)
 
     def load_current(self) -> Model | None:
-        """The model that was current when the service last stopped, or None."""
-        row = self._store.current_model()
+        """The model that was current when the service last stopped, or None.
+
+        One that was chosen since, and whose vectors the loop does not have yet, has to wait.
+        """
+        version, row = self.space().version, self._store.current_model()
+        if row is not None and line_of(row) != version:
+            row = next((one for one in self._store.models() if line_of(one) == version), None)
         if row is None or not Path(row.path).exists():
             return None
         return self._load(row)

@@ -190,6 +190,7 @@ def tuning(recipe: Recipe, settings: Settings) -> Tuning:
         models=home / "models",
         cache=settings.home / "encoders",
         reason=reason,
+        images=image_rules(recipe, settings),
     )
 
 

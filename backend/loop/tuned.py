@@ -16,6 +16,7 @@ from nextlabel.backend.learning.encoders import Engine
 from nextlabel.backend.learning.evaluation import wilson_interval
 from nextlabel.backend.learning.evaluation.metrics import right
 from nextlabel.backend.learning.gate import Pair, Verdict, judge
+from nextlabel.backend.learning.multimodal.rules import ImageRules
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.training.jobs import TrainingJob
 from nextlabel.backend.learning.training.process import MODEL, PREDICTIONS
@@ -36,7 +37,10 @@ MEASURED = (
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What is trained, and where. ``reason`` says why nothing can be; empty if it can."""
+    """What is trained, and where. ``reason`` says why nothing can be; empty if it can.
+
+    ``cache`` as ``cache_dir`` and ``images`` as for load_encoder.
+    """
 
     project: str
     labeling: Labeling
@@ -49,6 +53,7 @@ class Tuning:
     models: Path
     cache: Path
     reason: str = ""
+    images: ImageRules | None = None
 
 
 def choose(plan: TuningPlan, finished: Mapping[int, Path], labelled: Labelled) -> tuple[int, Verdict]:
@@ -113,6 +118,7 @@ def card(folder: Path, candidate: Candidate, tuning: Tuning, verdict: Verdict) -
         measured=f"{MEASURED} {verdict.reason[:1].upper()}{verdict.reason[1:]}.",
         temperature=Probe.load(folder / MODEL / HEAD_FILE).temperature,
         max_length=tuning.max_length,
+        windows=tuning.windows,
         spec=tuning.spec.model_dump(mode="json"),
         seeds=(tuning.spec.seed,),
         libraries=library_versions(),

@@ -2,7 +2,8 @@
 
 Level-triggered like the loop: the labels have grown enough since the last training, so there should be another one.
 The plan and every candidate lie on disk, so that a service that was killed goes on where the training is. Nothing
-here ever waits for the loop, and the loop never waits for this: a new model is announced through the store.
+here ever waits for the loop, and the loop never waits for this: a new model is announced through the store, and the
+Mover brings the loop to it.
 """
 
 from __future__ import annotations
@@ -16,19 +17,18 @@ from typing import Any
 import numpy as np
 import structlog
 
-from nextlabel.backend.learning.choosing import CHOSEN_SPACE
+from nextlabel.backend.learning.choosing import CHOSEN_SPACE, SPACE_IN_USE
 from nextlabel.backend.learning.examples import Examples
 from nextlabel.backend.learning.folds import Targets
 from nextlabel.backend.learning.registry import RUNGS, ModelStore
 from nextlabel.backend.learning.training.jobs import JOB_FILE, TrainingJob
 from nextlabel.backend.learning.training.process import MODEL, TrainingProcess
-from nextlabel.backend.learning.training.progress import TrainingProgress
 from nextlabel.backend.store import Store
-from nextlabel.connectors.batches import batched
 from nextlabel.connectors.errors import LearningError
 
 from .controller import Controller, Labelled
 from .learner import KEPT_PROBES
+from .moving import Mover
 from .pool import Positions
 from .space import OWN, Spaces
 from .tuned import Tuning, card, choose
@@ -39,14 +39,13 @@ log = structlog.get_logger(__name__)
 IDLE = 2.0
 """Seconds between two looks at whether the labels have grown enough."""
 LONG = 60.0
-"""Seconds between two looks where nothing can be trained."""
+"""Seconds between two looks of a service that ends."""
 WATCH = 0.5
 """Seconds between two looks at a training that runs."""
 KEPT_MODELS = 5
 """Trained models that stay on the disk, besides those in use."""
 MOST_KILLS = 30
 """Times that a killed trainer is started again in one training: if memory is short, it will be killed every time."""
-EMBED_BATCH = 1024
 TUNED_AT = "tuned_at"
 """Where the store keeps how many labels the last training knew of, however it ended."""
 LEAST_A_LABEL = 2
@@ -57,10 +56,10 @@ class Tuner:
     """The trainings of one project. ``tick`` belongs to one thread, everything else may be called from any."""
 
     def __init__(self, store: Store, controller: Controller, spaces: Spaces, tuning: Tuning) -> None:
-        self._store, self._controller, self._spaces, self._tuning = store, controller, spaces, tuning
+        self._store, self._controller, self._tuning = store, controller, tuning
         self._plan: TuningPlan | None = None
         self._process: TrainingProcess | None = None
-        self._embedding = (0, 0)
+        self._mover = Mover(store, controller, spaces, tuning, tuning.work.with_name("embedding"))
         self._asked = False
         self._cancelled = False
         self._stopped = False
@@ -80,14 +79,19 @@ class Tuner:
         self._asked = True
 
     def cancel(self) -> bool:
-        """End the training that runs, and forget it until the labels have grown again; whether there was one."""
+        """End the training that runs, and forget it until the labels have grown again; whether there was one.
+
+        A model that was chosen and is not in use yet, because its records are being encoded, is not used then.
+        """
+        stays = self._mover.cancel()
         with self._lock:
             self._cancelled = self._plan is not None
-            return self._cancelled
+            return self._cancelled or stays
 
     def stop(self) -> None:
         """The service ends: the training is interrupted, and goes on at the next start."""
         self._stopped = True
+        self._mover.stop()
         with self._lock:
             if self._process is not None:
                 self._process.cancel()
@@ -100,23 +104,27 @@ class Tuner:
             found |= {"labels": plan.labels}
             if (number := self._open(plan)) is not None:
                 found["candidate"] = f"{plan.candidates[number].rung} ({number + 1} of {len(plan.candidates)})"
-            progress = process.progress() if process is not None else None
-            if progress is None and self._embedding[1]:
-                progress = TrainingProgress("embedding", *self._embedding)
-            if progress is not None:
-                found |= {"stage": progress.stage, "step": progress.step, "steps": progress.steps}
-                found |= {"epoch": progress.epoch, "seconds": progress.seconds}
-        texts = {"verdict": self._verdict, "error": self._error, "unable": self._tuning.reason}
+        if (target := self._mover.target) is not None:
+            found["moving_to"] = target or self._tuning.encoder
+        progress = process.progress() if process is not None else self._mover.progress()
+        if progress is not None:
+            found |= {"stage": progress.stage, "step": progress.step, "steps": progress.steps}
+            found |= {"epoch": progress.epoch, "seconds": progress.seconds}
+        error = self._error or self._mover.error
+        texts = {"verdict": self._verdict, "error": error, "unable": self._tuning.reason}
         return found | {name: text for name, text in texts.items() if text}
 
     # -- one thread's work -------------------------------------------------------------------------------------------
 
     def tick(self) -> float:
         """The next piece of work. Returns seconds to sleep."""
+        moving = self._mover.tick()
         if self._tuning.reason or self._stopped:
-            return LONG
+            return WATCH if moving else IDLE
         if self._cancelled:
             self._end("cancelled")
+        if moving and self._process is None:
+            return WATCH  # two at once would take turns on the same cores, and be judged against what is on its way out
         if self._plan is None:
             self._plan = TuningPlan.read(self._tuning.work) or self._start_plan()
         if self._plan is None:
@@ -258,9 +266,7 @@ class Tuner:
         version = entry.version
         log.info("training ended", model=version, goes_live=verdict.goes_live, reason=verdict.reason)
         if verdict.goes_live:
-            self._embed(version)
             self._store.set_meta(CHOSEN_SPACE, version)
-            self._spaces.forget(keep=version)
             self._error = ""
         self._prune()
         self._end(f"{version} {'goes live' if verdict.goes_live else 'is kept, not used'}: {verdict.reason}")
@@ -268,18 +274,9 @@ class Tuner:
     def _prune(self) -> None:
         """Keep what is in use, what the kept probes stand on, and the newest."""
         stood_on = {row.base for row in self._store.models()[:KEPT_PROBES]}
-        in_use = stood_on | {self._store.get_meta(CHOSEN_SPACE) or OWN}
+        in_use = stood_on | {self._store.get_meta(name) or OWN for name in (CHOSEN_SPACE, SPACE_IN_USE)}
         if removed := ModelStore(self._tuning.models).prune(KEPT_MODELS, in_use - {OWN}):
             log.info("old models removed", versions=removed)
-
-    def _embed(self, version: str) -> None:
-        """Encode the pool for the new model before the loop moves to it, so that it moves within a moment."""
-        space, total, done = self._spaces(version), self._store.size(), 0
-        for batch in batched(self._store.records(), EMBED_BATCH):
-            self._embedding = (done, total)
-            space.cache.ensure([self._tuning.labeling.text(item.record) for item in batch], space.encoder)
-            done += len(batch)
-        self._embedding = (0, 0)
 
     def _end(self, verdict: str) -> None:
         with self._lock:

@@ -7,9 +7,9 @@ any file, or call machines that only the server can reach (server-side request f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 from urllib.parse import unquote
 
 from nextlabel.connectors.errors import DataError
@@ -74,6 +74,18 @@ class ImageRules:
         Prefixes stay: what they lead to is on show on the platform.
         """
         return replace(self, roots=(), hosts=frozenset(), timeout_s=min(self.timeout_s, REQUEST_TIMEOUT_S))
+
+    def told(self) -> dict[str, Any]:
+        """The rules as JSON for another process, whatever folder that runs in."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        roots = [str(root.expanduser().absolute()) for root in self.roots]
+        return values | {"roots": roots, "hosts": sorted(self.hosts), "prefixes": dict(self.prefixes)}
+
+    @classmethod
+    def from_told(cls, values: Mapping[str, Any]) -> ImageRules:
+        """What ``told`` wrote. Raises TypeError and KeyError for anything else."""
+        roots = tuple(map(Path, values["roots"]))
+        return cls(**{**values, "roots": roots, "hosts": frozenset(values["hosts"])})
 
     def rewrite(self, address: str) -> str:
         """``address`` with the longest prefix that fits replaced; what follows a folder is unquoted (``%20``)."""

@@ -11,10 +11,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal, Protocol, Self
 
 from nextlabel.backend.learning.encoders import usable_cores
-from nextlabel.backend.learning.training.jobs import JOB_FILE, TrainingJob, readable_errors
+from nextlabel.backend.learning.training.jobs import JOB_FILE, readable_errors
 from nextlabel.backend.learning.training.progress import TrainingProgress
 from nextlabel.connectors.errors import LearningError
 
@@ -31,6 +31,14 @@ LOCK_WAIT_S = 10.0  # a worker whose parent has died ends within a second or two
 LOG_LINES = 15
 
 
+class Job(Protocol):
+    """What a worker is to do, as files."""
+
+    def save(self, work: Path) -> None:
+        """Write it into ``work``, JOB_FILE last. Raises StoreFull and StoreError."""
+        ...
+
+
 class TrainingProcess:
     """A training in a process of its own, in the folder ``work``.
 
@@ -38,13 +46,17 @@ class TrainingProcess:
     parent does. One process may work in a folder at a time.
     """
 
+    WORKER: ClassVar[str] = WORKER
+    RESULT: ClassVar[str] = MODEL
+    WORD: ClassVar[str] = "training"
+
     def __init__(self, work: Path, process: subprocess.Popen[bytes] | None) -> None:
         self.work = work
         self._process = process
         self._cancelled = False
 
     @classmethod
-    def start(cls, work: Path, job: TrainingJob) -> TrainingProcess:
+    def start(cls, work: Path, job: Job) -> Self:
         """Write ``job`` into ``work`` and start a worker on it.
 
         Raises LearningError if there is a job in the folder already or another process works there, StoreFull and
@@ -57,12 +69,12 @@ class TrainingProcess:
         lock = _locked(work, 0)
         try:
             job.save(work)
-            return cls(work, _spawn(work, lock))
+            return cls(work, _spawn(cls.WORKER, work, lock))
         finally:
             os.close(lock)
 
     @classmethod
-    def resume(cls, work: Path) -> TrainingProcess:
+    def resume(cls, work: Path) -> Self:
         """Go on with the job in ``work`` from its last checkpoint; nothing is started if it is done.
 
         Raises LearningError if there is no job, or another process works on it; else as ``start``.
@@ -71,9 +83,9 @@ class TrainingProcess:
             raise LearningError(f"{work} holds no training to go on with; start one")
         lock = _locked(work, LOCK_WAIT_S)
         try:
-            if (work / MODEL).is_dir():
+            if (work / cls.RESULT).exists():
                 return cls(work, None)
-            return cls(work, _spawn(work, lock))
+            return cls(work, _spawn(cls.WORKER, work, lock))
         finally:
             os.close(lock)
 
@@ -102,7 +114,7 @@ class TrainingProcess:
         """How it stands. Never waits."""
         if self._process is not None and self._process.poll() is None:
             return "running"
-        return "done" if self.model.is_dir() else "failed"
+        return "done" if (self.work / self.RESULT).exists() else "failed"
 
     @property
     def killed(self) -> bool:
@@ -116,7 +128,7 @@ class TrainingProcess:
         if self.poll() != "failed":
             return ""
         if self._cancelled:
-            return "the training was cancelled"
+            return f"the {self.WORD} was cancelled"
         with contextlib.suppress(OSError):
             return (self.work / ERROR).read_text(encoding="utf-8").strip()
         status = self._process.returncode if self._process is not None else None
@@ -126,7 +138,7 @@ class TrainingProcess:
             )
         else:
             ended = f"ended with status {status}"
-        return f"the training {ended}; its log {self.work / LOG}:\n{_tail(self.work / LOG)}"
+        return f"the {self.WORD} {ended}; its log {self.work / LOG}:\n{_tail(self.work / LOG)}"
 
     def cancel(self, grace_s: float = 10) -> None:
         """End it: ask, and kill what has not ended after ``grace_s`` seconds. Quiet if it has ended. Resumable."""
@@ -144,7 +156,7 @@ class TrainingProcess:
                 self._process.wait(grace_s)
 
 
-def _spawn(work: Path, lock: int) -> subprocess.Popen[bytes]:
+def _spawn(worker: str, work: Path, lock: int) -> subprocess.Popen[bytes]:
     """Start a worker that takes over the lock."""
     for name in (ERROR, PROGRESS):
         (work / name).unlink(missing_ok=True)
@@ -153,7 +165,7 @@ def _spawn(work: Path, lock: int) -> subprocess.Popen[bytes]:
     env = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
     with readable_errors(work), (work / LOG).open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", WORKER, str(work), str(lock), str(os.getpid())],
+            [sys.executable, "-m", worker, str(work), str(lock), str(os.getpid())],
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=log,

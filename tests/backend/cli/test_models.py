@@ -121,10 +121,10 @@ def test_before_the_first_model_it_says_so(nextlabel: Run, folder: Path) -> None
 def test_rollback_and_promote_change_what_is_in_use(nextlabel: Run, store: Store) -> None:
     done = nextlabel("models", "rollback", "reviews.yaml")
     assert done.code == 0, done.err
-    assert "probe-1 is in use again" in done.err
+    assert "probe-1 is chosen again" in done.err
     assert in_use(store) == ("probe-1", "")
     done = nextlabel("models", "promote", "reviews.yaml", "fine-tune-1")
-    assert "fine-tune-1 is in use" in done.err
+    assert "fine-tune-1 is chosen" in done.err
     assert in_use(store) == ("fine-tune-1", "fine-tune-1")
 
 

@@ -1,0 +1,94 @@
+"""Encoding many texts in a process of its own, into the cache that the service reads.
+
+What is encoded is in the cache within a second, so a job that was killed needs no checkpoint: whoever starts the next
+one leaves out what is there already.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from nextlabel.backend.learning.atomic import atomic_path, write_atomically
+from nextlabel.backend.learning.encoders import Engine
+from nextlabel.backend.learning.multimodal.rules import ImageRules
+from nextlabel.backend.learning.training.jobs import JOB_FILE, readable_errors
+from nextlabel.backend.learning.training.process import TrainingProcess
+from nextlabel.connectors.errors import LearningError
+
+FORMAT = "nextlabel-embedding-1"
+TEXTS_FILE, DONE = "texts.jsonl", "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingJob:
+    """Encode ``texts`` into the EmbeddingCache in the folder ``embeddings``.
+
+    ``encoder``, ``engine``, ``max_length``, ``windows``, ``cache_dir`` and ``images`` as for load_encoder. ``texts``
+    may be a generator; it is read once, by ``save``.
+    """
+
+    encoder: str
+    engine: Engine
+    max_length: int | None
+    windows: int
+    cache_dir: Path
+    embeddings: Path
+    texts: Iterable[str]
+    images: ImageRules | None = None
+
+    def save(self, work: Path) -> None:
+        """See Job."""
+        count = 0
+        with readable_errors(work):
+            work.mkdir(parents=True, exist_ok=True)
+            with atomic_path(work / TEXTS_FILE) as temporary, temporary.open("w", encoding="ascii") as stream:
+                for text in self.texts:
+                    stream.write(json.dumps(text) + "\n")
+                    count += 1
+            told = {
+                "format": FORMAT,
+                "encoder": self.encoder,
+                "engine": self.engine,
+                "max_length": self.max_length,
+                "windows": self.windows,
+                "cache_dir": str(self.cache_dir.absolute()),
+                "embeddings": str(self.embeddings.absolute()),
+                "images": None if self.images is None else self.images.told(),
+                "count": count,
+            }
+            write_atomically(work / JOB_FILE, json.dumps(told, indent=1).encode())
+
+    @classmethod
+    def load(cls, work: Path) -> tuple[EmbeddingJob, int]:
+        """What ``save`` wrote, and how many texts there are; they are read from disk as they are used.
+
+        Raises LearningError if it isn't there or isn't whole.
+        """
+        try:
+            told: dict[str, Any] = json.loads((work / JOB_FILE).read_bytes())
+            if told.pop("format") != FORMAT:
+                raise LearningError(f"{work / JOB_FILE} is of another version; remove {work}")
+            count, rules = int(told.pop("count")), told.pop("images")
+            told |= {name: Path(told[name]) for name in ("cache_dir", "embeddings")}
+            images = None if rules is None else ImageRules.from_told(rules)
+            return cls(texts=_read(work / TEXTS_FILE), images=images, **told), count
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise LearningError(f"the job in {work} can't be read: {error}; remove the folder") from error
+
+
+class EmbeddingProcess(TrainingProcess):
+    """An embedding in a process of its own. ``work/embedded`` appears when all is in the cache."""
+
+    WORKER: ClassVar[str] = "nextlabel.backend.learning.embedding_worker"
+    RESULT: ClassVar[str] = DONE
+    WORD: ClassVar[str] = "encoding of the records"
+
+
+def _read(file: Path) -> Iterator[str]:
+    with file.open(encoding="ascii") as stream:
+        for line in stream:
+            yield json.loads(line)

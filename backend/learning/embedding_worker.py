@@ -1,0 +1,46 @@
+"""The process that encodes: ``python -m nextlabel.backend.learning.embedding_worker WORK``, by EmbeddingProcess.
+
+Nice and with all cores but one, as the one that trains.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from nextlabel.backend.learning.atomic import write_atomically
+from nextlabel.backend.learning.cache import EmbeddingCache
+from nextlabel.backend.learning.embedding_process import DONE, EmbeddingJob, EmbeddingProcess
+from nextlabel.backend.learning.encoders import load_encoder, usable_cores
+from nextlabel.backend.learning.training.progress import Report, TrainingCancelled, TrainingProgress
+from nextlabel.backend.learning.training.worker import Stop, main
+
+
+def embed(work: Path, report: Report, stop: Stop) -> None:
+    """Do the job in ``work``. Raises NextlabelError."""
+    started = time.monotonic()
+    job, count = EmbeddingJob.load(work)
+
+    def progress(done: int, total: int) -> None:
+        if stop():
+            raise TrainingCancelled(f"the {EmbeddingProcess.WORD} was stopped")
+        report(TrainingProgress("embedding", done, total, seconds=time.monotonic() - started))
+
+    progress(0, count)
+    encoder = load_encoder(
+        job.encoder,
+        job.engine,
+        max_length=job.max_length,
+        cache_dir=job.cache_dir,
+        threads=max(1, usable_cores() - 1),
+        windows=job.windows,
+        images=job.images,
+    )
+    cache = EmbeddingCache(job.embeddings, encoder.fingerprint, encoder.dimension)
+    cache.ensure(job.texts, encoder, progress, total=count)
+    write_atomically(work / DONE, b"")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], embed, EmbeddingProcess.WORD))

@@ -1,0 +1,47 @@
+"""The process that encodes, with the encoder of the tests' trained models in it (Trained in conftest), made slow.
+
+A module of its own, alone in its folder: another process finds no package called ``tests``.
+
+``DAWDLE`` seconds a text; a file called ``broken`` in the model's folder makes it fail.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.learning import embedding_worker
+from nextlabel.backend.learning.embedding_process import EmbeddingProcess
+from nextlabel.backend.learning.encoders import load_encoder
+from nextlabel.backend.learning.training.worker import main
+from nextlabel.connectors.errors import LearningError
+
+DAWDLE = 0.01
+
+
+class Slow:
+    def __init__(self, folder: Path) -> None:
+        self._hashing = load_encoder("hashing")
+        self.name = self.fingerprint = folder.name
+        self.dimension = self._hashing.dimension
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        time.sleep(DAWDLE * len(texts))
+        return -self._hashing.encode(texts)
+
+
+def load(name: str, *_: Any, **__: Any) -> Slow:
+    if (Path(name) / "broken").exists():
+        raise LearningError("the weights are damaged")
+    return Slow(Path(name))
+
+
+if __name__ == "__main__":
+    embedding_worker.load_encoder = load  # type: ignore[assignment]
+    sys.exit(main(sys.argv[1:], embedding_worker.embed, EmbeddingProcess.WORD))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from nextlabel.connectors.errors import ConfigError, LearningError
 
@@ -37,7 +38,8 @@ class Consensus:
     def quality(self) -> Doubles:
         """float64 [n]: how likely the label agreed on is; 1 / c for a record without an answer."""
         rows = np.arange(len(self.labels))
-        return self.probabilities[rows, np.maximum(self.labels, 0)]
+        quality: Doubles = self.probabilities[rows, np.maximum(self.labels, 0)]
+        return quality
 
 
 def majority_labels(opinions: Opinions, predicted: Doubles | None = None) -> Indices:
@@ -62,7 +64,7 @@ def majority_labels(opinions: Opinions, predicted: Doubles | None = None) -> Ind
     return np.where(answered, tied.argmax(axis=1), -1)
 
 
-def _support(opinions: Opinions, labels: Indices, settled: np.ndarray) -> Doubles:
+def _support(opinions: Opinions, labels: Indices, settled: npt.NDArray[np.bool_]) -> Doubles:
     """float64 [n, c]: mean agreement with the settled majorities of those who gave each label, 0 for nobody."""
     counted = settled[opinions.record]
     agrees = counted & (opinions.label == labels[opinions.record])
@@ -76,7 +78,8 @@ def _support(opinions: Opinions, labels: Indices, settled: np.ndarray) -> Double
     sums = np.bincount(
         opinions.record * classes + opinions.label, agreement[opinions.annotator], opinions.size * classes
     )
-    return sums.reshape(-1, classes) / np.maximum(opinions.votes, 1)
+    support: Doubles = sums.reshape(-1, classes) / np.maximum(opinions.votes, 1)
+    return support
 
 
 def majority(opinions: Opinions, predicted: Doubles | None = None) -> Consensus:

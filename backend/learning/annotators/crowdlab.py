@@ -51,8 +51,9 @@ def _weigh(opinions: Opinions, predicted: Doubles, labels: Indices) -> tuple[Dou
     given = np.bincount(opinions.record * classes + opinions.label, weight, opinions.size * classes)
     given = given.reshape(-1, classes)
     wrong = (1 - right) / (classes - 1)
-    posterior = predicted * model_weight + given * right + (total[:, None] - given) * wrong
-    return posterior / (total + model_weight)[:, None], weights, model_weight
+    posterior: Doubles = predicted * model_weight + given * right + (total[:, None] - given) * wrong
+    posterior /= (total + model_weight)[:, None]
+    return posterior, weights, model_weight
 
 
 def agreement_with_others(opinions: Opinions) -> Doubles:
@@ -65,6 +66,6 @@ def agreement_with_others(opinions: Opinions) -> Doubles:
     people = len(opinions.annotators)
     pairs = np.bincount(opinions.annotator, others, people)
     known = pairs > 0
-    agreement = np.bincount(opinions.annotator, same, people) / np.maximum(pairs, 1)
+    agreement: Doubles = np.bincount(opinions.annotator, same, people) / np.maximum(pairs, 1)
     agreement[~known] = agreement[known].mean()
     return agreement

@@ -62,7 +62,7 @@ def test_few_answers_lean_on_the_average_annotator() -> None:
     assert np.diagonal(confusion(more, belief, 0)[at]).min() < 0.2
 
 
-def test_a_model_decides_where_annotators_are_split() -> None:
+def test_a_model_breaks_ties() -> None:
     opinions = from_rows([(0, "a", 0), (0, "b", 1), *((n, who, n % 2) for n in range(1, 41) for who in "ab")], 41, "xy")
     predicted = np.full((41, 2), 0.5)
     predicted[0] = (0.1, 0.9)

@@ -1,9 +1,8 @@
-"""CROWDLAB and ActiveLab give cleanlab's numbers."""
+"""CROWDLAB and the majority give cleanlab's numbers."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import warnings
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextlabel.backend.learning.annotators.activelab import activelab_scores
 from nextlabel.backend.learning.annotators.consensus import agree, majority_labels
 from nextlabel.backend.learning.annotators.crowdlab import crowdlab
 from nextlabel.backend.learning.annotators.opinions import Doubles, Opinions, to_matrix
@@ -28,20 +26,6 @@ def quiet(function: str, *args: Any, **options: Any) -> Any:
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return getattr(cleanlab, function)(*args, **options)
-
-
-@pytest.fixture
-def counting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """cleanlab 2.9.0 counts votes that are floats, as all in a table with gaps are, for the wrong classes.
-
-    Its ``value_counts`` looks where a class belongs for integers only. What it means to count is counted here.
-    """
-    utils = importlib.import_module("cleanlab.internal.multiannotator_utils")
-
-    def value_counts(votes: Any, *, num_classes: int) -> Any:
-        return np.bincount(votes.astype(int), minlength=num_classes)
-
-    monkeypatch.setattr(utils, "value_counts", value_counts)
 
 
 def cleanlabs(opinions: Opinions, predicted: Doubles, **options: Any) -> dict[str, Any]:
@@ -63,26 +47,6 @@ def test_crowdlab(seed: int, records: int, people: int, classes: int, most: int)
     np.testing.assert_allclose(ours.probabilities.sum(axis=1), 1, atol=1e-12)
     detailed = theirs["detailed_label_quality"].to_numpy()[opinions.record, opinions.annotator]
     np.testing.assert_allclose(ours.probabilities[opinions.record, opinions.label], detailed, atol=1e-12)
-
-
-@pytest.mark.usefixtures("counting")
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize(("records", "people", "classes", "most"), [*SHAPES, (100, 20, 3, 1)])
-def test_activelab(seed: int, records: int, people: int, classes: int, most: int) -> None:
-    opinions, _, predicted = crowd(seed, records, people, classes, most)
-    unlabelled = crowd(seed + 100, 50, people, classes)[2]
-    theirs = quiet("get_active_learning_scores", to_matrix(opinions), predicted, unlabelled)
-    ours = activelab_scores(opinions, predicted, unlabelled)
-    np.testing.assert_allclose(ours[0], theirs[0], atol=1e-12)
-    np.testing.assert_allclose(ours[1], theirs[1], atol=1e-12)
-
-
-def test_activelab_without_any_answer_scores_by_doubt_alone() -> None:
-    nobody = crowd(0)[0].take([])
-    unlabelled = crowd(1)[2]
-    labelled, rest = activelab_scores(nobody, np.empty((0, 3)), unlabelled)
-    assert labelled.shape == (0,)
-    np.testing.assert_allclose(rest, quiet("get_active_learning_scores", None, None, unlabelled)[1], atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(4))

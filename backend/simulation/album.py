@@ -74,8 +74,8 @@ def curves(summary: Summary, what: str, target: Target) -> Figure:
         if says == "target" or target.of_full:
             axes.axhline(level.mean, color=INK, lw=0.8, ls=(0, (2, 3)), alpha=0.9)
             axes.annotate(
-                says, (1, level.mean), xycoords=("axes fraction", "data"), xytext=(-2, 2), textcoords="offset points",
-                ha="right", fontsize=7.5, color=INK,
+                says, (0, level.mean), xycoords=("axes fraction", "data"), xytext=(3, 2), textcoords="offset points",
+                ha="left", fontsize=7.5, color=INK,
             )  # fmt: skip
     for name, one in _in_order(summary):
         _line(axes, summary.labels, one.curve, name, summary)

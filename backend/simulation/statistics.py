@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -242,6 +243,7 @@ def _not_below_zero(one: Interval) -> Interval:
     return Interval(one.mean, max(0.0, one.low) if one.low == one.low else NAN, one.high)
 
 
+@cache
 def _quantile(seeds: int, level: float) -> float:
     from scipy.stats import t
 

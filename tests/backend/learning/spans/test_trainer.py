@@ -24,6 +24,7 @@ from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.learning.training.temperature import fit_temperature
 from nextlabel.backend.learning.training.trainer import TrainingResult
 from nextlabel.connectors.errors import LearningError
+from tests.backend.learning.device import DEVICE
 from tests.backend.learning.spans.conftest import bookings
 
 SPEC = TrainingSpec(epochs=10, learning_rate=1e-2, head_learning_rate=1e-2, batch_size=4, dropout=0.0)
@@ -32,7 +33,7 @@ SPEC = TrainingSpec(epochs=10, learning_rate=1e-2, head_learning_rate=1e-2, batc
 @pytest.fixture(scope="session", params=["bio", "bilou"])
 def trained(request: Any, tiny_encoder: ModelFolder, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
     place = tmp_path_factory.mktemp("trained")
-    return SpanTrainer("cpu", scheme=request.param).train(
+    return SpanTrainer(DEVICE, scheme=request.param).train(
         tiny_encoder, bookings(60), bookings(20, first=60), SPEC, place / "model", scratch=place / "scratch"
     )
 
@@ -113,7 +114,7 @@ def test_one_seed_gives_one_model(tiny_encoder: ModelFolder, tmp_path: Path) -> 
     def losses(name: str, seed: int) -> list[float]:
         spec = SPEC.model_copy(update={"epochs": 2, "seed": seed})
         place = tmp_path / name
-        result = SpanTrainer("cpu").train(tiny_encoder, bookings(20), None, spec, place, scratch=tmp_path / f"s{name}")
+        result = SpanTrainer(DEVICE).train(tiny_encoder, bookings(20), None, spec, place, scratch=tmp_path / f"s{name}")
         return [entry["loss"] for entry in result.history]
 
     assert losses("a", 0) == losses("b", 0)
@@ -137,7 +138,7 @@ def test_a_batch_that_does_not_fit_is_taken_in_parts(
 
     def losses(name: str) -> float:
         folder = tmp_path / name
-        trainer = SpanTrainer("cpu")
+        trainer = SpanTrainer(DEVICE)
         return trainer.train(
             still(tiny_encoder, tmp_path), bookings(24), None, spec, folder, scratch=tmp_path / f"s{name}"
         ).history[0]["loss"]
@@ -175,7 +176,7 @@ def still(encoder: ModelFolder, place: Path) -> ModelFolder:
 def test_stopping_leaves_no_model(tiny_encoder: ModelFolder, tmp_path: Path) -> None:
     seen: list[TrainingProgress] = []
     with pytest.raises(TrainingCancelled):
-        SpanTrainer("cpu").train(
+        SpanTrainer(DEVICE).train(
             tiny_encoder,
             bookings(40),
             bookings(10, first=40),
@@ -198,7 +199,7 @@ def test_a_training_that_was_killed_goes_on(
 
     def train(name: str, scratch: str, stop_at: float) -> TrainingResult:
         seen.clear()
-        return SpanTrainer("cpu", checkpoint_seconds=0).train(
+        return SpanTrainer(DEVICE, checkpoint_seconds=0).train(
             tiny_encoder,
             bookings(40),
             bookings(10, first=40),
@@ -234,7 +235,7 @@ def test_what_cannot_be_trained_is_said(tiny_encoder: ModelFolder, tmp_path: Pat
     if case == "no tokens":
         train = SpanExamples((" ",), ((Span(0, 1, "name"),),), train.labels)
     with pytest.raises(LearningError, match=says[case]):
-        SpanTrainer("cpu").train(tiny_encoder, train, held, SPEC, folder, scratch=tmp_path / "scratch")
+        SpanTrainer(DEVICE).train(tiny_encoder, train, held, SPEC, folder, scratch=tmp_path / "scratch")
 
 
 def test_a_model_of_another_kind_is_refused(tiny_encoder: ModelFolder, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from nextlabel.backend.learning.training import averaging
 from nextlabel.backend.learning.training.progress import TrainingCancelled, TrainingProgress, never, no_report
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.learning.training.trainer import FineTuner, TrainingResult, split_held_out
+from tests.backend.learning.device import DEVICE
 
 from .conftest import made_up
 
@@ -26,7 +27,7 @@ SPEC = TrainingSpec(epochs=2, learning_rate=3e-3, head_learning_rate=1e-2, membe
 def train(tiny: ModelFolder, examples: Examples, folder: Path, spec: TrainingSpec = SPEC, **how: Any) -> TrainingResult:
     scratch = how.pop("scratch", folder.with_name(f"{folder.name}-scratch"))
     how = {"report": no_report, "stop": never} | how
-    return FineTuner("cpu").train(tiny, examples, None, spec, folder, scratch=scratch, **how)
+    return FineTuner(DEVICE).train(tiny, examples, None, spec, folder, scratch=scratch, **how)
 
 
 def probabilities(folder: Path, texts: tuple[str, ...]) -> Any:

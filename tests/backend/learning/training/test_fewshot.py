@@ -24,13 +24,14 @@ from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.learning.training.texts import tokenised
 from nextlabel.backend.learning.training.trainer import TrainingResult
 from nextlabel.connectors.errors import LearningError
+from tests.backend.learning.device import DEVICE
 from tests.backend.learning.training.conftest import made_up
 
 SPEC = TrainingSpec(learning_rate=1e-3)
 
 
 def tune(tiny: ModelFolder, place: Path, examples: Examples, held_out: Examples | None = None) -> TrainingResult:
-    tuner = FewShotTuner("cpu")
+    tuner = FewShotTuner(DEVICE)
     return tuner.train(tiny, examples, held_out, SPEC, place / "model", scratch=place / "scratch")
 
 
@@ -89,14 +90,14 @@ def test_several_labels_a_text(tiny: ModelFolder, tmp_path: Path):
 def test_a_learned_pooling_is_tuned_with_the_rest(tiny: ModelFolder, tmp_path: Path):
     spec = TrainingSpec(learning_rate=1e-3, pooling="attention")
     train, folder = made_up(40), tmp_path / "model"
-    FewShotTuner("cpu").train(tiny, train, None, spec, folder, scratch=tmp_path / "scratch")
+    FewShotTuner(DEVICE).train(tiny, train, None, spec, folder, scratch=tmp_path / "scratch")
     assert read_folder(folder).pooling == "attention"
     assert (predicted(folder, train.texts, tmp_path).argmax(axis=1) == train.targets).mean() > 0.9
 
 
 def test_progress_is_told_and_ends(tiny: ModelFolder, tmp_path: Path):
     told: list[TrainingProgress] = []
-    FewShotTuner("cpu").train(
+    FewShotTuner(DEVICE).train(
         tiny, made_up(20), None, SPEC, tmp_path / "model", scratch=tmp_path / "scratch", report=told.append
     )
     steps = [one for one in told if one.stage == "training"]
@@ -109,7 +110,7 @@ def test_progress_is_told_and_ends(tiny: ModelFolder, tmp_path: Path):
 def test_cancelling_leaves_no_model(tiny: ModelFolder, tmp_path: Path):
     told: list[TrainingProgress] = []
     with pytest.raises(TrainingCancelled):
-        FewShotTuner("cpu").train(
+        FewShotTuner(DEVICE).train(
             tiny,
             made_up(20),
             None,
@@ -153,7 +154,7 @@ def test_an_existing_model_is_never_overwritten(tiny: ModelFolder, tmp_path: Pat
 
 def test_a_rate_that_is_far_too_high_is_said(tiny: ModelFolder, tmp_path: Path):
     with pytest.raises(LearningError, match=r"lower learning_rate \(1e\+30\)"):
-        FewShotTuner("cpu").train(
+        FewShotTuner(DEVICE).train(
             tiny,
             made_up(20),
             None,
@@ -183,7 +184,7 @@ def gradients(tiny: ModelFolder, count: int, most: int, fails: Callable[[int], N
 
     network.vectors = watched
     cut = tokenised(windowed, examples.texts, tiny.path, Watch(no_report, never))
-    contrasts = Contrasts(network, cut, examples, "cpu", most=most)
+    contrasts = Contrasts(network, cut, examples, DEVICE, most=most)
     torch.manual_seed(4)
     loss = contrasts.backward(np.arange(count))
     grads = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}

@@ -22,6 +22,7 @@ from nextlabel.backend.learning.training.progress import TrainingCancelled, Trai
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.learning.training.trainer import FineTuner, TrainingResult, split_held_out, train_model
 from nextlabel.connectors.errors import LearningError
+from tests.backend.learning.device import DEVICE
 
 from .conftest import made_up
 
@@ -31,7 +32,7 @@ SPEC = TrainingSpec(epochs=3, learning_rate=3e-3, head_learning_rate=1e-2, patie
 def train(tiny: ModelFolder, examples: Examples, tmp_path: Path, **changes: Any) -> TrainingResult:
     held_out = made_up(40, 99, multi_label=examples.multi_label)
     options = {name: changes.pop(name) for name in ("report", "stop") if name in changes}
-    tuner = FineTuner("cpu", checkpoint_seconds=changes.pop("checkpoint_seconds", 1e9))
+    tuner = FineTuner(DEVICE, checkpoint_seconds=changes.pop("checkpoint_seconds", 1e9))
     return tuner.train(
         tiny,
         examples,

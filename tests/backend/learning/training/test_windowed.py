@@ -29,6 +29,7 @@ from nextlabel.backend.learning.training.spec import PoolingName, TrainingSpec
 from nextlabel.backend.learning.training.texts import parts, portions, tokenised
 from nextlabel.backend.learning.training.trainer import FineTuner, Trainer, training_key
 from nextlabel.connectors.errors import LearningError
+from tests.backend.learning.device import DEVICE
 
 from .conftest import LETTERS, made_up
 
@@ -66,7 +67,7 @@ def predict(folder: Path, texts: tuple[str, ...], windows: int) -> Any:
     return Probe.load(folder / "head.safetensors").predict_proba(encoder.encode(texts))
 
 
-@pytest.mark.parametrize("tuner", [FineTuner("cpu"), FewShotTuner("cpu")])
+@pytest.mark.parametrize("tuner", [FineTuner(DEVICE), FewShotTuner("cpu")])
 def test_a_label_that_stands_in_the_second_window_is_learned_with_two(
     tiny: ModelFolder, tmp_path: Path, tuner: Trainer
 ) -> None:
@@ -113,7 +114,7 @@ def test_the_folder_says_what_the_network_says_of_long_texts(
 
 def test_what_was_measured_in_training_is_true_of_the_encoder(tiny: ModelFolder, tmp_path: Path) -> None:
     held = late_answers(50, 5)
-    result = FineTuner("cpu").train(
+    result = FineTuner(DEVICE).train(
         base(tiny, 2), late_answers(60), held, SPEC, tmp_path / "model", scratch=tmp_path / "scratch"
     )
     p = predict(result.folder, held.texts, 2)[np.arange(50), held.targets]
@@ -136,7 +137,7 @@ def batch_of(tiny: ModelFolder, examples: Examples) -> tuple[ClassifierTask, dic
     network = text_classifier(windowed, SPEC, 2).eval()
     weights = np.linspace(0.5, 1.5, len(examples)).astype(np.float32)
     train = AnsweredTexts(tokenised(windowed, examples.texts, tiny.path, WATCH), examples.targets, weights)
-    task = ClassifierTask(network, train, None, SPEC, "cpu", WATCH)
+    task = ClassifierTask(network, train, None, SPEC, DEVICE, WATCH)
     return task, task.collate(list(range(len(examples)))[::-1])
 
 
@@ -182,7 +183,7 @@ def test_memory_bounds_windows_and_not_texts(
         sizes.clear()
         spec = SPEC.model_copy(update={"dropout": 0.0, "epochs": 1})
         folder = tmp_path / name
-        FineTuner("cpu").train(base(tiny, 4), mixed(48), None, spec, folder, scratch=tmp_path / f"{name}-scratch")
+        FineTuner(DEVICE).train(base(tiny, 4), mixed(48), None, spec, folder, scratch=tmp_path / f"{name}-scratch")
         return predict(folder, mixed(20, 3).texts, 4)
 
     whole = train("whole")

@@ -1,4 +1,4 @@
-"""What the tests of Argilla's wiring and of its doctor share: calls of the owner, and patience."""
+"""What the tests of Argilla share: calls of the owner, records, what a poll found, and patience."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from nextlabel.backend.stack import ArgillaServer
 from nextlabel.connectors.argilla import ArgillaConnector
 from nextlabel.connectors.argilla.wiring import EVENTS
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
-from nextlabel.connectors.records import Record
+from nextlabel.connectors.records import AnnotationStatus, Changes, Record, Suggestion
 
 Make = Callable[..., ArgillaConnector]
+Api = Callable[..., Any]
 Json = dict[str, Any]
+
+SPORT = Suggestion(("sport",), 0.9, "model-1")
 
 
 def api(server: ArgillaServer, method: str, path: str, **options: Any) -> Any:
@@ -78,3 +81,15 @@ def signed(secret: str, body: bytes, age: timedelta = timedelta(0)) -> dict[str,
         "webhook-timestamp": str(int(when.timestamp())),
         "webhook-signature": Webhook(secret).sign("msg_1", when, body.decode()),
     }
+
+
+def numbered(count: int, first: int = 0) -> list[Record]:
+    return [Record(f"u{number}", {"text": f"text {number}"}, {"row": number}) for number in range(first, count)]
+
+
+def statuses(found: Changes) -> dict[str, AnnotationStatus]:
+    return {one.id: one.status for one in found.annotations}
+
+
+def values(found: Changes) -> dict[str, Any]:
+    return {one.id: one.value for one in found.annotations}

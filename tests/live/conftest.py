@@ -1,19 +1,22 @@
-"""A stand-in for our service: what a platform must see to accept it, and a record of the platform's calls."""
+"""A stand-in for our service, which a platform must accept and call, and the people and the owner of Argilla."""
 
 from __future__ import annotations
 
 import http.server
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import pytest
 
 from nextlabel.backend.stack import ArgillaServer
+from nextlabel.backend.stack.argilla_annotator import ArgillaAnnotator
+from nextlabel.connectors.argilla import ArgillaConnector
 from nextlabel.connectors.base import BackendAddress
-from tests.live.argilla_calls import forget_webhooks
+from tests.live.argilla_calls import Api, forget_webhooks
 
 
 @dataclass
@@ -80,3 +83,32 @@ def no_webhooks_left(argilla: ArgillaServer) -> Iterator[None]:
     forget_webhooks(argilla)
     yield
     forget_webhooks(argilla)
+
+
+@pytest.fixture
+def api(argilla: ArgillaServer) -> Iterator[Api]:
+    """Argilla's own API, with the owner's key: ``api(method, path, body)``."""
+    headers = {"X-Argilla-Api-Key": argilla.token}
+    with httpx.Client(base_url=f"{argilla.url}/api/v1", headers=headers, timeout=60, trust_env=False) as client:
+
+        def call(method: str, path: str, body: Any = None) -> Any:
+            answer = client.request(method, path, json=body)
+            assert answer.is_success, answer.text
+            return answer.json() if answer.content else None
+
+        yield call
+
+
+@pytest.fixture
+def crew(argilla: ArgillaServer, argilla_users: list[str]) -> Iterator[Callable[[ArgillaConnector], list[Any]]]:
+    """The four annotators of Argilla, at work in a dataset."""
+    clients: list[ArgillaAnnotator] = []
+
+    def gather(connector: ArgillaConnector) -> list[ArgillaAnnotator]:
+        here = [ArgillaAnnotator(argilla.url, key, connector.project.id) for key in argilla_users]
+        clients.extend(here)
+        return here
+
+    yield gather
+    for client in clients:
+        client.close()

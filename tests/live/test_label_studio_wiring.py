@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import httpx
 import pytest
 
 from nextlabel.backend.stack import Annotator, LabelStudioServer, LabelStudioStack
@@ -14,15 +13,11 @@ from nextlabel.connectors.label_studio import SECRET_HEADER, LabelStudioConnecto
 from nextlabel.connectors.label_studio.diagnose import token_expiry
 from nextlabel.connectors.label_studio.wiring import SAMPLING, TITLE
 from nextlabel.connectors.records import AnnotationStatus, Changes, Labeling, LabelKind, QueueEntry, Record, Suggestion
+from tests.live.label_studio_calls import api
 
 pytestmark = pytest.mark.live
 
 Make = Callable[..., LabelStudioConnector]
-
-
-def api(server: LabelStudioServer, method: str, path: str, **options: object) -> httpx.Response:
-    headers = {"Authorization": f"Token {server.token}"}
-    return httpx.request(method, server.url + path, headers=headers, timeout=60, **options).raise_for_status()
 
 
 def project(server: LabelStudioServer, connector: LabelStudioConnector) -> dict[str, object]:

@@ -1,0 +1,29 @@
+"""Model folders: a tiny one to spoil, and where ONNX files are made."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.backend.learning.tiny_bert import letters, tiny_bert
+
+
+@pytest.fixture(scope="session")
+def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the ONNX files are made, once a session."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of two layers with random weights, as transformers saves it: exported in a moment."""
+    words = letters("abcdefghijklmnopqrstuvwxyz", "abcdefghijklmnop")
+    return tiny_bert(tmp_path_factory.mktemp("tiny"), words=words, positions=40)
+
+
+@pytest.fixture
+def folder(tiny: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model to change."""
+    return Path(shutil.copytree(tiny, tmp_path / "model"))

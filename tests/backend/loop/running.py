@@ -1,0 +1,32 @@
+"""What tests of a running service share: a start, and patience until it has come to rest."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from nextlabel.backend.loop.service import Service
+from nextlabel.backend.store import Store
+from tests.backend.loop.conftest import ServiceFactory
+from tests.backend.loop.platform import MemoryPlatform
+
+
+def wait_for(condition: Callable[[], object], limit_s: float = 20) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "condition not met in time"
+        threading.Event().wait(0.01)
+
+
+def started(make_service: ServiceFactory, platform: MemoryPlatform, **options: object) -> Service:
+    service = make_service(**options)
+    before = len(platform.published)
+    service.start()
+    wait_for(lambda: len(platform.published) > before and service.status().state == "idle")
+    return service
+
+
+def settled(service: Service, store: Store) -> bool:
+    status = service.status()
+    return status.generation_log_head == store.head() and status.state == "idle"

@@ -1,0 +1,20 @@
+"""What the tests of Label Studio share: calls of the owner, and records."""
+
+from __future__ import annotations
+
+import httpx
+
+from nextlabel.backend.stack import LabelStudioServer
+from nextlabel.connectors.records import Record
+
+
+def api(server: LabelStudioServer, method: str, path: str, **options: object) -> httpx.Response:
+    headers = {"Authorization": f"Token {server.token}"}
+    return httpx.request(method, server.url + path, headers=headers, timeout=60, **options).raise_for_status()
+
+
+def numbered(count: int) -> list[Record]:
+    return [Record(f"u{number}", {"text": f"text {number}"}, {"row": number}) for number in range(count)]
+
+
+# -- push and records ------------------------------------------------------------------------------------------------

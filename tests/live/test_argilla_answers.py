@@ -1,0 +1,257 @@
+"""Answers out, and never one in anybody's name: on a real Argilla."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from nextlabel.backend.stack import ArgillaServer
+from nextlabel.backend.stack.argilla_annotator import ArgillaAnnotator
+from nextlabel.connectors.argilla import ArgillaConnector, changes
+from nextlabel.connectors.records import AnnotationStatus, QueueEntry
+from tests.live.argilla_calls import SPORT, Api, Make, numbered, statuses, values
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def labelled(argilla_dataset: Make, crew: Any) -> tuple[ArgillaConnector, list[str], list[ArgillaAnnotator]]:
+    """A dataset with eight records, and its annotators."""
+    connector = argilla_dataset(overlap=2)
+    return connector, list(connector.push(numbered(8)).values()), crew(connector)
+
+
+Labelled = tuple[ArgillaConnector, list[str], list[ArgillaAnnotator]]
+
+
+def test_a_poll_sees_answers_discards_drafts_and_changes_of_mind_of_several_people(labelled: Labelled):
+    connector, ids, (ann, ben, *_) = labelled
+    start = connector.changes(None)
+    assert start.annotations == ()
+    submitted, discarded = ann.submit(ids[0], "sport"), ann.discard(ids[1])
+    draft, other = ann.draft(ids[2], "politics"), ben.submit(ids[0], "politics")
+    first = connector.changes(start.cursor)
+    assert statuses(first) == {
+        submitted.id: AnnotationStatus.SUBMITTED,
+        discarded.id: AnnotationStatus.SKIPPED,
+        draft.id: AnnotationStatus.DRAFT,
+        other.id: AnnotationStatus.SUBMITTED,
+    }
+    assert values(first)[submitted.id] == ("sport",)
+    assert first.complete[ids[0]] == {submitted.id, other.id}
+    assert len({one.annotator for one in first.annotations}) == 2
+    idle = connector.changes(first.cursor)
+    assert idle.annotations == (), "nothing is told twice"
+    ann.update(submitted, "politics")
+    ann.update(draft, "sport")
+    second = connector.changes(idle.cursor)
+    assert values(second) == {submitted.id: ("politics",), draft.id: ("sport",)}
+    assert statuses(second)[draft.id] is AnnotationStatus.SUBMITTED
+    assert [one.updated_at for one in second.annotations] > [one.updated_at for one in first.annotations][:1]
+
+
+def test_deleted_answers_are_told_with_what_is_left(labelled: Labelled):
+    connector, ids, (ann, ben, *_) = labelled
+    mine, theirs, alone = ann.submit(ids[0], "sport"), ben.submit(ids[0], "sport"), ann.submit(ids[1], "sport")
+    before = connector.changes(None)
+    ann.delete(mine)
+    ann.delete(alone)
+    after = connector.changes(before.cursor)
+    assert set(after.deleted_annotations) == {mine.id, alone.id}
+    assert after.complete == {ids[0]: {theirs.id}, ids[1]: frozenset()}
+
+
+def test_an_answer_that_came_and_went_between_two_polls_is_told_if_an_event_spoke_of_it(labelled: Labelled):
+    connector, ids, (ann, *_) = labelled
+    start = connector.changes(None)
+    gone = ann.submit(ids[3], "sport")
+    record = {"id": ids[3], "dataset": {"id": connector.project.id}}
+    body = {"type": "response.created", "data": {**gone.body, "record": record, "user": {"id": gone.body["user_id"]}}}
+    assert set(statuses(connector.parse_event(json.loads(json.dumps(body))))) == {gone.id}
+    ann.delete(gone)
+    assert connector.changes(start.cursor).complete == {ids[3]: frozenset()}
+
+
+def test_what_was_told_but_did_not_arrive_is_told_again(labelled: Labelled):
+    connector, ids, (ann, *_) = labelled
+    start = connector.changes(None)
+    given = ann.submit(ids[0], "sport")
+    assert set(statuses(connector.changes(start.cursor))) == {given.id}
+    assert set(statuses(connector.changes(start.cursor))) == {given.id}, "the cursor came back unmoved"
+
+
+def test_a_new_process_finds_what_was_deleted_while_nobody_looked(argilla: ArgillaServer, labelled: Labelled):
+    connector, ids, (ann, *_) = labelled
+    given, kept = ann.submit(ids[0], "sport"), ann.submit(ids[1], "sport")
+    cursor = connector.changes(None).cursor
+    ann.delete(given)
+    heir = ArgillaConnector.attach(argilla.url, argilla.token, connector.project.id)
+    found = heir.changes(cursor)
+    heir.close()
+    assert found.complete[ids[0]] == frozenset()
+    assert found.complete[ids[1]] == {kept.id}
+    assert set(found.complete) == set(ids)
+
+
+def test_answers_that_an_owner_writes_in_bulk_are_found_though_nothing_tells_of_them(
+    labelled: Labelled, api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    connector, ids, (ann, *_) = labelled
+    mine = ann.submit(ids[0], "sport")
+    cursor = connector.changes(None).cursor
+    users = {user["username"]: user["id"] for user in api("GET", "/users")["items"]}
+    told = api("GET", f"/datasets/{connector.project.id}")["last_activity_at"]
+    answers = [(ids[0], "annotator0", "politics"), (ids[5], "annotator1", "sport"), (ids[6], "annotator2", "sport")]
+    items = [
+        {
+            "id": record,
+            "responses": [{"user_id": users[name], "status": "submitted", "values": {"label": {"value": label}}}],
+        }
+        for record, name, label in answers
+    ]
+    api("PUT", f"/datasets/{connector.project.id}/records/bulk", {"items": items})
+    assert api("GET", f"/datasets/{connector.project.id}")["last_activity_at"] == told
+    monkeypatch.setattr(changes, "ANYWAY_S", 0.0)  # a minute later
+    found = connector.changes(cursor)
+    assert {(one.remote_id, one.value[0]) for one in found.annotations} == {(one, label) for one, _, label in answers}
+    assert mine.id in statuses(found)
+
+
+def test_a_response_that_only_the_database_has_is_found_in_time(labelled: Labelled, monkeypatch: pytest.MonkeyPatch):
+    """Argilla fails on a discarded response without values, after storing it: the search knows nothing of it."""
+    connector, ids, (ann, *_) = labelled
+    given = ann.submit(ids[0], "sport")
+    with httpx.Client(headers=dict(ann._http.headers), trust_env=False) as client:
+        answer = client.post(f"{ann.url}/api/v1/records/{ids[1]}/responses", json={"status": "discarded"})
+    assert answer.status_code == 500
+    found = connector.changes(None)
+    assert set(statuses(found)) == {given.id}
+    monkeypatch.setattr(changes, "DEEP_S", 0.0)  # ten minutes later
+    monkeypatch.setattr(changes, "ANYWAY_S", 0.0)
+    later = connector.changes(found.cursor)
+    assert [(one.remote_id, one.status, one.value) for one in later.annotations] == [
+        (ids[1], AnnotationStatus.SKIPPED, ())
+    ]
+    assert set(later.complete) == {ids[1]}
+
+
+def test_publishing_is_no_change(labelled: Labelled):
+    connector, ids, (ann, *_) = labelled
+    ann.submit(ids[0], "sport")
+    cursor = connector.changes(None).cursor
+    connector.publish("nl-1", [QueueEntry(record, rank, SPORT) for rank, record in enumerate(ids[1:])])
+    found = connector.changes(cursor)
+    assert (found.annotations, found.complete, found.records_added) == ((), {}, False)
+
+
+def test_many_answers_are_all_read_across_pages(labelled: Labelled, monkeypatch: pytest.MonkeyPatch):
+    connector, ids, people = labelled
+    monkeypatch.setattr(changes, "PAGE", 3)
+    given = {person.submit(record, "sport").id for record in ids for person in people[:2]}
+    assert set(statuses(connector.changes(None))) == given
+
+
+def test_reading_is_rationed_where_it_takes_long(labelled: Labelled, monkeypatch: pytest.MonkeyPatch):
+    connector, ids, (ann, *_) = labelled
+    monkeypatch.setattr(changes, "QUICK_S", 0.0)
+    monkeypatch.setattr(changes, "SHARE", 0.00001)
+    cursor = connector.changes(None).cursor
+    given = ann.submit(ids[0], "sport")
+    later = connector.changes(cursor)
+    assert later.annotations == (), "not yet"
+    connector._poll._rest_until = 0.0
+    assert set(statuses(connector.changes(later.cursor))) == {given.id}, "but not lost"
+
+
+def test_a_foreign_cursor_is_a_value_error(argilla_dataset: Make):
+    with pytest.raises(ValueError, match="not a cursor"):
+        argilla_dataset().changes("2026-11-22T06:29:07.093071Z")
+
+
+def test_records_that_others_add_are_noticed_and_our_own_are_not(
+    argilla: ArgillaServer, argilla_dataset: Make, api: Api
+):
+    connector = argilla_dataset()
+    path = f"/datasets/{connector.project.id}/records"
+    connector.push(numbered(5))
+    found = connector.changes(None)
+    assert not found.records_added
+    connector.push(numbered(9))
+    found = connector.changes(found.cursor)
+    assert not found.records_added, "our own"
+    api("POST", f"{path}/bulk", {"items": [{"fields": {"text": "theirs"}}]})
+    found = connector.changes(found.cursor)
+    assert found.records_added
+    assert len(list(connector.records())) == 10
+    found = connector.changes(found.cursor)
+    assert not found.records_added, "listed"
+    oldest = next(connector.records()).remote_id
+    connector.changes(found.cursor)
+    api("DELETE", f"{path}?ids={oldest}")
+    api("POST", f"{path}/bulk", {"items": [{"fields": {"text": "in exchange"}}]})
+    heir = ArgillaConnector.attach(argilla.url, argilla.token, connector.project.id)
+    assert heir.changes(found.cursor).records_added, "as many as before, and another process"
+    heir.close()
+
+
+def test_a_changed_question_is_noticed(argilla_dataset: Make, api: Api):
+    connector = argilla_dataset()
+    [question] = api("GET", f"/datasets/{connector.project.id}/questions")["items"]
+    assert not connector.changes(None).labeling_changed
+    options = [{**option, "description": "in plain words"} for option in question["settings"]["options"]]
+    settings = {"type": "label_selection", "options": options}
+    api("PATCH", f"/questions/{question['id']}", {"settings": settings})
+    assert connector.changes(None).labeling_changed
+    assert connector.labeling.descriptions == {"sport": "in plain words", "politics": "in plain words"}
+    assert not connector.changes(None).labeling_changed
+
+
+def answer_of(api: Api, response: str, dataset: str) -> tuple[str, str]:
+    items = api("GET", f"/datasets/{dataset}/records?limit=100&include=responses")["items"]
+    [found] = [one for item in items for one in item["responses"] if one["id"] == response]
+    return found["values"]["label"]["value"], found["updated_at"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::ResourceWarning")
+def test_an_answer_changed_meanwhile_is_reverted_by_the_sdk_and_never_by_us(
+    argilla: ArgillaServer, labelled: Labelled, api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    """The SDK sends a record back with the responses that it read. What we send holds neither responses nor fields."""
+    import argilla as rg
+
+    connector, ids, (ann, *_) = labelled
+    given = ann.submit(ids[0], "sport")
+    connector.changes(None)
+    client = rg.Argilla(api_url=argilla.url, api_key=argilla.token)
+    dataset = client.datasets(connector.project.title)
+    assert dataset is not None
+    stale = list(dataset.records(with_responses=True))
+    ann.update(given, "politics")
+    dataset.records.log(stale)
+    assert answer_of(api, given.id, connector.project.id)[0] == "sport", "the trap has gone: our care may be, too"
+
+    sent: list[dict[str, Any]] = []
+    request = httpx.Client.request
+
+    def watching(self: httpx.Client, method: str, url: Any, **options: Any) -> httpx.Response:
+        if str(url).endswith("/records/bulk"):
+            sent.extend(json.loads(options["content"])["items"])
+        return request(self, method, url, **options)
+
+    list(connector.records())  # all that we read is read now, and old by the time we write
+    connector.changes(None)
+    ann.update(given, "politics")
+    changed = answer_of(api, given.id, connector.project.id)
+    monkeypatch.setattr(httpx.Client, "request", watching)
+    connector.publish("nl-1", [QueueEntry(record, rank, SPORT) for rank, record in enumerate(ids[:4])])
+    connector.extend("nl-1", [QueueEntry(record, rank, SPORT) for rank, record in enumerate(ids[4:], 4)])
+    connector.publish("nl-2", [QueueEntry(record, rank, SPORT) for rank, record in enumerate(ids[::-1])])
+    connector.push(numbered(10))
+    monkeypatch.undo()
+    assert sent, "something was sent"
+    assert not [item for item in sent if "responses" in item]
+    assert not [item for item in sent if "id" in item and "fields" in item]
+    assert answer_of(api, given.id, connector.project.id) == changed

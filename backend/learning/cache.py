@@ -13,6 +13,7 @@ import numpy as np
 from nextlabel.backend.learning.cache_files import CacheFiles, HalfMatrix
 from nextlabel.backend.learning.digest_index import DIGEST_BYTES, DigestIndex, Rows, digests
 from nextlabel.backend.learning.encoders import Encoder, FloatMatrix
+from nextlabel.backend.mapped import Reader
 from nextlabel.connectors.errors import LearningError, StoreError
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -44,6 +45,7 @@ class EmbeddingCache:
         self._lock = threading.RLock()  # around the index and the mapping
         self._mapped: HalfMatrix = self._files.matrix(0)
         self._refreshed = 0.0
+        self._reader = Reader()
         self.refresh()
 
     @classmethod
@@ -74,7 +76,9 @@ class EmbeddingCache:
         """The vectors of ``rows`` (int64 [k], none negative), float32 [k, dimension]."""
         if len(rows) and rows.min() < 0:
             raise IndexError("a row is -1: its text is not in the cache")
-        taken: FloatMatrix = self.matrix[rows].astype(np.float32)
+        matrix = self.matrix
+        taken: FloatMatrix = matrix[rows].astype(np.float32)
+        self._reader.read(matrix, len(rows))
         return taken
 
     def lookup(self, texts: Sequence[str]) -> Rows:

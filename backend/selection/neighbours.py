@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from nextlabel.backend.blas import one_blas_thread
 
@@ -18,30 +19,42 @@ MOST_QUERIES = 256  # records whose neighbours are looked for; more are drawn fr
 
 
 def nearest(pool: Pool, queries: Floats, count: int) -> tuple[Indices, Floats]:
-    """The ``count`` records nearest to each of the ``queries``, in no order: int64 and their cosines, [count, q].
+    """The ``count`` records nearest to each of the ``queries``, in no order: int64 and their cosines, [q, count].
 
-    ``queries`` float32 [q, d] of length 1. Exact: reads the whole pool once, 8,192 rows at a time, and holds
-    no more than that. ``count`` is cut to the size of the pool.
+    ``queries`` float32 [q, d] of length 1. Exact: reads the whole pool once, 8,192 rows at a time, and holds no more
+    than that. ``count`` is cut to the size of the pool. Raises SelectionError if the pool has no vectors.
     """
     count = min(count, len(pool))
-    found: Indices = np.empty((0, len(queries)), dtype=np.int64)
-    cosines: Floats = np.empty((0, len(queries)), dtype=np.float32)
+    found: Indices = np.empty((len(queries), 0), dtype=np.int64)
+    cosines: Floats = np.empty((len(queries), 0), dtype=np.float32)
     with one_blas_thread():
         for start in range(0, len(pool), BLOCK):
-            rows = np.arange(start, min(start + BLOCK, len(pool)), dtype=np.int64)
-            products = np.asarray(pool.unit_vectors(rows) @ queries.T, dtype=np.float32)
-            places = np.broadcast_to(rows[:, None], products.shape)
-            products, places = _keep(products, places, count)
-            cosines, found = _keep(np.concatenate([cosines, products]), np.concatenate([found, places]), count)
+            rows: Indices = np.arange(start, min(start + BLOCK, len(pool)), dtype=np.int64)
+            products = _cosines(queries, _vectors(pool, rows))
+            if len(cosines.T) == count:  # most rows are near to nothing: leave them out before anything is sorted
+                some = np.flatnonzero((products > cosines.min(axis=1, keepdims=True)).any(axis=0))
+                rows, products = rows[some], products[:, some]
+            cosines = np.concatenate([cosines, products], axis=1)
+            found = np.concatenate([found, np.broadcast_to(rows, products.shape)], axis=1)
+            if len(cosines.T) > count:
+                top = np.argpartition(cosines, len(cosines.T) - count, axis=1)[:, len(cosines.T) - count :]
+                cosines, found = np.take_along_axis(cosines, top, axis=1), np.take_along_axis(found, top, axis=1)
     return found, cosines
 
 
-def _keep(values: Floats, places: Indices, count: int) -> tuple[Floats, Indices]:
-    """The highest ``count`` of each column."""
-    if len(values) <= count:
-        return values, places
-    top = np.argpartition(values, len(values) - count, axis=0)[len(values) - count :]
-    return np.take_along_axis(values, top, axis=0), np.take_along_axis(places, top, axis=0)
+def _vectors(pool: Pool, rows: Indices) -> npt.NDArray[np.floating[Any]]:
+    """As they are: bringing all to length 1 takes longer than comparing them."""
+    return pool.unit_vectors(rows) if pool.vectors is None else pool.vectors.take(rows)
+
+
+def _cosines(queries: Floats, vectors: npt.NDArray[np.floating[Any]]) -> Floats:
+    """float32 [q, m]; -1 for vectors that are not finite, 0 for those of zeros."""
+    single = np.asarray(vectors, dtype=np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        lengths = np.sqrt(np.einsum("ij,ij->i", single, single))
+        products = (queries @ single.T) / np.maximum(lengths, np.float32(1e-12))
+    products[~np.isfinite(products)] = -1.0
+    return np.asarray(products, dtype=np.float32)
 
 
 def first_among(pool: Pool, among: Indices, strategy: QueryStrategy, k: int, rng: np.random.Generator) -> Indices:

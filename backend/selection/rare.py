@@ -26,9 +26,9 @@ class Rare:
     """
 
     positive: int = RAREST
-    likely: float = 0.7
+    likely: float = 0.8
     uncertain: float = 0.1
-    different: float = 0.1
+    different: float = 0.0
     random: float = 0.1
     finder: str = "certainty"
     enough: int = 10

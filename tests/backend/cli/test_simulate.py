@@ -1,0 +1,216 @@
+"""``nextlabel simulate`` on files as people have them: figures, the page, and what is refused and why."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+WORDS = {"pos": ("lovely", "splendid", "superb", "fine"), "neg": ("awful", "dreadful", "nasty", "poor")}
+QUICK = ("--encoder", "hashing", "--budget", "12", "--batch", "6", "--seeds", "2", "--jobs", "1")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Curves and embeddings of this test alone."""
+    path = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("NEXTLABEL_CACHE", str(path))
+    return path
+
+
+def rows(count: int = 60) -> list[dict[str, str]]:
+    """Reviews by users of four, with what three annotators said: the third is wrong about every fifth."""
+    toss, found = random.Random(0), []
+    for at in range(count):
+        right, wrong = (("pos", "neg"), ("neg", "pos"))[at % 2]
+        text = f"a {toss.choice(WORDS[right])} meal {at}, {toss.choice(WORDS[right])}"
+        third = wrong if at % 5 == 0 else right
+        found.append(
+            {"review": text, "stars": right, "user": f"u{at // 4}", "part": "test" if at % 4 == 0 else "train",
+             "by_a": right, "by_b": right if at % 3 else "", "by_c": third}
+        )  # fmt: skip
+    return found
+
+
+def written(path: Path, made: list[dict[str, Any]]) -> str:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(made[0]))
+        writer.writeheader()
+        writer.writerows(made)
+    return path.name
+
+
+@pytest.fixture
+def data(folder: Path) -> str:
+    return written(folder / "data.csv", rows())
+
+
+@pytest.fixture
+def simulate(nextlabel: Run) -> Run:
+    """Run it on the reviews with the encoder that needs no model."""
+
+    def run(data: str, *arguments: str, strategies: str = "margin", label: str | None = "stars") -> Any:
+        answers = ["--label", label] if label else []
+        return nextlabel("simulate", data, "--text", "review", *answers, "--strategies", strategies, *QUICK, *arguments)
+
+    return run
+
+
+@pytest.fixture
+def figures(simulate: Run) -> Run:
+    """The JSON on the last line of stdout."""
+
+    def run(data: str, *arguments: str, **options: Any) -> dict[str, Any]:
+        done = simulate(data, *arguments, "--json", **options)
+        assert done.code == 0, done.err
+        found: dict[str, Any] = json.loads(done.out.splitlines()[-1])
+        return found
+
+    return run
+
+
+def test_the_figures_come_with_their_intervals_and_again_the_same(figures: Run, data: str, cache: Path) -> None:
+    found = figures(data, strategies="margin,representative")
+    assert list(found["strategies"]) == ["margin", "representative", "random"]
+    for one in found["strategies"].values():
+        for name in ("final", "area", "error_ratio_to_random"):
+            assert one[name]["low"] <= one[name]["mean"] <= one[name]["high"]
+        assert {"mean", "low", "high", "reached", "seeds"} == set(one["labels_to_target"])
+    assert found["strategies"]["random"]["error_ratio_to_random"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    assert found["recommended"] in (None, "margin", "representative")
+    assert found["curves"]["labels"] == [0, 6, 12]
+    assert (found["n"], found["pool"], found["tested"], found["seeds"]) == (60, 45, 15, 2)
+    kept = {path: path.stat().st_mtime_ns for path in cache.glob("simulate/*/*.json")}
+    assert len(kept) == 8
+    again = figures(data, strategies="margin,representative")
+    assert again["strategies"] == found["strategies"]
+    assert kept == {path: path.stat().st_mtime_ns for path in cache.glob("simulate/*/*.json")}, "nothing is done twice"
+
+
+def test_a_page_pictures_and_a_table_for_people(simulate: Run, data: str, folder: Path) -> None:
+    done = simulate(data, "--out", "there", "--cost-per-label", "0.5", "--seconds-per-label", "30", "--noise", "0.1")
+    assert done.code == 0, done.err
+    for word in ("margin", "random", "labels to", "macro-F1"):
+        assert word in done.out
+    assert "recommended: none; none is shown to beat random" in done.err
+    made = {path.name for path in (folder / "there").iterdir()}
+    assert made == {
+        "index.html", "simulation.json", "learning-curves.png", "lead.png", "gain.png", "labels-to-target.png"
+    }  # fmt: skip
+    page = (folder / "there" / "index.html").read_text()
+    assert page.count("<svg ") == 4
+    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "")
+    assert "<script" not in page
+    for words in (
+        "None is shown to beat random",
+        "Cost to the target",
+        "10% of the answers are flipped",
+        "2 seeds give",
+    ):
+        assert words in page
+    stored = json.loads((folder / "there" / "simulation.json").read_text())
+    assert stored["cost_of_budget"] == {
+        "money": {"mean": 6.0, "low": 6.0, "high": 6.0}, "hours": {"mean": 0.1, "low": 0.1, "high": 0.1}
+    }  # fmt: skip
+
+
+def test_names_are_shown_and_never_run(simulate: Run, folder: Path) -> None:
+    made = [{**row, "stars": row["stars"].replace("pos", "<b>$x</b>")} for row in rows()]
+    name = written(folder / "a<i>b.csv", made)
+    assert simulate(name).code == 0
+    page = (folder / "simulation" / "index.html").read_text()
+    assert "a&lt;i&gt;b.csv" in page
+    assert "<i>b.csv" not in page
+
+
+def test_annotator_columns_by_name_and_by_pattern(figures: Run, data: str) -> None:
+    found = figures(data, "--annotator-columns", "by_*", label=None)
+    assert (found["answers"], found["disagreements"]) == (160, 12)
+    assert found["tied"] == 4, "two annotators, of different minds"
+    assert found["labels"] == ["neg", "pos"]
+    fewer = figures(data, "--annotator-columns", "by_a,by_b", label=None)
+    assert (fewer["answers"], fewer["disagreements"]) == (100, 0)
+
+
+def test_a_row_an_annotator_is_the_same(figures: Run, data: str, folder: Path) -> None:
+    rows_of = [
+        {"review": row["review"], "said": row[name], "who": name}
+        for row in rows()
+        for name in ("by_a", "by_b", "by_c")
+        if row[name]
+    ]
+    found = figures(written(folder / "rows.csv", rows_of), "--annotator", "who", label="said")
+    expected = figures(data, "--annotator-columns", "by_*", label=None)
+    assert found["strategies"].keys() == expected["strategies"].keys()
+    for name in ("n", "answers", "disagreements", "tied", "runs"):
+        assert found[name] == expected[name]
+
+
+def test_groups_are_kept_whole_and_a_split_is_kept(figures: Run, data: str) -> None:
+    assert figures(data, "--group", "user")["groups"] == 15
+    found = figures(data, "--split", "part=train:test", "--metric", "accuracy", "--target", "0.9")
+    assert (found["pool"], found["tested"], found["metric"]) == (45, 15, "accuracy")
+    assert found["target"]["mean"] == 0.9
+
+
+def test_several_labels_a_text(figures: Run, folder: Path) -> None:
+    both = {"pos": ["a", "b"], "neg": []}
+    lines = [json.dumps({**row, "stars": both[row["stars"]]}) for row in rows()]
+    (folder / "several.jsonl").write_text("\n".join(lines))
+    found = figures("several.jsonl", "--noise", "0.1")
+    assert found["labels"] == ["a", "b"]
+
+
+def test_one_seed_has_no_intervals_and_shows_nothing(figures: Run, data: str) -> None:
+    found = figures(data, "--seeds", "1")
+    assert found["strategies"]["margin"]["final"]["low"] is None
+    assert found["recommended"] is None
+    assert "one seed gives no interval" in found["why"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--text", "revew"), "there is no column 'revew', did you mean 'review'?"),
+        (("--group", "usr"), "did you mean 'user'?"),
+        (("--budget", "500"), "there are 45 records to choose from"),
+        (("--strategies", "margn"), "did you mean margin?"),
+        (("--strategies", " , "), "--strategies is empty"),
+        (("--noise", "2"), "noise is 2.0"),
+        (("--target", "most"), "target 'most'"),
+        (("--start", "12"), "nothing is left to choose"),
+        (("--split", "part"), "write COLUMN=POOL:TEST"),
+        (("--split", "part=train:tset"), "no row has 'tset' in the column 'part'"),
+        (("--cost-per-label", "-1"), "cost per label is -1.0"),
+        (("--annotator-columns", "by_*"), "give either --label"),
+        (("--separator", ";", "--annotator", "user"), "--separator means several labels"),
+        (("--out", "data.csv"), "is a file; name a folder"),
+    ],
+)
+def test_what_cannot_be_is_told_with_the_fix(simulate: Run, data: str, arguments: tuple[str, ...], says: str) -> None:
+    done = simulate(data, *arguments)
+    assert done.code == 1
+    assert says in done.err.replace("\n", " ")
+    assert not Path("simulation").exists()
+
+
+def test_files_that_hold_too_little(simulate: Run, folder: Path) -> None:
+    alike = written(folder / "alike.csv", [{**row, "stars": "pos"} for row in rows()])
+    assert "only the label 'pos' occurs" in simulate(alike).err
+    empty = written(folder / "empty.csv", [{**row, "review": " "} for row in rows()])
+    assert "no row has both a text and a label" in simulate(empty).err
+    nobody = [{**row, "by_a": "", "by_b": "", "by_c": ""} for row in rows()]
+    done = simulate(written(folder / "nobody.csv", nobody), "--annotator-columns", "by_*", label=None)
+    assert "no row has both a text and an answer" in done.err
+    done = simulate(alike, "--annotator-columns", "x*", label=None)
+    assert "no column fits 'x*'" in done.err
+    some = written(
+        folder / "some.csv", [{**row, "review": "" if at < 6 else row["review"]} for at, row in enumerate(rows())]
+    )
+    assert "left out: 6 rows without text" in simulate(some).err

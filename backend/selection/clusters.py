@@ -21,7 +21,7 @@ def k_means(vectors: Floats, count: int, rng: np.random.Generator) -> Indices:
     if count <= 1 or len(vectors) <= 1:
         return np.zeros(len(vectors), dtype=np.int64)
     count = min(count, len(vectors))
-    model = MiniBatchKMeans(count, n_init=3, batch_size=2_048, max_iter=20, random_state=int(rng.integers(2**31)))
+    model = MiniBatchKMeans(count, n_init=1, batch_size=2_048, max_iter=20, random_state=int(rng.integers(2**31)))
     return np.asarray(model.fit_predict(vectors), dtype=np.int64)
 
 

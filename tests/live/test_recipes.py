@@ -100,3 +100,7 @@ def test_misogyny(server: PlatformServer, tmp_path: Path) -> None:
 def test_memes(server: PlatformServer, tmp_path: Path) -> None:
     data = made_up.mami(tmp_path / "data", RECORDS)
     whole_loop("memes", data, "hashing+efficientnet-lite0", server, tmp_path)
+
+
+def test_politeness(server: PlatformServer, tmp_path: Path) -> None:
+    whole_loop("politeness", made_up.politeness(tmp_path / "data", RECORDS), "hashing", server, tmp_path)

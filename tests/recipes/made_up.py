@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 from PIL import Image
@@ -11,6 +12,7 @@ ANSWERS = {
     "hate_speech": ("noHate", "hate"),
     "misogyny_es": ("non-misogynous", "dominance"),
     "memes": ("not misogynous", "misogynous"),
+    "politeness": ("impolite", "polite"),
 }
 """By the recipe's module: the label of texts that end with 0, and with 1."""
 
@@ -75,4 +77,19 @@ def mami(folder: Path, count: int) -> Path:
     write(folder / "training.csv", [["file_name", *flags, "Text Transcription"], *rows], "\t")
     for number in range(count):
         Image.new("RGB", (600, 800), (number * 9 % 256, 40, 200)).save(folder / f"{number}.jpg")
+    return folder
+
+
+def politeness(folder: Path, count: int) -> Path:
+    """Half of the requests in each table; all have three answers in the end, of which the third may be wrong."""
+    half = count // 2
+    rows = [[f"p{n}", text(n), str(n % 2), f"{n % 2}.0", ""] for n in range(half)]
+    write(folder / "X_labeled_full.csv", [["id", "text", "a1", "a2", "a3"], *rows])
+    write(folder / "X_unlabeled.csv", [["id", "text"], *([f"p{n}", text(n)] for n in range(half, count))])
+    later = [
+        {"id": f"p{n}", "annotations": {"a3": int(n % 5 > 0)} | ({} if n < half else {"a1": n % 2, "a2": n % 2})}
+        for n in range(count)
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in later)
+    (folder / "extra_annotations.jsonl").write_text(lines, encoding="utf-8")
     return folder

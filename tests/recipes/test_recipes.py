@@ -13,7 +13,7 @@ from nextlabel.backend.data import ReadReport
 from nextlabel.backend.recipe import Recipe
 from nextlabel.connectors.errors import ConfigError, DataError
 from nextlabel.connectors.records import FieldKind
-from nextlabel.recipes import bbc_news, hate_speech, memes, misogyny_es
+from nextlabel.recipes import bbc_news, hate_speech, memes, misogyny_es, politeness
 from tests.recipes import made_up
 
 CASES = [
@@ -21,6 +21,7 @@ CASES = [
     pytest.param(misogyny_es.recipe, made_up.ami, set(), id="misogyny-es"),
     pytest.param(misogyny_es.hatecheck, made_up.hatecheck, {"templ_id"}, id="misogyny-es-hatecheck"),
     pytest.param(memes.recipe, made_up.mami, set(), id="memes"),
+    pytest.param(politeness.recipe, made_up.politeness, set(), id="politeness"),
 ]
 
 
@@ -73,7 +74,7 @@ def test_what_is_left_out_is_reported(tmp_path: Path) -> None:
 
 
 def test_data_that_are_not_there_are_told() -> None:
-    for recipe in (hate_speech.recipe, misogyny_es.recipe, misogyny_es.hatecheck, memes.recipe):
+    for recipe in (hate_speech.recipe, misogyny_es.recipe, misogyny_es.hatecheck, memes.recipe, politeness.recipe):
         with pytest.raises(DataError, match="there is no"):
             list(recipe.with_data("nowhere.csv").read())
 

@@ -27,10 +27,11 @@ def farthest_first(
     """int64 [k]: greedily the highest ``weight * (1 - cosine to the nearest one chosen before)``.
 
     ``vectors`` float32 [m, d] of length 1, ``weights`` float32 [m] above 0, ``nearest`` float32 [m] the cosine
-    to what was chosen earlier; a cosine below ``floor`` counts as that. Exact, but lazy: a gain can only fall (Minoux, Accelerated Greedy Algorithms,
-    1978), so while the best of a small front beats the old gains of all others, only the front is kept fresh.
+    to what was chosen earlier; a cosine below ``floor`` counts as that. Exact, but lazy: a gain can only fall
+    (Minoux, Accelerated Greedy Algorithms, 1978), so while the best of a small front beats the old gains of all
+    others, only the front is kept fresh.
     """
-    similarity = np.full(len(vectors), floor, dtype=np.float32)
+    similarity: Floats = np.full(len(vectors), floor, dtype=np.float32)
     if nearest is not None:
         similarity = np.maximum(similarity, nearest)
     chosen = np.empty(k, dtype=np.int64)

@@ -36,7 +36,10 @@ def strategy_names() -> list[str]:
 
 
 def get_strategy(name: str, **options: Any) -> QueryStrategy:
-    """Build the strategy called ``name``. Raises ConfigError for an unknown name or an option that it doesn't take."""
+    """Build the strategy called ``name``.
+
+    Raises ConfigError for an unknown name, an option that it doesn't take, or a package whose strategy is broken.
+    """
     factory = _factories.get(name) or _from_entry_point(name)
     try:
         inspect.signature(factory).bind(**options)
@@ -44,14 +47,24 @@ def get_strategy(name: str, **options: Any) -> QueryStrategy:
         taken = ", ".join(inspect.signature(factory).parameters) or "none"
         raise ConfigError(f"strategy {name}: {error}; its options: {taken}") from error
     try:
-        return factory(**options)
+        strategy = factory(**options)
     except ValueError as error:
         raise ConfigError(f"strategy {name}: {error}") from error
+    if not isinstance(strategy, QueryStrategy):
+        raise ConfigError(f"strategy {name} is a {type(strategy).__name__} without a name or query(pool, k, rng)")
+    return strategy
 
 
 def _from_entry_point(name: str) -> Callable[..., QueryStrategy]:
     for point in entry_points(group=GROUP, name=name):
-        factory: Callable[..., QueryStrategy] = point.load()
+        try:
+            factory: Callable[..., QueryStrategy] = point.load()
+        except Exception as error:  # whatever another package does while it is imported
+            package = point.dist.name if point.dist else point.value
+            raise ConfigError(
+                f"strategy {name} of the package {package} can't be loaded: {type(error).__name__}: {error}; "
+                "upgrade the package, or remove it"
+            ) from error
         return factory
     near = difflib.get_close_matches(name, strategy_names(), n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(strategy_names())}"

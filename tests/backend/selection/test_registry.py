@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from nextlabel.backend.selection import MarginDiverse, get_strategy, register, strategy_names
+from nextlabel.backend.selection import MarginDiverse, Pool, get_strategy, register, strategy_names
 from nextlabel.connectors.errors import ConfigError
 
 
@@ -44,22 +47,66 @@ def test_a_name_is_given_once() -> None:
         register("margin")(MarginDiverse)
 
 
-def test_another_package_can_add_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    info = tmp_path / "plugin-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[nextlabel.strategies]\nlast-first = plugin_strategy:LastFirst\n")
-    (tmp_path / "plugin_strategy.py").write_text(
-        "import numpy as np\n"
-        "class LastFirst:\n"
-        "    name = 'last-first'\n"
-        "    def query(self, pool, k, rng):\n"
-        "        return np.arange(len(pool))[::-1][:k]\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
+PLUGIN = """
+import numpy as np
+
+class Silent:
+    pass
+
+class LastFirst:
+    name = "last-first"
+
+    def __init__(self, skip=0):
+        if skip < 0:
+            raise ValueError("skip can't be negative")
+        self.skip = skip
+
+    def query(self, pool, k, rng):
+        return np.roll(np.arange(len(pool))[::-1], -self.skip)[:k]
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A package with strategies, installed from its wheel into a folder of the search path."""
+    wheel, folder = tmp_path / "lastfirst-1.0-py3-none-any.whl", tmp_path / "site"
+    points = "last-first = lastfirst:LastFirst\ngone = lastfirst:Gone\nsilent = lastfirst:Silent"
+    files = {
+        "lastfirst.py": PLUGIN,
+        "lastfirst-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: lastfirst\nVersion: 1.0\n",
+        "lastfirst-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "lastfirst-1.0.dist-info/entry_points.txt": f"[nextlabel.strategies]\n{points}\n",
+        "lastfirst-1.0.dist-info/RECORD": "",
+    }
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", folder, wheel]
+    subprocess.run(pip, check=True, capture_output=True)
+    monkeypatch.syspath_prepend(folder)
     importlib.invalidate_caches()
+    yield
+    sys.modules.pop("lastfirst", None)
+
+
+@pytest.mark.usefixtures("plugin")
+def test_another_package_can_add_one() -> None:
     assert "last-first" in strategy_names()
-    assert get_strategy("last-first").name == "last-first"
+    pool = Pool(np.full((5, 2), 0.5, np.float32))
+    rng = np.random.default_rng(0)
+    assert get_strategy("last-first").query(pool, 3, rng).tolist() == [4, 3, 2]
+    assert get_strategy("last-first", skip=1).query(pool, 3, rng).tolist() == [3, 2, 1]
+    mixed = get_strategy("mixture", shares={"last-first": 1}).query(pool, 2, rng)
+    assert mixed.tolist() == [4, 3]
+    for name, options, message in (
+        ("last-firts", {}, "did you mean last-first"),
+        ("last-first", {"skpi": 1}, "its options: skip"),
+        ("last-first", {"skip": -1}, "skip can't be negative"),
+        ("gone", {}, "gone of the package lastfirst can't be loaded: AttributeError"),
+        ("silent", {}, r"silent is a Silent without a name or query\(pool, k, rng\)"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            get_strategy(name, **options)
 
 
 def test_importing_the_room_is_cheap() -> None:

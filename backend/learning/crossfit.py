@@ -106,19 +106,23 @@ class CrossFit:
 
         Bayes' rule with an answer that is wrong in 5 of 100 cases, any other label being as likely: one step of the
         EM algorithm of Dawid and Skene (1979), with held-out predictions as prior. Answers that stay more likely
-        right than wrong are left alone: on hard or rare classes a model is too often sure for no reason.
+        right than wrong are left alone: on hard or rare classes a model is too often sure for no reason. So are answers
+        with a label that it recognises in less than half of its held-out cases: it can't know better, and the few
+        positives of a rare class would be the first to be disbelieved.
         """
         p = probabilities(self.held_out(task.x) / np.float32(self.temperature), task.multi_label)
         given = task.targets
+        said = given > 0.5
+        unknown = said & (2 * (said & (p > 0.5)).sum(axis=0) < said.sum(axis=0))
         if task.multi_label:
             yes = p * np.where(given > 0.5, 1 - NOISE, NOISE)
             no = (1 - p) * np.where(given > 0.5, NOISE, 1 - NOISE)
             belief = yes / (yes + no)
-            wrong = (belief > 0.5) != (given > 0.5)
+            wrong = ((belief > 0.5) != said) & ~unknown
         else:
             belief = p * np.where(given > 0.5, 1 - NOISE, NOISE / max(given.shape[1] - 1, 1))
             belief /= belief.sum(axis=1, keepdims=True)
-            wrong = (belief * given).sum(axis=1, keepdims=True) < 0.5
+            wrong = ((belief * given).sum(axis=1, keepdims=True) < 0.5) & ~unknown.any(axis=1, keepdims=True)
         return np.where(wrong, belief, given).astype(np.float32)
 
 

@@ -26,10 +26,10 @@ class Rare:
     """
 
     positive: int = RAREST
-    likely: float = 0.8
-    uncertain: float = 0.1
+    likely: float = 0.9
+    uncertain: float = 0.05
     different: float = 0.0
-    random: float = 0.1
+    random: float = 0.05
     finder: str = "certainty"
     enough: int = 10
 

@@ -116,3 +116,17 @@ def test_multi_label_answers_are_doubted_label_by_label():
     assert believed[:15, 1].mean() < 0.5
     assert believed[:15, 0].mean() > 0.9
     assert believed[15:].mean() > 0.9
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_positives_of_a_class_that_is_not_recognised_yet_are_believed(multi_label):
+    """Six positives among 200 that no held-out prediction finds: the model can't know better than the annotator."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 30)).astype(np.float32)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    rare = np.arange(200) < 6
+    targets = np.stack([rare, ~rare], axis=1).astype(np.float32)
+    rare_task = Task(x, targets, np.ones(200, np.float32), None, multi_label)
+    crossed = cross_fit(rare_task, None)
+    assert (crossed.held_out(x)[rare, 0] < crossed.held_out(x)[rare, 1]).all(), "or there is nothing to doubt"
+    assert np.array_equal(crossed.believed(rare_task)[rare, 0], targets[rare, 0])

@@ -7,13 +7,13 @@ doubling anything.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
+from .labelings import Form, expect
 from .records import Changes, Labeling, QueueEntry, Record, RemoteRecord
 
 Progress = Callable[[int, int], None]
@@ -184,15 +184,6 @@ class Connector(Protocol):
         ...
 
 
-class Form(Protocol):
-    """A labeling with the names that one platform has for its parts."""
-
-    @property
-    def labeling(self) -> Labeling:
-        """The labeling in our words."""
-        ...
-
-
 class Closable(Protocol):
     """Something that holds connections."""
 
@@ -205,7 +196,7 @@ FormT = TypeVar("FormT", bound=Form)
 ClientT = TypeVar("ClientT", bound=Closable)
 
 
-class ProjectConnector(ABC, Generic[ClientT, FormT]):
+class ProjectConnector(Generic[ClientT, FormT]):
     """What connectors of all platforms have in common: they know their project and the form that its question has.
 
     ``_form`` and ``_overlap`` are as the platform had them at the last look.
@@ -240,9 +231,9 @@ class ProjectConnector(ABC, Generic[ClientT, FormT]):
         """How many annotators are asked about each record."""
         return self._overlap
 
-    @abstractmethod
     def expect(self, labeling: Labeling) -> None:
         """Check that the project asks ``labeling``. Raises LabelingMismatch with the difference."""
+        expect(self._form, labeling)
 
     def close(self) -> None:
         """Release connections."""

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Protocol
 
 from .errors import LabelingMismatch
 from .records import Labeling, LabelKind, Span, Value
 
 
-def expect(have: Labeling, shown: Collection[str], wanted: Labeling) -> None:
-    """Check that a project asks what we were told it asks; ``shown`` are the fields that its annotators see.
+class Form(Protocol):
+    """A labeling with the names that one platform has for its parts."""
 
-    Raises LabelingMismatch with the difference and the fix.
-    """
+    @property
+    def labeling(self) -> Labeling:
+        """The labeling in our words."""
+        ...
+
+    @property
+    def shown(self) -> Collection[str]:
+        """The fields that annotators see."""
+        ...
+
+
+def expect(found: Form, wanted: Labeling) -> None:
+    """Check that a project asks what we were told it asks. Raises LabelingMismatch with the difference and the fix."""
+    have, shown = found.labeling, found.shown
     parts = []
     if have.kind is not wanted.kind:
         parts.append(f"it asks for a {have.kind} answer, not a {wanted.kind} one")

@@ -13,8 +13,9 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from nextlabel.connectors.errors import LabelingMismatch
-from nextlabel.connectors.label_studio.config import Form, expect, read_config
+from nextlabel.connectors.label_studio.config import Form, read_config
 from nextlabel.connectors.label_studio.wire import prediction_from, record_from_task
+from nextlabel.connectors.labelings import expect
 from nextlabel.connectors.records import Labeling, Record, Suggestion
 
 from .body import read_json, validate

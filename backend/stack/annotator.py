@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from nextlabel.connectors.errors import PlatformError
+from .answers import checked, json_of
 
 Json = dict[str, Any]
 
@@ -42,11 +42,11 @@ class Annotator:
     def next_task(self) -> Json | None:
         """The task that the platform serves next, with its predictions and the name of the queue; None at the end."""
         answer = self._http.get(f"/api/projects/{self.project}/next")
-        return None if answer.status_code == 404 else self._json(answer)
+        return None if answer.status_code == 404 else json_of(answer)
 
     def open(self, task: int | Json) -> Json:
         """Open a task as the web page does: this is what may ask the ML backend for a live prediction."""
-        return self._json(self._http.get(f"/api/tasks/{_id(task)}", params={"project": self.project}))
+        return json_of(self._http.get(f"/api/tasks/{_id(task)}", params={"project": self.project}))
 
     def submit(
         self, task: int | Json, result: Sequence[Mapping[str, Any]] | str, *, lead_time: float = 1.0, **extra: Any
@@ -61,13 +61,13 @@ class Annotator:
     def update(self, annotation: int | Submitted, result: Sequence[Mapping[str, Any]] | str) -> Submitted:
         """Change an answer given before."""
         number = annotation.id if isinstance(annotation, Submitted) else annotation
-        body = self._json(self._http.patch(f"/api/annotations/{number}", json={"result": regions(result)}))
+        body = json_of(self._http.patch(f"/api/annotations/{number}", json={"result": regions(result)}))
         return Submitted(int(body["id"]), int(body["task"]), body)
 
     def delete(self, annotation: int | Submitted) -> None:
         """Delete an answer given before."""
         number = annotation.id if isinstance(annotation, Submitted) else annotation
-        self._check(self._http.delete(f"/api/annotations/{number}"))
+        checked(self._http.delete(f"/api/annotations/{number}"))
 
     def close(self) -> None:
         """Release connections."""
@@ -85,18 +85,8 @@ class Annotator:
         self, task: int | Json, result: Sequence[Mapping[str, Any]] | str, lead_time: float, **extra: Any
     ) -> Submitted:
         body = {"result": regions(result), "lead_time": lead_time, "project": self.project, **extra}
-        stored = self._json(self._http.post(f"/api/tasks/{_id(task)}/annotations", json=body))
+        stored = json_of(self._http.post(f"/api/tasks/{_id(task)}/annotations", json=body))
         return Submitted(int(stored["id"]), int(stored["task"]), stored)
-
-    def _check(self, answer: httpx.Response) -> None:
-        if answer.is_error:
-            where = f"{answer.request.method} {answer.request.url.path}"
-            raise PlatformError(f"{where}: {answer.status_code}", status=answer.status_code, body=answer.text[:500])
-
-    def _json(self, answer: httpx.Response) -> Json:
-        self._check(answer)
-        body: Json = answer.json()
-        return body
 
 
 def regions(result: Sequence[Mapping[str, Any]] | str) -> list[Json]:

@@ -21,9 +21,8 @@ from typing import Any, ClassVar
 
 import httpx
 
-from nextlabel.connectors.errors import PlatformError
-
 from . import supervisor
+from .answers import json_of
 from .argilla_install import DATABASE, Programs, install, server_environment, template
 from .install import Say, silent
 from .processes import GRACE_S, free_port
@@ -77,13 +76,7 @@ class ArgillaServer(LocalServer):
         return self._request("GET", "me")
 
     def _call(self, method: str, path: str, body: Mapping[str, str] | None = None) -> dict[str, Any]:
-        answer = self._request(method, path, body)
-        if answer.is_error:
-            raise PlatformError(
-                f"Argilla: {method} {path}: {answer.status_code}", status=answer.status_code, body=answer.text[:500]
-            )
-        found: dict[str, Any] = answer.json()
-        return found
+        return json_of(self._request(method, path, body))
 
     def _request(self, method: str, path: str, body: Mapping[str, str] | None = None) -> httpx.Response:
         address, headers = f"{self.url}/api/v1/{path}", {"X-Argilla-Api-Key": self.token}

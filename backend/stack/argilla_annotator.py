@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from nextlabel.connectors.errors import PlatformError
+from .answers import json_of
 
 Json = dict[str, Any]
 Answer = str | list[Any] | Mapping[str, Any]
@@ -122,13 +122,7 @@ class ArgillaAnnotator:
         return Response(body["id"], body["record_id"], body["status"], body)
 
     def _json(self, method: str, path: str, **request: Any) -> Json:
-        answer = self._http.request(method, path, **request)
-        if answer.is_error:
-            raise PlatformError(
-                f"{method} {path}: {answer.status_code}", status=answer.status_code, body=answer.text[:500]
-            )
-        body: Json = answer.json()
-        return body
+        return json_of(self._http.request(method, path, **request))
 
 
 def sort_orders(sort: str) -> list[Json]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nextlabel.connectors import labelings
 from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind
 
@@ -50,6 +49,11 @@ class Form:
     required: frozenset[str] = frozenset()
     has_none: bool = False
     overlapping: bool = False
+
+    @property
+    def shown(self) -> frozenset[str]:
+        """The fields that annotators see."""
+        return frozenset(one.name for one in self.labeling.fields)
 
 
 def write_fields(labeling: Labeling) -> list[Json]:
@@ -130,11 +134,6 @@ def read(fields: Sequence[Mapping[str, Any]], questions: Sequence[Mapping[str, A
         has_none,
         bool(settings.get("allow_overlapping")),
     )
-
-
-def expect(found: Form, wanted: Labeling) -> None:
-    """Check that a dataset asks what we were told it asks. Raises LabelingMismatch with the difference and the fix."""
-    labelings.expect(found.labeling, {one.name for one in found.labeling.fields}, wanted)
 
 
 def shortened(text: str, length: int) -> str:

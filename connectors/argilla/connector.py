@@ -22,7 +22,7 @@ from nextlabel.connectors.base import (
 from nextlabel.connectors.errors import ConfigError, MissingExtra, PlatformError
 from nextlabel.connectors.records import Changes, Labeling, QueueEntry, Record, RemoteRecord
 
-from . import config, dataset, wire
+from . import dataset, wire
 from .changes import Poll
 from .client import Client
 from .config import Form
@@ -92,10 +92,6 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         """
         with closed_on_failure(Client(url, api_key)) as client:
             return cls(client, dataset.find(client, str(project), workspace), control)
-
-    def expect(self, labeling: Labeling) -> None:
-        """Check that the dataset asks ``labeling``. Raises LabelingMismatch with the difference."""
-        config.expect(self._form, labeling)
 
     # -- the protocol ------------------------------------------------------------------------------------------------
 

@@ -8,12 +8,11 @@ aliases, and any number of other tags may stand around. What we can't ask (Taxon
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from xml.etree import ElementTree
 
-from nextlabel.connectors import labelings
 from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind
 
@@ -39,6 +38,11 @@ class Form:
     tag: str
     target: str
     objects: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> Collection[str]:
+        """The fields that annotators see."""
+        return self.objects.keys()
 
     @property
     def target_field(self) -> str:
@@ -165,8 +169,3 @@ def data_key(element: ElementTree.Element) -> str:
 def listed(candidates: Mapping[str, ElementTree.Element]) -> str:
     """Controls in words."""
     return ", ".join(f"{tag.tag} {name!r}" for name, tag in candidates.items()) or "none"
-
-
-def expect(found: Form, wanted: Labeling) -> None:
-    """Check that a project asks what we were told it asks. Raises LabelingMismatch with the difference and the fix."""
-    labelings.expect(found.labeling, found.objects, wanted)

@@ -84,10 +84,6 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         with closed_on_failure(Client(url, token)) as client:
             return cls(client, _project(client, int(project)), control)
 
-    def expect(self, labeling: Labeling) -> None:
-        """Check that the project asks ``labeling``. Raises LabelingMismatch with the difference."""
-        config.expect(self._form, labeling)
-
     # -- the protocol ------------------------------------------------------------------------------------------------
 
     @property

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nextlabel.connectors.argilla.config import NONE, expect, read, shortened, write_fields, write_question
+from nextlabel.connectors.argilla.config import NONE, read, shortened, write_fields, write_question
 from nextlabel.connectors.errors import LabelingMismatch
+from nextlabel.connectors.labelings import expect
 from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind
 
 Json = dict[str, Any]

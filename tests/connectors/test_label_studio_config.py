@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.label_studio import form_of, labeling_from_config, read_config, write_config
-from nextlabel.connectors.label_studio.config import NOT_XML, UID_KEY, expect
+from nextlabel.connectors.label_studio.config import NOT_XML, UID_KEY
+from nextlabel.connectors.labelings import expect
 from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind
 
 names = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=12).map(lambda text: "f" + text)

@@ -171,9 +171,7 @@ def _errors(found: Sequence[ConfidentError]) -> str:
         for one in found
     )
     says = "The wrong predictions it was surest of. Some of them may be wrong answers: they are worth a second look."
-    return (
-        f'<p class="soft small">{says}</p>{table(("text", "answer", "predicted", "n:probability"), rows, "wrapped")}'
-    )
+    return f'<p class="soft small">{says}</p>{table(("text", "answer", "predicted", "n:probability"), rows, "wrapped")}'
 
 
 def facts(found: Mapping[str, str]) -> str:

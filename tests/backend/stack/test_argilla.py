@@ -50,7 +50,7 @@ def test_users_have_keys_of_their_own_and_can_log_in(argilla: ArgillaServer):
     assert httpx.post(f"{argilla.url}/api/v1/token", data=form, timeout=30).status_code == 201
     members = {user["username"] for user in call(argilla, "GET", f"workspaces/{space_of(argilla)}/users")["items"]}
     assert {"stack-user", argilla.user} <= members
-    with pytest.raises(PlatformError, match="POST users: 409"):
+    with pytest.raises(PlatformError, match="POST /api/v1/users: 409"):
         argilla.add_user("stack-user")
 
 

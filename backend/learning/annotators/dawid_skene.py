@@ -26,9 +26,13 @@ def dawid_skene(opinions: Opinions, predicted: Doubles | None = None, *, pooled:
     answered = given.sum(axis=1) > 0
     belief = given / np.maximum(given.sum(axis=1, keepdims=True), 1)
     before = -np.inf
+    # A lone answer is confirmed by nobody but the belief that it made itself: left in, it teaches that its author is
+    # always right, and classes grow at each other's cost. The model of 1979 has no choice, it needs every answer.
+    several = given.sum(axis=1) > 1
+    teaching = several if pooled > 0 and several.any() else answered
     for _ in range(ROUNDS):
-        errors = np.log(confusion(opinions, belief, pooled))
-        shares = belief[answered].mean(axis=0) if answered.any() else np.ones(belief.shape[1])
+        errors = np.log(confusion(opinions, belief * teaching[:, None], pooled))
+        shares = belief[teaching].mean(axis=0) if teaching.any() else np.ones(belief.shape[1])
         scores = np.tile(np.log(np.maximum(shares, TINY)), (opinions.size, 1))
         np.add.at(scores, opinions.record, errors[opinions.annotator, :, opinions.label])
         highest = scores.max(axis=1, keepdims=True)

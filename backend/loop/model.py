@@ -130,6 +130,7 @@ class TextModel:
             labelled_vectors=cache.take(pool.rows[training]),
             labelled_targets=pool.targets(training),
             multi_label=self.labeling.kind is LabelKind.MULTI,
+            labelled_probabilities=score_pool(self.probe, cache.matrix, pool.rows[training]),
         )
 
     def suggestions(self, pool: PoolState, positions: Positions) -> list[Suggestion]:

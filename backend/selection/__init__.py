@@ -8,7 +8,7 @@ from __future__ import annotations
 from .activelab import ActiveLab
 from .anchors import Anchor
 from .badge import Badge
-from .base import ArrayVectors, Pool, QueryStrategy, ScoringStrategy, Vectors, choose, relabels, top_k
+from .base import ArrayVectors, Pool, QueryStrategy, ScoringStrategy, Vectors, choose, relabels, top_k, weighs_spans
 from .contrastive import Contrastive
 from .coverage import ProbCover
 from .diversity import KCenter, MarginDiverse
@@ -22,6 +22,7 @@ from .rare import Rare
 from .registry import get_strategy, register, strategy_names
 from .representative import Representative
 from .schedule import Schedule, declared
+from .seeds import Seeds, find_seeds, seed_scores
 from .spans import LeastSureSpan
 from .typical import TypiClust
 from .uncertainty import Entropy, LeastConfidence, Margin
@@ -51,15 +52,19 @@ __all__ = [
     "Representative",
     "Schedule",
     "ScoringStrategy",
+    "Seeds",
     "Spans",
     "TypiClust",
     "Vectors",
     "choose",
     "declared",
+    "find_seeds",
     "get_strategy",
     "interleave",
     "register",
     "relabels",
+    "seed_scores",
     "strategy_names",
     "top_k",
+    "weighs_spans",
 ]

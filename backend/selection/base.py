@@ -59,7 +59,7 @@ class Pool:
     """The records to choose from, as the model sees them, and the ones that have labels.
 
     ``probabilities``: float32 [n, c]; rows sum to 1, or, with ``multi_label``, each label has its own. For spans
-    [n, 1]: how likely all tags of the text are right, to the power of one over their number.
+    [n, 2]: 1 - u/2 and u/2, u in [0, 1] being the doubt about all tags of the text, so that margin is u.
     ``vectors``: the embeddings of the same n records; strategies that need none do without.
     ``labelled_vectors``: float32 [m, d]. ``labelled_targets``: int64 [m], or bool [m, c] with ``multi_label``.
     ``labelled_probabilities``: float32 [m, c], what the model says of them; may be left out.
@@ -88,6 +88,11 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self.probabilities)
+
+    @property
+    def labels(self) -> int:
+        """How many records are labelled."""
+        return max(len(self.labelled_targets), len(self.labelled_vectors))
 
     def unit_vectors(self, indices: Indices) -> Floats:
         """float32 [k, d] of length 1, so that products are cosines. Raises SelectionError if there are no vectors."""
@@ -137,6 +142,11 @@ class ScoringStrategy(QueryStrategy, Protocol):
 def relabels(strategy: QueryStrategy) -> bool:
     """Whether ``strategy`` says, by an attribute ``relabels``, that it weighs another answer against a first one."""
     return bool(getattr(strategy, "relabels", False))
+
+
+def weighs_spans(strategy: QueryStrategy) -> bool:
+    """Whether ``strategy`` says, by an attribute ``weighs_spans``, that it needs the single spans a model proposes."""
+    return bool(getattr(strategy, "weighs_spans", False))
 
 
 def choose(strategy: QueryStrategy, pool: Pool, k: int, rng: np.random.Generator) -> Indices:

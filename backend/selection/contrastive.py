@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.blas import one_blas_thread
+from nextlabel.connectors.errors import SelectionError
 
 from .base import Floats, Indices, Pool, check_request, to_unit, top_k
 from .registry import register
@@ -68,6 +69,8 @@ def _said(pool: Pool, rows: Indices) -> npt.NDArray[Any]:
     """What labelled ``rows`` are compared by, [m, c]: predictions, or the labels if there are none."""
     if len(pool.labelled_probabilities):
         return pool.labelled_probabilities[rows]
+    if len(pool.labelled_targets) == 0:
+        raise SelectionError("contrastive compares records with labels, and spans are none; choose margin-diverse")
     targets = pool.labelled_targets[rows]
     return targets if pool.multi_label else np.eye(pool.probabilities.shape[1], dtype=np.float32)[targets]
 

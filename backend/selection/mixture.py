@@ -10,7 +10,7 @@ import numpy as np
 
 from nextlabel.connectors.errors import ExhaustedPool
 
-from .base import Indices, Pool, QueryStrategy, check_request, choose, relabels
+from .base import Indices, Pool, QueryStrategy, check_request, choose, relabels, weighs_spans
 from .registry import get_strategy, register
 
 PHASES = 256
@@ -89,6 +89,11 @@ class Mixture:
     def relabels(self) -> bool:
         """Whether a part weighs another answer against a first one."""
         return any(relabels(part) for part in self._parts().values())
+
+    @property
+    def weighs_spans(self) -> bool:
+        """Whether a part needs the single spans that a model proposes."""
+        return any(weighs_spans(part) for part in self._parts().values())
 
     def query(self, pool: Pool, k: int, rng: np.random.Generator) -> Indices:
         """int64 [k], the parts' own orders kept."""

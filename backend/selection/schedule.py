@@ -49,7 +49,7 @@ class Schedule:
         for stage in self.stages.values():
             Mixture(_shares(stage))
 
-    def shares(self, labels: int) -> dict[str, float]:
+    def shares_at(self, labels: int) -> dict[str, float]:
         """What each strategy gets at this number of labels; in all 1."""
         begins = sorted(self.stages)
         at = int(np.searchsorted(begins, labels, side="right")) - 1
@@ -66,12 +66,17 @@ class Schedule:
         """Whether a part of any stage weighs another answer against a first one."""
         return any(Mixture(_shares(stage)).relabels for stage in self.stages.values())
 
+    @property
+    def weighs_spans(self) -> bool:
+        """Whether a part of any stage needs the single spans that a model proposes."""
+        return any(Mixture(_shares(stage)).weighs_spans for stage in self.stages.values())
+
     def query(self, pool: Pool, k: int, rng: np.random.Generator) -> Indices:
         """int64 [k] from the mixture that holds at the pool's number of labels.
 
         Fewer if only answered records are left, and no part of that mixture weighs second answers.
         """
-        return choose(Mixture(self.shares(len(pool.labelled_targets))), pool, k, rng)
+        return choose(Mixture(self.shares_at(pool.labels)), pool, k, rng)
 
 
 def _shares(stage: str | Shares) -> Shares:

@@ -29,6 +29,7 @@ class LeastSureSpan:
     labels: tuple[int, ...] = ()
 
     name: ClassVar[str] = "least-sure-span"
+    weighs_spans: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not all(isinstance(label, int) and label >= 0 for label in self.labels):

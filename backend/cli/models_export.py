@@ -104,6 +104,7 @@ def _folder_of(row: ModelRow, models: ModelStore, recipe: Recipe) -> Iterator[Pa
     from nextlabel.backend.learning.export_probe import audit_figures, lay_out
     from nextlabel.backend.learning.model_folder import find_model
     from nextlabel.backend.learning.multimodal.encoder import is_multimodal
+    from nextlabel.backend.learning.multimodal.fused import is_fused
     from nextlabel.backend.learning.probe import Probe
     from nextlabel.connectors.errors import LearningError
     from nextlabel.connectors.records import LabelKind
@@ -111,6 +112,11 @@ def _folder_of(row: ModelRow, models: ModelStore, recipe: Recipe) -> Iterator[Pa
     if not row.base and (recipe.encoder == "hashing" or is_multimodal(recipe.encoder)):
         raise LearningError(
             f"{row.version} stands on the encoder {recipe.encoder}, which has no form to be exported in"
+        )
+    if row.base and is_fused(models.get(row.base).path):
+        raise LearningError(
+            f"{row.version} stands on {row.base}, a head on vectors of texts and images; export {row.base} itself, "
+            "with --format nextlabel"
         )
     encoder = find_model(str(models.get(row.base).path) if row.base else recipe.encoder, max_length=recipe.max_length)
     labeling, head = recipe.labeling(), Probe.load(row.path)

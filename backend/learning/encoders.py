@@ -84,7 +84,8 @@ def load_encoder(
     is read; with 1, what is past ``max_length`` is not read. ``hashing`` has no windows.
 
     For records with images: ``clip:MODEL`` (CLIP, SigLIP), or ``TEXT+IMAGE`` with ``efficientnet-lite0`` or an image
-    model of transformers (see multimodal.encoder). ``images`` says where images may be read from.
+    model of transformers (see multimodal.encoder), or the folder of a fusion head on one of these. ``images`` says
+    where images may be read from.
 
     Raises EncoderNotFound, LearningError (a model that can't be used), MissingExtra, ConfigError.
     """
@@ -102,7 +103,11 @@ def load_encoder(
         return HashingEncoder()
     cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     from nextlabel.backend.learning.multimodal.encoder import is_multimodal, load_multimodal
+    from nextlabel.backend.learning.multimodal.fused import FUSED_FILE, load_fused
 
+    if (Path(name) / FUSED_FILE).is_file():
+        load = partial(load_encoder, engine=engine, cache_dir=cache, threads=threads, windows=windows, images=images)
+        return load_fused(Path(name), load)
     if is_multimodal(name):
         text = partial(
             load_encoder, engine=engine, max_length=max_length, cache_dir=cache, prompt=prompt, windows=windows

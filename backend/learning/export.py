@@ -21,6 +21,7 @@ from nextlabel.backend.learning.card import ModelCard, read_or_make_card
 from nextlabel.backend.learning.export_files import ONNX_USAGE, new_folder, pipeline_usage, write_tokenizer
 from nextlabel.backend.learning.extra_layer import layer_count_name, lost_direction, obstacle, write_extra_layer
 from nextlabel.backend.learning.model_folder import LEARNED, POOLER_FILE, ModelFolder, read_folder
+from nextlabel.backend.learning.multimodal.fused import fused_on, is_fused
 from nextlabel.backend.learning.onnx_classifier import run_onnx, trace_classifier
 from nextlabel.backend.learning.onnx_export import SAMPLE
 from nextlabel.backend.learning.pooled_model import load_body, pooled_model
@@ -68,6 +69,11 @@ def export_model(folder: Path, out: Path, form: Format = "transformers", texts: 
 
     Raises LearningError if the model can't be read or written so, or ``out`` is there; MissingExtra without torch.
     """
+    if form != "nextlabel" and is_fused(folder):
+        raise LearningError(
+            f"{folder.name} is a head on the vectors of a text and an image encoder, which no {form} pipeline for "
+            "texts holds; take --format nextlabel: the head, and the name of the encoder that it goes with"
+        )
     writers: dict[Format, Callable[..., Exported]] = {
         "transformers": export_transformers,
         "nextlabel": lambda folder, out, texts: export_nextlabel(folder, out),
@@ -117,9 +123,11 @@ def export_transformers(folder: Path, out: Path, texts: Sequence[str] = (), *, a
 def export_nextlabel(folder: Path, out: Path) -> Exported:
     """A copy of the folder, as nextlabel and sentence-transformers (the encoder) read it. Errors as in export_model."""
     with new_folder(out) as work, TemporaryDirectory() as scratch:
-        _read(folder, Path(scratch))
+        if not is_fused(folder):
+            _read(folder, Path(scratch))
         shutil.copytree(folder, work, dirs_exist_ok=True)
-    return Exported(out, "nextlabel", 0.0, 0)
+    note = f"Goes with the encoder {fused_on(folder)}, which is not in the folder." if is_fused(folder) else ""
+    return Exported(out, "nextlabel", 0.0, 0, note)
 
 
 def export_onnx(folder: Path, out: Path, texts: Sequence[str] = ()) -> Exported:

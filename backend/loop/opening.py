@@ -169,13 +169,15 @@ def _check_project(
 def tuning(recipe: Recipe, settings: Settings) -> Tuning:
     """What the slow step trains for this recipe, and where."""
     home = project_home(recipe, settings)
-    reason = ""
+    reason, images = "", is_multimodal(recipe.encoder)
     if recipe.training.rung in ("zero-shot", "probe"):
         reason = f"the recipe says `rung: {recipe.training.rung}`"
     elif recipe.kind is LabelKind.SPAN:
         reason = "the loop does not fine-tune for spans"
-    elif recipe.encoder == HASHING or is_multimodal(recipe.encoder):
+    elif recipe.encoder == HASHING or (images and recipe.training.rung != "auto"):
         reason = f"the encoder {recipe.encoder} can't be trained"
+    elif images and recipe.training.fusion == "none":
+        reason = "the recipe says `fusion: none`"
     elif find_spec("torch") is None or find_spec("transformers") is None:
         reason = "torch and transformers are not installed: pip install 'nextlabel[train]'"
     return Tuning(
@@ -191,6 +193,7 @@ def tuning(recipe: Recipe, settings: Settings) -> Tuning:
         cache=settings.home / "encoders",
         reason=reason,
         images=image_rules(recipe, settings),
+        rungs=("fusion",) if images else ("few-shot", "fine-tune"),
     )
 
 

@@ -18,7 +18,7 @@ from nextlabel.backend.learning.evaluation.metrics import right
 from nextlabel.backend.learning.gate import Pair, Verdict, judge
 from nextlabel.backend.learning.multimodal.rules import ImageRules
 from nextlabel.backend.learning.probe import Probe
-from nextlabel.backend.learning.training.jobs import TrainingJob
+from nextlabel.backend.learning.training.jobs import JobKind, TrainingJob
 from nextlabel.backend.learning.training.process import MODEL, PREDICTIONS
 from nextlabel.backend.learning.training.saving import HEAD_FILE, TRAINING_FILE
 from nextlabel.backend.learning.training.spec import TrainingSpec
@@ -39,7 +39,8 @@ MEASURED = (
 class Tuning:
     """What is trained, and where. ``reason`` says why nothing can be; empty if it can.
 
-    ``cache`` as ``cache_dir`` and ``images`` as for load_encoder.
+    ``rungs``: what may be trained of this encoder, the cheapest first. ``cache`` (as ``cache_dir``) and ``images``
+    as for load_encoder.
     """
 
     project: str
@@ -54,6 +55,7 @@ class Tuning:
     cache: Path
     reason: str = ""
     images: ImageRules | None = None
+    rungs: tuple[JobKind, ...] = ("few-shot", "fine-tune")
 
 
 def choose(plan: TuningPlan, finished: Mapping[int, Path], labelled: Labelled) -> tuple[int, Verdict]:

@@ -20,7 +20,7 @@ import structlog
 from nextlabel.backend.learning.choosing import CHOSEN_SPACE, SPACE_IN_USE
 from nextlabel.backend.learning.examples import Examples
 from nextlabel.backend.learning.folds import Targets
-from nextlabel.backend.learning.registry import RUNGS, ModelStore
+from nextlabel.backend.learning.registry import ModelStore
 from nextlabel.backend.learning.training.jobs import JOB_FILE, TrainingJob
 from nextlabel.backend.learning.training.process import MODEL, TrainingProcess
 from nextlabel.backend.store import Store
@@ -173,7 +173,7 @@ class Tuner:
     def _candidates(self) -> list[Candidate]:
         """Each rung that is wanted, from the recipe's encoder; and on from the model in use, if it was fine-tuned."""
         rung = self._tuning.spec.rung
-        wanted = [Candidate(one, OWN) for one in RUNGS if rung in ("auto", one)]
+        wanted = [Candidate(one, OWN) for one in self._tuning.rungs if rung in ("auto", one)]
         chosen = self._store.get_meta(CHOSEN_SPACE) or OWN
         if chosen.startswith("fine-tune") and rung in ("auto", "fine-tune"):
             wanted.append(Candidate("fine-tune", chosen))
@@ -223,6 +223,7 @@ class Tuner:
             max_length=tuning.max_length,
             windows=tuning.windows,
             predict=self._texts([*plan.held_out, *plan.audit]),
+            images=tuning.images,
         )
         return TrainingProcess.start(self._folder(number), job)
 

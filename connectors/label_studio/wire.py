@@ -15,6 +15,7 @@ from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
     Changes,
+    FieldKind,
     Labeling,
     LabelKind,
     Record,
@@ -27,6 +28,11 @@ from nextlabel.connectors.records import (
 from .config import UID_KEY, Form, form_of
 
 Json = dict[str, Any]
+
+SHOWN_AS_THEY_ARE = ("http://", "https://", "data:image/", "/data/", "s3://", "gs://", "azure-blob://")
+"""How images begin that a browser loads, or that Label Studio turns into such."""
+SCHEME = 16
+"""Characters of an address that tell which kind it is."""
 
 FOREIGN_UID = "label-studio-"
 """Begins the uid of a record that we never pushed; the task's id follows."""
@@ -87,14 +93,31 @@ def prediction_from(labeling: Labeling, suggestion: Suggestion, form: Form | Non
 def write_task(form: Form, record: Record) -> Json:
     """A record as a task to import: its fields and uid as data, its metadata as meta.
 
-    Raises LabelingMismatch if it lacks a field that annotators are shown.
+    Raises LabelingMismatch if it lacks a field that annotators are shown, or has an image that no browser would load.
     """
     if missing := [key for key in form.objects if key not in record.fields]:
         raise LabelingMismatch(f"record {record.uid!r} lacks the fields {', '.join(missing)}, which the project shows")
+    for one in form.labeling.fields:
+        if one.kind is FieldKind.IMAGE:
+            _check_image(record.uid, one.name, record.fields.get(one.name, ""))
     task: Json = {"data": {**record.fields, UID_KEY: record.uid}}
     if record.metadata:
         task["meta"] = dict(record.metadata)
     return task
+
+
+def _check_image(uid: str, name: str, address: str) -> None:
+    """Nothing at all is fine: there is no image to see then."""
+    start = address.strip()[:SCHEME].lower()
+    if not start or start.startswith(SHOWN_AS_THEY_ARE):
+        return
+    shown = address if len(address) <= 80 else f"{address[:80]}..."
+    raise LabelingMismatch(
+        f"record {uid!r}: the image {shown!r} in {name!r} is no address that an annotator's browser loads: Label "
+        "Studio shows http(s):// and data:image/ addresses, /data/ paths that it serves itself, and buckets of a "
+        "connected storage (s3://, gs://, azure-blob://). Give files as data:image/...;base64 addresses, or "
+        "serve them over http"
+    )
 
 
 def record_from_task(task: Mapping[str, Any], labeling: Labeling) -> Record:

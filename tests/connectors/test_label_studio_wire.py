@@ -234,3 +234,47 @@ actions = st.sampled_from(
 def test_no_event_body_escapes_with_another_error(action: str, body: dict[str, Any]):
     with contextlib.suppress(ValueError):
         assert isinstance(read_event(SPAN, "<View/>", "9", {"action": action, **body}), Changes)
+
+
+IMAGES = Labeling(LabelKind.SINGLE, ("a", "b"), fields=(Field("picture", FieldKind.IMAGE), Field("text")))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://example.com/a.png",
+        "HTTPS://example.com/a%20b.jpg?x=1",
+        "data:image/png;base64,iVBORw0KGgo=",
+        "/data/local-files/?d=a.png",
+        "/data/upload/1/a.png",
+        "s3://bucket/a.png",
+        "",
+    ],
+)
+def test_images_that_a_browser_loads_are_sent_as_they_are(address: str) -> None:
+    task = write_task(form_of(IMAGES), Record("u1", {"picture": address, "text": "./not/an/image"}))
+    assert task["data"]["picture"] == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "memes/1.jpg",
+        "/home/me/1.jpg",
+        "C:\\1.jpg",
+        "file:///1.jpg",
+        "1.jpg",
+        "data:text/html,x",
+        "javascript:1",
+        "a cat",
+    ],
+)
+def test_images_that_no_browser_loads_are_refused_with_the_fix(address: str) -> None:
+    with pytest.raises(LabelingMismatch, match=r"record 'u1'.*in 'picture'.*serve them over http"):
+        write_task(form_of(IMAGES), Record("u1", {"picture": address, "text": "x"}))
+
+
+def test_a_long_address_is_cut_in_the_message() -> None:
+    with pytest.raises(LabelingMismatch) as caught:
+        write_task(form_of(IMAGES), Record("u1", {"picture": "x" * 10**6, "text": "x"}))
+    assert len(str(caught.value)) < 600

@@ -6,8 +6,9 @@
 ``gated``          both projected, and a gate that sees both decides how much of each goes on (Arevalo et al. 2017,
                    "Gated Multimodal Units for Information Fusion")
 
-A head is trained on the towers' vectors, which are made once (see ``encoder.MultimodalEncoder.towers``), in seconds.
-It predicts with numpy alone.
+What comes out is scaled to one length, and a linear layer on it gives the labels: so a head splits into vectors like
+any encoder's, and a probe on them. It is trained on the towers' vectors, which are made once (see
+``encoder.MultimodalEncoder.towers``), in seconds, and predicts with numpy alone.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ from nextlabel.backend.blas import one_blas_thread
 from nextlabel.backend.learning.atomic import atomic_path, write_atomically
 from nextlabel.backend.learning.crossfit import probabilities
 from nextlabel.backend.learning.multimodal.encoder import TowerVectors
+from nextlabel.backend.learning.multimodal.towers import unit
+from nextlabel.backend.learning.probe import Probe
 from nextlabel.connectors.errors import LearningError
 
 FusionKind: TypeAlias = Literal["concatenation", "product", "gated"]
 Matrix: TypeAlias = npt.NDArray[np.float32]
 
-FORMAT = "nextlabel-fusion-1"
+FORMAT = "nextlabel-fusion-2"
 WEIGHTS_FILE, HEADER_FILE = "fusion.safetensors", "fusion.json"
 
 
@@ -62,8 +65,17 @@ class FusionHead:
         with one_blas_thread():
             return probabilities(self.logits(towers) / np.float32(self.temperature), self.multi_label)
 
+    @property
+    def width(self) -> int:
+        """Length of a fused vector."""
+        return int(self.weights["out.weight"].shape[1])
+
     def logits(self, towers: TowerVectors) -> Matrix:
         """float32 [n, c], before temperature."""
+        return self._linear("out", self.fused(towers) * np.float32(self.width**0.5))
+
+    def fused(self, towers: TowerVectors) -> Matrix:
+        """What the last layer reads: unit vectors float32 [n, width]."""
         text, image = scaled(towers)
         if self.kind == "concatenation":
             hidden = np.concatenate([text, image], axis=1)
@@ -77,7 +89,13 @@ class FusionHead:
                 opening = self._linear("gate", np.concatenate([text, image], axis=1))
                 gate = 1 / (1 + np.exp(-opening.clip(-60, 60)))
                 hidden = gate * from_text + (1 - gate) * from_image
-        return self._linear("out", hidden)
+        return unit(hidden)
+
+    def probe(self, labels: int) -> Probe:
+        """The last layer alone, for fused vectors; ``labels`` is the number of rows it was trained on."""
+        scale = np.float32(self.width**0.5)
+        weights, bias = self.weights["out.weight"] * scale, self.weights["out.bias"].copy()
+        return Probe(np.ascontiguousarray(weights), bias, self.multi_label, self.temperature, labels)
 
     def _linear(self, name: str, x: Matrix) -> Matrix:
         return np.asarray(x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"], np.float32)

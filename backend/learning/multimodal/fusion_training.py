@@ -150,6 +150,7 @@ def fusion_network(spec: FusionSpec, text_dimension: int, image_dimension: int, 
                 else:
                     gate = torch.sigmoid(self.gate(torch.cat([text, image], dim=1)))
                     fused = gate * fused + (1 - gate) * seen
+            fused = nn.functional.normalize(fused, dim=1) * fused.shape[1] ** 0.5
             return self.out(self.dropout(fused))
 
     return Network()

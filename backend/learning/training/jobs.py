@@ -20,15 +20,16 @@ import numpy as np
 from nextlabel.backend.learning.atomic import atomic_path, write_atomically
 from nextlabel.backend.learning.encoders import Engine
 from nextlabel.backend.learning.examples import Examples
+from nextlabel.backend.learning.multimodal.rules import ImageRules
 from nextlabel.backend.learning.training.checkpoints import CHECKPOINT_SECONDS
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.connectors.errors import LearningError, StoreError, StoreFull
 
-FORMAT = "nextlabel-training-1"
+FORMAT = "nextlabel-training-2"
 JOB_FILE, ARRAYS_FILE = "job.json", "arrays.safetensors"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
-JobKind: TypeAlias = Literal["few-shot", "fine-tune"]
+JobKind: TypeAlias = Literal["few-shot", "fine-tune", "fusion"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class TrainingJob:
     starts from the encoder and reads as much of a text as it, and the new one is used with the engine.
     ``predict``: texts whose probabilities are wanted. ``embed``: texts to encode into the new model's own
     EmbeddingCache under ``embed_root``. ``checkpoint_seconds`` is the time between two checkpoints, the most that a
-    kill costs. Making a job costs nothing: no model is loaded.
+    kill costs. ``images`` as for load_encoder. Making a job costs nothing: no model is loaded.
     """
 
     kind: JobKind
@@ -56,6 +57,7 @@ class TrainingJob:
     embed_root: Path | None = None
     windows: int = 1
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    images: ImageRules | None = None
 
     def __post_init__(self) -> None:
         if self.embed and self.embed_root is None:
@@ -84,6 +86,7 @@ class TrainingJob:
                 "max_length": self.max_length,
                 "prompt": self.prompt,
                 "windows": self.windows,
+                "images": None if self.images is None else self.images.told(),
                 "checkpoint_seconds": self.checkpoint_seconds,
                 "cache_dir": str(self.cache_dir.absolute()),
                 "embed_root": None if self.embed_root is None else str(self.embed_root.absolute()),
@@ -121,6 +124,7 @@ class TrainingJob:
                 max_length=told["max_length"],
                 prompt=told["prompt"],
                 windows=told["windows"],
+                images=None if told["images"] is None else ImageRules.from_told(told["images"]),
                 checkpoint_seconds=told["checkpoint_seconds"],
                 predict=_read_texts(work / "predict.jsonl"),
                 embed=_read_texts(work / "embed.jsonl"),

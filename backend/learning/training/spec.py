@@ -29,6 +29,11 @@ class TrainingSpec(BaseModel):
         description="How token vectors become one: as the encoder's own files say (`model`), `mean`, `cls`, `max`, "
         "`attention` (learned weights), or `bilstm` (one layer, 256 each way).",
     )
+    fusion: Literal["auto", "none", "concatenation", "product", "gated"] = Field(
+        default="auto",
+        description="For records with images: the head that is trained on the vectors of text and image, where a label "
+        "may need both. `auto`: the one of the three that does best on held-out labels. `none`: a probe only.",
+    )
     loss: Literal["cross-entropy", "focal"] = Field(default="cross-entropy", description="What is minimised.")
     focal_gamma: float = Field(default=2.0, ge=0, description="How much the focal loss leaves easy texts alone.")
     class_weights: Literal["none", "balanced"] = Field(

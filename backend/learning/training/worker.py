@@ -68,13 +68,19 @@ class ProgressFile:
 def run_job(work: Path, job: TrainingJob, report: Report, stop: Stop) -> None:
     """Do what is left to do of ``job``. Raises NextlabelError."""
     trained = work / "trained"
+    if job.kind == "fusion" and not trained.is_dir():
+        from nextlabel.backend.learning.multimodal.fused import train_fused
+
+        train_fused(job, trained, report, stop)
     if not trained.is_dir():
         base = replace(find_model(job.encoder, max_length=job.max_length, prompt=job.prompt), windows=job.windows)
         _trainer(job).train(
             base, job.examples, job.held_out, job.spec, trained, scratch=work / "scratch", report=report, stop=stop
         )
     threads = max(1, usable_cores() - 1)
-    encoder = load_encoder(str(trained), job.engine, cache_dir=job.cache_dir, threads=threads, windows=job.windows)
+    encoder = load_encoder(
+        str(trained), job.engine, cache_dir=job.cache_dir, threads=threads, windows=job.windows, images=job.images
+    )
     vectors = _embedded(job, encoder, report, stop)
     probabilities = Probe.load(trained / HEAD_FILE).predict_proba(vectors)
     from safetensors.numpy import save

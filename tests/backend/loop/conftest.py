@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pytest
 
 from nextlabel.backend.learning.cache import EmbeddingCache
-from nextlabel.backend.learning.encoders import Encoder, load_encoder
+from nextlabel.backend.learning.encoders import Encoder, Engine, load_encoder
 from nextlabel.backend.learning.spans.encoder import load_span_encoder
 from nextlabel.backend.learning.spans.token_cache import TokenCache
+from nextlabel.backend.learning.training.jobs import JobKind
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.loop.controller import Controller, QueueSizes
 from nextlabel.backend.loop.leadership import Leadership
@@ -82,6 +83,8 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
         strategy: str = "margin",
         spec: TrainingSpec = TrainingSpec(),
         trained: Callable[[Path], Encoder] = Trained,
+        engine: Engine = "auto",
+        rungs: tuple[JobKind, ...] = ("few-shot", "fine-tune"),
     ) -> Service:
         store = Store.open(tmp_path / "store.sqlite")
         labeling = platform.labeling
@@ -111,7 +114,7 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
             "animals",
             labeling,
             encoder,
-            "auto",
+            engine,
             32,
             1,
             spec,
@@ -119,6 +122,7 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
             tmp_path / "models",
             tmp_path,
             reason="hashing can't be trained" if encoder == "hashing" else "",
+            rungs=rungs,
         )
         service = Service(
             store=store,

@@ -60,7 +60,7 @@ def begin(make_service: ServiceFactory, store: Store, tmp_path: Path) -> Callabl
 
     def start(spec: TrainingSpec = QUICK) -> Service:
         service = make_service(
-            encoder=str(encoder), spec=spec, trained=lambda folder: load_encoder(str(folder), "torch")
+            encoder=str(encoder), spec=spec, trained=lambda folder: load_encoder(str(folder), "torch"), engine="torch"
         )
         service.start()
         wait(lambda: service.status().generation != "")

@@ -20,6 +20,7 @@ from nextlabel.backend.learning.rungs import make_rung
 from nextlabel.backend.learning.training import classifying
 from nextlabel.backend.learning.training.classifying import AnsweredTexts, ClassifierTask
 from nextlabel.backend.learning.training.fewshot import FewShotTuner
+from nextlabel.backend.learning.training.jobs import TrainingJob
 from nextlabel.backend.learning.training.loop import Watch
 from nextlabel.backend.learning.training.losses import example_losses
 from nextlabel.backend.learning.training.module import text_classifier
@@ -28,6 +29,7 @@ from nextlabel.backend.learning.training.saving import head_of, save_encoder, sa
 from nextlabel.backend.learning.training.spec import PoolingName, TrainingSpec
 from nextlabel.backend.learning.training.texts import parts, portions, tokenised
 from nextlabel.backend.learning.training.trainer import FineTuner, Trainer, training_key
+from nextlabel.backend.learning.training.worker import run_job
 from nextlabel.connectors.errors import LearningError
 from tests.backend.learning.device import DEVICE
 
@@ -206,6 +208,17 @@ def test_a_rung_trains_on_as_many_windows_as_it_reads(tiny: ModelFolder, tmp_pat
     )
     test = late_answers(100, 1)
     assert accuracy(made.fit(late_answers(160)).predict_proba(test.texts), test.targets) > 0.9
+
+
+def test_a_worker_trains_on_as_many_windows_as_its_job_says(tiny: ModelFolder, tmp_path: Path) -> None:
+    spec, cache = TrainingSpec(learning_rate=1e-3), tmp_path / "cache"
+    job = TrainingJob(
+        "few-shot", str(tiny.path), late_answers(20), spec, cache, engine="torch", max_length=LENGTH, windows=2
+    )
+    (tmp_path / "work").mkdir()
+    run_job(tmp_path / "work", job, no_report, never)
+    told = json.loads((tmp_path / "work" / "model" / "training.json").read_text())
+    assert (told["max_length"], told["windows"]) == (LENGTH, 2)
 
 
 def test_checkpoints_of_a_training_that_reads_less_are_not_taken_up(tiny: ModelFolder, tmp_path: Path) -> None:

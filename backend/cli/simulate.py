@@ -218,7 +218,11 @@ def _watched(request: Request) -> Simulation:
             progress.update(texts, visible=False)
             progress.update(curves, visible=True, completed=one.done, total=one.total)
 
-        return simulate(request, on_text=on_text, on_curve=on_curve)
+        try:
+            return simulate(request, on_text=on_text, on_curve=on_curve)
+        except KeyboardInterrupt:
+            say("stopped; finished curves are kept, and the same command goes on where it was")
+            raise
 
 
 def _show(found: Simulation, plan: Plan) -> None:

@@ -167,6 +167,18 @@ def test_several_labels_a_text(figures: Run, folder: Path) -> None:
     assert found["labels"] == ["a", "b"]
 
 
+def test_ctrl_c_says_that_nothing_is_lost(simulate: Run, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nextlabel.backend.selection.uncertainty import Margin
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Margin, "query", stopped)
+    done = simulate(data)
+    assert done.code == 130
+    assert "the same command goes on where it was" in done.err
+
+
 def test_one_seed_has_no_intervals_and_shows_nothing(figures: Run, data: str) -> None:
     found = figures(data, "--seeds", "1")
     assert found["strategies"]["margin"]["final"]["low"] is None

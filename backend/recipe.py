@@ -11,6 +11,7 @@ import structlog
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.backend.selection.seeds import Seeds
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import Field as RecordField
 from nextlabel.connectors.records import FieldKind, Labeling, LabelKind, Record
@@ -131,6 +132,10 @@ class Recipe(BaseModel):
         description="Which record next: a strategy; or strategy -> share; or from how many labels on -> one of these.",
     )
     strategy_options: Mapping[str, Any] = Field(default_factory=dict, description="Options of the strategy.")
+    seeds: Seeds | None = Field(
+        default=None,
+        description="With the strategy `rare`: what to start from, as `keywords`, `examples` (texts) and a `phrase`.",
+    )
     training: TrainingSpec = Field(
         default_factory=TrainingSpec, description="When and how the encoder is trained: the keys below."
     )
@@ -182,6 +187,8 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"opinions: {self.opinions} is less than the overlap, {self.overlap}; leave it out, or raise it"
             )
+        if self.seeds is not None and self.strategy != "rare":
+            raise ValueError(f"seeds: the strategy {self.strategy} takes none; write `strategy: rare`")
         if unknown := [label for label in self.descriptions if label not in self.labels]:
             raise ValueError(f"descriptions: {unknown[0]!r} is not one of the labels")
         try:

@@ -199,7 +199,9 @@ class Controller:
         """Records added to the store since the last look: embed them, take them into the pool."""
         total = self._store.size()
         for batch in batched(self._store.records(after=self._loaded), EMBED_BATCH):
-            self.pool.add(batch, self._embed(self._space, batch, self._loaded + 1, total))
+            rows = self._embed(self._space, batch, self._loaded + 1, total)
+            self.pool.add(batch, rows)
+            self._ranker.note_seeds(self.pool, batch, rows, self._space)
             self._loaded = batch[-1].position
 
     def _embed(self, space: Space, batch: Sequence[StoredRecord], offset: int, total: int) -> Positions:

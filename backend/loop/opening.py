@@ -215,7 +215,8 @@ def open_service(
     kind = SpanKind(labeling) if labeling.kind is LabelKind.SPAN else TextKind(labeling)
     learner = Learner(labeling, kind, spaces, store, models)
     leadership = Leadership(store)
-    ranker = Ranker(get_strategy(recipe.strategy, **recipe.strategy_options), audit_share(recipe, settings))
+    strategy = get_strategy(recipe.strategy, **recipe.strategy_options)
+    ranker = Ranker(strategy, audit_share(recipe, settings), recipe.seeds)
     controller = Controller(
         store=store,
         connector=connector,

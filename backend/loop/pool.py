@@ -46,7 +46,9 @@ class PoolState:
         }[self._kind]
         flags = [(name, np.bool_) for name in ("audit", "active", "pushed", "suggested", "held")]
         counts = [(name, np.int32) for name in ("answers", "skips", "drafts", "opinions")]
-        self._table = np.zeros(0, dtype=[("row", np.int64), ("lot", np.float64), *flags, *counts, target])
+        self._table = np.zeros(
+            0, dtype=[("row", np.int64), ("lot", np.float64), ("seed", np.float32), *flags, *counts, target]
+        )
         self._size = 0
 
     def _reserve(self, size: int) -> None:
@@ -84,6 +86,10 @@ class PoolState:
             if item.remote_id is not None and not item.gone:
                 self._place(item.position, item.remote_id)
         self.revision += 1
+
+    def set_seeds(self, positions: Positions, scores: npt.NDArray[np.float32]) -> None:
+        """How well the records at ``positions`` match what was asked to start from, float32 [k]; 0 is not at all."""
+        self._table["seed"][positions] = scores
 
     def set_rows(self, rows: Positions) -> None:
         """Another encoder has embedded all records: their rows in its cache, int64 [n], by position."""
@@ -183,6 +189,11 @@ class PoolState:
     def lots(self) -> npt.NDArray[np.float64]:
         """float64 [n] in [0, 1): one uniform lot a record, fixed for ever."""
         return self._column("lot")
+
+    @property
+    def seeds(self) -> npt.NDArray[np.float32]:
+        """float32 [n]: see :meth:`set_seeds`; 0 where nothing was asked."""
+        return self._column("seed")
 
     @property
     def _usable(self) -> npt.NDArray[np.bool_]:

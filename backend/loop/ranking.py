@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nextlabel.backend.loop.model import Model
 from nextlabel.backend.loop.pool import PoolState, Positions
-from nextlabel.backend.selection import QueryStrategy, interleave
-from nextlabel.backend.selection.spans import LeastSureSpan
+from nextlabel.backend.loop.space import Space
+from nextlabel.backend.selection import QueryStrategy, interleave, weighs_spans
+from nextlabel.backend.selection.seeds import Seeds, seed_scores
+from nextlabel.backend.store import StoredRecord
 
 
 def alternate(first: Positions, second: Positions) -> Positions:
@@ -26,10 +29,19 @@ class Ranker:
     evenly while people label, though each label makes a new queue of which only the first few places are used.
     Records that were asked about again take every other place from the first on, as long as there are any: they come
     soon, and the model goes on learning meanwhile. Whoever answered one is not served it, and gets the next place.
+    ``seeds``: what a search for a rare label starts from, None without.
     """
 
     strategy: QueryStrategy
     audit_share: float
+    seeds: Seeds | None = None
+
+    def note_seeds(self, pool: PoolState, stored: Sequence[StoredRecord], rows: Positions, space: Space) -> None:
+        """Note in ``pool`` how well ``stored`` records, in ``rows`` of the space's cache, match the seeds, if any."""
+        if self.seeds is not None and len(stored):
+            texts = [pool.labeling.text(item.record) for item in stored]
+            scores = seed_scores(self.seeds, texts, space.cache.take(rows), space.encoder.encode)
+            pool.set_seeds(np.array([item.position for item in stored], dtype=np.int64), scores)
 
     def rank(self, pool: PoolState, model: Model, k: int, rng: np.random.Generator, *, pushed_only: bool) -> Positions:
         """int64 [at most k]: the open records, best first. ``pushed_only`` leaves out what the platform lacks."""
@@ -51,10 +63,8 @@ class Ranker:
         k = min(k, len(candidates))
         if k == 0:
             return candidates
+        # To propose single spans takes longer than to doubt a text.
         view = model.view(pool, candidates, spans=weighs_spans(self.strategy))
+        if self.seeds is not None:
+            view = replace(view, seeds=pool.seeds[candidates])
         return candidates[self.strategy.query(view, k, rng)]
-
-
-def weighs_spans(strategy: QueryStrategy) -> bool:
-    """Whether ``strategy``, or a part of it, looks at single spans: to propose them takes longer than to doubt them."""
-    return LeastSureSpan.name in (strategy.name, *getattr(strategy, "shares", ()))

@@ -22,6 +22,7 @@ from .rare import Rare
 from .registry import get_strategy, register, strategy_names
 from .representative import Representative
 from .schedule import Schedule, declared
+from .seeds import Seeds, find_seeds, seed_scores
 from .spans import LeastSureSpan
 from .typical import TypiClust
 from .uncertainty import Entropy, LeastConfidence, Margin
@@ -51,15 +52,18 @@ __all__ = [
     "Representative",
     "Schedule",
     "ScoringStrategy",
+    "Seeds",
     "Spans",
     "TypiClust",
     "Vectors",
     "choose",
     "declared",
+    "find_seeds",
     "get_strategy",
     "interleave",
     "register",
     "relabels",
+    "seed_scores",
     "strategy_names",
     "top_k",
     "weighs_spans",

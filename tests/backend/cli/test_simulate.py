@@ -167,6 +167,13 @@ def test_several_labels_a_text(figures: Run, folder: Path) -> None:
     assert found["labels"] == ["a", "b"]
 
 
+def test_the_help_names_the_default_strategies() -> None:
+    from nextlabel.backend.cli import simulate as command
+    from nextlabel.backend.simulation.request import DEFAULT
+
+    assert tuple(command.DEFAULT.split(",")) == DEFAULT
+
+
 def test_ctrl_c_says_that_nothing_is_lost(simulate: Run, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from nextlabel.backend.selection.uncertainty import Margin
 

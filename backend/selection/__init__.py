@@ -8,7 +8,18 @@ from __future__ import annotations
 from .activelab import ActiveLab
 from .anchors import Anchor
 from .badge import Badge
-from .base import ArrayVectors, Pool, QueryStrategy, ScoringStrategy, Vectors, choose, relabels, top_k, weighs_spans
+from .base import (
+    ArrayVectors,
+    Pool,
+    QueryStrategy,
+    ScoringStrategy,
+    Vectors,
+    check_request,
+    choose,
+    relabels,
+    top_k,
+    weighs_spans,
+)
 from .contrastive import Contrastive
 from .coverage import ProbCover
 from .diversity import KCenter, MarginDiverse
@@ -56,6 +67,7 @@ __all__ = [
     "Spans",
     "TypiClust",
     "Vectors",
+    "check_request",
     "choose",
     "declared",
     "find_seeds",

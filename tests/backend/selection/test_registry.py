@@ -8,12 +8,13 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from nextlabel.backend.selection import MarginDiverse, Pool, get_strategy, register, strategy_names
-from nextlabel.connectors.errors import ConfigError
+from nextlabel.backend.selection import MarginDiverse, Pool, ScoringStrategy, get_strategy, register, strategy_names
+from nextlabel.connectors.errors import ConfigError, ExhaustedPool
 
 
 def test_options_reach_the_strategy() -> None:
@@ -107,6 +108,26 @@ def test_another_package_can_add_one() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             get_strategy(name, **options)
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "selection.md"
+
+
+def test_the_page_lists_every_strategy() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert [name for name in strategy_names() if f"\n| `{name}`" not in page] == []
+
+
+def test_the_example_of_the_page_is_a_strategy() -> None:
+    example = PAGE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    found: dict[str, Any] = {}
+    exec(example, found)
+    strategy, rng = found["Doubtful"](), np.random.default_rng(0)
+    assert isinstance(strategy, ScoringStrategy)
+    pool = Pool(np.array([[0.9, 0.1], [0.5, 0.5], [0.7, 0.3]], np.float32))
+    assert strategy.query(pool, 3, rng).tolist() == [1, 2, 0]
+    with pytest.raises(ExhaustedPool):
+        strategy.query(pool, 4, rng)
 
 
 def test_importing_the_room_is_cheap() -> None:

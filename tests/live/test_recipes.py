@@ -104,3 +104,7 @@ def test_memes(server: PlatformServer, tmp_path: Path) -> None:
 
 def test_politeness(server: PlatformServer, tmp_path: Path) -> None:
     whole_loop("politeness", made_up.politeness(tmp_path / "data", RECORDS), "hashing", server, tmp_path)
+
+
+def test_rare_class(server: PlatformServer, tmp_path: Path) -> None:
+    whole_loop("rare_class", made_up.comments(tmp_path / "data", RECORDS), "hashing", server, tmp_path)

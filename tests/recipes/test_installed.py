@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from nextlabel.backend.catalogue import find_recipe
 from nextlabel.backend.cli import app
 
-NAMES = ("hate-speech", "misogyny-es", "misogyny-es-hatecheck", "memes", "politeness")
+NAMES = ("hate-speech", "misogyny-es", "misogyny-es-hatecheck", "memes", "politeness", "rare-class")
 
 
 def test_they_are_listed() -> None:

@@ -13,7 +13,7 @@ from nextlabel.backend.data import ReadReport
 from nextlabel.backend.recipe import Recipe
 from nextlabel.connectors.errors import ConfigError, DataError
 from nextlabel.connectors.records import FieldKind
-from nextlabel.recipes import bbc_news, hate_speech, memes, misogyny_es, politeness
+from nextlabel.recipes import bbc_news, hate_speech, memes, misogyny_es, politeness, rare_class
 from tests.recipes import made_up
 
 CASES = [
@@ -22,6 +22,7 @@ CASES = [
     pytest.param(misogyny_es.hatecheck, made_up.hatecheck, {"templ_id"}, id="misogyny-es-hatecheck"),
     pytest.param(memes.recipe, made_up.mami, set(), id="memes"),
     pytest.param(politeness.recipe, made_up.politeness, set(), id="politeness"),
+    pytest.param(rare_class.recipe, made_up.comments, set(), id="rare-class"),
 ]
 
 

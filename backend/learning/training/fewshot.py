@@ -41,6 +41,7 @@ BATCH = 32  # texts a step; the more, the more each is contrasted with
 WINDOWS = 32  # of them that may have gradients at once
 PART = 8  # windows that go through the network at once, of texts of like length: little padding
 PASSES = 10  # over the labels
+RATE = 0.5  # of the learning rate of fine-tuning: on texts held out from banking77 and politeness better than 1 and 0.3
 FEWEST_STEPS, MOST_STEPS = 50, 500  # whatever the number of labels
 
 
@@ -112,7 +113,8 @@ def tune(
     each_pass = max(1, round(len(examples) / BATCH))
     batches = contrastive_batches(examples.targets, BATCH, np.random.default_rng(spec.seed))
     contrasts = Contrasts(network, texts, examples, device)
-    optimizer = torch.optim.AdamW(parameter_groups(network, spec), fused=device in ("cpu", "cuda"))
+    slower = spec.model_copy(update={"learning_rate": RATE * spec.learning_rate})
+    optimizer = torch.optim.AdamW(parameter_groups(network, slower), fused=device in ("cpu", "cuda"))
     schedule = get_linear_schedule_with_warmup(optimizer, int(spec.warmup * steps), steps)
     losses: list[float] = []
     history: list[dict[str, float]] = []

@@ -22,7 +22,7 @@ from nextlabel.backend.learning.training.progress import TrainingCancelled, Trai
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.learning.training.trainer import FineTuner, TrainingResult, split_held_out, train_model
 from nextlabel.connectors.errors import LearningError
-from tests.backend.learning.device import DEVICE
+from tests.backend.learning.device import CLOSE, DEVICE
 
 from .conftest import made_up
 
@@ -115,7 +115,7 @@ def test_it_ends_early_and_keeps_the_best_epoch(tiny: ModelFolder, tmp_path: Pat
     assert result.best_epoch == best + 1
     assert len(losses) == min(best + 1 + 3, 30) < 30
     p = predict(result.folder, held_out.texts)[np.arange(60), held_out.targets]
-    assert float(-np.log(p).mean()) == pytest.approx(losses[best], abs=1e-3)
+    assert float(-np.log(p).mean()) == pytest.approx(losses[best], abs=CLOSE)
 
 
 def test_without_held_out_texts_it_trains_all_epochs(tiny: ModelFolder, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_out_of_memory_makes_smaller_parts_and_the_same_gradients(
     assert sizes[:3] == [16, 8, 4]
     assert max(sizes[3:]) == 4, "it tries again what did not fit"
     texts = made_up(20, 7).texts
-    np.testing.assert_allclose(predict(parts.folder, texts), predict(whole.folder, texts), atol=1e-3)
+    np.testing.assert_allclose(predict(parts.folder, texts), predict(whole.folder, texts), atol=CLOSE)
 
 
 def test_a_text_that_never_fits_and_other_errors_are_told(

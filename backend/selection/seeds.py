@@ -72,7 +72,7 @@ def similarity_scores(vectors: npt.NDArray[Any], queries: npt.NDArray[Any]) -> F
     if len(queries) == 0 or len(vectors) == 0:
         return np.zeros(len(vectors), dtype=np.float32)
     nearest = (to_unit(vectors) @ to_unit(queries).T).max(axis=1)
-    return np.clip(nearest, 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(nearest, 0.0, 1.0), dtype=np.float32)
 
 
 def seed_scores(

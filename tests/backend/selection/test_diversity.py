@@ -159,3 +159,8 @@ def test_few_vectors_are_read_however_large_the_pool(strategy: MarginDiverse) ->
     pool = Pool(rng.dirichlet(np.ones(3), 50_000).astype(np.float32), vectors)
     strategy.query(pool, 50, rng)
     assert 0 < vectors.read <= 2_000
+
+
+def test_k_center_tells_an_obtuse_angle_from_an_opposite_one() -> None:
+    pool = Pool(binary([0.9, 0.5, 0.1]), ArrayVectors(angles(100, 180, 120)), angles(0), np.zeros(1, np.int64))
+    assert KCenter().query(pool, 2, np.random.default_rng(0)).tolist() == [1, 0]

@@ -17,7 +17,7 @@ For a class of your own, copy it (``nextlabel recipes copy rare-class mine.py``)
 
 The spans ask about the comments whose least certain title is the least certain of all.
 
-Figures: docs/rare-class.md, docs/models.md
+Figures: docs/models.md and docs/rare-class.md
 """
 
 from __future__ import annotations

@@ -60,8 +60,6 @@ def job(place: Path) -> TrainingJob:
         held_out=reviews(40, 1),
         engine="torch",
         predict=reviews(30, 2).texts,
-        embed=reviews(30, 3).texts,
-        embed_root=place / "embeddings",
         checkpoint_seconds=0.0,
     )
 

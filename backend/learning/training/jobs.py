@@ -34,13 +34,12 @@ JobKind: TypeAlias = Literal["few-shot", "fine-tune", "fusion"]
 
 @dataclass(frozen=True, slots=True)
 class TrainingJob:
-    """What a worker is to do: train, then predict and embed with the new model.
+    """What a worker is to do: train, then predict with the new model.
 
     ``encoder``, ``engine``, ``max_length``, ``prompt``, ``windows`` and ``cache_dir`` as for load_encoder: training
     starts from the encoder and reads as much of a text as it, and the new one is used with the engine.
-    ``predict``: texts whose probabilities are wanted. ``embed``: texts to encode into the new model's own
-    EmbeddingCache under ``embed_root``. ``checkpoint_seconds`` is the time between two checkpoints, the most that a
-    kill costs. ``images`` as for load_encoder. Making a job costs nothing: no model is loaded.
+    ``predict``: texts whose probabilities are wanted. ``checkpoint_seconds`` is the time between two checkpoints, the
+    most that a kill costs. ``images`` as for load_encoder. Making a job costs nothing: no model is loaded.
     """
 
     kind: JobKind
@@ -53,15 +52,9 @@ class TrainingJob:
     max_length: int | None = None
     prompt: str | None = None
     predict: Sequence[str] = field(default=())
-    embed: Sequence[str] = field(default=())
-    embed_root: Path | None = None
     windows: int = 1
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     images: ImageRules | None = None
-
-    def __post_init__(self) -> None:
-        if self.embed and self.embed_root is None:
-            raise LearningError("there are texts to embed, but embed_root does not say where to")
 
     def save(self, work: Path) -> None:
         """Write it into ``work``. Raises StoreFull and StoreError."""
@@ -74,7 +67,6 @@ class TrainingJob:
                     columns = {"targets": part.targets, "weights": part.weights, "groups": part.groups}
                     arrays |= {f"{name}.{key}": np.ascontiguousarray(c) for key, c in columns.items() if c is not None}
             _write_texts(work / "predict.jsonl", self.predict)
-            _write_texts(work / "embed.jsonl", self.embed)
             from safetensors.numpy import save
 
             write_atomically(work / ARRAYS_FILE, save(arrays))
@@ -89,7 +81,6 @@ class TrainingJob:
                 "images": None if self.images is None else self.images.told(),
                 "checkpoint_seconds": self.checkpoint_seconds,
                 "cache_dir": str(self.cache_dir.absolute()),
-                "embed_root": None if self.embed_root is None else str(self.embed_root.absolute()),
                 "labels": list(self.examples.labels),
                 "held_out": self.held_out is not None,
                 "spec": self.spec.model_dump(),
@@ -127,8 +118,6 @@ class TrainingJob:
                 images=None if told["images"] is None else ImageRules.from_told(told["images"]),
                 checkpoint_seconds=told["checkpoint_seconds"],
                 predict=_read_texts(work / "predict.jsonl"),
-                embed=_read_texts(work / "embed.jsonl"),
-                embed_root=None if told["embed_root"] is None else Path(told["embed_root"]),
             )
         except FileNotFoundError as error:
             raise LearningError(f"{work} holds no training job ({error.filename} is missing); start one") from error

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from nextlabel.backend.learning.atomic import write_atomically
-from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.encoders import Encoder, FloatMatrix, load_encoder, usable_cores
 from nextlabel.backend.learning.model_folder import find_model
 from nextlabel.backend.learning.probe import Probe
@@ -81,7 +80,7 @@ def run_job(work: Path, job: TrainingJob, report: Report, stop: Stop) -> None:
     encoder = load_encoder(
         str(trained), job.engine, cache_dir=job.cache_dir, threads=threads, windows=job.windows, images=job.images
     )
-    vectors = _embedded(job, encoder, report, stop)
+    vectors = _read(job.predict, encoder, report, stop)
     probabilities = Probe.load(trained / HEAD_FILE).predict_proba(vectors)
     from safetensors.numpy import save
 
@@ -100,24 +99,16 @@ def _trainer(job: TrainingJob) -> Trainer:
     return FineTuner(checkpoint_seconds=job.checkpoint_seconds)
 
 
-def _embedded(job: TrainingJob, encoder: Encoder, report: Report, stop: Stop) -> FloatMatrix:
-    """Encode the texts to embed into the cache, and return the vectors of those to predict, [n, d]."""
+def _read(texts: Sequence[str], encoder: Encoder, report: Report, stop: Stop) -> FloatMatrix:
+    """The vectors of ``texts``, [n, d]."""
     started = time.monotonic()
-
-    def progress(done: int, total: int) -> None:
+    vectors = np.empty((len(texts), encoder.dimension), np.float32)
+    for start in range(0, len(vectors), CHUNK):
         if stop():
             raise TrainingCancelled("the training was stopped while texts were embedded")
-        report(TrainingProgress("embedding", done, total, seconds=time.monotonic() - started))
-
-    if job.embed_root is not None:
-        cache = EmbeddingCache.open(job.embed_root, encoder)
-        # Those to predict first: they decide whether the others are needed at all.
-        rows = cache.ensure([*job.predict, *job.embed], encoder, progress)
-        return cache.take(rows[: len(job.predict)])
-    vectors = np.empty((len(job.predict), encoder.dimension), np.float32)
-    for start in range(0, len(vectors), CHUNK):
-        vectors[start : start + CHUNK] = encoder.encode(job.predict[start : start + CHUNK])
-        progress(min(start + CHUNK, len(vectors)), len(vectors))
+        vectors[start : start + CHUNK] = encoder.encode(texts[start : start + CHUNK])
+        done = min(start + CHUNK, len(vectors))
+        report(TrainingProgress("embedding", done, len(vectors), seconds=time.monotonic() - started))
     return vectors
 
 

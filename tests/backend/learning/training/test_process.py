@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.encoders import load_encoder
 from nextlabel.backend.learning.model_folder import ModelFolder
 from nextlabel.backend.learning.probe import Probe
@@ -36,8 +35,6 @@ def make_job(tiny: ModelFolder, tmp_path: Path, **changes: Any) -> TrainingJob:
         "held_out": made_up(30, 1),
         "engine": "torch",
         "predict": ["aa bb", "zz", ""],
-        "embed": ["cc dd", "zz"],
-        "embed_root": tmp_path / "embeddings",
         "checkpoint_seconds": 0.0,
     }
     spec = changes.pop("spec", TrainingSpec(epochs=3, patience=0, learning_rate=1e-3, head_learning_rate=1e-2))
@@ -101,8 +98,6 @@ def test_killed_at_any_moment_it_goes_on_and_ends_whole(tiny: ModelFolder, tmp_p
 
     expected = Probe.load(process.model / "head.safetensors").predict_proba(encoder.encode(list(job.predict)))
     np.testing.assert_allclose(load_file(process.predictions)["probabilities"], expected, atol=2e-3)
-    cache = EmbeddingCache.open(tmp_path / "embeddings", encoder)
-    assert (cache.lookup(["aa bb", "zz", "", "cc dd"]) >= 0).all()
     assert not (work / "scratch").exists()
     assert TrainingProcess.resume(work).poll() == "done"
 

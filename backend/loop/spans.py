@@ -49,16 +49,17 @@ class SpanModel:
     def view(self, pool: PoolState, candidates: Positions, *, spans: bool = False) -> Pool:
         """See Model. A doubt u in [0, 1] about a text's spans stands as the probabilities 1 - u/2 and u/2.
 
-        So margin and least confidence are u itself, and the entropy grows with it. Vectors are the means of the
-        tokens' vectors.
+        So margin and least confidence are u itself, and the entropy grows with it. The doubt is that all spans are
+        right, and none is missing: taken a token, as in SpanPrediction.uncertainty, it asks about the shortest texts,
+        which teach little (benchmarks/spans_loop.py). Vectors are the means of the tokens' vectors.
         """
         rows, training, cache = pool.rows[candidates], pool.training(), self.space.cache
         if spans:
             found = self._predict(rows)
-            doubts = np.array([one.uncertainty for one in found], np.float32)
+            doubts = np.array([1 - one.confidence for one in found], np.float32)
         else:
-            found, doubts = [], np.empty(len(rows), np.float32)
-            for at, stack in self._stacks(rows):
+            found, doubts = [], np.ones(len(rows), np.float32)
+            for at, stack in self._stacks(rows) if not self.is_blank else ():  # who knows nothing doubts all alike
                 doubts[at : at + len(stack)] = self.probe.doubts(stack)
         return Pool(
             probabilities=np.stack([1 - doubts / 2, doubts / 2], axis=1),

@@ -96,7 +96,7 @@ def _decode_batch(
 
 
 def doubts(logits: npt.NDArray[np.floating], starts: IntArray, tags: TagSet) -> npt.NDArray[np.float32]:
-    """The uncertainty of many texts, float32 [n], as ``decode`` has it but without its spans: several times faster.
+    """1 minus the confidence of many texts, float32 [n], as ``decode`` has it but without its spans, and faster.
 
     ``logits`` [u, k] of the units of all texts, those of text i in the rows ``starts[i]`` to ``starts[i + 1]``.
     """
@@ -111,7 +111,7 @@ def doubts(logits: npt.NDArray[np.floating], starts: IntArray, tags: TagSet) -> 
         places = starts[rows] + np.minimum(np.arange(longest)[:, None], counts[rows] - 1)
         # [t, b, k]; beyond a text's end stands its last unit, which nobody looks at
         best, everything = _best_and_all(scores[places], counts[rows], tags)
-        out[rows] = -np.expm1(np.minimum(best - everything, 0.0) / counts[rows])
+        out[rows] = -np.expm1(np.minimum(best - everything, 0.0))
     return out
 
 

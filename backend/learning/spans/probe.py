@@ -99,7 +99,7 @@ class SpanProbe:
         return decode(np.split(self.logits(stack), stack.starts[1:-1]), [one.bounds for one in vectors], self.tags)
 
     def doubts(self, stack: TokenStack) -> Matrix:
-        """The uncertainty of every text, float32 [n], as ``predict`` has it: what a queue needs of a whole pool."""
+        """1 minus the confidence of every text, float32 [n], as ``predict`` has it: what a queue needs of a pool."""
         return doubts(self.logits(stack), stack.starts, self.tags)
 
     def logits(self, stack: TokenStack) -> Matrix:

@@ -110,11 +110,13 @@ def test_the_doubt_of_a_pool_is_that_of_its_predictions(tmp_path: Path, encoder:
     probe = SpanProbe.fit(encoder.tokens(train.texts).texts(), train.spans, train.labels)
     texts = [*TEXTS, *bookings(40, first=3).texts, "at 7 pm " * 40]
     stack = encoder.tokens(texts)
-    expected = [one.uncertainty for one in probe.predict(stack.texts())]
+    expected = [1 - one.confidence for one in probe.predict(stack.texts())]
     assert probe.doubts(stack) == pytest.approx(np.array(expected), abs=1e-6)
     assert max(expected) > 0.05
     nobody = SpanProbe.fit([], [], train.labels)
-    assert nobody.doubts(stack) == pytest.approx([one.uncertainty for one in nobody.predict(stack.texts())], abs=1e-6)
+    assert nobody.doubts(stack) == pytest.approx(
+        [1 - one.confidence for one in nobody.predict(stack.texts())], abs=1e-6
+    )
 
 
 def test_the_chance_that_all_is_right_is_the_product_where_units_say_nothing_of_each_other(

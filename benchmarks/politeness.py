@@ -28,13 +28,12 @@ import numpy.typing as npt
 from scipy.stats import t as student
 
 from benchmarks.reporting import RESULTS, publish
-from nextlabel.backend.learning.annotators.consensus import agree
-from nextlabel.backend.learning.annotators.opinions import Opinions
+from nextlabel.backend.annotators.consensus import agree
+from nextlabel.backend.annotators.opinions import Opinions
 from nextlabel.backend.learning.crossfit import probabilities
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.selection import Pool
 from nextlabel.backend.selection.activelab import ActiveLab
-from nextlabel.backend.selection.evidence import Opinions as Said
 from nextlabel.backend.selection.relabelling import Relabelling
 from nextlabel.recipes.formats.politeness import opinions_of, read_politeness
 
@@ -84,7 +83,7 @@ def replay(bench: Bench, selection: str, consensus: str, seed: int) -> list[dict
         right = float((probe.predict_proba(bench.test_vectors).argmax(axis=1) == bench.test_targets).mean())
         found.append({"accuracy": right, "answers": len(opinions), "requests": len(answered)})
         if number < ROUNDS:
-            asking.ask(_choose(selection, bench, asking, probe, opinions, answered, rng))
+            asking.ask(_choose(selection, bench, asking, probe, answered, rng))
     return found
 
 
@@ -129,7 +128,6 @@ def _choose(
     bench: Bench,
     asking: _Asking,
     probe: Probe,
-    opinions: Opinions,
     answered: npt.NDArray[np.int64],
     rng: np.random.Generator,
 ) -> npt.NDArray[np.int64]:
@@ -146,7 +144,7 @@ def _choose(
     assert held_out is not None  # there are enough answers from the start
     both = np.concatenate([held_out.astype(np.float32), predicted])
     candidates = np.concatenate([answered, new])
-    pool = Pool(both, opinions=Said(opinions.record, opinions.annotator, opinions.label))
+    pool = Pool(both, opinions=asking.opinions().take(candidates))
     most = int(bench.hidden.per_record.max())
     return candidates[Relabelling(ActiveLab(), most).decide(pool, BATCH, rng, people=most).chosen]
 

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.reporting import publish
-from nextlabel.backend.selection import ArrayVectors, Opinions, Pool, Spans, get_strategy, relabels, strategy_names
+from nextlabel.backend.annotators.opinions import Opinions
+from nextlabel.backend.selection import ArrayVectors, Pool, Spans, get_strategy, relabels, strategy_names
 
 LABELLED, CLASSES, CENTRES = 500, 4, 20
 
@@ -58,12 +59,14 @@ def _pool(n: int, dimension: int) -> Pool:
     p = rng.dirichlet(np.full(CLASSES, 0.5), n + LABELLED).astype(np.float32)
     answered = min(2_000, n)
     twice = np.repeat(np.arange(answered), 2)
+    who = np.tile([0, 1], answered)
+    said = rng.integers(0, CLASSES, len(twice))
     return Pool(
         p[:n],
         ArrayVectors(vectors[:n]),
         vectors[n:].astype(np.float32),
         rng.integers(0, CLASSES, LABELLED),
         labelled_probabilities=p[n:],
-        opinions=Opinions(twice, np.tile([0, 1], answered), rng.integers(0, CLASSES, len(twice))),
+        opinions=Opinions(twice, who, said, n, ("one", "two"), tuple(map(str, range(CLASSES)))),
         spans=Spans(rng.integers(0, n, n), rng.integers(0, 3, n), rng.random(n, dtype=np.float32)),
     )

@@ -8,7 +8,9 @@ and ``text``, and may have one for each annotator (``a1``, ``a2``, ...: 1, 0 or 
 
 One person in six says the opposite of the others here, so a single answer is not the truth:
 
-- ``strategy="activelab"`` weighs an uncertain model against uncertain answers.
+- ``strategy="activelab"`` could weigh a second answer to one request against a first one to another; but the queue
+  shows it only requests that nobody has answered, and among these it orders as least confidence does. No strategy was
+  shown to beat new requests at random here.
 - ``opinions=5``: up to five people may be asked about one request (``nextlabel relabel``); the answer that counts is
   the majority.
 - Who agrees with the others, and how sure that is:

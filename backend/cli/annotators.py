@@ -11,8 +11,8 @@ from .output import AsJson, RecipeName, examples, print_json, print_table, say
 from .stores import existing_store
 
 if TYPE_CHECKING:
-    from nextlabel.backend.learning.annotators.opinions import Opinions
-    from nextlabel.backend.learning.annotators.quality import Annotator
+    from nextlabel.backend.annotators.opinions import Opinions
+    from nextlabel.backend.annotators.quality import Annotator
 
 
 def register(app: typer.Typer) -> None:
@@ -44,8 +44,8 @@ def annotators(
     towards the crowd's, come with a wide interval, and give no rank. In place of a recipe, a .csv or .jsonl file
     with a row an answer (as `nextlabel export --each` writes it) or a column an annotator. The platform need not run.
     """
+    from nextlabel.backend.annotators.quality import annotator_quality
     from nextlabel.backend.data_rows import FILE_SUFFIXES
-    from nextlabel.backend.learning.annotators.quality import annotator_quality
 
     if Path(recipe).suffix.lower() in FILE_SUFFIXES:
         opinions = _from_file(recipe, id_column, annotator, label, annotator_columns)
@@ -67,8 +67,8 @@ def annotators(
 
 
 def _from_file(path: str, id_column: str, annotator: str, label: str, columns: list[str] | None) -> Opinions:
+    from nextlabel.backend.annotators.reading import read_columns, read_rows
     from nextlabel.backend.data_rows import open_table
-    from nextlabel.backend.learning.annotators.reading import read_columns, read_rows
 
     if columns:
         return read_columns(open_table(path, (id_column,)), id_column, columns).opinions
@@ -77,8 +77,8 @@ def _from_file(path: str, id_column: str, annotator: str, label: str, columns: l
 
 def _from_store(name: str) -> Opinions:
     """Raises ConfigError if the project asks for anything else than one label a record."""
+    from nextlabel.backend.annotators.opinions import from_annotations
     from nextlabel.backend.catalogue import find_recipe
-    from nextlabel.backend.learning.annotators.opinions import from_annotations
     from nextlabel.backend.settings import Settings
     from nextlabel.connectors.errors import ConfigError
     from nextlabel.connectors.records import LabelKind

@@ -23,7 +23,7 @@ from .base import (
 from .contrastive import Contrastive
 from .coverage import ProbCover
 from .diversity import KCenter, MarginDiverse
-from .evidence import Opinions, Spans
+from .evidence import Spans
 from .likely import Certainty
 from .lookahead import ExpectedError
 from .mixture import Mixture, interleave
@@ -54,7 +54,6 @@ __all__ = [
     "MarginDiverse",
     "Mixture",
     "NearestPositive",
-    "Opinions",
     "Pool",
     "ProbCover",
     "QueryStrategy",

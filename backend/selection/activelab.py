@@ -7,9 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from nextlabel.backend.annotators.consensus import majority_labels
+from nextlabel.backend.annotators.crowdlab import crowdlab
+from nextlabel.backend.annotators.opinions import Doubles, Opinions
+from nextlabel.backend.annotators.temperature import TINY, at_temperature, best_temperature
+
 from .base import Floats, Indices, Pool, check_request, top_k
-from .crowd import _TINY, Answers, Doubles, at_temperature, confidence
-from .evidence import Opinions
 from .registry import register
 
 _FORGETTING = 0.8
@@ -41,7 +44,7 @@ class ActiveLab:
             return np.asarray(1 - _worst_first(quality), dtype=np.float32)
         if p.shape[1] < 2:
             return np.zeros(len(p), dtype=np.float32)
-        p = np.maximum(p, _TINY)
+        p = np.maximum(p, TINY)
         return np.asarray(1 - _quality(p / p.sum(axis=1, keepdims=True), opinions), dtype=np.float32)
 
     def query(self, pool: Pool, k: int, rng: np.random.Generator) -> Indices:
@@ -55,13 +58,20 @@ def _quality(p: Doubles, opinions: Opinions | None) -> Doubles:
     classes = p.shape[1]
     if opinions is None:
         return np.asarray((p.max(axis=1) + 1 / classes) / 2, dtype=np.float64)
-    labelled, records = np.unique(opinions.records, return_inverse=True)
-    answers = Answers(records, opinions.annotators, opinions.answers, len(labelled), classes)
-    sure = confidence(answers, p[labelled])
-    another = sure.mean_annotator_weight  # what one more answer would weigh
-    quality = _with_doubt(at_temperature(p, sure.temperature).max(axis=1), sure.model_weight, another, classes)
-    heard = answers.per_record(sure.answer_weights) + sure.model_weight
-    quality[labelled] = _with_doubt(sure.quality, heard, another, classes)
+    labelled = np.flatnonzero(opinions.per_record)
+    said = opinions.take(labelled)
+    if said.per_record.max() < 2:  # nothing tells how good anybody is: the model's own quality, and equal voices
+        sure: Doubles = p[labelled, majority_labels(said, p[labelled])]
+        weights: Doubles = np.ones(len(said.annotators))
+        model = 1.0
+    else:
+        p = at_temperature(p, best_temperature(said, p[labelled]))
+        consensus = crowdlab(said, p[labelled])
+        sure, weights, model = consensus.quality, consensus.weights, consensus.model_weight
+    another = float(weights[np.unique(said.annotator)].mean())  # what one more answer would weigh
+    quality = _with_doubt(p.max(axis=1), model, another, classes)
+    heard: Doubles = np.bincount(said.record, weights[said.annotator]).astype(np.float64) + model
+    quality[labelled] = _with_doubt(sure, heard, another, classes)
     return quality
 
 
@@ -71,11 +81,9 @@ def _with_doubt(quality: Doubles, weight: float | Doubles, another: float, class
 
 def _label_quality(p: Doubles, opinions: Opinions | None, label: int) -> Doubles:
     """float64 [n]: that of one label, a yes or no with probability ``p`` [n]."""
-    both = np.maximum(np.stack([1 - p, p], axis=1), _TINY)
-    if opinions is not None:
-        answers = opinions.answers[:, label].astype(np.int64)
-        opinions = Opinions(opinions.records, opinions.annotators, answers)
-    return _quality(both / both.sum(axis=1, keepdims=True), opinions)
+    both = np.maximum(np.stack([1 - p, p], axis=1), TINY)
+    about = None if opinions is None else opinions.about(label)
+    return _quality(both / both.sum(axis=1, keepdims=True), about)
 
 
 def _worst_first(quality: Doubles) -> Doubles:

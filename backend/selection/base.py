@@ -8,9 +8,10 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from nextlabel.backend.annotators.opinions import Opinions
 from nextlabel.connectors.errors import EmptyPool, ExhaustedPool, SelectionError
 
-from .evidence import Opinions, Spans
+from .evidence import Spans
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Indices: TypeAlias = npt.NDArray[np.int64]
@@ -63,12 +64,13 @@ class Pool:
     ``vectors``: the embeddings of the same n records; strategies that need none do without.
     ``labelled_vectors``: float32 [m, d]. ``labelled_targets``: int64 [m], or bool [m, c] with ``multi_label``.
     ``labelled_probabilities``: float32 [m, c], what the model says of them; may be left out.
-    ``opinions``: answers about records *of the pool*. A record that may be asked about again is in the pool with its
-    answers; for it, ``probabilities`` should be held out: from a model that did not learn from these answers. Give
-    such a pool to :func:`choose`, which shows those records only to strategies that weigh a second answer.
+    ``opinions``: answers about records *of the pool*, with its labels (several with ``multi_label``). A record that
+    may be asked about again is in the pool with its answers; for it, ``probabilities`` should be held out: from a
+    model that did not learn from these answers. Give such a pool to :func:`choose`, which shows those records only to
+    strategies that weigh a second answer.
     ``spans``: what a span model proposes in records of the pool. ``seeds``: float32 [n], how well each record matches
     what people say that they look for; 0 is not at all.
-    Raises ValueError for opinions or spans of records that the pool does not have.
+    Raises ValueError for opinions or spans that don't belong to the pool's records and labels.
     """
 
     probabilities: Floats
@@ -82,9 +84,18 @@ class Pool:
     seeds: Floats | None = None
 
     def __post_init__(self) -> None:
-        for evidence in (self.opinions, self.spans):
-            if evidence is not None:
-                evidence.check(len(self))
+        if self.spans is not None:
+            self.spans.check(len(self))
+        if self.opinions is None:
+            return
+        about = self.opinions.size, len(self.opinions.labels)
+        if about != self.probabilities.shape:
+            raise ValueError(
+                f"opinions about {about[0]} records with {about[1]} labels don't go with probabilities of shape "
+                f"{list(self.probabilities.shape)}"
+            )
+        if self.opinions.several != self.multi_label:
+            raise ValueError("a pool with several labels a record has opinions with several labels, another has none")
 
     def __len__(self) -> int:
         return len(self.probabilities)
@@ -106,7 +117,7 @@ class Pool:
             self,
             probabilities=self.probabilities[indices],
             vectors=None if self.vectors is None else _Some(self.vectors, indices),
-            opinions=None if self.opinions is None else self.opinions.only(indices, len(self)),
+            opinions=None if self.opinions is None else self.opinions.take(indices),
             spans=None if self.spans is None else self.spans.only(indices, len(self)),
             seeds=None if self.seeds is None else self.seeds[indices],
         )
@@ -158,7 +169,7 @@ def choose(strategy: QueryStrategy, pool: Pool, k: int, rng: np.random.Generator
     check_request(pool, k)
     if pool.opinions is None or len(pool.opinions) == 0 or relabels(strategy):
         return strategy.query(pool, k, rng)
-    fresh = np.flatnonzero(~pool.opinions.answered(len(pool)))
+    fresh = np.flatnonzero(pool.opinions.per_record == 0)
     if len(fresh) == 0:
         return fresh
     return fresh[strategy.query(pool.only(fresh), min(k, len(fresh)), rng)]

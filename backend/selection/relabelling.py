@@ -55,8 +55,7 @@ class Relabelling:
         """
         waiting = np.empty(0, np.int64) if outstanding is None else outstanding
         check_request(pool, 0)
-        said = pool.opinions.records if pool.opinions is not None else np.empty(0, np.int64)
-        counts: Indices = np.bincount(said, minlength=len(pool)).astype(np.int64)
+        counts: Indices = np.zeros(len(pool), np.int64) if pool.opinions is None else pool.opinions.per_record
         allowed = counts < min(self.most, people)
         allowed[waiting] = False
         # Records that nobody is asked about any more still tell how good annotators are, so they are scored too.

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nextlabel.backend.annotators.opinions import Opinions, from_rows
+from nextlabel.backend.annotators.reading import cell
 from nextlabel.backend.data_rows import Row, Table, check_columns, open_table
-from nextlabel.backend.learning.annotators.opinions import Opinions, from_rows
-from nextlabel.backend.learning.annotators.reading import cell
 from nextlabel.connectors.errors import DataError
 
 ADDRESS = "https://huggingface.co/datasets/Cleanlab/stanford-politeness"

@@ -9,7 +9,6 @@ import pytest
 
 from nextlabel.backend.selection import (
     ArrayVectors,
-    Opinions,
     Pool,
     QueryStrategy,
     ScoringStrategy,
@@ -20,6 +19,7 @@ from nextlabel.backend.selection import (
     strategy_names,
 )
 from nextlabel.connectors.errors import EmptyPool, ExhaustedPool
+from tests.backend.annotators.crowd import numbered
 
 DIMENSION = 8
 
@@ -59,7 +59,7 @@ def with_answers(pool: Pool, answered: int, annotators: int = 4, most: int = 3) 
     values = rng.integers(0, classes, len(records))
     if pool.multi_label:
         values = rng.random((len(records), classes)) > 0.5
-    return replace(pool, opinions=Opinions(records, who, values))
+    return replace(pool, opinions=numbered(records, who, values, len(pool), classes))
 
 
 def ask(strategy: QueryStrategy, pool: Pool, k: int, seed: int = 0) -> np.ndarray:

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nextlabel.backend.selection import ActiveLab, ArrayVectors, LeastConfidence, Mixture, Opinions, Pool, choose
+from nextlabel.backend.annotators.opinions import Opinions
+from nextlabel.backend.selection import ActiveLab, ArrayVectors, LeastConfidence, Mixture, Pool, choose
+from tests.backend.annotators.crowd import numbered
 
 
 def answered_pool(
@@ -24,14 +26,14 @@ def answered_pool(
             who.append(one)
             what.append(truth[at] if rng.random() < 0.6 + 0.08 * one else rng.integers(classes))
     order = rng.permutation(len(records))
-    opinions = Opinions(*(np.array(column, dtype=np.int64)[order] for column in (records, who, what)))
+    opinions = numbered(*(np.array(column)[order] for column in (records, who, what)), len(truth), classes)
     return Pool((p / p.sum(axis=1, keepdims=True)).astype(np.float32), opinions=opinions)
 
 
 def matrix(opinions: Opinions, answered: int, answers: np.ndarray | None = None) -> np.ndarray:
     """Answers as cleanlab takes them: [answered, annotators], NaN for none."""
-    wide = np.full((answered, opinions.annotators.max() + 1), np.nan)
-    wide[opinions.records, opinions.annotators] = opinions.answers if answers is None else answers
+    wide = np.full((answered, len(opinions.annotators)), np.nan)
+    wide[opinions.record, opinions.annotator] = opinions.label if answers is None else answers
     return wide[:, ~np.isnan(wide).all(axis=0)]
 
 
@@ -67,10 +69,12 @@ def test_an_annotator_who_shares_no_record_weighs_what_the_others_do(cleanlab_sc
     pool = answered_pool(1)
     alone = replace(
         pool,
-        opinions=Opinions(
-            np.append(pool.opinions.records, [60, 61]),
-            np.append(pool.opinions.annotators, [9, 9]),
-            np.append(pool.opinions.answers, [0, 1]),
+        opinions=numbered(
+            np.append(pool.opinions.record, [60, 61]),
+            np.append(pool.opinions.annotator, [9, 9]),
+            np.append(pool.opinions.label, [0, 1]),
+            100,
+            3,
         ),
     )
     p = pool.probabilities.astype(np.float64)
@@ -85,7 +89,7 @@ def test_several_labels_are_as_many_questions_of_yes_and_no(cleanlab_scores: obj
     single = answered_pool(0)
     answers = rng.random((len(single.opinions), 4)) < 0.4
     p = rng.random((100, 4))
-    opinions = Opinions(single.opinions.records, single.opinions.annotators, answers)
+    opinions = numbered(single.opinions.record, single.opinions.annotator, answers, 100, 4)
     quality = []
     for label in range(4):
         both = np.stack([1 - p[:, label], p[:, label]], axis=1)
@@ -108,14 +112,15 @@ def test_answers_that_disagree_ask_for_another_and_answers_that_agree_do_not() -
     annotators = np.tile(np.arange(3), 30)
     answers = p.argmax(axis=1)[records].astype(np.int64)
     answers[0:2] = [0, 1]  # record 0: one of three says otherwise
-    scores = ActiveLab().score(Pool(p, opinions=Opinions(records, annotators, answers)))
+    scores = ActiveLab().score(Pool(p, opinions=numbered(records, annotators, answers, 40, 2)))
     assert scores[0] > scores[1:30].max() + 0.05
     assert scores[30:].min() > scores[1:30].max(), "what nobody has answered comes before what all agree on"
 
 
 def test_the_numbers_of_annotators_do_not_matter() -> None:
     pool = answered_pool(3)
-    renamed = replace(pool.opinions, annotators=pool.opinions.annotators * 10 + 3)
+    said = pool.opinions
+    renamed = numbered(said.record, said.annotator * 10 + 3, said.label, said.size, len(said.labels))
     assert ActiveLab().score(replace(pool, opinions=renamed)) == pytest.approx(ActiveLab().score(pool), abs=1e-6)
 
 
@@ -130,19 +135,23 @@ def test_in_a_mixture_only_its_own_picks_were_answered_before() -> None:
     assert set(range(90, 100)) <= set(mixed.tolist())
 
 
-def test_answers_about_records_that_are_not_there_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"there are 2 records; indices run from 0 to 2"):
-        Pool(np.full((2, 2), 0.5, np.float32), opinions=Opinions(*(np.array([0, 2]),) * 3))
-    with pytest.raises(ValueError, match="don't go together"):
-        Pool(np.full((2, 2), 0.5, np.float32), opinions=Opinions(np.array([0, 1]), np.array([0]), np.array([0, 1])))
+def test_answers_about_another_pool_are_refused() -> None:
+    p = np.full((2, 2), 0.5, np.float32)
+    for size, classes in ((3, 2), (2, 3)):
+        with pytest.raises(ValueError, match=rf"about {size} records with {classes} labels .* shape \[2, 2\]"):
+            Pool(p, opinions=numbered([0, 1], [0, 0], [0, 1], size, classes))
+    with pytest.raises(ValueError, match="several labels"):
+        Pool(p, opinions=numbered([0, 1], [0, 0], np.eye(2, dtype=bool), 2, 2))
+    with pytest.raises(ValueError, match="several labels"):
+        Pool(p, multi_label=True, opinions=numbered([0, 1], [0, 0], [0, 1], 2, 2))
 
 
 def test_a_part_of_a_pool_keeps_its_own_answers() -> None:
     pool = answered_pool(5)
     part = pool.only(np.array([70, 3, 0]))
     assert part.opinions is not None
-    assert part.opinions.answered(3).tolist() == [False, True, True]
+    assert (part.opinions.per_record > 0).tolist() == [False, True, True]
     for old, new in ((3, 1), (0, 2)):
-        whole = pool.opinions.records == old
-        assert part.opinions.answers[part.opinions.records == new].tolist() == pool.opinions.answers[whole].tolist()
+        whole = pool.opinions.record == old
+        assert part.opinions.label[part.opinions.record == new].tolist() == pool.opinions.label[whole].tolist()
     assert part.probabilities.tolist() == pool.probabilities[[70, 3, 0]].tolist()

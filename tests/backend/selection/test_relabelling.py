@@ -7,9 +7,9 @@ import pytest
 
 from nextlabel.backend.selection import Pool
 from nextlabel.backend.selection.activelab import ActiveLab
-from nextlabel.backend.selection.evidence import Opinions
 from nextlabel.backend.selection.relabelling import Relabelling
 from nextlabel.backend.selection.uncertainty import Margin
+from tests.backend.annotators.crowd import numbered
 
 RNG = np.random.default_rng(0)
 POLICY = Relabelling(ActiveLab(), most=3)
@@ -19,11 +19,10 @@ def pool(new: float = 0.9) -> Pool:
     """Records 0-9 have two equal answers, 10-14 two that differ, 15 three that differ; 16-35 none, at ``new``."""
     said = [(n, who, n % 2) for n in range(10) for who in (0, 1)]
     said += [(n, who, who) for n in range(10, 15) for who in (0, 1)] + [(15, who, who % 2) for who in (0, 1, 2)]
-    records, annotators, answers = np.array(said, np.int64).T
     p = np.full(36, new)
     p[:10] = np.where(np.arange(10) % 2, 0.1, 0.9)
     p[10:16] = 0.5
-    return Pool(np.stack([p, 1 - p], axis=1).astype(np.float32), opinions=Opinions(records, annotators, answers))
+    return Pool(np.stack([p, 1 - p], axis=1).astype(np.float32), opinions=numbered(*zip(*said, strict=True), 36, 2))
 
 
 def test_contested_records_are_asked_about_again_and_settled_ones_are_not() -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.recipe import Recipe
-from nextlabel.backend.selection import ArrayVectors, Opinions, Pool, Schedule, choose, declared, get_strategy, relabels
+from nextlabel.backend.selection import ArrayVectors, Pool, Schedule, choose, declared, get_strategy, relabels
 from nextlabel.connectors.errors import ConfigError
+from tests.backend.annotators.crowd import numbered
 
 STAGES = {0: "typiclust", 100: {"margin": 3, "random": 1}, 300: {"margin": 1}}
 
@@ -66,7 +67,7 @@ def test_a_stage_that_does_not_weigh_answers_sees_none() -> None:
     schedule = Schedule({0: "activelab", 5: "random"})
     assert relabels(schedule)
     one = np.arange(150)
-    answered = Opinions(one, np.zeros_like(one), np.zeros_like(one))
+    answered = numbered(one, np.zeros_like(one), np.zeros_like(one), *pool(4).probabilities.shape)
     rng = np.random.default_rng(0)
     assert choose(schedule, replace(pool(4), opinions=answered), 100, rng).min() < 150
     later = choose(schedule, replace(pool(5), opinions=answered), 100, rng)

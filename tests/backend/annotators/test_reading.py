@@ -8,17 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nextlabel.backend.data_rows import Table, open_table
-from nextlabel.backend.learning.annotators.opinions import (
+from nextlabel.backend.annotators.consensus import agree
+from nextlabel.backend.annotators.opinions import (
     Opinions,
     from_annotations,
     from_matrix,
     to_matrix,
 )
-from nextlabel.backend.learning.annotators.reading import read_columns, read_rows
+from nextlabel.backend.annotators.quality import annotator_quality
+from nextlabel.backend.annotators.reading import read_columns, read_rows
+from nextlabel.backend.data_rows import Table, open_table
 from nextlabel.connectors.errors import DataError, LearningError
 from nextlabel.connectors.records import Annotation, AnnotationStatus
-from tests.backend.learning.annotators.crowd import crowd
+from tests.backend.annotators.crowd import crowd, numbered
 
 
 def table(folder: Path, text: str) -> Table:
@@ -96,3 +98,16 @@ def test_what_does_not_fit_is_refused() -> None:
         Opinions(zero, zero, zero, 1, ("a",), ("x",))
     with pytest.raises(LearningError, match="label: must lie in"):
         Opinions(zero, np.arange(2), zero + 3, 1, ("a", "b"), ("x",))
+    with pytest.raises(LearningError, match=r"several labels are bool \[2, 2\], not int64 \[2, 2\]"):
+        numbered([0, 1], [0, 0], np.eye(2, dtype=np.int64), 2, 2)
+
+
+def test_several_labels_are_a_question_each() -> None:
+    said = numbered([0, 0, 2], [0, 1, 1], [[True, False], [False, True], [True, True]], 3, 2)
+    assert (said.several, said.per_record.tolist()) == (True, [2, 0, 1])
+    assert said.take([2]).label.tolist() == [[True, True]]
+    assert [said.about(at).label.tolist() for at in (0, 1)] == [[1, 0, 1], [0, 1, 1]]
+    assert said.about(0).votes.tolist() == [[1, 1], [0, 0], [0, 1]]
+    for compare in (agree, annotator_quality):
+        with pytest.raises(LearningError, match="one of the several by about"):
+            compare(said)

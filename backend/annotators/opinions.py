@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,21 +18,30 @@ Doubles = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Opinions:
-    """Single-label answers: int64 [o] each, ``record`` in [0, size), ``annotator`` and ``label`` into the names.
+    """Answers, one row each, in any order: ``record`` int64 [o] in [0, size), ``annotator`` int64 [o] into the names.
 
-    One row an answer; nobody has two about one record. Records without any answer are allowed.
+    ``label``: int64 [o] into the names; or, where an answer may have several labels, bool [o, labels]. Methods that
+    weigh annotators against each other want single labels: :meth:`about` makes a yes or no of one of several.
+    Nobody has two answers about one record. Records without any answer are allowed.
     Raises LearningError if shapes or values don't fit together.
     """
 
     record: Indices
     annotator: Indices
-    label: Indices
+    label: npt.NDArray[Any]
     size: int
     annotators: tuple[str, ...]
     labels: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        limits = {"record": self.size, "annotator": len(self.annotators), "label": len(self.labels)}
+        limits = {"record": self.size, "annotator": len(self.annotators)}
+        if not self.several:
+            limits["label"] = len(self.labels)
+        elif self.label.shape != (len(self.record), len(self.labels)) or self.label.dtype != np.bool_:
+            raise LearningError(
+                f"label: several labels are bool [{len(self.record)}, {len(self.labels)}], not {self.label.dtype} "
+                f"{list(self.label.shape)}"
+            )
         for name, limit in limits.items():
             column = getattr(self, name)
             if column.shape != self.record.shape or column.ndim != 1:
@@ -51,6 +61,11 @@ class Opinions:
         return len(self.record)
 
     @property
+    def several(self) -> bool:
+        """Whether an answer may have several labels."""
+        return self.label.ndim == 2
+
+    @property
     def per_record(self) -> Indices:
         """int64 [size]: answers about each record."""
         return np.bincount(self.record, minlength=self.size)
@@ -62,10 +77,17 @@ class Opinions:
 
     @property
     def votes(self) -> Indices:
-        """int64 [size, labels]: how many annotators gave each label."""
+        """int64 [size, labels]: how many annotators gave each label. Raises LearningError for several labels."""
+        if self.several:
+            raise LearningError("annotators are compared on single labels; take one of the several by about()")
         classes = len(self.labels)
         counts = np.bincount(self.record * classes + self.label, minlength=self.size * classes)
         return counts.reshape(self.size, classes)
+
+    def about(self, label: int) -> Opinions:
+        """The same answers to the question of one label of several: "no" is 0, "yes" is 1."""
+        given = self.label[:, label].astype(np.int64)
+        return Opinions(self.record, self.annotator, given, self.size, self.annotators, ("no", "yes"))
 
     def take(self, records: Sequence[int] | Indices) -> Opinions:
         """The opinions about distinct ``records``, which become 0, 1, 2, ... in the order given."""

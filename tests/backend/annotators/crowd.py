@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from nextlabel.backend.learning.annotators.opinions import Doubles, Indices, Opinions, from_rows
+from nextlabel.backend.annotators.opinions import Doubles, Indices, Opinions, from_rows
 
 
 def crowd(
@@ -35,3 +37,12 @@ def crowd(
     logits = rng.normal(size=(records, classes)) + 1.5 * np.eye(classes)[truth]
     odds = np.exp(logits)
     return opinions, truth, odds / odds.sum(axis=1, keepdims=True)
+
+
+def numbered(record: Any, annotator: Any, label: Any, size: int, classes: int) -> Opinions:
+    """Opinions of people and labels that go by their numbers; ``label`` [o], or bool [o, classes] for several."""
+    who: npt.NDArray[np.int64] = np.array(annotator, np.int64)
+    people = tuple(f"a{n}" for n in range(int(who.max(initial=-1)) + 1))
+    return Opinions(
+        np.array(record, np.int64), who, np.asarray(label), size, people, tuple(f"l{n}" for n in range(classes))
+    )

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextlabel.backend.learning.annotators.consensus import agree, majority_labels
-from nextlabel.backend.learning.annotators.crowdlab import crowdlab
-from nextlabel.backend.learning.annotators.opinions import Doubles, Opinions, to_matrix
+from nextlabel.backend.annotators.consensus import agree, majority_labels
+from nextlabel.backend.annotators.crowdlab import crowdlab
+from nextlabel.backend.annotators.opinions import Doubles, Opinions, to_matrix
 from nextlabel.connectors.errors import LearningError
-from tests.backend.learning.annotators.crowd import crowd
+from tests.backend.annotators.crowd import crowd
 
 cleanlab = pytest.importorskip("cleanlab.multiannotator")
 

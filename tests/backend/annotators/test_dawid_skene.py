@@ -7,11 +7,11 @@ import warnings
 import numpy as np
 import pytest
 
-from nextlabel.backend.learning.annotators import dawid_skene as module
-from nextlabel.backend.learning.annotators.consensus import majority
-from nextlabel.backend.learning.annotators.dawid_skene import confusion, dawid_skene
-from nextlabel.backend.learning.annotators.opinions import Doubles, Opinions, from_rows
-from tests.backend.learning.annotators.crowd import crowd
+from nextlabel.backend.annotators import dawid_skene as module
+from nextlabel.backend.annotators.consensus import majority
+from nextlabel.backend.annotators.dawid_skene import confusion, dawid_skene
+from nextlabel.backend.annotators.opinions import Doubles, Opinions, from_rows
+from tests.backend.annotators.crowd import crowd
 
 ROUNDS = 20
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nextlabel.backend.learning.annotators.opinions import Opinions, from_rows
-from nextlabel.backend.learning.annotators.quality import (
+from nextlabel.backend.annotators.opinions import Opinions, from_rows
+from nextlabel.backend.annotators.quality import (
     LEAST_RANKED,
     annotator_quality,
     leave_one_out,
     shrunk,
 )
-from tests.backend.learning.annotators.crowd import crowd
+from tests.backend.annotators.crowd import crowd
 
 
 def test_nobody_is_measured_with_their_own_voice() -> None:

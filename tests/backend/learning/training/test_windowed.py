@@ -69,7 +69,7 @@ def predict(folder: Path, texts: tuple[str, ...], windows: int) -> Any:
     return Probe.load(folder / "head.safetensors").predict_proba(encoder.encode(texts))
 
 
-@pytest.mark.parametrize("tuner", [FineTuner(DEVICE), FewShotTuner("cpu")])
+@pytest.mark.parametrize("tuner", [FineTuner(DEVICE), FewShotTuner(DEVICE)])
 def test_a_label_that_stands_in_the_second_window_is_learned_with_two(
     tiny: ModelFolder, tmp_path: Path, tuner: Trainer
 ) -> None:
@@ -77,7 +77,7 @@ def test_a_label_that_stands_in_the_second_window_is_learned_with_two(
     reached = {}
     for windows in (1, 2):
         folder = tmp_path / str(windows) / "model"
-        spec = SPEC if isinstance(tuner, FineTuner) else TrainingSpec(learning_rate=1e-3)
+        spec = SPEC if isinstance(tuner, FineTuner) else TrainingSpec(learning_rate=2e-3)
         scratch = tmp_path / "scratch"
         tuner.train(base(tiny, windows), train, None, spec, folder, scratch=scratch, report=no_report, stop=never)
         reached[windows] = accuracy(predict(folder, test.texts, windows), test.targets)
@@ -202,7 +202,7 @@ def test_memory_bounds_windows_and_not_texts(
 
 @pytest.mark.parametrize("rung", ["few-shot", "fine-tune"])
 def test_a_rung_trains_on_as_many_windows_as_it_reads(tiny: ModelFolder, tmp_path: Path, rung: Any) -> None:
-    spec = SPEC.model_copy(update={"held_out": 0.0}) if rung == "fine-tune" else TrainingSpec(learning_rate=1e-3)
+    spec = SPEC.model_copy(update={"held_out": 0.0}) if rung == "fine-tune" else TrainingSpec(learning_rate=2e-3)
     made = make_rung(
         rung, str(tiny.path), spec, engine="torch", max_length=LENGTH, windows=2, cache_dir=tmp_path / "cache"
     )
@@ -211,7 +211,7 @@ def test_a_rung_trains_on_as_many_windows_as_it_reads(tiny: ModelFolder, tmp_pat
 
 
 def test_a_worker_trains_on_as_many_windows_as_its_job_says(tiny: ModelFolder, tmp_path: Path) -> None:
-    spec, cache = TrainingSpec(learning_rate=1e-3), tmp_path / "cache"
+    spec, cache = TrainingSpec(learning_rate=2e-3), tmp_path / "cache"
     job = TrainingJob(
         "few-shot", str(tiny.path), late_answers(20), spec, cache, engine="torch", max_length=LENGTH, windows=2
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from nextlabel.backend.learning.card import CARD_FILE, PAGE_FILE, read_or_make_card
@@ -50,6 +51,6 @@ def export_spans(folder: Path, out: Path, form: str) -> str:
         model = SpanModel.load(work)
         if form == "nextlabel":
             return ""
-        card = read_or_make_card(folder, model.labels, multi_label=False)
+        card = replace(read_or_make_card(folder, model.labels, multi_label=False), rung="spans")
         (work / PAGE_FILE).write_text(card.page(USAGE, NOTE), encoding="utf-8")
     return NOTE

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from nextlabel.backend.learning.choosing import roll_back
-from nextlabel.backend.learning.export import export_model
+from nextlabel.backend.learning.choosing import CHOSEN_SPACE, choose_version, roll_back
 from nextlabel.backend.learning.registry import ModelStore
 from nextlabel.backend.learning.spans.encoder import load_span_encoder
-from nextlabel.backend.learning.spans.model import SpanModel
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.loop.service import Service
+from nextlabel.backend.loop.tuning_plan import Candidate
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind, Record, Span
@@ -138,17 +137,13 @@ def test_the_encoder_is_trained_goes_live_and_stays_until_it_is_rolled_back(
     again = begin()
     assert again.status().model_version == "probe-181-spans-1"
     assert right(again) == before_restart
-    # The trained folder is one of transformers', and exported without what is ours.
-    note = export_model(entry.path, tmp_path / "out").note
-    assert "trained together" in note
-    assert SpanModel.load(tmp_path / "out").labels == LABELS
-    assert not (tmp_path / "out" / "head.safetensors").exists()
-    with pytest.raises(LearningError, match="no ONNX form"):
-        export_model(entry.path, tmp_path / "other", "onnx")
-    # And back.
+    # Back, and there again.
     assert roll_back(store, models).startswith("probe-")
     wait(lambda: not again.status().model_version.endswith("spans-1"))
     assert right(again) < after
+    assert choose_version(store, models, "spans-1").kind == "spans"
+    wait(lambda: again.status().model_version.endswith("-spans-1"))
+    assert right(again) == before_restart
 
 
 def heldback(store: Store) -> int:
@@ -198,3 +193,13 @@ def test_what_cannot_be_trained_says_so(begin: Callable[..., Service], platform:
     wait(lambda: service.status().labelled == 20)
     with pytest.raises(LearningError, match="5 texts with a span of one label"):
         service.train()
+
+
+@pytest.mark.parametrize("rung", ["auto", "fine-tune"])
+def test_the_next_training_also_goes_on_from_the_model_in_use(
+    make_service: ServiceFactory, store: Store, rung: str
+) -> None:
+    service = make_service(rungs=("spans",), spec=TrainingSpec.model_validate({"rung": rung}))
+    assert service._tuner._candidates() == [Candidate("spans", "")]
+    store.set_meta(CHOSEN_SPACE, "spans-7")
+    assert service._tuner._candidates() == [Candidate("spans", ""), Candidate("spans", "spans-7")]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nextlabel.backend.learning.export import export_model
 from nextlabel.backend.learning.model_folder import ModelFolder
 from nextlabel.backend.learning.spans import worker
 from nextlabel.backend.learning.spans.encoder import load_span_encoder
@@ -91,6 +92,30 @@ def test_the_worker_leaves_a_model_that_finds_what_it_said(tiny_encoder: ModelFo
     again = probe.predict(encoder.tokens(job.predict).texts())
     assert all_right([one.spans for one in again], found).all()
     assert probe.texts == 60, "neither held-out texts nor those asked about"
+    # Another training goes on from it.
+    replace(job, encoder=str(model), spec=SPEC.model_copy(update={"epochs": 1})).save(tmp_path / "next")
+    worker.train(tmp_path / "next", no_report, never)
+    assert all_right(read_found(tmp_path / "next" / SPANS_FILE)[:-1], UNSEEN.spans).mean() > 0.9
+    exported(model, tmp_path / "out")
+
+
+def exported(model: Path, out: Path) -> None:
+    """The folder is one of transformers' already; what is ours stays behind."""
+    from transformers import pipeline
+
+    done = export_model(model, out)
+    assert (done.form, "trained together" in done.note) == ("transformers", True)
+    tagger = pipeline("token-classification", model=str(out), device="cpu", aggregation_strategy="simple")
+    found = [(one["entity_group"], one["start"], one["end"]) for one in tagger("table at 4 pm")]
+    assert (found[0][:2], found[-1][2]) == (("time", 9), 13)
+    assert {label for label, _, _ in found} == {"time"}
+    assert "pipeline_tag: token-classification" in (out / "README.md").read_text()
+    assert {"head.safetensors", "tokens.json", "training.json"}.isdisjoint(file.name for file in out.iterdir())
+    export_model(model, out.with_name("whole"), "nextlabel")
+    assert {file.name for file in out.with_name("whole").iterdir()} == {file.name for file in model.iterdir()}
+    with pytest.raises(LearningError, match="no ONNX form"):
+        export_model(model, out.with_name("none"), "onnx")
+    assert not out.with_name("none").exists()
 
 
 @pytest.mark.parametrize("better", ["middle", "last"])

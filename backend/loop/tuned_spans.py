@@ -87,9 +87,11 @@ class SpanTraining:
         after = {"held_out": mine[best], "audit": _take(said[best][n:], audit_kept)}
         before = _before(labelled, held_out, audit, self._tuning.labeling.labels)
         truth = {"held_out": answers, "audit": audit_answers}
-        verdict = judge(
-            *(Pair(all_right(before[name], truth[name]), all_right(after[name], truth[name])) for name in truth)
-        )
+        pairs = {
+            name: Pair(all_right(before[name], answered), all_right(after[name], answered))
+            for name, answered in truth.items()
+        }
+        verdict = judge(pairs["held_out"], pairs["audit"])
         f1 = {f"{name}_span_f1": span_f1(after[name], truth[name]) for name in truth if len(truth[name])}
         f1 |= {f"{name}_span_f1_before": span_f1(before[name], truth[name]) for name in truth if len(truth[name])}
         verdict = replace(verdict, figures=verdict.figures | f1)

@@ -49,6 +49,8 @@ def _number(value: Any) -> Any:
 
 FieldName = Annotated[str, AfterValidator(_variable)]
 Platform = Literal["label-studio", "argilla"]
+SPAN_RUNGS = ("auto", "probe", "fine-tune")
+"""What ``training.rung`` may be where spans are marked."""
 
 
 class FieldSource(BaseModel):
@@ -189,6 +191,11 @@ class Recipe(BaseModel):
             )
         if self.seeds is not None and self.strategy != "rare":
             raise ValueError(f"seeds: the strategy {self.strategy} takes none; write `strategy: rare`")
+        if self.kind is LabelKind.SPAN and self.training.rung not in SPAN_RUNGS:
+            raise ValueError(
+                f"training: the rung {self.training.rung} is for whole texts; for spans there are "
+                f"{', '.join(SPAN_RUNGS[:-1])} and {SPAN_RUNGS[-1]}"
+            )
         if unknown := [label for label in self.descriptions if label not in self.labels]:
             raise ValueError(f"descriptions: {unknown[0]!r} is not one of the labels")
         try:

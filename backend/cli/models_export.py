@@ -109,6 +109,9 @@ def _folder_of(row: ModelRow, models: ModelStore, recipe: Recipe) -> Iterator[Pa
     from nextlabel.connectors.errors import LearningError
     from nextlabel.connectors.records import LabelKind
 
+    if recipe.kind is LabelKind.SPAN:
+        instead = f"export {row.base} itself" if row.base else "one that is fine-tuned can be exported"
+        raise LearningError(f"{row.version} marks spans with a layer that no pipeline has a place for; {instead}")
     if not row.base and (recipe.encoder == "hashing" or is_multimodal(recipe.encoder)):
         raise LearningError(
             f"{row.version} stands on the encoder {recipe.encoder}, which has no form to be exported in"

@@ -23,6 +23,7 @@ from nextlabel.backend.stack.backend import BackendProcess, Status
 from nextlabel.backend.stack.processes import started_at, stop_group
 from nextlabel.backend.stack.server import PlatformServer
 from nextlabel.connectors.errors import ConfigError, PlatformUnavailable
+from nextlabel.connectors.records import LabelKind
 
 from .annotators import Quota, SimulatedAnnotator
 from .figures import Figures, measure
@@ -54,9 +55,15 @@ class DemoOptions:
 def run_demo(options: DemoOptions, console: Console) -> Figures:
     """Run the demo and return its figures.
 
-    Raises ConfigError if a kept demo is still running, or the platform is none that we can start.
+    Raises ConfigError if a kept demo is still running, the platform is none that we can start, or the recipe asks for
+    spans.
     """
     began = time.monotonic()
+    if options.recipe.kind is LabelKind.SPAN:
+        raise ConfigError(
+            f"{options.recipe.name} asks for spans, and the demo's simulated annotators answer with labels; take "
+            "another recipe, or label yourself: nextlabel run"
+        )
     if options.platform not in PLATFORMS:
         known = " or ".join(PLATFORMS)
         raise ConfigError(f"there is no demo for the platform {options.platform!r}; use {known}")

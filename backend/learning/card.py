@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -98,10 +98,15 @@ class ModelCard:
 
 
 def data_hash(examples: Examples) -> str:
-    """32 hex digits of the texts with their answers, the same in whatever order they come."""
+    """See ``hash_of``: of texts with their labels."""
+    return hash_of(examples.texts, _answers(examples))
+
+
+def hash_of(texts: Sequence[str], answers: Sequence[Any]) -> str:
+    """32 hex digits of ``texts`` with their answers (as JSON), the same in whatever order they come."""
     digests = sorted(
         hashlib.blake2b(json.dumps([text, answer]).encode(), digest_size=DIGEST_BYTES).digest()
-        for text, answer in zip(examples.texts, _answers(examples), strict=True)
+        for text, answer in zip(texts, answers, strict=True)
     )
     return hashlib.blake2b(b"".join(digests), digest_size=DIGEST_BYTES).hexdigest()
 
@@ -149,17 +154,17 @@ def _page(card: ModelCard, usage: str, note: str) -> str:
     import yaml
 
     name = f"{card.project} {card.version}".strip() or "text classifier"
-    head: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-classification"}
-    head["tags"] = ["text-classification", "nextlabel", *([card.rung] if card.rung else [])]
+    task = _task(card)
+    head: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": task}
+    head["tags"] = [task, "nextlabel", *([card.rung] if card.rung else [])]
     if card.licence:
         head["license"] = card.licence
     if card.base.count("/") == 1 and not card.base.startswith((".", "/")):  # a name on the hub, not somebody's folder
         head["base_model"] = card.base
     if card.figures:
         head["model-index"] = [{"name": name, "results": [_result(card, figure) for figure in card.figures]}]
-    kind = "any number of" if card.multi_label else "exactly one of"
     lines = ["---", yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(), "---", "", f"# {name}", ""]
-    lines += [f"Gives a text {kind} {len(card.labels)} labels: {', '.join(_code(label) for label in card.labels)}.", ""]
+    lines += [f"{_does(card)} {len(card.labels)} labels: {', '.join(_code(label) for label in card.labels)}.", ""]
     if note:
         lines += [note, ""]
     if usage:
@@ -168,10 +173,20 @@ def _page(card: ModelCard, usage: str, note: str) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _task(card: ModelCard) -> str:
+    return "token-classification" if card.rung == "spans" else "text-classification"
+
+
+def _does(card: ModelCard) -> str:
+    if card.rung == "spans":
+        return "Marks stretches of a text with"
+    return f"Gives a text {'any number of' if card.multi_label else 'exactly one of'}"
+
+
 def _result(card: ModelCard, figure: Figure) -> dict[str, Any]:
     dataset = {"name": card.project or "own", "type": card.project or "own", "split": figure.measured_on}
     return {
-        "task": {"type": "text-classification"},
+        "task": {"type": _task(card)},
         "dataset": dataset,
         "metrics": [{"type": figure.name, "value": round(figure.value, 4), "name": str(figure)}],
     }

@@ -25,10 +25,10 @@ TEXTS_FILE, DONE = "texts.jsonl", "embedded"
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingJob:
-    """Encode ``texts`` into the EmbeddingCache in the folder ``embeddings``.
+    """Encode ``texts`` into the EmbeddingCache in the folder ``embeddings``; with ``spans``, into the TokenCache there.
 
-    ``encoder``, ``engine``, ``max_length``, ``windows``, ``cache_dir`` and ``images`` as for load_encoder. ``texts``
-    may be a generator; it is read once, by ``save``.
+    ``encoder``, ``engine``, ``max_length``, ``windows``, ``cache_dir`` and ``images`` as for load_encoder; with
+    ``spans`` those that load_span_encoder has. ``texts`` may be a generator; it is read once, by ``save``.
     """
 
     encoder: str
@@ -39,6 +39,7 @@ class EmbeddingJob:
     embeddings: Path
     texts: Iterable[str]
     images: ImageRules | None = None
+    spans: bool = False
 
     def save(self, work: Path) -> None:
         """See Job."""
@@ -58,6 +59,7 @@ class EmbeddingJob:
                 "cache_dir": str(self.cache_dir.absolute()),
                 "embeddings": str(self.embeddings.absolute()),
                 "images": None if self.images is None else self.images.told(),
+                "spans": self.spans,
                 "count": count,
             }
             write_atomically(work / JOB_FILE, json.dumps(told, indent=1).encode())

@@ -12,7 +12,9 @@ from pathlib import Path
 from nextlabel.backend.learning.atomic import write_atomically
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.embedding_process import DONE, EmbeddingJob, EmbeddingProcess
-from nextlabel.backend.learning.encoders import load_encoder, usable_cores
+from nextlabel.backend.learning.encoders import Encoder, load_encoder, usable_cores
+from nextlabel.backend.learning.spans.encoder import load_span_encoder
+from nextlabel.backend.learning.spans.token_cache import TokenCache
 from nextlabel.backend.learning.training.progress import Report, TrainingCancelled, TrainingProgress
 from nextlabel.backend.learning.training.worker import Stop, main
 
@@ -28,18 +30,26 @@ def embed(work: Path, report: Report, stop: Stop) -> None:
         report(TrainingProgress("embedding", done, total, seconds=time.monotonic() - started))
 
     progress(0, count)
-    encoder = load_encoder(
+    encoder = _encoder(job)
+    kind = TokenCache if job.spans else EmbeddingCache
+    cache = kind(job.embeddings, encoder.fingerprint, encoder.dimension)
+    cache.ensure(job.texts, encoder, progress, total=count)
+    write_atomically(work / DONE, b"")
+
+
+def _encoder(job: EmbeddingJob) -> Encoder:
+    threads = max(1, usable_cores() - 1)
+    if job.spans:
+        return load_span_encoder(job.encoder, max_length=job.max_length, cache_dir=job.cache_dir, threads=threads)
+    return load_encoder(
         job.encoder,
         job.engine,
         max_length=job.max_length,
         cache_dir=job.cache_dir,
-        threads=max(1, usable_cores() - 1),
+        threads=threads,
         windows=job.windows,
         images=job.images,
     )
-    cache = EmbeddingCache(job.embeddings, encoder.fingerprint, encoder.dimension)
-    cache.ensure(job.texts, encoder, progress, total=count)
-    write_atomically(work / DONE, b"")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.learning.card import ModelCard, read_or_make_card
-from nextlabel.backend.learning.export_files import ONNX_USAGE, new_folder, pipeline_usage, write_tokenizer
+from nextlabel.backend.learning.export_files import ONNX_USAGE, need, new_folder, pipeline_usage, write_tokenizer
 from nextlabel.backend.learning.extra_layer import layer_count_name, lost_direction, obstacle, write_extra_layer
 from nextlabel.backend.learning.model_folder import LEARNED, POOLER_FILE, ModelFolder, read_folder
 from nextlabel.backend.learning.multimodal.fused import fused_on, is_fused
@@ -26,9 +26,10 @@ from nextlabel.backend.learning.onnx_classifier import run_onnx, trace_classifie
 from nextlabel.backend.learning.onnx_export import SAMPLE
 from nextlabel.backend.learning.pooled_model import load_body, pooled_model
 from nextlabel.backend.learning.probe import Probe
+from nextlabel.backend.learning.spans.export import export_spans, is_span_model
 from nextlabel.backend.learning.tokenising import Tokeniser, batches_by_length, pad, tokenizer_file
 from nextlabel.backend.learning.training.saving import HEAD_FILE, LABELS_FILE
-from nextlabel.connectors.errors import LearningError, MissingExtra
+from nextlabel.connectors.errors import LearningError
 
 Format: TypeAlias = Literal["transformers", "nextlabel", "onnx"]
 Form: TypeAlias = Literal["transformers", "custom-code", "nextlabel", "onnx"]
@@ -74,6 +75,8 @@ def export_model(folder: Path, out: Path, form: Format = "transformers", texts: 
             f"{folder.name} is a head on the vectors of a text and an image encoder, which no {form} pipeline for "
             "texts holds; take --format nextlabel: the head, and the name of the encoder that it goes with"
         )
+    if is_span_model(folder):
+        return Exported(out, form, 0.0, 0, export_spans(folder, out, form))
     writers: dict[Format, Callable[..., Exported]] = {
         "transformers": export_transformers,
         "nextlabel": lambda folder, out, texts: export_nextlabel(folder, out),
@@ -90,7 +93,7 @@ def export_transformers(folder: Path, out: Path, texts: Sequence[str] = (), *, a
     LARGEST_DIFFERENCE, come with a modelling file of ours and load with ``trust_remote_code=True``, unless
     ``allow_code`` is false. Errors as in export_model.
     """
-    _need("torch", "transformers")
+    need("torch", "transformers")
     with new_folder(out) as work, TemporaryDirectory() as scratch:
         model = _read(folder, Path(scratch))
         ids = Tokeniser(model.folder, Path(scratch))(_sample(model, texts))
@@ -135,7 +138,7 @@ def export_onnx(folder: Path, out: Path, texts: Sequence[str] = ()) -> Exported:
 
     Errors as in export_model.
     """
-    _need("torch", "transformers", "onnx", "onnxruntime")
+    need("torch", "transformers", "onnx", "onnxruntime")
     with new_folder(out) as work, TemporaryDirectory() as scratch:
         model = _read(folder, Path(scratch))
         ids = Tokeniser(model.folder, Path(scratch))(_sample(model, texts))
@@ -291,11 +294,3 @@ def _write_custom(model: _Model, config: dict[str, Any], out: Path) -> None:
         classifier.classifier.bias.copy_(torch.from_numpy(model.head.bias / np.float32(model.head.temperature)))
     classifier.save_pretrained(out)
     shutil.copyfile(Path(hub_model.__file__), out / MODELLING_FILE)
-
-
-def _need(*modules: str) -> None:
-    from importlib.util import find_spec
-
-    for module in modules:
-        if find_spec(module) is None:
-            raise MissingExtra(module, "train")

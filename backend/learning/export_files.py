@@ -9,11 +9,12 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from nextlabel.backend.learning.model_folder import ModelFolder
-from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.errors import LearningError, MissingExtra
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -36,6 +37,13 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise LearningError(f"{out} can't be written: {reason}") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def need(*modules: str) -> None:
+    """Raises MissingExtra for the first of ``modules`` that is not installed."""
+    for module in modules:
+        if find_spec(module) is None:
+            raise MissingExtra(module, "train")
 
 
 def write_tokenizer(folder: ModelFolder, source: Path, out: Path) -> None:

@@ -10,20 +10,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from nextlabel.backend.learning.evaluation.comparison import mcnemar
-from nextlabel.backend.learning.evaluation.metrics import Predicted, right
-from nextlabel.backend.learning.folds import Targets
 
 LEVEL = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What both models say of the same records: probabilities float32 [n, c], and the answers, as in Examples."""
+    """Which of the same answers both models get right, bool [n]: the model in use, and the new one."""
 
-    old: Predicted
-    new: Predicted
-    answers: Targets
+    before: npt.NDArray[np.bool_]
+    after: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,13 @@ def judge(held_out: Pair, audit: Pair) -> Verdict:
     figures: dict[str, float] = {}
     sentences = []
     fits = True
-    if n := len(held_out.answers):
-        old, new = (right(side, held_out.answers) for side in (held_out.old, held_out.new))
+    if n := len(held_out.after):
+        old, new = held_out.before, held_out.after
         figures |= {"held_out_n": n, "held_out_accuracy": float(new.mean()), "held_out_before": float(old.mean())}
         fits = int(new.sum()) >= int(old.sum())
         sentences.append(f"{new.sum()} of {n} held-out answers right, {old.sum()} before")
-    if n := len(audit.answers):
-        old, new = (right(side, audit.answers) for side in (audit.old, audit.new))
+    if n := len(audit.after):
+        old, new = audit.before, audit.after
         test = mcnemar(old, new)
         figures |= {"audit_n": n, "audit_accuracy": float(new.mean()), "audit_before": float(old.mean())}
         figures["audit_p_worse"] = test.p_worse

@@ -22,6 +22,7 @@ from nextlabel.backend.learning.training.progress import TrainingProgress
 from nextlabel.backend.store import Store
 from nextlabel.connectors.batches import batched
 from nextlabel.connectors.errors import NextlabelError
+from nextlabel.connectors.records import LabelKind
 
 from .controller import Controller
 from .space import OWN, Space, Spaces
@@ -155,6 +156,7 @@ class Mover:
             space.cache.folder,
             self._missing(space),
             tuning.images,
+            tuning.labeling.kind is LabelKind.SPAN,
         )
         log.info("encoding the records for another model", model=target or "the recipe's own encoder")
         with self._lock:

@@ -14,6 +14,7 @@ from nextlabel.backend.learning.multimodal.encoder import is_multimodal
 from nextlabel.backend.learning.multimodal.rules import ImageRules
 from nextlabel.backend.learning.spans.encoder import SpanEncoder, load_span_encoder
 from nextlabel.backend.learning.spans.token_cache import TokenCache
+from nextlabel.backend.learning.training.jobs import JobKind
 from nextlabel.backend.recipe import Platform, Recipe
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.serving.batcher import MicroBatcher
@@ -172,14 +173,13 @@ def tuning(recipe: Recipe, settings: Settings) -> Tuning:
     reason, images = "", is_multimodal(recipe.encoder)
     if recipe.training.rung in ("zero-shot", "probe"):
         reason = f"the recipe says `rung: {recipe.training.rung}`"
-    elif recipe.kind is LabelKind.SPAN:
-        reason = "the loop does not fine-tune for spans"
     elif recipe.encoder == HASHING or (images and recipe.training.rung != "auto"):
         reason = f"the encoder {recipe.encoder} can't be trained"
     elif images and recipe.training.fusion == "none":
         reason = "the recipe says `fusion: none`"
     elif find_spec("torch") is None or find_spec("transformers") is None:
         reason = "torch and transformers are not installed: pip install 'nextlabel[train]'"
+    rungs: tuple[JobKind, ...] = ("spans",) if recipe.kind is LabelKind.SPAN else ("few-shot", "fine-tune")
     return Tuning(
         project=recipe.name,
         labeling=recipe.labeling(),
@@ -193,7 +193,7 @@ def tuning(recipe: Recipe, settings: Settings) -> Tuning:
         cache=settings.home / "encoders",
         reason=reason,
         images=image_rules(recipe, settings),
-        rungs=("fusion",) if images else ("few-shot", "fine-tune"),
+        rungs=("fusion",) if images else rungs,
     )
 
 

@@ -21,7 +21,7 @@ from nextlabel.backend.learning.multimodal.encoder import for_requests
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.training.saving import HEAD_FILE
 from nextlabel.connectors.errors import LearningError
-from nextlabel.connectors.records import Labeling
+from nextlabel.connectors.records import Labeling, LabelKind
 
 OWN = ""
 """Version of the space that the recipe's own encoder makes."""
@@ -31,7 +31,8 @@ OWN = ""
 class Space:
     """``version`` is that of the trained model, empty for the recipe's own encoder.
 
-    ``anchors`` float32 [c, d]: a vector a label, from its words. ``prior``: the trained head, None without one.
+    ``anchors`` float32 [c, d]: a vector a label, from its words. ``prior``: the trained head, None without one, and for
+    spans, whose probe starts anew from what is marked.
     ``public``: the same encoder for what comes in over HTTP, where it is another one.
     """
 
@@ -100,6 +101,7 @@ class Spaces:
                 f"model {version} is not in {self._folder} any more; choose another: nextlabel models list"
             )
         encoder = self._load(folder)
-        prior = Probe.load(folder / HEAD_FILE) if folder is not None else None
+        whole_texts = self._labeling.kind is not LabelKind.SPAN
+        prior = Probe.load(folder / HEAD_FILE) if folder is not None and whole_texts else None
         anchors = label_anchors(self._labeling, encoder)
         return Space(version, encoder, self._cache(encoder), anchors, prior, for_requests(encoder))

@@ -14,7 +14,7 @@ from nextlabel.backend.learning.evaluation import wilson_interval
 from nextlabel.backend.learning.spans.decoding import SpanPrediction
 from nextlabel.backend.learning.spans.encoder import SpanEncoder
 from nextlabel.backend.learning.spans.examples import longest_apart
-from nextlabel.backend.learning.spans.metrics import span_f1
+from nextlabel.backend.learning.spans.metrics import all_right, span_f1
 from nextlabel.backend.learning.spans.probe import SpanProbe
 from nextlabel.backend.learning.spans.token_cache import TokenCache
 from nextlabel.backend.learning.spans.token_vectors import TokenStack, TokenVectors
@@ -89,10 +89,10 @@ class SpanModel:
         if not len(audited):
             return {}
         found, answers = self._predict(pool.rows[audited]), pool.targets(audited).tolist()
-        said = [{Span(span.start, span.end, span.label) for span in one.spans} for one in found]
-        n, right = len(said), sum(mine == set(theirs) for mine, theirs in zip(said, answers, strict=True))
+        said = [one.spans for one in found]
+        n, right = len(said), int(all_right(said, answers).sum())
         low, high = wilson_interval(right, n)
-        f1 = span_f1([one.spans for one in found], answers)
+        f1 = span_f1(said, answers)
         return {"n": n, "accuracy": right / n, "low": low, "high": high, "span_f1": f1}
 
     @property

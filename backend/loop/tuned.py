@@ -1,12 +1,13 @@
-"""What came of a training: which candidate is best, whether it goes live, and its card."""
+"""What is trained for a question, and what came of it: which candidate is best, whether it goes live, and its card."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +16,13 @@ from nextlabel.backend.learning.card import Figure, ModelCard, data_hash, label_
 from nextlabel.backend.learning.encoders import Engine
 from nextlabel.backend.learning.evaluation import wilson_interval
 from nextlabel.backend.learning.evaluation.metrics import right
+from nextlabel.backend.learning.examples import Examples
+from nextlabel.backend.learning.folds import Targets
 from nextlabel.backend.learning.gate import Pair, Verdict, judge
 from nextlabel.backend.learning.multimodal.rules import ImageRules
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.training.jobs import JobKind, TrainingJob
-from nextlabel.backend.learning.training.process import MODEL, PREDICTIONS
+from nextlabel.backend.learning.training.process import MODEL, PREDICTIONS, Job, TrainingProcess
 from nextlabel.backend.learning.training.saving import HEAD_FILE, TRAINING_FILE
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.connectors.records import Labeling
@@ -33,6 +36,8 @@ MEASURED = (
     "when to stop and among the candidates. The audit texts are a random share of all, shown to annotators without a "
     "suggestion, and chose nothing."
 )
+LEAST_A_LABEL = 2
+"""Answers that two labels at least must have, one to train on and one to spare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +63,110 @@ class Tuning:
     rungs: tuple[JobKind, ...] = ("few-shot", "fine-tune")
 
 
-def choose(plan: TuningPlan, finished: Mapping[int, Path], labelled: Labelled) -> tuple[int, Verdict]:
-    """The candidate with the most held-out answers right, the cheaper one in doubt, and the gate's verdict on it.
+class Answered(NamedTuple):
+    """Texts, as the encoder reads them, and the answers to them, as PoolState has them."""
 
-    ``finished``: candidate -> its training's folder. Answers that were changed since the training began count as they
-    are now.
-    """
-    kept, held_out = _among(plan.held_out, labelled.training)
-    audit_kept, audit = _among(plan.audit, labelled.audited)
-    n = len(plan.held_out)
-    said = {number: _predictions(folder / PREDICTIONS) for number, folder in finished.items()}
-    answers, audit_answers = labelled.targets[held_out], labelled.audit_targets[audit]
-    hits = {number: int(right(said[number][:n][kept], answers).sum()) for number in finished}
-    best = max(finished, key=lambda number: (hits[number], -number))
-    before, cache = _before(labelled, held_out, said[best].shape[1]), labelled.space.cache
-    old, old_audit = (
-        before.predict_proba(cache.take(rows)) for rows in (labelled.rows[held_out], labelled.audit_rows[audit])
-    )
-    return best, judge(
-        Pair(old, said[best][:n][kept], answers), Pair(old_audit, said[best][n:][audit_kept], audit_answers)
-    )
+    texts: Sequence[str]
+    targets: Targets
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The candidate that did best, the gate's verdict on it, and what its card says of it."""
+
+    candidate: int
+    verdict: Verdict
+    figures: tuple[Figure, ...]
+
+
+class Training(Protocol):
+    """How the models of one kind of question are trained and judged."""
+
+    process: ClassVar[type[TrainingProcess]]
+
+    def too_few(self, labelled: Labelled) -> str:
+        """Why nothing can be trained on these answers yet; empty if it can."""
+        ...
+
+    def job(self, candidate: Candidate, train: Answered, held_out: Answered, predict: Sequence[str]) -> Job:
+        """What a worker is to do: train on ``train``, and say what it then thinks of the texts ``predict``."""
+        ...
+
+    def choose(self, plan: TuningPlan, finished: Mapping[int, Path], labelled: Labelled) -> Choice:
+        """The candidate with the most held-out answers right, the cheaper one in doubt, and the gate's verdict on it.
+
+        ``finished``: candidate -> its training's folder. Answers that were changed since the training began count as
+        they are now.
+        """
+        ...
+
+    def card(self, folder: Path, candidate: Candidate, choice: Choice) -> ModelCard:
+        """The card of the model that the training in ``folder`` made."""
+        ...
+
+
+class TextTraining:
+    """Trainings for labels of whole texts. Fulfils Training."""
+
+    process: ClassVar[type[TrainingProcess]] = TrainingProcess
+
+    def __init__(self, tuning: Tuning) -> None:
+        self._tuning = tuning
+
+    def too_few(self, labelled: Labelled) -> str:
+        """See Training."""
+        targets = labelled.targets
+        counts = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets)
+        if (counts >= LEAST_A_LABEL).sum() >= min(2, len(self._tuning.labeling.labels)):
+            return ""
+        return f"two labels with {LEAST_A_LABEL} answers each are needed before anything can be trained"
+
+    def job(self, candidate: Candidate, train: Answered, held_out: Answered, predict: Sequence[str]) -> TrainingJob:
+        """See Training."""
+        tuning, labels = self._tuning, self._tuning.labeling.labels
+        return TrainingJob(
+            candidate.rung,
+            str(tuning.models / candidate.start) if candidate.start else tuning.encoder,
+            Examples(tuple(train.texts), train.targets, labels),
+            tuning.spec,
+            tuning.cache,
+            held_out=Examples(tuple(held_out.texts), held_out.targets, labels),
+            engine=tuning.engine,
+            max_length=tuning.max_length,
+            windows=tuning.windows,
+            predict=predict,
+            images=tuning.images,
+        )
+
+    def choose(self, plan: TuningPlan, finished: Mapping[int, Path], labelled: Labelled) -> Choice:
+        """See Training."""
+        kept, held_out = among(plan.held_out, labelled.training)
+        audit_kept, audit = among(plan.audit, labelled.audited)
+        n = len(plan.held_out)
+        said = {number: _predictions(folder / PREDICTIONS) for number, folder in finished.items()}
+        answers, audit_answers = labelled.targets[held_out], labelled.audit_targets[audit]
+        hits = {number: right(said[number][:n][kept], answers) for number in finished}
+        best = max(finished, key=lambda number: (hits[number].sum(), -number))
+        before, cache = _before(labelled, held_out, said[best].shape[1]), labelled.space.cache
+        old, old_audit = (
+            before.predict_proba(cache.take(rows)) for rows in (labelled.rows[held_out], labelled.audit_rows[audit])
+        )
+        verdict = judge(
+            Pair(right(old, answers), hits[best]),
+            Pair(right(old_audit, audit_answers), right(said[best][n:][audit_kept], audit_answers)),
+        )
+        return Choice(best, verdict, accuracies(verdict))
+
+    def card(self, folder: Path, candidate: Candidate, choice: Choice) -> ModelCard:
+        """See Training."""
+        examples = TrainingJob.load(folder).examples
+        return replace(
+            card_of(folder, candidate, self._tuning, choice),
+            multi_label=examples.multi_label,
+            data_hash=data_hash(examples),
+            counts=label_counts(examples),
+            temperature=Probe.load(folder / MODEL / HEAD_FILE).temperature,
+        )
 
 
 def _before(labelled: Labelled, held_out: Positions, classes: int) -> Probe:
@@ -87,7 +176,7 @@ def _before(labelled: Labelled, held_out: Positions, classes: int) -> Probe:
     return labelled.space.fit(vectors, labelled.targets[rest], classes)
 
 
-def _among(wanted: Sequence[int], positions: Positions) -> tuple[npt.NDArray[np.bool_], Positions]:
+def among(wanted: Sequence[int], positions: Positions) -> tuple[npt.NDArray[np.bool_], Positions]:
     """Which of the wanted are still among ``positions``, bool [len(wanted)], and where those are, int64 [k]."""
     place = {at: index for index, at in enumerate(positions.tolist())}
     kept = np.array([at in place for at in wanted], dtype=np.bool_)
@@ -101,10 +190,10 @@ def _predictions(file: Path) -> npt.NDArray[np.float32]:
     return np.asarray(load_file(file)["probabilities"], np.float32)
 
 
-def card(folder: Path, candidate: Candidate, tuning: Tuning, verdict: Verdict) -> ModelCard:
-    """The card of the model that the training in ``folder`` made."""
-    examples = TrainingJob.load(folder).examples
+def card_of(folder: Path, candidate: Candidate, tuning: Tuning, choice: Choice) -> ModelCard:
+    """What is the same on all cards of models that the loop trains."""
     trained = json.loads((folder / MODEL / TRAINING_FILE).read_bytes())
+    reason = choice.verdict.reason
     return ModelCard(
         version="",
         project=tuning.project,
@@ -113,12 +202,10 @@ def card(folder: Path, candidate: Candidate, tuning: Tuning, verdict: Verdict) -
         base=tuning.encoder,
         parent=candidate.start,
         labels=tuning.labeling.labels,
-        multi_label=examples.multi_label,
-        data_hash=data_hash(examples),
-        counts=label_counts(examples),
-        figures=_figures(verdict),
-        measured=f"{MEASURED} {verdict.reason[:1].upper()}{verdict.reason[1:]}.",
-        temperature=Probe.load(folder / MODEL / HEAD_FILE).temperature,
+        multi_label=False,
+        figures=choice.figures,
+        measured=f"{MEASURED} {reason[:1].upper()}{reason[1:]}.",
+        temperature=trained.get("temperature", 1.0),
         max_length=tuning.max_length,
         windows=tuning.windows,
         spec=tuning.spec.model_dump(mode="json"),
@@ -129,7 +216,7 @@ def card(folder: Path, candidate: Candidate, tuning: Tuning, verdict: Verdict) -
     )
 
 
-def _figures(verdict: Verdict) -> tuple[Figure, ...]:
+def accuracies(verdict: Verdict) -> tuple[Figure, ...]:
     """Accuracy with its Wilson interval on whatever it was measured on."""
     found = []
     for where, name in (("held-out", "held_out"), ("audit", "audit")):

@@ -15,23 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import structlog
 
 from nextlabel.backend.learning.choosing import CHOSEN_SPACE, SPACE_IN_USE
-from nextlabel.backend.learning.examples import Examples
-from nextlabel.backend.learning.folds import Targets
 from nextlabel.backend.learning.registry import ModelStore
-from nextlabel.backend.learning.training.jobs import JOB_FILE, TrainingJob
+from nextlabel.backend.learning.training.jobs import JOB_FILE, JobKind
 from nextlabel.backend.learning.training.process import MODEL, TrainingProcess
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.records import LabelKind
 
 from .controller import Controller, Labelled
 from .learner import KEPT_PROBES
 from .moving import Mover
-from .pool import Positions
 from .space import OWN, Spaces
-from .tuned import Tuning, card, choose
+from .tuned import Answered, TextTraining, Training, Tuning
+from .tuned_spans import SpanTraining
 from .tuning_plan import Candidate, TuningPlan
 
 log = structlog.get_logger(__name__)
@@ -48,8 +48,8 @@ MOST_KILLS = 30
 """Times that a killed trainer is started again in one training: if memory is short, it will be killed every time."""
 TUNED_AT = "tuned_at"
 """Where the store keeps how many labels the last training knew of, however it ended."""
-LEAST_A_LABEL = 2
-"""Answers that two labels at least must have, one to train on and one to spare."""
+TRAINED_ON: tuple[JobKind, ...] = ("fine-tune", "spans")
+"""Rungs whose models the next training may go on from."""
 
 
 class Tuner:
@@ -57,6 +57,9 @@ class Tuner:
 
     def __init__(self, store: Store, controller: Controller, spaces: Spaces, tuning: Tuning) -> None:
         self._store, self._controller, self._tuning = store, controller, tuning
+        self._training: Training = (
+            SpanTraining(tuning) if tuning.labeling.kind is LabelKind.SPAN else TextTraining(tuning)
+        )
         self._plan: TuningPlan | None = None
         self._process: TrainingProcess | None = None
         self._mover = Mover(store, controller, spaces, tuning, tuning.work.with_name("embedding"))
@@ -74,7 +77,7 @@ class Tuner:
 
     def ask(self) -> None:
         """Train now, however little the labels have grown. Raises LearningError if nothing can be trained here."""
-        if reason := self._tuning.reason or self._too_few(self._controller.labelled()):
+        if reason := self._tuning.reason or self._training.too_few(self._controller.labelled()):
             raise LearningError(reason)
         self._asked = True
 
@@ -140,7 +143,7 @@ class Tuner:
             return None
         self._looked = revision  # read before the labels: what changes in between is looked at again
         labelled = self._controller.labelled()
-        if not (self._asked or self._is_due(len(labelled.training))) or self._too_few(labelled):
+        if not (self._asked or self._is_due(len(labelled.training))) or self._training.too_few(labelled):
             return None
         self._asked = False
         spec = self._tuning.spec
@@ -163,20 +166,14 @@ class Tuner:
         spec = self._tuning.spec
         return labels >= max(spec.start_at, before * (1 + spec.growth))
 
-    def _too_few(self, labelled: Labelled) -> str:
-        targets = labelled.targets
-        counts = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets)
-        if (counts >= LEAST_A_LABEL).sum() >= min(2, len(self._tuning.labeling.labels)):
-            return ""
-        return f"two labels with {LEAST_A_LABEL} answers each are needed before anything can be trained"
-
     def _candidates(self) -> list[Candidate]:
         """Each rung that is wanted, from the recipe's encoder; and on from the model in use, if it was fine-tuned."""
         rung = self._tuning.spec.rung
-        wanted = [Candidate(one, OWN) for one in self._tuning.rungs if rung in ("auto", one)]
+        wanted = [Candidate(one, OWN) for one in self._tuning.rungs if rung in ("auto", one) or one == "spans"]
         chosen = self._store.get_meta(CHOSEN_SPACE) or OWN
-        if chosen.startswith("fine-tune") and rung in ("auto", "fine-tune"):
-            wanted.append(Candidate("fine-tune", chosen))
+        line = next((one for one in TRAINED_ON if chosen.startswith(f"{one}-")), None)
+        if line is not None and rung in ("auto", "fine-tune"):
+            wanted.append(Candidate(line, chosen))
         return wanted
 
     # -- candidates --------------------------------------------------------------------------------------------------
@@ -198,7 +195,7 @@ class Tuner:
                 return LONG
             folder = self._folder(number)
             begun = (folder / JOB_FILE).is_file()
-            self._process = TrainingProcess.resume(folder) if begun else self._begin(plan, number)
+            self._process = self._training.process.resume(folder) if begun else self._begin(plan, number)
         return WATCH
 
     def _open(self, plan: TuningPlan) -> int | None:
@@ -207,28 +204,19 @@ class Tuner:
         return next((number for number in numbers if not self._is_done(number)), None)
 
     def _begin(self, plan: TuningPlan, number: int) -> TrainingProcess:
-        tuning, candidate = self._tuning, plan.candidates[number]
         labelled = self._controller.labelled()
-        untrained = {*plan.held_out, *plan.audit}
-        train = np.array([at not in untrained for at in labelled.training.tolist()], dtype=np.bool_)
         held_out = np.isin(labelled.training, plan.held_out)
-        job = TrainingJob(
-            candidate.rung,
-            str(tuning.models / candidate.start) if candidate.start else tuning.encoder,
-            self._examples(labelled.training[train], labelled.targets[train]),
-            tuning.spec,
-            tuning.cache,
-            held_out=self._examples(labelled.training[held_out], labelled.targets[held_out]),
-            engine=tuning.engine,
-            max_length=tuning.max_length,
-            windows=tuning.windows,
-            predict=self._texts([*plan.held_out, *plan.audit]),
-            images=tuning.images,
+        train = ~held_out & ~np.isin(labelled.training, plan.audit)
+        job = self._training.job(
+            plan.candidates[number],
+            self._answered(labelled, train),
+            self._answered(labelled, held_out),
+            self._texts([*plan.held_out, *plan.audit]),
         )
-        return TrainingProcess.start(self._folder(number), job)
+        return self._training.process.start(self._folder(number), job)
 
-    def _examples(self, positions: Positions, targets: Targets) -> Examples:
-        return Examples(tuple(self._texts(positions.tolist())), targets, self._tuning.labeling.labels)
+    def _answered(self, labelled: Labelled, which: npt.NDArray[np.bool_]) -> Answered:
+        return Answered(self._texts(labelled.training[which].tolist()), labelled.targets[which])
 
     def _texts(self, positions: Sequence[int]) -> list[str]:
         found = {item.position: item.record for item in self._store.at(list(positions))}
@@ -259,9 +247,10 @@ class Tuner:
             self._end("no candidate could be trained")
             return
         labelled = self._controller.labelled()
-        best, verdict = choose(plan, {number: self._folder(number) for number in finished}, labelled)
-        folder, candidate = self._folder(best), plan.candidates[best]
-        entry = ModelStore(self._tuning.models).add(folder / MODEL, card(folder, candidate, self._tuning, verdict))
+        choice = self._training.choose(plan, {number: self._folder(number) for number in finished}, labelled)
+        folder, candidate = self._folder(choice.candidate), plan.candidates[choice.candidate]
+        entry = ModelStore(self._tuning.models).add(folder / MODEL, self._training.card(folder, candidate, choice))
+        verdict = choice.verdict
         metrics = {"labels": plan.labels, **verdict.figures, "goes_live": verdict.goes_live, "reason": verdict.reason}
         self._store.add_model(entry.version, candidate.rung, plan.log_seq, metrics, str(entry.path))
         version = entry.version

@@ -115,6 +115,10 @@ def test_the_data_is_looked_for_beside_the_recipe(folder: Path, monkeypatch: pyt
         ("data: r.csv\nlabels: [a, '']", "FILE:2: labels: a labeling needs labels, none of them empty"),
         ("labels: [a]", "data: name a file or a data set"),
         ("data: r.csv\nlabels: [a]\nkind: sinlge", "FILE:3: kind: should be 'single', 'multi' or 'span'"),
+        (
+            "data: r.csv\nlabels: [a]\nkind: span\ntraining: {rung: few-shot}",
+            "FILE:4: training: the rung few-shot is for whole texts; for spans there are auto, probe and fine-tune",
+        ),
         ("data: r.csv\nlabels: [a]\nmax_length: long", "FILE:3: max_length: should be a valid integer"),
         ("data: r.csv\nlabels: [a]\nmax_length: 1", "FILE:3: max_length: should be greater than or equal to 8"),
         ("data: r.csv\nlabels: [a]\naudit_share: 2", "FILE:3: audit_share: should be less than 1"),

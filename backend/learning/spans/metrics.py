@@ -108,6 +108,14 @@ def span_f1(predicted: Sequence[Sequence[SpanLike]], true: Sequence[Sequence[Spa
     return 2 * found / total if total else 1.0
 
 
+def all_right(predicted: Sequence[Sequence[SpanLike]], true: Sequence[Sequence[SpanLike]]) -> npt.NDArray[np.bool_]:
+    """Whether the spans predicted in each text are exactly those of its answer, bool [n]."""
+    said, answers = (
+        [{(span.start, span.end, span.label) for span in spans} for spans in side] for side in (predicted, true)
+    )
+    return np.array([one == other for one, other in zip(said, answers, strict=True)], dtype=np.bool_)
+
+
 def _touching(mine: list[tuple[int, int]], theirs: list[tuple[int, int]]) -> int:
     """How many pairs share a character, each span in one pair at most: from left to right, the earliest end first."""
     left = sorted(theirs, key=lambda span: (span[1], span[0]))

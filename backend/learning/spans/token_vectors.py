@@ -2,27 +2,32 @@
 
 They are taken from the middle layer of the encoder. The last layers of sentence encoders serve the one vector of the
 text: on restaurant8k a probe found spans with F1 0.80 from layer 3 of MiniLM's 6 and 0.70 from its last, and the
-layers above need not be computed.
+layers above need not be computed. Of an encoder that was trained on tokens the last layer may be the better one: which,
+its training finds out on held-out texts, and LAYER_FILE says.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from nextlabel.backend.learning.atomic import write_atomically
 from nextlabel.backend.learning.model_folder import ModelFolder
 from nextlabel.backend.learning.spans.network import best_device, run_windows, takes_types
 from nextlabel.backend.learning.spans.tagging import IntArray
 from nextlabel.backend.learning.spans.tokens import SpanTokeniser
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
+Layer: TypeAlias = Literal["middle", "last"]
+LAYER_FILE = "tokens.json"
 MEMORY = 1_000_000_000  # bytes of vectors kept: about 90,000 texts of 15 units with MiniLM
 
 
@@ -78,13 +83,14 @@ class TokenEncoder:
     """Turns texts into token vectors, and remembers them up to ``memory`` bytes. Safe to share between threads."""
 
     def __init__(self, folder: ModelFolder, cache: Path, *, memory: int = MEMORY) -> None:
-        self._network = _lower_half(folder).to(best_device())
+        whole = layer_of(folder.path) == "last"
+        self._network = _load(folder, whole).to(best_device())
         self._tokenise = SpanTokeniser(folder, cache)
         self._types = takes_types(self._network.config)
         self._kept: OrderedDict[tuple[str, str], TokenVectors] = OrderedDict()
         self._memory, self._used, self._lock = memory, 0, threading.Lock()
         self.dimension = folder.width
-        self.fingerprint = f"{folder.digest(cache)}-{folder.max_length}-tokens"
+        self.fingerprint = f"{folder.digest(cache)}-{folder.max_length}-{'last' if whole else ''}tokens"
 
     def encode(self, texts: Sequence[str], contexts: Sequence[str] | None = None) -> list[TokenVectors]:
         """Units and vectors of every text. Any text is fine; one without a token has none."""
@@ -116,7 +122,22 @@ class TokenEncoder:
         return [TokenVectors(text.bounds, unit_length(one)) for text, one in zip(tokenised, rows, strict=True)]
 
 
-def _lower_half(folder: ModelFolder) -> Any:
+def layer_of(folder: Path) -> Layer:
+    """The layer that token vectors of the model in ``folder`` are taken from."""
+    try:
+        told = json.loads((folder / LAYER_FILE).read_bytes())["layer"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return "middle"
+    return "last" if told == "last" else "middle"
+
+
+def set_layer(folder: Path, layer: Layer) -> None:
+    """Have token vectors of the model in ``folder`` taken from ``layer`` from now on."""
+    write_atomically(folder / LAYER_FILE, json.dumps({"layer": layer}).encode())
+
+
+def _load(folder: ModelFolder, whole: bool) -> Any:
+    """The network, up to its middle layer unless ``whole``."""
     try:
         from transformers import AutoConfig, AutoModel
         from transformers import logging as chatter
@@ -128,7 +149,8 @@ def _lower_half(folder: ModelFolder) -> Any:
     chatter.set_verbosity_error()  # or it lists the upper half's weights as not used
     try:
         config = AutoConfig.from_pretrained(folder.path, local_files_only=True)
-        config.num_hidden_layers = max(1, config.num_hidden_layers // 2)
+        if not whole:
+            config.num_hidden_layers = max(1, config.num_hidden_layers // 2)
         network = AutoModel.from_pretrained(folder.path, config=config, use_safetensors=True, local_files_only=True)
     except Exception as error:  # a configuration or a file that the library can't make sense of
         raise LearningError(f"{folder.path} can't be loaded as a text encoder: {error}") from error

@@ -29,7 +29,8 @@ FORMAT = "nextlabel-training-2"
 JOB_FILE, ARRAYS_FILE = "job.json", "arrays.safetensors"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
-JobKind: TypeAlias = Literal["few-shot", "fine-tune", "fusion"]
+JobKind: TypeAlias = Literal["few-shot", "fine-tune", "fusion", "spans"]
+"""Trained models are named after it. For ``spans`` there is a job of its own, spans.jobs.SpanTrainingJob."""
 
 
 @dataclass(frozen=True, slots=True)

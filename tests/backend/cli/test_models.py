@@ -181,3 +181,12 @@ def test_other_formats_and_encoders_without_weights(
     assert done.code == 1
     assert "no token" in done.err
     assert (folder / "second" / "card.json").is_file(), "what was written stays, and can be uploaded by hand"
+
+
+def test_a_span_probe_is_not_exported_but_what_it_stands_on(nextlabel: Run, folder: Path, store: Store) -> None:
+    with (folder / "reviews.yaml").open("a") as file:
+        file.write("kind: span\n")
+    done = nextlabel("models", "export", "reviews.yaml", ON_IT, "out")
+    assert done.code == 1
+    assert "no pipeline has a place for; export fine-tune-1 itself" in done.err
+    assert "one that is fine-tuned can be exported" in nextlabel("models", "export", "reviews.yaml", "probe-1", "o").err

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from nextlabel.backend.demo.annotators import Quota, noisy
 from nextlabel.backend.demo.replay import Material
+from nextlabel.backend.demo.run import DemoOptions, run_demo
+from nextlabel.backend.recipe import Recipe
+from nextlabel.connectors.errors import ConfigError
+from nextlabel.connectors.records import LabelKind
 
 
 @pytest.fixture
@@ -68,3 +74,12 @@ def test_a_random_twin_follows_its_seed(material: Material) -> None:
     )
     assert one == again
     assert one != other
+
+
+def test_a_recipe_for_spans_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    recipe = Recipe(name="spans", kind=LabelKind.SPAN, labels=("a",), records=list)
+    with pytest.raises(
+        ConfigError, match="spans asks for spans, and the demo's simulated annotators answer with labels"
+    ):
+        run_demo(DemoOptions(recipe, tmp_path / "demo"), Console())
+    assert not (tmp_path / "demo").exists()

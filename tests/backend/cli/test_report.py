@@ -74,12 +74,12 @@ def test_everything_that_can_be_said(nextlabel: Run, folder: Path) -> None:
     assert saved["verdict"].removeprefix("to ") in page
 
 
-def test_criteria_that_look_at_predictions_take_records_nobody_labelled(nextlabel: Run, folder: Path) -> None:
+def test_criteria_look_at_the_audit_slice_and_at_open_records(nextlabel: Run, folder: Path) -> None:
     from nextlabel.backend.catalogue import find_recipe
     from nextlabel.backend.loop.opening import open_cache, open_encoder
     from nextlabel.backend.settings import Settings
 
-    with make(folder, 300, 60) as store:
+    with make(folder, 300, 100) as store:
         chosen, audit = slices(store)
         answer(store, {at: {"ann": truth(at)} for at in [*chosen[:110], *audit]})
         recipe, settings = find_recipe(RECIPE), Settings.load()
@@ -88,7 +88,7 @@ def test_criteria_that_look_at_predictions_take_records_nobody_labelled(nextlabe
         open_cache(settings, encoder).ensure(texts, encoder)
         stop = {one["criterion"]: one for one in read(nextlabel)["stop"]}
         assert set(stop) == {"small gain", "stable predictions", "confidence"}
-        assert "the last 4 models agree on 130 records" in stop["stable predictions"]["reason"]
+        assert "the last 4 models agree on 100 records" in stop["stable predictions"]["reason"]
         assert stop["confidence"]["figure"] < 1
         store.set_meta(SPACE_IN_USE, "fine-tune-1")
         found = read(nextlabel)

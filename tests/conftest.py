@@ -91,6 +91,30 @@ def argilla_users(argilla: ArgillaServer) -> list[str]:
 
 
 @pytest.fixture
+def visit(argilla: ArgillaServer) -> Iterator[Callable[..., str]]:
+    """Makes users of the shared Argilla who leave its workspace after the test: a queue is divided among all in it.
+
+    Takes and returns what ``add_user`` does.
+    """
+    import httpx
+
+    names = []
+
+    def join(name: str, password: str | None = None, role: str = "annotator") -> str:
+        names.append(name)
+        return argilla.add_user(name, password, role)
+
+    yield join
+    headers = {"X-Argilla-Api-Key": argilla.token}
+    with httpx.Client(base_url=f"{argilla.url}/api/v1/", headers=headers, timeout=60, trust_env=False) as owner:
+        spaces = owner.get("me/workspaces").raise_for_status().json()["items"]
+        members = f"workspaces/{next(one['id'] for one in spaces if one['name'] == argilla.workspace)}/users"
+        for user in owner.get(members).raise_for_status().json()["items"]:
+            if user["username"] in names:
+                owner.delete(f"{members}/{user['id']}").raise_for_status()
+
+
+@pytest.fixture
 def argilla_dataset(argilla: ArgillaServer, argilla_users: list[str]) -> Iterator[Callable[..., ArgillaConnector]]:
     """Makes datasets in the shared Argilla: ``make()`` asks sport or politics; takes what ``create`` takes."""
     from nextlabel.connectors.argilla import ArgillaConnector

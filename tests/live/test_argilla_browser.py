@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -57,11 +57,13 @@ def truth(text: str) -> str:
     return next(label for label in LABELS if label in text)
 
 
-def test_ten_submits_in_the_stock_page(backend: BackendProcess, argilla: ArgillaServer) -> None:
+def test_ten_submits_in_the_stock_page(
+    backend: BackendProcess, argilla: ArgillaServer, visit: Callable[..., str]
+) -> None:
     names = [f"{name}-{secrets.token_hex(4)}" for name in ("browser", "second")]
     status = backend.wait_settled()
     dataset, models = status["project"]["id"], {status["model_version"]}
-    keys = [argilla.add_user(name, PASSWORD) for name in names]
+    keys = [visit(name, PASSWORD) for name in names]
     status = backend.wait(lambda status: set(names) <= status["links"].keys(), "links for two newcomers")
     link, other = (status["links"][name] for name in names)
     with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -111,10 +112,12 @@ def test_answers_and_suggestions_of_every_kind_are_stored_and_read_back(
 
 
 @in_chromium
-def test_spans_behind_emoji_are_where_the_web_page_has_them(argilla: ArgillaServer, argilla_dataset: Make):
+def test_spans_behind_emoji_are_where_the_web_page_has_them(
+    argilla: ArgillaServer, argilla_dataset: Make, visit: Callable[..., str]
+):
     """The page is right, whatever the server believes: it is where people see a suggestion, and mark another span."""
     name = f"marker{time.monotonic_ns()}"
-    argilla.add_user(name, PASSWORD)
+    visit(name, PASSWORD)
     connector = argilla_dataset(Labeling(LabelKind.SPAN, ("person", "place")))
     text = "👩🏽‍🚀🎬 Ann lives in Paris and likes it a lot"
     ann, paris = (Span(text.index(word), text.index(word) + len(word), label) for word, label in WORDS.items())
@@ -223,8 +226,8 @@ def test_a_wrong_key_and_an_annotators_key_are_unauthorized(argilla: ArgillaServ
         ArgillaConnector.attach(argilla.url, argilla_users[0], "x")
 
 
-def test_an_admin_of_the_workspace_may_do_it_all(argilla: ArgillaServer):
-    key = argilla.add_user(f"admin{time.time_ns()}", role="admin")
+def test_an_admin_of_the_workspace_may_do_it_all(argilla: ArgillaServer, visit: Callable[..., str]):
+    key = visit(f"admin{time.time_ns()}", role="admin")
     connector = ArgillaConnector.create(argilla.url, key, f"an admin's {time.time_ns()}", KINDS["multi"])
     ids = list(connector.push([Record("u", {"text": "t"})]).values())
     connector.publish("nl-1", [QueueEntry(ids[0], 0, Suggestion(("a",), 0.5, "m"))])

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -111,12 +112,14 @@ def test_a_service_that_is_down_deaf_or_somebody_elses_is_found(
         assert time.monotonic() - started < 15, "Argilla must not be made to wait for it"
 
 
-def test_people_without_a_queue_or_a_link_are_found(argilla: ArgillaServer, argilla_dataset: Make, service):
+def test_people_without_a_queue_or_a_link_are_found(
+    argilla: ArgillaServer, argilla_dataset: Make, service, visit: Callable[..., str]
+):
     connector = argilla_dataset()
     assert wrong(connector) == {"links": Severity.WARNING}, "nobody hooked it up"
     assert "annotator3" in findings(connector)["links"].message
     name = f"late-{time.monotonic_ns()}"
-    argilla.add_user(name)
+    visit(name)
     found = findings(connector)
     assert (found["queue"].severity, name in found["queue"].message) == (Severity.ERROR, True)
     assert "annotator0" not in found["queue"].message

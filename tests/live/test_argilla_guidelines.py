@@ -17,12 +17,12 @@ pytestmark = NEEDS_CHROMIUM
 
 
 def test_annotators_find_their_link_and_do_not_see_the_markers(
-    argilla: ArgillaServer, argilla_dataset: Callable[..., ArgillaConnector]
+    argilla: ArgillaServer, argilla_dataset: Callable[..., ArgillaConnector], visit: Callable[..., str]
 ):
     from playwright.sync_api import expect
 
     name = f"under_score_{time.monotonic_ns()}"
-    argilla.add_user(name, PASSWORD)
+    visit(name, PASSWORD)
     connector = argilla_dataset()
     connector.push([Record("u1", {"text": "a text"})])
     address = f"{argilla.url}/api/v1/datasets/{connector.project.id}"

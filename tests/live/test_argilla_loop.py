@@ -160,13 +160,15 @@ def test_whatever_an_annotator_does_arrives(product: BackendProcess, worker: Arg
     assert not {one["fields"]["text"] for one in (skipped, drafted, edited)} & open_now
 
 
-def test_added_records_and_people_are_found_without_events(product: BackendProcess, argilla: ArgillaServer) -> None:
+def test_added_records_and_people_are_found_without_events(
+    product: BackendProcess, argilla: ArgillaServer, visit: Callable[..., str]
+) -> None:
     """The default settings, and no webhook for records or users: a look at the platform finds them."""
     for hook in api(argilla, "GET", "/webhooks")["items"]:
         assert set(hook["events"]) == set(EVENTS)
     dataset = product.status()["project"]["id"]
     name = f"newcomer-{secrets.token_hex(4)}"
-    key = argilla.add_user(name)
+    key = visit(name)
     items = [{"fields": {"text": f"{SUBJECTS[n]} that the owner added {secrets.token_hex(2)}"}} for n in range(3)]
     made = api(argilla, "POST", f"/datasets/{dataset}/records/bulk", json={"items": items})["items"]
     started = time.monotonic()

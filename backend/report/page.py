@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
-from importlib.resources import files
-from string import Template
 
 from nextlabel.backend.learning.evaluation.album import Picture
-from nextlabel.backend.learning.evaluation.intervals import Interval
-from nextlabel.backend.learning.evaluation.page import bar, facts, figures, notes, style, table
+from nextlabel.backend.learning.evaluation.frame import card, facts, figures, framed, notes, sentence, table
 
 from . import words
 from .building import Report
@@ -20,19 +17,18 @@ NUMBERS = {"labels", "accuracy", "95%", "audit answers", "rank", "answers", "com
 
 def page(found: Report, album: Sequence[Picture]) -> str:
     """The page as HTML, with the pictures that :func:`.album.drawn` makes."""
-    template = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     how = words.HOW_SAVED + (f" {words.HOW_TRAINED}" if found.trained else "")
-    return template.substitute(
-        style=style(),
-        title=escape(found.project),
-        subtitle=escape(f"{found.chosen + found.audited:,} of {found.records:,} records are labelled"),
+    return framed(
+        __package__,
+        found.project,
+        f"{found.chosen + found.audited:,} of {found.records:,} records are labelled",
         cards="".join(_cards(found)),
-        saved=escape(_sentence(words.saved(found))),
+        saved=escape(sentence(words.saved(found))),
         how=escape(how if found.saved is not None else ""),
         pictures=figures(album) if album else "",
         stop=_table(words.STOP, words.stop_rows(found)),
         curve=_part(found, "curve", words.HOW_CURVE, _table(words.CURVE, words.curve_rows(found))),
-        agreed=escape(_sentence(words.agreed(found))),
+        agreed=escape(sentence(words.agreed(found))),
         annotators=_part(found, "annotators", "", _table(words.ANNOTATORS, words.annotator_rows(found))),
         balance=_balance(found),
         facts=facts(dict(words.headline(found)[:3]) | {"question": f"{found.kind}, {len(found.balance)} labels"}),
@@ -40,25 +36,17 @@ def page(found: Report, album: Sequence[Picture]) -> str:
 
 
 def _cards(found: Report) -> Iterator[str]:
-    yield _card("Labels learned from", f"{found.chosen:,}", f"and {found.audited:,} for the audit")
+    yield card("Labels learned from", f"{found.chosen:,}", [f"and {found.audited:,} for the audit"])
     if found.curve:
         last = found.curve[-1]
-        yield _card("Audit accuracy", f"{last.accuracy.mean:.3f}", words.span(last.accuracy, ".3f"), last.accuracy)
+        yield card("Audit accuracy", f"{last.accuracy.mean:.3f}", [words.span(last.accuracy, ".3f")], last.accuracy)
     if found.saved is not None:
         saved = found.saved
         until = f"{words.span(saved.labels, '+,.0f')} · until {saved.accuracy:.1%} accuracy"
-        yield _card("Labels saved", f"{saved.labels.mean:+,.0f}" if saved.shown else "not shown", until)
+        yield card("Labels saved", f"{saved.labels.mean:+,.0f}" if saved.shown else "not shown", [until])
     if found.agreement is not None:
         pairs = found.agreement.pairs
-        yield _card("Two people agree", f"{pairs.mean:.0%}", words.span(pairs, ".0%"), pairs)
-
-
-def _card(name: str, value: str, says: str, shown: Interval | None = None) -> str:
-    drawn = "" if shown is None else bar(shown.low, shown.high, shown.mean)
-    return (
-        f'<div class="card"><span class="soft small">{escape(name)}</span><b>{escape(value)}</b>'
-        f'<span class="soft small">{escape(says)}</span>{drawn}</div>'
-    )
+        yield card("Two people agree", f"{pairs.mean:.0%}", [words.span(pairs, ".0%")], pairs)
 
 
 def _part(found: Report, part: str, says: str, shown: str) -> str:
@@ -77,7 +65,3 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     kinds = ["n" if name in NUMBERS else "text" if name == "why" else "label" for name in head]
     cells = [[(kind, escape(cell)) for kind, cell in zip(kinds, row, strict=True)] for row in rows]
     return table([f"n:{name}" if name in NUMBERS else name for name in head], cells)
-
-
-def _sentence(said: str) -> str:
-    return f"{said[:1].upper()}{said[1:]}."

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 from nextlabel.backend.learning.evaluation.album import Picture
+from nextlabel.backend.learning.evaluation.frame import card, facts, figures, framed, notes, sentence, table
 from nextlabel.backend.learning.evaluation.intervals import Interval
-from nextlabel.backend.learning.evaluation.page import facts, figures, notes, style, table
 
 from .plan import METRICS
 from .request import Simulation
@@ -29,20 +27,19 @@ LEGEND = (
 def page(found: Simulation, album: list[Picture]) -> str:
     """The page as HTML."""
     asked, summary = found.request, found.summary
-    template = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     why = summary.why.removeprefix(NONE_SHOWN).lstrip(":, ")
     verdict = (
         f"Label with {summary.recommended}"
         if summary.recommended is not None
         else f"{NONE_SHOWN[:1].upper()}{NONE_SHOWN[1:]}"
     )  # fmt: skip
-    return template.substitute(
-        style=style(),
-        title=escape(Path(asked.data).name),
-        subtitle=escape(f"which record next: {len(summary.strategies)} strategies, {_many(asked.seeds, 'seed')}"),
+    return framed(
+        __package__,
+        Path(asked.data).name,
+        f"which record next: {len(summary.strategies)} strategies, {_many(asked.seeds, 'seed')}",
         kind="yes" if summary.recommended is not None else "no",
         verdict=escape(verdict),
-        why=escape(f"{why[:1].upper()}{why[1:]}."),
+        why=escape(sentence(why)),
         cards="".join(_cards(found)),
         how=escape(_how(found)),
         notes=notes(_warnings(found)),
@@ -74,11 +71,7 @@ def _cards(found: Simulation) -> Iterator[str]:
 
 
 def _card(name: str, value: str, span: str, says: str) -> str:
-    below = " · ".join(part for part in (span, says) if part)
-    return (
-        f'<div class="card"><span class="soft small">{escape(name)}</span><b>{escape(value)}</b>'
-        f'<span class="soft small">{escape(below)}</span></div>'
-    )
+    return card(name, value, [" · ".join(part for part in (span, says) if part)])
 
 
 def _strategies(found: Simulation) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
-from string import Template
 
 import numpy as np
 
-from nextlabel.backend.learning.evaluation import pictures
 from nextlabel.backend.learning.evaluation.album import Picture
 from nextlabel.backend.learning.evaluation.crossvalidation import HeldOut
+from nextlabel.backend.learning.evaluation.frame import bar, card, facts, figures, framed, notes, sentence, table
 from nextlabel.backend.learning.evaluation.intervals import Interval
 from nextlabel.backend.learning.evaluation.metrics import ClassFigures
 from nextlabel.backend.learning.evaluation.summary import ConfidentError, Summary
@@ -40,19 +38,19 @@ class About:
 
 def page(found: HeldOut, summary: Summary, about: About, album: Sequence[Picture], verdict: str | None = None) -> str:
     """The page as HTML, with the pictures that :func:`.album.drawn` makes, and a learning curve's verdict."""
-    template = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     how = about.facts.get("How", "")
     sure = (
         "Bands are 95% intervals from whole groups drawn anew"
         if found.groups is not None
         else "Bands are 95% intervals"
     )
-    return template.substitute(
-        title=escape(about.title),
-        subtitle=escape(about.subtitle),
+    return framed(
+        __package__,
+        about.title,
+        about.subtitle,
         cards=_cards(summary),
         how=escape(f"{how[:1].upper()}{how[1:]}. {sure}." if how else f"{sure}."),
-        verdict=f"<p>{_sentence(verdict)}</p>" if verdict else "",
+        verdict=f"<p>{escape(sentence(verdict))}</p>" if verdict else "",
         notes=notes(about.remarks),
         classes=_classes(summary.classes),
         pictures=figures(album),
@@ -69,46 +67,14 @@ def _cards(summary: Summary) -> str:
         verdict = (
             f"how far probabilities are off; {summary.tempered_error:.3f} at temperature {summary.temperature:.2f}"
         )
-        cards.append(
-            f'<div class="card"><span class="soft small">Calibration error</span><b>{error:.3f}</b>'
-            f'<span class="soft small">{escape(verdict)}</span></div>'
-        )
+        cards.append(card("Calibration error", f"{error:.3f}", [verdict]))
     return "".join(cards)
 
 
 def _card(name: str, says: str, value: Interval) -> str:
     if value.mean != value.mean:
-        body = '<b>–</b><span class="soft small">not defined for these answers</span>'
-    else:
-        body = (
-            f"<b>{value.mean:.3f}</b>"
-            f'<span class="soft small">{value.low:.3f} to {value.high:.3f}</span>'
-            f'<span class="soft small">{escape(says)}</span>'
-            f"{bar(value.low, value.high, value.mean)}"
-        )
-    return f'<div class="card"><span class="soft small">{escape(name)}</span>{body}</div>'
-
-
-def bar(low: float, high: float, mark: float | None = None) -> str:
-    """A band from ``low`` to ``high`` on a line from 0 to 1, with a mark."""
-    at = "" if mark is None else f'<u style="left:calc({100 * mark:.1f}% - 1px)"></u>'
-    return f'<div class="bar"><i style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></i>{at}</div>'
-
-
-def style() -> str:
-    """The looks of the page, for pages of the same kind: what stands in its ``<style>``."""
-    page_of = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    return page_of.partition("<style>")[2].partition("</style>")[0]
-
-
-def notes(remarks: Sequence[str]) -> str:
-    """What a reader has to know, as a list; nothing for nothing."""
-    items = "".join(f"<li>{_sentence(remark)}</li>" for remark in remarks)
-    return f'<ul class="notes">{items}</ul>' if items else ""
-
-
-def _sentence(said: str) -> str:
-    return f"{escape(said[:1].upper() + said[1:])}."
+        return card(name, "–", ["not defined for these answers"])
+    return card(name, f"{value.mean:.3f}", [f"{value.low:.3f} to {value.high:.3f}", says], value)
 
 
 def _classes(found: Sequence[ClassFigures]) -> str:
@@ -127,17 +93,6 @@ def _classes(found: Sequence[ClassFigures]) -> str:
         for one in found
     )
     return table(head, rows, "pinned")
-
-
-def figures(album: Sequence[Picture]) -> str:
-    """The pictures with their captions, side by side where there is room."""
-    layout = "pictures pairs" if len(album) % 3 == 1 else "pictures"
-    shown = "".join(
-        f"<figure><figcaption>{escape(one.title)}<span>{escape(one.says)}</span></figcaption>"
-        f"{pictures.svg(one.figure, f'p{number}', one.alt)}</figure>"
-        for number, one in enumerate(album)
-    )
-    return f'<div class="{layout}">{shown}</div>'
 
 
 def _confused(summary: Summary) -> str:
@@ -172,37 +127,6 @@ def _errors(found: Sequence[ConfidentError]) -> str:
     )
     says = "The wrong predictions it was surest of. Some of them may be wrong answers: they are worth a second look."
     return f'<p class="soft small">{says}</p>{table(("text", "answer", "predicted", "n:probability"), rows, "wrapped")}'
-
-
-def facts(found: Mapping[str, str]) -> str:
-    """What was done and on what, a line each."""
-    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in found.items())
-    return f'<div class="scroll"><table class="facts">{rows}</table></div>'
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[tuple[str, str]]], kind: str = "plain") -> str:
-    """``head`` entries that begin with ``n:`` are numbers; cells are (class, HTML that is already safe).
-
-    On a phone, a ``pinned`` table scrolls under its first column, and rows of a ``wrapped`` one stand as paragraphs,
-    in which ``data-of`` says what a cell is.
-    """
-    names = [name.removeprefix("n:") for name in head]
-    heads = "".join(
-        f'<th class="n">{escape(name)}</th>' if given.startswith("n:") else f"<th>{escape(name)}</th>"
-        for given, name in zip(head, names, strict=True)
-    )
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td class="{css}" data-of="{escape(name)}">{cell}</td>'
-            for name, (css, cell) in zip(names, cells, strict=True)
-        )
-        + "</tr>"
-        for cells in rows
-    )
-    return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
 
 
 def _number(value: float) -> str:

@@ -7,13 +7,14 @@ one leaves out what is there already.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from nextlabel.backend.learning.atomic import atomic_path, write_atomically
+from nextlabel.backend.learning.atomic import write_atomically
 from nextlabel.backend.learning.encoders import Engine
+from nextlabel.backend.learning.json_lines import read_lines, write_lines
 from nextlabel.backend.learning.multimodal.rules import ImageRules
 from nextlabel.backend.learning.training.jobs import JOB_FILE, readable_errors
 from nextlabel.backend.learning.training.process import TrainingProcess
@@ -43,13 +44,9 @@ class EmbeddingJob:
 
     def save(self, work: Path) -> None:
         """See Job."""
-        count = 0
         with readable_errors(work):
             work.mkdir(parents=True, exist_ok=True)
-            with atomic_path(work / TEXTS_FILE) as temporary, temporary.open("w", encoding="ascii") as stream:
-                for text in self.texts:
-                    stream.write(json.dumps(text) + "\n")
-                    count += 1
+            count = write_lines(work / TEXTS_FILE, self.texts)
             told = {
                 "format": FORMAT,
                 "encoder": self.encoder,
@@ -77,7 +74,7 @@ class EmbeddingJob:
             count, rules = int(told.pop("count")), told.pop("images")
             told |= {name: Path(told[name]) for name in ("cache_dir", "embeddings")}
             images = None if rules is None else ImageRules.from_told(rules)
-            return cls(texts=_read(work / TEXTS_FILE), images=images, **told), count
+            return cls(texts=read_lines(work / TEXTS_FILE), images=images, **told), count
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise LearningError(f"the job in {work} can't be read: {error}; remove the folder") from error
 
@@ -88,9 +85,3 @@ class EmbeddingProcess(TrainingProcess):
     WORKER: ClassVar[str] = "nextlabel.backend.learning.embedding_worker"
     RESULT: ClassVar[str] = DONE
     WORD: ClassVar[str] = "encoding of the records"
-
-
-def _read(file: Path) -> Iterator[str]:
-    with file.open(encoding="ascii") as stream:
-        for line in stream:
-            yield json.loads(line)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from nextlabel.backend.learning.atomic import atomic_path, write_atomically
+from nextlabel.backend.learning.atomic import write_atomically
+from nextlabel.backend.learning.json_lines import read_lines, write_lines
 from nextlabel.backend.learning.spans.decoding import ScoredSpan
 from nextlabel.backend.learning.spans.examples import SpanExamples
 from nextlabel.backend.learning.training.checkpoints import CHECKPOINT_SECONDS
@@ -51,8 +52,8 @@ class SpanTrainingJob:
             work.mkdir(parents=True, exist_ok=True)
             for name, part in (("examples", self.examples), ("held_out", self.held_out)):
                 if part is not None:
-                    _write(work / f"{name}.jsonl", _rows(part))
-            _write(work / "predict.jsonl", self.predict)
+                    write_lines(work / f"{name}.jsonl", _rows(part))
+            write_lines(work / "predict.jsonl", self.predict)
             told = {
                 "format": FORMAT,
                 "encoder": self.encoder,
@@ -75,7 +76,7 @@ class SpanTrainingJob:
             labels = tuple(told.pop("labels"))
             held_out = _examples(work / "held_out.jsonl", labels) if told.pop("held_out") else None
             told |= {"spec": TrainingSpec(**told["spec"]), "cache_dir": Path(told["cache_dir"])}
-            examples, predict = _examples(work / "examples.jsonl", labels), _read(work / "predict.jsonl")
+            examples, predict = _examples(work / "examples.jsonl", labels), list(read_lines(work / "predict.jsonl"))
             return cls(examples=examples, held_out=held_out, predict=predict, **told)
         except FileNotFoundError as error:
             raise LearningError(f"{work} holds no training job ({error.filename} is missing); start one") from error
@@ -110,16 +111,6 @@ def _rows(examples: SpanExamples) -> Iterable[Any]:
 
 
 def _examples(file: Path, labels: tuple[str, ...]) -> SpanExamples:
-    rows = [(text, context, tuple(Span(*span) for span in spans)) for text, context, spans in _read(file)]
+    rows = [(text, context, tuple(Span(*span) for span in spans)) for text, context, spans in read_lines(file)]
     spans = tuple(row[2] for row in rows)
     return SpanExamples(tuple(row[0] for row in rows), spans, labels, tuple(row[1] for row in rows))
-
-
-def _write(file: Path, rows: Iterable[Any]) -> None:
-    with atomic_path(file) as temporary, temporary.open("w", encoding="ascii") as stream:
-        stream.writelines(json.dumps(row) + "\n" for row in rows)
-
-
-def _read(file: Path) -> list[Any]:
-    with file.open(encoding="ascii") as stream:
-        return [json.loads(line) for line in stream]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,9 +21,9 @@ from nextlabel.backend.learning.spans.metrics import all_right, span_f1
 from nextlabel.backend.learning.spans.probe import SpanProbe
 from nextlabel.backend.learning.spans.token_vectors import Layer, TokenVectors, set_layer
 from nextlabel.backend.learning.training.process import MODEL
-from nextlabel.backend.learning.training.progress import Report, TrainingCancelled, TrainingProgress
+from nextlabel.backend.learning.training.progress import Report
 from nextlabel.backend.learning.training.saving import HEAD_FILE, LABELS_FILE
-from nextlabel.backend.learning.training.worker import CHUNK, Stop, main
+from nextlabel.backend.learning.training.worker import Stop, in_chunks, main
 from nextlabel.connectors.content import write_beside
 
 
@@ -88,13 +87,7 @@ def _strings(examples: SpanExamples) -> list[str]:
 
 def _read(texts: Sequence[str], encoder: SpanEncoder, report: Report, stop: Stop) -> list[TokenVectors]:
     """The token vectors of every text."""
-    started, found = time.monotonic(), list[TokenVectors]()
-    while len(found) < len(texts):
-        if stop():
-            raise TrainingCancelled("the training was stopped while texts were encoded")
-        found += encoder.tokens(texts[len(found) : len(found) + CHUNK]).texts()
-        report(TrainingProgress("embedding", len(found), len(texts), seconds=time.monotonic() - started))
-    return found
+    return [one for part in in_chunks(texts, report, stop) for one in encoder.tokens(part).texts()]
 
 
 if __name__ == "__main__":

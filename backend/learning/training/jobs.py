@@ -17,9 +17,10 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from nextlabel.backend.learning.atomic import atomic_path, write_atomically
+from nextlabel.backend.learning.atomic import write_atomically
 from nextlabel.backend.learning.encoders import Engine
 from nextlabel.backend.learning.examples import Examples
+from nextlabel.backend.learning.json_lines import read_lines, write_lines
 from nextlabel.backend.learning.multimodal.rules import ImageRules
 from nextlabel.backend.learning.training.checkpoints import CHECKPOINT_SECONDS
 from nextlabel.backend.learning.training.spec import TrainingSpec
@@ -64,10 +65,10 @@ class TrainingJob:
             arrays: dict[str, Any] = {}
             for name, part in (("examples", self.examples), ("held_out", self.held_out)):
                 if part is not None:
-                    _write_texts(work / f"{name}.jsonl", part.texts)
+                    write_lines(work / f"{name}.jsonl", part.texts)
                     columns = {"targets": part.targets, "weights": part.weights, "groups": part.groups}
                     arrays |= {f"{name}.{key}": np.ascontiguousarray(c) for key, c in columns.items() if c is not None}
-            _write_texts(work / "predict.jsonl", self.predict)
+            write_lines(work / "predict.jsonl", self.predict)
             from safetensors.numpy import save
 
             write_atomically(work / ARRAYS_FILE, save(arrays))
@@ -101,7 +102,7 @@ class TrainingJob:
             parts: dict[str, Examples | None] = {"examples": None, "held_out": None}
             for name in ("examples", *(["held_out"] if told["held_out"] else [])):
                 columns = (arrays.get(f"{name}.{key}") for key in ("weights", "groups"))
-                texts = tuple(_read_texts(work / f"{name}.jsonl"))
+                texts = tuple(read_lines(work / f"{name}.jsonl"))
                 parts[name] = Examples(texts, arrays[f"{name}.targets"], tuple(told["labels"]), *columns)
             examples = parts["examples"]
             assert examples is not None  # noqa: S101  # the loop above has just read it
@@ -118,7 +119,7 @@ class TrainingJob:
                 windows=told["windows"],
                 images=None if told["images"] is None else ImageRules.from_told(told["images"]),
                 checkpoint_seconds=told["checkpoint_seconds"],
-                predict=_read_texts(work / "predict.jsonl"),
+                predict=list(read_lines(work / "predict.jsonl")),
             )
         except FileNotFoundError as error:
             raise LearningError(f"{work} holds no training job ({error.filename} is missing); start one") from error
@@ -137,13 +138,3 @@ def readable_errors(folder: Path) -> Iterator[None]:
         if error.errno in _FULL:
             raise StoreFull(f"no space is left for the training in {folder}; free some and start it again") from error
         raise StoreError(f"the training can't use the folder {folder}: {error}") from error
-
-
-def _write_texts(file: Path, texts: Sequence[str]) -> None:
-    with atomic_path(file) as temporary, temporary.open("w", encoding="ascii") as stream:
-        stream.writelines(json.dumps(text) + "\n" for text in texts)
-
-
-def _read_texts(file: Path) -> list[str]:
-    with file.open(encoding="ascii") as stream:
-        return [json.loads(line) for line in stream]

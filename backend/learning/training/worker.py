@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from nextlabel.backend.learning.atomic import write_atomically
-from nextlabel.backend.learning.encoders import Encoder, FloatMatrix, load_encoder, usable_cores
+from nextlabel.backend.learning.encoders import load_encoder, usable_cores
 from nextlabel.backend.learning.model_folder import find_model
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.training.jobs import TrainingJob, readable_errors
@@ -80,7 +80,12 @@ def run_job(work: Path, job: TrainingJob, report: Report, stop: Stop) -> None:
     encoder = load_encoder(
         str(trained), job.engine, cache_dir=job.cache_dir, threads=threads, windows=job.windows, images=job.images
     )
-    vectors = _read(job.predict, encoder, report, stop)
+    vectors = np.concatenate(
+        [
+            np.empty((0, encoder.dimension), np.float32),
+            *(encoder.encode(part) for part in in_chunks(job.predict, report, stop)),
+        ]
+    )
     probabilities = Probe.load(trained / HEAD_FILE).predict_proba(vectors)
     from safetensors.numpy import save
 
@@ -99,17 +104,15 @@ def _trainer(job: TrainingJob) -> Trainer:
     return FineTuner(checkpoint_seconds=job.checkpoint_seconds)
 
 
-def _read(texts: Sequence[str], encoder: Encoder, report: Report, stop: Stop) -> FloatMatrix:
-    """The vectors of ``texts``, [n, d]."""
+def in_chunks(texts: Sequence[str], report: Report, stop: Stop) -> Iterator[Sequence[str]]:
+    """``texts`` to encode, some at a time, each part told when it is done. Raises TrainingCancelled."""
     started = time.monotonic()
-    vectors = np.empty((len(texts), encoder.dimension), np.float32)
-    for start in range(0, len(vectors), CHUNK):
+    for start in range(0, len(texts), CHUNK):
         if stop():
-            raise TrainingCancelled("the training was stopped while texts were embedded")
-        vectors[start : start + CHUNK] = encoder.encode(texts[start : start + CHUNK])
-        done = min(start + CHUNK, len(vectors))
-        report(TrainingProgress("embedding", done, len(vectors), seconds=time.monotonic() - started))
-    return vectors
+            raise TrainingCancelled("the training was stopped while texts were encoded")
+        yield texts[start : start + CHUNK]
+        done = min(start + CHUNK, len(texts))
+        report(TrainingProgress("embedding", done, len(texts), seconds=time.monotonic() - started))
 
 
 def train(work: Path, report: Report, stop: Stop) -> None:

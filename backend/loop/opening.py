@@ -24,12 +24,13 @@ from nextlabel.connectors.base import Connector
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import LabelKind
 
-from .controller import Controller, QueueSizes
+from .controller import Controller
 from .leadership import Leadership
 from .learner import Learner
 from .model import TextKind
 from .platforms import NAMES, CheckedConnector, access, attach, create
 from .pool import PoolState
+from .queue import QueueSizes
 from .ranking import Ranker
 from .service import Service
 from .space import Spaces

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import structlog
 
-from nextlabel.backend.learning.multimodal.encoder import MultimodalEncoder
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
 from nextlabel.connectors.errors import ConnectorError, LearningError, NextlabelError, Overloaded
 from nextlabel.connectors.records import Changes, Labeling, Record, Suggestion
 
+from .answering import Answering
 from .controller import Controller
+from .health import Health, unknown_labels
 from .janitor import Janitor
 from .leadership import RENEW_EVERY, Leadership
 from .learner import Learner
@@ -34,23 +31,6 @@ log = structlog.get_logger(__name__)
 
 LONGEST_DEFERRAL = 6
 """Poll intervals for which a poll may be put off while people label."""
-
-
-@dataclass
-class _Health:
-    """The last error of each thread; empty strings mean well."""
-
-    errors: dict[str, str] = field(default_factory=dict)
-
-    def reporter(self, name: str) -> Any:
-        return lambda message: self.errors.__setitem__(name, message)
-
-    def worst(self) -> str:
-        return next((message for message in self.errors.values() if message), "")
-
-    @property
-    def platform_reachable(self) -> bool:
-        return not any(message.startswith(("PlatformUnavailable", "Unauthorized")) for message in self.errors.values())
 
 
 class Service:
@@ -71,15 +51,15 @@ class Service:
     ) -> None:
         self._store, self._connector, self._controller = store, connector, controller
         self._learner, self._batcher = learner, batcher
+        self._answering = Answering(batcher, controller.pool, store.audit_slice())
         self._leadership, self._poll_interval = leadership, poll_interval
         self._tuner = tuner
         self._live: Model | None = None
-        self._audit = store.audit_slice()
         controller.on_model = self._model_changed
         controller.on_strangers = self._want_records
         self._last_pull = -math.inf
         self._address: BackendAddress | None = None
-        self._health = _Health()
+        self._health = Health()
         self._sync = Sync(store, connector, self.take_in, controller.records_found)
         self._links: dict[str, str] | None = None
         self._janitor = Janitor(store, connector, keep_generations, controller.latency.quiet_in)
@@ -217,28 +197,7 @@ class Service:
         live = self._live
         if live is None:
             raise LearningError("the service has not started yet: there is no model to predict with")
-        predictions = live.judge(await self._read([self.labeling.text(record) for record in records], live))
-        return [None if self._is_blind(record.uid) else one for record, one in zip(records, predictions, strict=True)]
-
-    def _is_blind(self, uid: str) -> bool:
-        return bool(uid) and self._audit.holds(self._controller.pool.originals.get(uid, uid))
-
-    async def _read(self, texts: list[str], model: Model) -> npt.NDArray[Any]:
-        """What ``model`` judges of each text. What the cache has costs no forward pass."""
-        rows = model.space.cache.lookup(texts)
-        missing = np.flatnonzero(rows < 0)
-        if len(missing) == len(texts):
-            return await self._forward(texts, model)
-        read = model.known(np.maximum(rows, 0))
-        if len(missing):
-            read[missing] = await self._forward([texts[i] for i in missing], model)
-        return read
-
-    async def _forward(self, texts: list[str], model: Model) -> npt.NDArray[Any]:
-        served = model.space.served
-        if isinstance(served, MultimodalEncoder):  # downloads must not hold up everybody's forward passes
-            texts = await asyncio.to_thread(served.fetched, texts)
-        return await self._batcher.submit(texts, model.reader)
+        return await self._answering.answer(records, live)
 
     def parse_event(self, body: dict[str, Any]) -> Changes:
         """Read a webhook body. Raises ValueError on a malformed one."""
@@ -328,15 +287,9 @@ class Service:
             label_to_queue_p50=latency[0] if latency else None,
             label_to_queue_p95=latency[1] if latency else None,
             platform_reachable=self._health.platform_reachable,
-            last_error=self._health.worst() or _unknown(controller.pool.unknown_labels),
+            last_error=self._health.worst() or unknown_labels(controller.pool),
             audit=audit,
             label_counts=controller.pool.label_counts(),
             links=self._links or {},
             training=self._tuner.status(),
         )
-
-
-def _unknown(labels: dict[str, int]) -> str:
-    if not labels:
-        return ""
-    return f"answers with labels that the labeling lacks are logged, not learned: {', '.join(sorted(labels))}"

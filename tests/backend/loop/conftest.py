@@ -16,11 +16,12 @@ from nextlabel.backend.learning.spans.encoder import load_span_encoder
 from nextlabel.backend.learning.spans.token_cache import TokenCache
 from nextlabel.backend.learning.training.jobs import JobKind
 from nextlabel.backend.learning.training.spec import TrainingSpec
-from nextlabel.backend.loop.controller import Controller, QueueSizes
+from nextlabel.backend.loop.controller import Controller
 from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.loop.learner import Learner
 from nextlabel.backend.loop.model import TextKind
 from nextlabel.backend.loop.pool import PoolState
+from nextlabel.backend.loop.queue import QueueSizes
 from nextlabel.backend.loop.ranking import Ranker
 from nextlabel.backend.loop.service import Service
 from nextlabel.backend.loop.space import Spaces

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from nextlabel.backend.loop.controller import QueueSizes
 from nextlabel.backend.loop.ports import Backend
+from nextlabel.backend.loop.queue import QueueSizes
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector
 from nextlabel.connectors.errors import PlatformUnavailable, RecordsRejected

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from nextlabel.backend.loop.controller import QueueSizes
+from nextlabel.backend.loop.queue import QueueSizes
 from nextlabel.backend.loop.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import ConfigError, Overloaded, PlatformUnavailable, RecordsRejected

@@ -11,13 +11,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.learning.consensus import consensus
+from nextlabel.backend.annotators.opinions import Opinions
 from nextlabel.backend.store import StoredRecord
-from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Span
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind
 
-Positions = npt.NDArray[np.int64]
+from .said import UNLABELLED, Agreed, Said
+from .said import Positions as Positions
 
-UNLABELLED = -1
+COUNTED = (
+    ("answers", AnnotationStatus.SUBMITTED),
+    ("skips", AnnotationStatus.SKIPPED),
+    ("drafts", AnnotationStatus.DRAFT),
+)
+"""Columns that count a record's annotators; a second answer by the same one is no other opinion."""
 
 
 class PoolState:
@@ -25,6 +31,7 @@ class PoolState:
 
     ``rows`` int64 [n]: row of the record in the embedding cache, -1 while not embedded.
     ``targets``: int64 [n] with -1 for none (single), bool [n, c] (multi), or object [n], tuples of Span (span).
+    They are the majority's, or what was ``agreed`` in its place; None, once an answer or the vectors have changed.
     A record wants ``overlap`` annotators, or as many as were asked for by :meth:`ask_again`.
     ``revision`` grows with every change that may alter the ranking.
     """
@@ -33,10 +40,11 @@ class PoolState:
         self.labeling = labeling
         self.overlap = overlap
         self.revision = 0
-        self.unknown_labels: dict[str, int] = {}
         self.originals: dict[str, str] = {}  # uid of a duplicate -> uid of the first record with its content
         self._kind = labeling.kind
-        self._index = {label: i for i, label in enumerate(labeling.labels)}
+        self._said = Said(labeling)
+        self.unknown_labels = self._said.unknown_labels
+        self.agreed: Agreed | None = None
         self._remote: list[str] = []
         self._by_remote: dict[str, int] = {}
         target = {
@@ -94,6 +102,7 @@ class PoolState:
     def set_rows(self, rows: Positions) -> None:
         """Another encoder has embedded all records: their rows in its cache, int64 [n], by position."""
         self._column("row")[:] = rows
+        self.agreed = None  # it may go by predictions from the old vectors
         self.revision += 1
 
     def set_remote(self, placed: Mapping[int, str]) -> None:
@@ -125,13 +134,10 @@ class PoolState:
             if at is None:
                 strangers.append(remote_id)
                 continue
-            by = {status: {one.annotator for one in current if one.status is status} for status in AnnotationStatus}
-            self._table["answers"][at] = len(
-                by[AnnotationStatus.SUBMITTED]
-            )  # a second one by the same is no other opinion
-            self._table["skips"][at] = len(by[AnnotationStatus.SKIPPED])
-            self._table["drafts"][at] = len(by[AnnotationStatus.DRAFT])
-            self._table["target"][at] = self._target(current)
+            for name, status in COUNTED:
+                self._table[name][at] = len({one.annotator for one in current if one.status is status})
+            self._table["target"][at] = self._said.hear(at, current)
+            self.agreed = None
         self.revision += bool(touched)
         return strangers
 
@@ -154,26 +160,6 @@ class PoolState:
         news = [at for at in found if at is not None and not self._table["suggested"][at]]
         self._table["suggested"][news] = True
         return news
-
-    def _target(self, annotations: Sequence[Annotation]) -> int | npt.NDArray[np.bool_] | tuple[Span, ...]:
-        """The consensus as a class index (-1: none yet), for multi a bool row, for spans the spans themselves."""
-        found, spans = [], []
-        for part in consensus(annotations, self.labeling) or ():
-            label = part.label if isinstance(part, Span) else part
-            index = self._index.get(label)
-            if index is None:
-                self.unknown_labels[label] = self.unknown_labels.get(label, 0) + 1
-            elif isinstance(part, Span):
-                spans.append(part)
-            else:
-                found.append(index)
-        if self._kind is LabelKind.SPAN:
-            return tuple(spans)
-        if self._kind is LabelKind.MULTI:
-            row = np.zeros(len(self._index), dtype=np.bool_)
-            row[found] = True
-            return row
-        return found[0] if found else UNLABELLED
 
     # -- what is asked ---------------------------------------------------------------------------------------------
 
@@ -258,7 +244,21 @@ class PoolState:
 
     def targets(self, positions: Positions) -> npt.NDArray[Any]:
         """int64 [k] class indices (single), bool [k, c] (multi), or object [k] of tuples of Span (span)."""
-        return self._column("target")[positions]
+        majority = self._column("target")[positions]
+        return majority if self.agreed is None else self.agreed.over(majority, positions)
+
+    def lessons(self, positions: Positions) -> npt.NDArray[Any]:
+        """What a probe learns of ``positions``: :meth:`targets`, or what was agreed as probabilities, [k, c]."""
+        soft = None if self.agreed is None else self.agreed.probabilities(positions)
+        return self.targets(positions) if soft is None else soft
+
+    def opinions(self, positions: Positions) -> Opinions:
+        """Who said what about the records at ``positions``, distinct, which are 0, 1, 2, ... there. Not for spans."""
+        return self._said.opinions(positions, self._size)
+
+    def people(self) -> int:
+        """How many annotators have an answer that counts now, the audit slice's included. 0 for spans."""
+        return self._said.people()
 
     def remote_ids(self, positions: Positions) -> list[str]:
         """The platform's ids of the records at ``positions``; "" for one that is not there."""
@@ -292,9 +292,10 @@ class PoolState:
 
     def label_counts(self) -> dict[str, int]:
         """How many labelled records carry each label, spans as often as they come."""
-        targets = self._column("target")[self._labelled]
+        targets = self.targets(np.flatnonzero(self._labelled))
         if self._kind is LabelKind.SPAN:
-            targets = np.array([self._index[span.label] for spans in targets for span in spans], np.int64)
+            labels = self.labeling.labels
+            targets = np.array([labels.index(span.label) for spans in targets for span in spans], np.int64)
         multi = self._kind is LabelKind.MULTI
         per_class = targets.sum(axis=0) if multi else np.bincount(targets, minlength=len(self.labeling.labels))
         return {label: int(count) for label, count in zip(self.labeling.labels, per_class, strict=True)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 import structlog
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from nextlabel.backend.annotators.consensus import Method
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.selection.seeds import Seeds
 from nextlabel.connectors.errors import ConfigError
@@ -18,36 +18,12 @@ from nextlabel.connectors.records import FieldKind, Labeling, LabelKind, Record
 
 from .data import Columns, ReadReport, read_answers, read_records
 from .data_rows import FILE_SUFFIXES, Table
-from .recipe_file import Document
+from .recipe_file import Document, number, slug, variable
 
 log = structlog.get_logger(__name__)
 
 
-def _slug(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
-        raise ValueError("use letters, digits, dots and dashes only (it names a folder), 64 at most")
-    return value
-
-
-def _variable(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
-        raise ValueError(f"{value!r} can't name a field; use letters, digits and underscores, as in `text: {value}`")
-    return value
-
-
-def _number(value: Any) -> Any:
-    """What stands in the file is text; an option may want a number, or true or false."""
-    if value in ("true", "false"):
-        return value == "true"
-    for kind in (int, float):
-        try:
-            return kind(value)
-        except (TypeError, ValueError):
-            continue
-    return value
-
-
-FieldName = Annotated[str, AfterValidator(_variable)]
+FieldName = Annotated[str, AfterValidator(variable)]
 Platform = Literal["label-studio", "argilla"]
 SPAN_RUNGS = ("auto", "probe", "fine-tune")
 """What ``training.rung`` may be where spans are marked."""
@@ -72,7 +48,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, AfterValidator(_slug)] = Field(description="Names the project's folder; keep it.")
+    name: Annotated[str, AfterValidator(slug)] = Field(description="Names the project's folder; keep it.")
     title: str = Field(default="", description="Title of the project on the platform; the name, if empty.")
     description: str = Field(default="", description="One line for `nextlabel recipes list`.")
     platform: Platform = Field(default="label-studio", description="Where people label: `label-studio` or `argilla`.")
@@ -93,6 +69,15 @@ class Recipe(BaseModel):
         description="Most annotators that may be asked about one record, with those asked again: at least the overlap, "
         "which is the default. Argilla has to know it from the start; Label Studio takes any number later.",
     )
+    consensus: Method = Field(
+        default="majority",
+        description="What several answers to one record come to: `majority`; `crowdlab`, which weighs annotators and "
+        "the model; or `dawid-skene`, which finds what everybody confuses. Not for spans.",
+    )
+    soft_labels: bool = Field(
+        default=False,
+        description="Learn how likely each label is by the consensus, in place of the likeliest; `kind: single` only.",
+    )
 
     data: str = Field(
         default="",
@@ -112,7 +97,7 @@ class Recipe(BaseModel):
     kind: LabelKind = Field(default=LabelKind.SINGLE, description="`single`, `multi` or `span`.")
     labels: tuple[str, ...] = Field(min_length=1, description="The labels; or label -> a sentence that describes it.")
     descriptions: Mapping[str, str] = Field(default_factory=dict, description="Label -> a sentence that describes it.")
-    question: Annotated[str, AfterValidator(_variable)] = Field(
+    question: Annotated[str, AfterValidator(variable)] = Field(
         default="label", description="Name of the question in exports."
     )
     instruction: str = Field(default="", description="What annotators are told.")
@@ -189,6 +174,12 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"opinions: {self.opinions} is less than the overlap, {self.overlap}; leave it out, or raise it"
             )
+        if self.consensus != "majority" and self.kind is LabelKind.SPAN:
+            raise ValueError(f"consensus: {self.consensus} weighs labels of whole texts; for spans there is `majority`")
+        if self.soft_labels and self.kind is not LabelKind.SINGLE:
+            raise ValueError(
+                f"soft_labels: only for `kind: single`, and this is `kind: {self.kind.value}`; leave it out"
+            )
         if self.seeds is not None and self.strategy != "rare":
             raise ValueError(f"seeds: the strategy {self.strategy} takes none; write `strategy: rare`")
         if self.kind is LabelKind.SPAN and self.training.rung not in SPAN_RUNGS:
@@ -221,7 +212,7 @@ class Recipe(BaseModel):
             if beside.suffix.lower() in FILE_SUFFIXES or beside.exists():
                 values["data"] = str(beside)
         if isinstance(options := values.get("strategy_options"), dict):
-            values["strategy_options"] = {name: _number(value) for name, value in options.items()}
+            values["strategy_options"] = {name: number(value) for name, value in options.items()}
         try:
             recipe = cls(**values)
         except ValidationError as error:

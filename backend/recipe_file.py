@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,3 +93,29 @@ class Document:
             place = place[:-1]
         name = ".".join(str(part) for part in location if part != "[key]")
         return f"{self.path}:{self.lines.get(place, 1)}: {name}: {reason}"
+
+
+def slug(value: str) -> str:
+    """The value, if it can name a folder. Raises ValueError."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+        raise ValueError("use letters, digits, dots and dashes only (it names a folder), 64 at most")
+    return value
+
+
+def variable(value: str) -> str:
+    """The value, if it can name a field. Raises ValueError."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValueError(f"{value!r} can't name a field; use letters, digits and underscores, as in `text: {value}`")
+    return value
+
+
+def number(value: Any) -> Any:
+    """What stands in the file is text; an option may want a number, or true or false."""
+    if value in ("true", "false"):
+        return value == "true"
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except (TypeError, ValueError):
+            continue
+    return value

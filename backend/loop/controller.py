@@ -22,7 +22,8 @@ from nextlabel.backend.store import GenerationRow, Store
 from nextlabel.connectors.base import Connector, Progress
 from nextlabel.connectors.records import Annotation
 
-from .asking import ask_platform_again
+from .agreement import Agreement
+from .asking import Asking, ask_platform_again
 from .latency import LabelLatency
 from .leadership import Leadership
 from .learner import Learner
@@ -71,6 +72,7 @@ class Controller:
         leadership: Leadership,
         sizes: QueueSizes,
         seed: int,
+        agreement: Agreement | None = None,
     ) -> None:
         self.pool = pool
         self.latency = LabelLatency()
@@ -84,6 +86,8 @@ class Controller:
         self._queue = Queue(store, connector, pool, sizes.head)
         self.on_model: Callable[[Model], None] = lambda model: None
         self.on_strangers: Callable[[set[str]], None] = lambda remote_ids: None
+        self._agreement = agreement or Agreement()
+        self._asking = Asking(store, connector, pool)
         self._seen = 0  # log sequence up to which answers are in the pool
         self._asked: deque[tuple[list[int], int]] = deque()
         self._strangers: dict[str, list[Annotation]] = {}  # answers to records that we don't have yet
@@ -113,6 +117,11 @@ class Controller:
         positions = ask_platform_again(self._store, self._connector, uids, opinions)
         self._asked.append((positions, opinions))
         return len(positions)
+
+    @property
+    def trouble(self) -> str:
+        """Why second opinions that the strategy wants can't be asked for; "" if they can."""
+        return self._asking.trouble
 
     @property
     def space(self) -> Space:
@@ -164,7 +173,9 @@ class Controller:
         self._upkeep.hear()
         while self._asked:
             positions, opinions = self._asked.popleft()
-            self.pool.ask_again(np.array(positions, dtype=np.int64), opinions)
+            at = np.array(positions, dtype=np.int64)
+            self._asking.by_hand(at)
+            self.pool.ask_again(at, opinions)
 
     def _report(self, state: str, offset: int, total: int | None) -> Progress:
         """A progress callback that shows in ``status``; ``offset`` is what earlier batches did of ``total``."""
@@ -180,6 +191,7 @@ class Controller:
         """Refit on the log up to ``head``, rank, publish."""
         started = time.perf_counter()
         self._answer()
+        self._agreement.settle(self.pool, self.space)
         self._seen = head
         model = self.model
         if model is None or model.log_seq < head:
@@ -214,8 +226,10 @@ class Controller:
     def _rank(self, model: Model, head: int) -> Positions:
         rng = np.random.default_rng([self._seed, head])
         self.pool.hold(self._connector.in_hand())
-        window = self._sizes.window
-        ranking = self._ranker.rank(self.pool, model, self._sizes.ranked, rng, pushed_only=window is None)
+        window, size = self._sizes.window, self._sizes.ranked
+        own = self._asking.own()
+        plan = self._ranker.plan(self.pool, model, size, rng, pushed_only=window is None, own=own)
+        ranking = plan.order[~np.isin(plan.order, self._asking.ask(plan.ask))]
         if window is None:
             return ranking
         self._upkeep.feed(ranking, window)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.learning.cache import EmbeddingCache
+from nextlabel.backend.learning.crossfit import probabilities
 from nextlabel.backend.learning.evaluation import audit_report
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.scoring import score_pool
@@ -54,6 +55,10 @@ class Model(Protocol):
 
         Whatever the question, ``pool.rows`` are rows of the cache of the model's space.
         """
+        ...
+
+    def held_out(self, pool: PoolState, positions: Positions) -> npt.NDArray[np.float32] | None:
+        """Probabilities [k, c] of answered records, as if it had not learned from them; None if it can't tell."""
         ...
 
     def suggestions(self, pool: PoolState, positions: Positions) -> list[Suggestion]:
@@ -109,6 +114,13 @@ class CachedVectors:
         return self.cache.take(self.rows[indices])
 
 
+def held_out(probe: Probe, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
+    """What the folds of ``probe`` that did not learn from ``vectors`` [m, d] say of them; None if it has no folds."""
+    if probe.cross is None:
+        return None
+    return probabilities(probe.cross.held_out(vectors) / np.float32(probe.temperature), probe.multi_label)
+
+
 @dataclass(frozen=True, slots=True)
 class TextModel:
     """A probe on one vector a text. Fulfils Model."""
@@ -132,6 +144,10 @@ class TextModel:
             multi_label=self.labeling.kind is LabelKind.MULTI,
             labelled_probabilities=score_pool(self.probe, cache.matrix, pool.rows[training]),
         )
+
+    def held_out(self, pool: PoolState, positions: Positions) -> npt.NDArray[np.float32] | None:
+        """See Model. In a trained space nothing is held out: its encoder has learned from most answers."""
+        return held_out(self.probe, self.space.cache.take(pool.rows[positions]))
 
     def suggestions(self, pool: PoolState, positions: Positions) -> list[Suggestion]:
         """See Model."""
@@ -195,7 +211,7 @@ class TextKind:
         """See Kind."""
         training = pool.training()
         before = warm.probe if isinstance(warm, TextModel) and warm.space is space else None
-        vectors, targets = space.cache.take(pool.rows[training]), pool.targets(training)
+        vectors, targets = space.cache.take(pool.rows[training]), pool.lessons(training)
         probe = space.fit(vectors, targets, len(self.labeling.labels), warm=before)
         return TextModel(version, probe, log_seq, space, self.labeling)
 

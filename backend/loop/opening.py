@@ -24,6 +24,7 @@ from nextlabel.connectors.base import Connector
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import LabelKind
 
+from .agreement import Agreement
 from .controller import Controller
 from .leadership import Leadership
 from .learner import Learner
@@ -217,7 +218,7 @@ def open_service(
     learner = Learner(labeling, kind, spaces, store, models)
     leadership = Leadership(store)
     strategy = get_strategy(recipe.strategy, **recipe.strategy_options)
-    ranker = Ranker(strategy, audit_share(recipe, settings), recipe.seeds)
+    ranker = Ranker(strategy, audit_share(recipe, settings), recipe.seeds, recipe.opinions or 0)
     controller = Controller(
         store=store,
         connector=connector,
@@ -227,6 +228,7 @@ def open_service(
         leadership=leadership,
         sizes=QueueSizes(settings.queue_head, settings.queue_tail, recipe.window),
         seed=seed,
+        agreement=Agreement(recipe.consensus, recipe.soft_labels),
     )
     return Service(
         store=store,

@@ -15,14 +15,11 @@ from nextlabel.backend.annotators.opinions import Opinions
 from nextlabel.backend.store import StoredRecord
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind
 
-from .said import UNLABELLED, Agreed, Said
+from .said import UNLABELLED, Agreed, Said, count_labels
 from .said import Positions as Positions
 
-COUNTED = (
-    ("answers", AnnotationStatus.SUBMITTED),
-    ("skips", AnnotationStatus.SKIPPED),
-    ("drafts", AnnotationStatus.DRAFT),
-)
+_DONE, _SKIPPED, _DRAFT = AnnotationStatus.SUBMITTED, AnnotationStatus.SKIPPED, AnnotationStatus.DRAFT
+COUNTED = {"answers": _DONE, "skips": _SKIPPED, "drafts": _DRAFT}
 """Columns that count a record's annotators; a second answer by the same one is no other opinion."""
 
 
@@ -47,11 +44,9 @@ class PoolState:
         self.agreed: Agreed | None = None
         self._remote: list[str] = []
         self._by_remote: dict[str, int] = {}
-        target = {
-            LabelKind.SINGLE: ("target", np.int64),
-            LabelKind.MULTI: ("target", np.bool_, (len(labeling.labels),)),
-            LabelKind.SPAN: ("target", np.object_),
-        }[self._kind]
+        several = (len(labeling.labels),) if self._kind is LabelKind.MULTI else ()
+        types = {LabelKind.SINGLE: np.int64, LabelKind.MULTI: np.bool_, LabelKind.SPAN: np.object_}
+        target = ("target", types[self._kind], several)
         flags = [(name, np.bool_) for name in ("audit", "active", "pushed", "suggested", "held")]
         counts = [(name, np.int32) for name in ("answers", "skips", "drafts", "opinions")]
         self._table = np.zeros(
@@ -134,7 +129,7 @@ class PoolState:
             if at is None:
                 strangers.append(remote_id)
                 continue
-            for name, status in COUNTED:
+            for name, status in COUNTED.items():
                 self._table[name][at] = len({one.annotator for one in current if one.status is status})
             self._table["target"][at] = self._said.hear(at, current)
             self.agreed = None
@@ -194,19 +189,16 @@ class PoolState:
     @property
     def _open(self) -> npt.NDArray[np.bool_]:
         wanted = np.maximum(self._column("opinions"), self.overlap)
-        still: npt.NDArray[np.bool_] = self._usable & (self._column("answers") < wanted)
-        return still
+        return np.asarray(self._usable & (self._column("answers") < wanted))
 
     @property
     def _free(self) -> npt.NDArray[np.bool_]:
         """Open, nobody has begun an answer, and it is on nobody's page."""
-        free: npt.NDArray[np.bool_] = self._open & (self._column("drafts") == 0) & ~self._column("held")
-        return free
+        return np.asarray(self._open & (self._column("drafts") == 0) & ~self._column("held"))
 
     @property
     def _asked(self) -> npt.NDArray[np.bool_]:
-        asked: npt.NDArray[np.bool_] = self._column("opinions") > self.overlap
-        return asked
+        return np.asarray(self._column("opinions") > self.overlap)
 
     def candidates(self) -> Positions:
         """Positions that a strategy may choose: open, not for audit, begun or skipped by nobody, not asked again."""
@@ -224,6 +216,19 @@ class PoolState:
     def asked_again(self) -> Positions:
         """Open positions for which more than the usual number of annotators was asked for, least skipped first."""
         return self._least_skipped(self._free & self._asked)
+
+    def closed(self, limit: int) -> Positions:
+        """Positions that have all answers they want, and might have more: heard of ``limit`` people at most but one.
+
+        Only what is on the platform, and on nobody's page; nothing of the audit slice.
+        """
+        done = self._labelled & ~self._open & self._column("pushed") & ~self._column("audit") & ~self._column("held")
+        heard = self._column("answers") + self._column("skips")
+        return np.flatnonzero(done & (self._column("drafts") == 0) & (heard < limit))
+
+    def tally(self, positions: Positions) -> tuple[Positions, Positions]:
+        """int64 [k] and [k]: how many annotators have answered each of ``positions``, and how many have skipped it."""
+        return self._column("answers")[positions].astype(np.int64), self._column("skips")[positions].astype(np.int64)
 
     def _least_skipped(self, chosen: npt.NDArray[np.bool_]) -> Positions:
         waiting = np.flatnonzero(chosen)
@@ -273,29 +278,23 @@ class PoolState:
 
         A second opinion that was shown a model's would be none.
         """
-        blind: npt.NDArray[np.bool_] = self._column("audit")[positions] | self._asked[positions]
-        return blind
+        return np.asarray(self._column("audit")[positions] | self._asked[positions])
 
     def waiting_on_platform(self) -> int:
         """How many records on the platform still wait for an answer."""
         return int((self._open & self._column("pushed")).sum())
 
     def counts(self) -> dict[str, int]:
-        """Records, those on the platform, those labelled, and the audited among them."""
+        """Records, those on the platform, those labelled, the audited among them, and those asked about again."""
         usable, labelled = self._usable, self._labelled
         return {
             "records": int(usable.sum()),
             "pushed": int((usable & self._column("pushed")).sum()),
             "labelled": int(labelled.sum()),
             "audited": int((labelled & self._column("audit")).sum()),
+            "asked_again": int((self._open & self._asked).sum()),
         }
 
     def label_counts(self) -> dict[str, int]:
         """How many labelled records carry each label, spans as often as they come."""
-        targets = self.targets(np.flatnonzero(self._labelled))
-        if self._kind is LabelKind.SPAN:
-            labels = self.labeling.labels
-            targets = np.array([labels.index(span.label) for spans in targets for span in spans], np.int64)
-        multi = self._kind is LabelKind.MULTI
-        per_class = targets.sum(axis=0) if multi else np.bincount(targets, minlength=len(self.labeling.labels))
-        return {label: int(count) for label, count in zip(self.labeling.labels, per_class, strict=True)}
+        return count_labels(self.targets(np.flatnonzero(self._labelled)), self.labeling)

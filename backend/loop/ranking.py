@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from nextlabel.backend.loop.model import Model
 from nextlabel.backend.loop.pool import PoolState, Positions
+from nextlabel.backend.loop.second import Chooser
 from nextlabel.backend.loop.space import Space
-from nextlabel.backend.selection import QueryStrategy, interleave, weighs_spans
+from nextlabel.backend.selection import QueryStrategy, interleave
 from nextlabel.backend.selection.seeds import Seeds, seed_scores
 from nextlabel.backend.store import StoredRecord
+
+NOTHING: Positions = np.empty(0, np.int64)
 
 
 def alternate(first: Positions, second: Positions) -> Positions:
@@ -22,19 +25,30 @@ def alternate(first: Positions, second: Positions) -> Positions:
 
 
 @dataclass(frozen=True, slots=True)
+class Ranking:
+    """The open records, best first; ``ask``: those among them that the platform is to be asked about again first."""
+
+    order: Positions
+    ask: Positions
+
+
+@dataclass(frozen=True, slots=True)
 class Ranker:
     """Ranks a pool with one strategy, and interleaves a share of audit records.
 
     Every place of the queue goes to the audit slice with the probability ``audit_share``, so that the slice fills
-    evenly while people label, though each label makes a new queue of which only the first few places are used.
-    Records that were asked about again take every other place from the first on, as long as there are any: they come
-    soon, and the model goes on learning meanwhile. Whoever answered one is not served it, and gets the next place.
-    ``seeds``: what a search for a rare label starts from, None without.
+    evenly while people label, though each label makes a new queue of which only the first few places are used. What
+    the strategy itself wants second opinions on has its share of the strategy's places, see Chooser.
+    Records that somebody asked about again take every other place from the first on, as long as there are any: they
+    come soon, and the model goes on learning meanwhile. Whoever answered one is not served it, and gets the next place.
+    ``seeds``: what a search for a rare label starts from, None without. ``most``: answers that a record gets at most
+    by the strategy's wish.
     """
 
     strategy: QueryStrategy
     audit_share: float
     seeds: Seeds | None = None
+    most: int = 0
 
     def note_seeds(self, pool: PoolState, stored: Sequence[StoredRecord], rows: Positions, space: Space) -> None:
         """Note in ``pool`` how well ``stored`` records, in ``rows`` of the space's cache, match the seeds, if any."""
@@ -45,26 +59,32 @@ class Ranker:
 
     def rank(self, pool: PoolState, model: Model, k: int, rng: np.random.Generator, *, pushed_only: bool) -> Positions:
         """int64 [at most k]: the open records, best first. ``pushed_only`` leaves out what the platform lacks."""
-        chosen = self._choose(pool, model, self._available(pool, pool.candidates(), pushed_only), k, rng)
+        return self.plan(pool, model, k, rng, pushed_only=pushed_only).order
+
+    def plan(
+        self,
+        pool: PoolState,
+        model: Model,
+        k: int,
+        rng: np.random.Generator,
+        *,
+        pushed_only: bool,
+        own: Positions = NOTHING,
+    ) -> Ranking:
+        """Like :meth:`rank`, with what to ask again. ``own``: what the loop has asked so, and still waits for."""
+        candidates = self._available(pool, pool.candidates(), pushed_only)
+        chosen = Chooser(self.strategy, self.most, self.seeds is not None).choose(pool, model, candidates, own, k, rng)
         audit = self._available(pool, pool.audit_queue(), pushed_only)[:k]
-        wanted = {"strategy": (1.0 - self.audit_share, chosen), "audit": (self.audit_share, audit)}
-        merged, _ = interleave(wanted, min(k, len(chosen) + len(audit)), rng)
+        rest = 1.0 - self.audit_share
+        wanted = {"strategy": (rest * (1.0 - chosen.share), chosen.new), "audit": (self.audit_share, audit)}
+        if len(chosen.again):
+            wanted["again"] = (rest * chosen.share, chosen.again)
+        merged, _ = interleave(wanted, min(k, sum(len(one) for _, one in wanted.values())), rng)
         if len(merged) < k:
             merged = np.concatenate([merged, self._available(pool, pool.skipped(), pushed_only)[: k - len(merged)]])
-        return alternate(pool.asked_again(), merged)[:k]
+        asked = pool.asked_again()
+        return Ranking(alternate(asked[~np.isin(asked, own)], merged)[:k], chosen.ask)
 
     @staticmethod
     def _available(pool: PoolState, positions: Positions, pushed_only: bool) -> Positions:
         return positions[pool.is_pushed(positions)] if pushed_only else positions
-
-    def _choose(
-        self, pool: PoolState, model: Model, candidates: Positions, k: int, rng: np.random.Generator
-    ) -> Positions:
-        k = min(k, len(candidates))
-        if k == 0:
-            return candidates
-        # To propose single spans takes longer than to doubt a text.
-        view = model.view(pool, candidates, spans=weighs_spans(self.strategy))
-        if self.seeds is not None:
-            view = replace(view, seeds=pool.seeds[candidates])
-        return candidates[self.strategy.query(view, k, rng)]

@@ -156,3 +156,12 @@ class Said:
             tuple(names[number] for number in present),
             self._labeling.labels,
         )
+
+
+def count_labels(targets: npt.NDArray[Any], labeling: Labeling) -> dict[str, int]:
+    """How many of ``targets``, as PoolState has them, carry each label; spans as often as they come."""
+    if labeling.kind is LabelKind.SPAN:
+        targets = np.array([labeling.labels.index(span.label) for spans in targets for span in spans], np.int64)
+    multi = labeling.kind is LabelKind.MULTI
+    per_class = targets.sum(axis=0) if multi else np.bincount(targets, minlength=len(labeling.labels))
+    return {label: int(count) for label, count in zip(labeling.labels, per_class, strict=True)}

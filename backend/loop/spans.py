@@ -68,6 +68,10 @@ class SpanModel:
             spans=_evidence(found, self.probe.labels) if spans else None,
         )
 
+    def held_out(self, pool: PoolState, positions: Positions) -> npt.NDArray[np.float32] | None:
+        """See Model. Nothing here needs it of spans."""
+        return None
+
     def suggestions(self, pool: PoolState, positions: Positions) -> list[Suggestion]:
         """See Model."""
         return self._suggestions(self._predict(pool.rows[positions]))

@@ -247,3 +247,17 @@ def test_platform_and_overlap(folder: Path) -> None:
         "FILE:12: opinions: 2 is less than the overlap, 3; leave it out, or raise it"
     )
     assert complaint(folder, GOOD + "platform: prodigy\n").startswith("FILE:11: platform: should be 'label-studio'")
+
+
+def test_the_consensus_goes_with_the_question(folder: Path) -> None:
+    recipe = Recipe.from_yaml(write(folder, GOOD + "consensus: crowdlab\nsoft_labels: true\n"))
+    assert (recipe.consensus, recipe.soft_labels) == ("crowdlab", True)
+    plain = Recipe.from_yaml(write(folder, GOOD))
+    assert (plain.consensus, plain.soft_labels) == ("majority", False)
+    assert "consensus: should be 'majority'" in complaint(folder, GOOD + "consensus: median\n")
+    spans = GOOD + "kind: span\n"
+    assert "for spans there is `majority`" in complaint(folder, spans + "consensus: crowdlab\n")
+    for kind in ("span", "multi"):
+        assert f"soft_labels: only for `kind: single`, and this is `kind: {kind}`" in complaint(
+            folder, GOOD + f"kind: {kind}\nsoft_labels: true\n"
+        )

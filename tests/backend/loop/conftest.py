@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from nextlabel.backend.annotators.consensus import Method
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.encoders import Encoder, Engine, load_encoder
 from nextlabel.backend.learning.spans.encoder import load_span_encoder
 from nextlabel.backend.learning.spans.token_cache import TokenCache
 from nextlabel.backend.learning.training.jobs import JobKind
 from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.controller import Controller
 from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.loop.learner import Learner
@@ -86,6 +88,9 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
         trained: Callable[[Path], Encoder] = Trained,
         engine: Engine = "auto",
         rungs: tuple[JobKind, ...] = ("few-shot", "fine-tune"),
+        opinions: int = 0,
+        consensus: Method = "majority",
+        soft: bool = False,
     ) -> Service:
         store = Store.open(tmp_path / "store.sqlite")
         labeling = platform.labeling
@@ -105,11 +110,12 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
             store=store,
             connector=platform,
             learner=learner,
-            ranker=Ranker(get_strategy(strategy), audit_share),
+            ranker=Ranker(get_strategy(strategy), audit_share, most=opinions),
             pool=PoolState(labeling, platform.overlap),
             leadership=leadership,
             sizes=sizes,
             seed=0,
+            agreement=Agreement(consensus, soft),
         )
         tuning = Tuning(
             "animals",

@@ -68,7 +68,7 @@ def read(data: Path) -> tuple[list[str], Opinions, list[str], npt.NDArray[np.int
 def replay(bench: Bench, selection: str, consensus: str, seed: int) -> list[dict[str, float]]:
     """One arm: accuracy, answers and labelled requests after 0, 1, ... ROUNDS rounds."""
     rng = np.random.default_rng([seed, 25])
-    asking = _Asking(bench.hidden, rng)
+    asking = Asking(bench.hidden, rng)
     asking.ask(np.repeat(rng.permutation(bench.hidden.size)[:START], START_ANSWERS))
     method, soft = consensus.removesuffix("-soft"), consensus.endswith("-soft")
     probe: Probe | None = None
@@ -94,7 +94,7 @@ def _held_out(probe: Probe, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.
     return probabilities(logits, multi_label=False).astype(np.float64)
 
 
-class _Asking:
+class Asking:
     """Who will answer next about each request, in an order of chance, and who did."""
 
     def __init__(self, hidden: Opinions, rng: np.random.Generator) -> None:
@@ -126,7 +126,7 @@ class _Asking:
 def _choose(
     selection: str,
     bench: Bench,
-    asking: _Asking,
+    asking: Asking,
     probe: Probe,
     answered: npt.NDArray[np.int64],
     rng: np.random.Generator,

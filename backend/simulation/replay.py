@@ -128,6 +128,7 @@ def replay(
                 labelled_vectors=np.asarray(material.vectors[chosen], np.float32),
                 labelled_targets=dealt.given[chosen],
                 multi_label=material.multi_label,
+                labelled_probabilities=score_pool(probe, material.vectors, chosen),
             )
             picks = _checked(chooser.query(pool, following - now, rng), following - now, len(left), strategy)
             chosen, left = np.concatenate([chosen, left[picks]]), np.delete(left, picks)

@@ -12,10 +12,11 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
+from nextlabel.backend.blas import one_blas_thread
 from nextlabel.backend.learning.atomic import write_atomically
 from nextlabel.backend.selection import get_strategy
 from nextlabel.connectors.errors import ConfigError, LearningError
@@ -64,9 +65,11 @@ class Curves:
         return cls(root / hashlib.sha256(told.encode()).hexdigest()[:24])
 
     def path(self, strategy: str, seed: int) -> Path:
-        """Where a curve is, or will be."""
+        """Where a curve is, or will be: another place once a strategy's defaults have changed."""
         safe = re.sub(r"[^\w.-]", "_", strategy)
-        return self.folder / f"{safe}-{hashlib.sha256(strategy.encode()).hexdigest()[:6]}-{seed}.json"
+        chooser = None if strategy == FULL else get_strategy(strategy)
+        told = repr(chooser) if is_dataclass(chooser) else strategy
+        return self.folder / f"{safe}-{hashlib.sha256(told.encode()).hexdigest()[:6]}-{seed}.json"
 
     def find(self, strategy: str, seed: int) -> Curve | None:
         """A finished curve, None if there is none or it can't be read."""
@@ -117,10 +120,11 @@ def run(
             report(Finished(len(found), len(wanted), False))
 
     if jobs < 2 or len(left) < 2:
-        for name, seed in left:
-            curve = replay(material, plan, name, seed)
-            kept.keep(curve)
-            finished(curve)
+        with one_blas_thread():  # more of them wait for each other as soon as anything else runs here
+            for name, seed in left:
+                curve = replay(material, plan, name, seed)
+                kept.keep(curve)
+                finished(curve)
     else:
         _spread(material, plan, left, kept, min(jobs, len(left)), finished)
     curves = {name: [found[name, seed] for seed in range(seeds)] for name in names}

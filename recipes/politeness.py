@@ -8,11 +8,13 @@ and ``text``, and may have one for each annotator (``a1``, ``a2``, ...: 1, 0 or 
 
 One person in six says the opposite of the others here, so a single answer is not the truth:
 
-- ``strategy="activelab"`` could weigh a second answer to one request against a first one to another; but the queue
-  shows it only requests that nobody has answered, and among these it orders as least confidence does. No strategy was
-  shown to beat new requests at random here.
-- ``opinions=5``: up to five people may be asked about one request (``nextlabel relabel``); the answer that counts is
-  the majority.
+- ``strategy="activelab"`` weighs a second answer to one request against a first one to another, and the queue asks
+  again by itself, once two people have answered and 20 requests have labels. With the probe on frozen vectors, neither
+  this nor any other strategy was shown to beat new requests at random here.
+- ``opinions=5``: up to five people are asked about one request. The answer that counts is the majority, which no other
+  ``consensus`` was shown to beat here.
+- Once a fine-tuned encoder is in use, nothing is asked again: it has learned from the answers that it would have to
+  doubt. ``nextlabel relabel`` asks by hand at any time.
 - Who agrees with the others, and how sure that is:
 
     nextlabel annotators politeness

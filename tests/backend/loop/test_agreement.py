@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from nextlabel.backend.annotators.consensus import Method, agree
@@ -14,7 +16,7 @@ from nextlabel.backend.learning.encoders import load_encoder
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.model import TextKind
-from nextlabel.backend.loop.pool import PoolState
+from nextlabel.backend.loop.pool import PoolState, Positions
 from nextlabel.backend.loop.space import OWN, Space
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Annotation, Changes, Labeling, LabelKind
@@ -70,11 +72,16 @@ def crowd(space: Space) -> PoolState:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     fits: list[int] = []
     whole = Space.fit
-    monkeypatch.setattr(Space, "fit", lambda self, x, *a, **k: fits.append(len(x)) or whole(self, x, *a, **k))
+
+    def fit(self: Space, vectors: npt.NDArray[np.float32], *rest: Any, **options: Any) -> Probe:
+        fits.append(len(vectors))
+        return whole(self, vectors, *rest, **options)
+
+    monkeypatch.setattr(Space, "fit", fit)
     return fits
 
 
-def right(pool: PoolState, positions: np.ndarray) -> float:
+def right(pool: PoolState, positions: Positions) -> float:
     return float((pool.targets(positions) == positions % 2).mean())
 
 

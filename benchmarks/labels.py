@@ -2,8 +2,9 @@
 
 The engine of ``nextlabel simulate``: frozen sentence vectors, the loop's probe, cold start, a strategy asked for a
 twenty-fifth of the budget at a time. Every curve is kept when it is finished; a run that was stopped goes on. Figures
-are means over seeds with 95% t intervals, ratios those of the means. ``NEXTLABEL_DATA`` names the folder with the data
-sets; the one that comes inside a package needs none.
+are means over seeds with 95% t intervals, ratios those of the means; a round is behind if the interval of the
+difference to random lies below zero there. ``NEXTLABEL_DATA`` names the folder with the data sets; the one that comes
+inside a package needs none.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--data", default=",".join(PLANS), help="which of the data sets, by name")
+    parser.add_argument("--noise", type=float, default=0.0, help="share of the answers that are flipped")
     options = parser.parse_args(argv)
     cache = default_cache_dir()
     encoder = load_encoder(options.encoder, max_length=128, cache_dir=cache)
@@ -65,11 +67,20 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
         if texts is None:
             print(f"{name} is skipped: NEXTLABEL_DATA does not point to a folder with it")
             continue
+        plan = replace(plan, noise=options.noise)
         found[name] = _one(name, _material(texts, encoder, cache), plan, options, cache)
+    columns = [
+        "labels to target",
+        "of random's",
+        "area / random's",
+        "error / random's",
+        "gain in area",
+        "rounds behind",
+    ]
     return publish(
-        "labels",
+        "labels" + (f"_noise{100 * options.noise:g}" if options.noise else ""),
         {"encoder": options.encoder, "seeds": options.seeds, "rounds": ROUNDS, "data": found},
-        ["data", "strategy", "labels to target", "of random's", "area / random's", "error / random's", "gain in area"],
+        ["data", "strategy", *columns],
         list(_rows(found)),
     )
 
@@ -87,11 +98,14 @@ def _one(name: str, material: Material, plan: Plan, options: Any, cache: Path) -
         "full_data_score": summary.full.to_json(),
         "recommended": summary.recommended,
         "cpu_seconds": round(runs.cpu_seconds),
-        "strategies": {key: one.to_json() for key, one in summary.strategies.items()},
+        "strategies": {
+            key: {**one.to_json(), "rounds_behind": sum(lead.high < 0 for lead in one.lead)}
+            for key, one in summary.strategies.items()
+        },
     }
 
 
-def _rows(found: dict[str, Any]) -> Iterator[list[str]]:
+def _rows(found: dict[str, Any]) -> Iterator[list[Any]]:
     for data, one in found.items():
         for name, figures in one["strategies"].items():
             labels, ratio = figures["labels_to_target"], figures["labels_ratio_to_random"]
@@ -104,6 +118,7 @@ def _rows(found: dict[str, Any]) -> Iterator[list[str]]:
                 _interval(figures["area_ratio_to_random"]),
                 _interval(figures["error_ratio_to_random"]),
                 _interval(figures["area_gain_over_random"]),
+                figures["rounds_behind"],
             ]
 
 

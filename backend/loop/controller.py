@@ -44,13 +44,15 @@ IDLE = 1.0
 class Labelled:
     """What was answered when it was asked for: positions, answers, and rows in the cache of ``space``.
 
-    ``lots`` float64 [m]: the training records' lots, see PoolState.
+    ``lots`` float64 [m]: the training records' lots, see PoolState. ``majority``: what most people said of them, by
+    which models are judged, as a model may have had a say in ``targets``.
     """
 
     log_seq: int
     space: Space
     training: Positions
     targets: Targets
+    majority: Targets
     rows: Positions
     lots: npt.NDArray[np.float64]
     audited: Positions
@@ -141,6 +143,7 @@ class Controller:
                 self.space,
                 training,
                 pool.targets(training),
+                pool.targets(training, settled=False),
                 pool.rows[training],
                 pool.lots[training],
                 audited,

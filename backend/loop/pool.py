@@ -247,10 +247,10 @@ class PoolState:
         """Positions of the audit slice with an answer."""
         return np.flatnonzero(self._labelled & self._column("audit"))
 
-    def targets(self, positions: Positions) -> npt.NDArray[Any]:
-        """int64 [k] class indices (single), bool [k, c] (multi), or object [k] of tuples of Span (span)."""
+    def targets(self, positions: Positions, *, settled: bool = True) -> npt.NDArray[Any]:
+        """int64 [k] class indices (single), bool [k, c] (multi), object [k], tuples of Span; or the majority's."""
         majority = self._column("target")[positions]
-        return majority if self.agreed is None else self.agreed.over(majority, positions)
+        return majority if self.agreed is None or not settled else self.agreed.over(majority, positions)
 
     def lessons(self, positions: Positions) -> npt.NDArray[Any]:
         """What a probe learns of ``positions``: :meth:`targets`, or what was agreed as probabilities, [k, c]."""

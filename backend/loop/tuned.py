@@ -144,7 +144,7 @@ class TextTraining:
         audit_kept, audit = among(plan.audit, labelled.audited)
         n = len(plan.held_out)
         said = {number: _predictions(folder / PREDICTIONS) for number, folder in finished.items()}
-        answers, audit_answers = labelled.targets[held_out], labelled.audit_targets[audit]
+        answers, audit_answers = labelled.majority[held_out], labelled.audit_targets[audit]
         hits = {number: right(said[number][:n][kept], answers) for number in finished}
         best = max(finished, key=lambda number: (hits[number].sum(), -number))
         before, cache = _before(labelled, held_out, said[best].shape[1]), labelled.space.cache

@@ -8,16 +8,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from safetensors.numpy import save_file
 
 from nextlabel.backend.annotators.consensus import Method, agree
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.coldstart import label_anchors
 from nextlabel.backend.learning.encoders import load_encoder
 from nextlabel.backend.learning.probe import Probe
+from nextlabel.backend.learning.training.process import PREDICTIONS
+from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.loop.agreement import Agreement
+from nextlabel.backend.loop.controller import Labelled
 from nextlabel.backend.loop.model import TextKind
 from nextlabel.backend.loop.pool import PoolState, Positions
 from nextlabel.backend.loop.space import OWN, Space
+from nextlabel.backend.loop.tuned import TextTraining, Tuning
+from nextlabel.backend.loop.tuning_plan import Candidate, TuningPlan
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Annotation, Changes, Labeling, LabelKind
 from tests.backend.loop.conftest import ServiceFactory
@@ -88,10 +94,12 @@ def right(pool: PoolState, positions: Positions) -> float:
 @pytest.mark.parametrize("method", ["crowdlab", "dawid-skene"])
 def test_what_is_learned_is_agreed_with_held_out_predictions(crowd: PoolState, space: Space, method: Method) -> None:
     majority = right(crowd, crowd.training())
+    said = crowd.targets(crowd.training()).tolist()
     audit = crowd.targets(crowd.audited()).tolist()
     Agreement(method).settle(crowd, space)
     assert majority < 0.9
     assert right(crowd, crowd.training()) > majority + 0.05
+    assert crowd.targets(crowd.training(), settled=False).tolist() == said, "models are judged by it"
     if method == "crowdlab":
         assert crowd.targets(crowd.audited()).tolist() == audit, "a model must not have a say in what it is audited on"
     else:
@@ -192,5 +200,35 @@ def test_the_same_log_makes_the_same_model_again(
         service = started(make_service, platform, **options)
         pool, model = service._controller.pool, service._controller.model
         found.append((pool.lessons(pool.training()), model.probe.layer))  # type: ignore[union-attr]
+        labelled = service._controller.labelled()
+        assert labelled.majority.tolist() == pool.targets(pool.training(), settled=False).tolist()
     assert all(np.array_equal(one, other) for one, other in zip(*found, strict=True))
     assert found[0][0].ndim == 2
+
+
+def test_models_are_judged_by_what_people_said(crowd: PoolState, space: Space, tmp_path: Path) -> None:
+    """What is learned is agreed on with the model in use, which would be its own judge."""
+    said = crowd.targets(crowd.training())
+    Agreement("crowdlab").settle(crowd, space)
+    training, audited = crowd.training(), crowd.audited()
+    held_out = training[said != crowd.targets(training)]
+    assert len(held_out)
+    labelled = Labelled(
+        log_seq=1,
+        space=space,
+        training=training,
+        targets=crowd.targets(training),
+        majority=said,
+        rows=crowd.rows[training],
+        lots=crowd.lots[training],
+        audited=audited[:0],
+        audit_targets=crowd.targets(audited[:0]),
+        audit_rows=crowd.rows[audited[:0]],
+    )
+    predicted = np.eye(2, dtype=np.float32)[crowd.targets(held_out, settled=False)]
+    save_file({"probabilities": predicted}, tmp_path / PREDICTIONS)
+    spec = TrainingSpec()
+    tuning = Tuning("p", crowd.labeling, "e", "torch", 32, 1, spec, tmp_path, tmp_path, tmp_path)
+    plan = TuningPlan(1, len(training), tuple(held_out.tolist()), (), (Candidate("fine-tune", ""),))
+    choice = TextTraining(tuning).choose(plan, {0: tmp_path}, labelled)
+    assert choice.verdict.figures["held_out_accuracy"] == 1.0

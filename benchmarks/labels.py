@@ -218,7 +218,7 @@ PLANS: dict[str, tuple[Callable[[], Texts | None], Plan]] = {
     "bbc-news": (_bbc, Plan(budget=200, batch=200 // ROUNDS, metric="accuracy")),
     "politeness": (_politeness, Plan(budget=725, batch=725 // ROUNDS, metric="accuracy")),
     "vicomtech": (_vicomtech, Plan(budget=2_500, batch=2_500 // ROUNDS, metric="macro_f1", test_share=0.33)),
-    "edos": (_edos, Plan(budget=1_500, batch=1_500 // ROUNDS, metric="macro_f1")),
+    "edos": (_edos, Plan(budget=3_000, batch=3_000 // ROUNDS, metric="macro_f1")),
     "banking77": (_banking, Plan(budget=2_000, batch=2_000 // ROUNDS, metric="accuracy")),
 }
 

@@ -90,6 +90,7 @@ class _Diverse:
 
     The shortlist holds ``max(top * k, least)`` records. ``power`` is the weight of the score against the
     distance: 0 ignores the score within the shortlist. ``avoid_labelled`` keeps away from labelled records too.
+    Records whose cosine is below ``floor`` are as far apart as matters.
     """
 
     scorer: str = "margin"
@@ -97,15 +98,17 @@ class _Diverse:
     least: int = 500
     power: float = 1.0
     avoid_labelled: bool = False
+    floor: float = 0.0
 
     name: ClassVar[str]
-    floor: ClassVar[float] = 0.0  # records at a right angle are as far apart as matters
 
     def __post_init__(self) -> None:
         if self.top < 1 or self.least < 1:
             raise ValueError("top and least must be at least 1")
         if self.power < 0:
             raise ValueError("power can't be negative")
+        if not -1 <= self.floor < 1:
+            raise ValueError("floor is a cosine below 1")
         self._scorer()
 
     def _scorer(self) -> ScoringStrategy:
@@ -134,11 +137,15 @@ class _Diverse:
 @register("margin-diverse")
 @dataclass(frozen=True, slots=True)
 class MarginDiverse(_Diverse):
-    """The smallest margins, spread out: gain = margin score x distance to the nearest one chosen.
+    """The smallest margins, but no two alike: gain = margin score x distance to the nearest one chosen.
 
     A greedy, score-weighted farthest-first traversal; kin to maximal marginal relevance (Carbonell and
     Goldstein, SIGIR 1998) and to the pre-filtered batches of Zhdanov (Diverse mini-batch Active Learning, 2019).
+    Only likeness beyond ``floor`` counts: at 0 the distance outweighs the doubt, and what is chosen is odd rather than
+    doubtful, which lost to chance on one of five data sets (docs/benchmarks.md).
     """
+
+    floor: float = 0.8
 
     name: ClassVar[str] = "margin-diverse"
 
@@ -150,6 +157,6 @@ class KCenter(_Diverse):
 
     power: float = 0.0
     avoid_labelled: bool = True
+    floor: float = -1.0  # exact: distance is all that counts
 
     name: ClassVar[str] = "k-center"
-    floor: ClassVar[float] = -1.0  # exact: distance is all that counts

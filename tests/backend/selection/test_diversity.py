@@ -67,8 +67,17 @@ def test_the_second_is_not_a_copy_of_the_first() -> None:
 def test_doubt_still_counts() -> None:
     pool = Pool(binary([0.99, 0.95, 0.10]), ArrayVectors(angles(0, 60, 90)))
     rng = np.random.default_rng(0)
-    assert MarginDiverse().query(pool, 2, rng).tolist() == [0, 1], "gain 0.95 x 0.5 against 0.10 x 1"
-    assert MarginDiverse(power=0.1).query(pool, 2, rng).tolist()[1] == 2
+    assert MarginDiverse(floor=0.0).query(pool, 2, rng).tolist() == [0, 1], "gain 0.95 x 0.5 against 0.10 x 1"
+    assert MarginDiverse(floor=0.0, power=0.1).query(pool, 2, rng).tolist()[1] == 2
+
+
+def test_only_what_is_alike_is_held_apart() -> None:
+    rng = np.random.default_rng(0)
+    scores = binary([0.99, 0.95, 0.90])
+    assert MarginDiverse().query(Pool(scores, ArrayVectors(angles(0, 60, 90))), 2, rng).tolist() == [0, 1]
+    assert MarginDiverse().query(Pool(scores, ArrayVectors(angles(0, 10, 90))), 2, rng).tolist() == [0, 2]
+    with pytest.raises(ValueError, match="floor"):
+        MarginDiverse(floor=1.0)
 
 
 def test_only_the_shortlist_is_looked_at() -> None:

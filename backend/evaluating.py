@@ -99,7 +99,8 @@ class Evaluation:
             "Evaluated on": f"{len(examples):,} texts, {len(examples.labels)} labels",
             "How": self.how,
             "Rung": self.rung,
-            "Encoder": f"{asked.encoder} (engine {asked.engine}, {asked.max_length} tokens)",
+            "Encoder": f"{asked.encoder} (engine {asked.engine}, {asked.max_length} tokens"
+            + (f" a window, {asked.windows} windows)" if asked.windows > 1 else ")"),
             "Data hash": f"sha256 {self.digest[:16]}…",
             "Versions": _versions(),
             "Time": f"{sum(run.seconds for run in self.found.runs):,.0f} s to fit and predict the folds",

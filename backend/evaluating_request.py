@@ -37,6 +37,7 @@ class Request:
     encoder: str = HASHING
     engine: Engine = "auto"
     max_length: int = 128
+    windows: int = 1
     folds: int = 5
     seeds: int = 1
     random_folds: bool = False
@@ -74,6 +75,7 @@ class Request:
             TrainingSpec(rung=self.rung, seed=seed),
             engine=self.engine,
             max_length=self.max_length,
+            windows=self.windows,
             cache_dir=self.cache,
         )
         return lambda train: rung.fit(train, on_step)
@@ -88,4 +90,4 @@ class Request:
 
             content = find_model(self.encoder).digest(self.cache)
         spec = TrainingSpec(rung=self.rung, seed=seed).model_dump(mode="json")
-        return json.dumps([version("nextlabel"), content, self.engine, self.max_length, spec])
+        return json.dumps([version("nextlabel"), content, self.engine, self.max_length, self.windows, spec])

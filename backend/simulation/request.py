@@ -74,6 +74,7 @@ class Request:
     encoder: str = HASHING
     engine: Engine = "auto"
     max_length: int = 128
+    windows: int = 1
     parts: tuple[str, str] | None = None
     dataset_split: str = "train"
     jobs: int = 1
@@ -209,7 +210,13 @@ def _material(
     on_text: Progress | None,
 ) -> Material:
     """The records as vectors; those of ``kept`` only."""
-    encoder = load_encoder(request.encoder, request.engine, max_length=request.max_length, cache_dir=request.cache)
+    encoder = load_encoder(
+        request.encoder,
+        request.engine,
+        max_length=request.max_length,
+        windows=request.windows,
+        cache_dir=request.cache,
+    )
     cache = EmbeddingCache.open(request.cache / "embeddings", encoder)
     examples = examples.take(kept)
     rows = cache.ensure(examples.texts, encoder, on_text)

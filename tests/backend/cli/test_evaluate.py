@@ -309,6 +309,22 @@ def test_rungs_that_train_the_encoder_are_evaluated_by_the_same_command(
     assert 0 <= found["roc_auc"]["mean"] <= 1
 
 
+def test_what_is_past_the_first_window_is_read_in_further_ones(nextlabel: Run, folder: Path) -> None:
+    tiny = tiny_bert(folder / "tiny")
+    same = " ".join(f"word{number}" for number in range(50, 58))
+    made = [{"review": f"{same} {f'word{at % 2} ' * 4} word{60 + at}", "stars": at % 2} for at in range(60)]
+    data = written(folder / "long.csv", made)
+    arguments = ["--text", "review", "--label", "stars", "--encoder", str(tiny), "--engine", "torch"]
+    found = {}
+    for windows in ("1", "3"):
+        size = ["--max-length", "8", "--windows", windows]
+        done = nextlabel("evaluate", data, *arguments, *size, "--report", f"{windows}.html", "--json")
+        assert done.code == 0, done.err
+        found[windows] = json.loads(done.out.splitlines()[-1])["accuracy"]["mean"]
+    assert found["3"] > 0.9 > 0.7 > found["1"]
+    assert "8 tokens a window, 3 windows" in (folder / "3.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

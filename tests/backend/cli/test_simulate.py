@@ -167,6 +167,20 @@ def test_several_labels_a_text(figures: Run, folder: Path) -> None:
     assert found["labels"] == ["a", "b"]
 
 
+def test_long_texts_are_read_in_windows(simulate: Run, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nextlabel.backend.learning.encoders import load_encoder
+
+    asked: list[dict[str, Any]] = []
+
+    def noted(name: str, engine: Any, **options: Any) -> Any:
+        asked.append(options)
+        return load_encoder(name, engine, **options)
+
+    monkeypatch.setattr("nextlabel.backend.simulation.request.load_encoder", noted)
+    assert simulate(data, "--max-length", "16", "--windows", "3").code == 0
+    assert [(one["max_length"], one["windows"]) for one in asked] == [(16, 3)]
+
+
 def test_the_help_names_the_default_strategies() -> None:
     from nextlabel.backend.cli import simulate as command
     from nextlabel.backend.simulation.request import DEFAULT

@@ -30,7 +30,6 @@ from scipy.stats import t as student
 from benchmarks.reporting import RESULTS, publish
 from nextlabel.backend.annotators.consensus import agree
 from nextlabel.backend.annotators.opinions import Opinions
-from nextlabel.backend.learning.crossfit import probabilities
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.selection import Pool
 from nextlabel.backend.selection.activelab import ActiveLab
@@ -88,10 +87,8 @@ def replay(bench: Bench, selection: str, consensus: str, seed: int) -> list[dict
 
 
 def _held_out(probe: Probe, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float64] | None:
-    if probe.cross is None:
-        return None
-    logits = probe.cross.held_out(vectors) / np.float32(probe.temperature)
-    return probabilities(logits, multi_label=False).astype(np.float64)
+    found = probe.held_out_proba(vectors)
+    return None if found is None else found.astype(np.float64)
 
 
 class Asking:

@@ -101,6 +101,10 @@ class CrossFit:
             logits[fold_of == fold] = x[fold_of == fold] @ layer[:, :-1].T + layer[:, -1]
         return logits
 
+    def predicted(self, x: Matrix, multi_label: bool) -> Matrix:
+        """Probabilities float32 [m, c] of every row, held out likewise."""
+        return probabilities(self.held_out(x) / np.float32(self.temperature), multi_label)
+
     def believed(self, task: Task) -> Matrix:
         """The targets that are believed, float32 [m, c]: answers as given, but for those that are more likely wrong.
 
@@ -110,7 +114,7 @@ class CrossFit:
         with a label that it recognises in less than half of its held-out cases: it can't know better, and the few
         positives of a rare class would be the first to be disbelieved.
         """
-        p = probabilities(self.held_out(task.x) / np.float32(self.temperature), task.multi_label)
+        p = self.predicted(task.x, task.multi_label)
         given = task.targets
         said = given > 0.5
         unknown = said & (2 * (said & (p > 0.5)).sum(axis=0) < said.sum(axis=0))

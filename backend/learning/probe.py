@@ -134,6 +134,10 @@ class Probe:
                 out[at : at + CHUNK] = probabilities(logits, self.multi_label)
         return out
 
+    def held_out_proba(self, vectors: Matrix) -> Matrix | None:
+        """float32 [m, c] for rows it was fitted on, [m, d], as if it had not been; None while it has too few labels."""
+        return None if self.cross is None else self.cross.predicted(vectors, self.multi_label)
+
     def save(self, path: str | Path) -> None:
         """Write the probe to ``path`` (safetensors, with a JSON header): no code, only numbers."""
         from safetensors.numpy import save_file

@@ -14,7 +14,6 @@ from nextlabel.backend.annotators.consensus import Method, agree
 from nextlabel.backend.annotators.opinions import Doubles, Opinions
 from nextlabel.backend.learning.probe import Probe
 
-from .model import held_out
 from .pool import PoolState, Positions
 from .said import Agreed
 from .space import Space
@@ -99,5 +98,5 @@ class Agreement:
         warm = self._probe if self._space is space else None
         self._probe = space.fit(vectors, pool.targets(positions), len(pool.labeling.labels), warm=warm)
         self._space = space
-        predicted = held_out(self._probe, vectors)
+        predicted = self._probe.held_out_proba(vectors)
         return None if predicted is None else predicted.astype(np.float64)

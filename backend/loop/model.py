@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.learning.cache import EmbeddingCache
-from nextlabel.backend.learning.crossfit import probabilities
 from nextlabel.backend.learning.evaluation import audit_report
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.scoring import score_pool
@@ -114,13 +113,6 @@ class CachedVectors:
         return self.cache.take(self.rows[indices])
 
 
-def held_out(probe: Probe, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
-    """What the folds of ``probe`` that did not learn from ``vectors`` [m, d] say of them; None if it has no folds."""
-    if probe.cross is None:
-        return None
-    return probabilities(probe.cross.held_out(vectors) / np.float32(probe.temperature), probe.multi_label)
-
-
 @dataclass(frozen=True, slots=True)
 class TextModel:
     """A probe on one vector a text. Fulfils Model."""
@@ -147,7 +139,7 @@ class TextModel:
 
     def held_out(self, pool: PoolState, positions: Positions) -> npt.NDArray[np.float32] | None:
         """See Model. In a trained space nothing is held out: its encoder has learned from most answers."""
-        return held_out(self.probe, self.space.cache.take(pool.rows[positions]))
+        return self.probe.held_out_proba(self.space.cache.take(pool.rows[positions]))
 
     def suggestions(self, pool: PoolState, positions: Positions) -> list[Suggestion]:
         """See Model."""

@@ -12,12 +12,11 @@ from nextlabel.backend.learning.evaluation.album import Picture
 from nextlabel.backend.learning.evaluation.intervals import Interval
 
 
-def framed(package: str | None, title: str, subtitle: str, **parts: str) -> str:
+def framed(package: str, title: str, subtitle: str, **parts: str) -> str:
     """A page: ``page.html`` of ``package`` with its ``parts``, HTML that is safe, and ``looks.css`` if there is one.
 
     ``title`` and ``subtitle`` are plain text.
     """
-    assert package is not None  # noqa: S101  # pages are made by modules of packages
     folder = files(package)
     looks = folder.joinpath("looks.css")
     return Template(files(__package__).joinpath("frame.html").read_text(encoding="utf-8")).substitute(

@@ -19,7 +19,7 @@ from nextlabel.backend.learning.training.process import PREDICTIONS
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.controller import Labelled
-from nextlabel.backend.loop.model import TextKind
+from nextlabel.backend.loop.model import TextKind, TextModel
 from nextlabel.backend.loop.pool import PoolState, Positions
 from nextlabel.backend.loop.space import OWN, Space
 from nextlabel.backend.loop.tuned import TextTraining, Tuning
@@ -116,7 +116,7 @@ def test_the_audit_slice_is_the_same_whatever_the_model_says(
     found = []
     for liar in (0, 1):
         one_sided = np.eye(2, dtype=np.float32)[[liar] * AUDITED]
-        monkeypatch.setattr("nextlabel.backend.loop.agreement.held_out", lambda *_, say=one_sided: say)
+        monkeypatch.setattr(Probe, "held_out_proba", lambda *_, say=one_sided: say)
         for method in ("crowdlab", "dawid-skene"):
             crowd.agreed = None
             Agreement(method, soft=True).settle(crowd, space)
@@ -199,7 +199,8 @@ def test_the_same_log_makes_the_same_model_again(
         service.stop()
         service = started(make_service, platform, **options)
         pool, model = service._controller.pool, service._controller.model
-        found.append((pool.lessons(pool.training()), model.probe.layer))  # type: ignore[union-attr]
+        assert isinstance(model, TextModel)
+        found.append((pool.lessons(pool.training()), model.probe.layer))
         labelled = service._controller.labelled()
         assert labelled.majority.tolist() == pool.targets(pool.training(), settled=False).tolist()
     assert all(np.array_equal(one, other) for one, other in zip(*found, strict=True))

@@ -101,7 +101,7 @@ def test_several_labels_are_flags_and_none_is_an_answer() -> None:
 def test_spans_are_not_kept() -> None:
     pool = PoolState(Labeling(LabelKind.SPAN, ("a",)))
     pool.add([stored(0)], np.arange(1))
-    pool.answer({"r0": [answer("r0", Span(0, 1, "a"))]})  # type: ignore[arg-type]
+    pool.answer({"r0": [answer("r0", Span(0, 1, "a"))]})
     assert pool.training().tolist() == [0]
     assert (pool.people(), len(pool._said._table)) == (0, 0)
 

@@ -10,7 +10,7 @@ import pytest
 from nextlabel.backend.loop.pool import PoolState
 from nextlabel.backend.loop.ranking import alternate
 from nextlabel.backend.store import StoredRecord
-from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Record
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Record, Span
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -29,7 +29,7 @@ def stored(position: int, **changes: object) -> StoredRecord:
 
 
 def answer(
-    remote_id: str, *labels: str, status: AnnotationStatus = AnnotationStatus.SUBMITTED, by: str = "ann"
+    remote_id: str, *labels: str | Span, status: AnnotationStatus = AnnotationStatus.SUBMITTED, by: str = "ann"
 ) -> Annotation:
     return Annotation(f"a-{remote_id}-{labels}-{by}", remote_id, by, labels, status, NOW)
 

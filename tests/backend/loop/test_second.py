@@ -14,7 +14,7 @@ from nextlabel.backend.loop.service import Service
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import PlatformError, PlatformUnavailable
-from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes, QueueEntry
 from tests.backend.loop import conftest
 from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory
 from tests.backend.loop.platform import MemoryPlatform
@@ -28,8 +28,8 @@ def truth(platform: MemoryPlatform, remote_id: str) -> str:
     return next(label for subject, label in zip(SUBJECTS, LABELS, strict=True) if subject in text)
 
 
-def take(service: Service, store: Store, *answers: object) -> None:
-    service.take_in(Changes(tuple(answers)), "webhook")  # type: ignore[arg-type]
+def take(service: Service, store: Store, *answers: Annotation) -> None:
+    service.take_in(Changes(tuple(answers)), "webhook")
     wait_for(lambda: settled(service, store))
 
 
@@ -76,8 +76,8 @@ def test_the_strategy_asks_again_a_few_at_a_time_and_blind(
     }
 
 
-def is_audit(store: Store, entry: object) -> bool:
-    return next(item.audit for item in store.records() if item.remote_id == entry.remote_id)  # type: ignore[attr-defined]
+def is_audit(store: Store, entry: QueueEntry) -> bool:
+    return next(item.audit for item in store.records() if item.remote_id == entry.remote_id)
 
 
 def test_second_opinions_neither_pile_up_nor_crowd_out_new_records(

@@ -46,11 +46,11 @@ class Page:
 
     def submit(self, answer: Answer) -> Response:
         """Submit an answer to the record shown, and go on to the next. Raises LookupError if none is shown."""
-        return self._gone(self.annotator.submit(self._shown(), answer))
+        return self.stored(self.annotator.submit(self._shown(), answer))
 
     def discard(self) -> Response:
         """Discard the record shown, and go on to the next. Raises LookupError if none is shown."""
-        return self._gone(self.annotator.discard(self._shown()))
+        return self.stored(self.annotator.discard(self._shown()))
 
     def draft(self, answer: Answer) -> Response:
         """Save a draft and stay on the record. Raises LookupError if none is shown."""
@@ -58,6 +58,15 @@ class Page:
         response = self.annotator.draft(shown, answer)
         shown["responses"] = [response.body]
         self._answered.add(shown["id"])
+        return response
+
+    def stored(self, response: Response) -> Response:
+        """Go on to the next record after ``response``, an answer to the record shown: what Submit and Discard end with.
+
+        The answer stands, even if the fetch that may follow raises.
+        """
+        self._answered.add(response.record)
+        self.forward()
         return response
 
     def forward(self) -> Json | None:
@@ -85,11 +94,6 @@ class Page:
         if self.current is None:
             raise LookupError("the page shows no record")
         return self.current
-
-    def _gone(self, response: Response) -> Response:
-        self._answered.add(response.record)
-        self.forward()
-        return response
 
     def _at(self, number: int) -> Json | None:
         return next((record for held, record in self._held.values() if held == number), None)

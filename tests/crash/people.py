@@ -151,6 +151,7 @@ class OnLabelStudio(Restless):
 class OnArgilla(Restless):
     """Somebody restless on Argilla, at a page opened at their own link; saves drafts too, and reloads now and then.
 
+    An answer is stored and the page goes on in two steps: a fetch that fails says nothing about the answer before it.
     An error of the server's own is counted under its status and borne. ``refused`` are the records that were shown
     again after an answer, and refused therefore: passed over, as a person would.
     """
@@ -171,13 +172,15 @@ class OnArgilla(Restless):
         assert page is not None
         mine = str(shown["responses"][0]["id"]) if shown.get("responses") else ""  # a draft, carried on with
         if dice < 0.05:
-            self._store("skipped", ("skipped", ()), page.discard, mine)
+            page.stored(self._store("skipped", ("skipped", ()), lambda: self.client.discard(shown), mine))
         elif dice < 0.15:
             self._store("drafts", ("draft", (label,)), lambda: page.draft(label), mine)
             if dice < 0.1:
                 page.forward()
         else:
-            self._store("submitted", ("submitted", (label,)), lambda: page.submit(label), mine)
+            page.stored(
+                self._store("submitted", ("submitted", (label,)), lambda: self.client.submit(shown, label), mine)
+            )
         dice = self._random.random()
         if dice > 0.9 and (given := self._some("submitted", "skipped", "draft")):
             self.change(given)

@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from nextlabel.backend.stack import ArgillaServer
+from nextlabel.backend.store import Store, StoredRecord
 from nextlabel.connectors.argilla import ArgillaConnector
 from nextlabel.connectors.argilla.wiring import EVENTS
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
@@ -66,6 +68,13 @@ def until(condition: Callable[[], Any], seconds: float = 40) -> Any:
         assert time.monotonic() < deadline, "nothing happened in time"
         threading.Event().wait(0.05)
     return found
+
+
+def in_store(path: Path, records: list[str]) -> dict[str, StoredRecord]:
+    """What the service with the store at ``path`` holds of ``records`` (Argilla's ids); empty until it has them all."""
+    with Store.open(path) as store:
+        found = store.get_remote(records)
+    return found if len(found) == len(records) else {}
 
 
 def push(connector: ArgillaConnector, count: int = 4) -> list[str]:

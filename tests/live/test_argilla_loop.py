@@ -19,7 +19,7 @@ from nextlabel.backend.stack.processes import free_port
 from nextlabel.backend.store import Store
 from nextlabel.connectors.argilla.wiring import EVENTS
 from nextlabel.connectors.records import AnnotationStatus
-from tests.live.argilla_calls import api, forget_webhooks, until
+from tests.live.argilla_calls import api, forget_webhooks, in_store, until
 
 pytestmark = pytest.mark.live
 
@@ -169,10 +169,12 @@ def test_added_records_and_people_are_found_without_events(
     dataset = product.status()["project"]["id"]
     name = f"newcomer-{secrets.token_hex(4)}"
     key = visit(name)
-    items = [{"fields": {"text": f"{SUBJECTS[n]} that the owner added {secrets.token_hex(2)}"}} for n in range(3)]
+    items = [{"fields": {"text": f"{SUBJECTS[n % 3]} that the owner added {secrets.token_hex(2)}"}} for n in range(6)]
     made = api(argilla, "POST", f"/datasets/{dataset}/records/bulk", json={"items": items})["items"]
     started = time.monotonic()
-    until(lambda: all(suggestions(argilla, one["id"]) for one in made), 40)
+    ours = until(lambda: in_store(store_of(product), [one["id"] for one in made]), 40)
+    until(lambda: all(suggestions(argilla, number) for number, item in ours.items() if not item.audit), 40)
+    assert not any(suggestions(argilla, number) for number, item in ours.items() if item.audit), "not blind"
     print(f"{time.monotonic() - started:.1f} s until added records had suggestions")
     status = product.wait(lambda status: name in status["links"], "a link for the newcomer", 60)
     link = status["links"][name]

@@ -6,9 +6,8 @@ import os
 import secrets
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer
 from nextlabel.backend.stack.backend import BackendProcess
+from tests.live.argilla_calls import in_store, until
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("no_webhooks_left")]
 
@@ -62,26 +62,21 @@ class Owner:
         return str(reply.raise_for_status().json()["items"][0]["id"])
 
 
-def wait_for(condition: Callable[[], object], limit_s: float = 60) -> float:
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() < started + limit_s, "condition not met in time"
-        threading.Event().wait(0.2)
-    return time.monotonic() - started
-
-
 def test_every_open_record_gets_a_suggestion_and_added_ones_soon(
     product: BackendProcess, argilla: ArgillaServer
 ) -> None:
     project = product.wait_ready()["project"]["id"]
     owner = Owner(argilla, project)
-    wait_for(lambda: sum(not item["suggestions"] for item in owner.records().values()) < 20)  # head and tail make 20
+    until(lambda: sum(not item["suggestions"] for item in owner.records().values()) < 20, 60)  # head and tail make 20
     product.wait(lambda status: status["state"] == "idle", "suggestions for everything")
     assert any(not item["suggestions"] for item in owner.records().values()), "the audit slice is blind"
-    added = owner.add("this one is good, and new")
-    took = wait_for(lambda: owner.records()[added]["suggestions"], limit_s=40)
-    print(f"a suggestion {took:.1f} s after the record was added")
-    assert product.status()["records"] == 61
+    added = [owner.add(f"this one is good, and new, {number}") for number in range(5)]
+    started = time.monotonic()
+    ours = until(lambda: in_store(product.home / "argilla-service" / "store.sqlite", added))
+    asked = [number for number, item in ours.items() if not item.audit]
+    until(lambda: all(owner.records()[number]["suggestions"] for number in asked))
+    print(f"suggestions {time.monotonic() - started:.1f} s after the records were added")
+    assert product.status()["records"] == 65
 
 
 def test_a_second_annotator_is_asked_first_and_the_first_one_is_not(
@@ -118,7 +113,7 @@ def test_a_second_annotator_is_asked_first_and_the_first_one_is_not(
     def waiting(person: ArgillaAnnotator, link: str) -> list[Any]:
         return [record["id"] for record in person.pending(link, limit=100)[0]]
 
-    wait_for(lambda: answered[1]["id"] in waiting(second, links[1])[:11])  # a page may hold ten records already
+    until(lambda: answered[1]["id"] in waiting(second, links[1])[:11], 60)  # a page may hold ten records already
     asked = next(one for one in second.pending(links[1], limit=100)[0] if one["id"] == answered[1]["id"])
     assert not asked.get("suggestions"), "a second opinion is given blind"
     assert answered[1]["id"] not in waiting(first, links[0])

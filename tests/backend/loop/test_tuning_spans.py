@@ -154,8 +154,10 @@ def test_a_model_that_is_worse_is_kept_and_not_used(
     begin: Callable[..., Service], platform: MemoryPlatform, store: Store
 ) -> None:
     """Trained on swapped answers that were put right before it ended."""
-    service = begin()
+    service = begin(QUICK.model_copy(update={"start_at": 10 * COUNT}))
     answer(platform, COUNT, swapped=True)
+    wait(lambda: service.status().generation_log_head >= COUNT)
+    service.train()  # by itself it might start on some of them, too few to learn the wrong thing
     wait(lambda: service._tuner._process is not None and service._tuner._process.pid)
     process = service._tuner._process
     assert process is not None

@@ -13,8 +13,9 @@ One person in six says the opposite of the others here, so a single answer is no
   this nor any other strategy was shown to beat new requests at random here.
 - ``opinions=5``: up to five people are asked about one request. The answer that counts is the majority, which no other
   ``consensus`` was shown to beat here.
-- Once a fine-tuned encoder is in use, nothing is asked again: it has learned from the answers that it would have to
-  doubt. ``nextlabel relabel`` asks by hand at any time.
+- Once a trained encoder is in use, it asks again about requests that were answered since, and about the share that no
+  training sees: of the others it has learned what it would have to doubt. ``nextlabel relabel`` asks by hand at any
+  time, about any.
 - Who agrees with the others, and how sure that is:
 
     nextlabel annotators politeness

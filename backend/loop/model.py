@@ -57,7 +57,10 @@ class Model(Protocol):
         ...
 
     def held_out(self, pool: PoolState, positions: Positions) -> npt.NDArray[np.float32] | None:
-        """Probabilities [k, c] of answered records, as if it had not learned from them; None if it can't tell."""
+        """Probabilities [k, c] of answered records, as if it had not learned from them: see Space.held_out.
+
+        Rows of nan where it can't tell; None if it can for none.
+        """
         ...
 
     def suggestions(self, pool: PoolState, positions: Positions) -> list[Suggestion]:
@@ -138,8 +141,8 @@ class TextModel:
         )
 
     def held_out(self, pool: PoolState, positions: Positions) -> npt.NDArray[np.float32] | None:
-        """See Model. In a trained space nothing is held out: its encoder has learned from most answers."""
-        return self.probe.held_out_proba(self.space.cache.take(pool.rows[positions]))
+        """See Model."""
+        return self.space.held_out(self.probe, pool.rows[positions], positions)
 
     def suggestions(self, pool: PoolState, positions: Positions) -> list[Suggestion]:
         """See Model."""

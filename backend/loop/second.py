@@ -47,7 +47,7 @@ class Chooser:
     """Lets ``strategy`` choose; if it weighs second answers, between new records and answered ones.
 
     A record gets ``most`` answers in all. Where that is not above the overlap, nothing is asked again; nor while one
-    annotator is alone, nor while nothing is known of what the model would say had it not learned from an answer. A
+    annotator is alone, nor about a record of which the model can't tell what it would say had it not learned from it. A
     mixture asks again within the share of the strategies in it that weigh second answers. ``seeded``: the strategy is
     shown how well records match what was asked to start from.
     """
@@ -70,6 +70,8 @@ class Chooser:
             new = self._plain(pool, model, candidates, k, rng)
             return Choice(new, waiting, _none(), LEAST_SHARE if len(waiting) else 0.0)
 
+        told = ~np.isnan(known).any(axis=1)
+        training, known = training[told], known[told]
         # Who was asked about in vain, since everybody has answered or skipped it, holds up nobody.
         live = own[np.add(*pool.tally(own)) < people]
         closed = pool.closed(min(self.most, people))

@@ -7,24 +7,30 @@ beforehand. A model and the vectors it reads must come from the same space, so t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from nextlabel.backend.learning.atomic import atomic_path
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.coldstart import label_anchors
 from nextlabel.backend.learning.encoders import Encoder
 from nextlabel.backend.learning.multimodal.encoder import for_requests
 from nextlabel.backend.learning.probe import Probe
+from nextlabel.backend.learning.training.jobs import readable_errors
 from nextlabel.backend.learning.training.saving import HEAD_FILE
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind
 
+Matrix = npt.NDArray[np.float32]
+
 OWN = ""
 """Version of the space that the recipe's own encoder makes."""
+LESSONS_FILE = "lessons.npy"
+"""In a trained model's folder: positions of the records from whose answers it has learned, int64 [n], ascending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,8 @@ class Space:
 
     ``anchors`` float32 [c, d]: a vector a label, from its words. ``prior``: the trained head, None without one, and for
     spans, whose probe starts anew from what is marked.
-    ``public``: the same encoder for what comes in over HTTP, where it is another one.
+    ``public``: the same encoder for what comes in over HTTP, where it is another one. ``lessons``: see LESSONS_FILE;
+    None where that is not known.
     """
 
     version: str
@@ -42,6 +49,7 @@ class Space:
     anchors: npt.NDArray[np.float32]
     prior: Probe | None = None
     public: Encoder | None = None
+    lessons: npt.NDArray[np.int64] | None = None
 
     @property
     def served(self) -> Encoder:
@@ -57,6 +65,42 @@ class Space:
     ) -> Probe:
         """A probe on vectors of this space, float32 [m, d]."""
         return Probe.fit(vectors, targets, classes, anchors=self.anchors, prior=self.prior, warm=warm)
+
+    def held_out(self, probe: Probe, rows: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> Matrix | None:
+        """float32 [k, c]: probabilities of answered records by what has not learned from their answers.
+
+        That is a fold of ``probe``, fitted here on all of them; in a trained space its head, and nan in the rows of
+        records that it was trained on. None where nothing is known of any. ``rows`` int64 [k]: theirs in the cache.
+        """
+        if self.prior is None:
+            return probe.held_out_proba(self.cache.take(rows))
+        if self.lessons is None:
+            return None
+        found = self.prior.predict_proba(self.cache.take(rows))
+        found[np.isin(positions, self.lessons)] = np.nan
+        return None if np.isnan(found).all() else found
+
+
+def note_lessons(folder: Path, positions: Iterable[int], start: Path | None) -> None:
+    """Note in ``folder`` that what is trained there learns of ``positions``, beside what the model in ``start`` had.
+
+    Where that is not known nothing is noted. Raises StoreFull and StoreError if the folder can't be written to.
+    """
+    known = np.unique(np.fromiter(positions, np.int64))
+    if start is not None:
+        earlier = _lessons(start)
+        if earlier is None:
+            return
+        known = np.union1d(known, earlier)
+    with readable_errors(folder), atomic_path(folder / LESSONS_FILE) as path, path.open("wb") as out:
+        np.save(out, known, allow_pickle=False)
+
+
+def _lessons(folder: Path) -> npt.NDArray[np.int64] | None:
+    try:
+        return np.asarray(np.load(folder / LESSONS_FILE, allow_pickle=False), np.int64)
+    except FileNotFoundError:  # trained before this was noted
+        return None
 
 
 class Spaces:
@@ -104,4 +148,5 @@ class Spaces:
         whole_texts = self._labeling.kind is not LabelKind.SPAN
         prior = Probe.load(folder / HEAD_FILE) if folder is not None and whole_texts else None
         anchors = label_anchors(self._labeling, encoder)
-        return Space(version, encoder, self._cache(encoder), anchors, prior, for_requests(encoder))
+        lessons = None if folder is None else _lessons(folder)
+        return Space(version, encoder, self._cache(encoder), anchors, prior, for_requests(encoder), lessons)

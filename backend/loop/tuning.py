@@ -29,7 +29,7 @@ from nextlabel.connectors.records import LabelKind
 from .controller import Controller, Labelled
 from .learner import KEPT_PROBES
 from .moving import Mover
-from .space import OWN, Spaces
+from .space import LESSONS_FILE, OWN, Spaces, note_lessons
 from .tuned import Answered, TextTraining, Training, Tuning
 from .tuned_spans import SpanTraining
 from .tuning_plan import Candidate, TuningPlan
@@ -207,8 +207,11 @@ class Tuner:
         labelled = self._controller.labelled()
         held_out = np.isin(labelled.training, plan.held_out)
         train = ~held_out & ~np.isin(labelled.training, plan.audit)
+        candidate = plan.candidates[number]
+        start = self._tuning.models / candidate.start if candidate.start else None
+        note_lessons(self._folder(number), labelled.training[train], start)
         job = self._training.job(
-            plan.candidates[number],
+            candidate,
             self._answered(labelled, train),
             self._answered(labelled, held_out),
             self._texts([*plan.held_out, *plan.audit]),
@@ -249,6 +252,8 @@ class Tuner:
         labelled = self._controller.labelled()
         choice = self._training.choose(plan, {number: self._folder(number) for number in finished}, labelled)
         folder, candidate = self._folder(choice.candidate), plan.candidates[choice.candidate]
+        if (lessons := folder / LESSONS_FILE).exists():
+            shutil.copyfile(lessons, folder / MODEL / LESSONS_FILE)
         entry = ModelStore(self._tuning.models).add(folder / MODEL, self._training.card(folder, candidate, choice))
         verdict = choice.verdict
         metrics = {"labels": plan.labels, **verdict.figures, "goes_live": verdict.goes_live, "reason": verdict.reason}

@@ -45,14 +45,15 @@ class Unscored:
 class Told:
     """A model that gives each record the first probability that it was told; held out, ``echo`` less."""
 
-    def __init__(self, scores: npt.NDArray[np.float32], echo: float) -> None:
-        self.scores, self.echo = scores, np.float32(echo)
+    def __init__(self, scores: npt.NDArray[np.float32], echo: float, learned: Sequence[int]) -> None:
+        self.scores, self.echo, self.learned = scores, np.float32(echo), learned
 
     def view(self, pool: PoolState, at: Positions, *, spans: bool = False) -> Pool:
         return Pool(np.stack([self.scores[at], 1 - self.scores[at]], axis=1))
 
     def held_out(self, pool: PoolState, at: Positions) -> npt.NDArray[np.float32] | None:
         found = self.scores[at] - self.echo
+        found[np.isin(at, self.learned)] = np.nan
         return np.stack([found, 1 - found], axis=1)
 
 
@@ -71,7 +72,7 @@ def choose(pool: PoolState, best: Sequence[int], own: Sequence[int] = (), k: int
     scores = np.empty(SIZE, np.float32)
     scores[order] = np.linspace(0.9, 0.1, SIZE)
     chooser = Chooser(options.pop("strategy", First()), options.pop("most", 3))
-    model: Any = Told(scores, options.pop("echo", 0.0))
+    model: Any = Told(scores, options.pop("echo", 0.0), options.pop("learned", ()))
     return chooser.choose(pool, model, pool.candidates(), np.array(own, np.int64), k, np.random.default_rng(0))
 
 
@@ -92,6 +93,14 @@ def test_however_good_they_are_half_is_new_and_nothing_of_the_audit_slice(pool: 
 def test_answered_records_are_looked_at_as_if_the_model_had_not_seen_them(pool: PoolState) -> None:
     found = choose(pool, [0, 1, 2, *range(30, 45)], echo=0.8)
     assert found.ask.tolist() == []
+
+
+def test_what_the_model_can_tell_nothing_about_is_not_asked_but_served_if_it_was(pool: PoolState) -> None:
+    pool.ask_again(np.array([7]), 2)
+    found = choose(pool, [0, 7, 1, 2, 3, 4, *range(30, 45)], own=[7, 9], learned=[0, 2, 7, 9])
+    assert found.ask.tolist() == [9, 1], "what was wanted before, and as many of 1, 3 and 4 as there is room for"
+    assert found.again.tolist() == [1, 7, 9]
+    assert found.new.tolist() == [*range(30, 42)]
 
 
 def test_what_waits_already_counts_though_it_is_among_the_best_no_more(pool: PoolState) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nextlabel.backend.learning.choosing import CHOSEN_SPACE
 from nextlabel.backend.loop import second
 from nextlabel.backend.loop.asking import ASKED
 from nextlabel.backend.loop.queue import QueueSizes
 from nextlabel.backend.loop.service import Service
+from nextlabel.backend.loop.space import note_lessons
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import PlatformError, PlatformUnavailable
@@ -19,6 +22,7 @@ from tests.backend.loop import conftest
 from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory
 from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import settled, started, wait_for
+from tests.backend.loop.test_space import trained
 
 SMALL = QueueSizes(head=30, tail=0)
 
@@ -113,6 +117,31 @@ def test_what_is_answered_makes_room_for_another(
             take(service, store, platform.annotate(one, truth(platform, one), free[0]))
     assert len(platform.asked_again) > 5
     assert max(platform.asked_again.values()) <= 3
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_trained_encoder_is_not_asked_about_what_it_has_learned(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store, tmp_path: Path, noted: bool
+) -> None:
+    service = started(
+        make_service, platform, poll_interval=60, sizes=SMALL, strategy="activelab", opinions=3, audit_share=0.0
+    )
+    chosen = two_disagree(service, platform, store)
+    positions = {one: item.position for one, item in store.get_remote(chosen).items()}
+    learned = [one for at, one in enumerate(chosen) if at % 2]  # of the five disputed ones, two
+    trained(tmp_path / "models", "fine-tune-1")
+    if noted:
+        note_lessons(tmp_path / "models" / "fine-tune-1", [positions[one] for one in learned], None)
+    before = set(platform.asked_again)
+    store.set_meta(CHOSEN_SPACE, "fine-tune-1")
+    wait_for(lambda: service.status().model_version.endswith("-fine-tune-1") and settled(service, store))
+    for _ in range(6):
+        for one in outstanding(platform):
+            given = {item.annotator for item in platform.answers.values() if item.remote_id == one}
+            take(service, store, platform.annotate(one, truth(platform, one), min({"ann", "bob", "eve"} - given)))
+    news = set(platform.asked_again) - before
+    assert bool(news) == noted
+    assert not news & set(learned)
 
 
 def test_one_annotator_alone_is_asked_nothing_again(

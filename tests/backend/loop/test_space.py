@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.choosing import CHOSEN_SPACE
 from nextlabel.backend.learning.encoders import load_encoder
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.training.saving import HEAD_FILE
+from nextlabel.backend.loop.space import LESSONS_FILE, OWN, Space, note_lessons
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Record
@@ -70,6 +73,35 @@ def test_a_restart_finds_the_model_that_was_chosen(make_service: ServiceFactory,
     again = make_service()
     again.start()
     assert again.status().model_version.endswith("-fine-tune-1")
+
+
+def test_who_goes_on_from_a_model_has_learned_what_that_one_had(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    note_lessons(first, [7, 3, 3], None)
+    note_lessons(second, [5, 3], first)
+    assert np.load(second / LESSONS_FILE).tolist() == [3, 5, 7]
+    note_lessons(third, [1], tmp_path / "trained before this was noted")
+    assert not (third / LESSONS_FILE).exists()
+
+
+def test_a_head_tells_of_what_it_has_not_learned_and_a_probe_of_all(tmp_path: Path) -> None:
+    encoder = load_encoder("hashing")
+    cache = EmbeddingCache.open(tmp_path, encoder)
+    rows = cache.ensure([f"{SUBJECTS[at % 3]} near house {at}" for at in range(30)], encoder)
+    targets, at = np.arange(30) % 3, np.arange(100, 130)
+    probe = Probe.fit(cache.take(rows), targets, 3)
+    own = Space(OWN, encoder, cache, np.zeros((3, encoder.dimension), np.float32))
+    folds = probe.held_out_proba(cache.take(rows))
+    assert folds is not None
+    assert np.array_equal(own.held_out(probe, rows, at), folds)
+    head = Probe.fit(cache.take(rows[:20]), 2 - targets[:20], 3)  # it says something else
+    trained_space = replace(own, version="fine-tune-1", prior=head, lessons=np.arange(90, 120))
+    found = trained_space.held_out(probe, rows, at)
+    assert found is not None
+    assert np.isnan(found[:20]).all()
+    assert np.array_equal(found[20:], head.predict_proba(cache.take(rows[20:])))
+    assert trained_space.held_out(probe, rows[:20], at[:20]) is None
+    assert replace(trained_space, lessons=None).held_out(probe, rows, at) is None
 
 
 def test_a_model_that_is_gone_says_what_to_do(make_service: ServiceFactory, store: Store) -> None:

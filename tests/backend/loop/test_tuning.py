@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nextlabel.backend.learning.encoders import load_encoder
 from nextlabel.backend.learning.registry import ModelStore
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.loop.service import Service
+from nextlabel.backend.loop.space import LESSONS_FILE
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind, Record
@@ -111,6 +113,8 @@ def test_the_encoder_is_trained_and_goes_live(
     assert (entry.card.version, entry.card.rung, entry.card.project) == ("fine-tune-1", "fine-tune", "animals")
     assert {figure.measured_on for figure in entry.card.figures} == {"held-out", "audit"}
     assert not (tmp_path / "training").exists()
+    learned = [item.position for item in store.records() if item.position < 200 and item.lot < 0.8 and not item.audit]
+    assert np.load(entry.path / LESSONS_FILE).tolist() == learned
     # The same labels are no reason to train again.
     time.sleep(2.5)
     assert service.status().training["ended"] == 1
@@ -120,9 +124,11 @@ def test_a_model_that_is_worse_is_kept_and_not_used(
     begin: Callable[..., Service], platform: MemoryPlatform, store: Store, tmp_path: Path
 ) -> None:
     """Trained on swapped answers that were put right before it ended."""
-    service = begin()
+    service = begin(QUICK.model_copy(update={"start_at": 1000}))
     for remote_id, record in list(platform.pushed.items()):
         platform.annotate(remote_id, LABELS[1 - LABELS.index(truth(record.uid))])
+    wait(lambda: service.status().generation_log_head >= 240)
+    service.train()  # by itself it might start on some of them, too few to learn the wrong thing
     wait(lambda: service._tuner._process is not None and service._tuner._process.pid)
     process = service._tuner._process
     assert process is not None

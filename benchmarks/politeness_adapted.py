@@ -2,10 +2,10 @@
 
 The protocol of ``politeness``: 100 random requests with two answers each, then 25 answers at a time. When there are
 200, 275, 425 and 725 answers, the encoder is trained as in the loop's slow step: by contrast (few-shot) and as a whole
-(fine-tune), from its own weights, on all but a fixed share of the requests; the one that gets more of that share right
-goes live if it gets as many as the model in use. In between, the probe is refitted on the vectors after every 25,
-near the trained head. Answers that disagree count by their share. Accuracy is on the 678 test requests, by which
-nothing is chosen.
+(fine-tune), from its own weights, on all but a fixed share of the requests. The one that the gate finds better on that
+share goes live if it gets as many right as the model in use. In between, the probe is refitted on the vectors after
+every 25, near the trained head. Answers that disagree count by their share. Accuracy is on the 678 test requests, by
+which nothing is chosen.
 
 ``random-new`` and ``margin-new`` ask for a first answer about another request. What is finished is kept, and not done
 again.
@@ -30,9 +30,9 @@ import numpy.typing as npt
 from benchmarks.politeness import BATCH, ENCODER, START, START_ANSWERS, Asking, interval, read
 from benchmarks.reporting import RESULTS, publish
 from nextlabel.backend.annotators.consensus import majority
-from nextlabel.backend.learning.encoders import default_cache_dir, load_encoder
+from nextlabel.backend.learning.encoders import Encoder, default_cache_dir, load_encoder
 from nextlabel.backend.learning.examples import Examples
-from nextlabel.backend.learning.gate import Pair, judge
+from nextlabel.backend.learning.gate import Pair, best_candidate, judge
 from nextlabel.backend.learning.model_folder import find_model
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.training.fewshot import FewShotTuner
@@ -98,29 +98,28 @@ class Replay:
         """The better candidate, or what is in use if that is better still."""
         answered, shares = self._agreed()
         rest, held = ~self.kept[answered], self.kept[answered] & (shares[:, 0] != shares[:, 1])
+        said, texts = shares[held].argmax(axis=1), [self.texts[at] for at in answered[held]]
         old = before.fit(answered[rest], shares[rest])
-        said = shares[held].argmax(axis=1)
-        hits = {before.name: old.predict_proba(before.vectors[answered[held]]).argmax(axis=1) == said}
-        spaces = []
-        for tuner in (FewShotTuner(), FineTuner()):
-            with tempfile.TemporaryDirectory() as place:
-                folder = Path(place) / "model"
-                parts = self._examples(answered[rest], shares[rest]), self._examples(answered[held], shares[held])
+        parts = self._examples(answered[rest], shares[rest]), self._examples(answered[held], shares[held])
+        tuners, hits = (FewShotTuner(), FineTuner()), {}
+        with tempfile.TemporaryDirectory() as place:
+            folders = [Path(place) / type(tuner).__name__ for tuner in tuners]
+            for number, (tuner, folder) in enumerate(zip(tuners, folders, strict=True)):
                 tuner.train(self._base, *parts, self.spec, folder, scratch=Path(place) / "scratch")
-                space = self._space(f"{type(tuner).__name__} at {self.asking.answers.sum()}", str(folder))
-            assert space.head is not None  # it was trained just now
-            hits[space.name] = space.head.predict_proba(space.vectors[answered[held]]).argmax(axis=1) == said
-            spaces.append(space)
-        best = max(spaces, key=lambda one: int(hits[one.name].sum()))
-        nothing = Pair(*[np.empty(0, np.bool_)] * 2)
-        return best if judge(Pair(hits[before.name], hits[best.name]), nothing).goes_live else before
+                vectors = _load(str(folder)).encode(texts)
+                hits[number] = Probe.load(folder / HEAD_FILE).predict_proba(vectors).argmax(axis=1) == said
+            best = best_candidate(hits)
+            pair = Pair(old.predict_proba(before.vectors[answered[held]]).argmax(axis=1) == said, hits[best])
+            if not judge(pair, Pair(*[np.empty(0, np.bool_)] * 2)).goes_live:
+                return before
+            return self._space(f"{folders[best].name} at {self.asking.answers.sum()}", str(folders[best]))
 
     @cached_property
     def _base(self) -> Any:
         return find_model(ENCODER, max_length=MAX_LENGTH)
 
     def _space(self, name: str, model: str) -> Space:
-        encoder = load_encoder(model, "torch", max_length=MAX_LENGTH, cache_dir=default_cache_dir())
+        encoder = _load(model)
         head = None if model == ENCODER else Probe.load(Path(model) / HEAD_FILE)
         return Space(name, encoder.encode(self.texts), encoder.encode(self.test_texts), head)
 
@@ -139,6 +138,10 @@ class Replay:
         if arm == "random-new":
             return new[:BATCH]
         return new[np.argsort(probe.predict_proba(space.vectors[new]).max(axis=1), kind="stable")][:BATCH]
+
+
+def _load(model: str) -> Encoder:
+    return load_encoder(model, "torch", max_length=MAX_LENGTH, cache_dir=default_cache_dir())
 
 
 def main(argv: Sequence[str] = ()) -> dict[str, Any]:

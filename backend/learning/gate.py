@@ -1,4 +1,9 @@
-"""Whether a newly trained model goes live.
+"""Which of the newly trained models is best, and whether it goes live.
+
+Among the candidates a later one has to get more held-out answers right than the best before it, by more than one
+standard error of the difference (as Breiman et al., 1984, choose among trees). Where labels are few, contrast makes
+better models than fine-tuning does, and a dozen answers, some of them wrong, often say otherwise: on 85 to 425 texts
+of politeness and edos the one that got more right was the worse one in 14 to 29 of 100 draws of the held-out texts.
 
 Two questions, both answered on records that the new model was not trained on. On the held-out answers, which also
 chose among the candidates: does it get at least as many right as the model in use, fitted without them? On the audit
@@ -8,6 +13,7 @@ a level that turns away a model that is truly worse sooner than the usual 5%, si
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +39,22 @@ class Verdict:
     goes_live: bool
     reason: str
     figures: dict[str, float]
+
+
+def best_candidate(hits: Mapping[int, npt.NDArray[np.bool_]]) -> int:
+    """The number of the best candidate: of ``hits``, number -> which of the same answers it gets right, bool [n].
+
+    In doubt the one with the lowest number. Raises ValueError without candidates.
+    """
+    if not hits:
+        raise ValueError("there is no candidate to choose")
+    first, *others = sorted(hits)
+    best = first
+    for number in others:
+        gained, lost = (hits[number] & ~hits[best]).sum(), (hits[best] & ~hits[number]).sum()
+        if gained - lost > np.sqrt(gained + lost):  # of so many changes, if each was as likely a gain as a loss
+            best = number
+    return best
 
 
 def judge(held_out: Pair, audit: Pair) -> Verdict:

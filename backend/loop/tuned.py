@@ -18,7 +18,7 @@ from nextlabel.backend.learning.evaluation import wilson_interval
 from nextlabel.backend.learning.evaluation.metrics import right
 from nextlabel.backend.learning.examples import Examples
 from nextlabel.backend.learning.folds import Targets
-from nextlabel.backend.learning.gate import Pair, Verdict, judge
+from nextlabel.backend.learning.gate import Pair, Verdict, best_candidate, judge
 from nextlabel.backend.learning.multimodal.rules import ImageRules
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.training.jobs import JobKind, TrainingJob
@@ -93,7 +93,7 @@ class Training(Protocol):
         ...
 
     def choose(self, plan: TuningPlan, finished: Mapping[int, Path], labelled: Labelled) -> Choice:
-        """The candidate with the most held-out answers right, the cheaper one in doubt, and the gate's verdict on it.
+        """The candidate that does best on the held-out answers, the first in doubt, and the gate's verdict on it.
 
         ``finished``: candidate -> its training's folder. Answers that were changed since the training began count as
         they are now.
@@ -146,7 +146,7 @@ class TextTraining:
         said = {number: _predictions(folder / PREDICTIONS) for number, folder in finished.items()}
         answers, audit_answers = labelled.majority[held_out], labelled.audit_targets[audit]
         hits = {number: right(said[number][:n][kept], answers) for number in finished}
-        best = max(finished, key=lambda number: (hits[number].sum(), -number))
+        best = best_candidate(hits)
         before, cache = _before(labelled, held_out, said[best].shape[1]), labelled.space.cache
         old, old_audit = (
             before.predict_proba(cache.take(rows)) for rows in (labelled.rows[held_out], labelled.audit_rows[audit])

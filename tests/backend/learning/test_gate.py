@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.learning.evaluation.metrics import right
-from nextlabel.backend.learning.gate import Pair, judge
+from nextlabel.backend.learning.gate import Pair, best_candidate, judge
 
 
 def pair(n: int, old_wrong: int, new_wrong: int) -> Pair:
@@ -47,3 +47,30 @@ def test_several_labels_count_as_right_together():
     new = np.array([[0.9, 0.1], [0.9, 0.9]], np.float32)
     verdict = judge(Pair(right(old, truth), right(new, truth)), pair(0, 0, 0))
     assert (verdict.figures["held_out_before"], verdict.figures["held_out_accuracy"]) == (0.5, 1.0)
+
+
+def hits(n: int, *wrong: int) -> np.ndarray:
+    return ~np.isin(np.arange(n), wrong)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "best"),
+    [
+        ({0: hits(15, 1, 2, 3), 1: hits(15, 1, 2)}, 0),  # one more right: chance
+        ({0: hits(15, 1, 2, 3), 1: hits(15, 1)}, 1),  # two gained, none lost: more than the root of two
+        ({0: hits(15, 1, 2, 3), 1: hits(15, 4)}, 0),  # three gained, one lost: just one standard error
+        ({0: hits(15, 1, 2, 3, 5), 1: hits(15, 4)}, 1),
+        ({0: hits(15), 1: hits(15)}, 0),
+        ({1: hits(15, 1), 2: hits(15, 1)}, 1),  # candidate 0 could not be trained
+        ({2: hits(9, 1), 0: hits(9, 1)}, 0),  # in whatever order they are given
+        ({0: hits(20, 1, 2, 3, 4), 1: hits(20, 1, 2), 2: hits(20)}, 2),  # each against the best so far
+        ({0: hits(0), 1: hits(0)}, 0),
+    ],
+)
+def test_a_later_candidate_has_to_be_better_by_more_than_chance(candidates, best):
+    assert best_candidate(candidates) == best
+
+
+def test_without_candidates_there_is_none_to_choose():
+    with pytest.raises(ValueError, match="no candidate"):
+        best_candidate({})

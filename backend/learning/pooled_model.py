@@ -41,12 +41,27 @@ def load_body(folder: ModelFolder, *, attention: str) -> Any:
 
     folder.weight_files()  # a better message than the library's when there are none
     chatter.disable_progress_bar()
+    verbosity = chatter.get_verbosity()
+    chatter.set_verbosity_error()  # it warns of every checkpoint without a pooler, which is not used here
     try:
-        return AutoModel.from_pretrained(
-            folder.path, attn_implementation=attention, use_safetensors=True, local_files_only=True, dtype=torch.float32
+        body, found = AutoModel.from_pretrained(
+            folder.path,
+            attn_implementation=attention,
+            use_safetensors=True,
+            local_files_only=True,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
     except Exception as error:  # a configuration or a file that the library can't make sense of
         raise LearningError(f"{folder.path} can't be loaded as a text encoder: {error}") from error
+    finally:
+        chatter.set_verbosity(verbosity)
+    if missing := sorted(name for name in found["missing_keys"] if "pooler" not in name):
+        raise LearningError(
+            f"{folder.path} lacks weights of the encoder, {missing[0]} and {len(missing) - 1} more, which would be "
+            "random numbers; get the model anew, or check that config.json goes with model.safetensors"
+        )
+    return body
 
 
 def load_pooler(folder: ModelFolder) -> Any:

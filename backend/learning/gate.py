@@ -1,9 +1,10 @@
 """Which of the newly trained models is best, and whether it goes live.
 
 Among the candidates a later one has to get more held-out answers right than the best before it, by more than one
-standard error of the difference (as Breiman et al., 1984, choose among trees). Where labels are few, contrast makes
-better models than fine-tuning does, and a dozen answers, some of them wrong, often say otherwise: on 85 to 425 texts
-of politeness and edos the one that got more right was the worse one in 14 to 29 of 100 draws of the held-out texts.
+standard error of the difference (as Breiman et al., 1984, choose among trees). Where labels are few, contrast mostly
+makes better models than fine-tuning does, and a dozen answers, some of them wrong, often say otherwise: on 85 to 425
+texts of politeness and edos the one that got more right was the worse one in 14 to 35 of 100 draws of the held-out
+texts.
 
 Two questions, both answered on records that the new model was not trained on. On the held-out answers, which also
 chose among the candidates: does it get at least as many right as the model in use, fitted without them? On the audit

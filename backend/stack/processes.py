@@ -21,6 +21,8 @@ from pathlib import Path
 
 from nextlabel.connectors.errors import PlatformUnavailable
 
+from .supervisor import descendants, wait_ended
+
 GRACE_S = 5.0
 """How long a server may take to end after SIGTERM before its group gets SIGKILL."""
 LAST_S = 2.0
@@ -63,16 +65,15 @@ def start_group(command: Sequence[str], env: Mapping[str, str], cwd: Path, log: 
 
 def stop_group(pid: int, process: subprocess.Popen[bytes] | None = None, grace_s: float = GRACE_S) -> None:
     """End the process group ``pid``: SIGTERM, then SIGKILL after ``grace_s``. Quiet if it is gone already."""
+    family = descendants(pid)
     for sign in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, sign)
         if _gone_within(grace_s, pid, process):
             break
-    deadline = time.monotonic() + LAST_S
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter for zombies, on macOS
-        while time.monotonic() < deadline:  # children that outlived their leader, until the last of them has gone
-            os.killpg(pid, signal.SIGKILL)
-            time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)  # children that outlived their leader
+    wait_ended(family, LAST_S)
 
 
 def _gone_within(limit_s: float, pid: int, process: subprocess.Popen[bytes] | None) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -67,14 +68,11 @@ def end(children: list[subprocess.Popen[bytes]]) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(max(LEAST_S, deadline - time.monotonic()))
     family |= descendants(os.getpid())
-    deadline = time.monotonic() + LAST_S
-    while lives := [pid for pid, started in family.items() if alive(pid, started)]:
-        for pid in lives:
+    for pid, started in family.items():
+        if stat(pid).get("started") == started:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        if time.monotonic() > deadline:
-            break
-        time.sleep(POLL_S)
+    wait_ended(family, LAST_S)
 
 
 def descendants(ancestor: int) -> dict[int, str]:
@@ -88,19 +86,28 @@ def descendants(ancestor: int) -> dict[int, str]:
     return found
 
 
-def alive(pid: int, started: str) -> bool:
-    """Whether the process that was started then is still there, and not only a zombie."""
-    found = stat(pid)
-    return found.get("started") == started and found["state"] not in "ZX"
+def wait_ended(family: dict[int, str], limit_s: float) -> None:
+    """Wait until these processes (id -> start time) have ended, ``limit_s`` in all at most. A zombie has."""
+    deadline = time.monotonic() + limit_s
+    for pid, started in family.items():
+        with contextlib.suppress(OSError):  # gone, or a kernel without pidfd_open
+            ended = os.pidfd_open(pid)
+            try:
+                if stat(pid).get("started") == started:
+                    event = select.poll()
+                    event.register(ended, select.POLLIN)
+                    event.poll(1000 * max(0.0, deadline - time.monotonic()))
+            finally:
+                os.close(ended)
 
 
 def stat(pid: int) -> dict[str, str]:
-    """State, parent and start time of a process; empty if it is gone."""
+    """Parent and start time of a process; empty if it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return {}
-    return {"state": fields[0], "parent": fields[1], "started": fields[19]}
+    return {"parent": fields[1], "started": fields[19]}
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from nextlabel.backend.learning.multimodal.rules import ImageRules, UnreadableImage
 from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.records import Record
 
+from .data_images import image_source, known_by, with_images
 from .data_rows import Row, Table, check_columns, open_table
 
 # Databases refuse NUL, encoders of text refuse half a surrogate pair.
@@ -22,14 +24,16 @@ _SHOWN: Final = 5
 class ReadReport:
     """What happened while reading. Filled as records are taken from the iterator.
 
-    ``blank`` rows had no text and were left out; ``repeated`` ones had an id and a content seen before;
-    ``repaired`` ones held characters that can't be stored. Each lists row numbers, ``remarks`` sentences.
+    ``blank`` rows had no text and were left out; ``repeated`` ones had an id and a content seen before; ``unseen``
+    ones an image that can't be read; ``repaired`` ones held characters that can't be stored. Each lists row numbers,
+    ``remarks`` sentences.
     """
 
     records: int = 0
     blank: list[int] = field(default_factory=list)
     repeated: list[int] = field(default_factory=list)
     repaired: list[int] = field(default_factory=list)
+    unseen: list[int] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     what: str = "line"
 
@@ -39,6 +43,7 @@ class ReadReport:
         for numbers, text in (
             (self.blank, "without text, left out"),
             (self.repeated, "repeating an id and its content, left out"),
+            (self.unseen, "with an image that can't be read, left out"),
             (self.repaired, "with characters that can't be stored, replaced by U+FFFD"),
         ):
             if numbers:
@@ -50,7 +55,7 @@ class ReadReport:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which column is what. ``fields`` maps each field of the labeling to its column.
+    """Which column is what. ``fields`` maps each field of the labeling to its column; ``images`` names those of images.
 
     ``answer`` is the column with the true label, for demos and simulations; it never reaches the platform.
     """
@@ -59,6 +64,7 @@ class Columns:
     id: str | None = None
     metadata: Sequence[str] = ()
     answer: str | None = None
+    images: frozenset[str] = frozenset()
 
     def all(self) -> list[str]:
         """Every column that must exist."""
@@ -67,11 +73,17 @@ class Columns:
 
 
 def read_records(
-    source: str | Table, columns: Columns, *, split: str = "train", report: ReadReport | None = None
+    source: str | Table,
+    columns: Columns,
+    *,
+    split: str = "train",
+    report: ReadReport | None = None,
+    rules: ImageRules | None = None,
 ) -> Iterator[Record]:
     """Records of ``source`` (see :func:`nextlabel.backend.data_rows.open_table`), or of an open table, in its order.
 
-    The uid is the id column, or a hash of the content (with -2, -3 ... for later rows of the same content).
+    The uid is the id column, or a hash of the content (with -2, -3 ... for later rows of the same content). Images in
+    files that ``rules`` let be read, or given as bytes, become data: URLs that annotators can be shown.
     Raises DataError that names the file, the line and the fix: at once for a missing column, else on the way.
     """
     table = _opened(source, columns, split)
@@ -79,7 +91,7 @@ def read_records(
     report.what = table.what
     if table.remark:
         report.remarks.append(f"{table.name}: {table.remark}")
-    return (record for _, record in _walk(table, columns, report))
+    return _counted(_seen(table, columns, rules or ImageRules(), report), report)
 
 
 def read_answers(source: str | Table, columns: Columns, *, split: str = "train") -> dict[str, str]:
@@ -96,6 +108,27 @@ def read_answers(source: str | Table, columns: Columns, *, split: str = "train")
     return answers
 
 
+def _counted(rows: Iterable[tuple[Row, Record]], report: ReadReport) -> Iterator[Record]:
+    for _, record in rows:
+        report.records += 1
+        yield record
+
+
+def _seen(table: Table, columns: Columns, rules: ImageRules, report: ReadReport) -> Iterator[tuple[Row, Record]]:
+    """The rows with their images as annotators see them."""
+    rows = _walk(table, columns, report)
+    if not columns.images:
+        return rows
+
+    def unreadable(row: Row, error: UnreadableImage) -> None:
+        if not report.unseen:
+            report.remarks.append(f"{table.name}:{row.number}: {error}")
+        report.unseen.append(row.number)
+
+    images = {name: column for name, column in columns.fields.items() if name in columns.images}
+    return with_images(rows, images, rules, unreadable)
+
+
 def _opened(source: str | Table, columns: Columns, split: str) -> Table:
     if not isinstance(source, Table):
         return open_table(source, columns.all(), split)
@@ -107,7 +140,10 @@ def _walk(table: Table, columns: Columns, report: ReadReport) -> Iterator[tuple[
     seen: dict[str, tuple[str, int]] = {}  # uid -> content hash, row number
     times: dict[str, int] = {}  # content hash -> rows with it, where the content makes the id
     for row in table.rows:
-        fields = {name: _text(table, row, column) for name, column in columns.fields.items()}
+        fields = {
+            name: (_image if name in columns.images else _text)(table, row, column)
+            for name, column in columns.fields.items()
+        }
         if any(_UNSTORABLE.search(text) for text in fields.values()):
             fields = {name: _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text) for name, text in fields.items()}
             report.repaired.append(row.number)
@@ -133,7 +169,6 @@ def _walk(table: Table, columns: Columns, report: ReadReport) -> Iterator[tuple[
                 report.repeated.append(row.number)
                 continue
             seen[uid] = (content, row.number)
-        report.records += 1
         yield row, Record(uid=uid, fields=fields, metadata=metadata)
 
 
@@ -148,6 +183,17 @@ def _text(table: Table, row: Row, column: str) -> str:
     raise DataError(
         f"{table.name}:{row.number}: the column {column!r} holds a {type(value).__name__}; text or a number is expected"
     )
+
+
+def _image(table: Table, row: Row, column: str) -> str:
+    """What the image is known by."""
+    source = image_source(value := row.values.get(column))
+    if source is None:
+        raise DataError(
+            f"{table.name}:{row.number}: the column {column!r} holds a {type(value).__name__}; the address of "
+            "an image, or its bytes, is expected"
+        )
+    return known_by(source)
 
 
 def _plain(value: Any) -> Any:

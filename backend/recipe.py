@@ -10,6 +10,7 @@ import structlog
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nextlabel.backend.annotators.consensus import Method
+from nextlabel.backend.learning.multimodal.rules import ImageRules
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.selection.seeds import Seeds
 from nextlabel.connectors.errors import ConfigError
@@ -88,7 +89,8 @@ class Recipe(BaseModel):
     fields: Mapping[FieldName, FieldSource] = Field(
         default_factory=lambda: {"text": FieldSource(column="text")},
         min_length=1,
-        description="What annotators see: field name -> column. Or one column; or `{column: ..., kind: image}`.",
+        description="What annotators see: field name -> column. Or one column; or `{column: ..., kind: image}`, which "
+        "holds addresses, files beside the data, or bytes.",
     )
     id: str | None = Field(default=None, description="Column with a unique id; a hash of the content without it.")
     metadata: tuple[str, ...] = Field(default=(), description="Columns to keep beside the record.")
@@ -246,12 +248,22 @@ class Recipe(BaseModel):
             descriptions=dict(self.descriptions),
         )
 
-    def read(self, report: ReadReport | None = None) -> Iterator[Record]:
-        """The records, streamed. What was left out goes into ``report``, and into the log. Raises DataError."""
+    def read(self, report: ReadReport | None = None, rules: ImageRules | None = None) -> Iterator[Record]:
+        """The records, streamed. What was left out goes into ``report``, and into the log. Raises DataError.
+
+        ``rules`` say where images may be read from: below the data's folder, if nothing else is said.
+        """
         report = ReadReport() if report is None else report
         if self.records is not None:
             return self._reported(self.records(), report, count=True)
-        return self._reported(read_records(self._source(), self._columns(), split=self.split, report=report), report)
+        rules = ImageRules(roots=self.image_folders()) if rules is None else rules
+        records = read_records(self._source(), self._columns(), split=self.split, report=report, rules=rules)
+        return self._reported(records, report)
+
+    def image_folders(self) -> tuple[Path, ...]:
+        """The data's folder, or that of their file: images are read below it. None for data of another machine."""
+        data = Path(self.data).expanduser()  # the current folder, if no data are named
+        return (data if data.is_dir() else data.parent,) if data.exists() else ()
 
     def truth(self) -> Mapping[str, str]:
         """True label by uid, for simulated annotators. Raises ConfigError if the recipe knows none."""
@@ -270,8 +282,13 @@ class Recipe(BaseModel):
         return self.data if self.reader is None else self.reader(self.data)
 
     def _columns(self) -> Columns:
-        fields = {name: source.column for name, source in self.fields.items()}
-        return Columns(fields=fields, id=self.id, metadata=self.metadata, answer=self.answer)
+        return Columns(
+            fields={name: source.column for name, source in self.fields.items()},
+            id=self.id,
+            metadata=self.metadata,
+            answer=self.answer,
+            images=frozenset(name for name, source in self.fields.items() if source.kind is FieldKind.IMAGE),
+        )
 
     def _reported(self, records: Iterable[Record], report: ReadReport, count: bool = False) -> Iterator[Record]:
         for record in records:

@@ -33,8 +33,7 @@ from __future__ import annotations
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.recipe import FieldSource, Recipe
 from nextlabel.connectors.records import FieldKind
-from nextlabel.recipes.formats.mami import MISOGYNOUS, NOT
-from nextlabel.recipes.formats.mami_table import open_mami
+from nextlabel.recipes.formats.mami import MISOGYNOUS, NOT, open_mami
 
 LABELS = {
     MISOGYNOUS: "a meme that shames, stereotypes, objectifies or threatens women",

@@ -83,10 +83,8 @@ def open_encoder(recipe: Recipe, settings: Settings, trained: Path | None = None
 def image_rules(recipe: Recipe, settings: Settings) -> ImageRules:
     """Where the images of this recipe's records may be read from."""
     folders = [Path(name.strip()) for name in settings.image_folders.split(",") if name.strip()]
-    data = Path(recipe.data) if recipe.data else Path()
-    beside = data if data.is_dir() else data.parent
     hosts = frozenset(name.strip() for name in settings.image_hosts.split(",") if name.strip())
-    return ImageRules(roots=(beside, *folders), hosts=hosts)
+    return ImageRules(roots=(*recipe.image_folders(), *folders), hosts=hosts)
 
 
 def open_cache(settings: Settings, encoder: Encoder) -> EmbeddingCache:
@@ -102,7 +100,7 @@ def audit_share(recipe: Recipe, settings: Settings) -> float:
 
 def load_records(recipe: Recipe, store: Store, settings: Settings) -> Added:
     """Read the recipe's data into the store; what is there already is recognised. Fixes the audit slice."""
-    added = store.add_records(recipe.read())
+    added = store.add_records(recipe.read(rules=image_rules(recipe, settings)))
     total = store.size()
     share = audit_share(recipe, settings)
     if total and share:

@@ -9,17 +9,14 @@ data come in the same form without labels (``Test.csv``), which are in ``test_la
 from __future__ import annotations
 
 import csv
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal, TypeAlias
-from urllib.parse import quote
 
+from nextlabel.backend.data_rows import Row, Table
 from nextlabel.connectors.errors import DataError
-from nextlabel.connectors.records import Record
 
-Task: TypeAlias = Literal["binary", "kinds"]
+ADDRESS = "https://forms.gle/AGWMiGicBHiQx4q98"
 
 FILE, MISOGYNOUS, TEXT = "file_name", "misogynous", "Text Transcription"
 KINDS = ("shaming", "stereotype", "objectification", "violence")
@@ -27,9 +24,7 @@ ANSWERS = (MISOGYNOUS, *KINDS)
 NOT = "not misogynous"
 TABLES = ("training.csv", "Training.csv", "test.csv", "Test.csv", "trial.csv")
 TEST_LABELS = "test_labels.txt"
-LABELS: Mapping[Task, tuple[str, ...]] = {"binary": (MISOGYNOUS, NOT), "kinds": KINDS}
-
-log = logging.getLogger(__name__)
+COLUMNS = ("id", "text", "image", "label")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,31 +38,23 @@ class Meme:
     kinds: tuple[str, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Mami:
-    """A table of memes. ``missing`` names the images that are not there; their records stay."""
+def open_mami(source: str = "") -> Table:
+    """The memes as a table with the columns COLUMNS; ``image`` is the path of the file.
 
-    memes: tuple[Meme, ...]
-    missing: tuple[str, ...]
+    Raises DataError that names the file, the line and the fix; without ``source``, it says how to get the data.
+    """
+    if not source:
+        raise DataError(
+            f"MAMI's memes are given on request only: ask at {ADDRESS}, unpack them, and give the folder that holds "
+            f"{TABLES[0]} and the images with --data"
+        )
+    return Table(source, "row", COLUMNS, _rows(read_mami(source)))
 
-    def records(self, address: str | None = None) -> Iterator[Record]:
-        """One record a meme, with the fields ``text`` and ``image``.
 
-        ``image`` is the absolute path, or with ``address`` what a browser asks for: ``address`` and the file name.
-        """
-        for meme in self.memes:
-            image = str(meme.image) if address is None else address + quote(meme.file_name)
-            yield Record(uid(meme.file_name), {"text": meme.text, "image": image})
-
-    def answers(self, task: Task = "binary") -> dict[str, tuple[str, ...]]:
-        """Labels by uid, as annotators would give them: one of two, or the kinds that apply (perhaps none)."""
-        found: dict[str, tuple[str, ...]] = {}
-        for meme in self.memes:
-            if task == "kinds" and meme.kinds is not None:
-                found[uid(meme.file_name)] = meme.kinds
-            elif task == "binary" and meme.misogynous is not None:
-                found[uid(meme.file_name)] = (MISOGYNOUS if meme.misogynous else NOT,)
-        return found
+def _rows(memes: tuple[Meme, ...]) -> Iterator[Row]:
+    for number, meme in enumerate(memes, start=1):
+        label = None if meme.misogynous is None else MISOGYNOUS if meme.misogynous else NOT
+        yield Row(number, dict(zip(COLUMNS, (uid(meme.file_name), meme.text, str(meme.image), label), strict=True)))
 
 
 def uid(file_name: str) -> str:
@@ -75,10 +62,10 @@ def uid(file_name: str) -> str:
     return f"mami-{PurePosixPath(file_name).stem}"
 
 
-def read_mami(path: str | Path) -> Mami:
+def read_mami(path: str | Path) -> tuple[Meme, ...]:
     """Read ``path``: the folder of the images and their table, or the table itself.
 
-    Raises DataError, which names the file, the line and the fix. Images that are missing are logged.
+    Raises DataError, which names the file, the line and the fix. The images are not looked at.
     """
     table = _table(Path(path).expanduser())
     given = _test_labels(table.parent)
@@ -102,10 +89,7 @@ def read_mami(path: str | Path) -> Mami:
         raise DataError(f"{table}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except (OSError, csv.Error) as error:
         raise DataError(f"{table}: can't be read: {error}") from None
-    missing = tuple(meme.file_name for meme in memes.values() if not meme.image.is_file())
-    if missing:
-        log.warning("%d of %d images are not in %s, first %s", len(missing), len(memes), table.parent, missing[0])
-    return Mami(tuple(memes.values()), missing)
+    return tuple(memes.values())
 
 
 def _table(path: Path) -> Path:

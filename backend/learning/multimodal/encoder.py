@@ -174,27 +174,33 @@ class MultimodalEncoder:
         return found
 
     def _encode_read(self, read: dict[str, _Read]) -> dict[str, FloatMatrix]:
-        pictures = {one.digest: one.picture for one in read.values() if one.picture is not None}
-        keys = [one.digest for one in read.values()]
+        pictures = {one.key: one.picture for one in read.values() if one.picture is not None}
+        keys = [one.key for one in read.values()]
         if not keys:
             return {}
         if self._images is None:
             order = list(pictures)
             vectors = dict(zip(order, self.image.encode([pictures[key] for key in order]), strict=True))
-            return {address: vectors[one.digest] for address, one in read.items()}
+            return {address: vectors[one.key] for address, one in read.items()}
         rows = self._images.ensure(keys, _Pictures(self.image, pictures))
         return dict(zip(read, unit(self._images.take(rows)), strict=True))
 
     def _read(self, address: str) -> _Read | ImageProblem:
-        """One image: its digest, and the picture unless its vector is known."""
+        """One image: what its vector is kept by, and the picture unless the vector is known.
+
+        What is kept of a web address is what was there first: nothing is downloaded twice, for a later model either.
+        """
         try:
+            if _is_web(address) and self._knows(address):
+                return _Read(address, None)
             data: ImageData = read_bytes(address, self.rules)
-            digest = data.digest
-            if self._images is not None and self._images.lookup([digest])[0] >= 0:
-                return _Read(digest, None)
-            return _Read(digest, decode(data, self.image.edge, self.rules))
+            key = address if _is_web(address) else data.digest
+            return _Read(key, None if self._knows(key) else decode(data, self.image.edge, self.rules))
         except UnreadableImage as error:
             return error.problem
+
+    def _knows(self, key: str) -> bool:
+        return self._images is not None and bool(self._images.lookup([key])[0] >= 0)
 
     def _report(self, problems: Sequence[ImageProblem], total: int) -> None:
         if not problems:
@@ -207,14 +213,14 @@ class MultimodalEncoder:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """An image's digest, and the picture where it has to be encoded."""
+    """What an image's vector is kept by, its address or a digest, and the picture where it has to be encoded."""
 
-    digest: str
+    key: str
     picture: Image | None
 
 
 class _Pictures:
-    """Makes an Encoder of an image tower: strings are digests of pictures that are at hand."""
+    """Makes an Encoder of an image tower: strings are the keys of pictures that are at hand."""
 
     def __init__(self, tower: ImageTower, pictures: dict[str, Image]) -> None:
         self.name, self.fingerprint, self.dimension = tower.name, tower.fingerprint, tower.dimension
@@ -222,7 +228,7 @@ class _Pictures:
 
     def encode(self, texts: Sequence[str]) -> FloatMatrix:
         """See Encoder."""
-        return self._tower.encode([self._pictures[digest] for digest in texts])
+        return self._tower.encode([self._pictures[key] for key in texts])
 
 
 def _is_web(address: str) -> bool:

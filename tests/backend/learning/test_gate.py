@@ -19,7 +19,9 @@ def pair(n: int, old_wrong: int, new_wrong: int) -> Pair:
     [
         ((40, 8, 4), (60, 10, 5), True),
         ((40, 8, 8), (60, 10, 10), True),  # as good is not worse
-        ((40, 4, 8), (60, 10, 5), False),  # fewer held-out answers right
+        ((40, 4, 5), (60, 10, 5), True),  # one held-out answer less: chance
+        ((40, 4, 6), (60, 10, 5), False),  # two less, and none gained: more than the root of two
+        ((40, 4, 8), (60, 10, 5), False),
         ((40, 8, 4), (60, 5, 15), False),  # shown to be worse on the audit slice
         ((40, 8, 4), (60, 5, 7), True),  # two of sixty more wrong may be chance
         ((0, 0, 0), (60, 5, 5), True),
@@ -39,6 +41,19 @@ def test_the_reason_names_both_figures_and_the_test():
     )
     assert verdict.figures["audit_p_worse"] == pytest.approx(2**-10)
     assert verdict.figures["held_out_accuracy"] == pytest.approx(0.9)
+
+
+def test_what_passes_with_fewer_held_out_answers_right_says_why():
+    assert judge(pair(40, 4, 5), pair(0, 0, 0)).reason == (
+        "35 of 40 held-out answers right, 36 before (within one standard error)"
+    )
+
+
+def test_what_is_gained_counts_against_what_is_lost():
+    """Three lost and one gained is one standard error, four lost and one gained is more."""
+    before, three, four = hits(20, 0), hits(20, 1, 2, 3), hits(20, 1, 2, 3, 4)
+    assert judge(Pair(before, three), pair(0, 0, 0)).goes_live
+    assert not judge(Pair(before, four), pair(0, 0, 0)).goes_live
 
 
 def test_several_labels_count_as_right_together():

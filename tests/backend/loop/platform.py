@@ -57,11 +57,22 @@ class MemoryPlatform:
         annotator: str = "ann",
         status: AnnotationStatus = AnnotationStatus.SUBMITTED,
     ) -> Annotation:
-        self._clock += timedelta(seconds=1)
-        value = (label,) if isinstance(label, str) else label or ()
-        one = Annotation(f"a{next(self._ids)}", remote_id, annotator, value, status, self._clock)
+        one = self._annotation(remote_id, label, annotator, status)
         self.answers[one.id] = one
         return one
+
+    def annotate_all(self, labels: Mapping[str, str | Value]) -> None:
+        """Remote id -> answer, all at once: no poll finds some of them."""
+        submitted = AnnotationStatus.SUBMITTED
+        made = [self._annotation(remote_id, label, "ann", submitted) for remote_id, label in labels.items()]
+        self.answers.update({one.id: one for one in made})
+
+    def _annotation(
+        self, remote_id: str, label: str | Value | None, annotator: str, status: AnnotationStatus
+    ) -> Annotation:
+        self._clock += timedelta(seconds=1)
+        value = (label,) if isinstance(label, str) else label or ()
+        return Annotation(f"a{next(self._ids)}", remote_id, annotator, value, status, self._clock)
 
     def queue(self) -> list[str]:
         """Remote ids that annotators get, in order: the generation in force without what is answered."""
@@ -102,12 +113,11 @@ class MemoryPlatform:
 
     def changes(self, cursor: str | None) -> Changes:
         self._call("changes")
+        answers = tuple(self.answers.values())  # in one step, as others annotate meanwhile
         complete: dict[str, set[str]] = {}
-        for one in self.answers.values():
+        for one in answers:
             complete.setdefault(one.remote_id, set()).add(one.id)
-        return Changes(
-            tuple(self.answers.values()), complete={k: frozenset(v) for k, v in complete.items()}, cursor="now"
-        )
+        return Changes(answers, complete={k: frozenset(v) for k, v in complete.items()}, cursor="now")
 
     def deletions(self, known: Iterable[str]) -> tuple[str, ...]:
         self._call("deletions")

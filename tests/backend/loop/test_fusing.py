@@ -79,8 +79,7 @@ def test_the_fusion_head_goes_live_and_beats_the_probe(
     begin: Callable[[], Service], platform: MemoryPlatform, store: Store, tmp_path: Path
 ) -> None:
     service = begin()
-    for remote_id, one in list(platform.pushed.items()):
-        platform.annotate(remote_id, LABELS[meme(int(one.uid[1:]))[2]])
+    platform.annotate_all({key: LABELS[meme(int(one.uid[1:]))[2]] for key, one in platform.pushed.items()})
     wait(lambda: service.status().generation_log_head >= COUNT)
     probe = right(service)
     wait(lambda: service.status().training["ended"] == 1)

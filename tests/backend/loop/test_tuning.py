@@ -79,8 +79,8 @@ def wait(until: Callable[[], object]) -> None:
 
 
 def answer_all(platform: MemoryPlatform, most: int = 200) -> None:
-    for remote_id, record in list(platform.pushed.items())[:most]:
-        platform.annotate(remote_id, truth(record.uid))
+    some = list(platform.pushed.items())[:most]
+    platform.annotate_all({remote_id: truth(record.uid) for remote_id, record in some})
 
 
 def trains(service: Service) -> bool:
@@ -125,8 +125,8 @@ def test_a_model_that_is_worse_is_kept_and_not_used(
 ) -> None:
     """Trained on swapped answers that were put right before it ended."""
     service = begin(QUICK.model_copy(update={"start_at": 1000}))
-    for remote_id, record in list(platform.pushed.items()):
-        platform.annotate(remote_id, LABELS[1 - LABELS.index(truth(record.uid))])
+    wrong = {remote_id: LABELS[1 - LABELS.index(truth(record.uid))] for remote_id, record in platform.pushed.items()}
+    platform.annotate_all(wrong)
     wait(lambda: service.status().generation_log_head >= 240)
     service.train()  # by itself it might start on some of them, too few to learn the wrong thing
     wait(lambda: service._tuner._process is not None and service._tuner._process.pid)

@@ -83,8 +83,8 @@ def number(record: Record) -> int:
 
 
 def answer(platform: MemoryPlatform, most: int, swapped: bool = False) -> None:
-    for remote_id, record in list(platform.pushed.items())[:most]:
-        platform.annotate(remote_id, truth(number(record), swapped))
+    some = list(platform.pushed.items())[:most]
+    platform.annotate_all({remote_id: truth(number(record), swapped) for remote_id, record in some})
 
 
 def right(service: Service) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pytest
 
 from nextlabel.connectors.errors import DataError
-from nextlabel.recipes.formats.mami import KINDS, Mami, read_mami
+from nextlabel.recipes.formats.mami import COLUMNS, KINDS, open_mami, read_mami
+from tests.recipes import made_up
 
 HEADER = "file_name\tmisogynous\tshaming\tstereotype\tobjectification\tviolence\tText Transcription\n"
 ROWS = (
@@ -31,50 +31,39 @@ def write(folder: Path, text: str, name: str = "training.csv") -> Path:
     return folder
 
 
-def test_rows_become_records_with_text_and_image(folder: Path) -> None:
-    mami = read_mami(folder)
-    assert mami == read_mami(folder / "training.csv")
-    one, two, three = mami.records()
-    assert (one.uid, one.fields) == ("mami-1", {"text": "Milk Milk.zip", "image": str(folder / "1.jpg")})
-    assert two.fields["text"] == 'a quote "inside", \tand a tab\nand a second line'
-    assert three.fields["text"] == ""
-    assert mami.missing == ()
+def test_rows_are_memes_with_text_image_and_labels(folder: Path) -> None:
+    memes = read_mami(folder)
+    assert memes == read_mami(folder / "training.csv")
+    one, two, three = memes
+    assert (one.text, one.image) == ("Milk Milk.zip", folder / "1.jpg")
+    assert two.text == 'a quote "inside", \tand a tab\nand a second line'
+    assert three.text == ""
+    assert [meme.misogynous for meme in memes] == [False, True, True]
+    assert [meme.kinds for meme in memes] == [(), ("stereotype", "violence"), ("shaming",)]
+    assert {kind for meme in memes for kind in meme.kinds or ()} <= set(KINDS)
 
 
-def test_an_address_stands_before_the_file_names(folder: Path) -> None:
-    (folder / "training.csv").write_text(HEADER + "a b#1.jpg\t0\t0\t0\t0\t0\tx\n")
-    (record,) = read_mami(folder).records("/data/local-files/?d=mami/")
-    assert record.fields["image"] == "/data/local-files/?d=mami/a%20b%231.jpg"
+def test_the_table_names_the_files(tmp_path: Path) -> None:
+    folder = made_up.mami(tmp_path, 2)
+    table = open_mami(str(folder))
+    assert table.columns == COLUMNS
+    assert [tuple(row.values.values()) for row in table.rows] == [
+        ("mami-0", made_up.text(0), str(folder / "0.jpg"), "not misogynous"),
+        ("mami-1", made_up.text(1), str(folder / "1.jpg"), "misogynous"),
+    ]
 
 
-def test_answers_to_both_tasks(folder: Path) -> None:
-    mami = read_mami(folder)
-    assert mami.answers() == {
-        "mami-1": ("not misogynous",),
-        "mami-10": ("misogynous",),
-        "mami-15": ("misogynous",),
-    }
-    assert mami.answers("kinds") == {"mami-1": (), "mami-10": ("stereotype", "violence"), "mami-15": ("shaming",)}
-    assert set().union(*mami.answers("kinds").values()) <= set(KINDS)
-
-
-def test_images_that_are_missing_are_told_and_their_records_stay(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (folder / "10.jpg").unlink()
-    with caplog.at_level(logging.WARNING):
-        mami = read_mami(folder)
-    assert mami.missing == ("10.jpg",)
-    assert len(list(mami.records())) == 3
-    assert "1 of 3 images" in caplog.text
+def test_without_data_it_says_where_to_ask() -> None:
+    with pytest.raises(DataError, match=r"forms\.gle/\w+.*training\.csv.*--data"):
+        open_mami()
 
 
 def test_the_test_data_get_their_labels_from_the_file_beside_them(tmp_path: Path) -> None:
     write(tmp_path, "file_name\tText Transcription\n7.jpg\tseven\n8.jpg\teight\n", "Test.csv")
-    assert read_mami(tmp_path).answers() == {}, "without labels there are no answers"
-    assert [record.uid for record in read_mami(tmp_path).records()] == ["mami-7", "mami-8"]
+    assert [(meme.misogynous, meme.kinds) for meme in read_mami(tmp_path)] == [(None, None)] * 2
+    assert [row.values["label"] for row in open_mami(str(tmp_path)).rows] == [None, None]
     write(tmp_path, "7.jpg\t1\t0\t0\t0\t1\n8.jpg\t0\t0\t0\t0\t0\n", "test_labels.txt")
-    assert read_mami(tmp_path).answers("kinds") == {"mami-7": ("violence",), "mami-8": ()}
+    assert [meme.kinds for meme in read_mami(tmp_path)] == [("violence",), ()]
 
 
 @pytest.mark.parametrize(
@@ -108,4 +97,4 @@ def test_other_files_are_told(tmp_path: Path) -> None:
 
 
 def test_an_empty_table_has_no_memes(tmp_path: Path) -> None:
-    assert read_mami(write(tmp_path, HEADER)) == Mami((), ())
+    assert read_mami(write(tmp_path, HEADER)) == ()

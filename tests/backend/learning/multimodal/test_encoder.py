@@ -154,6 +154,32 @@ def test_tower_vectors_outlive_the_process_and_serve_another_fusion(
     assert np.array_equal(later.encode(strings), before)
 
 
+def test_a_web_image_is_downloaded_once_for_good(
+    clip: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for a model that comes later; what could not be had is asked for again."""
+    asked: list[str] = []
+    inner = encoder_module.read_bytes
+
+    def read(address: str, rules: ImageRules) -> Any:
+        asked.append(address.rpartition("/")[2])
+        if asked.count("late.png") == 1 and asked[-1] == "late.png":
+            raise UnreadableImage(address, "unreachable", "HTTP 503")
+        return inner(asked[-1].replace("late", "blue"), rules)
+
+    monkeypatch.setattr(encoder_module, "read_bytes", read)
+    web = [write_content("a", [f"https://images.example/{name}.png"]) for name in ("red", "late")]
+    load(f"clip:{clip}", tmp_path, pictures).encode(web)
+    assert sorted(asked) == ["late.png", "red.png"]
+    later = load(f"clip:{clip}", tmp_path, pictures)
+    seen = later.towers(web)
+    assert asked[2:] == ["late.png"]
+    files = later.towers([write_content("a", [f"{name}.png"]) for name in ("red", "blue")])
+    assert np.allclose(seen.image, files.image, atol=HALF)
+    later.towers(web)
+    assert len(asked) == 5, "files are read again, and nothing is downloaded"
+
+
 def test_the_parts_come_back_from_a_joined_vector(encoder: MultimodalEncoder) -> None:
     strings = [write_content("a bad cab", ["circle.png"]), "words only", write_content("", ["red.png"])]
     towers = encoder.towers(strings)

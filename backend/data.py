@@ -6,13 +6,14 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from nextlabel.backend.learning.multimodal.rules import ImageRules, UnreadableImage
 from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.records import Record
 
-from .data_images import image_source, known_by, with_images
+from .data_images import Known, image_source, known_by, no_records, with_images
 from .data_rows import Row, Table, check_columns, open_table
 
 # Databases refuse NUL, encoders of text refuse half a surrogate pair.
@@ -79,11 +80,13 @@ def read_records(
     split: str = "train",
     report: ReadReport | None = None,
     rules: ImageRules | None = None,
+    known: Known = no_records,
 ) -> Iterator[Record]:
     """Records of ``source`` (see :func:`nextlabel.backend.data_rows.open_table`), or of an open table, in its order.
 
     The uid is the id column, or a hash of the content (with -2, -3 ... for later rows of the same content). Images in
-    files that ``rules`` let be read, or given as bytes, become data: URLs that annotators can be shown.
+    files that ``rules`` let be read, or given as bytes, become data: URLs that annotators can be shown; a ``known``
+    record keeps the one that it has.
     Raises DataError that names the file, the line and the fix: at once for a missing column, else on the way.
     """
     table = _opened(source, columns, split)
@@ -91,7 +94,18 @@ def read_records(
     report.what = table.what
     if table.remark:
         report.remarks.append(f"{table.name}: {table.remark}")
-    return _counted(_seen(table, columns, rules or ImageRules(), report), report)
+    rows = _walk(table, columns, report)
+    if columns.images:
+        images = {name: column for name, column in columns.fields.items() if name in columns.images}
+        rows = with_images(rows, images, rules or ImageRules(), partial(_leave_out, table, report), known)
+    return counted((record for _, record in rows), report)
+
+
+def counted(records: Iterable[Record], report: ReadReport) -> Iterator[Record]:
+    """``records``, each counted in ``report`` as it is taken."""
+    for record in records:
+        report.records += 1
+        yield record
 
 
 def read_answers(source: str | Table, columns: Columns, *, split: str = "train") -> dict[str, str]:
@@ -108,25 +122,11 @@ def read_answers(source: str | Table, columns: Columns, *, split: str = "train")
     return answers
 
 
-def _counted(rows: Iterable[tuple[Row, Record]], report: ReadReport) -> Iterator[Record]:
-    for _, record in rows:
-        report.records += 1
-        yield record
-
-
-def _seen(table: Table, columns: Columns, rules: ImageRules, report: ReadReport) -> Iterator[tuple[Row, Record]]:
-    """The rows with their images as annotators see them."""
-    rows = _walk(table, columns, report)
-    if not columns.images:
-        return rows
-
-    def unreadable(row: Row, error: UnreadableImage) -> None:
-        if not report.unseen:
-            report.remarks.append(f"{table.name}:{row.number}: {error}")
-        report.unseen.append(row.number)
-
-    images = {name: column for name, column in columns.fields.items() if name in columns.images}
-    return with_images(rows, images, rules, unreadable)
+def _leave_out(table: Table, report: ReadReport, row: Row, error: UnreadableImage) -> None:
+    """Note a row whose image can't be read; why, of the first."""
+    if not report.unseen:
+        report.remarks.append(f"{table.name}:{row.number}: {error}")
+    report.unseen.append(row.number)
 
 
 def _opened(source: str | Table, columns: Columns, split: str) -> Table:

@@ -6,7 +6,7 @@ A browser loads neither a path of this machine nor the bytes in a Parquet file, 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final
@@ -18,6 +18,9 @@ from nextlabel.connectors.records import Record
 
 from .data_rows import Row
 
+Known = Callable[[Sequence[str]], Mapping[str, Record]]
+"""Those records of these uids that were read at an earlier start, by uid."""
+
 EDGE: Final = 384
 """Pixels of the shorter side of what is shown: the words on a meme can be read, and it has some 40 kB."""
 
@@ -25,6 +28,11 @@ _QUALITY: Final = 85
 _READERS: Final = 4  # most of the work is done outside of Python's lock
 _BATCH: Final = 64
 _OF_THE_PLATFORM: Final = "/data/"  # Label Studio serves such paths; on this machine it may be a folder too
+
+
+def no_records(uids: Sequence[str]) -> Mapping[str, Record]:
+    """What is :data:`Known` at a first start."""
+    return {}
 
 
 def image_source(value: Any) -> str | bytes | None:
@@ -69,23 +77,31 @@ def with_images(
     columns: Mapping[str, str],
     rules: ImageRules,
     unreadable: Callable[[Row, UnreadableImage], None],
+    known: Known,
 ) -> Iterator[tuple[Row, Record]]:
     """The rows, in their order, with what is ``shown`` in the fields of ``columns``, field name -> column.
 
-    A record whose image can't be read is left out, as nobody could judge it, and told to ``unreadable``.
+    What is ``known`` keeps the image that it has: reading one takes 9 ms. A record whose image can't be read is left
+    out, as nobody could judge it, and told to ``unreadable``.
     """
 
-    def read(item: tuple[Row, Record]) -> Record | UnreadableImage:
-        row, record = item
+    def read(row: Row, record: Record, before: Record | None) -> Record | UnreadableImage:
         try:
-            images = {name: shown(image_source(row.values.get(key)) or "", rules) for name, key in columns.items()}
+            images = {
+                name: before.fields[name]
+                if before and name in before.fields
+                else shown(image_source(row.values.get(key)) or "", rules)
+                for name, key in columns.items()
+            }
         except UnreadableImage as error:
             return error
         return replace(record, fields={**record.fields, **images})
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="images") as readers:
         for batch in batched(rows, _BATCH):
-            for (row, _), found in zip(batch, readers.map(read, batch), strict=True):
+            earlier = known([record.uid for _, record in batch])
+            here = ((row, record, earlier.get(record.uid)) for row, record in batch)
+            for (row, _), found in zip(batch, readers.map(read, *zip(*here, strict=True)), strict=True):
                 if isinstance(found, UnreadableImage):
                     unreadable(row, found)
                 else:

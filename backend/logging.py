@@ -49,6 +49,12 @@ class Redact:
         return value
 
 
+def _without_copy(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Drop uvicorn's second copy of its message, which has codes for colours in it."""
+    event.pop("color_message", None)
+    return event
+
+
 def configure(
     level: str = "info", format: Format = "auto", secrets: Iterable[str] = (), stream: TextIO | None = None
 ) -> None:
@@ -59,7 +65,6 @@ def configure(
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=not people),
         structlog.processors.format_exc_info,
         Redact(secrets),
@@ -80,7 +85,7 @@ def configure(
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _without_copy],
             processors=[*shared, structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )

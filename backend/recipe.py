@@ -17,7 +17,8 @@ from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import Field as RecordField
 from nextlabel.connectors.records import FieldKind, Labeling, LabelKind, Record
 
-from .data import Columns, ReadReport, read_answers, read_records
+from .data import Columns, ReadReport, counted, read_answers, read_records
+from .data_images import Known, no_records
 from .data_rows import FILE_SUFFIXES, Table
 from .recipe_file import Document, number, slug, variable
 
@@ -248,16 +249,20 @@ class Recipe(BaseModel):
             descriptions=dict(self.descriptions),
         )
 
-    def read(self, report: ReadReport | None = None, rules: ImageRules | None = None) -> Iterator[Record]:
+    def read(
+        self, report: ReadReport | None = None, rules: ImageRules | None = None, known: Known = no_records
+    ) -> Iterator[Record]:
         """The records, streamed. What was left out goes into ``report``, and into the log. Raises DataError.
 
-        ``rules`` say where images may be read from: below the data's folder, if nothing else is said.
+        ``rules`` say where images may be read from: below the data's folder, if nothing else is said. The images of
+        ``known`` records are not read again.
         """
         report = ReadReport() if report is None else report
         if self.records is not None:
-            return self._reported(self.records(), report, count=True)
+            return self._reported(counted(self.records(), report), report)
         rules = ImageRules(roots=self.image_folders()) if rules is None else rules
-        records = read_records(self._source(), self._columns(), split=self.split, report=report, rules=rules)
+        columns = self._columns()
+        records = read_records(self._source(), columns, split=self.split, report=report, rules=rules, known=known)
         return self._reported(records, report)
 
     def image_folders(self) -> tuple[Path, ...]:
@@ -290,10 +295,9 @@ class Recipe(BaseModel):
             images=frozenset(name for name, source in self.fields.items() if source.kind is FieldKind.IMAGE),
         )
 
-    def _reported(self, records: Iterable[Record], report: ReadReport, count: bool = False) -> Iterator[Record]:
-        for record in records:
-            report.records += count
-            yield record
+    def _reported(self, records: Iterable[Record], report: ReadReport) -> Iterator[Record]:
+        """``records``; once all are taken, what the report says goes into the log."""
+        yield from records
         first, *rest = report.lines()
         log.info(first, recipe=self.name)
         for sentence in rest:

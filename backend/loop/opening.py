@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +23,7 @@ from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Added, Store
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.errors import ConfigError
-from nextlabel.connectors.records import LabelKind
+from nextlabel.connectors.records import LabelKind, Record
 
 from .agreement import Agreement
 from .controller import Controller
@@ -100,7 +101,11 @@ def audit_share(recipe: Recipe, settings: Settings) -> float:
 
 def load_records(recipe: Recipe, store: Store, settings: Settings) -> Added:
     """Read the recipe's data into the store; what is there already is recognised. Fixes the audit slice."""
-    added = store.add_records(recipe.read(rules=image_rules(recipe, settings)))
+
+    def known(uids: Sequence[str]) -> dict[str, Record]:
+        return {item.record.uid: item.record for item in store.get(uids)}
+
+    added = store.add_records(recipe.read(rules=image_rules(recipe, settings), known=known))
     total = store.size()
     share = audit_share(recipe, settings)
     if total and share:

@@ -15,7 +15,10 @@ from PIL import Image
 from nextlabel.backend.data import Columns, ReadReport, read_answers, read_records
 from nextlabel.backend.data_images import EDGE
 from nextlabel.backend.learning.multimodal.rules import ImageRules
+from nextlabel.backend.loop.opening import load_records
 from nextlabel.backend.recipe import FieldSource, Recipe
+from nextlabel.backend.settings import Settings
+from nextlabel.backend.store import Added, Store
 from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.records import FieldKind, Record
 
@@ -183,3 +186,20 @@ def test_a_recipe_reads_images_beside_its_data(tmp_path: Path, monkeypatch: pyte
     assert colour(record) == "red"
     monkeypatch.chdir(tmp_path)
     assert recipe("somebody/memes-of-the-hub").image_folders() == (), "addresses from elsewhere name no file here"
+
+
+def test_the_next_start_reads_only_new_images(tmp_path: Path) -> None:
+    """Ten thousand images take a minute; and what annotators are shown already stays."""
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_bytes(png("red"))
+    memes, settings = recipe(str(table(tmp_path, "a.png", "b.png"))), Settings(home=tmp_path / "home")
+    with Store.open(tmp_path / "store.sqlite") as store:
+        assert load_records(memes, store, settings) == Added(new=2)
+        before = [item.record for item in store.records()]
+        (tmp_path / "a.png").unlink()
+        (tmp_path / "b.png").write_bytes(png("blue"))
+        table(tmp_path, "a.png", "b.png", "c.png")
+        assert load_records(memes, store, settings) == Added(new=1, known=2)
+        *same, new = (item.record for item in store.records())
+    assert same == before
+    assert colour(new) == "red"

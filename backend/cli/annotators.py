@@ -38,7 +38,7 @@ def annotators(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how often each annotator agrees with the others, and how sure that is.
+    """Show how often each annotator agrees with the others.
 
     Everybody is held against the majority of the others on the same record. Shares of few answers are drawn
     towards the crowd's, come with a wide interval, and give no rank. In place of a recipe, a .csv or .jsonl file

@@ -19,14 +19,12 @@ if TYPE_CHECKING:
 
 FOLLOWS = "a running service follows once it has encoded all records for it; see: nextlabel status"
 
-app = typer.Typer(
-    help="Look at the models made so far, choose one, take one elsewhere.", no_args_is_help=True, rich_markup_mode=None
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
 def group() -> None:
-    """Look at the models made so far, choose one, take one elsewhere."""
+    """See the models made so far, choose one, or export one."""
 
 
 @app.command("list", epilog=examples("nextlabel models list reviews.yaml"))
@@ -63,7 +61,10 @@ def list_models(recipe: RecipeName, as_json: AsJson = False) -> None:
     epilog=examples("nextlabel models show reviews.yaml fine-tune-2", "nextlabel models show reviews.yaml current"),
 )
 def show_model(recipe: RecipeName, version: Version, as_json: AsJson = False) -> None:
-    """Show all that is known of a model: its card, figures with intervals, what it was made from, its size."""
+    """Show all that is known of a model.
+
+    Its card, figures with intervals, what it was made from, its size.
+    """
     from nextlabel.backend.catalogue import find_recipe
     from nextlabel.backend.settings import Settings
     from nextlabel.connectors.errors import LearningError
@@ -103,7 +104,7 @@ def promote(recipe: RecipeName, version: Version) -> None:
 
 @app.command("rollback", epilog=examples("nextlabel models rollback reviews.yaml"))
 def rollback(recipe: RecipeName) -> None:
-    """Go back to what was in use before the trained model that is in use now."""
+    """Go back to what was in use before the trained model."""
     from nextlabel.backend.catalogue import find_recipe
     from nextlabel.backend.learning.choosing import roll_back
     from nextlabel.backend.settings import Settings

@@ -60,9 +60,10 @@ def export(
     public: Annotated[bool, typer.Option("--public", help="Make a new repository on the hub public.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a model into a folder for other programs, checked against our own probabilities, and maybe to the hub.
+    """Write a model into a folder for other programs, or to the hub.
 
-    The model in use is mostly a probe on an encoder: the two are written as one model.
+    What they make of it is checked against our own probabilities first. The model in use is mostly a probe on an
+    encoder: the two are written as one model.
     """
     from nextlabel.backend.catalogue import find_recipe
     from nextlabel.backend.learning.export import export_model

@@ -42,9 +42,10 @@ def report(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of tables.")] = False,
 ) -> None:
-    """Show what a project has reached: accuracy, labels saved, agreement, class balance, and whether to stop.
+    """Show what a project has reached, and whether to stop.
 
-    Accuracy is that on the audit slice: records drawn at random, answered without a suggestion, never learned from.
+    Accuracy, labels saved against random, agreement, annotators, class balance, all with intervals. Accuracy is that
+    on the audit slice: records drawn at random, answered without a suggestion, never learned from.
     Labels saved against random are estimated by fitting the same probe on the audit slice's own answers, which are
     random ones; this goes no further than that slice does. Whatever too few answers can't tell is said to be unknown.
     Works while the service runs and when it is stopped; the platform need not run. Nothing in the store changes.

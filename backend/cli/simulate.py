@@ -92,7 +92,7 @@ def simulate(
     fresh: Annotated[bool, typer.Option("--fresh", help="Replay anew what an earlier run has left.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """See which strategy would have saved labels on data you have labelled already, and by how much.
+    """See which strategy would have saved labels on labelled data.
 
     Every strategy is replayed with the model of the loop, several times, on the same chances as random, and tested on
     records that nobody labelled. Figures come with 95% intervals. A strategy is recommended only if it is shown to

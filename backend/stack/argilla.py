@@ -25,12 +25,15 @@ from . import supervisor
 from .answers import json_of
 from .argilla_install import DATABASE, Programs, install, server_environment, template
 from .install import Say, silent
-from .processes import GRACE_S, free_port
+from .processes import free_ports
 from .server import HOST, LocalServer, LocalStack, credentials, data_folder
 
 OWNER = "owner"
 WORKSPACE = "nextlabel"
 SHIM = Path(__file__).with_name("argilla_shim.py")
+ORDERLY_S = 10.0
+"""How long the programs may take together to end one after the other: the worker's scheduler signs off from Redis, or
+what waits to be delivered again is not looked at for ten minutes after the next start."""
 
 
 @dataclass
@@ -65,10 +68,10 @@ class ArgillaServer(LocalServer):
         return str(user["api_key"])
 
     def stop(self) -> None:
-        """End all programs in order: a worker that can't sign off from Redis holds up the next for a minute."""
+        """End all programs in order."""
         self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(GRACE_S)
+            self.process.wait(ORDERLY_S + supervisor.GRACE_S)
         super().stop()
 
     def whoami(self) -> httpx.Response:
@@ -115,8 +118,8 @@ class ArgillaStack(LocalStack):
         self.reap()
         installed = self.install(say)
         data = data_folder(data_dir, DATABASE, lambda: self.template(say))
-        login, port = credentials(data, OWNER), port or free_port()
-        redis_port, search_port = free_port(), free_port()
+        login = credentials(data, OWNER)
+        port, redis_port, search_port = free_ports(3) if port is None else (port, *free_ports(2, taken=port))
         redis_url = f"redis://:{login['secret']}@{HOST}:{redis_port}/0"
         scratch = data / "tmp"  # each start of the server leaves a copy of its web pages there
         shutil.rmtree(scratch, ignore_errors=True)
@@ -128,9 +131,10 @@ class ArgillaStack(LocalStack):
             "TMPDIR": str(scratch),
         }
         shim = [str(installed.python), str(SHIM)]
+        search = [str(installed.search), "--addr", f"{HOST}:{search_port}", *SEARCH]
         programs = [
             {"command": [str(installed.redis), str(redis_conf(data, redis_port, login["secret"]))], "port": redis_port},
-            {"command": [str(installed.search), "--addr", f"{HOST}:{search_port}", *SEARCH], "port": search_port},
+            {"command": search, "port": search_port, "expendable": True},  # it keeps nothing, and takes seconds to end
             {"command": [*shim, "worker", "--num-workers", str(workers)]},
             {"command": [*shim, "serve", "--port", str(port), "--login", str(data / "login.json")]},
         ]
@@ -138,7 +142,7 @@ class ArgillaStack(LocalStack):
         say(f"starting Argilla at {url}")
         return self.launch(
             ArgillaServer,
-            [sys.executable, "-I", str(supervisor.__file__), json.dumps(programs)],
+            [sys.executable, "-I", str(supervisor.__file__), json.dumps(programs), str(ORDERLY_S)],
             server_environment(data) | settings | dict(env or {}),
             data,
             url=url,

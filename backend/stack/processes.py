@@ -31,9 +31,19 @@ LAST_S = 2.0
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A TCP port that nobody listens on now. Another program may take it before you do: check after starting."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1, host)[0]
+
+
+def free_ports(count: int, host: str = "127.0.0.1", taken: int | None = None) -> list[int]:
+    """Different ports as :func:`free_port` gives them, none of them the one that is ``taken``."""
+    found: list[int] = []
+    with contextlib.ExitStack() as probes:  # all stay bound until the last is found
+        while len(found) < count:
+            probe = probes.enter_context(socket.socket())
+            probe.bind((host, 0))
+            if probe.getsockname()[1] != taken:
+                found.append(probe.getsockname()[1])
+    return found
 
 
 def started_at(pid: int) -> str | None:
@@ -69,7 +79,7 @@ def stop_group(pid: int, process: subprocess.Popen[bytes] | None = None, grace_s
     for sign in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, sign)
-        if _gone_within(grace_s, pid, process):
+        if _gone_within(grace_s if sign == signal.SIGTERM else LAST_S, pid, process):
             break
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)  # children that outlived their leader

@@ -2,11 +2,12 @@
 
 A script of its own that needs the standard library alone::
 
-    python supervisor.py '[{"command": ["redis-server", "redis.conf"], "port": 6379}, {"command": ["worker"]}]'
+    python supervisor.py '[{"command": ["redis-server", "redis.conf"], "port": 6379}, {"command": ["worker"]}]' 10
 
-The next program starts when the one before it answers at its ``port``, where it has one. The programs share the
-process group of this one, so that a signal to the group reaches them all; what they started in sessions of their own
-(rq runs every job in one) is found by parentage and ended too.
+The number, which may be left out, is how many seconds they may take together to end; one that is
+``"expendable": true`` is not waited for. The next program starts when the one before it answers at its ``port``, where
+it has one. The programs share the process group of this one, so that a signal to the group reaches them all; what they
+started in sessions of their own (rq runs every job in one) is found by parentage and ended too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 GRACE_S = 3.0
-"""How long the programs may take together to end. With LAST_S less than :mod:`.processes` gives the whole group."""
+"""How long the programs may take together to end, if nothing else is said. With LAST_S less than :mod:`.processes`
+gives the whole group."""
 LAST_S = 1.0
 """How long what was killed may take to go."""
 LEAST_S = 0.3
@@ -32,7 +34,7 @@ LEAST_S = 0.3
 POLL_S = 0.05
 
 
-def supervise(programs: list[dict[str, Any]]) -> int:
+def supervise(programs: list[dict[str, Any]], grace_s: float = GRACE_S) -> int:
     """Run ``programs`` until one of them ends or SIGTERM comes; return the exit status."""
     children: list[subprocess.Popen[bytes]] = []
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
@@ -48,7 +50,8 @@ def supervise(programs: list[dict[str, Any]]) -> int:
         return 1
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        end(children)
+        started = zip(children, programs, strict=False)  # perhaps not yet all of them
+        end([child for child, program in started if not program.get("expendable")], grace_s)
 
 
 def listens(port: int | None) -> bool:
@@ -59,10 +62,10 @@ def listens(port: int | None) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def end(children: list[subprocess.Popen[bytes]]) -> None:
-    """End ``children``, the last first since it may need those before it, and all that they started."""
+def end(children: list[subprocess.Popen[bytes]], grace_s: float) -> None:
+    """End ``children``, the last first since it may need those before it, and then all that we started at once."""
     family = descendants(os.getpid())
-    deadline = time.monotonic() + GRACE_S
+    deadline = time.monotonic() + grace_s
     for child in reversed(children):
         child.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -111,4 +114,4 @@ def stat(pid: int) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(supervise(json.loads(sys.argv[1])))
+    sys.exit(supervise(json.loads(sys.argv[1]), *map(float, sys.argv[2:])))

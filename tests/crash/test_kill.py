@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from nextlabel.backend.stack.backend import BackendProcess
-from nextlabel.backend.stack.processes import free_port
+from nextlabel.backend.stack.processes import free_ports
 from tests.crash.chaos import ChaosProxy
 from tests.crash.conftest import Site
 from tests.crash.people import (
@@ -38,8 +38,8 @@ STARTING_S, WORKING_S = (0.3, 2.0), (0.1, 3.5)
 
 @pytest.fixture
 def victim(tmp_path: Path, site: Site) -> Iterator[tuple[BackendProcess, ChaosProxy]]:
-    port = free_port()
-    with ChaosProxy(free_port(), f"http://127.0.0.1:{port}", seed=3) as proxy:
+    port, front = free_ports(2)
+    with ChaosProxy(front, f"http://127.0.0.1:{port}", seed=3) as proxy:
         backend = BackendProcess(
             str(write_recipe(tmp_path, "crash", texts=1000)),
             site.server,

@@ -60,12 +60,12 @@ def stays_up(backend: BackendProcess, seconds: float) -> None:
     """It answers all the while, predictions too."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        assert httpx.get(f"{backend.url}/health", timeout=2, trust_env=False).status_code == 200
+        assert httpx.get(f"{backend.url}/health", timeout=20, trust_env=False).status_code == 200
         predicted = httpx.post(
             f"{backend.url}/api/predict",
             json={"text": "an oak by the river"},
             headers={"Authorization": f"Bearer {backend.token}"},
-            timeout=5,
+            timeout=20,
             trust_env=False,
         )
         assert predicted.status_code == 200

@@ -161,13 +161,18 @@ def sources(store: Path, since: int) -> Counter[str]:
 def lose(server: ArgillaServer) -> set[str]:
     """Throw away whatever the worker has still to deliver, or to repeat; the jobs that these deliveries were."""
     lost: set[str] = set()
+    looks = 0  # one after the other at which nothing was there
     with Redis.from_url(server.redis_url, decode_responses=True) as redis:
 
         def empty() -> bool:
+            nonlocal looks
             jobs = {*redis.lrange(QUEUE, 0, -1)}.union(*(redis.zrange(registry, 0, -1) for registry in REGISTRIES))
             redis.delete(QUEUE, *REGISTRIES)
             lost.update(jobs)
-            return not jobs and not redis.zcard(RUNNING)
+            # A worker takes a job out of the queue before it says that it is busy, and then before the job runs.
+            busy = any(redis.hget(worker, "state") == "busy" for worker in redis.smembers("rq:workers"))
+            looks = 0 if jobs or busy or redis.zcard(RUNNING) else looks + 1
+            return looks == 10
 
         until(empty)
     return lost

@@ -7,6 +7,7 @@ becomes 127.0.0.1, the name of another service its port here, a volume a folder.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -45,8 +46,8 @@ class Service:
     def translate(self, text: Any) -> str:
         """``text`` with everything where it is on this machine."""
         text = str(text)
-        for there, here in self.here.items():
-            text = text.replace(there, here)
+        for there, here in self.here.items():  # whole words: a secret may hold the digits of a port
+            text = re.sub(rf"(?<!\w){re.escape(there)}(?!\w)", lambda _, here=here: here, text)
         return text
 
     def environment(self) -> dict[str, str]:

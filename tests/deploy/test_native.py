@@ -23,7 +23,7 @@ import pytest
 import sqlalchemy as sa
 
 from nextlabel.backend.stack import ArgillaStack, LabelStudioStack
-from nextlabel.backend.stack.processes import free_port, start_group, stop_group
+from nextlabel.backend.stack.processes import free_port, free_ports, start_group, stop_group
 
 from .native import Postgres, Service
 from .stack_file import ROOT, fill_in, load
@@ -42,7 +42,7 @@ Services = dict[str, dict[str, Any]]
 @pytest.fixture(scope="module")
 def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A filled in .env, with ports that are free here."""
-    ports = {"LABEL_STUDIO_PORT": free_port(), "ARGILLA_PORT": free_port()}
+    ports = dict(zip(("LABEL_STUDIO_PORT", "ARGILLA_PORT"), free_ports(2), strict=True))
     return {
         **fill_in(tmp_path_factory.mktemp("env")),
         **{name: str(port) for name, port in ports.items()},
@@ -206,7 +206,7 @@ def argilla_here(values: dict[str, str], folder: Path, stack: ExitStack) -> dict
     database = Postgres("argilla-db", services["argilla-db"], folder / "argilla-db")
     stack.callback(database.stop)
     database.prepare()
-    redis_port, search_port = free_port(), free_port()
+    redis_port, search_port = free_ports(2)
     installed = ArgillaStack().install(print)
     redis = Service(
         "argilla-redis",

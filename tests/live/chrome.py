@@ -119,8 +119,18 @@ class ArgillaPage:
         self.settle()
 
     def submit(self, label: str) -> None:
+        """Answer the record shown; another one is shown then, or none."""
+        before = self.text()
         self.choose(label)
         self.press("Enter")
+        self.come_to(lambda: self.text() != before)
+
+    def come_to(self, state: Callable[[], bool], limit_s: float = 10) -> None:
+        """Give the page time to come to a ``state`` and to rest: it may draw, or ask, long after an answer came."""
+        deadline = time.monotonic() + limit_s
+        while not state() and time.monotonic() < deadline:
+            self.page.wait_for_timeout(20)
+        self.settle()
 
     def _asked(self, request: Any) -> None:
         self._under_way.add(request)

@@ -37,6 +37,7 @@ class Both:
 
     def note(self) -> None:
         current = self.ours.current["fields"]["text"] if self.ours.current else None
+        self.browser.come_to(lambda: (self.browser.text(), self.browser.searches) == (current, self.person.asked))
         shown = self.browser.text()
         steps = f"after {self.shown}"
         assert (shown, self.browser.searches) == (current, self.person.asked), steps

@@ -22,8 +22,8 @@ def wait_for(condition: Callable[[], object], limit_s: float = 20) -> None:
         time.sleep(0.02)
 
 
-def supervise(folder: Path, *programs: dict) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-I", supervisor.__file__, json.dumps(programs)]
+def supervise(folder: Path, *programs: dict, grace_s: float = 3) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-I", supervisor.__file__, json.dumps(programs), str(grace_s)]
     return start_group(command, os.environ, folder, folder / "log")
 
 
@@ -67,6 +67,25 @@ def test_the_last_program_ends_before_the_one_it_needs(tmp_path: Path):
     group.terminate()
     assert group.wait(20) == 0
     assert log.read_text().split() == ["ready", "ready", "second", "first"]
+
+
+def test_what_is_expendable_is_not_waited_for(tmp_path: Path):
+    deaf = (
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('ready', flush=True)\ntime.sleep(600)"
+    )
+    log = tmp_path / "log"
+    group = supervise(
+        tmp_path,
+        {"command": [sys.executable, "-c", deaf], "expendable": True},
+        {"command": SLEEPER},
+        grace_s=300,
+    )
+    wait_for(lambda: log.exists() and "ready" in log.read_text() and len(supervisor.descendants(group.pid)) == 2)
+    family = supervisor.descendants(group.pid)
+    group.terminate()
+    assert group.wait(20) == 0
+    assert [pid for pid, started in family.items() if started_at(pid) == started] == []
 
 
 def test_what_a_program_started_in_a_session_of_its_own_ends_too(tmp_path: Path):

@@ -64,6 +64,8 @@ def test_what_people_did_during_an_outage_is_found(backend: BackendProcess, site
     status = backend.wait_ready()
     project, stop = status["project"]["id"], threading.Event()
     keys = dict(islice(site.keys.items(), 2))
+    if isinstance(site.server, ArgillaServer):
+        lose(site.server)  # hundreds of deliveries that the tests before this one left
     people = hire(site.server, keys, status, stop)
     backend.wait(lambda status: status["labelled"] >= 20, "twenty labels")
 

@@ -82,8 +82,9 @@ class ArgillaPage:
         self.page.evaluate("() => localStorage.clear()")
 
     def open(self, link: str) -> None:
+        """Go to a link that shows a record."""
         self.page.goto(link)
-        self.settle()
+        self.come_to(lambda: self.text() is not None)
 
     def settle(self) -> None:
         """Wait until the page has asked for what it needs, and has it."""

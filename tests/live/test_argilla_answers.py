@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import httpx
@@ -18,8 +19,11 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture
-def labelled(argilla_dataset: Make, crew: Any) -> tuple[ArgillaConnector, list[str], list[ArgillaAnnotator]]:
-    """A dataset with eight records, and its annotators."""
+def labelled(
+    argilla_dataset: Make, crew: Any, monkeypatch: pytest.MonkeyPatch
+) -> tuple[ArgillaConnector, list[str], list[ArgillaAnnotator]]:
+    """A dataset with eight records, and its annotators. A slow reading is followed by the next at once."""
+    monkeypatch.setattr(changes, "QUICK_S", math.inf)
     connector = argilla_dataset(overlap=2)
     return connector, list(connector.push(numbered(8)).values()), crew(connector)
 

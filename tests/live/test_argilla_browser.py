@@ -117,5 +117,5 @@ def follow_the_guidelines(page: ArgillaPage, dataset: str, name: str, link: str)
         page.page.get_by_role("link", name=name, exact=True).click()
     sorted_page = ArgillaPage(opened.value, page.server)
     opened.value.wait_for_url(re.compile(re.escape(link.partition("?")[2])))
-    sorted_page.settle()
+    sorted_page.come_to(lambda: sorted_page.text() is not None)
     return sorted_page

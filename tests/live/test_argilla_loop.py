@@ -237,6 +237,7 @@ def test_a_dataset_deleted_under_the_service_is_said_so(another: Make, argilla: 
     process = another(env={"NEXTLABEL_POLL_INTERVAL_S": "1"})
     process.start()
     dataset = process.wait_ready()["project"]["id"]
+    process.wait(lambda status: status["state"] == "idle", "the whole queue")  # nothing is on its way
     api(argilla, "DELETE", f"/datasets/{dataset}")
     status = process.wait(lambda status: status["last_error"], "an error", 60)
     assert status["last_error"].startswith("ProjectNotFound")

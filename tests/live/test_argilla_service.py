@@ -76,7 +76,7 @@ def test_every_open_record_gets_a_suggestion_and_added_ones_soon(
     asked = [number for number, item in ours.items() if not item.audit]
     until(lambda: all(owner.records()[number]["suggestions"] for number in asked))
     print(f"suggestions {time.monotonic() - started:.1f} s after the records were added")
-    assert product.status()["records"] == 65
+    product.wait(lambda status: status["records"] == 65, "the added records in the pool")
 
 
 def test_a_second_annotator_is_asked_first_and_the_first_one_is_not(

@@ -147,7 +147,7 @@ def second_opinions(process: BackendProcess, ann: Person, bob: Person, eve: Pers
         by_bob[shown.id] = shown, given
     by_eve: set[str] = set()
     found = None
-    while found is None and len(by_eve) < 40:  # new records come in between, and other doubtful ones
+    while found is None and len(by_eve) < 60:  # new records come in between, and other doubtful ones
         again = asked(process)
         shown, _ = answer(process, eve)
         assert shown.id not in by_eve, "nobody is asked twice"

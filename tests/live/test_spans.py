@@ -122,12 +122,20 @@ class ArgillaPerson:
         self.annotator.submit(shown.record, value)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Office:
-    """A running service, and two annotators of its project."""
+    """A running service, and two annotators of its project. ``given`` counts their answers."""
 
     process: BackendProcess
     people: tuple[Person, Person]
+    given: int = 0
+
+    def answer(self, person: Person, shown: Shown, *spans: Span) -> None:
+        """Have ``person`` mark ``spans``, and wait for the queue that knows of it."""
+        self.given += 1
+        person.mark(shown, *spans)
+        self.process.wait(lambda status: status["log_head"] >= self.given, "the answer")
+        self.process.wait_settled()
 
 
 @pytest.fixture(params=["label-studio", "argilla"])
@@ -194,24 +202,21 @@ def test_spans_are_learned_proposed_and_put_in_order(office: Office) -> None:
     # Two annotators mark the same record, differently, and so that the spans overlap. The first model is published
     # before the second annotator begins: what a page holds by then stays without suggestions.
     while (shown := ann.next()).id in audit:
-        ann.mark(shown, *truth(shown.text))
+        office.answer(ann, shown, *truth(shown.text))
     where = shown.text.index("for ")
-    ann.mark(shown, Span(where, where + 5, "people"))
-    process.wait(lambda status: status["labelled"] > status["audit_labelled"], "an answer to learn from")
-    process.wait_settled()
+    office.answer(ann, shown, Span(where, where + 5, "people"))
     same = bob.next()
     while same.id != shown.id:  # the order of the audit slice is not ours to say
-        bob.mark(same, *truth(same.text))
+        office.answer(bob, same, *truth(same.text))
         same = bob.next()
-    bob.mark(same, *truth(same.text))
+    office.answer(bob, same, *truth(same.text))
 
     served = []
     for _ in range(14):
         for one in (ann, bob):
             shown = one.next()
             served.append(shown)
-            one.mark(shown, *truth(shown.text))
-            process.wait_settled()
+            office.answer(one, shown, *truth(shown.text))
     assert process.status()["generation"] != first
     with Store.open(process.home / "spans" / "store.sqlite") as store:
         decided = {remote_id: consensus(given, LABELING) for remote_id, given in store.touched(0).items()}

@@ -164,7 +164,7 @@ def test_a_response_that_makes_argilla_fail_is_found_and_the_fix_works(argilla: 
 def test_records_that_the_search_lost_are_found(argilla: ArgillaServer, argilla_dataset: Make):
     connector = argilla_dataset()
     record = push(connector)[0]
-    programs = json.loads(argilla.process.args[-1])
+    programs = json.loads(argilla.process.args[-2])
     [address] = [part for one in programs for flag, part in pairwise(one["command"]) if flag == "--addr"]
     gone = httpx.delete(f"http://{address}/rg.{connector.project.id}/_doc/{record}", params={"refresh": "true"})
     gone.raise_for_status()

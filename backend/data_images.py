@@ -52,15 +52,17 @@ def known_by(source: str | bytes) -> str:
     return source if isinstance(source, str) else f"bytes:{ImageData('bytes', source).digest}"
 
 
-def shown(source: str | bytes, rules: ImageRules) -> str:
+def shown(source: str | bytes, rules: ImageRules, before: str = "") -> str:
     """An address that a browser loads: ``source`` itself, or the file or bytes as a data: URL, made smaller.
 
-    Raises UnreadableImage.
+    A file or bytes that were shown as ``before`` are not read again: that takes 9 ms. Raises UnreadableImage.
     """
     if isinstance(source, str):
         source = source.strip()
         if not source or "://" in source or source[:5].lower() == "data:":
             return source  # what the platform can't show, its connector refuses
+    if before:
+        return before
     try:
         picture = read_image(source, EDGE, rules)
     except UnreadableImage:
@@ -81,16 +83,14 @@ def with_images(
 ) -> Iterator[tuple[Row, Record]]:
     """The rows, in their order, with what is ``shown`` in the fields of ``columns``, field name -> column.
 
-    What is ``known`` keeps the image that it has: reading one takes 9 ms. A record whose image can't be read is left
-    out, as nobody could judge it, and told to ``unreadable``.
+    What is ``known`` is shown as it was. A record whose image can't be read is left out, as nobody could judge it, and
+    told to ``unreadable``.
     """
 
-    def read(row: Row, record: Record, before: Record | None) -> Record | UnreadableImage:
+    def read(row: Row, record: Record, before: Mapping[str, str]) -> Record | UnreadableImage:
         try:
             images = {
-                name: before.fields[name]
-                if before and name in before.fields
-                else shown(image_source(row.values.get(key)) or "", rules)
+                name: shown(image_source(row.values.get(key)) or "", rules, before.get(name, ""))
                 for name, key in columns.items()
             }
         except UnreadableImage as error:
@@ -100,8 +100,8 @@ def with_images(
     with ThreadPoolExecutor(_READERS, thread_name_prefix="images") as readers:
         for batch in batched(rows, _BATCH):
             earlier = known([record.uid for _, record in batch])
-            here = ((row, record, earlier.get(record.uid)) for row, record in batch)
-            for (row, _), found in zip(batch, readers.map(read, *zip(*here, strict=True)), strict=True):
+            before = (earlier[record.uid].fields if record.uid in earlier else {} for _, record in batch)
+            for (row, _), found in zip(batch, readers.map(read, *zip(*batch, strict=True), before), strict=True):
                 if isinstance(found, UnreadableImage):
                     unreadable(row, found)
                 else:

@@ -203,3 +203,11 @@ def test_the_next_start_reads_only_new_images(tmp_path: Path) -> None:
         *same, new = (item.record for item in store.records())
     assert same == before
     assert colour(new) == "red"
+
+
+def test_another_address_under_the_same_id_is_a_change(tmp_path: Path) -> None:
+    path, memes = tmp_path / "memes.csv", recipe(str(tmp_path / "memes.csv")).model_copy(update={"id": "text"})
+    with Store.open(tmp_path / "store.sqlite") as store:
+        for address, found in (("https://a.test/1.png", Added(new=1)), ("https://a.test/2.png", Added(changed=1))):
+            path.write_text(f"text,image,label\nt,{address},yes\n")
+            assert load_records(memes, store, Settings(home=tmp_path / "home")) == found

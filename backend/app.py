@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
@@ -19,7 +17,7 @@ from nextlabel.connectors.errors import NextlabelError
 
 from .credentials import Credentials, credentials
 from .loop.ports import Backend
-from .routes import argilla, label_studio, predict, relabel, status, train
+from .routes import argilla, compare, label_studio, predict, relabel, status, train
 from .routes.auth import RequireCredentials
 from .routes.edge import Edge
 from .routes.limits import LimitBody
@@ -56,23 +54,17 @@ def create_app(backend: Backend, settings: Settings, *, secrets: Credentials | N
     """
     edge = Edge(backend, settings)
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        edge.close()
-
     app = FastAPI(
         title="nextlabel",
         version=_version(),
         description=_ABOUT,
-        lifespan=lifespan,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.edge = edge
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
-    for router in (label_studio.router, argilla.router, predict.router, relabel.router, train.router, status.router):
-        app.include_router(router)
+    for routes in (label_studio, argilla, predict, relabel, train, compare, status):
+        app.include_router(routes.router)
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(NextlabelError, _unavailable)
     app.add_exception_handler(Exception, _defect)

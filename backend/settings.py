@@ -113,6 +113,12 @@ class Settings(BaseSettings):
     poll_interval_s: float = Field(
         default=10.0, gt=0, description="Seconds between two looks at the platform for what no webhook told us."
     )
+    compare_interval_s: float = Field(
+        default=3600.0,
+        gt=0,
+        description="Seconds between two comparisons of the whole annotation log with the whole platform; the first "
+        "is at the start.",
+    )
     queue_head: int = Field(default=50, ge=1, description="Records of a queue generation that are published at once.")
     queue_tail: int = Field(
         default=200, ge=0, description="Records that are published after the head, off the hot path."

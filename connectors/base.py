@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from .labelings import Form, expect
-from .records import Changes, Labeling, QueueEntry, Record, RemoteRecord
+from .records import Annotation, Changes, Hint, Labeling, QueueEntry, Record, RemoteRecord
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as long work goes on."""
@@ -116,16 +116,29 @@ class Connector(Protocol):
     def changes(self, cursor: str | None) -> Changes:
         """Every annotation touched since ``cursor`` (None: since the beginning), and the next cursor.
 
-        Overlaps are allowed, gaps are not. Deleted annotations show in ``Changes.complete``.
+        Overlaps are allowed, gaps are not. ``Changes.complete`` shows what may have been deleted. Nothing is concluded
+        from a platform's counters, which may be written late.
         """
         ...
 
-    def deletions(self, known: Iterable[str]) -> tuple[str, ...]:
-        """Those of the ``known`` remote record ids that are no longer on the platform."""
+    def annotated(self) -> Iterator[Changes]:
+        """Every record that has annotations, with all of them, in pages that are read as the iterator is advanced."""
         ...
 
-    def parse_event(self, body: Mapping[str, Any]) -> Changes:
-        """Read one webhook body. Unknown events are an empty Changes. Raises ValueError on a malformed body."""
+    def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Annotation | None]:
+        """Each of the ``wanted`` annotations (id -> remote id of its record, where known), asked for by itself.
+
+        None means that the platform was asked for exactly this annotation and has none in this project. One that
+        could not be looked up for another reason is left out.
+        """
+        ...
+
+    def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:
+        """Those of these records that are no longer on the platform: each of them was asked for by itself."""
+        ...
+
+    def parse_event(self, body: Mapping[str, Any]) -> Hint:
+        """Read one webhook body. Unknown events are an empty Hint. Raises ValueError on a malformed body."""
         ...
 
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:

@@ -4,7 +4,8 @@
 ``Labeling``    the question asked about every record.
 ``Suggestion``  a pre-annotation made by a model.
 ``Annotation``  one annotator's answer to one record.
-``Changes``     what happened on the platform: from a webhook or from a poll, the same shape.
+``Changes``     what a look at the platform found.
+``Hint``        what a webhook says: where to look, and nothing to believe.
 ``QueueEntry``  one place in a published queue generation.
 """
 
@@ -41,7 +42,6 @@ class AnnotationStatus(StrEnum):
     SUBMITTED = "submitted"
     SKIPPED = "skipped"
     DRAFT = "draft"  # begun, or taken up again: counts for nothing yet, and the record is in somebody's hands
-    DELETED = "deleted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,20 +167,37 @@ class RemoteRecord:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What happened on the platform since some moment.
+    """What a look at the platform found.
 
-    ``complete`` maps a remote record id to the ids of every annotation it has now, drafts included: whatever
-    else the log holds for that record was deleted. ``cursor``, where given, is where the next poll starts.
+    ``complete`` maps a remote record id to the ids of all annotations that the look listed for it, drafts included.
+    What else the log holds for that record may have been deleted: it is asked for by itself before that is believed
+    (:meth:`~nextlabel.connectors.base.Connector.annotations`). ``cursor``, where given, is where the next poll starts.
+    ``gap``: changes may have been missed, so everything should be compared.
     """
 
     annotations: tuple[Annotation, ...] = ()
-    deleted_annotations: tuple[str, ...] = ()
-    deleted_records: tuple[str, ...] = ()
     complete: Mapping[str, frozenset[str]] = field(default_factory=dict)
     records_added: bool = False
     labeling_changed: bool = False
-    train_requested: bool = False
     cursor: str | None = None
+    gap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Where a webhook says that something happened. None of it is believed: it says where to look.
+
+    ``annotations`` maps the ids of annotations that are said to be new, changed or deleted to their record's remote id,
+    None where the event names none. ``records``: remote ids of records that are said to be deleted.
+    ``seen_versions``: annotation id -> the version whose suggestion its annotator is said to have been shown.
+    """
+
+    annotations: Mapping[str, str | None] = field(default_factory=dict)
+    records: frozenset[str] = frozenset()
+    records_added: bool = False
+    labeling_changed: bool = False
+    train_requested: bool = False
+    seen_versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

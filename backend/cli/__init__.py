@@ -13,6 +13,7 @@ from nextlabel.connectors.errors import NextlabelError
 from . import (
     annotators,
     answers,
+    compare,
     demo,
     doctor,
     evaluate,
@@ -71,7 +72,7 @@ def common(
     """Options that come before the command."""
 
 
-for part in (run, status, doctor, answers, relabel, annotators, report, train, evaluate, simulate, demo):
+for part in (run, status, doctor, compare, answers, relabel, annotators, report, train, evaluate, simulate, demo):
     part.register(app)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(models.app, name="models")

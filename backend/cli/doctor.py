@@ -84,6 +84,8 @@ def _findings(recipe: str | None, project: str | None, platform: str | None, set
     except ConnectorError as error:
         yield Finding("platform", Severity.ERROR, f"{type(error).__name__}: {error}")
         return
+    if recipe is not None:
+        yield _compared(recipe, platform, settings)
     try:
         yield from connector.diagnose(address)
         if connector.project.platform == "argilla":
@@ -111,6 +113,29 @@ def _own_findings(settings: Settings) -> Iterator[Finding]:
             f"the service listens on {settings.host}, and passwords travel in clear",
             "put a proxy with TLS in front and set NEXTLABEL_PUBLIC_URL to its https:// address",
         )
+
+
+def _compared(recipe: str, platform: str | None, settings: Settings) -> Finding:
+    """What the last comparison of log and platform came to."""
+    from nextlabel.backend.catalogue import find_recipe
+    from nextlabel.backend.loop.comparison import last_comparison
+    from nextlabel.connectors.base import Finding, Severity
+    from nextlabel.connectors.errors import ConfigError
+
+    from .compare import sentence
+
+    chosen = find_recipe(recipe)
+    chosen = chosen if platform is None else chosen.on(platform)
+    try:
+        with existing_store(chosen, settings) as store:
+            last = last_comparison(store)
+    except ConfigError:  # attached by hand: there is no log yet
+        last = None
+    if last is None:
+        return Finding("comparison", Severity.OK, "log and platform were not compared yet; the running service does it")
+    if last.agree:
+        return Finding("comparison", Severity.OK, sentence(last.as_json()))
+    return Finding("comparison", Severity.ERROR, sentence(last.as_json()), "nextlabel compare, or compare --believe")
 
 
 def _deliveries(settings: Settings) -> Iterator[Finding]:

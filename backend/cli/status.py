@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .compare import sentence
 from .output import AsJson, examples, print_json, print_table
 
 
@@ -52,6 +53,7 @@ def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("model", answer["model_version"]),
         ("queue", f"{answer['generation']}, knows {answer['generation_log_head']} of {answer['log_head']} log rows"),
         ("label to queue", _latency(answer["label_to_queue_p50"], answer["label_to_queue_p95"])),
+        ("comparison", sentence(answer.get("comparison", {}))),
         ("audit accuracy", _audit(answer["audit"])),
         ("training", _training(answer.get("training", {}))),
         ("last error", answer["last_error"]),

@@ -20,7 +20,8 @@ import structlog
 from nextlabel.backend.learning.folds import Targets
 from nextlabel.backend.store import GenerationRow, Store
 from nextlabel.connectors.base import Connector, Progress
-from nextlabel.connectors.records import Annotation
+from nextlabel.connectors.errors import RecordsRejected
+from nextlabel.connectors.records import Annotation, QueueEntry
 
 from .agreement import Agreement
 from .asking import Asking, ask_platform_again
@@ -88,6 +89,7 @@ class Controller:
         self._queue = Queue(store, connector, pool, sizes.head)
         self.on_model: Callable[[Model], None] = lambda model: None
         self.on_strangers: Callable[[set[str]], None] = lambda remote_ids: None
+        self.on_rejected: Callable[[], None] = lambda: None
         self._agreement = agreement or Agreement()
         self._asking = Asking(store, connector, pool)
         self._seen = 0  # log sequence up to which answers are in the pool
@@ -206,7 +208,7 @@ class Controller:
         revision = self.pool.revision
         entries = self._queue.entries(model, ranking)
         ranked = time.perf_counter()
-        row = self._queue.publish(head, model, entries, revision)
+        row = self._publish(head, model, entries, revision)
         waits = self.latency.published(head)
         log.info(
             "queue published",
@@ -217,6 +219,13 @@ class Controller:
             rank_ms=round(1e3 * (ranked - fitted)),
             publish_ms=round(1e3 * (time.perf_counter() - ranked)),
         )
+
+    def _publish(self, head: int, model: Model, entries: list[QueueEntry], revision: int) -> GenerationRow:
+        try:
+            return self._queue.publish(head, model, entries, revision)
+        except RecordsRejected:
+            self.on_rejected()  # one of them may be gone: the queue stands still until that is known
+            raise
 
     def _answer(self) -> None:
         """Take in what was answered. Answers to records that we don't have wait until those are imported."""

@@ -24,11 +24,11 @@ class LabelLatency:
         self._last = -math.inf
         self._lock = threading.Lock()
 
-    def arrived(self, log_seq: int) -> None:
-        """A label was logged as ``log_seq``, now."""
+    def arrived(self, log_seq: int, heard_at: float | None = None) -> None:
+        """A label was logged as ``log_seq``; we first heard of it at ``heard_at`` (monotonic clock), or now."""
         with self._lock:
             self._last = time.monotonic()
-            self._waiting.append((log_seq, self._last))
+            self._waiting.append((log_seq, self._last if heard_at is None else heard_at))
 
     def quiet_in(self) -> float:
         """Seconds until nobody has labelled for ``QUIET`` seconds; 0 if it is quiet."""

@@ -242,5 +242,6 @@ def open_service(
         tuner=Tuner(store, controller, spaces, tuning(recipe, settings)),
         leadership=leadership,
         poll_interval=settings.poll_interval_s,
+        compare_interval=settings.compare_interval_s,
         keep_generations=settings.queue_keep_s,
     )

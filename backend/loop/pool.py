@@ -44,6 +44,7 @@ class PoolState:
         self.agreed: Agreed | None = None
         self._remote: list[str] = []
         self._by_remote: dict[str, int] = {}
+        self._left: set[int] = set()  # positions of records that left the pool because the platform deleted them
         several = (len(labeling.labels),) if self._kind is LabelKind.MULTI else ()
         types = {LabelKind.SINGLE: np.int64, LabelKind.MULTI: np.bool_, LabelKind.SPAN: np.object_}
         target = ("target", types[self._kind], several)
@@ -86,6 +87,8 @@ class PoolState:
         for item in stored:
             if item.duplicate_of is not None:
                 self.originals[item.record.uid] = item.duplicate_of
+            elif item.gone:
+                self._left.add(item.position)
             if item.remote_id is not None and not item.gone:
                 self._place(item.position, item.remote_id)
         self.revision += 1
@@ -101,7 +104,7 @@ class PoolState:
         self.revision += 1
 
     def set_remote(self, placed: Mapping[int, str]) -> None:
-        """Records by position that are now on the platform, with their remote ids."""
+        """Records by position that are now on the platform, with their remote ids; those that left come back."""
         news = {at: remote_id for at, remote_id in placed.items() if self._remote[at] != remote_id}
         for at, remote_id in news.items():
             self._place(at, remote_id)
@@ -111,12 +114,17 @@ class PoolState:
         self._remote[at] = remote_id
         self._by_remote[remote_id] = at
         self._table["pushed"][at] = True
+        if at in self._left:
+            self._left.remove(at)
+            self._table["active"][at] = True
 
     def drop(self, remote_ids: Sequence[str]) -> None:
         """Records that were deleted on the platform leave the pool."""
         for remote_id in remote_ids:
             at = self._by_remote.pop(remote_id, None)
             if at is not None:
+                if self._table["active"][at]:
+                    self._left.add(at)
                 self._table["active"][at] = self._table["pushed"][at] = False
                 self._remote[at] = ""
                 self.revision += 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from nextlabel.connectors.base import ProjectRef
-from nextlabel.connectors.records import Changes, Labeling, Record, Suggestion
+from nextlabel.connectors.records import Hint, Labeling, Record, Suggestion
 
 Source = Literal["webhook", "poll"]
 
@@ -22,7 +22,9 @@ class Status:
     ``links``: annotator's name -> the address at which that person gets records in our order; empty where
     ``project.link`` is everybody's. ``training``: ``ended``, trainings since the start; ``candidate``, ``stage``,
     ``step``, ``steps``, ``epoch``, ``seconds`` of the one that runs; ``verdict`` on the last one; ``error``, why one
-    failed; ``unable``, why nothing can be trained here.
+    failed; ``unable``, why nothing can be trained here. ``comparison``: ``answers`` on the platform, rows ``found`` by
+    it, how many are ``withheld``, whether both ``agree``, ``ended_at``, ``age_s`` of the last one; ``ended``, how many
+    since the start; ``running``.
     """
 
     project: ProjectRef | None
@@ -47,6 +49,7 @@ class Status:
     label_counts: dict[str, int] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    comparison: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class Backend(Protocol):
         """Like predict, with the probability of every label. All answers of a call are of one model."""
         ...
 
-    def parse_event(self, body: dict[str, Any]) -> Changes:
+    def parse_event(self, body: dict[str, Any]) -> Hint:
         """Read a webhook body of the connected platform. Raises ValueError on a malformed one."""
         ...
 
@@ -93,8 +96,19 @@ class Backend(Protocol):
         """Whether a webhook delivery comes from the connected platform. May ask the platform. Never raises."""
         ...
 
-    def take_in(self, changes: Changes, source: Source) -> int:
-        """Append to the annotation log in one transaction, wake the loop, return how many rows were new."""
+    def hear(self, hint: Hint) -> bool:
+        """A webhook says that something happened: look at the platform, soon. Whether there was room for it.
+
+        Returns at once, and never raises: what is lost here is found by the next poll.
+        """
+        ...
+
+    def compare(self, *, believe: bool = False) -> int:
+        """Compare log and platform now; ``believe``: take as it is what was told instead of believed.
+
+        Returns how many comparisons will have ended when this one has, as ``Status.comparison`` counts them. Raises
+        Overloaded on a replica that stands by.
+        """
         ...
 
     def ask_again(self, uids: Sequence[str], opinions: int) -> int:

@@ -13,16 +13,18 @@ from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
 from nextlabel.connectors.errors import ConnectorError, LearningError, NextlabelError, Overloaded
-from nextlabel.connectors.records import Changes, Labeling, Record, Suggestion
+from nextlabel.connectors.records import Hint, Labeling, Record, Suggestion
 
 from .answering import Answering
+from .comparison import Comparison
 from .controller import Controller
 from .health import Health, unknown_labels
+from .intake import Intake
 from .janitor import Janitor
 from .leadership import RENEW_EVERY, Leadership
 from .learner import Learner
 from .model import Model
-from .ports import Prediction, Source, Status
+from .ports import Prediction, Status
 from .repeater import Repeater
 from .sync import Sync
 from .tuning import Tuner
@@ -47,6 +49,7 @@ class Service:
         leadership: Leadership,
         tuner: Tuner,
         poll_interval: float,
+        compare_interval: float,
         keep_generations: float,
     ) -> None:
         self._store, self._connector, self._controller = store, connector, controller
@@ -57,19 +60,32 @@ class Service:
         self._live: Model | None = None
         controller.on_model = self._model_changed
         controller.on_strangers = self._want_records
+        controller.on_rejected = self._want_deletions
         self._last_pull = -math.inf
         self._address: BackendAddress | None = None
         self._health = Health()
-        self._sync = Sync(store, connector, self.take_in, controller.records_found)
+        self._intake = Intake(
+            store,
+            connector,
+            on_news=self._log_grew,
+            on_gone=controller.records_gone,
+            wake=lambda: self._threads["intake"].wake(),
+        )
+        self._comparison = Comparison(
+            store, connector, self._intake, on_back=controller.records_found, every_s=compare_interval
+        )
+        self._sync = Sync(store, connector, self._intake, found=controller.records_found, on_gap=self._compare_now)
         self._links: dict[str, str] | None = None
         self._janitor = Janitor(store, connector, keep_generations, controller.latency.quiet_in)
         self._synced = False
         self._stopped = False
-        self._threads = {
+        self._threads: dict[str, Repeater] = {
             name: Repeater(name, tick, self._health.reporter(name))
             for name, tick in (
                 ("lease", self._heartbeat),
+                ("intake", self._intake.tick),
                 ("sync", self._pull),
+                ("comparison", self._compare),
                 ("loop", self._step),
                 ("janitor", self._tidy),
                 ("training", self._tune),
@@ -92,6 +108,7 @@ class Service:
             return
         self._stopped = True
         self._tuner.stop()
+        self._comparison.stop()
         for thread in reversed(self._threads.values()):
             thread.stop()
         self._batcher.stop()
@@ -124,16 +141,28 @@ class Service:
         busy = self._controller.latency.quiet_in()
         if busy and time.monotonic() - self._last_pull < LONGEST_DEFERRAL * self._poll_interval:
             return busy  # webhooks do arrive, and annotators wait for the platform: the look can wait too
-        self._sync.pull()
+        more = self._sync.pull()
         self._refresh_links()
         self._last_pull = time.monotonic()
         if not self._synced:
             self._synced = True
-            self._threads["loop"].wake()
-        return self._poll_interval
+            for name in ("loop", "comparison"):
+                self._threads[name].wake()
+        return 0.0 if more else self._poll_interval
+
+    def _compare(self) -> float:
+        return self._comparison.tick() if self._leadership.held and self._synced else 1.0
 
     def _want_records(self, remote_ids: Iterable[str] = ()) -> None:
         self._sync.want_records(remote_ids)
+        self._threads["sync"].wake()
+
+    def _compare_now(self) -> None:
+        self._comparison.ask()
+        self._threads["comparison"].wake()
+
+    def _want_deletions(self) -> None:
+        self._sync.want_deletions()
         self._threads["sync"].wake()
 
     def _refresh_links(self) -> dict[str, str]:
@@ -199,7 +228,7 @@ class Service:
             raise LearningError("the service has not started yet: there is no model to predict with")
         return await self._answering.answer(records, live)
 
-    def parse_event(self, body: dict[str, Any]) -> Changes:
+    def parse_event(self, body: dict[str, Any]) -> Hint:
         """Read a webhook body. Raises ValueError on a malformed one."""
         return self._connector.parse_event(body)
 
@@ -207,23 +236,33 @@ class Service:
         """Whether a webhook delivery comes from the connected platform."""
         return self._connector.authentic(headers, body)
 
-    def take_in(self, changes: Changes, source: Source, as_of: int | None = None) -> int:
-        """Append to the log, then wake the loop. One transaction; repeats change nothing.
-
-        ``as_of``, for a poll, is the head of the log from before it began.
-        """
-        new = self._store.append(changes, source, as_of)
-        if new:
-            self._controller.latency.arrived(self._store.head())
-        if changes.deleted_records:
-            self._controller.records_gone(changes.deleted_records)
-        if changes.records_added:
+    def hear(self, hint: Hint) -> bool:
+        """A webhook says that something happened: look at the platform, now. Whether there was room for it."""
+        heard = self._intake.hear(hint)
+        if hint.records_added:
             self._want_records()
-        if new or changes.deleted_records or changes.train_requested:
-            self._threads["loop"].wake()
-        if changes.train_requested:
+        if hint.labeling_changed or not heard:
+            self._threads["sync"].wake()
+        if hint.train_requested:
             self._train_if_possible()
-        return new
+        return heard
+
+    def _log_grew(self, heard_at: float | None) -> None:
+        self._controller.latency.arrived(self._store.head(), heard_at)
+        self._threads["loop"].wake()
+
+    def compare(self, *, believe: bool = False) -> int:
+        """Compare log and platform now; ``believe``: take as it is what was told instead of believed.
+
+        Returns how many comparisons will have ended when this one has. Raises Overloaded on a standby.
+        """
+        if not self._leadership.held:
+            raise Overloaded("this service stands by; ask the one that leads")
+        if believe:
+            self._intake.doubt_withheld(believe=True)
+        number = self._comparison.ask()
+        self._threads["comparison"].wake()
+        return number
 
     def _train_if_possible(self) -> None:
         """Somebody pressed the platform's button: the answer goes to the log, not to them."""
@@ -288,9 +327,13 @@ class Service:
             label_to_queue_p50=latency[0] if latency else None,
             label_to_queue_p95=latency[1] if latency else None,
             platform_reachable=self._health.platform_reachable,
-            last_error=self._health.worst() or unknown_labels(controller.pool) or controller.trouble,
+            last_error=self._health.worst()
+            or self._intake.told
+            or unknown_labels(controller.pool)
+            or controller.trouble,
             audit=audit,
             label_counts=controller.pool.label_counts(),
             links=self._links or {},
             training=self._tuner.status(),
+            comparison=self._comparison.status(),
         )

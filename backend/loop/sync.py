@@ -12,9 +12,9 @@ import structlog
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.batches import batched
-from nextlabel.connectors.records import Changes, RemoteRecord
+from nextlabel.connectors.records import RemoteRecord
 
-from .ports import Source
+from .intake import Intake
 
 log = structlog.get_logger(__name__)
 
@@ -31,20 +31,23 @@ DELETIONS_EVERY = 300.0
 class Sync:
     """Pulls records, annotations and deletions from the platform into the store.
 
-    ``take_in`` is the one door into the annotation log; webhooks use the same.
+    ``found`` is told which records are there; ``on_gap`` that changes may have been missed.
     """
 
     def __init__(
         self,
         store: Store,
         connector: Connector,
-        take_in: Callable[[Changes, Source, int | None], int],
+        intake: Intake,
+        *,
         found: Callable[[list[str]], None],
+        on_gap: Callable[[], None],
     ) -> None:
         self._store = store
         self._connector = connector
-        self._take_in = take_in
+        self._intake = intake
         self._found = found
+        self._on_gap = on_gap
         self._next_deletions = 0.0
         self._records_wanted = True  # somebody may have added some while we were away
         self._strangers: set[str] = set()
@@ -54,8 +57,8 @@ class Sync:
         self._strangers.update(remote_ids)
         self._records_wanted = True
 
-    def pull(self) -> None:
-        """One round. Safe to repeat after any failure in the middle: the cursor moves last."""
+    def pull(self) -> bool:
+        """One round; whether another should follow at once. Safe to repeat after any failure: the cursor moves last."""
         if self._records_wanted:
             strangers, self._strangers, self._records_wanted = self._strangers, set(), False
             try:
@@ -65,12 +68,19 @@ class Sync:
                 raise
         as_of = self._store.head()
         changes = self._connector.changes(self._store.get_cursor(CURSOR))
-        self._take_in(changes, "poll", as_of)
+        _, doubts = self._intake.read(changes, as_of)
+        self._intake.doubt(doubts)
+        if changes.records_added:
+            self.want_records()
+        if changes.gap:
+            log.warning("the platform's clock was put back: everything is compared")
+            self._on_gap()
         if changes.cursor is not None:
             self._store.set_cursor(CURSOR, changes.cursor)
         if time.monotonic() >= self._next_deletions:
             self._find_deletions()
             self._next_deletions = time.monotonic() + DELETIONS_EVERY
+        return self._records_wanted
 
     def _import_records(self, strangers: set[str]) -> None:
         """Records that others put on the platform join the pool; those that we pushed are recognised by their uid.
@@ -115,8 +125,10 @@ class Sync:
         self._store.set_remote({item.record.uid: item.remote_id for item in items})
         self._found([item.record.uid for item in items])
 
+    def want_deletions(self) -> None:
+        """Records seem to be gone: look for them at the next pull."""
+        self._next_deletions = 0.0
+
     def _find_deletions(self) -> None:
-        gone = self._connector.deletions(self._store.remote_ids())
-        if gone:
-            log.info("records deleted on the platform", records=len(gone))
-            self._take_in(Changes(deleted_records=gone), "poll", None)
+        known = self._store.remote_ids()
+        self._intake.lose_records(known, self._connector.missing(known))

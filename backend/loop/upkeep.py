@@ -112,5 +112,5 @@ class Upkeep:
             self._placed([self._found.popleft() for _ in range(len(self._found))])
 
     def _placed(self, uids: list[str]) -> None:
-        stored = self._store.get(uids)
-        self._pool.set_remote({item.position: item.remote_id for item in stored if item.remote_id is not None})
+        here = ((item.position, item.remote_id) for item in self._store.get(uids) if not item.gone)
+        self._pool.set_remote({at: remote_id for at, remote_id in here if remote_id is not None})

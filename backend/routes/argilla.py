@@ -1,7 +1,7 @@
 """The webhook of Argilla: events of the whole server, signed as Standard Webhooks says.
 
-Argilla waits twenty seconds for the answer and repeats a delivery that fails after 10, 60 and 180 seconds. So an
-event is written to the log and answered at once; repeats change nothing.
+Argilla waits twenty seconds for the answer and repeats a delivery that fails after 10, 60 and 180 seconds, in any
+order. So an event says where to look and is answered at once, and what it is about is read from Argilla.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Event(BaseModel):
 @router.post(
     "/webhook/argilla",
     summary="Take an event of Argilla in",
-    responses=problems(400, 401, 404, 413, 415, 422, 503),
+    responses=problems(400, 401, 404, 413, 415, 422),
     openapi_extra=json_body(
         Event,
         ping={
@@ -64,7 +64,7 @@ async def webhook(request: Request, edge: EdgeDep) -> Taken:
     if ours is not None and dataset is not None and str(dataset) != ours.id:
         edge.metrics.events.labels(kind, "other project").inc()
         return IGNORED
-    return await take_in(edge, kind, body)
+    return take_in(edge, kind, body)
 
 
 def _dataset(body: dict[str, Any]) -> Any:

@@ -1,8 +1,9 @@
 """Who may call: basic auth or a bearer token on everything but ``/health``.
 
 The webhook is special: Label Studio sends its events without the credentials of the ML backend, so there a
-secret header will do. Argilla signs each delivery with a secret that only the route can find out, so that route
-guards itself. Every comparison takes the same time whatever was sent.
+secret header will do. Whoever may list webhooks can read it, so it opens nothing else. Argilla signs each delivery
+with a secret that only the route can find out, so that route guards itself. Every comparison takes the same time
+whatever was sent.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hmac
 from typing import Final
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -22,6 +24,7 @@ SECRET_HEADER: Final = "X-Nextlabel-Secret"  # noqa: S105 - a name
 OPEN_PATHS: Final = frozenset({"/health"})
 WEBHOOK_PATHS: Final = frozenset({"/webhook"})
 SIGNED_PATHS: Final = frozenset({"/webhook/argilla"})
+_SECRET_ONLY: Final = "nextlabel.secret_only"  # noqa: S105 - a key of the scope
 
 
 class RequireCredentials:
@@ -36,7 +39,10 @@ class RequireCredentials:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401 before a byte of its body is read."""
         unguarded = scope["type"] != "http" or scope["path"] in OPEN_PATHS | SIGNED_PATHS
-        if unguarded or self._allowed(scope["path"], Headers(scope=scope)):
+        headers = Headers(scope=scope)
+        known = unguarded or self._is_known(headers)
+        if known or self._has_secret(scope["path"], headers):
+            scope[_SECRET_ONLY] = not known
             await self.app(scope, receive, send)
             return
         accepted = "basic auth or a bearer token"
@@ -48,9 +54,10 @@ class RequireCredentials:
             headers={"WWW-Authenticate": 'Basic realm="nextlabel", Bearer'},
         )(scope, receive, send)
 
-    def _allowed(self, path: str, headers: Headers) -> bool:
-        if path in WEBHOOK_PATHS and _same(_bytes(headers.get(SECRET_HEADER, "")), self._secret):
-            return True
+    def _has_secret(self, path: str, headers: Headers) -> bool:
+        return path in WEBHOOK_PATHS and _same(_bytes(headers.get(SECRET_HEADER, "")), self._secret)
+
+    def _is_known(self, headers: Headers) -> bool:
         scheme, _, value = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return _same(_bytes(value.strip()), self._token)
@@ -60,6 +67,11 @@ class RequireCredentials:
             return _same(base64.b64decode(value.strip(), validate=True), self._basic)
         except (binascii.Error, ValueError):
             return False
+
+
+def shows_secret_only(request: Request) -> bool:
+    """Whether the caller has shown the webhooks' secret, and no password or token."""
+    return bool(request.scope.get(_SECRET_ONLY))
 
 
 def _bytes(header: str) -> bytes:

@@ -1,11 +1,9 @@
-"""What the routes share: the service, its settings, the counters, and the one thread that writes the log."""
+"""What the routes share: the service, its settings, and the counters."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import structlog
 from fastapi import Depends, HTTPException, Request
@@ -34,12 +32,6 @@ class Edge:
         self.metrics = Metrics(backend.status)
         self.notes: dict[str, str] = {}
         self._project: ProjectRef | None = None
-        # One writer keeps the log in order of arrival, and keeps SQLite's lock away from the event loop.
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="intake")
-
-    async def write(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        """Run ``work`` on the writer's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._writer, work, *arguments)
 
     async def project(self) -> ProjectRef | None:
         """The project served, None while the service does not know it yet. It never changes after that."""
@@ -68,10 +60,6 @@ class Edge:
         elif self.notes.get(topic) != text:
             self.notes[topic] = text
             log.warning(text, topic=topic)
-
-    def close(self) -> None:
-        """Let the writer finish what it holds."""
-        self._writer.shutdown(wait=True)
 
 
 async def _edge(request: Request) -> Edge:

@@ -1,6 +1,6 @@
-"""What the webhooks of every platform share: an event is read, written to the log and answered at once.
+"""What the webhooks of every platform share: an event says where to look, and is answered at once.
 
-What is refused here is found again by the next poll.
+Nothing of it is believed. What it is about is read from the platform; what is refused here is found by the next poll.
 """
 
 from __future__ import annotations
@@ -10,25 +10,21 @@ from typing import Any, Final
 
 import structlog
 from fastapi import HTTPException, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from nextlabel.backend.loop.platforms import NAMES
 from nextlabel.backend.recipe import Platform
-from nextlabel.connectors.errors import LabelingMismatch, StoreError
-from nextlabel.connectors.records import Changes
+from nextlabel.connectors.records import Hint
 
 from .edge import Edge, EdgeDep
 
 log = structlog.get_logger(__name__)
-
-RETRY_AFTER_S: Final = 30
 
 
 class Taken(BaseModel):
     """What became of an event."""
 
     status: str
-    new: int = Field(default=0, description="Rows that the annotation log gained.")
 
 
 IGNORED: Final = Taken(status="ignored: an event of another project")
@@ -46,26 +42,23 @@ def only_for(platform: Platform) -> Callable[[Request, EdgeDep], Awaitable[None]
     return check
 
 
-async def take_in(edge: Edge, action: str, body: dict[str, Any]) -> Taken:
-    """Read an event of our project and append it to the log, counted under ``action``.
+def take_in(edge: Edge, action: str, body: dict[str, Any]) -> Taken:
+    """Have the service look where an event of our project says, counted under ``action``. Does not wait for it.
 
-    Raises HTTPException: 400 if it is malformed, 503 if it can't be stored.
+    Raises HTTPException 400 if the event is malformed.
     """
     counted = edge.metrics.events.labels
     try:
-        changes = edge.backend.parse_event(body)
-    except (ValueError, LabelingMismatch) as error:
+        hint = edge.backend.parse_event(body)
+    except ValueError as error:
         counted(action, "malformed").inc()
         log.warning("malformed event", action=action, reason=str(error))
         raise HTTPException(400, f"{action}: {error}") from None
-    if changes == Changes():
+    if hint == Hint():
         counted(action, "nothing to do").inc()
-        return Taken(status="ok")
-    try:
-        new = await edge.write(edge.backend.take_in, changes, "webhook")
-    except StoreError as error:
-        counted(action, "not stored").inc()
-        log.error("event not stored; the next poll will find it", action=action, reason=str(error))
-        raise HTTPException(503, str(error), {"Retry-After": str(RETRY_AFTER_S)}) from None
-    counted(action, "taken in").inc()
-    return Taken(status="ok", new=new)
+    elif edge.backend.hear(hint):
+        counted(action, "followed").inc()
+    else:
+        counted(action, "too many").inc()
+        log.warning("more events than can be followed; the next poll finds what they are about", action=action)
+    return Taken(status="ok")

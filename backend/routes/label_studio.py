@@ -1,12 +1,13 @@
 """The ML-backend protocol, as Label Studio 1.23 speaks it.
 
 /setup, /predict and /versions come with the basic auth of the ML backend; events on /webhook come with our
-secret header only, wait one second at most, and are never sent twice. So an event is written to the log and
-answered at once, and what is refused here is found again by the next poll.
+secret header only, wait one second at most, and are never sent twice. Every member of the organisation may read that
+secret, so an event says where to look and is answered at once, and what it is about is read from Label Studio.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, HTTPException, Request
@@ -18,6 +19,7 @@ from nextlabel.connectors.label_studio.wire import prediction_from, record_from_
 from nextlabel.connectors.labelings import expect
 from nextlabel.connectors.records import Labeling, Record, Suggestion
 
+from .auth import shows_secret_only
 from .body import read_json, validate
 from .edge import Edge, EdgeDep
 from .events import IGNORED, Taken, only_for, take_in
@@ -27,6 +29,7 @@ router = APIRouter(tags=["Label Studio"], dependencies=[Depends(only_for("label-
 
 LONGEST_CONFIG: Final = 1_000_000
 
+TRAIN: Final = "START_TRAINING"
 # Anything else that calls itself an action is counted as "other": names from outside make no new series.
 ACTIONS: Final = frozenset(
     {
@@ -39,7 +42,7 @@ ACTIONS: Final = frozenset(
         "PROJECT_CREATED",
         "PROJECT_UPDATED",
         "PROJECT_DELETED",
-        "START_TRAINING",
+        TRAIN,
     }
 )
 
@@ -163,7 +166,7 @@ async def predict(request: Request, edge: EdgeDep) -> Predictions:
 @router.post(
     "/webhook",
     summary="Take an event in",
-    responses=problems(400, 401, 404, 413, 415, 422, 503),
+    responses=problems(400, 401, 403, 404, 413, 415, 422),
     openapi_extra=json_body(
         Event,
         train={"action": "START_TRAINING", "project": {"id": 9}},
@@ -171,20 +174,23 @@ async def predict(request: Request, edge: EdgeDep) -> Predictions:
     ),
 )
 async def webhook(request: Request, edge: EdgeDep) -> Taken:
-    """Every event of the project, and START_TRAINING. Repeats and unknown events change nothing."""
+    """Every event of the project: it says where to look. START_TRAINING asks for the ML backend's basic auth."""
     body = await read_json(request)
     action = validate(Event, body).action
     action = action if action in ACTIONS else "other"
+    if action == TRAIN and shows_secret_only(request):
+        edge.metrics.events.labels(action, "refused").inc()
+        raise HTTPException(403, "a training is started with the ML backend's basic auth: the secret is no password")
     if not await _is_ours(edge, body.get("project")):
         edge.metrics.events.labels(action, "other project").inc()
         return IGNORED
-    return await take_in(edge, action, body)
+    return take_in(edge, action, body)
 
 
 @router.get("/versions", summary="List model versions", responses=problems(401, 404))
 async def versions(edge: EdgeDep) -> Versions:
     """For the model picker of the project's settings."""
-    return Versions(versions=await edge.write(edge.backend.versions))
+    return Versions(versions=await asyncio.to_thread(edge.backend.versions))
 
 
 def _record(task: Task, labeling: Labeling) -> Record:

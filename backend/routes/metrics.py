@@ -49,6 +49,7 @@ class _Loop(Collector):
 
     def collect(self) -> Iterator[Metric]:
         status = self._status()
+        compared = status.comparison
         yield CounterMetricFamily("nextlabel_log_rows", "Rows of the annotation log.", value=status.log_head)
         gauges: list[tuple[str, str, float | None]] = [
             (
@@ -65,6 +66,10 @@ class _Loop(Collector):
             ("nextlabel_label_to_queue_p50_seconds", "From label to new queue, median.", status.label_to_queue_p50),
             ("nextlabel_label_to_queue_p95_seconds", "The same, 95th percentile.", status.label_to_queue_p95),
             ("nextlabel_audit_accuracy", "Accuracy on the audit slice.", status.audit.get("accuracy")),
+            ("nextlabel_compared_age_seconds", "Since log and platform were compared.", compared.get("age_s")),
+            ("nextlabel_compared_answers", "Answers on the platform then.", compared.get("answers")),
+            ("nextlabel_compared_found", "Log rows that were found by that comparison.", compared.get("found")),
+            ("nextlabel_withheld", "Answers and records told as gone instead of believed.", compared.get("withheld")),
         ]
         for name, text, value in gauges:
             if value is not None:

@@ -54,6 +54,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 _WORDS: Final = {
     400: "The body is not what it should be.",
     401: "No credentials, or wrong ones.",
+    403: "Known by the webhooks' secret only, which is not enough for this.",
     404: "The project served is on another platform.",
     409: "Meant for another project.",
     413: "The body is too large.",

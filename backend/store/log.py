@@ -1,13 +1,14 @@
 """The annotation log: append-only, idempotent, indifferent to repeats and reordering.
 
-Schema.py says what a row means. Two kinds of deletion differ on purpose. What the platform announces
-(``deleted_annotations``, ``deleted_records``) is final. What a poll merely fails to list (``complete``) is
-hidden until a later poll lists it: the list may have been taken just before the answer was stored.
+Schema.py says what a row means. Rows come from reading the platform. A reading says from which head of the log it
+began (``as_of``): against rows that were logged since, it proves nothing. What a listing shows is taken in at once;
+what it lacks, or shows older than the log has it, is a doubt, which :meth:`LogPart.settle` decides once the annotation
+itself was asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,34 +20,65 @@ from . import codec
 from .database import CHUNK, chunks
 from .meta import MetaPart
 from .rows import LogRow
+from .schema import HIDING, records
 from .schema import annotation_log as log
 from .schema import current_answers as answers
-from .schema import records
 
-POLL = "poll"
 DRAFT = AnnotationStatus.DRAFT.value
 
 
 class LogPart(MetaPart):
     """The annotation log and the current answers."""
 
-    def append(self, changes: Changes, source: str = "webhook", as_of: int | None = None) -> int:
-        """Log what is new in ``changes``, in one transaction; return the number of rows that it took.
+    def append(self, changes: Changes, source: str = "poll", as_of: int | None = None) -> int:
+        """Log the annotations of ``changes`` that are news, in one transaction; return the number of rows added.
 
-        ``source`` is "webhook" or "poll". ``complete`` counts only from a poll: a webhook may be old when it
-        comes. ``as_of`` is the head of the log from before that poll began: answers that came in since are
-        not taken for deleted because the poll doesn't list them.
+        Listed annotations that were hidden are shown again. ``source`` says what made us look. ``as_of`` is the head
+        of the log from before the reading began, the present head if not given. What ``changes`` do not list is not
+        concluded from: see :meth:`doubts`.
         """
-        if not (changes.annotations or changes.deleted_annotations or changes.deleted_records or changes.complete):
+        if not changes.annotations:
             return 0
         with self._write() as connection:
-            batch = _Batch(connection, source)
-            batch.answers(changes.annotations)
-            batch.deletions(changes)
-            new = batch.flush() + log_records(connection, "gone", set(changes.deleted_records), source)
-            if source == POLL:
-                new += _reconcile(connection, changes, as_of)
-            return new
+            return _Reading(connection, source, as_of).take(changes.annotations)
+
+    def doubts(self, changes: Changes, as_of: int | None = None) -> dict[str, str]:
+        """Annotation id -> remote id of what the log has otherwise than ``changes``, and had so before the reading.
+
+        Answers on records in ``complete`` that are not listed there; and listed annotations that the log knows newer,
+        or with another content.
+        """
+        with self._read() as connection:
+            horizon = _head(connection) if as_of is None else as_of
+            found: dict[str, str] = {}
+            for chunk in chunks(changes.annotations):
+                newest = _newest_answers(connection, (one.id for one in chunk))
+                found |= {
+                    one.id: one.remote_id
+                    for one in chunk
+                    if one.id in newest and newest[one.id].seq <= horizon and _contradicts(one, newest[one.id])
+                }
+            return found | _unlisted(connection, changes, horizon)
+
+    def visible(self, annotations: Iterable[str]) -> dict[str, str]:
+        """Annotation id -> remote id of its record, for those of ``annotations`` that count now, drafts too."""
+        found: dict[str, str] = {}
+        with self._read() as connection:
+            for chunk in chunks(annotations):
+                found |= _visible(connection, chunk)
+        return found
+
+    def settle(self, found: Mapping[str, Annotation | None], source: str = "poll", as_of: int | None = None) -> int:
+        """Log what the platform said of annotations that it was asked for one by one; return the rows added.
+
+        None hides the answer. An older or another content than the log's takes its place: the platform was restored
+        from a backup, or the log was wrong. Nothing is done about what was logged after ``as_of``.
+        """
+        with self._write() as connection:
+            reading = _Reading(connection, source, as_of)
+            shown = [one for one in found.values() if one is not None]
+            absent = [number for number, one in found.items() if one is None]
+            return reading.take(shown, settled=True) + reading.hide(absent)
 
     def head(self) -> int:
         """The number of the newest row, 0 when there is none."""
@@ -57,8 +89,9 @@ class LogPart(MetaPart):
         """Remote id -> current answers, drafts too (maybe none), of every record mentioned after row ``since``."""
         with self._read() as connection:
             # Nulls and repeats are left to Python: a DISTINCT makes SQLite read the whole index instead of the news.
-            mentioned = sa.select(log.c.remote_id).where(log.c.seq > since).order_by(log.c.seq)
-            keys = connection.execute(mentioned).scalars()
+            mentioned = sa.select(log.c.remote_id, log.c.subject, log.c.epoch).where(log.c.seq > since)
+            rows = connection.execute(mentioned.order_by(log.c.seq)).all()
+            keys = [row.remote_id for row in rows] + _earlier_records(connection, (r.subject for r in rows if r.epoch))
             result: dict[str, list[Annotation]] = {key: [] for key in keys if key is not None}
             for chunk in chunks(result):
                 query = sa.select(answers).where(answers.c.remote_id.in_(chunk)).order_by(answers.c.seq)
@@ -66,12 +99,16 @@ class LogPart(MetaPart):
                     result[row.remote_id].append(_annotation(row.annotation_id, row.updated_at, row))
         return result
 
-    def answers(self) -> Iterator[Annotation]:
-        """Every current answer, skipped ones included and drafts left out, in the order in which they were logged."""
+    def answers(self, *, drafts: bool = False, until: int | None = None) -> Iterator[Annotation]:
+        """Every current answer, skipped ones included, in the order in which they were logged.
+
+        ``drafts`` too, if asked for; ``until`` leaves out those logged after that row.
+        """
         after = 0
         while True:
-            given = answers.c.status != DRAFT
-            query = sa.select(answers).where(answers.c.seq > after, given).order_by(answers.c.seq).limit(CHUNK)
+            query = sa.select(answers).where(answers.c.seq > after).order_by(answers.c.seq).limit(CHUNK)
+            query = query if drafts else query.where(answers.c.status != DRAFT)
+            query = query if until is None else query.where(answers.c.seq <= until)
             with self._read() as connection:
                 page = connection.execute(query).all()
             yield from (_annotation(row.annotation_id, row.updated_at, row) for row in page)
@@ -103,74 +140,127 @@ class _Batch:
     def __init__(self, connection: Connection, source: str) -> None:
         self._connection = connection
         self._common = {"source": source, "logged_at": codec.now_micros()}
-        self._rows: dict[tuple[str, str, int], dict[str, Any]] = {}
+        self._rows: dict[tuple[str, str, int, int], dict[str, Any]] = {}
 
-    def add(self, kind: str, subject: str, stamp: int, remote_id: str | None, **content: object) -> None:
+    def add(
+        self, kind: str, subject: str, stamp: int, remote_id: str | None, epoch: int = 0, **content: object
+    ) -> None:
         row = {"annotator": None, "status": None, "value": None, "seen_version": None} | self._common | content
-        row |= {"kind": kind, "subject": subject, "stamp": stamp, "remote_id": remote_id}
-        self._rows.setdefault((kind, subject, stamp), row)
+        row |= {"kind": kind, "subject": subject, "epoch": epoch, "stamp": stamp, "remote_id": remote_id}
+        self._rows.setdefault((kind, subject, epoch, stamp), row)
 
-    def answers(self, annotations: Iterable[Annotation]) -> None:
-        for one in annotations:
-            if one.status is AnnotationStatus.DELETED:
-                self.add("deleted", one.id, 0, one.remote_id)
-                continue
-            self.add(
-                "answer",
-                one.id,
-                codec.to_micros(one.updated_at),
-                one.remote_id,
-                annotator=one.annotator,
-                status=one.status.value,
-                value=codec.dump_value(one.value),
-                seen_version=one.seen_version,
-            )
-
-    def deletions(self, changes: Changes) -> None:
-        """Ids alone don't say which record they belong to: the log, or this very batch, may."""
-        if not changes.deleted_annotations:
-            return
-        owners = {row["subject"]: row["remote_id"] for row in self._rows.values() if row["kind"] == "answer"}
-        for chunk in chunks(changes.deleted_annotations):
-            query = sa.select(log.c.subject, log.c.remote_id).where(log.c.kind == "answer", log.c.subject.in_(chunk))
-            owners.update((row.subject, row.remote_id) for row in self._connection.execute(query))
-        for subject in changes.deleted_annotations:
-            self.add("deleted", subject, 0, owners.get(subject))
+    def answer(self, one: Annotation, epoch: int) -> None:
+        self.add("answer", one.id, codec.to_micros(one.updated_at), one.remote_id, epoch, **_content(one))
 
     def flush(self) -> int:
-        for chunk in chunks({(kind, subject) for kind, subject, _ in self._rows}):
+        for chunk in chunks({(kind, subject) for kind, subject, *_ in self._rows}):
             kinds = {kind for kind, _ in chunk}
             subjects = {subject for _, subject in chunk}
-            key = sa.select(log.c.kind, log.c.subject, log.c.stamp)
+            key = sa.select(log.c.kind, log.c.subject, log.c.epoch, log.c.stamp)
             for row in self._connection.execute(key.where(log.c.kind.in_(kinds), log.c.subject.in_(subjects))):
-                self._rows.pop((row.kind, row.subject, row.stamp), None)
+                self._rows.pop((row.kind, row.subject, row.epoch, row.stamp), None)
         if self._rows:
             self._connection.execute(sa.insert(log), list(self._rows.values()))
         return len(self._rows)
 
 
-def _reconcile(connection: Connection, changes: Changes, as_of: int | None) -> int:
-    """Hide the answers that a poll no longer lists, and show again those that it does."""
-    head = _head(connection)
-    horizon = head if as_of is None else as_of
-    batch = _Batch(connection, POLL)
-    listed: dict[str, str] = {one.id: one.remote_id for one in changes.annotations}
-    listed |= {subject: remote_id for remote_id, subjects in changes.complete.items() for subject in subjects}
+class _Reading:
+    """What was read from the platform, on its way into the log. One transaction."""
+
+    def __init__(self, connection: Connection, source: str, as_of: int | None) -> None:
+        self._connection, self._source = connection, source
+        self._head = _head(connection)
+        self._horizon = self._head if as_of is None else as_of
+
+    def take(self, annotations: Iterable[Annotation], *, settled: bool = False) -> int:
+        """Log what is news; ``settled``: also where it contradicts what the log had when the reading began."""
+        batch = _Batch(self._connection, self._source)
+        for chunk in chunks(annotations):
+            newest = _newest_answers(self._connection, (one.id for one in chunk))
+            for one in sorted(chunk, key=lambda one: one.updated_at):
+                known = newest.get(one.id)
+                if known is None or codec.to_micros(one.updated_at) > known.stamp:
+                    batch.answer(one, 0 if known is None else known.epoch)
+                elif settled and known.seq <= self._horizon and _contradicts(one, known):
+                    batch.answer(one, known.epoch + 1)
+            self._show(batch, {one.id: one.remote_id for one in chunk})
+        return batch.flush()
+
+    def _show(self, batch: _Batch, listed: Mapping[str, str]) -> None:
+        hidden = _rows_of(self._connection, HIDING, listed)
+        shown = _rows_of(self._connection, ("present",), hidden)
+        for subject, seq in hidden.items():
+            if shown.get(subject, 0) < seq <= self._horizon:
+                batch.add("present", subject, self._head, listed[subject])
+
+    def hide(self, subjects: Iterable[str]) -> int:
+        """Hide these answers, but for those that came in, or came back, after the reading began."""
+        batch = _Batch(self._connection, self._source)
+        for chunk in chunks(subjects):
+            visible = _visible(self._connection, chunk)
+            for subject in _known_before(self._connection, visible, self._horizon):
+                batch.add("absent", subject, self._head, visible[subject])
+        return batch.flush()
+
+
+def _content(one: Annotation) -> dict[str, str | None]:
+    return {
+        "annotator": one.annotator,
+        "status": one.status.value,
+        "value": codec.dump_value(one.value),
+        "seen_version": one.seen_version,
+    }
+
+
+def _contradicts(one: Annotation, known: Row[Any]) -> bool:
+    """Whether the log's newest answer is newer than ``one``, or of the same moment and another content."""
+    stamp = codec.to_micros(one.updated_at)
+    logged = (known.remote_id, known.annotator, known.status, known.value)
+    shown = (one.remote_id, one.annotator, one.status.value, codec.dump_value(one.value))
+    return bool(stamp < known.stamp or (stamp == known.stamp and shown != logged))
+
+
+def _visible(connection: Connection, subjects: Iterable[str]) -> dict[str, str]:
+    """Annotation id -> remote id, for those of ``subjects`` (at most a chunk) that count now."""
+    chosen = list(subjects)
+    # By way of their records: the view has no index by annotation.
+    on = sa.select(log.c.remote_id).where(log.c.kind == "answer", log.c.subject.in_(chosen))
+    query = sa.select(answers.c.annotation_id, answers.c.remote_id).where(answers.c.remote_id.in_(on))
+    found = {row.annotation_id: row.remote_id for row in connection.execute(query)}
+    return {subject: found[subject] for subject in chosen if subject in found}
+
+
+def _newest_answers(connection: Connection, subjects: Iterable[str]) -> dict[str, Row[Any]]:
+    """Annotation id -> the log's newest answer row, hidden or not, of those (at most a chunk) that have one."""
+    query = sa.select(log).where(log.c.kind == "answer", log.c.subject.in_(list(subjects)))
+    return {row.subject: row for row in connection.execute(query.order_by(log.c.epoch, log.c.stamp))}
+
+
+def _earlier_records(connection: Connection, subjects: Iterable[str]) -> list[str]:
+    """Every record that these annotations were ever on: a platform that was restored gives their ids away again."""
+    found: list[str] = []
+    for chunk in chunks(subjects):
+        query = sa.select(log.c.remote_id).where(log.c.kind == "answer", log.c.subject.in_(chunk))
+        found += connection.execute(query).scalars()
+    return found
+
+
+def _unlisted(connection: Connection, changes: Changes, horizon: int) -> dict[str, str]:
+    """Current answers on the records in ``complete`` that are listed nowhere, as far as the reading can tell."""
+    found: dict[str, str] = {}
     for chunk in chunks(changes.complete):
         query = sa.select(answers.c.annotation_id, answers.c.remote_id).where(answers.c.remote_id.in_(chunk))
-        missing = {row[0]: row[1] for row in connection.execute(query) if row[0] not in listed}
-        known = _rows_of(connection, "answer", missing, sa.func.min)
-        shown = _rows_of(connection, "present", missing)
-        for subject, remote_id in missing.items():
-            if max(known[subject], shown.get(subject, 0)) <= horizon:
-                batch.add("absent", subject, head, remote_id)
-    for chunk in chunks(listed):
-        hidden = _rows_of(connection, "absent", chunk)
-        shown = _rows_of(connection, "present", hidden)
-        for subject, seq in hidden.items():
-            if seq > shown.get(subject, 0):
-                batch.add("present", subject, head, listed[subject])
-    return batch.flush()
+        rows = {row.annotation_id: row.remote_id for row in connection.execute(query)}
+        missing = {subject: record for subject, record in rows.items() if subject not in changes.complete[record]}
+        found |= {subject: missing[subject] for subject in _known_before(connection, missing, horizon)}
+    return found
+
+
+def _known_before(connection: Connection, subjects: Iterable[str], horizon: int) -> list[str]:
+    """Those of ``subjects`` (at most a chunk) that were logged first, and shown last, no later than ``horizon``."""
+    known = _rows_of(connection, ("answer",), subjects, sa.func.min)
+    shown = _rows_of(connection, ("present",), known)
+    return [subject for subject, seq in known.items() if max(seq, shown.get(subject, 0)) <= horizon]
 
 
 def log_records(connection: Connection, kind: str, remote_ids: set[str], source: str) -> int:
@@ -188,19 +278,22 @@ def log_records(connection: Connection, kind: str, remote_ids: set[str], source:
 
 def gone_among(connection: Connection, remote_ids: Iterable[str]) -> set[str]:
     """Those of ``remote_ids`` (at most a chunk) that the platform has deleted."""
-    gone = _rows_of(connection, "gone", remote_ids)
-    back = _rows_of(connection, "back", gone)
+    gone = _rows_of(connection, ("gone",), remote_ids)
+    back = _rows_of(connection, ("back",), gone)
     return {remote_id for remote_id, seq in gone.items() if seq > back.get(remote_id, 0)}
 
 
 def _rows_of(
-    connection: Connection, kind: str, subjects: Iterable[str], pick: Callable[..., sa.Function[int]] = sa.func.max
+    connection: Connection,
+    kinds: Collection[str],
+    subjects: Iterable[str],
+    pick: Callable[..., sa.Function[int]] = sa.func.max,
 ) -> dict[str, int]:
-    """Subject -> number of its newest row of this kind (or what ``pick`` picks); subjects without one are left out."""
+    """Subject -> number of its newest row of these kinds (or what ``pick`` picks); subjects without are left out."""
     chosen = list(subjects)
     if not chosen:
         return {}
-    query = sa.select(log.c.subject, pick(log.c.seq)).where(log.c.kind == kind, log.c.subject.in_(chosen))
+    query = sa.select(log.c.subject, pick(log.c.seq)).where(log.c.kind.in_(kinds), log.c.subject.in_(chosen))
     return {row[0]: row[1] for row in connection.execute(query.group_by(log.c.subject))}
 
 

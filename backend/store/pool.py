@@ -112,6 +112,12 @@ class RecordsPart(MetaPart):
         with self._read() as connection:
             return list(connection.execute(query).scalars())
 
+    def gone_ids(self) -> list[str]:
+        """The remote id of every record that the platform has deleted."""
+        query = sa.select(records.c.remote_id).where(records.c.remote_id.is_not(None), is_gone)
+        with self._read() as connection:
+            return list(connection.execute(query).scalars())
+
     def unpushed(self, limit: int) -> list[Record]:
         """Up to ``limit`` records that the platform has yet to get, in order; no duplicates."""
         query = sa.select(*_COLUMNS).where(unpushed).order_by(records.c.position).limit(limit)

@@ -1,19 +1,22 @@
 """The tables, as SQLAlchemy sees them. Migrations create them; a test holds the two together.
 
-``annotation_log`` is the truth about answers, and append-only: triggers refuse UPDATE and DELETE. A row says
-one thing, once: (kind, subject, stamp) is unique.
+``annotation_log`` is what was read from the platform, and append-only: triggers refuse UPDATE and DELETE. A row says
+one thing, once: (kind, subject, epoch, stamp) is unique.
 
     kind      subject         stamp            meaning
     answer    annotation id   its updated_at   this is the answer as of then
-    deleted   annotation id   0                deleted on the platform; for ever
-    absent    annotation id   seq before       a poll that lists the whole record no longer lists it
-    present   annotation id   seq before       a later poll lists it again
+    absent    annotation id   seq before       the platform, asked for exactly this annotation, has none
+    present   annotation id   seq before       a later look found it there
     gone      remote id       seq before       the whole record was deleted on the platform
     back      remote id       seq before       the record was found there again
+    deleted   annotation id   0                no longer written: a webhook said that it was deleted; reads as absent
 
-The view ``current_answers`` is what the log amounts to: of every annotation the newest answer, unless it is
-deleted, absent or on a record that is gone. It depends on the set of rows, hardly on their order: answers
-and deletions may arrive late, twice, or shuffled.
+An answer's ``epoch`` is 0, until the platform is seen to have it older, or otherwise, than the log: what it has opens
+the next epoch, and counts from then on (it was restored from a backup, or the log had been told a falsehood).
+
+The view ``current_answers`` is what the log amounts to: of every annotation the newest answer of the newest epoch,
+unless it is hidden (absent, and not present since) or on a record that is gone. Within an epoch it depends on the set
+of rows, not on their order: readings may be written down late, twice, or shuffled.
 """
 
 from __future__ import annotations
@@ -85,17 +88,22 @@ annotation_log = sa.Table(
     sa.Column("kind", sa.String, nullable=False),
     sa.Column("subject", sa.String, nullable=False),
     sa.Column("stamp", sa.BigInteger, nullable=False),
-    sa.Column("remote_id", sa.String),  # null: the deletion of an annotation that was never seen
+    sa.Column("remote_id", sa.String),  # null: the announced deletion of an annotation that was never seen
     sa.Column("annotator", sa.String),
     sa.Column("status", sa.String),
     sa.Column("value", sa.Text),
     sa.Column("seen_version", sa.String),
     sa.Column("source", sa.String, nullable=False),
     sa.Column("logged_at", sa.BigInteger, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False, server_default=sa.text("0")),
     sqlite_autoincrement=True,
 )
-sa.Index("ix_annotation_log_key", *(annotation_log.c[name] for name in ("kind", "subject", "stamp")), unique=True)
+_key = (annotation_log.c[name] for name in ("kind", "subject", "epoch", "stamp"))
+sa.Index("ix_annotation_log_key", *_key, unique=True)
 sa.Index("ix_annotation_log_remote_id", annotation_log.c.remote_id, annotation_log.c.kind)
+
+HIDING = ("absent", "deleted")
+"""Kinds of rows that hide an answer, unless it is present since."""
 
 current_answers = sa.table(
     "current_answers",

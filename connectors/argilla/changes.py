@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from nextlabel.connectors.batches import batched
 from nextlabel.connectors.http import server_time
 from nextlabel.connectors.records import Annotation, Changes
 
@@ -76,7 +77,7 @@ class Poll:
         self._path = f"/api/v1/datasets/{dataset_id}"
         self._arrivals = Arrivals(rows)
         self._answers: dict[str, dict[str, datetime]] = {}  # record -> annotation -> its time, as of the last reading
-        self._heard: set[str] = set()  # records that events spoke of since
+        self._heard: set[str] = set()  # records that were looked up since
         self._told: str | None = None  # the cursor that was given out last
         self._read_at = 0.0
         self._deep_at = time.monotonic()
@@ -90,7 +91,7 @@ class Poll:
         return self._arrivals
 
     def note(self, records: Iterable[str]) -> None:
-        """Events spoke of these records: if they have no response at the next reading, it was deleted."""
+        """These records were looked up between two readings: what the next one finds of them is told in any case."""
         with self._hearing:
             self._heard.update(records)
 
@@ -112,7 +113,26 @@ class Poll:
                 seen = activity if _is_settled(activity, server_time(answer)) else ""
                 look += 1
             self._told = Mark(seen, records, newest, look).write()
-        return Changes(found.annotations, found.deleted_annotations, (), found.complete, added, cursor=self._told)
+        return Changes(found.annotations, found.complete, added, cursor=self._told)
+
+    def everything(self, form: Form) -> Iterator[Changes]:
+        """Every record that has answers, with all of them, from the database, page by page."""
+        for page in batched(self._rows.walk(("responses",)), PAGE):
+            here = {str(item["id"]): _annotations(form, item) for item in page if item.get("responses")}
+            yield _told(here)
+
+    def each(self, wanted: Mapping[str, str | None], form: Form) -> Changes:
+        """The records of these annotations (id -> record), asked for by themselves, with all their answers.
+
+        Argilla gives no response by its id. Records that could not be looked up, or are none of this dataset's, are
+        left out; those that are not there have no answers. What is found is remembered for the next reading.
+        """
+        records = [record for record in dict.fromkeys(wanted.values()) if record is not None]
+        items = self._rows.fetch(records, ("responses",))
+        found = {record: _annotations(form, item) for record, item in items.items()}
+        found |= {record: [] for record in records if record not in found and self._rows.is_gone(record)}
+        self.note(found)
+        return _told(found)
 
     def _is_due(self, *, moved: bool) -> bool:
         now = time.monotonic()
@@ -194,6 +214,12 @@ class Arrivals:
             return added, self._base
 
 
+def _told(found: Mapping[str, list[Annotation]]) -> Changes:
+    """What was read of these records, all of it."""
+    complete = {record: frozenset(one.id for one in here) for record, here in found.items()}
+    return Changes(tuple(one for here in found.values() for one in here), complete)
+
+
 def _annotations(form: Form, item: Mapping[str, Any]) -> list[Annotation]:
     record, fields = str(item["id"]), item["fields"]
     read = (read_response(form, record, response, fields) for response in item.get("responses") or ())
@@ -207,16 +233,14 @@ def _difference(
 ) -> Changes:
     """What is new; ``complete`` holds the records whose answers came or went, and those in ``tell``."""
     changed: list[Annotation] = []
-    gone: list[str] = []
     complete: dict[str, frozenset[str]] = {}
     for record, here in found.items():
         before = known.get(record, {})
         ids = frozenset(one.id for one in here)
         changed += [one for one in here if before.get(one.id) != one.updated_at]
-        gone += before.keys() - ids
         if ids != before.keys() or record in tell:
             complete[record] = ids
-    return Changes(tuple(changed), tuple(gone), complete=complete)
+    return Changes(tuple(changed), complete)
 
 
 def _is_settled(activity: str, now: datetime | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ from nextlabel.connectors.base import (
     no_progress,
 )
 from nextlabel.connectors.errors import ConfigError, MissingExtra, PlatformError
-from nextlabel.connectors.records import Changes, Labeling, QueueEntry, Record, RemoteRecord
+from nextlabel.connectors.records import Annotation, Changes, Hint, Labeling, QueueEntry, Record, RemoteRecord
 
 from . import dataset, wire
 from .changes import Poll
@@ -122,26 +123,27 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         changed = self._refresh()
         self._look_after()
         found = self._poll.since(cursor, self._form)
-        self._queue.note(found.annotations, found.deleted_annotations)
-        return Changes(
-            found.annotations,
-            found.deleted_annotations,
-            complete=found.complete,
-            records_added=found.records_added,
-            labeling_changed=changed,
-            cursor=found.cursor,
-        )
+        self._queue.note(found.annotations, found.complete)
+        return replace(found, labeling_changed=changed)
 
-    def deletions(self, known: Iterable[str]) -> tuple[str, ...]:
-        """Those of the ``known`` record ids that are gone."""
-        return self._rows.deletions(known)
+    def annotated(self) -> Iterator[Changes]:
+        """Every record that has answers, with all of them, page by page."""
+        return self._poll.everything(self._form)
 
-    def parse_event(self, body: Mapping[str, Any]) -> Changes:
+    def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Annotation | None]:
+        """Each of these annotations, by its record, which is asked for by itself with all its responses."""
+        found = self._poll.each(wanted, self._form)
+        self._queue.note(found.annotations, found.complete)
+        here = {one.id: one for one in found.annotations}
+        return {number: here.get(number) for number, record in wanted.items() if record in found.complete}
+
+    def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:
+        """Those of these records that are gone."""
+        return self._rows.missing(remote_ids)
+
+    def parse_event(self, body: Mapping[str, Any]) -> Hint:
         """Read one webhook body. Raises ValueError on a malformed one."""
-        found = wire.read_event(self._form, self._id, body)
-        self._poll.note(one.remote_id for one in found.annotations)
-        self._queue.note(found.annotations, found.deleted_annotations)
-        return found
+        return wire.read_event(self._id, body)
 
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Whether a delivery carries the server's signature."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -39,7 +39,6 @@ class People:
         self._workspace = workspace_id
         self._members: tuple[Person, ...] = ()
         self._answers: dict[str, dict[str, Annotation]] = defaultdict(dict)  # record -> person -> the newest
-        self._place: dict[str, tuple[str, str]] = {}  # annotation -> (record, person)
         self._last: dict[str, Annotation] = {}  # person -> the newest
         self._lock = threading.Lock()
 
@@ -57,19 +56,22 @@ class People:
         self._members = tuple(found.values())
         return changed
 
-    def note(self, annotations: Iterable[Annotation], deleted: Iterable[str] = ()) -> None:
-        """Remember who answered what, so that nobody's page is disturbed. Repeats and old news change nothing."""
+    def note(self, annotations: Iterable[Annotation], complete: Mapping[str, frozenset[str]]) -> None:
+        """Remember who answered what, so that nobody's page is disturbed. Repeats and old news change nothing.
+
+        ``complete``: record -> the ids of all annotations that it has; others of it are forgotten.
+        """
         with self._lock:
             for one in annotations:
-                self._place[one.id] = (one.remote_id, one.annotator)
                 here = self._answers[one.remote_id]
                 if one.annotator not in here or here[one.annotator].updated_at <= one.updated_at:
                     here[one.annotator] = one
                 if one.annotator not in self._last or self._last[one.annotator].updated_at <= one.updated_at:
                     self._last[one.annotator] = one
-            for gone in deleted:
-                record, person = self._place.pop(gone, ("", ""))
-                self._answers.get(record, {}).pop(person, None)
+            for record, ids in complete.items():
+                here = self._answers.get(record, {})
+                for person in [person for person, one in here.items() if one.id not in ids]:
+                    del here[person]
 
     def active(self) -> list[str]:
         """Ids of the members who answered something lately."""

@@ -101,10 +101,10 @@ class Queue:
                 self.publish(self._published, form)
         return changed
 
-    def note(self, annotations: Iterable[Annotation], deleted: Iterable[str] = ()) -> None:
-        """Hear of answers, from an event or a poll."""
+    def note(self, annotations: Iterable[Annotation], complete: Mapping[str, frozenset[str]]) -> None:
+        """Hear of answers that were read; ``complete``: record -> the ids of all annotations that it has."""
         annotations = list(annotations)
-        self._people.note(annotations, deleted)
+        self._people.note(annotations, complete)
         self._delivery.note(annotations)
 
     def publish(self, entries: Sequence[QueueEntry], form: Form) -> None:

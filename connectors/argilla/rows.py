@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 
@@ -34,8 +35,6 @@ PAGE_BYTES = 32 * 2**20
 """JSON an answer, about: records may hold images as data."""
 TERMS = 250
 """The most values that a filter may have."""
-DOUBTS = 100
-"""Up to so many records that the search no longer finds are looked up one by one."""
 
 
 class Rows:
@@ -127,25 +126,19 @@ class Rows:
         """The records that fulfil all ``filters``, in the order of ``sort``, ``limit`` (1 to 1000) from ``offset``."""
         return [item["record"] for item in self._search(filters, sort, limit, offset, include)["items"]]
 
-    def deletions(self, known: Iterable[str]) -> tuple[str, ...]:
-        """Those of the ``known`` record ids that are gone. One small request if there are as many as known."""
-        ids = list(dict.fromkeys(known))
-        if not ids or self.total() == len(ids):
-            return ()
+    def missing(self, records: Iterable[str]) -> tuple[str, ...]:
+        """Those of these records that are gone: the search lacks them, and each is not in the database either."""
         doubted: list[str] = []
-        for chunk in batched(ids, TERMS):
+        for chunk in batched(dict.fromkeys(records), TERMS):
             if self._search([_in("id", chunk)], (), 1, 0, ())["total"] < len(chunk):
                 here = self.fetch(chunk, include=())
                 doubted += [record for record in chunk if record not in here]
-        if len(doubted) > DOUBTS:
-            here = {str(item["id"]): item for item in self.walk()}
-            return tuple(record for record in doubted if record not in here)
-        return tuple(record for record in doubted if self._is_gone(record))
+        return tuple(record for record in doubted if self.is_gone(record))
 
-    def _is_gone(self, record: str) -> bool:
-        """Asks the database: the index may be behind."""
+    def is_gone(self, record: str) -> bool:
+        """Whether the database, asked for exactly this record, has none; False where it can't be told."""
         try:
-            self._client.request("GET", f"/api/v1/records/{record}")
+            self._client.request("GET", f"/api/v1/records/{quote(record, safe='')}")
         except PlatformError as error:
             return error.status == 404
         except PlatformUnavailable as error:

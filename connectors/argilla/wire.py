@@ -19,8 +19,8 @@ from nextlabel.connectors.labelings import check_labels
 from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
-    Changes,
     FieldKind,
+    Hint,
     LabelKind,
     Record,
     RemoteRecord,
@@ -225,21 +225,18 @@ def _time(text: str) -> datetime:
     return when.replace(tzinfo=UTC) if when.tzinfo is None else when
 
 
-def read_event(form: Form, dataset_id: str, body: Mapping[str, Any]) -> Changes:
-    """One webhook body. Events of other datasets, and those we don't know, change nothing.
+def read_event(dataset_id: str, body: Mapping[str, Any]) -> Hint:
+    """Where one webhook body says to look. Events of other datasets, and those we don't know, say nothing.
 
     Raises ValueError on a malformed body.
     """
     try:
         kind, data = body["type"], body.get("data") or {}
         if kind not in ("response.created", "response.updated", "response.deleted"):
-            return Changes()
+            return Hint()
         record = data["record"]
         if str(record["dataset"]["id"]) != dataset_id:
-            return Changes()
-        if kind == "response.deleted":
-            return Changes(deleted_annotations=(str(data["id"]),))
-        found = read_response(form, str(record["id"]), data, record.get("fields"))
-        return Changes(annotations=() if found is None else (found,))
+            return Hint()
+        return Hint(annotations={str(data["id"]): str(record["id"])})
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"malformed event: {type(error).__name__} {error}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 from nextlabel.connectors.base import (
@@ -16,7 +17,7 @@ from nextlabel.connectors.base import (
     no_progress,
 )
 from nextlabel.connectors.errors import PlatformError, ProjectNotFound
-from nextlabel.connectors.records import Changes, Labeling, QueueEntry, Record, RemoteRecord
+from nextlabel.connectors.records import Annotation, Changes, Hint, Labeling, QueueEntry, Record, RemoteRecord
 
 from . import config, wire
 from .again import ask_again
@@ -44,7 +45,7 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         super().__init__(client, ref, form, int(project["maximum_annotations"]))
         self._lock = threading.Lock()
         self._tasks = Tasks(client, number)
-        self._poll = Poll(self._tasks)
+        self._poll = Poll(client, number, self._tasks)
         self._queue = Queue(client, number)
         self._wiring = Wiring(client, number)
 
@@ -107,15 +108,23 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         """What annotators did since ``cursor``, and whether the question itself was changed."""
         changed = self._refresh()
         found = self._poll.since(cursor, self._form)
-        return Changes(found.annotations, complete=found.complete, labeling_changed=changed, cursor=found.cursor)
+        return replace(found, labeling_changed=changed)
 
-    def deletions(self, known: Iterable[str]) -> tuple[str, ...]:
-        """Those of the ``known`` task ids that are gone."""
-        return self._tasks.deletions(known)
+    def annotated(self) -> Iterator[Changes]:
+        """Every task that has annotations, with all of them, page by page."""
+        return self._poll.everything(self._form)
 
-    def parse_event(self, body: Mapping[str, Any]) -> Changes:
+    def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Annotation | None]:
+        """Each of these annotations, asked for by itself."""
+        return self._poll.each(wanted, self._form)
+
+    def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:
+        """Those of these tasks that are gone."""
+        return self._tasks.missing(remote_ids)
+
+    def parse_event(self, body: Mapping[str, Any]) -> Hint:
         """Read one webhook body. Raises ValueError on a malformed one."""
-        return wire.read_event(self._form, self._config, self._ref.id, body)
+        return wire.read_event(self._config, self._ref.id, body)
 
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Whether a delivery carries the secret that :meth:`connect` gave to the webhooks."""

@@ -118,27 +118,33 @@ class Tasks:
         """uid -> task id of those that are on the platform; tasks that were doubled are made one again."""
         if not uids or self.count() == 0:
             return {}
-        found: dict[str, list[Json]] = {}
+        found: dict[str, list[int]] = {}
         tasks: Iterator[Json]
         if len(uids) <= LOOK_UP:
             chunks = _by_length(uids)
-            tasks = (task for chunk in chunks for task in self.list([_in(f"data.{UID_KEY}", chunk)], _COUNTED))
+            tasks = (task for chunk in chunks for task in self.list([_in(f"data.{UID_KEY}", chunk)], _NAMED))
         else:
-            tasks = self.list([], _COUNTED)
+            tasks = self.list([], _NAMED)
         for task in tasks:
             uid = task["data"].get(UID_KEY)
             if uid in uids:
-                found.setdefault(uid, []).append(task)
+                found.setdefault(uid, []).append(task["id"])
         return {uid: self._one_of(uid, same) for uid, same in found.items()}
 
-    def _one_of(self, uid: str, same: list[Json]) -> int:
-        """The task to keep of several with one uid: the answered one, else the oldest. Unanswered others go."""
-        same.sort(key=lambda task: (not _answered(task), task["id"]))
-        for task in same[1:]:
-            if not _answered(task):
-                log.warning("doubled task removed", uid=uid, task=task["id"])
-                self._delete(task["id"])
-        return int(same[0]["id"])
+    def _one_of(self, uid: str, same: list[int]) -> int:
+        """The task to keep of several with one uid: the answered one, else the oldest. Untouched others go."""
+        if len(same) == 1:
+            return same[0]
+        touched: dict[int, bool] = {
+            task["id"]: bool(task["annotations"] or task["drafts"])
+            for task in self.list([_in("id", same)], "id,annotations,drafts", fields="all")
+        }
+        first, *others = sorted(touched, key=lambda task: (not touched[task], task))
+        for task in others:
+            if not touched[task]:
+                log.warning("doubled task removed", uid=uid, task=task)
+                self._delete(task)
+        return first
 
     def _delete(self, task: int) -> None:
         try:
@@ -169,26 +175,37 @@ class Tasks:
             yield from page
             conditions, size = [_number("id", "less", page[-1]["id"])], PAGE
 
-    def deletions(self, known: Iterable[str]) -> tuple[str, ...]:
-        """Those of the ``known`` task ids that are gone. Only chunks that lack some are listed."""
+    def missing(self, tasks: Iterable[str]) -> tuple[str, ...]:
+        """Those of these tasks that are gone: a listing lacks them, and asked for by itself each is not there."""
         gone: list[str] = []
-        for chunk in _by_length({str(int(task)): None for task in known}):
-            condition = [_in("id", [int(task) for task in chunk])]
-            if self.page(condition, "id", size=1)["total"] < len(chunk):
-                left = {str(task["id"]) for task in self.list(condition, "id")}
-                gone.extend(task for task in chunk if task not in left)
+        for chunk in _by_length({str(int(task)): None for task in tasks}):
+            listed = {str(task["id"]) for task in self.list([_in("id", [int(task) for task in chunk])], "id")}
+            gone.extend(task for task in chunk if task not in listed and self._is_gone(task))
         return tuple(gone)
 
-    def list(self, conditions: Sequence[Json], include: str, fields: str | None = None) -> Iterator[Json]:
-        """The tasks that fulfil all ``conditions``, by rising id, with the keys in ``include``.
+    def _is_gone(self, task: str) -> bool:
+        """Whether this project has no such task: numbers are the server's, so another project may have it."""
+        try:
+            params = {"resolve_uri": "false"}
+            found = self._client.request("GET", f"/api/tasks/{task}/", params=params, again=True)
+        except PlatformError as error:
+            if error.status == 404:
+                return True
+            raise
+        return bool(found["project"] != self._project)
+
+    def list(
+        self, conditions: Sequence[Json], include: str, fields: str | None = None, size: int = PAGE
+    ) -> Iterator[Json]:
+        """The tasks that fulfil all ``conditions``, by rising id, with the keys in ``include``, ``size`` at a time.
 
         Goes by id and not by page number: tasks that appear, change or vanish meanwhile make it skip none.
         """
         after = 0
         while True:
-            page = self.page([*conditions, _number("id", "greater", after)], include, size=PAGE, fields=fields)["tasks"]
+            page = self.page([*conditions, _number("id", "greater", after)], include, size=size, fields=fields)["tasks"]
             yield from page
-            if len(page) < PAGE:
+            if len(page) < size:
                 return
             after = page[-1]["id"]
 
@@ -226,11 +243,7 @@ class Tasks:
 
 
 _SHOWN = "id,data,meta"
-_COUNTED = "id,data,total_annotations,cancelled_annotations"
-
-
-def _answered(task: Json) -> bool:
-    return bool(task["total_annotations"] or task["cancelled_annotations"])
+_NAMED = "id,data"
 
 
 def _in(column: str, values: Sequence[object]) -> Json:

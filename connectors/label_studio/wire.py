@@ -5,7 +5,7 @@ Offsets of spans count code points, in Label Studio's editor as in Python: emoji
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,8 +14,8 @@ from nextlabel.connectors.labelings import check_labels
 from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
-    Changes,
     FieldKind,
+    Hint,
     Labeling,
     LabelKind,
     Record,
@@ -152,9 +152,8 @@ def as_text(value: Any) -> str:
 
 
 def read_annotation(form: Form, body: Mapping[str, Any], task: int | str | None = None) -> Annotation:
-    """One annotation, from a webhook or a listing. Raises KeyError, TypeError or ValueError on a malformed one."""
+    """One annotation as Label Studio lists it. Raises KeyError, TypeError or ValueError on a malformed one."""
     by = body.get("completed_by")
-    shown = body.get("prediction") or {}
     return Annotation(
         id=str(int(body["id"])),
         remote_id=str(int(body["task"] if task is None else task)),
@@ -162,12 +161,14 @@ def read_annotation(form: Form, body: Mapping[str, Any], task: int | str | None 
         value=read_result(form, body.get("result") or ()),
         status=AnnotationStatus.SKIPPED if body.get("was_cancelled") else AnnotationStatus.SUBMITTED,
         updated_at=datetime.fromisoformat(body["updated_at"]),
-        seen_version=shown.get("model_version") if shown.get("result") else None,  # an empty result is shown blind
     )
 
 
-def read_event(form: Form, config: str, project: str, body: Mapping[str, Any]) -> Changes:
-    """One webhook body. Events of other projects, and those we don't know, change nothing.
+# -- webhooks --------------------------------------------------------------------------------------------------------
+
+
+def read_event(config: str, project: str, body: Mapping[str, Any]) -> Hint:
+    """Where one webhook body says to look. Events of other projects, and those we don't know, say nothing.
 
     ``config`` is the labeling config as we know it. Raises ValueError on a malformed body.
     """
@@ -175,33 +176,46 @@ def read_event(form: Form, config: str, project: str, body: Mapping[str, Any]) -
         action = body["action"]
         about = body.get("project")
         if isinstance(about, Mapping) and "id" in about and str(about["id"]) != project:
-            return Changes()
-        return _read_event(form, config, action, body)
+            return Hint()
+        return _read_event(config, action, body)
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"malformed event: {type(error).__name__} {error}") from None
 
 
-def _read_event(form: Form, config: str, action: str, body: Mapping[str, Any]) -> Changes:
+def _read_event(config: str, action: str, body: Mapping[str, Any]) -> Hint:
     match action:
         case "ANNOTATION_CREATED" | "ANNOTATION_UPDATED" | "ANNOTATIONS_CREATED":
-            return Changes(annotations=tuple(read_annotation(form, one) for one in _several(body["annotation"])))
+            several = _several(body["annotation"])
+            return Hint(
+                annotations={_number(one["id"]): _number(one["task"]) for one in several},
+                seen_versions={_number(one["id"]): version for one in several if (version := _seen_version(one))},
+            )
         case "ANNOTATIONS_DELETED":
-            return Changes(deleted_annotations=_ids(body["annotations"]))
+            return Hint(annotations=dict.fromkeys(_number(one["id"]) for one in body["annotations"]))
         case "TASKS_DELETED":
-            return Changes(deleted_records=_ids(body["tasks"]))
+            return Hint(records=frozenset(_number(one["id"]) for one in body["tasks"]))
         case "TASKS_CREATED":
-            return Changes(records_added=True)
+            return Hint(records_added=True)
         case "PROJECT_UPDATED":
             new = (body.get("project") or {}).get("label_config")
-            return Changes(labeling_changed=isinstance(new, str) and new != config)
+            return Hint(labeling_changed=isinstance(new, str) and new != config)
         case "START_TRAINING":
-            return Changes(train_requested=True)
-    return Changes()
+            return Hint(train_requested=True)
+    return Hint()
 
 
-def _several(one_or_many: Any) -> Iterable[Mapping[str, Any]]:
+def _several(one_or_many: Any) -> list[Mapping[str, Any]]:
     return one_or_many if isinstance(one_or_many, list) else [one_or_many]
 
 
-def _ids(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    return tuple(str(int(row["id"])) for row in rows)
+def _number(value: Any) -> str:
+    """An id. Raises ValueError on what no database could look up."""
+    if not 0 < int(value) < 2**63:
+        raise ValueError(f"{value!r:.30} is no id")
+    return str(int(value))
+
+
+def _seen_version(annotation: Mapping[str, Any]) -> str:
+    """The version of the prediction that was shown; one with an empty result is shown blind."""
+    shown = annotation.get("prediction") or {}
+    return str(shown.get("model_version") or "") if shown.get("result") else ""

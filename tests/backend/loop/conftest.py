@@ -80,6 +80,7 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
     def make(
         sizes: QueueSizes = QueueSizes(head=5, tail=5),
         poll_interval: float = 0.05,
+        compare_interval: float = 3600.0,
         audit_share: float = 0.2,
         keep: float = 0.0,
         encoder: str = "hashing",
@@ -140,6 +141,7 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
             tuner=Tuner(store, controller, spaces, tuning),
             leadership=leadership,
             poll_interval=poll_interval,
+            compare_interval=compare_interval,
             keep_generations=keep,
         )
         made.append(service)

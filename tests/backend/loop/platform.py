@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,12 +17,18 @@ from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
     Changes,
+    Hint,
     Labeling,
     QueueEntry,
     Record,
     RemoteRecord,
     Value,
 )
+
+
+def about(*annotations: Annotation) -> Hint:
+    """What a webhook would say of these."""
+    return Hint(annotations={one.id: one.remote_id for one in annotations})
 
 
 @dataclass
@@ -43,6 +49,7 @@ class MemoryPlatform:
     people: dict[str, str] = field(default_factory=dict)
     asked_again: dict[str, int] = field(default_factory=dict)
     records_read: int = 0
+    asked_for: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
@@ -114,16 +121,28 @@ class MemoryPlatform:
     def changes(self, cursor: str | None) -> Changes:
         self._call("changes")
         answers = tuple(self.answers.values())  # in one step, as others annotate meanwhile
-        complete: dict[str, set[str]] = {}
+        return replace(self._listed(answers), cursor="now")
+
+    def _listed(self, answers: Sequence[Annotation]) -> Changes:
+        complete = {remote_id: set[str]() for remote_id in self.pushed}
         for one in answers:
             complete.setdefault(one.remote_id, set()).add(one.id)
-        return Changes(answers, complete={k: frozenset(v) for k, v in complete.items()}, cursor="now")
+        return Changes(tuple(answers), {record: frozenset(ids) for record, ids in complete.items()})
 
-    def deletions(self, known: Iterable[str]) -> tuple[str, ...]:
-        self._call("deletions")
-        return tuple(remote_id for remote_id in known if remote_id not in self.pushed)
+    def annotated(self) -> Iterator[Changes]:
+        self._call("annotated")
+        yield self._listed(tuple(self.answers.values()))
 
-    def parse_event(self, body: Mapping[str, Any]) -> Changes:
+    def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Annotation | None]:
+        self._call("annotations")
+        self.asked_for.extend(wanted)
+        return {number: self.answers.get(number) for number in wanted}
+
+    def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:
+        self._call("missing")
+        return tuple(remote_id for remote_id in remote_ids if remote_id not in self.pushed)
+
+    def parse_event(self, body: Mapping[str, Any]) -> Hint:
         raise ValueError("memory sends no webhooks")
 
     def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:

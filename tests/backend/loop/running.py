@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from nextlabel.backend.loop.service import Service
 from nextlabel.backend.store import Store
+from nextlabel.connectors.records import Annotation
 from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.platform import MemoryPlatform
+from tests.backend.loop.platform import MemoryPlatform, about
 
 
 def wait_for(condition: Callable[[], object], limit_s: float = 20) -> None:
@@ -25,6 +26,13 @@ def started(make_service: ServiceFactory, platform: MemoryPlatform, **options: o
     service.start()
     wait_for(lambda: len(platform.published) > before and service.status().state == "idle")
     return service
+
+
+def tell(service: Service, store: Store, *annotations: Annotation) -> None:
+    """A webhook speaks of these; they are in the log when this returns."""
+    assert service.hear(about(*annotations))
+    wanted = {(one.id, one.updated_at) for one in annotations}
+    wait_for(lambda: wanted <= {(one.id, one.updated_at) for one in store.answers(drafts=True)})
 
 
 def settled(service: Service, store: Store) -> bool:

@@ -25,10 +25,10 @@ from nextlabel.backend.loop.space import OWN, Space
 from nextlabel.backend.loop.tuned import TextTraining, Tuning
 from nextlabel.backend.loop.tuning_plan import Candidate, TuningPlan
 from nextlabel.backend.store import Store
-from nextlabel.connectors.records import Annotation, Changes, Labeling, LabelKind
+from nextlabel.connectors.records import Annotation, Labeling, LabelKind
 from tests.backend.loop.conftest import ServiceFactory
 from tests.backend.loop.platform import MemoryPlatform
-from tests.backend.loop.running import settled, started, wait_for
+from tests.backend.loop.running import settled, started, tell, wait_for
 from tests.backend.loop.test_pool import answer, stored
 from tests.backend.loop.test_second import disagreement
 
@@ -192,7 +192,7 @@ def test_the_same_log_makes_the_same_model_again(
     """Whatever an earlier process knew: what is learned comes from the log."""
     options = {"poll_interval": 60, "consensus": "crowdlab", "soft": True}
     service = started(make_service, platform, **options)
-    service.take_in(Changes(tuple(disagreement(platform, 40))), "webhook")
+    tell(service, store, *disagreement(platform, 40))
     wait_for(lambda: settled(service, store))
     found = []
     for _ in range(2):

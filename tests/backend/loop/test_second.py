@@ -17,11 +17,11 @@ from nextlabel.backend.loop.space import note_lessons
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import PlatformError, PlatformUnavailable
-from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes, QueueEntry
+from nextlabel.connectors.records import Annotation, AnnotationStatus, QueueEntry
 from tests.backend.loop import conftest
 from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory
 from tests.backend.loop.platform import MemoryPlatform
-from tests.backend.loop.running import settled, started, wait_for
+from tests.backend.loop.running import settled, started, tell, wait_for
 from tests.backend.loop.test_space import trained
 
 SMALL = QueueSizes(head=30, tail=0)
@@ -33,7 +33,7 @@ def truth(platform: MemoryPlatform, remote_id: str) -> str:
 
 
 def take(service: Service, store: Store, *answers: Annotation) -> None:
-    service.take_in(Changes(tuple(answers)), "webhook")
+    tell(service, store, *answers)
     wait_for(lambda: settled(service, store))
 
 
@@ -194,7 +194,7 @@ def test_a_crash_between_the_platform_and_the_store_loses_nothing(
     service = started(make_service, platform, **options)
     with monkeypatch.context() as broken:
         broken.setattr(Store, "ask_again", lambda *_: (_ for _ in ()).throw(SystemExit))
-        service.take_in(Changes(tuple(disagreement(platform))), "webhook")
+        tell(service, store, *disagreement(platform))
         wait_for(lambda: platform.asked_again)
         service.stop()
     asked = dict(platform.asked_again)

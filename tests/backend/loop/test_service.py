@@ -10,10 +10,10 @@ from nextlabel.backend.loop.queue import QueueSizes
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector
 from nextlabel.connectors.errors import PlatformUnavailable, RecordsRejected
-from nextlabel.connectors.records import AnnotationStatus, Changes, Record
+from nextlabel.connectors.records import AnnotationStatus, Hint, Record
 from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.platform import MemoryPlatform
-from tests.backend.loop.running import settled, started, wait_for
+from tests.backend.loop.platform import MemoryPlatform, about
+from tests.backend.loop.running import settled, started, tell, wait_for
 
 
 def test_the_fakes_are_what_they_stand_for(platform: MemoryPlatform, make_service: ServiceFactory) -> None:
@@ -40,7 +40,7 @@ def test_a_label_makes_a_new_queue_without_its_record(
 ) -> None:
     service = started(make_service, platform, poll_interval=60)
     first = platform.queue()[0]
-    service.take_in(Changes((platform.annotate(first, "cat"),)), "webhook")
+    tell(service, store, platform.annotate(first, "cat"))
     wait_for(lambda: settled(service, store))
     version, queue = platform.published[-1]
     assert first not in {entry.remote_id for entry in queue}
@@ -52,11 +52,10 @@ def test_a_label_makes_a_new_queue_without_its_record(
 def test_a_burst_of_labels_is_one_queue(make_service: ServiceFactory, platform: MemoryPlatform, store: Store) -> None:
     service = started(make_service, platform, poll_interval=60)
     before = len(platform.published)
-    changes = [Changes((platform.annotate(remote_id, "oak"),)) for remote_id in list(platform.pushed)[:40]]
-    for change in changes:
-        service.take_in(change, "webhook")
-    wait_for(lambda: settled(service, store))
-    assert service.status().labelled == 40
+    answers = [platform.annotate(remote_id, "oak") for remote_id in list(platform.pushed)[:40]]
+    for one in answers:
+        service.hear(about(one))
+    wait_for(lambda: settled(service, store) and service.status().labelled == 40)
     assert len(platform.published) - before < 40
 
 
@@ -95,7 +94,7 @@ def test_old_queues_are_kept_for_those_who_hold_their_records(
     make_service: ServiceFactory, platform: MemoryPlatform, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60, keep=3600.0)
-    service.take_in(Changes((platform.annotate(platform.queue()[0], "cat"),)), "webhook")
+    tell(service, store, platform.annotate(platform.queue()[0], "cat"))
     wait_for(lambda: len(platform.published) == 2 and settled(service, store))
     threading.Event().wait(2.5)  # the quiet moment in which it would be deleted
     assert platform.retired == []
@@ -135,7 +134,7 @@ def test_of_two_backends_one_publishes_and_the_other_takes_over(
     assert asyncio.run(standby.predict([Record("x", {"text": "a cat asleep"})]))[0] is not None
     assert not standby.status().leader
     published = len(platform.published)
-    standby.take_in(Changes((platform.annotate(platform.queue()[0], "cat"),)), "webhook")  # reaches the wrong one
+    tell(standby, store, platform.annotate(platform.queue()[0], "cat"))  # reaches the wrong one
     wait_for(lambda: leader.status().labelled == 1 and len(platform.published) == published + 1)
     leader.stop()
     wait_for(lambda: standby.status().leader, limit_s=10)
@@ -148,12 +147,13 @@ def test_deleted_records_and_answers_leave(
     service = started(make_service, platform, poll_interval=60)
     first, second = platform.queue()[:2]
     one = platform.annotate(first, "cat")
-    service.take_in(Changes((one,)), "webhook")
+    tell(service, store, one)
     wait_for(lambda: settled(service, store) and service.status().labelled == 1)
     del platform.answers[one.id]
-    service.take_in(Changes(deleted_annotations=(one.id,)), "webhook")
+    service.hear(Hint(annotations={one.id: None}))
     wait_for(lambda: settled(service, store) and service.status().labelled == 0)
-    service.take_in(Changes(deleted_records=(second,)), "webhook")
+    del platform.pushed[second]
+    service.hear(Hint(records=frozenset({second})))
     wait_for(lambda: settled(service, store) and service.status().records == 59)
     assert second not in {entry.remote_id for entry in platform.published[-1][1]}
 
@@ -161,7 +161,7 @@ def test_deleted_records_and_answers_leave(
 def test_a_skipped_record_comes_last(make_service: ServiceFactory, platform: MemoryPlatform, store: Store) -> None:
     service = started(make_service, platform, poll_interval=60, sizes=QueueSizes(head=60, tail=0))
     first = platform.queue()[0]
-    service.take_in(Changes((platform.annotate(first, None, status=AnnotationStatus.SKIPPED),)), "webhook")
+    tell(service, store, platform.annotate(first, None, status=AnnotationStatus.SKIPPED))
     wait_for(lambda: settled(service, store))
     assert platform.published[-1][1][-1].remote_id == first
 
@@ -172,10 +172,10 @@ def test_overlap_keeps_a_record_open_until_enough_people_answered(
     platform.overlap = 2
     service = started(make_service, platform, poll_interval=60, sizes=QueueSizes(head=60, tail=0))
     first = platform.queue()[0]
-    service.take_in(Changes((platform.annotate(first, "cat", "ann"),)), "webhook")
+    tell(service, store, platform.annotate(first, "cat", "ann"))
     wait_for(lambda: settled(service, store))
     assert first in {entry.remote_id for entry in platform.published[-1][1]}
-    service.take_in(Changes((platform.annotate(first, "cat", "bob"),)), "webhook")
+    tell(service, store, platform.annotate(first, "cat", "bob"))
     wait_for(lambda: settled(service, store))
     assert first not in {entry.remote_id for entry in platform.published[-1][1]}
 
@@ -184,7 +184,7 @@ def test_when_all_is_labelled_the_loop_rests(
     make_service: ServiceFactory, platform: MemoryPlatform, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60)
-    service.take_in(Changes(tuple(platform.annotate(one, "cat") for one in platform.pushed)), "webhook")
+    tell(service, store, *(platform.annotate(one, "cat") for one in platform.pushed))
     wait_for(lambda: settled(service, store))
     published = len(platform.published)
     assert service.status().labelled == 60
@@ -196,7 +196,7 @@ def test_unknown_labels_are_kept_in_the_log_and_not_learned(
     make_service: ServiceFactory, platform: MemoryPlatform, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60)
-    service.take_in(Changes((platform.annotate(platform.queue()[0], "unicorn"),)), "webhook")
+    tell(service, store, platform.annotate(platform.queue()[0], "unicorn"))
     wait_for(lambda: settled(service, store))
     assert service.status().labelled == 0
     assert "unicorn" in service.status().last_error
@@ -207,7 +207,7 @@ def test_feed_mode_keeps_a_window_full(make_service: ServiceFactory, platform: M
     service = started(make_service, platform, poll_interval=60, sizes=QueueSizes(head=5, tail=5, window=12))
     assert len(platform.pushed) == 12
     for remote_id in platform.queue()[:4]:
-        service.take_in(Changes((platform.annotate(remote_id, "cat"),)), "webhook")
+        tell(service, store, platform.annotate(remote_id, "cat"))
     wait_for(lambda: settled(service, store) and service.status().labelled == 4)
     assert len(platform.pushed) == 16
 
@@ -217,7 +217,7 @@ def test_records_added_on_the_platform_join_the_pool(
 ) -> None:
     service = started(make_service, platform, poll_interval=60)
     platform.pushed["foreign"] = Record("memory:foreign", {"text": "an oak out of the blue"})
-    service.take_in(Changes(records_added=True), "webhook")
+    service.hear(Hint(records_added=True))
     wait_for(lambda: service.status().records == 61)
 
 
@@ -236,5 +236,5 @@ def test_answers_to_records_that_we_lack_bring_the_records_in(
 ) -> None:
     service = started(make_service, platform, poll_interval=60)
     platform.pushed["foreign"] = Record("memory:foreign", {"text": "an oak out of the blue"})
-    service.take_in(Changes((platform.annotate("foreign", "oak"),)), "webhook")  # before anybody told us of the record
+    tell(service, store, platform.annotate("foreign", "oak"))  # before anybody told us of the record
     wait_for(lambda: service.status().records == 61 and service.status().labelled == 1)

@@ -10,10 +10,10 @@ from nextlabel.backend.loop.queue import QueueSizes
 from nextlabel.backend.loop.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import ConfigError, Overloaded, PlatformUnavailable, RecordsRejected
-from nextlabel.connectors.records import AnnotationStatus, Changes, Record
+from nextlabel.connectors.records import AnnotationStatus, Hint, Record
 from tests.backend.loop.conftest import ServiceFactory
 from tests.backend.loop.platform import MemoryPlatform
-from tests.backend.loop.running import settled, started, wait_for
+from tests.backend.loop.running import settled, started, tell, wait_for
 
 
 def test_without_live_predictions_everything_open_gets_a_suggestion(
@@ -27,7 +27,7 @@ def test_without_live_predictions_everything_open_gets_a_suggestion(
     _, queue = platform.published[-1]
     assert [entry.rank for entry in queue] == list(range(len(queue)))
     platform.pushed["foreign"] = Record("memory:foreign", {"text": "an oak out of the blue"})
-    service.take_in(Changes(records_added=True), "webhook")
+    service.hear(Hint(records_added=True))
     wait_for(lambda: any(entry.remote_id == "foreign" and entry.suggestion for entry in platform.published[-1][1]))
 
 
@@ -61,7 +61,7 @@ def test_with_live_predictions_the_queue_is_all(
 
 def labelled(service: Service, platform: MemoryPlatform, store: Store, count: int) -> list[str]:
     chosen = platform.queue()[:count]
-    service.take_in(Changes(tuple(platform.annotate(one, "cat") for one in chosen)), "webhook")
+    tell(service, store, *(platform.annotate(one, "cat") for one in chosen))
     wait_for(lambda: settled(service, store) and service.status().labelled == count)
     return chosen
 
@@ -82,7 +82,7 @@ def test_records_asked_about_again_take_every_other_place_blind(
     assert queue[2].suggestion is None
     assert queue[1].remote_id not in chosen
     assert service.status().labelled == 3, "the first answers count meanwhile"
-    service.take_in(Changes(tuple(platform.annotate(one, "oak", "bob") for one in chosen[:2])), "webhook")
+    tell(service, store, *(platform.annotate(one, "oak", "bob") for one in chosen[:2]))
     wait_for(lambda: settled(service, store))
     assert not {entry.remote_id for entry in platform.published[-1][1]} & set(chosen)
 
@@ -126,7 +126,7 @@ def test_a_draft_takes_its_record_out_of_the_queue(
 ) -> None:
     service = started(make_service, platform, poll_interval=60, sizes=QueueSizes(head=60, tail=0))
     first = platform.queue()[0]
-    service.take_in(Changes((platform.annotate(first, "cat", status=AnnotationStatus.DRAFT),)), "webhook")
+    tell(service, store, platform.annotate(first, "cat", status=AnnotationStatus.DRAFT))
     wait_for(lambda: settled(service, store))
     assert service.status().labelled == 0
     assert first not in {entry.remote_id for entry in platform.published[-1][1]}

@@ -16,7 +16,6 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
-    Changes,
     Field,
     Labeling,
     LabelKind,
@@ -27,8 +26,8 @@ from nextlabel.connectors.records import (
 )
 from tests.backend.loop.conftest import ServiceFactory
 from tests.backend.loop.platform import MemoryPlatform
+from tests.backend.loop.running import settled, started, tell, wait_for
 from tests.backend.loop.test_pool import stored
-from tests.backend.loop.test_service import settled, started, wait_for
 
 LABELS = ("people", "time")
 OPENINGS = ("a table", "👩‍👧 a table", "Grüße, une table", "seats 🍕🍕")
@@ -69,8 +68,7 @@ def text(platform: MemoryPlatform, remote_id: str) -> str:
 def label_next(service: Service, platform: MemoryPlatform, store: Store, count: int = 1) -> None:
     for _ in range(count):
         remote_id = platform.queue()[0]
-        change = Changes((platform.annotate(remote_id, truth(text(platform, remote_id))),))
-        service.take_in(change, "webhook")
+        tell(service, store, platform.annotate(remote_id, truth(text(platform, remote_id))))
         wait_for(lambda: settled(service, store))
 
 
@@ -114,7 +112,7 @@ def test_texts_in_doubt_come_first(make_service: ServiceFactory, platform: Memor
     store.add_records([odd])
     service = started(make_service, platform, poll_interval=60, audit_share=0.0)
     for remote_id in list(platform.pushed)[:12]:
-        service.take_in(Changes((platform.annotate(remote_id, truth(text(platform, remote_id))),)), "webhook")
+        tell(service, store, platform.annotate(remote_id, truth(text(platform, remote_id))))
     wait_for(lambda: settled(service, store))
     assert platform.queue()[0] == "r-odd"
 
@@ -175,7 +173,7 @@ def test_answers_that_make_no_sense_cost_nobody_the_loop(
         (),
     ]
     for remote_id, value in zip(list(platform.pushed), bad, strict=False):
-        service.take_in(Changes((platform.annotate(remote_id, value),)), "webhook")
+        tell(service, store, platform.annotate(remote_id, value))
     wait_for(lambda: settled(service, store))
     label_next(service, platform, store, 3)
     assert service.status().labelled == 8
@@ -187,7 +185,7 @@ def test_the_audit_slice_counts_texts_whose_spans_are_all_right(
 ) -> None:
     service = started(make_service, platform, poll_interval=60)
     for remote_id in list(platform.pushed)[:40]:
-        service.take_in(Changes((platform.annotate(remote_id, truth(text(platform, remote_id))),)), "webhook")
+        tell(service, store, platform.annotate(remote_id, truth(text(platform, remote_id))))
     wait_for(lambda: settled(service, store))
     status = service.status()
     assert status.audit["n"] == status.audit_labelled > 3
@@ -222,7 +220,7 @@ def test_of_two_opinions_that_overlap_the_newer_counts(
     where = text(platform, remote_id).index("for ")
     answers = [((where, where + 5), "ann"), ((where + 4, where + 12), "bob")]
     for (start, end), who in answers:
-        service.take_in(Changes((platform.annotate(remote_id, (Span(start, end, "people"),), who),)), "webhook")
+        tell(service, store, platform.annotate(remote_id, (Span(start, end, "people"),), who))
     wait_for(lambda: settled(service, store))
     pool = service._controller.pool
     at = pool.training() if len(pool.training()) else pool.audited()

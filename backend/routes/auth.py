@@ -38,9 +38,11 @@ class RequireCredentials:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401 before a byte of its body is read."""
-        unguarded = scope["type"] != "http" or scope["path"] in OPEN_PATHS | SIGNED_PATHS
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS | SIGNED_PATHS:
+            await self.app(scope, receive, send)
+            return
         headers = Headers(scope=scope)
-        known = unguarded or self._is_known(headers)
+        known = self._is_known(headers)
         if known or self._has_secret(scope["path"], headers):
             scope[_SECRET_ONLY] = not known
             await self.app(scope, receive, send)

@@ -17,7 +17,7 @@ router = APIRouter(tags=["nextlabel"])
 class Compare(BaseModel):
     """What to do about answers and records that are gone, or otherwise, in great numbers."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     believe: bool = Field(default=False, description="Take as it is what was told instead of believed.")
 

@@ -8,7 +8,7 @@ whatever was counted meanwhile, so a task that has just been answered may say 0,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -20,7 +20,7 @@ from nextlabel.connectors.records import Annotation, Changes
 
 from .client import Client
 from .config import Form
-from .tasks import Tasks, _in
+from .tasks import Tasks
 from .wire import Json, read_annotation
 
 log = structlog.get_logger(__name__)
@@ -30,7 +30,7 @@ MARGIN = timedelta(seconds=10)
 TURNED_BACK = timedelta(seconds=2)
 """The server's time is known to the second. Where it lies before the cursor by more, its clock was put back."""
 FETCH = 200
-"""Tasks whose annotations are fetched in one request."""
+"""Tasks with their annotations in one request."""
 ANNOTATED = "id,annotations,completed_by,result,was_cancelled,updated_at"
 """What is asked of tasks with their annotations: the one list holds for both. The prediction that was shown is left
 out of listings by Label Studio; only webhooks carry it."""
@@ -60,16 +60,9 @@ class Poll:
         if turned_back and now is not None:
             start = now - MARGIN
         conditions = [] if start is None else [_changed_after(start)]
-        moved = self._tasks.list(conditions, "id,annotations_ids")
-        complete: dict[str, frozenset[str]] = {}
-        answered: list[int] = []
-        for task in moved:
-            complete[str(task["id"])] = frozenset()
-            if task["annotations_ids"]:
-                answered.append(task["id"])
+        complete = {str(task["id"]): frozenset[str]() for task in self._tasks.list(conditions, "id")}
         annotations: list[Annotation] = []
-        for chunk in batched(answered, FETCH):
-            page = _page(self._tasks.list([_in("id", chunk)], ANNOTATED, fields="all"), form)
+        for page in self._pages(conditions, form):
             annotations += page.annotations
             complete |= page.complete
         mark = _next_cursor(datetime.fromisoformat(newest[0]["updated_at"]), now)
@@ -77,8 +70,11 @@ class Poll:
 
     def everything(self, form: Form) -> Iterator[Changes]:
         """Every task that has annotations, with all of them, page by page."""
-        for chunk in batched(self._tasks.list([_HAS_ANNOTATIONS], ANNOTATED, fields="all", size=FETCH), FETCH):
-            yield _page(chunk, form)
+        return self._pages([], form)
+
+    def _pages(self, conditions: Sequence[Json], form: Form) -> Iterator[Changes]:
+        answered = self._tasks.list([*conditions, _HAS_ANNOTATIONS], ANNOTATED, fields="all", size=FETCH)
+        return (_page(tasks, form) for tasks in batched(answered, FETCH))
 
     def each(self, wanted: Mapping[str, str | None], form: Form) -> dict[str, Annotation | None]:
         """Each of these annotations, asked for by itself; None where this project has no such annotation.
@@ -104,7 +100,7 @@ class Poll:
         return found if found["project"] == self._project else None
 
 
-def _page(tasks: Iterator[Json] | tuple[Json, ...], form: Form) -> Changes:
+def _page(tasks: Sequence[Json], form: Form) -> Changes:
     """Tasks that were listed with their annotations."""
     annotations: list[Annotation] = []
     complete: dict[str, frozenset[str]] = {}
@@ -129,6 +125,6 @@ _HAS_ANNOTATIONS: Json = {
     # Joins the annotations themselves, whatever the task's counters say.
     "filter": "filter:tasks:annotations_ids",
     "operator": "empty",
-    "type": "String",
+    "type": "Number",
     "value": "false",
 }

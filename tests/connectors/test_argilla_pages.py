@@ -101,7 +101,7 @@ def test_nothing_is_passed_over_and_nothing_comes_twice(seed: int) -> None:
         seen.add(shown["id"])
         response = pages[person].submit("sport")
         given = Annotation(response.id, response.record, person.id, ("sport",), AnnotationStatus.SUBMITTED, now())
-        queue.note([given])
+        queue.note([given], {})
         if number >= 2 and dice.random() < 0.5:
             publish(dice.sample([one for one in IDS if one not in seen], 100))
 

@@ -22,9 +22,9 @@ from nextlabel.connectors.label_studio.wire import (
 from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
-    Changes,
     Field,
     FieldKind,
+    Hint,
     Labeling,
     LabelKind,
     Record,
@@ -54,8 +54,8 @@ ANNOTATION = {
 }
 
 
-def event(action: str, **body: Any) -> Changes:
-    return read_event(SINGLE, "<View/>", "9", {"action": action, "project": {"id": 9}, **body})
+def event(action: str, **body: Any) -> Hint:
+    return read_event("<View/>", "9", {"action": action, "project": {"id": 9}, **body})
 
 
 @given(st.sampled_from(LABELS))
@@ -156,7 +156,6 @@ def test_an_annotation_is_read_with_what_its_annotator_saw():
         ("sport",),
         AnnotationStatus.SUBMITTED,
         datetime(2026, 11, 22, 6, 29, 7, 93071, tzinfo=UTC),
-        "nl-a-1",
     )
     skipped = read_annotation(SINGLE, ANNOTATION | {"was_cancelled": True, "result": [], "completed_by": {"id": 3}})
     assert (skipped.status, skipped.value, skipped.annotator) == (AnnotationStatus.SKIPPED, (), "3")
@@ -164,35 +163,46 @@ def test_an_annotation_is_read_with_what_its_annotator_saw():
 
 @pytest.mark.parametrize("prediction", [None, {}, {"model_version": "nl-a-1", "result": []}])
 def test_a_blind_record_was_seen_under_no_version(prediction: Any):
-    assert read_annotation(SINGLE, ANNOTATION | {"prediction": prediction}).seen_version is None
+    hint = event("ANNOTATION_CREATED", annotation=ANNOTATION | {"prediction": prediction})
+    assert hint.seen_versions == {}
 
 
-def test_events():
-    read = read_annotation(SINGLE, ANNOTATION)
-    assert event("ANNOTATION_CREATED", annotation=ANNOTATION) == Changes(annotations=(read,))
-    assert event("ANNOTATION_UPDATED", annotation=ANNOTATION) == Changes(annotations=(read,))
-    assert event("ANNOTATIONS_CREATED", annotation=[ANNOTATION], task=[{"id": 7}]) == Changes(annotations=(read,))
-    assert event("ANNOTATIONS_DELETED", annotations=[{"id": 44}]) == Changes(deleted_annotations=("44",))
-    assert event("TASKS_DELETED", tasks=[{"id": 7}, {"id": 8}]) == Changes(deleted_records=("7", "8"))
-    assert event("TASKS_CREATED") == Changes(records_added=True)
-    assert event("START_TRAINING") == Changes(train_requested=True)
-    assert event("PROJECT_CREATED") == Changes()
-    assert event("SOMETHING_NEW", annotation=None) == Changes()
+def test_events_say_where_to_look():
+    number, task = str(ANNOTATION["id"]), str(ANNOTATION["task"])
+    there = Hint(annotations={number: task}, seen_versions={number: "nl-a-1"})
+    assert event("ANNOTATION_CREATED", annotation=ANNOTATION) == there
+    assert event("ANNOTATION_UPDATED", annotation=ANNOTATION) == there
+    assert event("ANNOTATIONS_CREATED", annotation=[ANNOTATION], task=[{"id": 7}]) == there
+    assert event("ANNOTATIONS_DELETED", annotations=[{"id": 44}]) == Hint(annotations={"44": None})
+    assert event("TASKS_DELETED", tasks=[{"id": 7}, {"id": 8}]) == Hint(records=frozenset({"7", "8"}))
+    assert event("TASKS_CREATED") == Hint(records_added=True)
+    assert event("START_TRAINING") == Hint(train_requested=True)
+    assert event("PROJECT_CREATED") == Hint()
+    assert event("SOMETHING_NEW", annotation=None) == Hint()
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**63, "1e3", None, 10**40])
+def test_numbers_that_no_database_holds_are_refused(number: Any):
+    for action, body in (
+        ("ANNOTATIONS_DELETED", {"annotations": [{"id": number}]}),
+        ("TASKS_DELETED", {"tasks": [{"id": number}]}),
+        ("ANNOTATION_CREATED", {"annotation": ANNOTATION | {"task": number}}),
+    ):
+        with pytest.raises(ValueError, match="malformed event"):
+            event(action, **body)
 
 
 def test_a_project_that_changed_elsewhere_than_in_its_labeling_is_no_news():
-    def updated(xml: str) -> Changes:
-        return read_event(
-            SINGLE, "<View/>", "9", {"action": "PROJECT_UPDATED", "project": {"id": 9, "label_config": xml}}
-        )
+    def updated(xml: str) -> Hint:
+        return read_event("<View/>", "9", {"action": "PROJECT_UPDATED", "project": {"id": 9, "label_config": xml}})
 
-    assert updated("<View/>") == Changes()
-    assert updated("<View><Text/></View>") == Changes(labeling_changed=True)
+    assert updated("<View/>") == Hint()
+    assert updated("<View><Text/></View>") == Hint(labeling_changed=True)
 
 
 def test_events_of_other_projects_are_not_ours():
     body = {"action": "ANNOTATION_CREATED", "project": {"id": 10}, "annotation": ANNOTATION}
-    assert read_event(SINGLE, "<View/>", "9", body) == Changes()
+    assert read_event("<View/>", "9", body) == Hint()
 
 
 @pytest.mark.parametrize(
@@ -202,13 +212,9 @@ def test_events_of_other_projects_are_not_ours():
         {"action": "ANNOTATION_CREATED"},
         {"action": "ANNOTATION_CREATED", "annotation": None},
         {"action": "ANNOTATION_CREATED", "annotation": "x"},
-        {"action": "ANNOTATION_CREATED", "annotation": ANNOTATION | {"updated_at": "yesterday"}},
-        {"action": "ANNOTATION_CREATED", "annotation": ANNOTATION | {"updated_at": None}},
         {"action": "ANNOTATION_CREATED", "annotation": ANNOTATION | {"id": "44; drop"}},
         {"action": "ANNOTATION_CREATED", "annotation": ANNOTATION | {"id": float("inf")}},
-        {"action": "ANNOTATION_CREATED", "annotation": ANNOTATION | {"result": 3}},
-        {"action": "ANNOTATION_CREATED", "annotation": ANNOTATION | {"result": [3]}},
-        {"action": "ANNOTATION_CREATED", "annotation": ANNOTATION | {"result": [{"from_name": "label", "value": 3}]}},
+        {"action": "ANNOTATION_CREATED", "annotation": ANNOTATION | {"prediction": 3}},
         {"action": "ANNOTATIONS_DELETED", "annotations": [44]},
         {"action": "ANNOTATIONS_DELETED", "annotations": 44},
         {"action": "TASKS_DELETED", "tasks": [{"number": 7}]},
@@ -217,7 +223,23 @@ def test_events_of_other_projects_are_not_ours():
 )
 def test_malformed_events_are_value_errors(body: dict[str, Any]):
     with pytest.raises(ValueError, match="malformed event"):
-        read_event(SINGLE, "<View/>", "9", body)
+        read_event("<View/>", "9", body)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"updated_at": "yesterday"},
+        {"updated_at": None},
+        {"result": 3},
+        {"result": [3]},
+        {"result": [{"from_name": "label", "value": 3}]},
+    ],
+)
+def test_malformed_annotations_are_key_type_or_value_errors_and_their_events_still_say_where_to_look(broken: Any):
+    with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
+        read_annotation(SINGLE, ANNOTATION | broken)
+    assert event("ANNOTATION_CREATED", annotation=ANNOTATION | broken).annotations
 
 
 json_values = st.recursive(
@@ -233,7 +255,7 @@ actions = st.sampled_from(
 @given(actions, st.dictionaries(st.sampled_from(["annotation", "annotations", "tasks", "project"]), json_values))
 def test_no_event_body_escapes_with_another_error(action: str, body: dict[str, Any]):
     with contextlib.suppress(ValueError):
-        assert isinstance(read_event(SPAN, "<View/>", "9", {"action": action, **body}), Changes)
+        assert isinstance(read_event("<View/>", "9", {"action": action, **body}), Hint)
 
 
 IMAGES = Labeling(LabelKind.SINGLE, ("a", "b"), fields=(Field("picture", FieldKind.IMAGE), Field("text")))

@@ -64,19 +64,53 @@ def test_deleted_answers_are_told_with_what_is_left(labelled: Labelled):
     ann.delete(mine)
     ann.delete(alone)
     after = connector.changes(before.cursor)
-    assert set(after.deleted_annotations) == {mine.id, alone.id}
     assert after.complete == {ids[0]: {theirs.id}, ids[1]: frozenset()}
+    asked = connector.annotations({mine.id: ids[0], alone.id: ids[1], theirs.id: ids[0]})
+    assert {number: one and one.value for number, one in asked.items()} == {
+        mine.id: None,
+        alone.id: None,
+        theirs.id: ("sport",),
+    }
 
 
-def test_an_answer_that_came_and_went_between_two_polls_is_told_if_an_event_spoke_of_it(labelled: Labelled):
+def test_an_answer_that_came_and_went_between_two_polls_is_told_if_it_was_looked_up(labelled: Labelled):
     connector, ids, (ann, *_) = labelled
     start = connector.changes(None)
     gone = ann.submit(ids[3], "sport")
-    record = {"id": ids[3], "dataset": {"id": connector.project.id}}
-    body = {"type": "response.created", "data": {**gone.body, "record": record, "user": {"id": gone.body["user_id"]}}}
-    assert set(statuses(connector.parse_event(json.loads(json.dumps(body))))) == {gone.id}
+    asked = connector.annotations({gone.id: ids[3]})
+    assert [one and one.value for one in asked.values()] == [("sport",)]
     ann.delete(gone)
     assert connector.changes(start.cursor).complete == {ids[3]: frozenset()}
+
+
+def test_annotations_are_asked_for_by_themselves(labelled: Labelled, argilla_dataset: Make, crew: Any):
+    """Those of other datasets are not ours to answer for, and what the search has lost the database may have."""
+    connector, ids, (ann, ben, *_) = labelled
+    mine, draft = ann.submit(ids[0], "sport"), ben.draft(ids[0], "politics")
+    other = argilla_dataset()
+    [foreign] = other.push(numbered(1)).values()
+    theirs = crew(other)[0].submit(foreign, "sport")
+    nowhere = "00000000-0000-4000-8000-000000000000"
+    wanted = {mine.id: ids[0], draft.id: ids[0], "x": ids[1], "y": nowhere, theirs.id: foreign, "z": None, "w": "../me"}
+    found = connector.annotations(wanted)
+    assert found.pop("x") is None, "the record has no such response"
+    assert (found.pop("y"), found.pop("w")) == (None, None), "there is no such record"
+    assert {number: (one.value, one.status) for number, one in found.items() if one} == {
+        mine.id: (("sport",), AnnotationStatus.SUBMITTED),
+        draft.id: (("politics",), AnnotationStatus.DRAFT),
+    }
+    assert set(found) == {mine.id, draft.id}, "of the others it can't be said"
+
+
+def test_every_answer_is_read_page_by_page(labelled: Labelled, monkeypatch: pytest.MonkeyPatch):
+    connector, ids, people = labelled
+    monkeypatch.setattr(changes, "PAGE", 3)
+    given = {person.submit(record, "sport").id for record in ids[:5] for person in people[:2]}
+    given.add(people[2].draft(ids[7], "sport").id)
+    pages = list(connector.annotated())
+    assert {one.id for page in pages for one in page.annotations} == given
+    assert {record for page in pages for record in page.complete} == {*ids[:5], ids[7]}
+    assert len(pages) > 1
 
 
 def test_what_was_told_but_did_not_arrive_is_told_again(labelled: Labelled):

@@ -23,6 +23,7 @@ from nextlabel.connectors.argilla import diagnose_hooks
 from nextlabel.connectors.argilla.jobs import diagnose_jobs
 from nextlabel.connectors.argilla.wiring import DESCRIPTION
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
+from nextlabel.connectors.records import Hint
 from tests.live.argilla_calls import (
     Make,
     api,
@@ -60,7 +61,7 @@ def test_a_sound_dataset_has_no_findings(argilla: ArgillaServer, argilla_dataset
     assert (mine.body["type"], pinged.body["type"]) == ("ping", "ping")
     assert connector.authentic(mine.headers, mine.raw)
     assert connector.authentic(pinged.headers, pinged.raw)
-    assert connector.parse_event(pinged.body).annotations == ()
+    assert connector.parse_event(pinged.body) == Hint()
 
 
 def test_every_webhook_gone_wrong_is_found_with_its_fix(argilla: ArgillaServer, argilla_dataset: Make, service):
@@ -257,7 +258,7 @@ def test_lost_events_are_found_and_the_fix_delivers_them(
     subprocess.run([python.with_name("rq"), "requeue", *command], env=environment, check=True, timeout=60)
     [call] = until(lambda: service.calls)
     assert connector.authentic(call.headers, call.raw)
-    assert connector.parse_event(call.body).annotations[0].remote_id == record
+    assert list(connector.parse_event(call.body).annotations.values()) == [record]
     until(lambda: {one.severity for one in diagnose_jobs(argilla.redis_url)} == {Severity.OK})
 
 

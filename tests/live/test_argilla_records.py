@@ -174,19 +174,17 @@ def test_deleted_records_are_found(argilla_dataset: Make, api: Api, monkeypatch:
     monkeypatch.setattr(rows, "TERMS", 4)
     connector = argilla_dataset()
     ids = list(connector.push(numbered(10)).values())
-    assert connector.deletions(ids) == ()
+    assert connector.missing(ids) == ()
     api("DELETE", f"/datasets/{connector.project.id}/records?ids={ids[2]},{ids[7]}")
-    assert sorted(connector.deletions(ids)) == sorted([ids[2], ids[7]])
-    monkeypatch.setattr(rows, "DOUBTS", 1)  # many are looked up by listing the dataset instead
-    assert sorted(connector.deletions(ids)) == sorted([ids[2], ids[7]])
-    assert connector.deletions([]) == ()
+    assert sorted(connector.missing(ids)) == sorted([ids[2], ids[7]])
+    assert connector.missing([]) == ()
 
 
 def test_a_record_that_only_the_search_has_lost_is_not_deleted(argilla_dataset: Make, monkeypatch: pytest.MonkeyPatch):
     connector = argilla_dataset()
     ids = list(connector.push(numbered(3)).values())
     monkeypatch.setattr(rows.Rows, "_search", lambda *_: {"items": [], "total": 0})
-    assert connector.deletions(ids[:2]) == ()
+    assert connector.missing(ids[:2]) == ()
 
 
 def test_ten_thousand_records(argilla_dataset: Make, crew: Any):
@@ -195,7 +193,7 @@ def test_ten_thousand_records(argilla_dataset: Make, crew: Any):
     ids = connector.push(records)
     assert connector.push(records) == ids
     assert {item.record.uid: item.remote_id for item in connector.records()} == ids
-    assert connector.deletions(ids.values()) == ()
+    assert connector.missing(ids.values()) == ()
     given = crew(connector)[0].submit(ids["u9999"], "sport")
     found = connector.changes(None)
     assert [(one.id, one.remote_id) for one in found.annotations] == [(given.id, ids["u9999"])]

@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,13 +18,14 @@ from structlog.testing import capture_logs
 
 from nextlabel.backend.app import create_app
 from nextlabel.backend.credentials import Credentials
+from nextlabel.backend.loop.intake import Intake
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer
 from nextlabel.backend.store import Store
 from nextlabel.connectors.argilla import ArgillaConnector
 from nextlabel.connectors.argilla.wiring import DESCRIPTION, EVENTS, WEBHOOK
 from nextlabel.connectors.base import BackendAddress, Severity
-from nextlabel.connectors.records import AnnotationStatus, Changes, QueueEntry, Suggestion
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Hint, QueueEntry, Suggestion
 from tests.live.argilla_calls import (
     Json,
     Make,
@@ -144,15 +144,14 @@ def test_what_annotators_do_arrives_signed_and_is_read(
     assert {call.path for call in calls} == {WEBHOOK}
     assert [call.body["type"].partition(".")[0] for call in calls] == ["response"] * 6
     assert all(connector.authentic(call.headers, call.raw) for call in calls)
-    read = [connector.parse_event(call.body) for call in calls]
-    answers = [(one.remote_id, one.status, one.value) for found in read for one in found.annotations]
-    assert answers == [
-        (ids[0], AnnotationStatus.SUBMITTED, ("sport",)),
-        (ids[0], AnnotationStatus.SUBMITTED, ("politics",)),
+    read = [connector.parse_event(call.body).annotations for call in calls]
+    assert [record for hint in read for record in hint.values()] == [ids[0], ids[0], ids[1], ids[2], ids[0]]
+    found = connector.annotations({number: record for hint in read for number, record in hint.items()})
+    assert found.pop(given.id) is None
+    assert {(one.remote_id, one.status, one.value) for one in found.values() if one} == {
         (ids[1], AnnotationStatus.DRAFT, ("sport",)),
         (ids[2], AnnotationStatus.SKIPPED, ()),
-    ]
-    assert [found.deleted_annotations for found in read if found.deleted_annotations] == [(given.id,)]
+    }
 
 
 def test_forged_deliveries_are_refused_and_do_not_make_us_ask_again_and_again(
@@ -218,61 +217,66 @@ def test_guidelines_that_people_wrote_stay(argilla: ArgillaServer, argilla_datas
 # -- all of it together ----------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Intake:
-    """As much of the service as the webhook's route needs: a connector and a log."""
+class Heard:
+    """As much of the service as the webhook's route needs: a connector, a log, and what leads from one to the other."""
 
-    connector: ArgillaConnector
-    store: Store
     labeling: Any = None
     serving_version: str = "nl"
+
+    def __init__(self, connector: ArgillaConnector, store: Store) -> None:
+        self.connector, self.store = connector, store
+        nothing: Any = lambda *_: None  # noqa: E731
+        self.intake = Intake(store, connector, on_news=nothing, on_gone=nothing, wake=nothing)
+        self.hear = self.intake.hear
 
     def authentic(self, headers: Any, body: bytes) -> bool:
         return self.connector.authentic(headers, body)
 
-    def parse_event(self, body: Json) -> Changes:
+    def parse_event(self, body: Json) -> Hint:
         return self.connector.parse_event(body)
 
-    def take_in(self, changes: Changes, source: Any) -> int:
-        return self.store.append(changes, source)
+    def answers(self) -> list[Annotation]:
+        self.intake.tick()
+        return list(self.store.answers())
 
     def status(self) -> Any:
         return SimpleNamespace(project=self.connector.project)
 
 
 @pytest.fixture
-def running(argilla_dataset: Make, tmp_path: Path) -> Iterator[tuple[Intake, BackendAddress]]:
+def running(argilla_dataset: Make, tmp_path: Path) -> Iterator[tuple[Heard, BackendAddress]]:
     """The real app behind uvicorn, for a new dataset."""
     with Store.open(tmp_path / "store.sqlite") as store:
-        intake = Intake(argilla_dataset(), store)
-        app = create_app(intake, Settings(home=tmp_path), secrets=Credentials("u", "p", "t", "s"))  # type: ignore[arg-type]
+        service = Heard(argilla_dataset(), store)
+        app = create_app(service, Settings(home=tmp_path), secrets=Credentials("u", "p", "t", "s"))  # type: ignore[arg-type]
         listener = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         until(lambda: server.started)
-        yield intake, BackendAddress(f"http://127.0.0.1:{listener.getsockname()[1]}", "u", "p", "s")
+        yield service, BackendAddress(f"http://127.0.0.1:{listener.getsockname()[1]}", "u", "p", "s")
         server.should_exit = True
         thread.join(20)
         listener.close()
 
 
 def test_answers_reach_the_log_through_the_real_route(
-    argilla: ArgillaServer, argilla_users: list[str], running: tuple[Intake, BackendAddress]
+    argilla: ArgillaServer, argilla_users: list[str], running: tuple[Heard, BackendAddress]
 ):
-    intake, address = running
-    ids = push(intake.connector)
-    intake.connector.connect(address)
-    with ArgillaAnnotator(argilla.url, argilla_users[1], intake.connector.project.id) as ann:
+    service, address = running
+    ids = push(service.connector)
+    service.connector.connect(address)
+    with ArgillaAnnotator(argilla.url, argilla_users[1], service.connector.project.id) as ann:
         ann.submit(ids[0], "sport")
         ann.submit(ids[1], "politics")
-    answers = until(lambda: found if len(found := list(intake.store.answers())) == 2 else None)
+    answers = until(lambda: found if len(found := service.answers()) == 2 else None)
     assert {(one.remote_id, one.value) for one in answers} == {(ids[0], ("sport",)), (ids[1], ("politics",))}
-    head = intake.store.head()
+    head = service.store.head()
     body = b'{"type": "response.deleted"}'
     for headers in ({}, signed("Zm9yZ2Vk", body)):
         forged = httpx.post(
             address.url + WEBHOOK, content=body, headers={**headers, "content-type": "application/json"}
         )
         assert forged.status_code == 401
-    assert intake.store.head() == head
+    service.intake.tick()
+    assert service.store.head() == head

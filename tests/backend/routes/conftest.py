@@ -16,29 +16,28 @@ from fastapi.testclient import TestClient
 
 from nextlabel.backend.app import create_app
 from nextlabel.backend.credentials import Credentials
-from nextlabel.backend.loop.ports import Prediction, Source, Status
+from nextlabel.backend.loop.ports import Prediction, Status
 from nextlabel.backend.settings import Settings
-from nextlabel.connectors.argilla.config import Form
 from nextlabel.connectors.argilla.wire import read_event as read_response_event
 from nextlabel.connectors.base import ProjectRef
-from nextlabel.connectors.label_studio.config import form_of
 from nextlabel.connectors.label_studio.wire import read_event
-from nextlabel.connectors.records import Changes, Labeling, LabelKind, Record, Suggestion
+from nextlabel.connectors.records import Hint, Labeling, LabelKind, Record, Suggestion
 
 ARGILLA, DATASET = "http://127.0.0.1:6900", "5c8f4b9e-8d52-4d11-9f35-0a2b6d2f7c11"
 LABELING = Labeling(LabelKind.SINGLE, ("sport", "business"))
-ARGILLA_FORM = Form(LABELING, "label", "3f0c1c62-0d0a-4d53-9a5e-9d2f6a1f3b11")
 SECRETS = Credentials(user="ls", password="pass:wörd", api_token="bearer-token", webhook_secret="webhook-secret")
 
 
 class MemoryService:
-    """Fulfils ports.Backend: says "sport" to all but blind records, remembers what it took in."""
+    """Fulfils ports.Backend: says "sport" to all but blind records, remembers what it heard."""
 
     labeling = LABELING
     serving_version = "nl-1"
 
     def __init__(self) -> None:
-        self.taken: list[Changes] = []
+        self.heard: list[Hint] = []
+        self.has_room = True
+        self.compared: list[bool] = []
         self.blind: set[str] = set()
         self.asked: list[tuple[tuple[str, ...], int]] = []
         self.failure: Exception | None = None
@@ -66,19 +65,23 @@ class MemoryService:
         probabilities = {"sport": 0.75, "business": 0.25}
         return [one and Prediction(one, probabilities) for one in await self.predict(records)]
 
-    def parse_event(self, body: dict[str, Any]) -> Changes:
+    def parse_event(self, body: dict[str, Any]) -> Hint:
         if self.project and self.project.platform == "argilla":
-            return read_response_event(ARGILLA_FORM, DATASET, body)
-        return read_event(form_of(self.labeling), "<View/>", "9", body)
+            return read_response_event(DATASET, body)
+        return read_event("<View/>", "9", body)
 
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
         return headers.get("webhook-signature") == self.signed
 
-    def take_in(self, changes: Changes, source: Source) -> int:
+    def hear(self, hint: Hint) -> bool:
+        self.heard.append(hint)
+        return self.has_room
+
+    def compare(self, *, believe: bool = False) -> int:
         if self.failure:
             raise self.failure
-        self.taken.append(changes)
-        return len(changes.annotations)
+        self.compared.append(believe)
+        return len(self.compared)
 
     def ask_again(self, uids: Sequence[str], opinions: int) -> int:
         if self.failure:
@@ -115,6 +118,15 @@ class MemoryService:
             platform_reachable=True,
             audit=self.audit,
             training=self.training,
+            comparison={
+                "answers": 1240,
+                "found": 0,
+                "withheld": 0,
+                "agree": True,
+                "age_s": 180,
+                "ended": 1,
+                "running": False,
+            },
         )
 
 

@@ -13,9 +13,8 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from nextlabel.backend.loop.ports import Source
 from nextlabel.backend.store import Store
-from nextlabel.connectors.records import Changes
+from nextlabel.connectors.records import Hint
 
 JSON = {"Content-Type": "application/json"}
 ANNOTATION = {
@@ -120,15 +119,19 @@ def spoiled(draw: st.DrawFn, payloads: list[tuple[str, Any]]) -> tuple[str, Any]
 
 @pytest.fixture
 def service(service: Any, tmp_path: Path) -> Iterator[Any]:
-    """The service with a real store: what the parser lets through must be storable."""
+    """The service with a real store: what the parser lets through can be looked up."""
     with Store.open(tmp_path / "store.sqlite") as store:
-        kept = service.taken
+        hear = service.hear
 
-        def take_in(changes: Changes, source: Source) -> int:
-            kept.append(changes)
-            return store.append(changes, source=source)
+        def look_up(hint: Hint) -> bool:
+            hear(hint)
+            assert store.visible(hint.annotations) == {}
+            assert store.get_remote(sorted(hint.records)) == {}
+            assert all(0 < int(number) < 2**63 for number in hint.records)
+            assert all(store.generation_of(version) is None for version in hint.seen_versions.values())
+            return True
 
-        service.take_in = take_in
+        service.hear = look_up
         yield service
 
 
@@ -214,7 +217,7 @@ def test_json_by_other_names(client: TestClient, kind: str) -> None:
 def test_nothing_malformed_reaches_the_log(client: TestClient, service: Any) -> None:
     for body in (b"[]", b"{", b'{"action": "ANNOTATION_CREATED"}'):
         client.post("/webhook", content=body, headers=JSON)
-    assert service.taken == []
+    assert service.heard == []
 
 
 @pytest.mark.parametrize(

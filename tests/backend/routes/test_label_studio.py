@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from nextlabel.connectors.errors import LearningError, StoreFull
-from nextlabel.connectors.records import Changes
+from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.records import Hint
 
 CONFIG = """<View><Text name="text" value="$text"/>
 <Choices name="label" toName="text"><Choice value="sport"/><Choice value="business"/></Choices></View>"""
@@ -120,16 +120,32 @@ def counted(client: TestClient, action: str, outcome: str) -> bool:
     return line in client.get("/metrics").text
 
 
-def test_an_event_is_in_the_log_when_it_is_answered(client: TestClient, service: Any) -> None:
+def test_an_event_says_where_to_look(client: TestClient, service: Any) -> None:
     event = {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 44}], "project": {"id": 9}}
-    assert client.post("/webhook", json=event).json()["status"] == "ok"
-    assert service.taken == [Changes(deleted_annotations=("44",))]
-    assert counted(client, "ANNOTATIONS_DELETED", "taken in")
+    assert client.post("/webhook", json=event).json() == {"status": "ok"}
+    assert service.heard == [Hint(annotations={"44": None})]
+    assert counted(client, "ANNOTATIONS_DELETED", "followed")
+
+
+def test_more_events_than_can_be_followed_are_counted(client: TestClient, service: Any) -> None:
+    service.has_room = False
+    assert client.post("/webhook", json={"action": "TASKS_CREATED"}).is_success
+    assert counted(client, "TASKS_CREATED", "too many")
 
 
 def test_start_training_wakes_the_loop(client: TestClient, service: Any) -> None:
     assert client.post("/webhook", json={"action": "START_TRAINING", "project": {"id": 9}}).is_success
-    assert service.taken == [Changes(train_requested=True)]
+    assert service.heard == [Hint(train_requested=True)]
+
+
+def test_the_secret_alone_starts_no_training(stranger: TestClient, service: Any, secrets: Any) -> None:
+    """Every member of the organisation may read it. Label Studio's own button sends the ML backend's basic auth."""
+    stranger.headers["X-Nextlabel-Secret"] = secrets.webhook_secret
+    answer = stranger.post("/webhook", json={"action": "START_TRAINING", "project": {"id": 9}})
+    assert answer.status_code == 403
+    assert "basic auth" in answer.json()["detail"]
+    assert service.heard == []
+    assert stranger.post("/webhook", json={"action": "TASKS_CREATED"}).is_success
 
 
 def test_events_of_another_project_change_nothing(client: TestClient, service: Any) -> None:
@@ -137,7 +153,7 @@ def test_events_of_another_project_change_nothing(client: TestClient, service: A
     answer = client.post("/webhook", json=event)
     assert answer.status_code == 200
     assert "ignored" in answer.json()["status"]
-    assert service.taken == []
+    assert service.heard == []
     assert counted(client, "ANNOTATIONS_DELETED", "other project")
 
 
@@ -153,7 +169,7 @@ def test_an_unknown_action_is_acknowledged_and_makes_no_series(client: TestClien
         assert client.post("/webhook", json={"action": name}).status_code == 200
     for no_name in ({}, {"action": None}, {"action": 7}, {"action": ["a"]}):
         assert client.post("/webhook", json=no_name).status_code == 422
-    assert service.taken == []
+    assert service.heard == []
     text = client.get("/metrics").text
     assert "REVIEW_CREATED" not in text
     assert 'action="other",outcome="nothing to do"} 3.0' in text
@@ -163,16 +179,4 @@ def test_a_malformed_event_is_refused_with_the_reason(client: TestClient, servic
     answer = client.post("/webhook", json={"action": "ANNOTATION_CREATED", "annotation": {}})
     assert answer.status_code == 400
     assert answer.json()["detail"].startswith("ANNOTATION_CREATED: malformed event")
-    assert service.taken == []
-
-
-def test_a_full_disk_is_said_and_can_be_retried(client: TestClient, service: Any) -> None:
-    service.failure = StoreFull("the disk under the store is full; free some space")
-    event = {"action": "START_TRAINING"}
-    answer = client.post("/webhook", json=event)
-    assert answer.status_code == 503
-    assert "free some space" in answer.json()["detail"]
-    assert answer.headers["Retry-After"]
-    service.failure = None
-    assert client.post("/webhook", json=event).is_success
-    assert len(service.taken) == 1
+    assert service.heard == []

@@ -30,6 +30,7 @@ OPERATIONS = [
     ("post", "/api/relabel"),
     ("post", "/api/train"),
     ("delete", "/api/train"),
+    ("post", "/api/compare"),
     ("get", "/api/status"),
     ("get", "/metrics"),
 ]

@@ -13,6 +13,8 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,38 +41,64 @@ def write_recipe(folder: Path, records: int) -> Path:
     return path
 
 
-def measure(records: int, *, fast_import: bool, rounds: int) -> dict[str, Any]:
-    """Label Studio: seconds from submit to reordered queue, over ``rounds`` after three that don't count."""
+@dataclass
+class Site:
+    """One version of the product with a project of its own, and two annotators who take turns in it."""
+
+    name: str
+    product: BackendProcess
+    holder: Annotator
+    fresh: Annotator
+    task: Any = None
+    seconds: list[float] = field(default_factory=list)
+    right: int = 0
+
+    def round(self) -> None:
+        """Who holds a task submits it; the other then asks for the next one."""
+        before = self.product.status()["log_head"]
+        self.holder.submit(self.task, random.choice(LABELS))
+        answered = time.perf_counter()
+        status = self.product.wait(lambda now: now["generation_log_head"] > before, "a new queue", every_s=0.005)
+        self.task = self.fresh.next_task()
+        self.seconds.append(time.perf_counter() - answered)
+        shown = self.task["predictions"][0] if self.task and self.task["predictions"] else {}
+        self.right += shown.get("model_version") == status["generation"] and shown.get("score") == 0
+        self.holder, self.fresh = self.fresh, self.holder
+
+
+def measure(records: int, *, fast_import: bool, rounds: int, versions: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Label Studio: seconds from submit to reordered queue, over ``rounds`` after three that don't count.
+
+    ``versions``: name -> the Python that runs it. Several take turns on one server, round by round.
+    """
     with (
         tempfile.TemporaryDirectory() as folder,
         LabelStudioStack().start(fast_import=fast_import) as server,
     ):
         tokens = [server.add_user(f"a{i}@example.com") for i in range(2)]
-        product = BackendProcess(str(write_recipe(Path(folder), records)), server, Path(folder) / "home")
-        product.start()
+        sites = []
         try:
-            project = product.wait_ready()["project"]["id"]
-            people = [Annotator(server.url, token, project) for token in tokens]
-            holder, fresh = people
-            task = holder.next_task()
-            seconds, right = [], 0
+            for name, python in versions.items():
+                home = Path(folder) / name
+                home.mkdir()
+                product = BackendProcess(str(write_recipe(home, records)), server, home / "home", python=python)
+                product.start()
+                project = product.wait_ready()["project"]["id"]
+                sites.append(Site(name, product, *(Annotator(server.url, token, project) for token in tokens)))
+                sites[-1].task = sites[-1].holder.next_task()
             for _ in range(rounds + 3):
-                before = product.status()["log_head"]
-                holder.submit(task, random.choice(LABELS))
-                answered = time.perf_counter()
-                status = product.wait(
-                    lambda now, head=before: now["generation_log_head"] > head, "a new queue", every_s=0.005
-                )
-                task = fresh.next_task()
-                seconds.append(time.perf_counter() - answered)
-                shown = task["predictions"][0] if task and task["predictions"] else {}
-                right += shown.get("model_version") == status["generation"] and shown.get("score") == 0
-                holder, fresh = fresh, holder
-                time.sleep(random.uniform(0.3, 1.0))  # annotators read; the tail of the queue is published meanwhile
+                for site in sites:
+                    site.round()
+                    time.sleep(random.uniform(0.3, 1.0))  # annotators read; the queue's tail is published meanwhile
         finally:
-            product.stop()
+            for site in sites:
+                site.product.stop()
     figures = {"tasks": records, "speed flag": "on" if fast_import else "off"}
-    return figures | summary(seconds, f"{right}/{rounds + 3}")
+    named = [{"version": site.name} if len(sites) > 1 else {} for site in sites]
+    return [
+        figures | name | summary(site.seconds, f"{site.right}/{rounds + 3}")
+        for name, site in zip(named, sites, strict=True)
+    ]
 
 
 def measure_argilla(records: int, *, rounds: int) -> dict[str, Any]:
@@ -120,15 +148,18 @@ def main(argv: list[str]) -> dict[str, Any]:
     parser.add_argument("--sizes", type=int, nargs="+", default=[2000, 10_000])
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--flag", choices=["on", "off", "both"], default="both", help="Label Studio's speed flag.")
+    parser.add_argument("--beside", metavar="PYTHON", help="Another version's Python: both take turns, round by round.")
     options = parser.parse_args(argv)
     if options.platform == "argilla":
         rows = [measure_argilla(size, rounds=options.rounds) for size in options.sizes]
         return publish("label_to_queue_argilla", {"rows": rows}, list(rows[0]), [list(row.values()) for row in rows])
+    versions = {"this": sys.executable} | ({"other": options.beside} if options.beside else {})
     rows = [
-        measure(size, fast_import=fast, rounds=options.rounds)
+        row
         for size in options.sizes
         for fast in (True, False)
         if options.flag in ("both", "on" if fast else "off")
+        for row in measure(size, fast_import=fast, rounds=options.rounds, versions=versions)
     ]
     return publish("label_to_queue", {"rows": rows}, list(rows[0]), [list(row.values()) for row in rows])
 

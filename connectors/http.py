@@ -11,7 +11,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar, TypeVar
 
 import httpx
@@ -195,8 +195,12 @@ def reason(body: object) -> str:
 
 
 def server_time(answer: httpx.Response) -> datetime | None:
-    """What the server's clock says, to the second."""
+    """What the server's clock says, to the second; None if it doesn't say.
+
+    A proxy may add the time of its own clock: then the earlier one counts, so that nothing is taken for past too soon.
+    """
     try:
-        return email.utils.parsedate_to_datetime(answer.headers["date"])
-    except (KeyError, ValueError):
+        found = [email.utils.parsedate_to_datetime(date) for date in answer.headers.get_list("date")]
+    except ValueError:
         return None
+    return min((one if one.tzinfo else one.replace(tzinfo=UTC) for one in found), default=None)

@@ -28,8 +28,8 @@ class BackendProcess:
     """A backend for ``recipe`` (a name or a YAML file) beside ``server``; everything it keeps is under ``home``.
 
     ``data`` is an absolute path in place of the recipe's own data.
-    ``public_url`` is where the platform is told to find it, if something stands in between. Start it again after a
-    kill: it goes on where it was.
+    ``public_url`` is where the platform is told to find it, if something stands in between. ``python`` is the
+    interpreter, another one to run another version of nextlabel. Start it again after a kill: it goes on where it was.
     """
 
     recipe: str
@@ -41,6 +41,7 @@ class BackendProcess:
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     env: Mapping[str, str] = field(default_factory=dict)
     data: str = ""
+    python: str = sys.executable
 
     def __post_init__(self) -> None:
         self.url = f"http://127.0.0.1:{self.port}"
@@ -61,7 +62,7 @@ class BackendProcess:
             "NEXTLABEL_API_TOKEN": self.token,
             "NEXTLABEL_PUBLIC_URL": self.public_url,
         }
-        command = [sys.executable, "-m", "nextlabel.backend.cli", "run", self.recipe, "--seed", str(self.seed)]
+        command = [self.python, "-m", "nextlabel.backend.cli", "run", self.recipe, "--seed", str(self.seed)]
         command += ["--platform", self.server.platform, *(["--data", self.data] if self.data else [])]
         environment = {**os.environ, **settings, **self.server.env(), **self.env}
         self._process = start_group(command, environment, self.home, self.log)

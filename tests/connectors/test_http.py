@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -129,4 +130,6 @@ def test_the_servers_clock():
     assert when is not None
     assert when.isoformat() == "2026-11-22T09:26:54+00:00"
     assert server_time(httpx.Response(200)) is None
+    twice = [("Date", "Sun, 22 Nov 2026 04:00:09 GMT"), ("Date", "Sun, 22 Nov 2026 04:00:07 -0000")]
+    assert server_time(httpx.Response(200, headers=twice)) == datetime(2026, 11, 22, 4, 0, 7, tzinfo=UTC)
     assert server_time(httpx.Response(200, headers={"Date": "yesterday"})) is None

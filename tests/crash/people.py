@@ -21,6 +21,8 @@ from nextlabel.connectors.errors import PlatformError
 LABELS = ["animal", "plant", "stone"]
 PAUSE_S = (0.2, 0.8)
 """How long a person thinks."""
+NO_PAUSE_S = (0.0, 0.02)
+"""How long somebody thinks who goes as fast as the server lets them."""
 
 Json = dict[str, Any]
 Answer = tuple[str, tuple[str, ...]]
@@ -43,14 +45,17 @@ def write_recipe(folder: Path, name: str, texts: int) -> Path:
 class Restless(threading.Thread, ABC):
     """Labels, and now and then changes its mind, deletes an answer, or skips.
 
-    ``patient``: a platform that is down is waited for, as a person would; otherwise it is a failure. ``told`` is what
-    the platform said that it has of this person, by the answer's id, and ``gone`` what it said was deleted;
+    ``patient``: a platform that is down is waited for, as a person would; otherwise it is a failure. ``pause_s``: the
+    shortest and the longest time between two things done. ``told`` is what the platform said that it has of this
+    person, by the answer's id, and ``gone`` what it said was deleted;
     ``unanswered`` counts the calls of which it never said what became of them.
     """
 
-    def __init__(self, seed: int, stop: threading.Event, *, patient: bool = False) -> None:
+    def __init__(
+        self, seed: int, stop: threading.Event, *, patient: bool = False, pause_s: tuple[float, float] = PAUSE_S
+    ) -> None:
         super().__init__(daemon=True)
-        self._random, self._stop_event, self._patient = random.Random(seed), stop, patient
+        self._random, self._stop_event, self._patient, self._pause_s = random.Random(seed), stop, patient, pause_s
         self.told: dict[str, Answer] = {}
         self.gone: set[str] = set()
         self.unanswered = 0
@@ -59,7 +64,7 @@ class Restless(threading.Thread, ABC):
 
     def run(self) -> None:
         """Work until told to stop, or nothing is left."""
-        while not self._stop_event.wait(self._random.uniform(*PAUSE_S)):
+        while not self._stop_event.wait(self._random.uniform(*self._pause_s)):
             try:
                 if not self._one():
                     return
@@ -120,8 +125,8 @@ class Restless(threading.Thread, ABC):
 class OnLabelStudio(Restless):
     """Somebody restless on Label Studio."""
 
-    def __init__(self, client: Annotator, seed: int, stop: threading.Event, *, patient: bool = False) -> None:
-        super().__init__(seed, stop, patient=patient)
+    def __init__(self, client: Annotator, seed: int, stop: threading.Event, **options: Any) -> None:
+        super().__init__(seed, stop, **options)
         self._client = client
 
     def _one(self) -> bool:
@@ -156,10 +161,8 @@ class OnArgilla(Restless):
     again after an answer, and refused therefore: passed over, as a person would.
     """
 
-    def __init__(
-        self, client: ArgillaAnnotator, link: str, seed: int, stop: threading.Event, *, patient: bool = False
-    ) -> None:
-        super().__init__(seed, stop, patient=patient)
+    def __init__(self, client: ArgillaAnnotator, link: str, seed: int, stop: threading.Event, **options: Any) -> None:
+        super().__init__(seed, stop, **options)
         self.client, self.link = client, link
         self.refused: Counter[str] = Counter()
         self._page: Page | None = None
@@ -220,7 +223,7 @@ class OnArgilla(Restless):
 
 
 def hire(
-    server: PlatformServer, keys: Mapping[str, str], status: Json, stop: threading.Event, *, patient: bool = False
+    server: PlatformServer, keys: Mapping[str, str], status: Json, stop: threading.Event, **options: Any
 ) -> list[Restless]:
     """Somebody for each of ``keys`` (name -> API key) to label in the project of ``status``; at work already."""
     project = status["project"]["id"]
@@ -228,9 +231,9 @@ def hire(
     for seed, (name, key) in enumerate(keys.items()):
         if server.platform == "argilla":
             client = ArgillaAnnotator(server.url, key, project)
-            people.append(OnArgilla(client, status["links"][name], seed, stop, patient=patient))
+            people.append(OnArgilla(client, status["links"][name], seed, stop, **options))
         else:
-            people.append(OnLabelStudio(Annotator(server.url, key, project), seed, stop, patient=patient))
+            people.append(OnLabelStudio(Annotator(server.url, key, project), seed, stop, **options))
     for person in people:
         person.start()
     return people

@@ -106,7 +106,7 @@ class Mover:
             self._target, self._told, self._not_before, self._kills, self.error = target, False, 0.0, 0, ""
         shutil.rmtree(self._work, ignore_errors=True)
         if arrived:
-            self._spaces.forget(keep=in_use)
+            self._spaces.forget(in_use)
 
     def _end_process(self) -> None:
         if self._process is not None:

@@ -22,7 +22,9 @@ class Status:
     ``links``: annotator's name -> the address at which that person gets records in our order; empty where
     ``project.link`` is everybody's. ``training``: ``ended``, trainings since the start; ``candidate``, ``stage``,
     ``step``, ``steps``, ``epoch``, ``seconds`` of the one that runs; ``verdict`` on the last one; ``error``, why one
-    failed; ``unable``, why nothing can be trained here.
+    failed; ``unable``, why nothing can be trained here; ``asked``, when the one that was asked for begins; ``made``,
+    whether the last one made a model. ``labeling``: how the labels of platform, recipe and trained model differ, and
+    what to do about it; empty where they don't.
     """
 
     project: ProjectRef | None
@@ -47,6 +49,7 @@ class Status:
     label_counts: dict[str, int] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    labeling: str = ""
 
 
 @dataclass(frozen=True, slots=True)

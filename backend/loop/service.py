@@ -17,7 +17,7 @@ from nextlabel.connectors.records import Changes, Labeling, Record, Suggestion
 
 from .answering import Answering
 from .controller import Controller
-from .health import Health, unknown_labels
+from .health import Health, labeling_text, unknown_labels
 from .janitor import Janitor
 from .leadership import RENEW_EVERY, Leadership
 from .learner import Learner
@@ -113,7 +113,9 @@ class Service:
         """Standing by: serve predictions with whatever model the leader made current."""
         current = self._store.current_model()
         if current is not None and (self._live is None or current.version != self._live.version):
-            self._live = self._learner.load_current() or self._live
+            self._live = live = self._learner.load_current() or self._live
+            if live is not None:
+                self._learner.let_go(self._controller.space, live.space)
 
     def _pull(self) -> float:
         if not self._leadership.held:
@@ -219,11 +221,21 @@ class Service:
             self._controller.records_gone(changes.deleted_records)
         if changes.records_added:
             self._want_records()
+        if changes.labeling_changed:
+            self._look_at_labeling(source)
         if new or changes.deleted_records or changes.train_requested:
             self._threads["loop"].wake()
         if changes.train_requested:
             self._train_if_possible()
         return new
+
+    def _look_at_labeling(self, source: Source) -> None:
+        """The platform asks something else: the connector reads it at the next poll, then the queue is made anew."""
+        if source == "webhook":
+            self._last_pull = -math.inf
+        self._threads["sync" if source == "webhook" else "loop"].wake()
+        if source == "poll" and (text := labeling_text(self._connector.labeling, self.labeling)):
+            log.warning(text)
 
     def _train_if_possible(self) -> None:
         """Somebody pressed the platform's button: the answer goes to the log, not to them."""
@@ -293,4 +305,5 @@ class Service:
             label_counts=controller.pool.label_counts(),
             links=self._links or {},
             training=self._tuner.status(),
+            labeling=labeling_text(self._connector.labeling, self.labeling, controller.space),
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 from nextlabel.connectors.base import BackendAddress, Finding, Progress, ProjectRef, no_progress
 from nextlabel.connectors.errors import PlatformUnavailable
+from nextlabel.connectors.labelings import check_labels
 from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
@@ -128,6 +129,7 @@ class MemoryPlatform:
 
     def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
         self._call("publish")
+        self._check(entries)
         assert entries
         assert [entry.rank for entry in entries] == list(range(len(entries)))
         self.published.append((version, list(entries)))
@@ -135,9 +137,16 @@ class MemoryPlatform:
 
     def extend(self, version: str, entries: Sequence[QueueEntry]) -> None:
         self._call("extend")
+        self._check(entries)
         in_force, queue = self.published[-1]
         assert version == in_force
         queue.extend(entries)
+
+    def _check(self, entries: Sequence[QueueEntry]) -> None:
+        """Refuse what nobody could answer, as every platform's connector does."""
+        for entry in entries:
+            if entry.suggestion is not None:
+                check_labels(self.labeling, entry.suggestion.value)
 
     def retire(self, version: str) -> None:
         self._call("retire")

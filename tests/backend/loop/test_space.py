@@ -28,7 +28,8 @@ def trained(folder: Path, version: str) -> None:
     """The folder of a model whose encoder turns every vector round, and whose head knows the three subjects."""
     (folder / version).mkdir(parents=True)
     vectors = -np.concatenate([load_encoder("hashing").encode([subject]) for subject in SUBJECTS])
-    Probe.fit(np.repeat(vectors, 30, axis=0), np.repeat(np.arange(3), 30), 3).save(folder / version / HEAD_FILE)
+    head = Probe.fit(np.repeat(vectors, 30, axis=0), np.repeat(np.arange(3), 30), 3)
+    replace(head, names=LABELS).save(folder / version / HEAD_FILE)
 
 
 def wait(until: Callable[[], bool], seconds: float = 60) -> None:

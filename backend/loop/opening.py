@@ -238,7 +238,7 @@ def open_service(
         connector=connector,
         controller=controller,
         learner=learner,
-        batcher=MicroBatcher(learner.space().served.encode),
+        batcher=MicroBatcher(),
         tuner=Tuner(store, controller, spaces, tuning(recipe, settings)),
         leadership=leadership,
         poll_interval=settings.poll_interval_s,

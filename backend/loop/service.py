@@ -153,8 +153,11 @@ class Service:
         return self._janitor.tidy() if self._leadership.held else 5.0
 
     def _tune(self) -> float:
+        if not self._leadership.held:
+            self._tuner.stand_by()
+            return 1.0
         # Only what the loop knows can be trained on: it has read the log before it is synced.
-        return self._tuner.tick() if self._leadership.held and self._synced else 1.0
+        return self._tuner.tick() if self._synced else 1.0
 
     def _model_changed(self, model: Model) -> None:
         self._live = model  # one assignment: a request sees the old model or the new one, never half of each
@@ -245,9 +248,15 @@ class Service:
             log.info("no training", reason=str(error))
 
     def train(self) -> None:
-        """Train the encoder now. Raises LearningError if there is nothing to train, Overloaded on a standby."""
+        """Train the encoder now. Raises LearningError if there is nothing to train, Overloaded on a standby.
+
+        And Overloaded as long as the answers are not read: only what the loop knows can be trained on.
+        """
         if not self._leadership.held:
             raise Overloaded("this service stands by; ask the one that leads")
+        if not (self._synced and self._controller.ready):
+            reason = f" ({error})" if (error := self._health.worst()) else ""
+            raise Overloaded(f"the service has not read the answers since its start{reason}; ask again in a moment")
         self._tuner.ask()
         self._threads["training"].wake()
 

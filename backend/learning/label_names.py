@@ -40,18 +40,6 @@ def by_name(layer: Matrix, known: Sequence[str], wanted: Sequence[str], new: Mat
     return np.ascontiguousarray(np.stack(rows), np.float32)
 
 
-def one_against_rest(layer: Matrix, temperature: float) -> Matrix:
-    """Rows under one softmax as rows that each stand for a yes or no, float32 [c, d + 1], for two labels or more.
-
-    The softmax gives label k the odds exp(z_k) / sum of exp(z_j) over the others. Their logarithm is no linear layer;
-    this is the one that has the same value and slope where all labels are equally likely. Of two labels it is exact.
-    """
-    others = len(layer) - 1
-    found = layer - (layer.sum(axis=0) - layer) / np.float32(others)
-    found[:, -1] -= np.float32(temperature * np.log(others))
-    return np.asarray(found, np.float32)
-
-
 def differences(known: Sequence[str], wanted: Sequence[str], *, several: bool, wants_several: bool) -> str:
     """How what a head was made for differs from what is asked, in words; empty if only the order does.
 

@@ -28,7 +28,7 @@ from nextlabel.backend.learning.crossfit import (
     probabilities,
 )
 from nextlabel.backend.learning.folds import Targets
-from nextlabel.backend.learning.label_names import by_name, names_beside, one_against_rest
+from nextlabel.backend.learning.label_names import by_name, names_beside
 from nextlabel.connectors.errors import LearningError
 
 SoftTargets = npt.NDArray[np.floating[Any]]
@@ -45,7 +45,8 @@ class Probe:
 
     ``weights`` float32 [c, d], ``bias`` float32 [c]; ``temperature`` divides the logits; ``labels`` is the number
     of rows it was fitted on; ``cross`` is what held-out predictions told, None while there are too few labels.
-    ``names``: which label each row of ``weights`` stands for; empty where that is not known.
+    ``names``: which label each row of ``weights`` stands for; empty where that is not known. ``exclusive``: it learned
+    that a record has exactly one label, and says how likely each is to be that one, though several are asked for.
     """
 
     weights: Matrix
@@ -55,6 +56,7 @@ class Probe:
     labels: int = 0
     cross: CrossFit | None = None
     names: tuple[str, ...] = ()
+    exclusive: bool = False
 
     @classmethod
     def fit(
@@ -104,6 +106,8 @@ class Probe:
     def _near(cls, prior: Probe, task: Task, warm: Probe | None) -> Probe:
         """The fit that starts from ``prior`` in place of nothing."""
         shape = (task.targets.shape[1], task.x.shape[1])
+        if prior.exclusive:
+            raise LearningError("the prior is for one label a record; it is no start for a probe of yes and no")
         if prior.weights.shape != shape or prior.multi_label != task.multi_label:
             raise LearningError(f"the prior has weights {list(prior.weights.shape)}, these labels want {list(shape)}")
         task = replace(task, anchors=None, centre=prior.layer)
@@ -135,7 +139,7 @@ class Probe:
                 logits = np.asarray(vectors[at : at + CHUNK], np.float32) @ weights + bias
                 if not np.isfinite(logits.sum()):
                     logits[~np.isfinite(logits).all(axis=1)] = 0.0
-                out[at : at + CHUNK] = probabilities(logits, self.multi_label)
+                out[at : at + CHUNK] = probabilities(logits, self.multi_label and not self.exclusive)
         return out
 
     def held_out_proba(self, vectors: Matrix) -> Matrix | None:
@@ -149,19 +153,21 @@ class Probe:
         of all rows, which takes no text from a label that stays; or, where each label is a yes or no, even odds.
 
         From several labels a record to one the rows stay: given that it is exactly one, the softmax of the same logits
-        is how likely each is. From one label to several see ``one_against_rest``.
+        is how likely each is. From one label to several it says what it said, ``exclusive``: no linear layer of yes and
+        no says the same, and the one nearest to it makes a worse start for the next fit than none.
         """
         wanted = tuple(names)
         if (self.names, self.multi_label) == (wanted, multi_label):
             return self
-        becomes_several = multi_label and not self.multi_label
-        if not set(self.names) & set(wanted) or (becomes_several and len(self.names) < 2):
+        if not set(self.names) & set(wanted):
             return None
-        layer = one_against_rest(self.layer, self.temperature) if becomes_several else self.layer
-        new = np.zeros_like(layer[0]) if multi_label else layer.mean(axis=0)
-        layer = by_name(layer, self.names, wanted, new)
+        exclusive = multi_label and (self.exclusive or not self.multi_label)
+        new = np.zeros_like(self.layer[0]) if multi_label and not exclusive else self.layer.mean(axis=0)
+        layer = by_name(self.layer, self.names, wanted, new)
         weights, bias = layer[:, :-1].copy(), layer[:, -1].copy()
-        return replace(self, weights=weights, bias=bias, multi_label=multi_label, cross=None, names=wanted)
+        return replace(
+            self, weights=weights, bias=bias, multi_label=multi_label, cross=None, names=wanted, exclusive=exclusive
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the probe to ``path`` (safetensors, with a JSON header): no code, only numbers and labels' names."""
@@ -173,6 +179,7 @@ class Probe:
             "temperature": self.temperature,
             "labels": self.labels,
             "names": list(self.names),
+            "exclusive": self.exclusive,
         }
         tensors = {"weights": self.weights, "bias": self.bias}
         if self.cross is not None:
@@ -202,7 +209,8 @@ class Probe:
                 if names and len(names) != len(bias):
                     raise ValueError(f"it names {len(names)} labels for {len(bias)} rows")
                 multi_label, labels = bool(header["multi_label"]), int(header["labels"])
-                return cls(weights, bias, multi_label, temperature, labels, cross, names)
+                exclusive = bool(header.get("exclusive", False))
+                return cls(weights, bias, multi_label, temperature, labels, cross, names, exclusive)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise LearningError(f"{path} can't be read as a probe: {error}; delete it and refit") from error
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nextlabel.backend.learning.label_names import by_name, differences, names_beside, one_against_rest
+from nextlabel.backend.learning.label_names import by_name, differences, names_beside
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.connectors.errors import LearningError
 from tests.backend.learning.test_probe import blobs
@@ -86,28 +86,19 @@ def test_one_label_out_of_several_is_as_likely_as_its_odds_say(vectors: np.ndarr
     np.testing.assert_allclose(one.predict_proba(vectors), odds / odds.sum(axis=1, keepdims=True), rtol=1e-3)
 
 
-def test_several_labels_out_of_one_keep_the_order_and_the_certain_ones(vectors: np.ndarray) -> None:
-    head = replace(fitted(multi_label=False), temperature=1.0)
-    several = aligned(head, *LABELS, multi_label=True)
-    before, after = head.predict_proba(vectors), several.predict_proba(vectors)
-    assert np.array_equal(np.argsort(before, axis=1), np.argsort(after, axis=1))
-    sure = before.max(axis=1) > 0.9
-    assert sure.sum() > 100
-    assert ((after[sure] > 0.5) == (before[sure] > 0.5)).mean() > 0.99
-
-
-@pytest.mark.parametrize("classes", [2, 5])
-def test_the_odds_against_the_rest_are_those_of_the_softmax_where_all_are_alike(classes: int) -> None:
-    rng = np.random.default_rng(0)
-    layer, x = rng.normal(size=(classes, 9)).astype(np.float32), rng.normal(size=(50, 8))
-    x *= 1e-3 if classes > 2 else 1.0  # of two labels it is exact everywhere
-    layer[:, -1] = 0.0
-    temperature = 0.7
-    probabilities = np.exp(x @ layer[:, :-1].T / temperature)
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-    found = one_against_rest(layer, temperature)
-    logits = (x @ found[:, :-1].T + found[:, -1]) / temperature
-    np.testing.assert_allclose(logits, np.log(probabilities / (1 - probabilities)), atol=1e-4)
+def test_several_labels_out_of_one_are_as_likely_as_before(vectors: np.ndarray, tmp_path: Path) -> None:
+    head = fitted(multi_label=False)
+    several = aligned(head, *LABELS[::-1], multi_label=True)
+    assert (several.multi_label, several.exclusive) == (True, True)
+    np.testing.assert_allclose(several.predict_proba(vectors), head.predict_proba(vectors)[:, ::-1], rtol=1e-5)
+    with pytest.raises(LearningError, match="the prior"):  # no start for a probe of yes and no
+        Probe.fit(vectors[:0], np.zeros((0, 3), np.bool_), 3, prior=several)
+    several.save(tmp_path / "probe.safetensors")
+    back = Probe.load(tmp_path / "probe.safetensors")
+    np.testing.assert_array_equal(back.predict_proba(vectors), several.predict_proba(vectors))
+    again = aligned(back, *LABELS, multi_label=False)
+    assert not again.exclusive
+    np.testing.assert_allclose(again.predict_proba(vectors), head.predict_proba(vectors), rtol=1e-5)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])

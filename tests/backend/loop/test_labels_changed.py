@@ -145,6 +145,57 @@ def test_a_trained_model_for_spans_leaves_its_encoder(
     assert "its head is for spans" in service.status().labeling
 
 
+# -- spans -----------------------------------------------------------------------------------------------------------
+
+PEOPLE = ("zoe", "bob", "ann")
+
+
+def booking(number: int) -> tuple[str, tuple[Span, ...]]:
+    """A text, and who and when is marked in it."""
+    name, hour = PEOPLE[number % 3], f"{number % 7 + 1}pm"
+    text = f"table for {name} at {hour} please, number {number}"
+    found = ((name, "name"), (hour, "time"))
+    return text, tuple(Span(text.index(one), text.index(one) + len(one), label) for one, label in found)
+
+
+@pytest.mark.parametrize(
+    "labels", [("time", "name"), ("place", "name", "time"), ("time",), ("name", "hour")], ids=list(CHANGES)[:4]
+)
+def test_span_labels_between_two_starts(
+    make_service: ServiceFactory, store: Store, platform: MemoryPlatform, labels: tuple[str, ...]
+) -> None:
+    store.add_records([Record(f"s{at}", {"text": booking(at)[0]}) for at in range(40)])
+    platform.labeling = Labeling(SPAN, ("name", "time"))
+    service = started(make_service, platform)
+    texts = {one.fields["text"]: remote_id for remote_id, one in platform.pushed.items()}
+    platform.annotate_all({texts[text]: spans for text, spans in map(booking, range(30))})
+    wait_for(lambda: settled(service, store) and service.status().labelled == 30)
+    before = marked(service, {"name", "time"})
+    assert {span.label for spans in before for span in spans} == {"name", "time"}
+    service.stop()
+    platform.labeling, platform.down = Labeling(SPAN, labels), True
+    service = make_service()
+    service.start()
+    stays = {"name", "time"} & set(labels)
+    if len(labels) > 1:  # what becomes of the words of the only other label, the next fit knows
+        assert marked(service, stays) == [[one for one in spans if one.label in stays] for spans in before]
+    generations, platform.down = len(platform.published), False
+    wait_for(lambda: len(platform.published) > generations and settled(service, store))
+    assert service.status().labelled == 30
+    assert marked(service, stays) == [[one for one in spans if one.label in stays] for spans in before]
+    new = Span(0, 5, next((one for one in labels if one not in ("name", "time")), "time"))
+    service.take_in(Changes((platform.annotate(texts[booking(31)[0]], (new,)),)), "webhook")
+    wait_for(lambda: settled(service, store) and service.status().labelled == 31)
+    assert "Error" not in service.status().last_error
+
+
+def marked(service: Service, labels: set[str]) -> list[list[Span]]:
+    """Of texts that nobody has answered, the spans with one of ``labels``."""
+    found = asyncio.run(service.predict([Record("", {"text": booking(at)[0]}) for at in range(100, 120)]))
+    values = [one.value for one in found if one is not None]
+    return [[span for span in value if isinstance(span, Span) and span.label in labels] for value in values]
+
+
 # -- while the service runs ------------------------------------------------------------------------------------------
 
 Suggested = dict[str, Suggestion | None]

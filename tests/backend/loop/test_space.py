@@ -105,6 +105,26 @@ def test_a_head_tells_of_what_it_has_not_learned_and_a_probe_of_all(tmp_path: Pa
     assert replace(trained_space, lessons=None).held_out(probe, rows, at) is None
 
 
+def test_a_head_for_one_label_a_record_is_believed_until_an_answer_has_several(tmp_path: Path) -> None:
+    encoder = load_encoder("hashing")
+    cache = EmbeddingCache.open(tmp_path, encoder)
+    vectors = cache.take(cache.ensure([f"{SUBJECTS[at % 3]} near house {at}" for at in range(30)], encoder))
+    targets = np.arange(30) % 3
+    head = replace(Probe.fit(vectors, targets, 3), names=LABELS).aligned(LABELS, multi_label=True)
+    space = Space("fine-tune-1", encoder, cache, np.zeros((3, encoder.dimension), np.float32), head)
+    several = np.eye(3, dtype=np.bool_)[targets]
+    for rows in (0, 30):
+        probe = space.fit(vectors[:rows], several[:rows], 3)
+        assert (probe.exclusive, probe.multi_label, probe.names) == (True, True, LABELS)
+        assert (probe.predict_proba(vectors).argmax(axis=1) == targets).all()
+        np.testing.assert_allclose(probe.predict_proba(vectors).sum(axis=1), 1, rtol=1e-5)
+    several[0] = True
+    probe = space.fit(vectors, several, 3)
+    assert not probe.exclusive
+    assert probe.cross is None, "the encoder has learned from these answers"
+    assert (probe.predict_proba(vectors).argmax(axis=1) == targets)[1:].all()
+
+
 def test_a_model_that_is_gone_says_what_to_do(make_service: ServiceFactory, store: Store) -> None:
     store.set_meta(CHOSEN_SPACE, "fine-tune-9")
     with pytest.raises(LearningError, match=r"fine-tune-9 is not in .* nextlabel models list"):

@@ -149,6 +149,7 @@ class Mover:
         with self._lock:
             self._told = not self._cancelled
         if self._told:
+            self.error = ""
             self._controller.move_to(space)
 
     def _failed(self, reason: str) -> None:

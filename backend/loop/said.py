@@ -59,9 +59,7 @@ class Said:
     """
 
     def __init__(self, labeling: Labeling) -> None:
-        self._unknown: dict[
-            int, frozenset[str]
-        ] = {}  # position -> labels of what its annotators say, not in the question
+        self._unknown: dict[int, frozenset[str]] = {}  # position -> labels said of it that the question lacks
         self._labeling = labeling
         self._kind = labeling.kind
         self._index = {label: i for i, label in enumerate(labeling.labels)}
@@ -103,7 +101,8 @@ class Said:
     @property
     def unknown_labels(self) -> dict[str, int]:
         """Labels that the question lacks -> how many records were given them by the majority."""
-        return dict(Counter(label for labels in self._unknown.values() for label in labels))
+        given = list(self._unknown.values())  # in one step: another thread may be asking
+        return dict(Counter(label for labels in given for label in labels))
 
     def _keep(self, at: int, annotations: Sequence[Annotation]) -> None:
         given = [one for one in annotations if one.status is AnnotationStatus.SUBMITTED]

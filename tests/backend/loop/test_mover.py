@@ -87,13 +87,17 @@ def test_chosen_back_after_the_loop_was_told_it_comes_back(mover: Mover, store: 
     assert loop.space.version == OWN
 
 
-def test_a_loop_that_cannot_move_is_told_again_and_the_reason_shows(mover: Mover, store: Store, loop: Loop) -> None:
+def test_a_loop_that_cannot_move_is_told_again_and_the_reason_shows(
+    mover: Mover, store: Store, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moving, "RETRY_S", 60.0)
     choose(store, MODELS[0])
     loop.refusal = "the weights are damaged"
     for _ in range(3):
-        mover.tick()
+        mover._not_before = 0.0  # a minute has passed
+        assert mover.tick()
         loop.go()
-        mover.tick()
+        assert not mover.tick(), "until it is told again, others may work"
         assert mover.error == f"the records can't be encoded for {MODELS[0]}: the weights are damaged"
     choose(store, OWN)
     assert not mover.tick()

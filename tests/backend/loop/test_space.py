@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from nextlabel.backend.learning.cache import EmbeddingCache
@@ -20,8 +21,9 @@ from nextlabel.backend.loop.space import LESSONS_FILE, OWN, Space, note_lessons
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Record
-from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory
+from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory, Trained
 from tests.backend.loop.platform import MemoryPlatform
+from tests.backend.loop.running import settled, started
 
 
 def trained(folder: Path, version: str) -> None:
@@ -62,6 +64,30 @@ def test_the_loop_moves_and_every_request_is_answered_from_one_space(
     row = store.current_model()
     assert row is not None
     assert row.base == "fine-tune-1"
+
+
+class Breaks(Trained):
+    """Encodes what the labels are called, and fails at the records."""
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        if len(texts) > len(LABELS):
+            raise RuntimeError("the device is lost")
+        return super().encode(texts)
+
+
+def test_a_model_that_fails_at_the_records_stops_neither_the_loop_nor_the_slow_step(
+    make_service: ServiceFactory, store: Store, platform: MemoryPlatform, tmp_path: Path
+) -> None:
+    service = started(make_service, platform, trained=Breaks)
+    trained(tmp_path / "models", "fine-tune-1")
+    store.set_meta(CHOSEN_SPACE, "fine-tune-1")
+    wait(lambda: "the device is lost" in service.status().training.get("error", ""))
+    platform.annotate(platform.queue()[0], LABELS[0])
+    wait(lambda: service.status().labelled == 1 and settled(service, store))
+    assert service.status().last_error == ""
+    store.set_meta(CHOSEN_SPACE, OWN)
+    wait(lambda: "error" not in service.status().training)
+    assert "moving_to" not in service.status().training
 
 
 def test_a_restart_finds_the_model_that_was_chosen(make_service: ServiceFactory, store: Store, tmp_path: Path) -> None:

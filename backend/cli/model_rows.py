@@ -50,3 +50,32 @@ def checked_entry(models: ModelStore, row: ModelRow) -> Entry | None:
     if not Path(row.path).exists():
         raise LearningError(f"the weights of {row.version} are no longer there ({row.path}); only its figures are")
     return None
+
+
+def other_labels(models: ModelStore, row: ModelRow, recipe: Recipe) -> str:
+    """How the labels that a model was made for differ from those that the recipe asks for now; "" if they don't.
+
+    Or if its files are gone, which is for others to say.
+    """
+    from nextlabel.backend.learning.label_names import differences
+    from nextlabel.backend.learning.probe import Probe
+    from nextlabel.backend.learning.registry import is_trained
+    from nextlabel.backend.learning.spans.probe import SpanProbe
+    from nextlabel.connectors.errors import LearningError
+    from nextlabel.connectors.records import LabelKind
+
+    spans, wants_several = recipe.kind is LabelKind.SPAN, recipe.kind is LabelKind.MULTI
+    try:
+        if is_trained(row.version):
+            card = models.get(row.version, check=False).card
+            if card is not None and (card.rung == "spans") is not spans:
+                return f"it was made for {'whole texts' if spans else 'spans'}"
+            known, several = (card.labels, card.multi_label) if card is not None else ((), False)
+        elif spans:
+            known, several = SpanProbe.load(row.path).labels, False
+        else:
+            probe = Probe.load(row.path)
+            known, several = probe.names, probe.multi_label
+    except LearningError:
+        return ""
+    return differences(known, recipe.labels, several=several, wants_several=wants_several)

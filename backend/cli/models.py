@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from . import models_export
-from .model_rows import Version, checked_entry, find_row, model_store
+from .model_rows import Version, checked_entry, find_row, model_store, other_labels
 from .output import AsJson, RecipeName, examples, print_json, print_table, say
 from .stores import existing_store
 
@@ -80,6 +80,7 @@ def show_model(recipe: RecipeName, version: Version, as_json: AsJson = False) ->
         "path": row.path,
         "bytes": _size(row),
         "problem": problem,
+        "other_labels": other_labels(models, row, chosen),
     }
     if as_json:
         from dataclasses import asdict
@@ -98,8 +99,11 @@ def promote(recipe: RecipeName, version: Version) -> None:
 
     chosen, settings = find_recipe(recipe), Settings.load()
     with existing_store(chosen, settings) as store:
-        row = choose_version(store, model_store(chosen, settings), find_row(store, version).version)
+        models = model_store(chosen, settings)
+        row = choose_version(store, models, find_row(store, version).version)
     say(f"{row.version} is chosen; {FOLLOWS}")
+    if text := other_labels(models, row, chosen):
+        say(f"note: {row.version} was made for other labels: {text}")
 
 
 @app.command("rollback", epilog=examples("nextlabel models rollback reviews.yaml"))
@@ -111,8 +115,12 @@ def rollback(recipe: RecipeName) -> None:
 
     chosen, settings = find_recipe(recipe), Settings.load()
     with existing_store(chosen, settings) as store:
-        version = roll_back(store, model_store(chosen, settings))
+        models = model_store(chosen, settings)
+        version = roll_back(store, models)
+        text = other_labels(models, find_row(store, version), chosen) if version else ""
     say(f"{version or f'the encoder {chosen.encoder}'} is chosen again; {FOLLOWS}")
+    if text:
+        say(f"note: {version} was made for other labels: {text}")
 
 
 models_export.register(app)
@@ -142,6 +150,7 @@ def _facts(row: ModelRow, entry: Entry | None, known: dict[str, Any]) -> Iterabl
         "size": f"{known['bytes'] / 2**20:,.1f} MiB" if known["bytes"] else "",
         "where": row.path,
         "problem": known["problem"],
+        "other labels": known["other_labels"],
     }
     if card is not None:
         facts |= {

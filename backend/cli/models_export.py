@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .model_rows import Version, checked_entry, find_row, model_store
+from .model_rows import Version, checked_entry, find_row, model_store, other_labels
 from .output import AsJson, RecipeName, examples, print_json, say
 from .stores import existing_store
 
@@ -74,8 +74,11 @@ def export(
     with existing_store(chosen, settings) as store:
         row = find_row(store, version)
         texts = [labeling.text(item.record) for item in islice(store.records(), CHECKED_TEXTS)]
-    with _folder_of(row, model_store(chosen, settings), chosen) as folder:
+    models = model_store(chosen, settings)
+    with _folder_of(row, models, chosen) as folder:
         done = export_model(folder, out, form.value, texts)
+    if text := other_labels(models, row, chosen):
+        say(f"note: {row.version} was made for other labels, and is exported with its own: {text}")
     address = None
     if push_to:
         from nextlabel.backend.learning.hub import push_to_hub
@@ -123,7 +126,13 @@ def _folder_of(row: ModelRow, models: ModelStore, recipe: Recipe) -> Iterator[Pa
             "with --format nextlabel"
         )
     encoder = find_model(str(models.get(row.base).path) if row.base else recipe.encoder, max_length=recipe.max_length)
-    labeling, head = recipe.labeling(), Probe.load(row.path)
+    head = Probe.load(row.path)
+    if not head.names:
+        instead = f", or export {row.base} itself" if row.base else ""
+        raise LearningError(
+            f"which labels {row.version} stands for was not noted yet when it was kept: start the service, which soon "
+            f"keeps a new one{instead}"
+        )
     card = ModelCard(
         version=row.version,
         project=recipe.name,
@@ -131,8 +140,8 @@ def _folder_of(row: ModelRow, models: ModelStore, recipe: Recipe) -> Iterator[Pa
         created=row.created_at.isoformat(timespec="seconds"),
         base=recipe.encoder,
         parent=row.base,
-        labels=labeling.labels,
-        multi_label=labeling.kind is LabelKind.MULTI,
+        labels=head.names,
+        multi_label=head.multi_label,
         figures=audit_figures(row.metrics),
         measured="On records drawn at random, shown to people without a suggestion, and never trained on.",
         temperature=head.temperature,

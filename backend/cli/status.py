@@ -49,6 +49,7 @@ def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("records", f"{answer['records']:,}, {answer['pushed']:,} on the platform"),
         ("labelled", f"{answer['labelled']:,}, {answer['audit_labelled']:,} of them for the audit"),
         ("second opinions", f"{again:,} records wait for one" if (again := answer.get("asked_again", 0)) else ""),
+        ("labels", answer.get("labeling", "")),
         ("by label", ", ".join(f"{label} {count:,}" for label, count in answer["label_counts"].items())),
         ("model", answer["model_version"]),
         ("queue", f"{answer['generation']}, knows {answer['generation_log_head']} of {answer['log_head']} log rows"),

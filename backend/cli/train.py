@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -27,7 +28,9 @@ def train(
 ) -> None:
     """Train the encoder now, however little the labels have grown.
 
-    Needs the running service, which goes on answering meanwhile. The result is used if it is not worse.
+    Needs the running service, which goes on answering meanwhile. Where a training runs already, or the records are
+    being encoded for another model, it says so, and this one follows. The result is used if it is not worse. With
+    --wait, the exit code is 1 if no model came of it.
     """
     from nextlabel.backend.settings import Settings
 
@@ -38,21 +41,33 @@ def train(
         answer = call(address, "DELETE", "/api/train")
         say("cancelled" if answer["cancelled"] else "no training was running")
     else:
-        before = call(address, "GET", "/api/status")["training"].get("ended", 0)
-        answer = call(address, "POST", "/api/train")
+        call(address, "POST", "/api/train")
+        answer = call(address, "GET", "/api/status")["training"]
+        begins = answer.get("asked") or "the training has started"
+        say(begins if wait else f"{begins}; see: nextlabel status")
         if wait:
-            answer = _watch(address, before)
+            answer = _watch(address, _after(answer))
             say(answer.get("verdict", ""))
-        else:
-            say("training starts within seconds; see: nextlabel status")
     if as_json:
         print_json(answer)
+    if wait and not answer.get("made", True):
+        raise typer.Exit(1)
 
 
-def _watch(address: str, before: int) -> dict[str, Any]:
-    """A progress bar until one training more has ended; what the service says of it."""
+def _after(training: Mapping[str, Any]) -> int:
+    """How many trainings will have ended once the one that was asked for has."""
+    return int(training["ended"]) + bool(training.get("asked")) + ("labels" in training)
+
+
+def _watch(address: str, ended: int) -> dict[str, Any]:
+    """A progress bar until so many trainings have ended; what the service says of the last.
+
+    Raises LearningError if it won't begin any more.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from nextlabel.connectors.errors import LearningError
 
     from .calling import call
 
@@ -61,8 +76,10 @@ def _watch(address: str, before: int) -> dict[str, Any]:
         bar = progress.add_task("waiting", total=1)
         while True:
             training: dict[str, Any] = call(address, "GET", "/api/status")["training"]
-            if training.get("ended", 0) > before:
+            if training["ended"] >= ended:
                 return training
+            if _after(training) < ended:
+                raise LearningError(training.get("error") or "the training was cancelled, or the service stopped")
             text = f"{training.get('candidate', '')} {training.get('stage', 'waiting')}".strip()
             progress.update(bar, description=text, completed=training.get("step", 0), total=training.get("steps", 1))
             time.sleep(EVERY_S)

@@ -97,7 +97,7 @@ def measure(options: DemoOptions, server: PlatformServer, status: Mapping[str, A
         lost, doubled = compare(PLATFORMS[server.platform].exported(server, status["project"]["id"]), store)
         run = gather(options, settings, store)
         curve, twin = learning_curves(run, options, settings, progress)
-        model = Probe.load(current_model(store))
+        model = current_probe(store, run.labels)
         accuracy = run.material.accuracy(model, run.rows)
         slice_accuracy = run.material.accuracy(model, np.flatnonzero(~run.material.audit))
     finally:
@@ -164,12 +164,13 @@ def gather(options: DemoOptions, settings: Settings, store: Store) -> Run:
     )
 
 
-def current_model(store: Store) -> str:
-    """Where the weights of the model in force are."""
+def current_probe(store: Store, labels: tuple[str, ...]) -> Probe:
+    """The model in force, for single ``labels``. Raises LearningError if there is none."""
     row = store.current_model()
-    if row is None:
+    probe = None if row is None else Probe.load(row.path).aligned(labels, multi_label=False)
+    if probe is None:
         raise LearningError("the run made no model")
-    return row.path
+    return probe
 
 
 def learning_curves(run: Run, options: DemoOptions, settings: Settings, progress: Progress) -> tuple[Curve, Curve]:

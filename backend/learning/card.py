@@ -13,10 +13,11 @@ import numpy as np
 
 from nextlabel.backend.learning.atomic import write_atomically
 from nextlabel.backend.learning.examples import Examples
+from nextlabel.backend.learning.label_names import CARD_FILE
 from nextlabel.backend.learning.training.saving import TRAINING_FILE
 from nextlabel.connectors.errors import LearningError
 
-CARD_FILE, PAGE_FILE = "card.json", "README.md"
+PAGE_FILE = "README.md"
 FORMAT = 1
 DIGEST_BYTES = 16
 LIBRARIES = ("nextlabel", "torch", "transformers", "tokenizers", "safetensors", "numpy")

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from nextlabel.backend.learning.card import ModelCard, read_or_make_card
 from nextlabel.backend.learning.export_files import ONNX_USAGE, need, new_folder, pipeline_usage, write_tokenizer
 from nextlabel.backend.learning.extra_layer import layer_count_name, lost_direction, obstacle, write_extra_layer
+from nextlabel.backend.learning.label_names import LABELS_FILE
 from nextlabel.backend.learning.model_folder import LEARNED, POOLER_FILE, ModelFolder, read_folder
 from nextlabel.backend.learning.multimodal.fused import fused_on, is_fused
 from nextlabel.backend.learning.onnx_classifier import run_onnx, trace_classifier
@@ -28,7 +29,7 @@ from nextlabel.backend.learning.pooled_model import load_body, pooled_model
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.spans.export import export_spans, is_span_model
 from nextlabel.backend.learning.tokenising import Tokeniser, batches_by_length, pad, tokenizer_file
-from nextlabel.backend.learning.training.saving import HEAD_FILE, LABELS_FILE
+from nextlabel.backend.learning.training.saving import HEAD_FILE
 from nextlabel.connectors.errors import LearningError
 
 Format: TypeAlias = Literal["transformers", "nextlabel", "onnx"]
@@ -168,6 +169,8 @@ def _read(folder: Path, scratch: Path) -> _Model:
     shape = (len(labels), described.dimension)
     if head.weights.shape != shape or head.multi_label != multi_label:
         raise LearningError(f"{folder}: the head is {list(head.weights.shape)}, the labels and the body {list(shape)}")
+    if head.names != labels:
+        raise LearningError(f"{folder}: the head knows {', '.join(head.names)}; {LABELS_FILE} says {', '.join(labels)}")
     card = read_or_make_card(folder, labels, multi_label)
     return _Model(described, head, labels, card, tokenizer_file(described, scratch))
 

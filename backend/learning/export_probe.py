@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nextlabel.backend.learning.card import CARD_FILE, PAGE_FILE, Figure, ModelCard
+from nextlabel.backend.learning.card import PAGE_FILE, Figure, ModelCard
+from nextlabel.backend.learning.label_names import CARD_FILE, LABELS_FILE
 from nextlabel.backend.learning.model_folder import ModelFolder
 from nextlabel.backend.learning.probe import Probe
-from nextlabel.backend.learning.training.saving import HEAD_FILE, LABELS_FILE, TRAINING_FILE
+from nextlabel.backend.learning.training.saving import HEAD_FILE, TRAINING_FILE
 
 _LENGTH_FILE = "sentence_bert_config.json"
 _OWN = {HEAD_FILE, LABELS_FILE, CARD_FILE, PAGE_FILE, _LENGTH_FILE, TRAINING_FILE}
@@ -18,6 +19,8 @@ _OWN = {HEAD_FILE, LABELS_FILE, CARD_FILE, PAGE_FILE, _LENGTH_FILE, TRAINING_FIL
 
 def lay_out(encoder: ModelFolder, head: Probe, card: ModelCard, folder: Path) -> None:
     """Fill the empty ``folder``: links to the encoder's files, and ``head``, labels and card of its own.
+
+    ``card.labels`` are those of the head, in their order.
 
     The links are absolute; the folder is good for as long as the encoder stays where it is.
     """

@@ -9,6 +9,7 @@ several annotators answered, targets may be soft: how likely each class is, by t
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from nextlabel.backend.learning.crossfit import (
     probabilities,
 )
 from nextlabel.backend.learning.folds import Targets
+from nextlabel.backend.learning.label_names import by_name, names_beside
 from nextlabel.connectors.errors import LearningError
 
 SoftTargets = npt.NDArray[np.floating[Any]]
@@ -43,6 +45,8 @@ class Probe:
 
     ``weights`` float32 [c, d], ``bias`` float32 [c]; ``temperature`` divides the logits; ``labels`` is the number
     of rows it was fitted on; ``cross`` is what held-out predictions told, None while there are too few labels.
+    ``names``: which label each row of ``weights`` stands for; empty where that is not known. ``exclusive``: it learned
+    that a record has exactly one label, and says how likely each is to be that one, though several are asked for.
     """
 
     weights: Matrix
@@ -51,6 +55,8 @@ class Probe:
     temperature: float = COLD_TEMPERATURE
     labels: int = 0
     cross: CrossFit | None = None
+    names: tuple[str, ...] = ()
+    exclusive: bool = False
 
     @classmethod
     def fit(
@@ -100,6 +106,8 @@ class Probe:
     def _near(cls, prior: Probe, task: Task, warm: Probe | None) -> Probe:
         """The fit that starts from ``prior`` in place of nothing."""
         shape = (task.targets.shape[1], task.x.shape[1])
+        if prior.exclusive:
+            raise LearningError("the prior is for one label a record; it is no start for a probe of yes and no")
         if prior.weights.shape != shape or prior.multi_label != task.multi_label:
             raise LearningError(f"the prior has weights {list(prior.weights.shape)}, these labels want {list(shape)}")
         task = replace(task, anchors=None, centre=prior.layer)
@@ -131,15 +139,38 @@ class Probe:
                 logits = np.asarray(vectors[at : at + CHUNK], np.float32) @ weights + bias
                 if not np.isfinite(logits.sum()):
                     logits[~np.isfinite(logits).all(axis=1)] = 0.0
-                out[at : at + CHUNK] = probabilities(logits, self.multi_label)
+                out[at : at + CHUNK] = probabilities(logits, self.multi_label and not self.exclusive)
         return out
 
     def held_out_proba(self, vectors: Matrix) -> Matrix | None:
         """float32 [m, c] for rows it was fitted on, [m, d], as if it had not been; None while it has too few labels."""
         return None if self.cross is None else self.cross.predicted(vectors, self.multi_label)
 
+    def aligned(self, names: Sequence[str], *, multi_label: bool) -> Probe | None:
+        """The same head for the labels ``names``, whatever it was made for; None if it knows none, or not which.
+
+        A label that it knows keeps its row, one that is not asked for loses it. One that it does not know gets the mean
+        of all rows, which takes no text from a label that stays; or, where each label is a yes or no, even odds.
+
+        From several labels a record to one the rows stay: given that it is exactly one, the softmax of the same logits
+        is how likely each is. From one label to several it says what it said, ``exclusive``: no linear layer of yes and
+        no says the same, and the one nearest to it makes a worse start for the next fit than none.
+        """
+        wanted = tuple(names)
+        if (self.names, self.multi_label) == (wanted, multi_label):
+            return self
+        if not set(self.names) & set(wanted):
+            return None
+        exclusive = multi_label and (self.exclusive or not self.multi_label)
+        new = np.zeros_like(self.layer[0]) if multi_label and not exclusive else self.layer.mean(axis=0)
+        layer = by_name(self.layer, self.names, wanted, new)
+        weights, bias = layer[:, :-1].copy(), layer[:, -1].copy()
+        return replace(
+            self, weights=weights, bias=bias, multi_label=multi_label, cross=None, names=wanted, exclusive=exclusive
+        )
+
     def save(self, path: str | Path) -> None:
-        """Write the probe to ``path`` (safetensors, with a JSON header): no code, only numbers."""
+        """Write the probe to ``path`` (safetensors, with a JSON header): no code, only numbers and labels' names."""
         from safetensors.numpy import save_file
 
         header = {
@@ -147,6 +178,8 @@ class Probe:
             "multi_label": self.multi_label,
             "temperature": self.temperature,
             "labels": self.labels,
+            "names": list(self.names),
+            "exclusive": self.exclusive,
         }
         tensors = {"weights": self.weights, "bias": self.bias}
         if self.cross is not None:
@@ -156,7 +189,10 @@ class Probe:
 
     @classmethod
     def load(cls, path: str | Path) -> Probe:
-        """Read what ``save`` wrote. Raises LearningError for anything else."""
+        """Read what ``save`` wrote; before use, ``aligned`` brings it to the labels asked. Raises LearningError.
+
+        One that was saved before the names were has those that a trained model's files say, beside it, or none.
+        """
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -169,7 +205,12 @@ class Probe:
                     strength, labels, searched = header["cross"]
                     cross = CrossFit(file.get_tensor("cross_layers"), strength, temperature, labels, searched)
                 weights, bias = file.get_tensor("weights"), file.get_tensor("bias")
-                return cls(weights, bias, bool(header["multi_label"]), temperature, int(header["labels"]), cross)
+                names = tuple(map(str, header.get("names", ()))) or names_beside(Path(path), len(bias))
+                if names and len(names) != len(bias):
+                    raise ValueError(f"it names {len(names)} labels for {len(bias)} rows")
+                multi_label, labels = bool(header["multi_label"]), int(header["labels"])
+                exclusive = bool(header.get("exclusive", False))
+                return cls(weights, bias, multi_label, temperature, labels, cross, names, exclusive)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise LearningError(f"{path} can't be read as a probe: {error}; delete it and refit") from error
 

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import get_args
 
 from nextlabel.backend.learning.atomic import write_atomically
-from nextlabel.backend.learning.card import CARD_FILE, PAGE_FILE, ModelCard
+from nextlabel.backend.learning.card import PAGE_FILE, ModelCard
+from nextlabel.backend.learning.label_names import CARD_FILE
 from nextlabel.backend.learning.training.jobs import JobKind
 from nextlabel.connectors.errors import LearningError
 

@@ -92,7 +92,7 @@ class Agreement:
 
         That is so with few answers, and in a trained space: its encoder has learned from these very answers.
         """
-        if self._method == "majority" or space.prior is not None:
+        if self._method == "majority" or space.trained:
             return None
         vectors = space.cache.take(pool.rows[positions])
         warm = self._probe if self._space is space else None

@@ -88,6 +88,8 @@ class Asking:
 
         Never raises ConnectorError: the queue goes out without them, and they are asked about a minute later.
         """
+        if not len(positions):
+            self.trouble = ""
         if not len(positions) or time.monotonic() < self._not_before:
             return positions
         answers, _ = self._pool.tally(positions)

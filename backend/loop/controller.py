@@ -81,6 +81,7 @@ class Controller:
         self.latency = LabelLatency()
         self.model: Model | None = None
         self.state = "starting"
+        self.ready = False  # whether the answers of the log are known here
         self.progress = (0, 0)
         self._store, self._connector = store, connector
         self._learner, self._ranker = learner, ranker
@@ -135,6 +136,11 @@ class Controller:
     def move_to(self, space: Space) -> None:
         """Work in ``space`` from the next tick on. Its cache should hold all records but a few."""
         self._upkeep.move_to(space)
+
+    @property
+    def move_error(self) -> str:
+        """Why the loop stays where it was though it was told to move; "" if it moved, or is about to."""
+        return self._upkeep.move_error
 
     def labelled(self) -> Labelled:
         """A copy of what the loop knows of the answers, for those who take their time with it."""
@@ -197,7 +203,7 @@ class Controller:
         started = time.perf_counter()
         self._answer()
         self._agreement.settle(self.pool, self.space)
-        self._seen = head
+        self._seen, self.ready = head, True
         model = self.model
         if model is None or model.log_seq < head:
             model = self._learner.fit(self.pool, head, self.space, model)

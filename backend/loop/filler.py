@@ -38,7 +38,8 @@ class Filler:
     def fill(self, version: str, entries: Sequence[QueueEntry]) -> None:
         """Append ``entries``, counted from rank 0, to generation ``version``.
 
-        Raises RecordsRejected once, and then leaves these records alone until the next start; ConnectorError.
+        An entry without a suggestion has none that could be shown, and is left alone until the next start. Raises
+        RecordsRejected once, and then leaves these records alone likewise; ConnectorError.
         """
         placed = [QueueEntry(entry.remote_id, self._places + entry.rank, entry.suggestion) for entry in entries]
         try:
@@ -47,6 +48,7 @@ class Filler:
             self._pool.note_suggested(entry.remote_id for entry in entries)
             raise
         self.published(placed)
+        self._pool.note_suggested(entry.remote_id for entry in entries)  # after: only what was shown is written down
 
     def save(self) -> None:
         """Write down what was published since the last call. What a crash forgets is suggested once more."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from nextlabel.connectors.labelings import differences
+from nextlabel.connectors.records import Labeling
+
 from .pool import PoolState
+from .space import Space
 
 
 @dataclass
@@ -35,3 +39,16 @@ def unknown_labels(pool: PoolState) -> str:
     return (
         f"answers with labels that the labeling lacks are logged, not learned: {', '.join(sorted(pool.unknown_labels))}"
     )
+
+
+def labeling_text(platform: Labeling, recipe: Labeling, space: Space | None = None) -> str:
+    """How the labels of platform, recipe and the model in ``space`` differ, and what to do; "" if they don't."""
+    parts = []
+    if found := differences(platform, recipe):
+        parts.append(
+            f"the platform asks something else than the recipe: {'; '.join(found)}. What it can't show is not "
+            "suggested, what the recipe lacks is not learned. Change one of them, then start the service again"
+        )
+    if space is not None and space.note:
+        parts.append(f"{space.version} was trained for other labels: {space.note}")
+    return ". ".join(parts)

@@ -14,6 +14,7 @@ import structlog
 
 from nextlabel.backend.store import GenerationRow, Store
 from nextlabel.connectors.base import Connector
+from nextlabel.connectors.errors import PlatformError
 
 from .latency import QUIET
 
@@ -34,6 +35,7 @@ class Janitor:
         self._connector = connector
         self._keep_s = keep_s
         self._quiet_in = quiet_in
+        self._refused: set[str] = set()  # generations that the platform keeps, as it said; until the next start
 
     def tidy(self) -> float:
         """Retire at most one generation; return seconds until the next look."""
@@ -42,7 +44,12 @@ class Janitor:
             return QUIET
         if (pause := self._quiet_in()) and len(due) < BACKLOG:
             return pause
-        self._connector.retire(due[0].version)
+        try:
+            self._connector.retire(due[0].version)
+        except PlatformError as error:  # this one, whatever it is, must not keep all that came after it
+            self._refused.add(due[0].version)
+            log.warning("a generation stays on the platform", generation=due[0].version, reason=str(error))
+            return 0.0
         self._store.mark_retired(due[0].version)
         log.debug("generation retired", generation=due[0].version, left=len(due) - 1)
         return 0.0
@@ -57,5 +64,5 @@ class Janitor:
         return [
             row
             for row, next_row in itertools.pairwise(rows)
-            if (now - next_row.planned_at).total_seconds() >= self._keep_s
+            if row.version not in self._refused and (now - next_row.planned_at).total_seconds() >= self._keep_s
         ]

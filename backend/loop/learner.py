@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import structlog
@@ -55,7 +55,8 @@ class Learner:
     def load_current(self) -> Model | None:
         """The model that was current when the service last stopped, or None.
 
-        One that was chosen since, and whose vectors the loop does not have yet, has to wait.
+        One that was chosen since, and whose vectors the loop does not have yet, has to wait. None also where it was
+        made for other labels than those that are asked, all of them, or can't be read: the loop soon fits another one.
         """
         version, row = self.space().version, self._store.current_model()
         if row is not None and line_of(row) != version:
@@ -64,24 +65,37 @@ class Learner:
             return None
         return self._load(row)
 
-    def _load(self, row: ModelRow) -> Model:
+    def _load(self, row: ModelRow) -> Model | None:
         trained = row.kind != PROBE
+        space = self._spaces(row.version if trained else row.base)
         path = Path(row.path) / HEAD_FILE if trained else Path(row.path)
-        return self._kind.load(path, row.version, row.log_seq, self._spaces(row.version if trained else row.base))
+        try:
+            model = self._kind.load(path, row.version, row.log_seq, space)
+            reason = "" if model is not None else "it knows none of the labels that are asked, or not which it knows"
+        except LearningError as error:
+            model, reason = None, str(error)
+        if reason:
+            log.warning("the model that was kept is not used", model=row.version, reason=reason)
+        return model
+
+    def let_go(self, *used: Space) -> None:
+        """Close all spaces but those that are ``used``, and the recipe's own."""
+        self._spaces.forget(*(space.version for space in used))
 
     def cold_start(self) -> Model:
-        """A model from no answer, so that there is a queue before the first label."""
-        return self.fit(PoolState(self._labeling), 0, self.space(), None)
+        """A model from no answer, to predict with until the loop has fitted one. It is not kept."""
+        space = self.space()
+        return self._kind.fit(PoolState(self._labeling), self._version(0, space), 0, space, None)
 
     def fit(self, pool: PoolState, log_seq: int, space: Space, warm: Model | None) -> Model:
         """Refit on all answers up to ``log_seq``. Deterministic: after a crash the same log gives the same model.
 
         ``pool.rows`` are rows of the cache of ``space``.
         """
-        version = f"{PROBE}-{log_seq}" + (f"-{space.version}" if space.version else "")
+        version = self._version(log_seq, space)
         model = self._kind.fit(pool, version, log_seq, space, warm)
         figures = {f"audit_{name}": value for name, value in model.audit(pool).items()}
-        path = self._folder / version / "probe.safetensors"
+        path = self._path(version)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as unfinished:
             model.save(unfinished)
@@ -90,6 +104,15 @@ class Learner:
         self._store.set_current(version)
         self._prune(keep=version)
         return model
+
+    def _version(self, log_seq: int, space: Space) -> str:
+        """A name for a probe on the log up to ``log_seq``: not that of one that is kept and has other labels."""
+        ending = f"-{space.version}" if space.version else ""
+        names = (f"{PROBE}-{log_seq}{'' if number == 1 else f'.{number}'}{ending}" for number in count(1))
+        return next(name for name in names if not (path := self._path(name)).exists() or self._kind.is_for(path))
+
+    def _path(self, version: str) -> Path:
+        return self._folder / version / "probe.safetensors"
 
     def _prune(self, keep: str) -> None:
         probes = (row.version for row in self._store.models() if row.kind == PROBE)

@@ -6,7 +6,7 @@ tokens (spans.SpanModel). Here and there is all that tells them apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from nextlabel.backend.learning.probe import Probe
 from nextlabel.backend.learning.scoring import score_pool
 from nextlabel.backend.selection import Pool
 from nextlabel.backend.serving.batcher import Encode
+from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind, Suggestion
 
 from .pool import PoolState, Positions
@@ -99,8 +100,15 @@ class Kind(Protocol):
         """A model from all answers in ``pool``; it may have none. Deterministic but for ``warm``, which saves time."""
         ...
 
-    def load(self, path: Path, version: str, log_seq: int, space: Space) -> Model:
-        """The model in ``path``. Raises LearningError if it can't be read."""
+    def load(self, path: Path, version: str, log_seq: int, space: Space) -> Model | None:
+        """The model in ``path``, brought to the labels that are asked; None if nothing that it knows is.
+
+        Raises LearningError if it can't be read, or reads other vectors than those of ``space``.
+        """
+        ...
+
+    def is_for(self, path: Path) -> bool:
+        """Whether the model in ``path`` is one for just these labels, as far as that is known."""
         ...
 
 
@@ -208,8 +216,21 @@ class TextKind:
         before = warm.probe if isinstance(warm, TextModel) and warm.space is space else None
         vectors, targets = space.cache.take(pool.rows[training]), pool.lessons(training)
         probe = space.fit(vectors, targets, len(self.labeling.labels), warm=before)
-        return TextModel(version, probe, log_seq, space, self.labeling)
+        return TextModel(version, replace(probe, names=self.labeling.labels), log_seq, space, self.labeling)
 
-    def load(self, path: Path, version: str, log_seq: int, space: Space) -> TextModel:
+    def load(self, path: Path, version: str, log_seq: int, space: Space) -> TextModel | None:
         """See Kind."""
-        return TextModel(version, Probe.load(path), log_seq, space, self.labeling)
+        several = self.labeling.kind is LabelKind.MULTI
+        probe = Probe.load(path).aligned(self.labeling.labels, multi_label=several)
+        if probe is not None and probe.weights.shape[1] != space.encoder.dimension:
+            raise LearningError(f"it reads vectors of {probe.weights.shape[1]}, not {space.encoder.dimension} numbers")
+        return None if probe is None else TextModel(version, probe, log_seq, space, self.labeling)
+
+    def is_for(self, path: Path) -> bool:
+        """See Kind."""
+        try:
+            probe = Probe.load(path)
+        except LearningError:
+            return False
+        several = self.labeling.kind is LabelKind.MULTI
+        return probe.multi_label == several and probe.names in ((), self.labeling.labels)

@@ -87,26 +87,39 @@ class Mover:
                 self._store.set_current(self._controller.model.version)
             chosen = in_use
         self._cancelled = False
-        if chosen != self._target:
-            self._turn(chosen if chosen != in_use else None, in_use)
+        target = chosen if chosen != in_use else None  # arriving is one more way in which there is none any more
+        if target != self._target:
+            self._turn(target, in_use)
         if self._target is None or self._stopped:
             return False
+        if self._told and (reason := self._controller.move_error):
+            self._told = False
+            self._failed(reason)
         if not self._told and time.monotonic() >= self._not_before:
-            try:
-                self._work_on(self._target)
-            except NextlabelError as error:
-                self._failed(str(error))
+            self._try(self._target)
         return time.monotonic() >= self._not_before
 
     def _turn(self, target: str | None, in_use: str) -> None:
-        """Another target, or none any more: what was done for the one before is over."""
-        arrived = self._told and target is None
+        """Another target, or none any more: what was done for the one before is over, and its encoder let go."""
         with self._lock:
             self._end_process()
             self._target, self._told, self._not_before, self._kills, self.error = target, False, 0.0, 0, ""
         shutil.rmtree(self._work, ignore_errors=True)
-        if arrived:
-            self._spaces.forget(keep=in_use)
+        self._spaces.forget(in_use, target or OWN)
+
+    def stand_by(self) -> None:
+        """Another replica leads: what is encoded is kept, and the rest is its business."""
+        if self._target is not None:
+            self._turn(None, self._controller.space.version)
+
+    def _try(self, target: str) -> None:
+        try:
+            self._work_on(target)
+        except NextlabelError as error:
+            self._failed(str(error))
+        except Exception as error:  # whatever the libraries under an encoder raise: trainings must not wait for it
+            log.exception("a model can't be opened", model=target)
+            self._failed(f"{type(error).__name__}: {error}")
 
     def _end_process(self) -> None:
         if self._process is not None:

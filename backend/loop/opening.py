@@ -220,7 +220,7 @@ def open_service(
     kind = SpanKind(labeling) if labeling.kind is LabelKind.SPAN else TextKind(labeling)
     learner = Learner(labeling, kind, spaces, store, models)
     leadership = Leadership(store)
-    strategy = get_strategy(recipe.strategy, **recipe.strategy_options)
+    strategy = get_strategy(recipe.strategy, **recipe.strategy_arguments())
     ranker = Ranker(strategy, audit_share(recipe, settings), recipe.seeds, recipe.opinions or 0)
     controller = Controller(
         store=store,
@@ -238,7 +238,7 @@ def open_service(
         connector=connector,
         controller=controller,
         learner=learner,
-        batcher=MicroBatcher(learner.space().served.encode),
+        batcher=MicroBatcher(),
         tuner=Tuner(store, controller, spaces, tuning(recipe, settings)),
         leadership=leadership,
         poll_interval=settings.poll_interval_s,

@@ -40,7 +40,6 @@ class PoolState:
         self.originals: dict[str, str] = {}  # uid of a duplicate -> uid of the first record with its content
         self._kind = labeling.kind
         self._said = Said(labeling)
-        self.unknown_labels = self._said.unknown_labels
         self.agreed: Agreed | None = None
         self._remote: list[str] = []
         self._by_remote: dict[str, int] = {}
@@ -48,7 +47,7 @@ class PoolState:
         several = (len(labeling.labels),) if self._kind is LabelKind.MULTI else ()
         types = {LabelKind.SINGLE: np.int64, LabelKind.MULTI: np.bool_, LabelKind.SPAN: np.object_}
         target = ("target", types[self._kind], several)
-        flags = [(name, np.bool_) for name in ("audit", "active", "pushed", "suggested", "held")]
+        flags = [(name, np.bool_) for name in ("audit", "active", "pushed", "suggested", "held", "known")]
         counts = [(name, np.int32) for name in ("answers", "skips", "drafts", "opinions")]
         self._table = np.zeros(
             0, dtype=[("row", np.int64), ("lot", np.float64), ("seed", np.float32), *flags, *counts, target]
@@ -139,7 +138,10 @@ class PoolState:
                 continue
             for name, status in COUNTED.items():
                 self._table[name][at] = len({one.annotator for one in current if one.status is status})
-            self._table["target"][at] = self._said.hear(at, current)
+            target = self._said.hear(at, current)
+            self._table["known"][at] = target is not None
+            if target is not None or self._kind is LabelKind.SINGLE:
+                self._table["target"][at] = UNLABELLED if target is None else target
             self.agreed = None
         self.revision += bool(touched)
         return strangers
@@ -190,9 +192,7 @@ class PoolState:
 
     @property
     def _labelled(self) -> npt.NDArray[np.bool_]:
-        answered = self._column("answers") > 0
-        known = self._column("target") != UNLABELLED if self._kind is LabelKind.SINGLE else True
-        return self._usable & answered & known
+        return np.asarray(self._usable & self._column("known"))
 
     @property
     def _open(self) -> npt.NDArray[np.bool_]:
@@ -291,6 +291,11 @@ class PoolState:
     def waiting_on_platform(self) -> int:
         """How many records on the platform still wait for an answer."""
         return int((self._open & self._column("pushed")).sum())
+
+    @property
+    def unknown_labels(self) -> dict[str, int]:
+        """Labels that were given and the question lacks -> of how many records. Their answers are not learned."""
+        return self._said.unknown_labels
 
     def counts(self) -> dict[str, int]:
         """Records, those on the platform, those labelled, the audited among them, and those asked about again."""

@@ -22,9 +22,11 @@ class Status:
     ``links``: annotator's name -> the address at which that person gets records in our order; empty where
     ``project.link`` is everybody's. ``training``: ``ended``, trainings since the start; ``candidate``, ``stage``,
     ``step``, ``steps``, ``epoch``, ``seconds`` of the one that runs; ``verdict`` on the last one; ``error``, why one
-    failed; ``unable``, why nothing can be trained here. ``comparison``: ``answers`` on the platform, rows ``found`` by
-    it, how many are ``withheld``, whether both ``agree``, ``ended_at``, ``age_s`` of the last one; ``ended``, how many
-    since the start; ``running``.
+    failed; ``unable``, why nothing can be trained here; ``asked``, when the one that was asked for begins; ``made``,
+    whether the last one made a model. ``comparison``: ``answers`` on the platform, rows ``found`` by it, how many are
+    ``withheld``, whether both ``agree``, ``ended_at``, ``age_s`` of the last one; ``ended``, how many since the start;
+    ``running``. ``labeling``: how the labels of platform, recipe and trained model differ, and what to do about it;
+    empty where they don't.
     """
 
     project: ProjectRef | None
@@ -50,6 +52,7 @@ class Status:
     links: dict[str, str] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     comparison: dict[str, Any] = field(default_factory=dict)
+    labeling: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from nextlabel.backend.store import GenerationRow, Store
 from nextlabel.connectors.base import Connector
-from nextlabel.connectors.records import QueueEntry
+from nextlabel.connectors.labelings import can_be_given
+from nextlabel.connectors.records import Labeling, QueueEntry
 
 from .filler import Filler
 from .model import Model
@@ -38,21 +39,26 @@ class Queue:
         self.generation: GenerationRow | None = store.latest_generation()
         self._store, self._connector, self._pool, self._head = store, connector, pool, head
         self._revision = -1  # of the pool, when the generation in force was ranked
+        self._asked: Labeling | None = None  # what the platform asked then
         self._tail: deque[QueueEntry] = deque()
         self._filler = Filler(store, connector, pool)
 
     def is_stale(self, head: int) -> bool:
-        """Whether the log, or something else that a ranking goes by, has moved on since the generation in force."""
-        return self.generation is None or self.generation.log_seq < head or self._revision != self._pool.revision
+        """Whether the log, or something else that a queue goes by, has moved on since the generation in force."""
+        if self.generation is None or self.generation.log_seq < head or self._revision != self._pool.revision:
+            return True
+        return self._asked != self._connector.labeling
 
     def entries(self, model: Model, ranking: Positions) -> list[QueueEntry]:
-        """The places of a queue, in order, each with a suggestion unless its record is to be answered blind."""
+        """The places of a queue, in order, each with a suggestion unless its record is to be answered blind.
+
+        Nor where nobody could give the answer that is suggested: the platform may lack a label that the recipe has.
+        """
         suggestions = model.suggestions(self._pool, ranking)
-        blind = self._pool.is_blind(ranking)
-        remote_ids = self._pool.remote_ids(ranking)
+        asked, blind = self._connector.labeling, self._pool.is_blind(ranking) | model.is_blank
         return [
-            QueueEntry(remote_id, rank, None if blind[rank] or model.is_blank else suggestions[rank])
-            for rank, remote_id in enumerate(remote_ids)
+            QueueEntry(remote_id, rank, None if blind[rank] or not can_be_given(asked, one.value) else one)
+            for rank, (remote_id, one) in enumerate(zip(self._pool.remote_ids(ranking), suggestions, strict=True))
         ]
 
     def publish(self, head: int, model: Model, entries: list[QueueEntry], revision: int) -> GenerationRow:
@@ -60,12 +66,13 @@ class Queue:
 
         ``revision``: that of the pool they were ranked from.
         """
+        asked = self._connector.labeling
         row = self._store.plan_generation(head, model.version, len(entries))
         if entries:  # with nothing left to label there is no queue to change
             self._connector.publish(row.version, entries[: self._head])
             self._filler.published(entries[: self._head])
         self._store.mark_published(row.number)
-        self.generation, self._revision = row, revision
+        self.generation, self._revision, self._asked = row, revision, asked
         self._tail = deque(entries[self._head :])
         return row
 

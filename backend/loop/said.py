@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +59,7 @@ class Said:
     """
 
     def __init__(self, labeling: Labeling) -> None:
-        self.unknown_labels: dict[str, int] = {}
+        self._unknown: dict[int, frozenset[str]] = {}  # position -> labels said of it that the question lacks
         self._labeling = labeling
         self._kind = labeling.kind
         self._index = {label: i for i, label in enumerate(labeling.labels)}
@@ -69,29 +70,39 @@ class Said:
         self._rows: dict[int, list[int]] = {}  # position -> its rows of the table
         self._free: list[int] = []
 
-    def hear(self, at: int, annotations: Sequence[Annotation]) -> int | npt.NDArray[np.bool_] | tuple[Span, ...]:
+    def hear(self, at: int, annotations: Sequence[Annotation]) -> int | npt.NDArray[np.bool_] | tuple[Span, ...] | None:
         """Replace the answers about the record at ``at``, and return what the majority says.
 
-        A class index (-1: none yet), for multi a bool row, for spans the spans themselves. Of several answers of one
-        annotator, the newest counts.
+        A class index, for multi a bool row, for spans the spans themselves; None if nothing is said yet, or nothing
+        that answers the question: labels that it lacks, or an answer from when it was of another kind. Of several
+        answers of one annotator, the newest counts.
         """
         if self._kind is not LabelKind.SPAN:
             self._keep(at, annotations)
-        found, spans = [], []
-        for part in consensus(annotations, self._labeling) or ():
-            label = part.label if isinstance(part, Span) else part
-            index = self._index.get(label)
-            if index is None:
-                self.unknown_labels[label] = self.unknown_labels.get(label, 0) + 1
-            elif isinstance(part, Span):
-                spans.append(part)
-            else:
-                found.append(index)
+        value = consensus([one for one in annotations if self._is_of_kind(one)], self._labeling)
+        labels = [part.label if isinstance(part, Span) else part for part in value or ()]
+        self._unknown[at] = frozenset(label for label in labels if label not in self._index)
+        if not self._unknown[at]:
+            del self._unknown[at]
+        known = [part for part, label in zip(value or (), labels, strict=True) if label in self._index]
+        if value is None or (value and not known):
+            return None
         if self._kind is LabelKind.SPAN:
-            return tuple(spans)
+            return tuple(part for part in known if isinstance(part, Span))
+        found = [self._index[str(part)] for part in known]
         if self._kind is LabelKind.MULTI:
             return self._flags(found)
-        return found[0] if found else UNLABELLED
+        return found[0] if len(labels) == 1 else None
+
+    def _is_of_kind(self, one: Annotation) -> bool:
+        spans = self._kind is LabelKind.SPAN
+        return all(isinstance(part, Span) is spans for part in one.value)
+
+    @property
+    def unknown_labels(self) -> dict[str, int]:
+        """Labels that the question lacks -> how many records were given them by the majority."""
+        given = list(self._unknown.values())  # in one step: another thread may be asking
+        return dict(Counter(label for labels in given for label in labels))
 
     def _keep(self, at: int, annotations: Sequence[Annotation]) -> None:
         given = [one for one in annotations if one.status is AnnotationStatus.SUBMITTED]
@@ -99,6 +110,7 @@ class Said:
         labels = {
             who: [self._index[str(part)] for part in one.value if part in self._index] for who, one in newest.items()
         }
+        labels = {who: found for who, found in labels.items() if found or not newest[who].value}
         if self._kind is LabelKind.SINGLE:
             labels = {who: found for who, found in labels.items() if len(found) == 1 == len(newest[who].value)}
         old = self._rows.pop(at, [])

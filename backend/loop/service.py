@@ -13,12 +13,12 @@ from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
 from nextlabel.connectors.errors import ConnectorError, LearningError, NextlabelError, Overloaded
-from nextlabel.connectors.records import Hint, Labeling, Record, Suggestion
+from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion
 
 from .answering import Answering
 from .comparison import Comparison
 from .controller import Controller
-from .health import Health, unknown_labels
+from .health import Health, labeling_text, unknown_labels
 from .intake import Intake
 from .janitor import Janitor
 from .leadership import RENEW_EVERY, Leadership
@@ -74,7 +74,7 @@ class Service:
         self._comparison = Comparison(
             store, connector, self._intake, on_back=controller.records_found, every_s=compare_interval
         )
-        self._sync = Sync(store, connector, self._intake, found=controller.records_found, on_gap=self._compare_now)
+        self._sync = Sync(store, connector, self._intake, found=controller.records_found, noticed=self._noticed)
         self._links: dict[str, str] | None = None
         self._janitor = Janitor(store, connector, keep_generations, controller.latency.quiet_in)
         self._synced = False
@@ -130,7 +130,9 @@ class Service:
         """Standing by: serve predictions with whatever model the leader made current."""
         current = self._store.current_model()
         if current is not None and (self._live is None or current.version != self._live.version):
-            self._live = self._learner.load_current() or self._live
+            self._live = live = self._learner.load_current() or self._live
+            if live is not None:
+                self._learner.let_go(self._controller.space, live.space)
 
     def _pull(self) -> float:
         if not self._leadership.held:
@@ -157,10 +159,6 @@ class Service:
         self._sync.want_records(remote_ids)
         self._threads["sync"].wake()
 
-    def _compare_now(self) -> None:
-        self._comparison.ask()
-        self._threads["comparison"].wake()
-
     def _want_deletions(self) -> None:
         self._sync.want_deletions()
         self._threads["sync"].wake()
@@ -180,8 +178,11 @@ class Service:
         return self._janitor.tidy() if self._leadership.held else 5.0
 
     def _tune(self) -> float:
+        if not self._leadership.held:
+            self._tuner.stand_by()
+            return 1.0
         # Only what the loop knows can be trained on: it has read the log before it is synced.
-        return self._tuner.tick() if self._leadership.held and self._synced else 1.0
+        return self._tuner.tick() if self._synced else 1.0
 
     def _model_changed(self, model: Model) -> None:
         self._live = model  # one assignment: a request sees the old model or the new one, never half of each
@@ -242,6 +243,7 @@ class Service:
         if hint.records_added:
             self._want_records()
         if hint.labeling_changed or not heard:
+            self._last_pull = -math.inf  # the connector reads the labeling at the next poll
             self._threads["sync"].wake()
         if hint.train_requested:
             self._train_if_possible()
@@ -264,6 +266,17 @@ class Service:
         self._threads["comparison"].wake()
         return number
 
+    def _noticed(self, changes: Changes) -> None:
+        """What a poll found besides answers."""
+        if changes.gap:
+            log.warning("the platform's clock was put back: log and platform are compared")
+            self._comparison.ask()
+            self._threads["comparison"].wake()
+        if changes.labeling_changed:  # the queue is made anew
+            self._threads["loop"].wake()
+            if text := labeling_text(self._connector.labeling, self.labeling):
+                log.warning(text)
+
     def _train_if_possible(self) -> None:
         """Somebody pressed the platform's button: the answer goes to the log, not to them."""
         try:
@@ -272,9 +285,15 @@ class Service:
             log.info("no training", reason=str(error))
 
     def train(self) -> None:
-        """Train the encoder now. Raises LearningError if there is nothing to train, Overloaded on a standby."""
+        """Train the encoder now. Raises LearningError if there is nothing to train, Overloaded on a standby.
+
+        And Overloaded as long as the answers are not read: only what the loop knows can be trained on.
+        """
         if not self._leadership.held:
             raise Overloaded("this service stands by; ask the one that leads")
+        if not (self._synced and self._controller.ready):
+            reason = f" ({error})" if (error := self._health.worst()) else ""
+            raise Overloaded(f"the service has not read the answers since its start{reason}; ask again in a moment")
         self._tuner.ask()
         self._threads["training"].wake()
 
@@ -336,4 +355,5 @@ class Service:
             links=self._links or {},
             training=self._tuner.status(),
             comparison=self._comparison.status(),
+            labeling=labeling_text(self._connector.labeling, self.labeling, controller.space),
         )

@@ -141,9 +141,19 @@ class SpanKind:
         probe = SpanProbe.fit(texts, spans, self.labeling.labels, warm=before)
         return SpanModel(version, probe, log_seq, space)
 
-    def load(self, path: Path, version: str, log_seq: int, space: Space) -> SpanModel:
+    def load(self, path: Path, version: str, log_seq: int, space: Space) -> SpanModel | None:
         """See Kind."""
-        return SpanModel(version, SpanProbe.load(path), log_seq, space)
+        probe = SpanProbe.load(path).aligned(self.labeling.labels)
+        if probe is not None and probe.weights.shape[1] not in (0, 3 * space.encoder.dimension):
+            raise LearningError(f"it reads other vectors than those of {space.encoder.name}")
+        return None if probe is None else SpanModel(version, probe, log_seq, space)
+
+    def is_for(self, path: Path) -> bool:
+        """See Kind."""
+        try:
+            return SpanProbe.load(path).labels == self.labeling.labels
+        except LearningError:
+            return False
 
 
 @dataclass(frozen=True, slots=True)

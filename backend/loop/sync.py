@@ -12,7 +12,7 @@ import structlog
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.batches import batched
-from nextlabel.connectors.records import RemoteRecord
+from nextlabel.connectors.records import Changes, RemoteRecord
 
 from .intake import Intake
 
@@ -31,7 +31,7 @@ DELETIONS_EVERY = 300.0
 class Sync:
     """Pulls records, annotations and deletions from the platform into the store.
 
-    ``found`` is told which records are there; ``on_gap`` that changes may have been missed.
+    ``found`` is told which records are there; ``noticed`` what a poll found besides.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class Sync:
         intake: Intake,
         *,
         found: Callable[[list[str]], None],
-        on_gap: Callable[[], None],
+        noticed: Callable[[Changes], None],
     ) -> None:
         self._store = store
         self._connector = connector
         self._intake = intake
         self._found = found
-        self._on_gap = on_gap
+        self._noticed = noticed
         self._next_deletions = 0.0
         self._records_wanted = True  # somebody may have added some while we were away
         self._strangers: set[str] = set()
@@ -72,9 +72,7 @@ class Sync:
         self._intake.doubt(doubts)
         if changes.records_added:
             self.want_records()
-        if changes.gap:
-            log.warning("the platform's clock was put back: everything is compared")
-            self._on_gap()
+        self._noticed(changes)
         if changes.cursor is not None:
             self._store.set_cursor(CURSOR, changes.cursor)
         if time.monotonic() >= self._next_deletions:

@@ -25,6 +25,7 @@ from nextlabel.backend.learning.training.jobs import JobKind, TrainingJob
 from nextlabel.backend.learning.training.process import MODEL, PREDICTIONS, Job, TrainingProcess
 from nextlabel.backend.learning.training.saving import HEAD_FILE, TRAINING_FILE
 from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling
 
 from .controller import Labelled
@@ -184,15 +185,24 @@ def among(wanted: Sequence[int], positions: Positions) -> tuple[npt.NDArray[np.b
 
 
 def _predictions(file: Path) -> npt.NDArray[np.float32]:
-    """What a worker said of the texts it was asked about, float32 [n, c]."""
+    """What a worker said of the texts it was asked about, float32 [n, c]. Raises LearningError if it can't be read."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    return np.asarray(load_file(file)["probabilities"], np.float32)
+    try:
+        return np.asarray(load_file(file)["probabilities"], np.float32)
+    except (SafetensorError, OSError, KeyError) as error:
+        raise LearningError(f"{file} can't be read: {error}; train anew") from error
 
 
 def card_of(folder: Path, candidate: Candidate, tuning: Tuning, choice: Choice) -> ModelCard:
-    """What is the same on all cards of models that the loop trains."""
-    trained = json.loads((folder / MODEL / TRAINING_FILE).read_bytes())
+    """What is the same on all cards of models that the loop trains. Raises LearningError."""
+    file = folder / MODEL / TRAINING_FILE
+    try:
+        trained = json.loads(file.read_bytes())
+        device, seconds = str(trained["device"]), float(trained["seconds"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LearningError(f"{file} can't be read: {error}; train anew") from error
     reason = choice.verdict.reason
     return ModelCard(
         version="",
@@ -211,8 +221,8 @@ def card_of(folder: Path, candidate: Candidate, tuning: Tuning, choice: Choice) 
         spec=tuning.spec.model_dump(mode="json"),
         seeds=(tuning.spec.seed,),
         libraries=library_versions(),
-        device=trained["device"],
-        seconds=trained["seconds"],
+        device=device,
+        seconds=seconds,
     )
 
 

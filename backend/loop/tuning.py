@@ -66,30 +66,40 @@ class Tuner:
         self._asked = False
         self._cancelled = False
         self._stopped = False
+        self._moving = False  # at the last tick: nothing is begun until the loop has moved
+        self._left = False  # the plan on disk is for other labels, or can't be read, and that was told
         self._error = ""
         self._verdict = ""
         self._ended = 0
+        self._made = True
         self._kills = 0
         self._looked = -1  # the pool's revision at the last look at whether a training is due
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # around the process: who stops the service must find the one that runs
+        self._telling = threading.Lock()  # around what status tells together: asked for, begun, ended
 
     # -- called from elsewhere ---------------------------------------------------------------------------------------
 
     def ask(self) -> None:
-        """Train now, however little the labels have grown. Raises LearningError if nothing can be trained here."""
+        """Train now, however little the labels have grown; after the training that runs, or the move that goes on.
+
+        Raises LearningError if nothing can be trained here.
+        """
         if reason := self._tuning.reason or self._training.too_few(self._controller.labelled()):
             raise LearningError(reason)
-        self._asked = True
+        with self._telling:
+            self._asked = True
 
     def cancel(self) -> bool:
         """End the training that runs, and forget it until the labels have grown again; whether there was one.
 
-        A model that was chosen and is not in use yet, because its records are being encoded, is not used then.
+        So is one that was asked for and has not begun. A model that was chosen and is not in use yet, because its
+        records are being encoded, is not used then.
         """
         stays = self._mover.cancel()
-        with self._lock:
+        with self._telling:
+            asked, self._asked = self._asked, False
             self._cancelled = self._plan is not None
-            return self._cancelled or stays
+            return self._cancelled or asked or stays
 
     def stop(self) -> None:
         """The service ends: the training is interrupted, and goes on at the next start."""
@@ -99,10 +109,26 @@ class Tuner:
             if self._process is not None:
                 self._process.cancel()
 
+    def stand_by(self) -> None:
+        """Another replica leads: what was begun here is interrupted, and goes on when this one leads again."""
+        self._mover.stand_by()
+        with self._lock:
+            if self._process is not None:
+                self._process.cancel()
+            self._process = None
+        with self._telling:
+            self._plan, self._asked, self._cancelled, self._moving = None, False, False, False
+
     def status(self) -> dict[str, Any]:
-        """What is trained just now, how many have ended since the start, and how the last one did."""
-        found: dict[str, Any] = {"ended": self._ended}
-        plan, process = self._plan, self._process
+        """What is trained just now, how many have ended since the start, and how the last one did.
+
+        ``asked``: when the training that was asked for begins. ``made``: whether the last one made a model.
+        """
+        with self._telling:
+            plan, process, asked = self._plan, self._process, self._asked
+            found: dict[str, Any] = {"ended": self._ended, "made": self._made}
+        if asked:
+            found["asked"] = self._begins(plan)
         if plan is not None:
             found |= {"labels": plan.labels}
             if (number := self._open(plan)) is not None:
@@ -117,35 +143,59 @@ class Tuner:
         texts = {"verdict": self._verdict, "error": error, "unable": self._tuning.reason}
         return found | {name: text for name, text in texts.items() if text}
 
+    def _begins(self, plan: TuningPlan | None) -> str:
+        if plan is not None:
+            return "a training runs already; another one starts when it has ended"
+        if self._moving:
+            model = self._mover.target or "the recipe's own encoder"
+            return f"the training starts once all records are encoded for {model}"
+        return "the training starts within seconds"
+
     # -- one thread's work -------------------------------------------------------------------------------------------
 
     def tick(self) -> float:
         """The next piece of work. Returns seconds to sleep."""
-        moving = self._mover.tick()
+        self._moving = self._mover.tick()
         if self._tuning.reason or self._stopped:
-            return WATCH if moving else IDLE
+            return WATCH if self._moving else IDLE
         if self._cancelled:
-            self._end("cancelled")
-        if moving and self._process is None:
+            self._end("cancelled", made=False)
+        if self._moving and self._process is None:
             return WATCH  # two at once would take turns on the same cores, and be judged against what is on its way out
         if self._plan is None:
-            self._plan = TuningPlan.read(self._tuning.work) or self._start_plan()
+            self._plan = self._kept_plan() or self._start_plan()
         if self._plan is None:
             return IDLE
         if self._process is None:
             return self._next(self._plan)
         return self._watch(self._plan, self._process)
 
+    def _kept_plan(self) -> TuningPlan | None:
+        """The plan of a training that was interrupted. One for other labels is left, and a new one takes its place."""
+        try:
+            plan = TuningPlan.read(self._tuning.work)
+            if plan is None or plan.is_for(self._tuning.labeling):
+                return plan
+            reason = "it was for other labels, or in another order"
+        except LearningError as error:
+            reason = str(error)
+        if not self._left:
+            self._left = True
+            log.warning("a training that was interrupted is begun anew", reason=reason)
+        return None
+
     def _start_plan(self) -> TuningPlan | None:
         """A plan if a training is due. The same records are held out for ever, so that no model was trained on them."""
-        revision = self._controller.pool.revision
-        if revision == self._looked and not self._asked:
+        revision, wanted = self._controller.pool.revision, self._asked or self._left
+        if revision == self._looked and not wanted:
             return None
         self._looked = revision  # read before the labels: what changes in between is looked at again
         labelled = self._controller.labelled()
-        if not (self._asked or self._is_due(len(labelled.training))) or self._training.too_few(labelled):
+        too_few = self._training.too_few(labelled)
+        if self._asked and too_few:  # answers were taken back since
+            self._forget_asking(too_few)
+        if not (wanted or self._is_due(len(labelled.training))) or too_few:
             return None
-        self._asked = False
         spec = self._tuning.spec
         held_out = labelled.training[labelled.lots >= 1.0 - spec.held_out]
         plan = TuningPlan(
@@ -154,12 +204,21 @@ class Tuner:
             tuple(held_out.tolist()),
             tuple(labelled.audited.tolist()),
             tuple(self._candidates()),
+            names=self._tuning.labeling.labels,
+            kind=self._tuning.labeling.kind.value,
         )
         shutil.rmtree(self._tuning.work, ignore_errors=True)
         self._tuning.work.mkdir(parents=True)
         plan.write(self._tuning.work)
+        with self._telling:
+            self._plan, self._asked, self._left, self._error = plan, False, False, ""
         log.info("training starts", labels=plan.labels, held_out=len(held_out), candidates=len(plan.candidates))
         return plan
+
+    def _forget_asking(self, reason: str) -> None:
+        with self._telling:
+            self._asked, self._error = False, f"the training that was asked for did not start: {reason}"
+        log.warning("the training that was asked for does not start", reason=reason)
 
     def _is_due(self, labels: int) -> bool:
         before = int(self._store.get_meta(TUNED_AT) or 0)
@@ -171,7 +230,7 @@ class Tuner:
         rung = self._tuning.spec.rung
         wanted = [Candidate(one, OWN) for one in self._tuning.rungs if rung in ("auto", one) or one == "spans"]
         chosen = self._store.get_meta(CHOSEN_SPACE) or OWN
-        line = next((one for one in TRAINED_ON if chosen.startswith(f"{one}-")), None)
+        line = next((one for one in TRAINED_ON if one in self._tuning.rungs and chosen.startswith(f"{one}-")), None)
         if line is not None and rung in ("auto", "fine-tune"):
             wanted.append(Candidate(line, chosen))
         return wanted
@@ -247,14 +306,20 @@ class Tuner:
     def _decide(self, plan: TuningPlan) -> None:
         finished = [number for number in range(len(plan.candidates)) if self._is_done(number)]
         if not finished:
-            self._end("no candidate could be trained")
+            self._end("no candidate could be trained", made=False)
             return
         labelled = self._controller.labelled()
-        choice = self._training.choose(plan, {number: self._folder(number) for number in finished}, labelled)
-        folder, candidate = self._folder(choice.candidate), plan.candidates[choice.candidate]
+        try:
+            choice = self._training.choose(plan, {number: self._folder(number) for number in finished}, labelled)
+            folder, candidate = self._folder(choice.candidate), plan.candidates[choice.candidate]
+            card = self._training.card(folder, candidate, choice)
+        except LearningError as error:
+            self._error = str(error)
+            self._end("what was trained can't be read", made=False)
+            return
         if (lessons := folder / LESSONS_FILE).exists():
             shutil.copyfile(lessons, folder / MODEL / LESSONS_FILE)
-        entry = ModelStore(self._tuning.models).add(folder / MODEL, self._training.card(folder, candidate, choice))
+        entry = ModelStore(self._tuning.models).add(folder / MODEL, card)
         verdict = choice.verdict
         metrics = {"labels": plan.labels, **verdict.figures, "goes_live": verdict.goes_live, "reason": verdict.reason}
         self._store.add_model(entry.version, candidate.rung, plan.log_seq, metrics, str(entry.path))
@@ -273,15 +338,16 @@ class Tuner:
         if removed := ModelStore(self._tuning.models).prune(KEPT_MODELS, in_use - {OWN}):
             log.info("old models removed", versions=removed)
 
-    def _end(self, verdict: str) -> None:
+    def _end(self, verdict: str, *, made: bool = True) -> None:
         with self._lock:
             if self._process is not None:
                 self._process.cancel()
-            plan, self._plan, self._process, self._cancelled = self._plan, None, None, False
+            self._process = None
         self._kills = 0
-        if plan is not None:
-            self._store.set_meta(TUNED_AT, str(plan.labels))
+        if self._plan is not None:
+            self._store.set_meta(TUNED_AT, str(self._plan.labels))
         shutil.rmtree(self._tuning.work, ignore_errors=True)
-        self._verdict = verdict
-        self._ended += 1
+        with self._telling:
+            self._plan, self._cancelled = None, False
+            self._verdict, self._made, self._ended = verdict, made, self._ended + 1
         log.info("training over", result=verdict)

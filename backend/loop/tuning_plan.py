@@ -10,6 +10,7 @@ from pathlib import Path
 from nextlabel.backend.learning.atomic import write_atomically
 from nextlabel.backend.learning.training.jobs import JobKind
 from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.records import Labeling
 
 FILE = "plan.json"
 
@@ -26,7 +27,8 @@ class Candidate:
 class TuningPlan:
     """``labels`` answers were known at ``log_seq``. Nothing is trained on the positions ``held_out`` and ``audit``.
 
-    ``failed``: index of a candidate -> why there is no model of it.
+    ``failed``: index of a candidate -> why there is no model of it. ``names`` and ``kind``: the labels that were asked
+    for, in order, and how many of them a record may have; empty in plans from before they were noted.
     """
 
     log_seq: int
@@ -35,6 +37,8 @@ class TuningPlan:
     audit: tuple[int, ...]
     candidates: tuple[Candidate, ...]
     failed: dict[str, str] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    kind: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> TuningPlan | None:
@@ -44,7 +48,8 @@ class TuningPlan:
             values = json.loads(file.read_text(encoding="utf-8"))
             candidates = tuple(Candidate(**one) for one in values.pop("candidates"))
             held_out, audit = (tuple(values.pop(name)) for name in ("held_out", "audit"))
-            return cls(candidates=candidates, held_out=held_out, audit=audit, **values)
+            names = tuple(values.pop("names", ()))
+            return cls(candidates=candidates, held_out=held_out, audit=audit, names=names, **values)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -53,6 +58,10 @@ class TuningPlan:
     def write(self, folder: Path) -> None:
         """Put the plan into ``folder``."""
         write_atomically(folder / FILE, json.dumps(dataclasses.asdict(self)).encode())
+
+    def is_for(self, labeling: Labeling) -> bool:
+        """Whether what it trains answers ``labeling``: its jobs on disk hold answers as numbers of labels."""
+        return (self.names, self.kind) == (labeling.labels, labeling.kind.value)
 
     def without(self, candidate: int, reason: str) -> TuningPlan:
         """The same plan after ``candidate`` failed."""

@@ -36,6 +36,7 @@ class Upkeep:
         self.space = learner.space()
         self._store, self._connector, self._learner, self._ranker = store, connector, learner, ranker
         self._pool, self._report = pool, report
+        self.move_error = ""  # why the last move came to nothing
         self._next_space: Space | None = None  # where to move at the next tick
         self._noted: str | None = None  # the space that the store knows to be in use
         self._loaded = -1  # position of the last record taken into the pool
@@ -51,14 +52,22 @@ class Upkeep:
         self._found.extend(uids)
 
     def move_to(self, space: Space) -> None:
-        """Work in ``space`` from the next :meth:`move` on. Its cache should hold all records but a few."""
+        """Work in ``space`` from the next :meth:`move` on, or ``move_error`` says why not.
+
+        Its cache should hold all records but a few.
+        """
+        self.move_error = ""
         self._next_space = space
 
     def move(self) -> None:
         """To the vectors of another trained model, if the Mover says so: it has had the records encoded."""
         space = self._next_space
         if space is not None and space is not self.space:
-            self._change(space)
+            try:
+                self._change(space)
+            except Exception as error:  # whatever its encoder raises: the loop goes on with the model in use
+                log.exception("the loop can't move to another model", model=space.version)
+                self.move_error = str(error) or type(error).__name__
         if self._next_space is space:
             self._next_space = None
         if self._noted != self.space.version:

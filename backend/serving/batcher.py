@@ -55,9 +55,9 @@ class MicroBatcher:
     request never waits for all of a large one. An idle worker starts at once: nothing ever waits for company.
     Texts of one request go in order of length, so that those in a pass are alike.
 
-    A request may bring its own function, and keeps it whatever comes after: a new model is put in place of the old
-    one by submitting with the new one's function from then on. What waits is still answered by the old one, and no
-    pass has texts of both.
+    A request may bring its own function, and has to where the batcher was made without one. It keeps it whatever comes
+    after: a new model is put in place of the old one by submitting with the new one's function from then on. What
+    waits is still answered by the old one, and no pass has texts of both.
 
     Where ``encode`` raises for a pass of several requests, each is tried alone, and only those that fail get
     the error. More than ``max_waiting`` texts are refused with Overloaded, unless nothing else waits.
@@ -65,7 +65,9 @@ class MicroBatcher:
     ``start`` and ``stop`` may be called from any thread, ``submit`` from any event loop.
     """
 
-    def __init__(self, encode: Encode, *, max_batch: int = MAX_BATCH, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self, encode: Encode | None = None, *, max_batch: int = MAX_BATCH, max_waiting: int = MAX_WAITING
+    ) -> None:
         if max_batch < 1 or max_waiting < 1:
             raise ConfigError(f"max_batch ({max_batch}) and max_waiting ({max_waiting}) must be 1 or more")
         self._encode = encode
@@ -110,9 +112,12 @@ class MicroBatcher:
 
         Raises Overloaded, or what ``encode`` raised for these texts.
         """
+        chosen = encode or self._encode
+        if chosen is None:
+            raise ValueError("this batcher has no function of its own; bring one")
         future: asyncio.Future[npt.NDArray[Any]] = asyncio.get_running_loop().create_future()
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-        request = _Request(list(texts), order, encode or self._encode, future, left=len(texts))
+        request = _Request(list(texts), order, chosen, future, left=len(texts))
         with self._changed:
             if not self._running:
                 raise Overloaded("the service is starting or stopping; try again in a moment")
@@ -133,6 +138,7 @@ class MicroBatcher:
                 batch = self._next_pass()
             if batch:
                 self._run(batch)
+                del batch  # and with it the encoder that it names, which may be one left behind
         with self._changed:
             left = list(self._requests)
             self._requests.clear()

@@ -101,6 +101,21 @@ def test_the_data_is_looked_for_beside_the_recipe(folder: Path, monkeypatch: pyt
     assert Recipe.from_yaml(write(folder, "data: user/on-the-hub\nlabels: [a]\n")).data == "user/on-the-hub"
 
 
+@pytest.mark.parametrize(("labels", "number"), [("[bug, praise]", 1), ("[praise, bug]", 0)])
+def test_options_of_a_strategy_name_labels(folder: Path, labels: str, number: int) -> None:
+    head = f"data: r.csv\nlabels: {labels}\n"
+    rare = Recipe.from_yaml(write(folder, head + "strategy: rare\nstrategy_options: {positive: praise, likely: 0.9}\n"))
+    assert rare.strategy_arguments() == {"positive": number, "likely": 0.9}
+    counted = Recipe.from_yaml(write(folder, head + "strategy: rare\nstrategy_options: {positive: 1}\n"))
+    assert counted.strategy_arguments() == {"positive": 1}
+    rarest = Recipe.from_yaml(write(folder, head + "strategy: rare\nstrategy_options: {positive: -1}\n"))
+    assert rarest.strategy_arguments() == {"positive": -1}
+    head += "kind: span\nstrategy: least-sure-span\n"
+    for options in ("[praise]", f"[{number}]"):
+        spans = Recipe.from_yaml(write(folder, head + f"strategy_options: {{labels: {options}}}\n"))
+        assert spans.strategy_arguments() == {"labels": (number,)}
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -135,6 +150,14 @@ def test_the_data_is_looked_for_beside_the_recipe(folder: Path, monkeypatch: pyt
         ("data: r.csv\nlabels: [a]\nstrategy: magrin", "FILE:3: there is no strategy 'magrin'; did you mean margin?"),
         ("data: r.csv\nlabels: [a]\nstrategy: {magrin: 1}", "FILE:3: there is no strategy 'magrin'"),
         ("data: r.csv\nlabels: [a]\nstrategy: margin\nstrategy_options: {x: 1}", "FILE:3: strategy margin: "),
+        (
+            "data: r.csv\nlabels: [a, b]\nstrategy: rare\nstrategy_options: {positive: c}",
+            "FILE:3: strategy_options: there is no label 'c'; the labels are a, b",
+        ),
+        (
+            "data: r.csv\nlabels: [a, b]\nstrategy: rare\nstrategy_options: {positive: 2}",
+            "FILE:3: strategy_options: there is no label 2; the labels are a, b",
+        ),
         ("data: r.csv\nlabels: [a", "FILE:2: not YAML"),
         ("data: r.csv\n\tlabels: [a]", "FILE:2: not YAML"),
         ("- a", "FILE:1: lines like"),

@@ -118,6 +118,8 @@ def test_one_label_at_most_for_a_single_question():
         write_result(SINGLE, ("sport", "politics"))
     with pytest.raises(LabelingMismatch, match="no span"):
         write_result(SPAN, ("sport",))
+    with pytest.raises(LabelingMismatch, match="is a span"):
+        write_result(SINGLE, (Span(0, 1, "sport"),))
 
 
 def test_live_predictions_look_like_stored_ones():

@@ -11,11 +11,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from nextlabel.backend.learning.card import CARD_FILE, PAGE_FILE, read_or_make_card
+from nextlabel.backend.learning.card import PAGE_FILE, read_or_make_card
 from nextlabel.backend.learning.export_files import new_folder
+from nextlabel.backend.learning.label_names import CARD_FILE, LABELS_FILE
 from nextlabel.backend.learning.spans.model import SpanModel
 from nextlabel.backend.learning.spans.token_vectors import LAYER_FILE
-from nextlabel.backend.learning.training.saving import HEAD_FILE, LABELS_FILE, TRAINING_FILE
+from nextlabel.backend.learning.training.saving import HEAD_FILE, TRAINING_FILE
 from nextlabel.connectors.errors import LearningError
 
 NOTE = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from nextlabel.backend.blas import one_blas_thread
 from nextlabel.backend.learning.atomic import atomic_path
+from nextlabel.backend.learning.label_names import by_name
 from nextlabel.backend.learning.linear import fit_linear
 from nextlabel.backend.learning.spans.decoding import SpanPrediction, decode, doubts
 from nextlabel.backend.learning.spans.tagging import TagSet
@@ -90,6 +91,21 @@ class SpanProbe:
     def labels(self) -> tuple[str, ...]:
         """The labels it tells apart."""
         return self.tags.labels
+
+    def aligned(self, labels: Sequence[str]) -> SpanProbe | None:
+        """The same probe for ``labels``, whatever their order when it was fitted; None if it knows none of them.
+
+        A tag that it knows keeps its row; one of a new label gets the mean of all rows, which is
+        the likeliest only where a tag that is gone was.
+        """
+        tags = TagSet.of(labels)
+        if tags == self.tags:
+            return self
+        if not set(self.labels) & set(labels):
+            return None
+        layer = np.column_stack([self.weights, self.bias])
+        layer = by_name(layer, self.tags.names, tags.names, layer.mean(axis=0))
+        return replace(self, weights=layer[:, :-1].copy(), bias=layer[:, -1].copy(), tags=tags)
 
     def predict(self, vectors: Sequence[TokenVectors]) -> list[SpanPrediction]:
         """Spans and uncertainty of every text. Raises LearningError for vectors of another encoder."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nextlabel.backend.learning.label_names import by_name
 from nextlabel.backend.learning.model_folder import ModelFolder
 from nextlabel.backend.learning.spans.examples import SpanExamples, split_held_out
 from nextlabel.backend.learning.spans.tagging import Scheme, TagSet
@@ -26,6 +27,8 @@ from nextlabel.backend.learning.training.trainer import TrainingResult, result_o
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
 CHUNK = 512  # texts tokenised between two looks at stop
+LAST_LAYERS = ("classifier", "score")
+"""What transformers calls the linear layer of a token classifier."""
 
 
 class SpanTrainer:
@@ -123,7 +126,10 @@ def train_spans(
 
 
 def token_classifier(encoder: ModelFolder, spec: TrainingSpec, tags: TagSet) -> Any:
-    """A network of transformers for token classification that starts from ``encoder``. Raises LearningError."""
+    """A network of transformers for token classification that starts from ``encoder``. Raises LearningError.
+
+    Where that is one already, what its last layer knows of a tag goes by the tag's name.
+    """
     from transformers import AutoConfig, AutoModelForTokenClassification
     from transformers import logging as chatter
 
@@ -132,8 +138,9 @@ def token_classifier(encoder: ModelFolder, spec: TrainingSpec, tags: TagSet) -> 
     chatter.set_verbosity_error()
     try:
         config = AutoConfig.from_pretrained(encoder.path, local_files_only=True)
-        config.id2label = dict(enumerate(tags.names))
-        config.label2id = {name: index for index, name in enumerate(tags.names)}
+        known = _tags_of(config)
+        if known is None:
+            _name(config, tags)
         if hasattr(config, "classifier_dropout"):
             config.classifier_dropout = spec.dropout
         network = AutoModelForTokenClassification.from_pretrained(
@@ -141,7 +148,49 @@ def token_classifier(encoder: ModelFolder, spec: TrainingSpec, tags: TagSet) -> 
         )
     except Exception as error:  # a configuration or a file that the library can't make sense of
         raise LearningError(f"{encoder.path} can't be trained on tokens: {error}") from error
-    return network.float()
+    network = network.float()
+    if known is not None and known != tags:
+        _rearrange(network, known, tags)
+    return network
+
+
+def _tags_of(config: Any) -> TagSet | None:
+    """The tags of a network that tags tokens already; None for any other."""
+    try:
+        return TagSet.from_config(config.id2label)
+    except LearningError:
+        return None
+
+
+def _name(config: Any, tags: TagSet) -> None:
+    config.id2label = dict(enumerate(tags.names))
+    config.label2id = {name: index for index, name in enumerate(tags.names)}
+
+
+def _rearrange(network: Any, known: TagSet, tags: TagSet) -> None:
+    """A last layer for ``tags`` in place of that for ``known``: a new tag starts as the mean of all. In place."""
+    import torch
+
+    name, old = _last_layer(network)
+    if old is None:
+        raise LearningError(f"{type(network).__name__} has no last layer that is known; train from another encoder")
+    layer = torch.nn.Linear(old.in_features, len(tags), bias=old.bias is not None)
+    with torch.no_grad():
+        for parameter, before in ((layer.weight, old.weight), (layer.bias, old.bias)):
+            if before is not None:
+                rows = before.detach().numpy().reshape(len(known), -1)
+                new = by_name(rows, known.names, tags.names, rows.mean(axis=0))
+                parameter.copy_(torch.from_numpy(new.reshape(parameter.shape)))
+    setattr(network, name, layer)
+    _name(network.config, tags)
+    network.num_labels = len(tags)
+
+
+def _last_layer(network: Any) -> tuple[str, Any]:
+    import torch
+
+    found = ((name, getattr(network, name, None)) for name in LAST_LAYERS)
+    return next(((name, layer) for name, layer in found if isinstance(layer, torch.nn.Linear)), ("", None))
 
 
 def tagged(tokenise: SpanTokeniser, examples: SpanExamples, tags: TagSet, watch: Watch) -> TaggedTexts:
@@ -161,14 +210,12 @@ def cool(network: Any, temperature: float) -> None:
     """Divide the last layer by ``temperature``, so that whoever loads the model gets calibrated probabilities."""
     import torch
 
-    for name in ("classifier", "score"):
-        layer = getattr(network, name, None)
-        if isinstance(layer, torch.nn.Linear):
-            with torch.no_grad():
-                layer.weight /= temperature
-                if layer.bias is not None:
-                    layer.bias /= temperature
-            return
+    _, layer = _last_layer(network)
+    if layer is not None:
+        with torch.no_grad():
+            layer.weight /= temperature
+            if layer.bias is not None:
+                layer.bias /= temperature
 
 
 def _save(

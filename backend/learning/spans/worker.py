@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nextlabel.backend.learning.encoders import usable_cores
+from nextlabel.backend.learning.label_names import LABELS_FILE
 from nextlabel.backend.learning.model_folder import find_model
 from nextlabel.backend.learning.spans.encoder import SpanEncoder, load_span_encoder
 from nextlabel.backend.learning.spans.examples import SpanExamples
@@ -22,7 +23,7 @@ from nextlabel.backend.learning.spans.probe import SpanProbe
 from nextlabel.backend.learning.spans.token_vectors import Layer, TokenVectors, set_layer
 from nextlabel.backend.learning.training.process import MODEL
 from nextlabel.backend.learning.training.progress import Report
-from nextlabel.backend.learning.training.saving import HEAD_FILE, LABELS_FILE
+from nextlabel.backend.learning.training.saving import HEAD_FILE
 from nextlabel.backend.learning.training.worker import Stop, in_chunks, main
 from nextlabel.connectors.content import write_beside
 

@@ -6,16 +6,18 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nextlabel.backend.learning.label_names import LABELS_FILE
 from nextlabel.backend.learning.model_folder import LEARNED, OWN_FILE, POOLER_FILE, ModelFolder, Pooling
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.connectors.errors import LearningError
 
-HEAD_FILE, LABELS_FILE, TRAINING_FILE = "head.safetensors", "labels.json", "training.json"
+HEAD_FILE, TRAINING_FILE = "head.safetensors", "training.json"
 # What a tokenizer is made of, in any of the libraries; copied as it is, so that the same text stays the same tokens.
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -71,7 +73,7 @@ def head_of(network: Any, *, multi_label: bool, temperature: float, labels: int)
 
 def save_head(folder: Path, head: Probe, labels: tuple[str, ...], training: dict[str, Any]) -> None:
     """Write the head, the names of its labels, and how it was trained."""
-    head.save(folder / HEAD_FILE)
+    replace(head, names=labels).save(folder / HEAD_FILE)
     _write_json(folder / LABELS_FILE, {"labels": list(labels), "multi_label": head.multi_label})
     _write_json(folder / TRAINING_FILE, training)
 

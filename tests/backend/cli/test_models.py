@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def add_probe(store: Store, models: ModelStore, version: str, width: int, base: 
     path = models.folder / version / "probe.safetensors"
     path.parent.mkdir(parents=True)
     weights = np.random.default_rng(1).normal(size=(2, width)).astype(np.float32) * 9
-    Probe(weights, np.zeros(2, np.float32), False, 1.1, 12).save(path)
+    Probe(weights, np.zeros(2, np.float32), False, 1.1, 12, names=LABELS).save(path)
     metrics = {"labels": 12, "audit_n": 40, "audit_accuracy": 0.9, "audit_low": 0.77, "audit_high": 0.96}
     store.add_model(version, "probe", 9, metrics, str(path), base=base)
     store.set_current(version)
@@ -126,6 +127,45 @@ def test_rollback_and_promote_change_what_is_in_use(nextlabel: Run, store: Store
     done = nextlabel("models", "promote", "reviews.yaml", "fine-tune-1")
     assert "fine-tune-1 is chosen" in done.err
     assert in_use(store) == ("fine-tune-1", "fine-tune-1")
+
+
+def asked_for(folder: Path, labels: str) -> None:
+    """The recipe asks for ``labels`` now."""
+    recipe = folder / "reviews.yaml"
+    recipe.write_text(recipe.read_text().replace("[positive, negative]", labels))
+
+
+@pytest.mark.parametrize("labels", ["[negative, positive]", "[mixed, negative]"])
+def test_an_export_has_the_labels_that_the_model_was_made_for(
+    nextlabel: Run, folder: Path, store: Store, labels: str
+) -> None:
+    asked_for(folder, labels)
+    done = nextlabel("models", "export", "reviews.yaml", "current", "out", "--format", "nextlabel")
+    assert done.code == 0, done.err
+    assert json.loads((folder / "out" / "labels.json").read_text())["labels"] == list(LABELS)
+    assert Probe.load(folder / "out" / "head.safetensors").names == LABELS
+    assert ("was made for other labels" in done.err) == ("mixed" in labels)
+    shown = json.loads(nextlabel("models", "show", "reviews.yaml", "fine-tune-1", "--json").out)
+    assert ("it knows nothing yet of mixed" in shown["other_labels"]) == ("mixed" in labels)
+
+
+def test_a_probe_from_before_names_were_kept_is_not_exported(nextlabel: Run, folder: Path, store: Store) -> None:
+    row = next(row for row in store.models() if row.version == ON_IT)
+    replace(Probe.load(row.path), names=()).save(row.path)
+    done = nextlabel("models", "export", "reviews.yaml", "current", "out")
+    assert done.code == 1
+    assert "was not noted yet when it was kept" in done.err
+    assert "export fine-tune-1 itself" in done.err
+    assert not (folder / "out").exists()
+
+
+def test_a_choice_says_where_the_labels_differ(nextlabel: Run, folder: Path, store: Store) -> None:
+    assert "other labels" not in nextlabel("models", "rollback", "reviews.yaml").err
+    asked_for(folder, "[mixed, negative]")
+    done = nextlabel("models", "promote", "reviews.yaml", "fine-tune-1")
+    assert done.code == 0
+    assert "note: fine-tune-1 was made for other labels: it knows nothing yet of mixed" in done.err
+    assert "what it knows of positive is no longer asked for" in done.err
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")

@@ -137,7 +137,7 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
             connector=platform,
             controller=controller,
             learner=learner,
-            batcher=MicroBatcher(learner.space().served.encode),
+            batcher=MicroBatcher(),
             tuner=Tuner(store, controller, spaces, tuning),
             leadership=leadership,
             poll_interval=poll_interval,

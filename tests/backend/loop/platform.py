@@ -13,6 +13,7 @@ from typing import Any
 
 from nextlabel.connectors.base import BackendAddress, Finding, Progress, ProjectRef, no_progress
 from nextlabel.connectors.errors import PlatformUnavailable
+from nextlabel.connectors.labelings import check_labels
 from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
@@ -53,6 +54,7 @@ class MemoryPlatform:
 
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
+        self._told = self.labeling
         self._clock = datetime(2026, 1, 1, tzinfo=UTC)
 
     # -- what annotators do ------------------------------------------------------------------------------------------
@@ -121,7 +123,8 @@ class MemoryPlatform:
     def changes(self, cursor: str | None) -> Changes:
         self._call("changes")
         answers = tuple(self.answers.values())  # in one step, as others annotate meanwhile
-        return replace(self._listed(answers), cursor="now")
+        changed, self._told = self.labeling != self._told, self.labeling
+        return replace(self._listed(answers), labeling_changed=changed, cursor="now")
 
     def _listed(self, answers: Sequence[Annotation]) -> Changes:
         complete = {remote_id: set[str]() for remote_id in self.pushed}
@@ -147,6 +150,7 @@ class MemoryPlatform:
 
     def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
         self._call("publish")
+        self._check(entries)
         assert entries
         assert [entry.rank for entry in entries] == list(range(len(entries)))
         self.published.append((version, list(entries)))
@@ -154,9 +158,16 @@ class MemoryPlatform:
 
     def extend(self, version: str, entries: Sequence[QueueEntry]) -> None:
         self._call("extend")
+        self._check(entries)
         in_force, queue = self.published[-1]
         assert version == in_force
         queue.extend(entries)
+
+    def _check(self, entries: Sequence[QueueEntry]) -> None:
+        """Refuse what nobody could answer, as every platform's connector does."""
+        for entry in entries:
+            if entry.suggestion is not None:
+                check_labels(self.labeling, entry.suggestion.value)
 
     def retire(self, version: str) -> None:
         self._call("retire")

@@ -77,6 +77,41 @@ def test_unknown_records_and_unknown_labels_are_reported(pool: PoolState) -> Non
     assert 0 not in pool.candidates()  # answered all the same
 
 
+def test_an_unknown_label_is_told_until_the_answer_is_changed(pool: PoolState) -> None:
+    pool.answer({"r0": [answer("r0", "horse")]})
+    pool.answer({"r0": [answer("r0", "horse")]})  # told twice, by a webhook and by a poll
+    assert pool.unknown_labels == {"horse": 1}
+    pool.answer({"r0": [answer("r0", "dog")]})
+    assert pool.unknown_labels == {}
+    assert pool.training().tolist() == [0]
+
+
+def test_what_answers_another_kind_of_question_is_not_learned(pool: PoolState) -> None:
+    """From when any number of labels could be given, or spans were marked, under the same name."""
+    pool.answer({"r0": [answer("r0", "cat", "dog")]})
+    assert pool.training().tolist() == []
+    span = answer("r0", Span(0, 3, "cat"))
+    pool.answer({"r0": [span]})
+    assert pool.training().tolist() == []
+    assert 0 not in pool.candidates()  # answered all the same
+    spans = PoolState(Labeling(LabelKind.SPAN, ("cat", "dog")))
+    spans.add([stored(0), stored(1), stored(2)], np.arange(3))
+    spans.answer({"r0": [answer("r0", "cat")], "r1": [span], "r2": [answer("r2")]})
+    assert spans.training().tolist() == [1, 2]
+    assert spans.targets(spans.training()).tolist() == [(Span(0, 3, "cat"),), ()]
+
+
+def test_several_labels_none_of_which_is_known_say_nothing() -> None:
+    """A label that was renamed is not "none of them"."""
+    pool = PoolState(Labeling(LabelKind.MULTI, ("a", "b")))
+    pool.add([stored(at) for at in range(3)], np.arange(3))
+    pool.answer({"r0": [answer("r0", "old")], "r1": [answer("r1", "old", "b")], "r2": [answer("r2")]})
+    assert pool.training().tolist() == [1, 2]
+    assert pool.targets(pool.training()).tolist() == [[False, True], [False, False]]
+    assert len(pool.opinions(np.arange(3))) == 2
+    assert pool.unknown_labels == {"old": 2}
+
+
 def test_skipped_records_wait_behind_everything(pool: PoolState) -> None:
     pool.answer({"r0": [answer("r0", status=AnnotationStatus.SKIPPED)]})
     assert pool.candidates().tolist() == [5]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import pytest
+
 from nextlabel.backend.loop.ports import Backend
 from nextlabel.backend.loop.queue import QueueSizes
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector
-from nextlabel.connectors.errors import PlatformUnavailable, RecordsRejected
+from nextlabel.connectors.errors import LearningError, Overloaded, PlatformUnavailable, RecordsRejected
 from nextlabel.connectors.records import AnnotationStatus, Hint, Record
 from tests.backend.loop.conftest import ServiceFactory
 from tests.backend.loop.platform import MemoryPlatform, about
@@ -139,6 +141,27 @@ def test_of_two_backends_one_publishes_and_the_other_takes_over(
     leader.stop()
     wait_for(lambda: standby.status().leader, limit_s=10)
     wait_for(lambda: standby.status().labelled == 1)
+
+
+def test_a_training_is_refused_before_the_answers_are_known(
+    make_service: ServiceFactory, platform: MemoryPlatform
+) -> None:
+    platform.down = True
+    leader = make_service()
+    leader.start()
+    wait_for(lambda: leader.status().leader and not leader.status().platform_reachable)
+    with pytest.raises(
+        Overloaded, match=r"has not read the answers since its start \(PlatformUnavailable: memory is down"
+    ):
+        leader.train()
+    platform.down = False
+    wait_for(lambda: leader.status().state == "idle")
+    with pytest.raises(LearningError):
+        leader.train()
+    standby = make_service()
+    standby.start()
+    with pytest.raises(Overloaded, match="stands by"):
+        standby.train()
 
 
 def test_deleted_records_and_answers_leave(

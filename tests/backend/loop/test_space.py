@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from nextlabel.backend.learning.cache import EmbeddingCache
@@ -20,15 +21,17 @@ from nextlabel.backend.loop.space import LESSONS_FILE, OWN, Space, note_lessons
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Record
-from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory
+from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory, Trained
 from tests.backend.loop.platform import MemoryPlatform
+from tests.backend.loop.running import settled, started
 
 
 def trained(folder: Path, version: str) -> None:
     """The folder of a model whose encoder turns every vector round, and whose head knows the three subjects."""
     (folder / version).mkdir(parents=True)
     vectors = -np.concatenate([load_encoder("hashing").encode([subject]) for subject in SUBJECTS])
-    Probe.fit(np.repeat(vectors, 30, axis=0), np.repeat(np.arange(3), 30), 3).save(folder / version / HEAD_FILE)
+    head = Probe.fit(np.repeat(vectors, 30, axis=0), np.repeat(np.arange(3), 30), 3)
+    replace(head, names=LABELS).save(folder / version / HEAD_FILE)
 
 
 def wait(until: Callable[[], bool], seconds: float = 60) -> None:
@@ -61,6 +64,30 @@ def test_the_loop_moves_and_every_request_is_answered_from_one_space(
     row = store.current_model()
     assert row is not None
     assert row.base == "fine-tune-1"
+
+
+class Breaks(Trained):
+    """Encodes what the labels are called, and fails at the records."""
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        if len(texts) > len(LABELS):
+            raise RuntimeError("the device is lost")
+        return super().encode(texts)
+
+
+def test_a_model_that_fails_at_the_records_stops_neither_the_loop_nor_the_slow_step(
+    make_service: ServiceFactory, store: Store, platform: MemoryPlatform, tmp_path: Path
+) -> None:
+    service = started(make_service, platform, trained=Breaks)
+    trained(tmp_path / "models", "fine-tune-1")
+    store.set_meta(CHOSEN_SPACE, "fine-tune-1")
+    wait(lambda: "the device is lost" in service.status().training.get("error", ""))
+    platform.annotate(platform.queue()[0], LABELS[0])
+    wait(lambda: service.status().labelled == 1 and settled(service, store))
+    assert service.status().last_error == ""
+    store.set_meta(CHOSEN_SPACE, OWN)
+    wait(lambda: "error" not in service.status().training)
+    assert "moving_to" not in service.status().training
 
 
 def test_a_restart_finds_the_model_that_was_chosen(make_service: ServiceFactory, store: Store, tmp_path: Path) -> None:
@@ -102,6 +129,26 @@ def test_a_head_tells_of_what_it_has_not_learned_and_a_probe_of_all(tmp_path: Pa
     assert np.array_equal(found[20:], head.predict_proba(cache.take(rows[20:])))
     assert trained_space.held_out(probe, rows[:20], at[:20]) is None
     assert replace(trained_space, lessons=None).held_out(probe, rows, at) is None
+
+
+def test_a_head_for_one_label_a_record_is_believed_until_an_answer_has_several(tmp_path: Path) -> None:
+    encoder = load_encoder("hashing")
+    cache = EmbeddingCache.open(tmp_path, encoder)
+    vectors = cache.take(cache.ensure([f"{SUBJECTS[at % 3]} near house {at}" for at in range(30)], encoder))
+    targets = np.arange(30) % 3
+    head = replace(Probe.fit(vectors, targets, 3), names=LABELS).aligned(LABELS, multi_label=True)
+    space = Space("fine-tune-1", encoder, cache, np.zeros((3, encoder.dimension), np.float32), head)
+    several = np.eye(3, dtype=np.bool_)[targets]
+    for rows in (0, 30):
+        probe = space.fit(vectors[:rows], several[:rows], 3)
+        assert (probe.exclusive, probe.multi_label, probe.names) == (True, True, LABELS)
+        assert (probe.predict_proba(vectors).argmax(axis=1) == targets).all()
+        np.testing.assert_allclose(probe.predict_proba(vectors).sum(axis=1), 1, rtol=1e-5)
+    several[0] = True
+    probe = space.fit(vectors, several, 3)
+    assert not probe.exclusive
+    assert probe.cross is None, "the encoder has learned from these answers"
+    assert (probe.predict_proba(vectors).argmax(axis=1) == targets)[1:].all()
 
 
 def test_a_model_that_is_gone_says_what_to_do(make_service: ServiceFactory, store: Store) -> None:

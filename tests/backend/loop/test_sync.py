@@ -38,7 +38,7 @@ def nothing(*_: object) -> None: ...
 
 def make_sync(store: Store, platform: MemoryPlatform, found: list[str]) -> Sync:
     intake = Intake(store, platform, on_news=nothing, on_gone=nothing, wake=nothing)
-    return Sync(store, platform, intake, found=found.extend, on_gap=nothing)
+    return Sync(store, platform, intake, found=found.extend, noticed=nothing)
 
 
 def add(platform: MemoryPlatform, numbers: range) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from nextlabel.backend.cli import main
 from nextlabel.backend.credentials import Credentials
-from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.errors import LearningError, Overloaded
 
 
 @pytest.fixture
@@ -45,10 +45,77 @@ def test_train_waits_for_the_verdict(told: None, capsys: pytest.CaptureFixture[s
     assert "fine-tune-1 goes live: 9 of 10 held-out answers right, 8 before\n" in capsys.readouterr().err
 
 
-def test_train_that_cannot_says_why(told: None, service: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    service.failure = LearningError("two labels with 2 answers each are needed")
+@pytest.mark.parametrize(
+    "failure", [LearningError("two labels with 2 answers each are needed"), Overloaded("this service stands by")]
+)
+def test_train_that_cannot_says_why(
+    told: None, service: Any, failure: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.failure = failure
     assert main(["train"]) == 1
-    assert "two labels with 2 answers each are needed" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"error: {failure}\n"
+
+
+RUNS = "a training runs already; another one starts when it has ended"
+
+
+def asked_for(service: Any, *statuses: dict[str, Any]) -> None:
+    """The status after the asking, and after that; the last one stays."""
+    told, snapshot = list(statuses), service.status
+
+    def status() -> Any:
+        service.training = told.pop(0) if len(told) > 1 else told[0]
+        return snapshot()
+
+    service.train, service.status = lambda: None, status
+
+
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        ({"ended": 3, "asked": RUNS, "labels": 40}, RUNS),
+        ({"ended": 3, "labels": 40}, "the training has started"),
+    ],
+)
+def test_train_says_when_it_begins(
+    told: None, service: Any, training: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked_for(service, training)
+    assert main(["train"]) == 0
+    assert capsys.readouterr().err == f"{said}; see: nextlabel status\n"
+
+
+def test_train_waits_for_the_one_that_was_asked_for_not_the_one_that_runs(
+    told: None, service: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked_for(
+        service,
+        {"ended": 3, "asked": RUNS, "labels": 40},
+        {"ended": 4, "asked": "the training starts within seconds", "verdict": "fine-tune-1 goes live"},
+        {"ended": 4, "labels": 41, "verdict": "fine-tune-1 goes live"},
+        {"ended": 5, "made": True, "verdict": "fine-tune-2 is kept, not used"},
+    )
+    assert main(["train", "--wait"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert (said[0], said[-1]) == (RUNS, "fine-tune-2 is kept, not used")
+
+
+def test_train_that_made_no_model_ends_with_an_error(
+    told: None, service: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked_for(
+        service, {"ended": 3, "labels": 40}, {"ended": 4, "made": False, "verdict": "no candidate could be trained"}
+    )
+    assert main(["train", "--wait"]) == 1
+    assert "no candidate could be trained" in capsys.readouterr().err
+
+
+def test_train_that_does_not_begin_any_more_is_not_waited_for(
+    told: None, service: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked_for(service, {"ended": 3, "asked": "the training starts within seconds"}, {"ended": 3, "error": "too few"})
+    assert main(["train", "--wait"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "error: too few"
 
 
 def test_cancel(told: None, service: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,6 +64,7 @@ def test_encoder_and_probe_say_what_the_head_says(trained: tuple[Path, TrainingJ
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert vectors.shape == (60, encoder.dimension)
     probe, head = Probe.load(folder / HEAD_FILE), FusionHead.load(folder)
+    assert probe.names == head.labels
     assert np.allclose(probe.predict_proba(vectors), head.predict_proba(encoder.towers(texts)), atol=1e-5)
     strict = encoder.for_requests()
     assert (strict.fingerprint, strict.dimension) == (encoder.fingerprint, encoder.dimension)

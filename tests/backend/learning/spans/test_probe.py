@@ -57,6 +57,24 @@ def test_saving_and_loading(encoder: TokenEncoder, probe: SpanProbe, tmp_path: P
     assert (again.labels, again.texts) == (("name", "time"), 60)
 
 
+@pytest.mark.parametrize("labels", [("time", "name"), ("name", "place", "time"), ("place", "time")])
+def test_it_follows_its_labels_by_their_names(encoder: TokenEncoder, probe: SpanProbe, labels: tuple[str, ...]) -> None:
+    vectors = encoder.encode(bookings(30, first=60).texts)
+    asked = probe.aligned(labels)
+    assert asked is not None
+    assert asked.labels == labels
+    before = [[(s.start, s.end, s.label) for s in one.spans] for one in probe.predict(vectors)]
+    after = [[(s.start, s.end, s.label) for s in one.spans] for one in asked.predict(vectors)]
+    same = [(one, other) for one, other in zip(before, after, strict=True) if {s[2] for s in one} <= set(labels)]
+    assert {span[2] for one, _ in same for span in one} == {"name", "time"} & set(labels)
+    assert all(one == other for one, other in same)
+
+
+def test_a_probe_that_knows_none_of_the_labels_is_not_used(probe: SpanProbe) -> None:
+    assert probe.aligned(("name", "time")) is probe
+    assert probe.aligned(("place",)) is None
+
+
 @pytest.mark.parametrize("content", [b"", b"nonsense", None])
 def test_a_broken_file_is_refused(tmp_path: Path, probe: SpanProbe, content: bytes | None) -> None:
     file = tmp_path / "probe.safetensors"

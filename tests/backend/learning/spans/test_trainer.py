@@ -16,8 +16,9 @@ from nextlabel.backend.learning.spans.examples import SpanExamples
 from nextlabel.backend.learning.spans.learner import FineTunedSpans
 from nextlabel.backend.learning.spans.metrics import span_f1
 from nextlabel.backend.learning.spans.model import SpanModel
+from nextlabel.backend.learning.spans.tagging import TagSet
 from nextlabel.backend.learning.spans.tokens import SpanTokeniser
-from nextlabel.backend.learning.spans.trainer import SpanTrainer, train_spans
+from nextlabel.backend.learning.spans.trainer import SpanTrainer, token_classifier, train_spans
 from nextlabel.backend.learning.training import loop
 from nextlabel.backend.learning.training.progress import TrainingCancelled, TrainingProgress
 from nextlabel.backend.learning.training.spec import TrainingSpec
@@ -46,6 +47,23 @@ def test_it_finds_what_it_was_shown(trained: TrainingResult) -> None:
     assert span_f1([one.spans for one in found], test.spans) > 0.95
     best = max(trained.history, key=lambda entry: (entry["span_f1"], -entry["log_loss"]))
     assert (trained.best_epoch, trained.temperature) == (best["epoch"], best["temperature"])
+
+
+@pytest.mark.parametrize("labels", [("time", "name"), ("name", "place", "time"), ("place", "time")])
+def test_who_goes_on_from_it_starts_with_what_it_knows_of_each_label_by_name(
+    trained: TrainingResult, labels: tuple[str, ...]
+) -> None:
+    known = SpanModel.load(trained.folder)
+    tags = TagSet.of(labels, "bilou" if any(name.startswith("U-") for name in known.tags.names) else "bio")
+    network = token_classifier(read_folder(trained.folder), SPEC, tags)
+    assert TagSet.from_config(network.config.id2label) == tags
+    model = SpanModel(network, SpanTokeniser(read_folder(trained.folder), trained.folder))
+    texts = bookings(30, first=80).texts
+    before = [[(s.start, s.end, s.label) for s in one.spans] for one in known.predict(texts)]
+    after = [[(s.start, s.end, s.label) for s in one.spans] for one in model.predict(texts)]
+    same = [(one, other) for one, other in zip(before, after, strict=True) if {s[2] for s in one} <= set(labels)]
+    assert {span[2] for one, _ in same for span in one} == {"name", "time"} & set(labels)
+    assert all(one == other for one, other in same)
 
 
 def test_transformers_own_pipeline_reads_the_folder(trained: TrainingResult) -> None:

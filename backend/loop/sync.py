@@ -119,8 +119,7 @@ class Sync:
         return newest
 
     def _keep(self, items: Sequence[RemoteRecord]) -> None:
-        self._store.add_records(item.record for item in items)
-        self._store.set_remote({item.record.uid: item.remote_id for item in items})
+        self._store.add_listed(items)
         self._found([item.record.uid for item in items])
 
     def want_deletions(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
-from nextlabel.connectors.records import Record
+from nextlabel.connectors.records import Record, RemoteRecord
 
 from . import codec
 from .database import CHUNK, chunks
@@ -47,14 +47,18 @@ class RecordsPart(MetaPart):
         noted = 0
         for batch in chunks(remote_ids.items()):
             with self._write() as connection:
-                gone = gone_among(connection, [remote_id for _, remote_id in batch])
-                noted += connection.execute(
-                    sa.update(records)
-                    .where(records.c.uid == sa.bindparam("key"))
-                    .values(remote_id=sa.bindparam("remote"), gone=sa.bindparam("lost")),
-                    [{"key": uid, "remote": remote, "lost": remote in gone} for uid, remote in batch],
-                ).rowcount
+                noted += _set_remote(connection, batch)
         return noted
+
+    def add_listed(self, items: Iterable[RemoteRecord]) -> None:
+        """Store the records that the platform lists, with the ids that it has for them.
+
+        In one step a batch: a record of others that had no id for a moment would be pushed as if it were missing there.
+        """
+        for batch in chunks(items):
+            with self._write() as connection:
+                _add_batch(connection, [item.record for item in batch])
+                _set_remote(connection, [(item.record.uid, item.remote_id) for item in batch])
 
     def mark_gone(self, remote_ids: Iterable[str]) -> int:
         """Note that the platform deleted these records; their answers no longer count. Returns how many are news."""
@@ -196,6 +200,15 @@ def _add_batch(connection: Connection, batch: Sequence[Record]) -> Added:
     if rows:
         connection.execute(sa.insert(records), rows)
     return Added(len(rows), duplicates, len(batch) - len(rows) - changed, changed)
+
+
+def _set_remote(connection: Connection, remote_ids: Sequence[tuple[str, str]]) -> int:
+    """Note where the platform holds records, pairs of uid and remote id; how many are known here."""
+    gone = gone_among(connection, [remote_id for _, remote_id in remote_ids])
+    placed = sa.update(records).where(records.c.uid == sa.bindparam("key"))
+    placed = placed.values(remote_id=sa.bindparam("remote"), gone=sa.bindparam("lost"))
+    rows = [{"key": uid, "remote": remote, "lost": remote in gone} for uid, remote in remote_ids]
+    return int(connection.execute(placed, rows).rowcount)
 
 
 def _lookup(

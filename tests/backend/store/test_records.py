@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nextlabel.backend.store import Added, Store
+from nextlabel.backend.store import Added, Store, pool
 from nextlabel.connectors.errors import StoreError
-from nextlabel.connectors.records import Record
+from nextlabel.connectors.records import Record, RemoteRecord
 
 Make = Callable[..., list[Record]]
 
@@ -76,6 +76,24 @@ def test_remote_ids_are_noted_and_pushed_records_are_no_longer_unpushed(store: S
         "103": "u3",
     }
     assert sorted(store.remote_ids()) == ["101", "103"]
+
+
+def test_a_listed_record_is_never_without_the_id_that_it_has_on_the_platform(
+    store: Store, make_records: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop pushes whatever has none: between two steps it would push a record of others once more."""
+    listed = [RemoteRecord(f"r{record.uid}", record) for record in make_records(3)]
+    store.add_records(make_records(1))
+    with monkeypatch.context() as broken:
+        broken.setattr(pool, "_set_remote", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            store.add_listed(listed)
+    assert store.size() == 1
+    store.add_listed(listed)
+    store.add_listed(listed)
+    assert store.size() == 3
+    assert store.unpushed(10) == []
+    assert set(store.get_remote(["ru0", "ru1", "ru2"])) == {"ru0", "ru1", "ru2"}
 
 
 def test_gone_records_stay_but_are_marked(store: Store, make_records: Make) -> None:

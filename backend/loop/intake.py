@@ -190,7 +190,9 @@ class Intake:
             return
         left = set(due)
         try:
-            found, as_of = self._ask({number: one.remote_id for number, one in due.items()})
+            # Of what the log has, it knows better than the event on which record to look.
+            places = {number: one.remote_id for number, one in due.items()} | self._store.visible(due)
+            found, as_of = self._ask(places)
             shown = [self._with_version(one, due[one.id].seen_version) for one in found.values() if one is not None]
             self._take(shown, "webhook", as_of, min(one.heard_at for one in due.values()))
             left -= {one.id for one in shown} | self._sweep.absent

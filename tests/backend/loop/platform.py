@@ -139,7 +139,9 @@ class MemoryPlatform:
     def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Annotation | None]:
         self._call("annotations")
         self.asked_for.extend(wanted)
-        return {number: self.answers.get(number) for number in wanted}
+        found = {number: self.answers.get(number) for number in wanted}
+        elsewhere = {number for number, one in found.items() if one and wanted[number] not in (None, one.remote_id)}
+        return {number: None if number in elsewhere else one for number, one in found.items()}
 
     def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:
         self._call("missing")

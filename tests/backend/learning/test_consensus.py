@@ -26,7 +26,7 @@ def answers(*values, who=None, status=AnnotationStatus.SUBMITTED):
 def test_nobody_has_answered():
     assert consensus([], SINGLE) is None
     assert consensus(answers(("a",), status=AnnotationStatus.SKIPPED), SINGLE) is None
-    assert consensus(answers(("a",), status=AnnotationStatus.DELETED), SINGLE) is None
+    assert consensus(answers(("a",), status=AnnotationStatus.DRAFT), SINGLE) is None
 
 
 def test_the_majority_wins_in_any_order():

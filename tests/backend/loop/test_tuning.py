@@ -84,7 +84,7 @@ def answer_all(platform: MemoryPlatform, most: int = 200) -> None:
 
 
 def trains(service: Service) -> bool:
-    return service.status().training.get("stage") == "training"
+    return "candidate" in service.status().training  # how far it is may not be told before it is through
 
 
 def ended(service: Service) -> bool:

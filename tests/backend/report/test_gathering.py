@@ -33,7 +33,8 @@ def test_labels_are_learned_in_the_order_of_their_first_answers(folder: Path) ->
         again = Annotation(
             f"{first}-ann", f"r{first}", "ann", ("bad",), AnnotationStatus.SUBMITTED, START + timedelta(days=2)
         )
-        store.append(Changes(annotations=(again,), deleted_records=(f"r{lost}",)))
+        store.append(Changes(annotations=(again,)))
+        store.mark_gone([f"r{lost}"])
         found = gather(store, find_recipe(RECIPE).labeling())
     assert found.training.tolist() == [first, second, third]
     assert found.pool.targets(found.training).tolist() == [1, 0, 0], "a changed answer counts as it is now"
@@ -45,7 +46,7 @@ def test_labels_are_learned_in_the_order_of_their_first_answers(folder: Path) ->
 def test_labels_of_records_that_are_gone_are_no_labels(folder: Path) -> None:
     with make(folder, 10, 2) as store:
         answer(store, {0: {"ann": "good"}})
-        store.append(Changes(deleted_records=("r0",)))
+        store.mark_gone(["r0"])
         with pytest.raises(ConfigError, match="no record has a label yet"):
             gather(store, find_recipe(RECIPE).labeling())
 

@@ -19,7 +19,7 @@ from .answering import Answering
 from .controller import Controller
 from .health import Health, unknown_labels
 from .janitor import Janitor
-from .leadership import RENEW_EVERY, Leadership
+from .leadership import Leadership
 from .learner import Learner
 from .model import Model
 from .ports import Prediction, Source, Status
@@ -101,13 +101,13 @@ class Service:
 
     def _heartbeat(self) -> float:
         was_held = self._leadership.held
-        self._leadership.renew()
+        pause = self._leadership.renew()
         if self._leadership.held and not was_held:
             for name in ("sync", "loop"):
                 self._threads[name].wake()
         elif not self._leadership.held:
             self._follow()
-        return RENEW_EVERY
+        return pause
 
     def _follow(self) -> None:
         """Standing by: serve predictions with whatever model the leader made current."""

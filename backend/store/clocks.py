@@ -1,0 +1,40 @@
+"""The clock that terms are measured by. It only runs forward, and setting the time of day does not touch it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+_BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_NAMESPACE = Path("/proc/self/ns/time")
+
+
+def elapsed() -> float:
+    """Seconds since some moment, the time that the machine slept included where the system tells it."""
+    return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A clock that only runs forward. Two readings may be compared if they are of clocks with the same ``name``.
+
+    ``name`` is empty where nobody else is known to read the same clock.
+    """
+
+    name: str
+    read: Callable[[], float]
+
+    @classmethod
+    def of_machine(cls) -> Clock:
+        """The one of this machine, which all processes that run on the same kernel share, in containers too.
+
+        Named by the boot, at which it begins anew, and the time namespace, which may shift it; both are the kernel's.
+        """
+        try:
+            namespace = str(_NAMESPACE.readlink()) if _NAMESPACE.is_symlink() else ""
+            return cls(f"{_BOOT.read_text().strip()} {namespace}".strip(), elapsed)
+        except OSError:
+            return cls("", elapsed)

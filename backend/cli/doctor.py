@@ -92,6 +92,8 @@ def _findings(recipe: str | None, project: str | None, platform: str | None, set
         yield Finding("platform", Severity.ERROR, f"{type(error).__name__}: {error}")
     finally:
         connector.close()
+    if recipe is not None and project is None:
+        yield _leader(recipe, settings)
 
 
 def _own_findings(settings: Settings) -> Iterator[Finding]:
@@ -111,6 +113,21 @@ def _own_findings(settings: Settings) -> Iterator[Finding]:
             f"the service listens on {settings.host}, and passwords travel in clear",
             "put a proxy with TLS in front and set NEXTLABEL_PUBLIC_URL to its https:// address",
         )
+
+
+def _leader(recipe: str, settings: Settings) -> Finding:
+    """Whether a service runs the loop on the recipe's store."""
+    from nextlabel.backend.catalogue import find_recipe
+    from nextlabel.backend.loop.leadership import LEASE, facts
+    from nextlabel.connectors.base import Finding, Severity
+
+    from .status import leading
+
+    with existing_store(find_recipe(recipe), settings) as store:
+        lease = store.lease(LEASE)
+    if lease is None or not lease.left:
+        return Finding("leader", Severity.WARNING, f"runs the loop: {leading(facts(lease))}", f"nextlabel run {recipe}")
+    return Finding("leader", Severity.OK, f"runs the loop: {leading(facts(lease))}")
 
 
 def _deliveries(settings: Settings) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import structlog
 
@@ -25,6 +26,14 @@ TERM = 15.0
 RENEW_EVERY = 4.0
 SOONEST = 0.5
 """Seconds between two looks of somebody who waits for a lease that is about to be over."""
+
+
+def facts(lease: Lease | None) -> dict[str, Any]:
+    """Who leads, since when, until when unless the lease is renewed, and seconds until then; empty if nobody does."""
+    if lease is None:
+        return {}
+    since, until = (moment.isoformat(timespec="seconds") for moment in (lease.since, lease.until))
+    return {"owner": lease.owner, "since": since, "until": until, "left_s": round(lease.left, 1)}
 
 
 class Leadership:
@@ -50,6 +59,11 @@ class Leadership:
     def leader(self) -> str:
         """Who led at the last look, if it was somebody else."""
         return self._watched[0].owner if self._watched else ""
+
+    def facts(self) -> dict[str, Any]:
+        """Who leads now, as :func:`facts` says it, and whether it is this process."""
+        lease = self._store.lease(LEASE)
+        return {} if lease is None else facts(lease) | {"ours": lease.owner == self.owner}
 
     def renew(self) -> float:
         """Take or renew the lease; return seconds until the next try."""

@@ -273,6 +273,7 @@ class Service:
         return Status(
             project=self._connector.project,
             leader=self._leadership.held,
+            lease=self._leadership.facts(),
             state=controller.state,
             done=controller.progress[0],
             total=controller.progress[1],

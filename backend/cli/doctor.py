@@ -148,8 +148,8 @@ def _deliveries(settings: Settings) -> Iterator[Finding]:
 def _connector(recipe: str | None, project: str | None, platform: str | None, settings: Settings) -> Connector:
     """The project as it is: nothing is created or changed. Raises ConfigError or ConnectorError."""
     from nextlabel.backend.catalogue import find_recipe
-    from nextlabel.backend.loop.opening import PROJECT, check_platform
     from nextlabel.backend.loop.platforms import attach
+    from nextlabel.backend.loop.project import PROJECT, check_platform
     from nextlabel.connectors.errors import ConfigError
 
     if recipe is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import socket
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -74,11 +75,11 @@ class Leadership:
             self._held_until = asked + TERM  # of the moment before it was written: ours ends before anybody's watch
             if not was_held:
                 self.tenure += 1
-                log.info("this process runs the loop", owner=self.owner)
+                log.info("this process leads", owner=self.owner)
             return RENEW_EVERY
         self._held_until = -math.inf
         if was_held or self.leader != lease.owner:
-            log.info("another process runs the loop, this one stands by", leader=lease.owner, owner=self.owner)
+            log.info("another process leads, this one stands by", leader=lease.owner, owner=self.owner)
         return min(RENEW_EVERY, max(SOONEST, self._watch(lease)))
 
     def _unrenewed(self, now: float) -> str:
@@ -101,11 +102,14 @@ class Leadership:
         self._store.release(LEASE, self.owner)
 
     @contextmanager
-    def kept(self) -> Iterator[bool]:
-        """Lead while the block runs, if nobody else does: whether we do. A lease that is held already stays held."""
+    def kept(self, *, patient: bool = False) -> Iterator[bool]:
+        """Lead while the block runs, if nobody else does: whether we do. A lease that is held already stays held.
+
+        ``patient``: wait for a leader that does not renew its lease any more. That takes a term at most.
+        """
         was_held = self.held
         if not was_held:
-            self.renew()
+            self._wait() if patient else self.renew()
         if was_held or not self.held:
             yield was_held
             return
@@ -117,3 +121,11 @@ class Leadership:
             keeper.stop()
             with suppress(StoreError):  # what ended the block says more, and the lease runs out by itself
                 self.give_up()
+
+    def _wait(self) -> None:
+        """Lead, or see that somebody else is alive."""
+        self.renew()
+        first = self._watched
+        while not self.held and self._watched == first:
+            time.sleep(SOONEST)
+            self.renew()

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from nextlabel.backend.loop.leadership import LEASE
-from nextlabel.backend.loop.opening import PLATFORM, PROJECT, project_home
+from nextlabel.backend.loop.opening import project_home
+from nextlabel.backend.loop.project import PLATFORM, PROJECT
 from nextlabel.backend.recipe import Recipe
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store

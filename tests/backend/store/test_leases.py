@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -19,12 +18,6 @@ from nextlabel.backend.store.database import open_engine
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 HOUR = 3600.0
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.live)])
-def target(request: pytest.FixtureRequest, path: Path) -> str:
-    """The address of a store that does not exist yet, in either kind of database."""
-    return str(path) if request.param == "sqlite" else request.getfixturevalue("postgresql")()
 
 
 class Machine:

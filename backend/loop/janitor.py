@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 import structlog
 
 from nextlabel.backend.store import GenerationRow, Store
-from nextlabel.backend.store.clocks import elapsed
 from nextlabel.connectors.base import Connector
+from nextlabel.connectors.clocks import elapsed
 
 from .latency import QUIET
 

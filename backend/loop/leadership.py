@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from nextlabel.backend.store import Lease, Store
-from nextlabel.backend.store.clocks import elapsed
+from nextlabel.connectors.clocks import elapsed
 from nextlabel.connectors.errors import StoreError
 
 from .repeater import Repeater

@@ -1,20 +1,15 @@
-"""The clock that terms are measured by. It only runs forward, and setting the time of day does not touch it."""
+"""The clock that terms are measured by, and who else reads the same one."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-_BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+from nextlabel.connectors.clocks import elapsed
+
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = Path("/proc/self/ns/time")
-
-
-def elapsed() -> float:
-    """Seconds since some moment, the time that the machine slept included where the system tells it."""
-    return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
 
 
 @dataclass(frozen=True, slots=True)

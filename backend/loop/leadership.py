@@ -22,11 +22,11 @@ from .repeater import Repeater
 log = structlog.get_logger(__name__)
 
 LEASE = "loop"
-TERM = 15.0
-"""Seconds after which a leader that stopped renewing may be replaced."""
+TERM = 14.0
+"""Seconds after which a leader that stopped renewing may be replaced: with the next look, within 15."""
 RENEW_EVERY = 4.0
-SOONEST = 0.5
-"""Seconds between two looks of somebody who waits for a lease that is about to be over."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks of who stands by. A renewal is known to be as old as the look that first saw it."""
 
 
 def facts(lease: Lease | None) -> dict[str, Any]:
@@ -80,7 +80,8 @@ class Leadership:
         self._held_until = -math.inf
         if was_held or self.leader != lease.owner:
             log.info("another process leads, this one stands by", leader=lease.owner, owner=self.owner)
-        return min(RENEW_EVERY, max(SOONEST, self._watch(lease)))
+        self._watch(lease)
+        return LOOK_EVERY
 
     def _unrenewed(self, now: float) -> str:
         """The renewal that stayed the last for a whole term."""
@@ -89,12 +90,10 @@ class Leadership:
         lease, since = self._watched
         return lease.renewal if now - since >= lease.term else ""
 
-    def _watch(self, lease: Lease) -> float:
-        """Remember somebody's renewal; return seconds until their lease may be over."""
-        now = self._clock()  # after the look: the renewal is older than that
+    def _watch(self, lease: Lease) -> None:
+        """Remember somebody's renewal, and since when we know it."""
         if self._watched is None or self._watched[0].renewal != lease.renewal:
-            self._watched = (lease, now)
-        return min(lease.left, self._watched[1] + lease.term - now)
+            self._watched = (lease, self._clock())  # after the look: the renewal is older than that
 
     def give_up(self) -> None:
         """Release the lease, so that a replica standing by takes over at once."""
@@ -127,5 +126,5 @@ class Leadership:
         self.renew()
         first = self._watched
         while not self.held and self._watched == first:
-            time.sleep(SOONEST)
+            time.sleep(LOOK_EVERY)
             self.renew()

@@ -123,7 +123,7 @@ class Service:
                 self._threads[name].wake()
         elif not self._leadership.held:
             self._follow()
-        return pause if self._live else min(pause, BETWEEN_LOOKS)
+        return pause
 
     def _lost_project(self) -> bool:
         """Whether the store names another project than ours: what we took in would be another one's. Then this ends."""

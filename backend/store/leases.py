@@ -64,11 +64,13 @@ class LeasesPart(Database):
         ``unrenewed`` is a renewal that the caller has watched for a whole term: if it is still the last, its lease is
         over. Atomic between threads and processes.
         """
+        with self._read() as connection:  # who has to wait needs no turn to write
+            if (other := self._of_another(connection, name, owner, unrenewed)) is not None:
+                return other
         with self._write() as connection:
-            now = self._clock.read()
-            row = _find(connection, name)
-            if row is not None and row.owner != owner and row.renewal != unrenewed and not self._is_over(row, now):
-                return self._lease(connection, row, now)
+            if (other := self._of_another(connection, name, owner, unrenewed)) is not None:
+                return other
+            now, row = self._clock.read(), _find(connection, name)
             renewal, present = secrets.token_hex(8), _time_of_day(connection)
             taken_at = row.taken_at if row is not None and row.owner == owner else present
             values = {
@@ -96,6 +98,13 @@ class LeasesPart(Database):
         """Give the lease back, if ``owner`` has it."""
         with self._write() as connection:
             connection.execute(sa.delete(leases).where(leases.c.name == name, leases.c.owner == owner))
+
+    def _of_another(self, connection: Connection, name: str, owner: str, unrenewed: str) -> Lease | None:
+        """The lease, if it is somebody else's and not over."""
+        row, now = _find(connection, name), self._clock.read()
+        if row is None or row.owner == owner or row.renewal == unrenewed or self._is_over(row, now):
+            return None
+        return self._lease(connection, row, now)
 
     def _is_over(self, row: Row[Any], now: float) -> bool:
         return self._shares_clock(row) and row.renewed + row.term <= now

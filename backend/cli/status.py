@@ -44,7 +44,7 @@ def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = [
         ("project", f"{project.get('title', '')}  {project.get('link', '')}"),
         *((f"link: {name}", link) for name, link in answer.get("links", {}).items()),
-        ("doing", doing if answer["leader"] else f"standing by ({doing})"),
+        ("doing", doing if answer["leader"] else "standing by, to take over from who leads"),
         ("leads", leading(answer.get("lease", {}))),
         ("platform", "reachable" if answer["platform_reachable"] else "not reachable"),
         ("records", f"{answer['records']:,}, {answer['pushed']:,} on the platform"),

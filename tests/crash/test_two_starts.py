@@ -24,6 +24,7 @@ from nextlabel.backend.stack import Annotator, ArgillaAnnotator, ArgillaServer, 
 from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.backend.stack.processes import start_group, stop_group, tail
 from nextlabel.backend.store import Store
+from nextlabel.connectors.errors import PlatformUnavailable
 from tests.crash.people import LABELS, check_log, exported, logged
 from tests.live.argilla_calls import api as argilla_api
 from tests.live.argilla_calls import forget_webhooks, hooks
@@ -101,7 +102,7 @@ def test_two_starts_make_one_project_and_lose_nothing(
     assert titled(server, recipe) == [project]
 
     answer(server, project, 3)
-    leader.wait(lambda status: status["labelled"] == 3, "answers before the kill")
+    knows(leader, store, 3)
     leader.kill()
     killed = time.monotonic()
     answer(server, project, 3)
@@ -109,7 +110,7 @@ def test_two_starts_make_one_project_and_lose_nothing(
         released(store)
     standby.wait(lambda status: status["leader"], "a leader", limit_s=TERM + 10, every_s=0.05)
     took_over = time.monotonic() - killed
-    standby.wait(lambda status: status["labelled"] == 6, "answers of before and after the kill")
+    knows(standby, store, 6)
     standby.wait_settled()
     answer(server, project, 3)
     check(server, store, project, standby)
@@ -117,7 +118,7 @@ def test_two_starts_make_one_project_and_lose_nothing(
     standby.stop()
     answer(server, project, 3)
     leader.start()
-    leader.wait(lambda status: status["labelled"] == 12, "all answers after a restart of all")
+    knows(leader, store, 12)
     check(server, store, project, leader)
     assert titled(server, recipe) == [project]
     print(
@@ -134,6 +135,16 @@ def led(twins: list[BackendProcess]) -> tuple[BackendProcess, BackendProcess]:
     [leader] = [process for process in twins if process.status()["leader"]]
     leader.wait_ready()
     return leader, next(process for process in twins if process is not leader)
+
+
+def knows(process: BackendProcess, store: str, answers: int) -> None:
+    """Wait until so many are known; if they don't become known, our log tells what became of them."""
+    try:
+        process.wait(lambda status: status["labelled"] == answers, f"{answers} answers")
+    except PlatformUnavailable as error:
+        with Store.open(store) as opened:
+            rows = [(row.seq, row.kind, row.subject, row.source) for row in opened.log_rows(0, limit=100)]
+        raise AssertionError(f"{error}\n{rows}") from None
 
 
 def check(server: PlatformServer, store: str, project: str, leader: BackendProcess) -> None:
@@ -191,6 +202,7 @@ DYING = """
 import os, signal, sys
 from nextlabel.backend.cli import main
 from nextlabel.backend.store import Store
+from nextlabel.connectors.errors import PlatformUnavailable
 Store.claim_meta = lambda self, values: os.kill(os.getpid(), signal.SIGKILL)
 main(sys.argv[1:])
 """

@@ -10,7 +10,6 @@ from nextlabel.backend.loop.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.errors import ConfigError, Overloaded
-from nextlabel.connectors.records import Changes
 from tests.backend.loop.conftest import ServiceFactory
 from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import settled, started, wait_for
@@ -53,8 +52,7 @@ def test_each_new_leader_hooks_itself_up_and_nobody_who_stands_by(
 def test_a_leader_that_is_back_knows_what_was_done_meanwhile(
     make_service: ServiceFactory, platform: MemoryPlatform, store: Store
 ) -> None:
-    one = started(make_service, platform, poll_interval=60)
-    other = make_service(poll_interval=60)
+    one, other = started(make_service, platform), make_service()
     other.start()
     hand_over(one, other)
     [placed, deleted, *_] = platform.queue()
@@ -69,7 +67,7 @@ def test_a_leader_that_is_back_knows_what_was_done_meanwhile(
     wait_for(lambda: one.status().leader and platform.published[-1][0] != in_force and settled(one, store))
     served = {entry.remote_id for entry in platform.published[-1][1]}
     assert deleted not in served
-    one.take_in(Changes((platform.annotate("r-moved", "cat"),)), "webhook")
+    platform.annotate("r-moved", "cat")
     wait_for(lambda: one.status().labelled == 1)
 
 

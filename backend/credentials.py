@@ -1,11 +1,12 @@
 """The secrets that guard the service: given by settings, or made once and kept in the home folder.
 
 The file ``secrets.json`` is readable by its owner only. Two processes that start at the same moment agree on
-one set: the first to link its file into place wins, the other reads it.
+one set: the first to link its file into place wins, the other reads it. Where files can't be linked, they take turns.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -92,7 +93,10 @@ def _create(path: Path) -> None:
             os.link(temporary, path)
         except FileExistsError:
             return  # another process was first, and its secrets are as good
-        except OSError:
-            Path(temporary).replace(path)  # a file system without hard links
+        except OSError:  # a file system without hard links
+            with path.with_suffix(".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not path.exists():
+                    Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TypeVar
 import httpx
 import stamina
 
+from .clocks import elapsed
 from .errors import ConfigError, ConnectorError, PlatformError, PlatformUnavailable, Unauthorized
 
 T = TypeVar("T")
@@ -53,7 +54,14 @@ class PlatformClient(ABC):
         if not token.strip():
             raise ConfigError(f"the {self.platform} {self.token_name} is empty; {self.token_hint}")
         limits = httpx.Limits(max_keepalive_connections=20 if keep else 0)
-        self._http = httpx.Client(timeout=TIMEOUT, limits=limits, transport=transport, follow_redirects=False)
+        self._http = httpx.Client(
+            timeout=TIMEOUT,
+            limits=limits,
+            transport=transport,
+            follow_redirects=False,
+            event_hooks={"response": [self._hear_time]},
+        )
+        self._ahead: float | None = None  # the server's time less our elapsed seconds, at its last answer
         self._token = token.strip()
 
     def __repr__(self) -> str:
@@ -120,6 +128,18 @@ class PlatformClient(ABC):
             return answer
 
         return self.call(send, again=again)
+
+    def now(self) -> datetime:
+        """The server's time, as of its last answer and by what has passed since: nobody who sets a clock here moves it.
+
+        Ours, before the first answer that tells.
+        """
+        return datetime.now(UTC) if self._ahead is None else datetime.fromtimestamp(self._ahead + elapsed(), UTC)
+
+    def _hear_time(self, answer: httpx.Response) -> None:
+        there = server_time(answer)
+        if there is not None:
+            self._ahead = there.timestamp() - elapsed()
 
     def check(self, answer: httpx.Response) -> None:
         """Raise the error that stands for the status of ``answer``, if it is not a success."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -30,6 +33,30 @@ def scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.lower().startswith(tuple(prefix.lower() for prefix in SCRUBBED)) and name not in KEPT:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Callable[[], str]]:
+    """A running PostgreSQL, shared by the session: ``postgresql()`` makes a database and returns its address."""
+    from tests.deploy.native import Postgres
+
+    folder = Path(tempfile.mkdtemp(prefix="nextlabel-postgresql-"))
+    folder.chmod(0o711)  # pytest's own folders are out of reach of a user that PostgreSQL may run as
+    names = {"POSTGRES_USER": "nextlabel", "POSTGRES_PASSWORD": secrets.token_hex(8), "POSTGRES_DB": "first"}
+    ready = {"test": ["CMD-SHELL", f"pg_isready --host {folder}/server --dbname first"]}
+    server = Postgres("postgresql", {"environment": names, "healthcheck": ready}, folder / "server")
+
+    def make() -> str:
+        name = f"store_{secrets.token_hex(4)}"
+        server.add_database(name)
+        return f"postgresql+psycopg://{server.address(name)}"
+
+    try:
+        server.prepare()
+        yield make
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

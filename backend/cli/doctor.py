@@ -94,6 +94,8 @@ def _findings(recipe: str | None, project: str | None, platform: str | None, set
         yield Finding("platform", Severity.ERROR, f"{type(error).__name__}: {error}")
     finally:
         connector.close()
+    if recipe is not None and project is None:
+        yield _leader(recipe, settings)
 
 
 def _own_findings(settings: Settings) -> Iterator[Finding]:
@@ -138,6 +140,21 @@ def _compared(recipe: str, platform: str | None, settings: Settings) -> Finding:
     return Finding("comparison", Severity.ERROR, sentence(last.as_json()), "nextlabel compare, or compare --believe")
 
 
+def _leader(recipe: str, settings: Settings) -> Finding:
+    """Whether a service runs the loop on the recipe's store."""
+    from nextlabel.backend.catalogue import find_recipe
+    from nextlabel.backend.loop.leadership import LEASE, facts
+    from nextlabel.connectors.base import Finding, Severity
+
+    from .status import leading
+
+    with existing_store(find_recipe(recipe), settings) as store:
+        lease = store.lease(LEASE)
+    if lease is None or not lease.left:
+        return Finding("leader", Severity.WARNING, f"runs the loop: {leading(facts(lease))}", f"nextlabel run {recipe}")
+    return Finding("leader", Severity.OK, f"runs the loop: {leading(facts(lease))}")
+
+
 def _deliveries(settings: Settings) -> Iterator[Finding]:
     """What Argilla's worker has still to deliver, which only its Redis knows."""
     from nextlabel.connectors.argilla.jobs import diagnose_jobs
@@ -156,8 +173,8 @@ def _deliveries(settings: Settings) -> Iterator[Finding]:
 def _connector(recipe: str | None, project: str | None, platform: str | None, settings: Settings) -> Connector:
     """The project as it is: nothing is created or changed. Raises ConfigError or ConnectorError."""
     from nextlabel.backend.catalogue import find_recipe
-    from nextlabel.backend.loop.opening import PROJECT, check_platform
     from nextlabel.backend.loop.platforms import attach
+    from nextlabel.backend.loop.project import PROJECT, check_platform
     from nextlabel.connectors.errors import ConfigError
 
     if recipe is None:

@@ -36,7 +36,7 @@ def relabel(
     service.
     """
     from nextlabel.backend.catalogue import find_recipe
-    from nextlabel.backend.loop.opening import PROJECT
+    from nextlabel.backend.loop.project import PROJECT
     from nextlabel.backend.settings import Settings
     from nextlabel.connectors.errors import ConfigError
 

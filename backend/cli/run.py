@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,9 +15,12 @@ from .output import RecipeName, console, examples, say
 from .stores import existing_store
 
 if TYPE_CHECKING:
+    from nextlabel.backend.loop.leadership import Leadership
     from nextlabel.backend.loop.service import Service
     from nextlabel.backend.recipe import Recipe
     from nextlabel.backend.settings import Settings
+    from nextlabel.backend.store import Store
+    from nextlabel.connectors.base import Connector
 
 Project = Annotated[
     str | None,
@@ -82,7 +86,7 @@ def serve(recipe: RecipeName, platform: OtherPlatform = None, host: Host = None,
     The data is not read again. On a store that another nextlabel works on, this one answers predictions and
     stands by to take over.
     """
-    from nextlabel.backend.loop.opening import PROJECT
+    from nextlabel.backend.loop.project import PROJECT
     from nextlabel.connectors.errors import ConfigError
 
     settings, chosen = _prepare(recipe, None, platform, host, port)
@@ -103,36 +107,54 @@ def push(
 
     Records that are there already are recognised by their id; exact copies of a record are not pushed.
     """
-    from rich.progress import Progress
-
     from nextlabel.backend.loop.leadership import Leadership
-    from nextlabel.backend.loop.opening import check_platform, load_records, open_connector, open_store
+    from nextlabel.backend.loop.opening import load_records, open_store
+    from nextlabel.backend.loop.project import check_platform, open_connector
     from nextlabel.connectors.errors import ConfigError
 
     settings, chosen = _prepare(recipe, project, platform, None, None, data)
-    with open_store(chosen, settings, seed) as store:
+    with _ended_in_order(), open_store(chosen, settings, seed) as store:
         check_platform(chosen, settings, store)
         added = load_records(chosen, store, settings)
         say(f"{added.new:,} new records ({added.duplicates:,} of them copies), {added.known:,} known before")
         leadership = Leadership(store)
-        leadership.renew()
-        if not leadership.held:
-            raise ConfigError("another nextlabel runs on this store, and pushes by itself; stop it to push by hand")
-        connector = open_connector(chosen, settings, store)
-        try:
-            counts = store.record_counts()
-            left = counts["records"] - counts["duplicates"] - counts["pushed"]
-            with Progress(console=console(err=True)) as progress:
-                bar = progress.add_task("Pushing", total=max(left, 0))
-                while batch := store.unpushed(_BATCH):
-                    leadership.renew()
-                    store.set_remote(connector.push(batch))
-                    progress.advance(bar, len(batch))
-            say(f"project {connector.project.id}: {connector.project.link}")
-            _say_links(connector.links())
-        finally:
-            leadership.give_up()
-            connector.close()
+        with leadership.kept(patient=True) as leads:
+            if not leads:
+                raise ConfigError(
+                    f"another nextlabel runs on this store ({leadership.leader}), and pushes by itself; stop it to "
+                    "push by hand"
+                )
+            with closing(open_connector(chosen, settings, store, leadership)) as connector:
+                _push(store, connector, leadership)
+                say(f"project {connector.project.id}: {connector.project.link}")
+                _say_links(connector.links())
+
+
+def _push(store: Store, connector: Connector, leadership: Leadership) -> None:
+    """Everything that the platform has yet to get, with a bar."""
+    from rich.progress import Progress
+
+    from nextlabel.connectors.errors import ConfigError
+
+    counts = store.record_counts()
+    left = counts["records"] - counts["duplicates"] - counts["pushed"]
+    with Progress(console=console(err=True)) as progress:
+        bar = progress.add_task("Pushing", total=max(left, 0))
+        while batch := store.unpushed(_BATCH):
+            if not leadership.held:
+                raise ConfigError("another nextlabel took this store over, and pushes the rest by itself")
+            store.set_remote(connector.push(batch))
+            progress.advance(bar, len(batch))
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Turn SIGTERM into an end that runs the ``finally``: what is held is given back."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _prepare(
@@ -176,10 +198,8 @@ def _serve(recipe: Recipe, settings: Settings, seed: int) -> None:
     from nextlabel.backend.server import listen
 
     # A taken port should be known before minutes are spent on encoding.
-    with listen(settings.host, settings.port) as listener:
+    with listen(settings.host, settings.port) as listener, _ended_in_order():
         service = open_service(recipe, settings, seed=seed)
-        # uvicorn raises a signal again once it has wound up; this turns it into an end that runs the `finally`.
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
         try:
             _run_server(service, settings, listener)
         finally:
@@ -198,4 +218,8 @@ def _run_server(service: Service, settings: Settings, listener: socket.socket) -
     say(f"label here:  {service.project.link}")
     _say_links(service.links)
     say(f"service:     {url}  (API page: {url}/docs; login {shown.user}, password in {settings.home / FILE})")
-    make_server(create_app(service, settings, secrets=shown)).run(sockets=[listener])
+    server = make_server(create_app(service, settings, secrets=shown))
+    service.on_failure = lambda: setattr(server, "should_exit", True)
+    server.run(sockets=[listener])
+    if service.failure:
+        raise service.failure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -44,7 +45,8 @@ def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = [
         ("project", f"{project.get('title', '')}  {project.get('link', '')}"),
         *((f"link: {name}", link) for name, link in answer.get("links", {}).items()),
-        ("doing", doing if answer["leader"] else f"standing by ({doing})"),
+        ("doing", doing if answer["leader"] else "standing by, to take over from who leads"),
+        ("leads", leading(answer.get("lease", {}))),
         ("platform", "reachable" if answer["platform_reachable"] else "not reachable"),
         ("records", f"{answer['records']:,}, {answer['pushed']:,} on the platform"),
         ("labelled", f"{answer['labelled']:,}, {answer['audit_labelled']:,} of them for the audit"),
@@ -61,6 +63,17 @@ def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
         *((f"note: {topic}", text) for topic, text in answer["notes"].items()),
     ]
     return [(name, text) for name, text in lines if text.strip()]
+
+
+def leading(lease: Mapping[str, Any]) -> str:
+    """Who runs the loop, since when, and until when."""
+    if not lease:
+        return "nobody; the queue stands still"
+    who = f"this service ({lease['owner']})" if lease.get("ours") else lease["owner"]
+    since, until = (datetime.fromisoformat(lease[name]).astimezone() for name in ("since", "until"))
+    if not lease["left_s"]:
+        return f"nobody since {until:%Y-%m-%d %H:%M:%S}; {who} did not renew its lease, who stands by takes over"
+    return f"{who}, since {since:%Y-%m-%d %H:%M:%S}; until {until:%H:%M:%S} unless it renews its lease"
 
 
 def _latency(p50: float | None, p95: float | None) -> str:

@@ -96,6 +96,7 @@ class Controller:
         self._seen = 0  # log sequence up to which answers are in the pool
         self._asked: deque[tuple[list[int], int]] = deque()
         self._strangers: dict[str, list[Annotation]] = {}  # answers to records that we don't have yet
+        self._returned = False  # another process led since we did
         self._lock = threading.RLock()
 
     # -- called from elsewhere ---------------------------------------------------------------------------------------
@@ -122,6 +123,10 @@ class Controller:
         positions = ask_platform_again(self._store, self._connector, uids, opinions)
         self._asked.append((positions, opinions))
         return len(positions)
+
+    def take_over(self) -> None:
+        """We lead again, and somebody else did meanwhile: look at the next tick what they did."""
+        self._returned = True
 
     @property
     def trouble(self) -> str:
@@ -165,6 +170,11 @@ class Controller:
             self.state = "standing by"
             return IDLE
         with self._lock:
+            if self._returned:
+                self._returned = False
+                self._queue.look_again()
+                self._upkeep.look_again()
+                self._asking = Asking(self._store, self._connector, self.pool)
             self._upkeep.move()
             if self.model is not None and self.model.space is not self.space:
                 self.model = None  # a new probe is fitted before anything is ranked

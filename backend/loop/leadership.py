@@ -2,49 +2,129 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import structlog
 
-from nextlabel.backend.store import Store
+from nextlabel.backend.store import Lease, Store
+from nextlabel.connectors.clocks import elapsed
+from nextlabel.connectors.errors import StoreError
+
+from .repeater import Repeater
 
 log = structlog.get_logger(__name__)
 
 LEASE = "loop"
-TTL = 15.0
-"""Seconds after which a leader that stopped renewing may be replaced."""
+TERM = 14.0
+"""Seconds after which a leader that stopped renewing may be replaced: with the next look, within 15."""
 RENEW_EVERY = 4.0
+LOOK_EVERY = 1.0
+"""Seconds between two looks of who stands by. A renewal is known to be as old as the look that first saw it."""
+
+
+def facts(lease: Lease | None) -> dict[str, Any]:
+    """Who leads, since when, until when unless the lease is renewed, and seconds until then; empty if nobody does."""
+    if lease is None:
+        return {}
+    since, until = (moment.isoformat(timespec="seconds") for moment in (lease.since, lease.until))
+    return {"owner": lease.owner, "since": since, "until": until, "left_s": round(lease.left, 1)}
 
 
 class Leadership:
-    """A lease row in the store, renewed on a timer. Believed only as long as it is certain."""
+    """A lease in the store, renewed on a timer. Believed only as long as it is certain.
 
-    def __init__(self, store: Store) -> None:
+    One thread renews; any may ask. ``tenure`` counts how often this process came to lead.
+    """
+
+    def __init__(self, store: Store, clock: Callable[[], float] = elapsed) -> None:
         self._store = store
+        self._clock = clock
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self._held_until = 0.0
+        self.tenure = 0
+        self._held_until = -math.inf
+        self._watched: tuple[Lease, float] | None = None  # somebody else's last renewal, and since when we know it
 
     @property
     def held(self) -> bool:
-        """True while our lease can't have expired, by our own clock, even if renewing fails from now on."""
-        return time.monotonic() < self._held_until
+        """True while nobody else can have taken our lease, even if renewing fails from now on."""
+        return self._clock() < self._held_until
+
+    @property
+    def leader(self) -> str:
+        """Who led at the last look, if it was somebody else."""
+        return self._watched[0].owner if self._watched else ""
+
+    def facts(self) -> dict[str, Any]:
+        """Who leads now, as :func:`facts` says it, and whether it is this process."""
+        lease = self._store.lease(LEASE)
+        return {} if lease is None else facts(lease) | {"ours": lease.owner == self.owner}
 
     def renew(self) -> float:
         """Take or renew the lease; return seconds until the next try."""
-        asked = time.monotonic()
-        was_held = self.held
-        if self._store.acquire(LEASE, self.owner, TTL):
-            self._held_until = asked + TTL
+        asked, was_held = self._clock(), self.held
+        lease = self._store.acquire(LEASE, self.owner, TERM, unrenewed=self._unrenewed(asked))
+        if lease.owner == self.owner:
+            self._watched = None
+            self._held_until = asked + TERM  # of the moment before it was written: ours ends before anybody's watch
             if not was_held:
-                log.info("this process runs the loop", owner=self.owner)
-        else:
-            self._held_until = 0.0
-        return RENEW_EVERY
+                self.tenure += 1
+                log.info("this process leads", owner=self.owner)
+            return RENEW_EVERY
+        self._held_until = -math.inf
+        if was_held or self.leader != lease.owner:
+            log.info("another process leads, this one stands by", leader=lease.owner, owner=self.owner)
+        self._watch(lease)
+        return LOOK_EVERY
+
+    def _unrenewed(self, now: float) -> str:
+        """The renewal that stayed the last for a whole term."""
+        if self._watched is None:
+            return ""
+        lease, since = self._watched
+        return lease.renewal if now - since >= lease.term else ""
+
+    def _watch(self, lease: Lease) -> None:
+        """Remember somebody's renewal, and since when we know it."""
+        if self._watched is None or self._watched[0].renewal != lease.renewal:
+            self._watched = (lease, self._clock())  # after the look: the renewal is older than that
 
     def give_up(self) -> None:
         """Release the lease, so that a replica standing by takes over at once."""
-        self._held_until = 0.0
+        self._held_until = -math.inf
         self._store.release(LEASE, self.owner)
+
+    @contextmanager
+    def kept(self, *, patient: bool = False) -> Iterator[bool]:
+        """Lead while the block runs, if nobody else does: whether we do. A lease that is held already stays held.
+
+        ``patient``: wait for a leader that does not renew its lease any more. That takes a term at most.
+        """
+        was_held = self.held
+        if not was_held:
+            self._wait() if patient else self.renew()
+        if was_held or not self.held:
+            yield was_held
+            return
+        keeper = Repeater("lease", self.renew, lambda error: None)
+        keeper.start()
+        try:
+            yield True
+        finally:
+            keeper.stop()
+            with suppress(StoreError):  # what ended the block says more, and the lease runs out by itself
+                self.give_up()
+
+    def _wait(self) -> None:
+        """Lead, or see that somebody else is alive."""
+        self.renew()
+        first = self._watched
+        while not self.held and self._watched == first:
+            time.sleep(LOOK_EVERY)
+            self.renew()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,13 +17,12 @@ from nextlabel.backend.learning.multimodal.rules import ImageRules
 from nextlabel.backend.learning.spans.encoder import SpanEncoder, load_span_encoder
 from nextlabel.backend.learning.spans.token_cache import TokenCache
 from nextlabel.backend.learning.training.jobs import JobKind
-from nextlabel.backend.recipe import Platform, Recipe
+from nextlabel.backend.recipe import Recipe
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Added, Store
 from nextlabel.connectors.base import Connector
-from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import LabelKind, Record
 
 from .agreement import Agreement
@@ -30,8 +30,8 @@ from .controller import Controller
 from .leadership import Leadership
 from .learner import Learner
 from .model import TextKind
-from .platforms import NAMES, CheckedConnector, access, attach, create
 from .pool import PoolState
+from .project import check_platform, open_connector
 from .queue import QueueSizes
 from .ranking import Ranker
 from .service import Service
@@ -41,9 +41,6 @@ from .tuned import Tuning
 from .tuning import Tuner
 
 log = structlog.get_logger(__name__)
-
-PROJECT = "project"
-PLATFORM = "platform"
 
 
 def project_home(recipe: Recipe, settings: Settings) -> Path:
@@ -114,64 +111,6 @@ def load_records(recipe: Recipe, store: Store, settings: Settings) -> Added:
     return added
 
 
-def open_connector(recipe: Recipe, settings: Settings, store: Store) -> Connector:
-    """The project on the platform: the one this store belongs to, the one the recipe names, or a new one.
-
-    Raises ConfigError if the store belongs to another project or platform, or if the platform's variables are not
-    set; LabelingMismatch if the project asks something else; ConnectorError if it can't be reached.
-    """
-    check_platform(recipe, settings, store)
-    access(recipe.platform, settings)
-    known, wanted = store.get_meta(PROJECT), recipe.project
-    project = known or wanted
-    if project:
-        question = recipe.question if "question" in recipe.model_fields_set else None  # to choose among several
-        connector = attach(recipe.platform, settings, project, workspace=recipe.workspace, question=question)
-        try:
-            _check_project(recipe, settings, connector, known, wanted)
-        except BaseException:
-            connector.close()
-            raise
-    else:
-        connector = create(recipe, settings)
-    store.set_meta(PROJECT, connector.project.id)
-    store.set_meta(PLATFORM, recipe.platform)
-    return connector
-
-
-def check_platform(recipe: Recipe, settings: Settings, store: Store) -> None:
-    """One store is one project on one platform. Raises ConfigError if ``recipe`` was moved to another."""
-    known = platform_of(store)
-    if known is not None and known != recipe.platform:
-        raise ConfigError(
-            f"{recipe.name} is a project on {NAMES[known]}, and the recipe now says {NAMES[recipe.platform]}: give the "
-            f"recipe another name, set NEXTLABEL_HOME to another folder, or remove {project_home(recipe, settings)} "
-            "to start over"
-        )
-
-
-def platform_of(store: Store) -> Platform | None:
-    """The platform of the project in ``store``, None before there is one."""
-    known = store.get_meta(PLATFORM)
-    if known is None:  # stores from before there was a second platform don't say
-        return "label-studio" if store.get_meta(PROJECT) else None
-    return "argilla" if known == "argilla" else "label-studio"
-
-
-def _check_project(
-    recipe: Recipe, settings: Settings, connector: CheckedConnector, known: str | None, wanted: str | None
-) -> None:
-    found = connector.project
-    if known and wanted and wanted not in (found.id, found.title):
-        raise ConfigError(
-            f"{recipe.name} belongs to project {known}, the recipe names {wanted}: give the recipe another name, "
-            f"or remove {project_home(recipe, settings)} to start over"
-        )
-    connector.expect(recipe.labeling())
-    if "overlap" in recipe.model_fields_set and connector.overlap != recipe.overlap:
-        log.warning("the project keeps its overlap", project=connector.overlap, recipe=recipe.overlap)
-
-
 def tuning(recipe: Recipe, settings: Settings) -> Tuning:
     """What the slow step trains for this recipe, and where."""
     home = project_home(recipe, settings)
@@ -209,17 +148,28 @@ def open_service(
 
     Raises ConfigError, DataError, StoreError, LearningError or ConnectorError, each saying the fix.
     """
+    with ExitStack() as opened:  # what is open is closed again if the rest can't be
+        if store is None:
+            store = opened.enter_context(open_store(recipe, settings, seed))
+        check_platform(recipe, settings, store)
+        added = load_records(recipe, store, settings)
+        log.info("records read", new=added.new, duplicates=added.duplicates, known=added.known, changed=added.changed)
+        leadership = Leadership(store)
+        if connector is None:
+            connector = opened.enter_context(closing(open_connector(recipe, settings, store, leadership)))
+        service = _service(recipe, settings, store, connector, leadership, seed)
+        opened.pop_all()
+        return service
+
+
+def _service(
+    recipe: Recipe, settings: Settings, store: Store, connector: Connector, leadership: Leadership, seed: int
+) -> Service:
     labeling = recipe.labeling()
-    store = store or open_store(recipe, settings, seed)
-    check_platform(recipe, settings, store)
-    added = load_records(recipe, store, settings)
-    log.info("records read", new=added.new, duplicates=added.duplicates, known=added.known, changed=added.changed)
-    connector = connector or open_connector(recipe, settings, store)
     models = project_home(recipe, settings) / "models"
     spaces = Spaces(labeling, partial(open_encoder, recipe, settings), partial(open_cache, settings), models)
     kind = SpanKind(labeling) if labeling.kind is LabelKind.SPAN else TextKind(labeling)
     learner = Learner(labeling, kind, spaces, store, models)
-    leadership = Leadership(store)
     strategy = get_strategy(recipe.strategy, **recipe.strategy_arguments())
     ranker = Ranker(strategy, audit_share(recipe, settings), recipe.seeds, recipe.opinions or 0)
     controller = Controller(

@@ -63,8 +63,8 @@ def attach(
     return LabelStudioConnector.attach(url, key, project, control=question)
 
 
-def create(recipe: Recipe, settings: Settings) -> CheckedConnector:
-    """A new project for ``recipe``. Raises ConfigError or ConnectorError."""
+def create(recipe: Recipe, settings: Settings, mark: str) -> CheckedConnector:
+    """A new project for ``recipe``, found again by its ``mark``. Raises ConfigError or ConnectorError."""
     url, key = access(recipe.platform, settings)
     title, labeling = recipe.title or recipe.name, recipe.labeling()
     if recipe.platform == "argilla":
@@ -72,8 +72,23 @@ def create(recipe: Recipe, settings: Settings) -> CheckedConnector:
 
         workspace = recipe.workspace or settings.argilla_workspace
         return ArgillaConnector.create(
-            url, key, title, labeling, workspace=workspace, overlap=recipe.overlap, opinions=recipe.opinions
+            url, key, title, labeling, workspace=workspace, overlap=recipe.overlap, opinions=recipe.opinions, mark=mark
         )
     from nextlabel.connectors.label_studio import LabelStudioConnector
 
-    return LabelStudioConnector.create(url, key, title, labeling, overlap=recipe.overlap)
+    return LabelStudioConnector.create(url, key, title, labeling, overlap=recipe.overlap, mark=mark)
+
+
+def marked(platform: Platform, settings: Settings, mark: str, *, tidy: str | None = None) -> list[str]:
+    """Ids of the projects that were made with ``mark``, the one to go on with first.
+
+    ``tidy`` is the one that is in use: others without a record are deleted. Raises ConfigError or ConnectorError.
+    """
+    url, key = access(platform, settings)
+    if platform == "argilla":
+        from nextlabel.connectors.argilla.connector import ArgillaConnector
+
+        return ArgillaConnector.marked(url, key, mark, tidy=tidy)
+    from nextlabel.connectors.label_studio import LabelStudioConnector
+
+    return LabelStudioConnector.marked(url, key, mark, tidy=tidy)

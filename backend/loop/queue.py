@@ -43,6 +43,11 @@ class Queue:
         self._tail: deque[QueueEntry] = deque()
         self._filler = Filler(store, connector, pool)
 
+    def look_again(self) -> None:
+        """Another process published meanwhile: its queue is in force, and the next is made at once."""
+        self.generation, self._revision = self._store.latest_generation(), -1
+        self._tail.clear()
+
     def is_stale(self, head: int) -> bool:
         """Whether the log, or something else that a queue goes by, has moved on since the generation in force."""
         if self.generation is None or self.generation.log_seq < head or self._revision != self._pool.revision:

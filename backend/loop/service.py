@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -12,7 +12,7 @@ import structlog
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
-from nextlabel.connectors.errors import ConnectorError, LearningError, NextlabelError, Overloaded
+from nextlabel.connectors.errors import ConfigError, ConnectorError, LearningError, NextlabelError, Overloaded
 from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion
 
 from .answering import Answering
@@ -21,16 +21,19 @@ from .controller import Controller
 from .health import Health, labeling_text, unknown_labels
 from .intake import Intake
 from .janitor import Janitor
-from .leadership import RENEW_EVERY, Leadership
+from .leadership import Leadership
 from .learner import Learner
 from .model import Model
 from .ports import Prediction, Status
+from .project import PROJECT
 from .repeater import Repeater
 from .sync import Sync
 from .tuning import Tuner
 
 log = structlog.get_logger(__name__)
 
+BETWEEN_LOOKS = 1.0
+"""Seconds between two looks of a thread that has nothing to do before something else happens."""
 LONGEST_DEFERRAL = 6
 """Poll intervals for which a poll may be put off while people label."""
 
@@ -63,6 +66,9 @@ class Service:
         controller.on_rejected = self._want_deletions
         self._last_pull = -math.inf
         self._address: BackendAddress | None = None
+        self._connected = 0  # the tenure in which the address was hooked up
+        self.failure: NextlabelError | None = None
+        self.on_failure: Callable[[], None] = lambda: None
         self._health = Health()
         self._intake = Intake(
             store,
@@ -95,9 +101,15 @@ class Service:
     # -- life --------------------------------------------------------------------------------------------------------
 
     def start(self, address: BackendAddress | None = None) -> None:
-        """Start the threads. ``address``, where given, is hooked up on the platform as soon as it answers."""
+        """Start the threads. ``address``, where given, is hooked up on the platform as soon as it answers.
+
+        When the service can't go on, ``failure`` says why, and ``on_failure`` is called, on a thread of its own.
+        """
         self._address = address
-        self._live = self._learner.load_current() or self._learner.cold_start()
+        self._leadership.renew()
+        self._live = self._learner.load_current()
+        if self._live is None and self._leadership.held:  # one that stands by writes no model
+            self._live = self._learner.cold_start()
         self._batcher.start()
         for thread in self._threads.values():
             thread.start()
@@ -117,14 +129,32 @@ class Service:
         self._store.close()
 
     def _heartbeat(self) -> float:
-        was_held = self._leadership.held
-        self._leadership.renew()
-        if self._leadership.held and not was_held:
+        if self.failure or self._lost_project():
+            return BETWEEN_LOOKS
+        tenure = self._leadership.tenure
+        pause = self._leadership.renew()
+        if self._leadership.tenure != tenure:
+            if tenure:
+                self._controller.take_over()
             for name in ("sync", "loop"):
                 self._threads[name].wake()
         elif not self._leadership.held:
             self._follow()
-        return RENEW_EVERY
+        return pause
+
+    def _lost_project(self) -> bool:
+        """Whether the store names another project than ours: what we took in would be another one's. Then this ends."""
+        ours, noted = self._connector.project.id, self._store.get_meta(PROJECT)
+        if noted is None or noted == ours:
+            return False
+        self.failure = ConfigError(
+            f"the store's project is {noted} now, and this service works for {ours}: it ends; start it again, and it "
+            f"works for {noted}"
+        )
+        log.error("the service ends", reason=str(self.failure))
+        self._leadership.give_up()
+        self.on_failure()
+        return True
 
     def _follow(self) -> None:
         """Standing by: serve predictions with whatever model the leader made current."""
@@ -137,9 +167,9 @@ class Service:
     def _pull(self) -> float:
         if not self._leadership.held:
             return 1.0
-        if self._address is not None:
-            self._connector.connect(self._address)
-            self._address = None
+        if self._address is not None and self._connected != (tenure := self._leadership.tenure):
+            self._connector.connect(self._address)  # who led before us hooked up their own
+            self._connected = tenure
         busy = self._controller.latency.quiet_in()
         if busy and time.monotonic() - self._last_pull < LONGEST_DEFERRAL * self._poll_interval:
             return busy  # webhooks do arrive, and annotators wait for the platform: the look can wait too
@@ -290,7 +320,7 @@ class Service:
         And Overloaded as long as the answers are not read: only what the loop knows can be trained on.
         """
         if not self._leadership.held:
-            raise Overloaded("this service stands by; ask the one that leads")
+            raise Overloaded(f"this service stands by; ask the one that leads: {self._leadership.leader or 'nobody'}")
         if not (self._synced and self._controller.ready):
             reason = f" ({error})" if (error := self._health.worst()) else ""
             raise Overloaded(f"the service has not read the answers since its start{reason}; ask again in a moment")
@@ -311,7 +341,7 @@ class Service:
         on a replica that stands by.
         """
         if not self._leadership.held:
-            raise Overloaded("this service stands by; ask the one that leads")
+            raise Overloaded(f"this service stands by; ask the one that leads: {self._leadership.leader or 'nobody'}")
         asked = self._controller.ask_again(uids, opinions)
         self._threads["loop"].wake()
         return asked
@@ -331,6 +361,7 @@ class Service:
         return Status(
             project=self._connector.project,
             leader=self._leadership.held,
+            lease=self._leadership.facts(),
             state=controller.state,
             done=controller.progress[0],
             total=controller.progress[1],
@@ -346,7 +377,8 @@ class Service:
             label_to_queue_p50=latency[0] if latency else None,
             label_to_queue_p95=latency[1] if latency else None,
             platform_reachable=self._health.platform_reachable,
-            last_error=self._health.worst()
+            last_error=str(self.failure or "")
+            or self._health.worst()
             or self._intake.told
             or unknown_labels(controller.pool)
             or controller.trouble,

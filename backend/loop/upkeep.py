@@ -93,6 +93,12 @@ class Upkeep:
             self._ranker.note_seeds(self._pool, batch, rows, self.space)
             self._loaded = batch[-1].position
 
+    def look_again(self) -> None:
+        """Another process led meanwhile: take in what the store knows by now of the records that we have."""
+        for batch in batched(self._store.records(), EMBED_BATCH):
+            known = [item for item in batch if item.position <= self._loaded]
+            self._pool.add(known, self._pool.rows[[item.position for item in known]])
+
     def _embed(self, space: Space, batch: Sequence[StoredRecord], offset: int, total: int) -> Positions:
         """Rows of the records of ``batch`` in the cache of ``space``; what is not there is encoded."""
         texts = [self._pool.labeling.text(item.record) for item in batch]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -62,6 +63,12 @@ class _Loop(Collector):
             ("nextlabel_records_labelled", "Records labelled.", status.labelled),
             ("nextlabel_audit_labelled", "Labelled records of the audit slice.", status.audit_labelled),
             ("nextlabel_leader", "1 if this process runs the loop.", status.leader),
+            (
+                "nextlabel_lease_left_seconds",
+                "Until the lease of whoever leads is over, unless it is renewed; 0 if nobody leads.",
+                status.lease.get("left_s", 0.0),
+            ),
+            ("nextlabel_lease_since_timestamp_seconds", "When whoever leads began to.", _since(status)),
             ("nextlabel_platform_up", "1 if the platform answered last time.", status.platform_reachable),
             ("nextlabel_label_to_queue_p50_seconds", "From label to new queue, median.", status.label_to_queue_p50),
             ("nextlabel_label_to_queue_p95_seconds", "The same, 95th percentile.", status.label_to_queue_p95),
@@ -74,11 +81,16 @@ class _Loop(Collector):
         for name, text, value in gauges:
             if value is not None:
                 yield GaugeMetricFamily(name, text, value=float(value))
+        yield InfoMetricFamily("nextlabel_lease", "Who leads.", value={"owner": status.lease.get("owner", "")})
         yield InfoMetricFamily(
             "nextlabel_serving",
             "What is being served.",
             value={"model_version": status.model_version, "generation": status.generation},
         )
+
+
+def _since(status: Status) -> float | None:
+    return datetime.fromisoformat(status.lease["since"]).timestamp() if status.lease else None
 
 
 class MeasureRequests:

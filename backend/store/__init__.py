@@ -5,7 +5,20 @@ One file (SQLite) or one PostgreSQL database a project. ``Store.open(path)`` is 
 
 from __future__ import annotations
 
+from .clocks import Clock
+from .leases import Lease
 from .rows import Added, AuditSlice, Counts, GenerationRow, LogRow, ModelRow, StoredRecord
 from .store import Store
 
-__all__ = ["Added", "AuditSlice", "Counts", "GenerationRow", "LogRow", "ModelRow", "Store", "StoredRecord"]
+__all__ = [
+    "Added",
+    "AuditSlice",
+    "Clock",
+    "Counts",
+    "GenerationRow",
+    "Lease",
+    "LogRow",
+    "ModelRow",
+    "Store",
+    "StoredRecord",
+]

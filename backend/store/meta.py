@@ -1,15 +1,15 @@
-"""Small things with a name: settings of the store, cursors, leases."""
+"""Small things with a name: settings of the store, cursors."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 from .database import Database
-from .schema import cursors, leases, meta
+from .schema import cursors, meta
 
 
 def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
@@ -35,7 +35,7 @@ def look_up(connection: Connection, table: Table, key: str) -> str | None:
 
 
 class MetaPart(Database):
-    """Settings, cursors and leases."""
+    """Settings and cursors."""
 
     def get_meta(self, key: str) -> str | None:
         """The value under ``key``, or None."""
@@ -57,25 +57,9 @@ class MetaPart(Database):
         with self._write() as connection:
             put(connection, cursors, name, value)
 
-    def acquire(self, name: str, owner: str, ttl_s: float, now: float | None = None) -> bool:
-        """Take or renew the lease ``name`` for ``ttl_s`` seconds; False while somebody else holds it.
-
-        Atomic between threads and processes. An expired lease is anybody's. ``now``, in seconds since 1970,
-        moves the clock in tests.
-        """
-        now = time.time() if now is None else now
-        row = {"name": name, "owner": owner, "expires_at": now + ttl_s}
+    def claim_meta(self, values: Mapping[str, str]) -> dict[str, str]:
+        """Keep those of ``values`` whose key has none yet, all at once; return what is in force."""
         with self._write() as connection:
-            statement = insert(connection, leases).values(row)
-            statement = statement.on_conflict_do_update(
-                index_elements=[leases.c.name],
-                set_={"owner": owner, "expires_at": now + ttl_s},
-                where=sa.or_(leases.c.owner == owner, leases.c.expires_at <= now),
-            )
-            # An INSERT's row count has to be asked for, or PostgreSQL's is thrown away.
-            return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount == 1
-
-    def release(self, name: str, owner: str) -> None:
-        """Give the lease back, if ``owner`` has it."""
-        with self._write() as connection:
-            connection.execute(sa.delete(leases).where(leases.c.name == name, leases.c.owner == owner))
+            for key, value in values.items():
+                put(connection, meta, key, value, keep=True)
+            return {key: look_up(connection, meta, key) or "" for key in values}

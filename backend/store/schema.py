@@ -46,7 +46,12 @@ leases = sa.Table(
     metadata,
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("owner", sa.String, nullable=False),
-    sa.Column("expires_at", sa.Float(53), nullable=False),  # seconds since 1970
+    sa.Column("renewal", sa.String, nullable=False),  # another word each time
+    sa.Column("clock", sa.String, nullable=False),  # what ``renewed`` was read from; empty if nobody else can
+    sa.Column("renewed", sa.Float(53), nullable=False),  # seconds
+    sa.Column("term", sa.Float(53), nullable=False),  # seconds
+    sa.Column("taken_at", sa.BigInteger, nullable=False),  # these two are times of day, for people
+    sa.Column("renewed_at", sa.BigInteger, nullable=False),
 )
 
 records = sa.Table(

@@ -7,7 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from .clocks import Clock
 from .database import open_engine
+from .leases import LeasesPart
 from .lineage import INSTANCE_KEY, GenerationsPart, ModelsPart
 from .log import LogPart
 from .meta import look_up, put
@@ -16,7 +18,7 @@ from .rows import Counts
 from .schema import meta
 
 
-class Store(RecordsPart, LogPart, ModelsPart, GenerationsPart):
+class Store(RecordsPart, LogPart, ModelsPart, GenerationsPart, LeasesPart):
     """The durable state of one project. Thread-safe; several processes may share one.
 
     Every method is one transaction unless it says otherwise, and raises StoreError (StoreFull on a full
@@ -24,13 +26,14 @@ class Store(RecordsPart, LogPart, ModelsPart, GenerationsPart):
     """
 
     @classmethod
-    def open(cls, target: str | Path, *, seed: int | str = 0) -> Self:
+    def open(cls, target: str | Path, *, seed: int | str = 0, clock: Clock | None = None) -> Self:
         """Open the store in the SQLite file ``target``, or at an SQLAlchemy URL; create or migrate it as needed.
 
         ``seed`` fixes which records the audit slice holds; it counts when the store is created, never after.
+        ``clock`` stands in for this machine's, which leases go by.
         Raises StoreTooNew if a newer nextlabel wrote it, StoreError if it can't be opened or is no store.
         """
-        store = cls(open_engine(target))
+        store = cls(open_engine(target), clock)
         try:
             if store.get_meta(INSTANCE_KEY) is None:
                 store._christen(str(seed))

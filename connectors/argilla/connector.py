@@ -68,10 +68,12 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         workspace: str = "",
         overlap: int = 1,
         opinions: int | None = None,
+        mark: str = "",
     ) -> Self:
         """A new dataset that asks ``labeling``: ``overlap`` people a record, up to ``opinions`` by :meth:`ask_again`.
 
         ``workspace`` is a name or an id; without it, the only one that the key sees, else one named nextlabel.
+        :meth:`marked` finds it by its ``mark``.
         Raises LabelingMismatch if Argilla can't ask it, ProjectNotFound if there is no such workspace, Unauthorized,
         PlatformUnavailable or PlatformError.
         """
@@ -79,7 +81,9 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         if not 1 <= overlap <= most:
             raise ConfigError(f"overlap {overlap} and opinions {most}: 1 or more, and no fewer opinions than overlap")
         with closed_on_failure(Client(url, api_key)) as client:
-            made = dataset.create(client, title, labeling, workspace=workspace, overlap=overlap, opinions=most)
+            made = dataset.create(
+                client, title, labeling, workspace=workspace, overlap=overlap, opinions=most, mark=mark
+            )
             connector = cls(client, made)
             connector._queue.look_after(connector._form)
             return connector
@@ -93,6 +97,21 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         """
         with closed_on_failure(Client(url, api_key)) as client:
             return cls(client, dataset.find(client, str(project), workspace), control)
+
+    @classmethod
+    def marked(cls, url: str, api_key: str, mark: str, *, tidy: str | None = None) -> list[str]:
+        """Ids of the datasets made with ``mark``, the one to go on with first.
+
+        With ``tidy``, which names the one that is used, others without a record are deleted.
+        """
+        client = Client(url, api_key)
+        try:
+            found = dataset.marked(client, mark)
+            if tidy is not None:
+                dataset.remove_empty(client, [one for one in found if str(one["id"]) != tidy])
+            return [str(one["id"]) for one in found]
+        finally:
+            client.close()
 
     # -- the protocol ------------------------------------------------------------------------------------------------
 

@@ -22,23 +22,34 @@ WORKSPACE = "nextlabel"
 """The workspace that is made where there is none, or no way to choose."""
 OURS = "nextlabel"
 """The key in a dataset's metadata under which our own settings are kept."""
+STORE = "store"
+"""And in there, the key of the mark of the store that a dataset was made for."""
+READY = "ready"
+"""The status of a dataset that is published: no draft any more."""
 GUIDELINES_ROOM = 9000
 """Characters of the instruction that go into the guidelines: the annotators' links need room too."""
 
 
-def create(client: Client, title: str, labeling: Labeling, *, workspace: str, overlap: int, opinions: int) -> Json:
+def create(
+    client: Client, title: str, labeling: Labeling, *, workspace: str, overlap: int, opinions: int, mark: str = ""
+) -> Json:
     """Make and publish a dataset that asks ``labeling`` of up to ``opinions`` people a record; return it.
 
-    A half-made one is removed. Raises LabelingMismatch if Argilla can't ask it, ProjectNotFound if there is no such
-    workspace, PlatformError if the name is taken, Unauthorized or PlatformUnavailable.
+    :func:`marked` finds it by its ``mark``. A half-made one is removed, one of an earlier try as well. Raises
+    LabelingMismatch if Argilla can't ask it, ProjectNotFound if there is no such workspace, PlatformError if the name
+    is taken, Unauthorized or PlatformUnavailable.
     """
     fields, question = config.write_fields(labeling), config.write_question(labeling)
+    if mark:
+        for draft in _with_mark(client, mark):
+            if draft["status"] != READY:
+                _remove(client, _path(draft))
     name = title.strip()[: config.NAME_LENGTH] or "nextlabel"
     body: Json = {
         "name": name,
         "workspace_id": _workspace(client, workspace)["id"],
         "distribution": {"strategy": "overlap", "min_submitted": opinions},
-        "metadata": {OURS: {"overlap": overlap, "title": title}},
+        "metadata": {OURS: {"overlap": overlap, "title": title, **({STORE: mark} if mark else {})}},
         "allow_extra_metadata": True,
     }
     if labeling.instruction:
@@ -53,7 +64,7 @@ def create(client: Client, title: str, labeling: Labeling, *, workspace: str, ov
             status=409,
             body=error.body,
         ) from None
-    path = f"/api/v1/datasets/{made['id']}"
+    path = _path(made)
     try:
         for field in fields:
             client.request("POST", f"{path}/fields", body=field)
@@ -65,6 +76,20 @@ def create(client: Client, title: str, labeling: Labeling, *, workspace: str, ov
         raise
 
 
+def marked(client: Client, mark: str) -> list[Json]:
+    """The datasets that were made with ``mark``, finished ones, those with records first."""
+    found = [one for one in _with_mark(client, mark) if one["status"] == READY]
+    return sorted(found, key=lambda one: _is_empty(client, one))
+
+
+def remove_empty(client: Client, found: list[Json]) -> None:
+    """Delete those of these datasets that have no record."""
+    for one in found:
+        if _is_empty(client, one):
+            log.warning("removing a dataset that was made twice", dataset=one["id"])
+            _remove(client, _path(one))
+
+
 def find(client: Client, project: str, workspace: str) -> Json:
     """The dataset with this id or name; ``workspace`` narrows the search by name.
 
@@ -72,7 +97,7 @@ def find(client: Client, project: str, workspace: str) -> Json:
     """
     _check_role(client)
     found = _by_id(client, project) or _by_name(client, project, workspace)
-    if found["status"] != "ready":
+    if found["status"] != READY:
         raise PlatformError(f"the dataset {found['name']!r} is a draft; publish it first", status=409)
     return found
 
@@ -101,6 +126,19 @@ def title(dataset: Mapping[str, Any]) -> str:
     """The title that was asked for, where the name had to be cut."""
     noted, name = _noted(dataset).get("title"), str(dataset["name"])
     return noted if isinstance(noted, str) and noted.startswith(name) else name
+
+
+def _with_mark(client: Client, mark: str) -> list[Json]:
+    found: list[Json] = client.request("GET", "/api/v1/me/datasets", again=True)["items"]
+    return [one for one in found if _noted(one).get(STORE) == mark]
+
+
+def _is_empty(client: Client, dataset: Json) -> bool:
+    return bool(client.request("GET", f"{_path(dataset)}/progress", again=True)["total"] == 0)
+
+
+def _path(dataset: Json) -> str:
+    return f"/api/v1/datasets/{dataset['id']}"
 
 
 def _noted(dataset: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -151,6 +189,10 @@ def _workspace(client: Client, wanted: str) -> Json:
         made: Json = client.request("POST", "/api/v1/workspaces", body={"name": WORKSPACE})
     except Unauthorized:
         raise ProjectNotFound(f"name a workspace, this API key may use: {names}") from None
+    except PlatformError as error:
+        if error.status != 409:
+            raise
+        return _workspace(client, WORKSPACE)  # somebody else made it a moment ago
     log.info("workspace made", name=WORKSPACE)
     return made
 

@@ -8,7 +8,6 @@ in that moment is in the database, but not in the index, and the record would be
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -34,7 +33,7 @@ SAME_SCORE = 0.05
 REMEMBERED = 5000
 """Writes whose times are remembered."""
 SKEW_S = 5.0
-"""How far the server's clock may be from ours, and how long its index may take."""
+"""How far the server's time may be from what we take it for, and how long its index may take."""
 
 
 class Delivery:
@@ -82,11 +81,11 @@ class Delivery:
         log.debug("queue sent", records=len(ids), changed=sent, again=len(doubtful))
 
     def _upsert(self, items: Sequence[Json], doubtful: Collection[str]) -> list[str]:
-        began = time.time()
+        began = self._rows.now().timestamp()
         written = [str(item["id"]) for item in items]
         self._remember(written, (began, math.inf))
         self._rows.upsert(items)
-        self._remember(written, (began, time.time()))
+        self._remember(written, (began, self._rows.now().timestamp()))
         for record in doubtful:  # what was written now was read with the answer that we doubted
             self._written.pop(record, None)
         return written

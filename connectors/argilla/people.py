@@ -6,7 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from nextlabel.connectors.records import Annotation, AnnotationStatus
 
@@ -75,7 +75,7 @@ class People:
 
     def active(self) -> list[str]:
         """Ids of the members who answered something lately."""
-        since = datetime.now(UTC) - AT_WORK
+        since = self._client.now() - AT_WORK
         with self._lock:
             return [one.id for one in self._members if one.id in self._last and self._last[one.id].updated_at >= since]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -44,6 +45,10 @@ class Rows:
         self._client = client
         self._path = f"/api/v1/datasets/{dataset_id}"
         self._weight = PAGE_BYTES / 100  # bytes a record, of what was read last; the first page is short
+
+    def now(self) -> datetime:
+        """The server's time."""
+        return self._client.now()
 
     def room(self, limit: int) -> int:
         """How many records to ask for at once, ``limit`` at most."""

@@ -6,16 +6,18 @@ is a personal access token).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 
-from nextlabel.connectors.errors import ConnectorError, MissingExtra
+from nextlabel.connectors.errors import ConnectorError, MissingExtra, Unauthorized
 from nextlabel.connectors.http import PlatformClient
 
 if TYPE_CHECKING:
     from label_studio_sdk import LabelStudio
+
+T = TypeVar("T")
 
 
 class Client(PlatformClient):
@@ -49,6 +51,26 @@ class Client(PlatformClient):
                 )
             )
         return self._sdk
+
+    def call(self, function: Callable[[], T], *, again: bool = False) -> T:
+        """See :meth:`PlatformClient.call`. An access token that is refused is renewed once.
+
+        The SDK renews it when it has expired by our time of day: where our clock is behind, that is too late, and each
+        request would be refused until we get there.
+        """
+        try:
+            return super().call(function, again=again)
+        except Unauthorized:
+            if not self._forget_access_token():
+                raise
+        return super().call(function, again=again)
+
+    def _forget_access_token(self) -> bool:
+        """Have the next request get another access token; whether we had one, which legacy tokens know nothing of."""
+        if self._sdk is None or self._sdk._client_wrapper._tokens_client._access_token is None:
+            return False
+        self._sdk._client_wrapper._tokens_client._access_token = None
+        return True
 
     def authorization(self) -> Mapping[str, str]:
         """The SDK's header: it knows the token's kind, and renews one that expires."""

@@ -19,14 +19,14 @@ from nextlabel.connectors.base import (
 from nextlabel.connectors.errors import PlatformError, ProjectNotFound
 from nextlabel.connectors.records import Annotation, Changes, Hint, Labeling, QueueEntry, Record, RemoteRecord
 
-from . import config, wire
+from . import config, projects, wire
 from .again import ask_again
 from .changes import Poll
 from .client import Client
 from .config import Form
 from .queue import Queue
 from .tasks import Tasks
-from .wiring import SAMPLING, Wiring
+from .wiring import Wiring
 
 PLATFORM = "label-studio"
 SHOWN = "id,title,label_config,maximum_annotations,model_version,sampling"
@@ -50,24 +50,29 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         self._wiring = Wiring(client, number)
 
     @classmethod
-    def create(cls, url: str, token: str, title: str, labeling: Labeling, *, overlap: int = 1) -> Self:
-        """A new project that asks ``labeling``, with ``overlap`` annotators a record.
+    def create(cls, url: str, token: str, title: str, labeling: Labeling, *, overlap: int = 1, mark: str = "") -> Self:
+        """A new project that asks ``labeling``, with ``overlap`` annotators a record; see :meth:`marked` for ``mark``.
 
         Raises LabelingMismatch if Label Studio can't ask it, Unauthorized, PlatformUnavailable or PlatformError.
         """
-        xml = config.write_config(labeling)
         client = Client(url, token)
         try:
-            made = client.call(
-                lambda: client.sdk.projects.create(
-                    title=title if len(title) >= 3 else f"{title} project",  # shorter titles are refused
-                    label_config=xml,
-                    sampling=SAMPLING,
-                    maximum_annotations=overlap,
-                    show_collab_predictions=True,
-                )
-            )
-            return cls.attach(url, token, made.id)
+            return cls.attach(url, token, projects.create(client, title, labeling, overlap=overlap, mark=mark))
+        finally:
+            client.close()
+
+    @classmethod
+    def marked(cls, url: str, token: str, mark: str, *, tidy: str | None = None) -> list[str]:
+        """Ids of the projects made with ``mark``, the one to go on with first.
+
+        With ``tidy``, which names the one that is used, others without a task are deleted.
+        """
+        client = Client(url, token)
+        try:
+            found = projects.marked(client, mark)
+            if tidy is not None:
+                projects.remove_empty(client, [number for number in found if str(number) != tidy])
+            return [str(number) for number in found]
         finally:
             client.close()
 

@@ -49,6 +49,9 @@ class Server:
             return {"id": MEMBERS[0].id, "username": MEMBERS[0].name}
         return {"items": [{"id": one.id, "username": one.name} for one in MEMBERS] if "users" in path else []}
 
+    def now(self) -> datetime:
+        return now()
+
     def fetch(self, ids: Sequence[str]) -> dict[str, Any]:
         return {one: self.rows[one] for one in ids}
 

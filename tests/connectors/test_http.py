@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -133,3 +133,15 @@ def test_the_servers_clock():
     twice = [("Date", "Sun, 22 Nov 2026 04:00:09 GMT"), ("Date", "Sun, 22 Nov 2026 04:00:07 -0000")]
     assert server_time(httpx.Response(200, headers=twice)) == datetime(2026, 11, 22, 4, 0, 7, tzinfo=UTC)
     assert server_time(httpx.Response(200, headers={"Date": "yesterday"})) is None
+
+
+def test_the_servers_time_goes_on_whatever_is_done_to_ours(monkeypatch: pytest.MonkeyPatch):
+    passed = [1000.0]
+    monkeypatch.setattr("nextlabel.connectors.http.elapsed", lambda: passed[0])
+    dates = iter([{"Date": "Sun, 22 Nov 2099 09:26:54 GMT"}, {}, {"Date": "Sun, 22 Nov 2099 10:00:00 GMT"}])
+    asking = client(lambda _: httpx.Response(200, json=1, headers=next(dates)))
+    assert abs(asking.now() - datetime.now(UTC)) < timedelta(minutes=1), "nobody has told us yet"
+    for seconds, expected in ((0.0, "09:26:54"), (6.0, "09:27:00"), (0.0, "10:00:00")):
+        passed[0] += seconds
+        asking.request("GET", "/x")
+        assert asking.now().isoformat() == f"2099-11-22T{expected}+00:00"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +15,9 @@ from typing import Any
 import pytest
 
 from nextlabel.backend.catalogue import find_recipe
-from nextlabel.backend.loop.opening import PROJECT, load_records, open_store
+from nextlabel.backend.loop.leadership import Leadership
+from nextlabel.backend.loop.opening import load_records, open_store
+from nextlabel.backend.loop.project import PROJECT
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Finding, ProjectRef, Severity
@@ -66,6 +71,13 @@ def store(folder: Path) -> Iterator[Store]:
             answer(4, "102", "", "7", skipped=True),
         )
         opened.append(Changes(annotations=given), source="webhook")
+        yield opened
+
+
+@pytest.fixture
+def new_store(folder: Path) -> Iterator[Store]:
+    """The project's store before the first command."""
+    with open_store(find_recipe("reviews.yaml"), Settings.load()) as opened:
         yield opened
 
 
@@ -152,11 +164,11 @@ def platform(monkeypatch: pytest.MonkeyPatch) -> Platform:
     """Stands in for Label Studio; tests/live has the real one."""
     found = Platform()
 
-    def opened(recipe: Any, settings: Any, store: Store) -> Platform:
+    def opened(recipe: Any, settings: Any, store: Store, leadership: Any) -> Platform:
         store.set_meta(PROJECT, found.project.id)
         return found
 
-    monkeypatch.setattr("nextlabel.backend.loop.opening.open_connector", opened)
+    monkeypatch.setattr("nextlabel.backend.loop.project.open_connector", opened)
     monkeypatch.setattr("nextlabel.backend.cli.doctor._connector", lambda *arguments: found)
     return found
 
@@ -186,11 +198,53 @@ def test_push_stops_clean_when_the_platform_is_down_and_goes_on_later(nextlabel:
 def test_push_leaves_a_store_alone_that_another_process_works_on(
     nextlabel: Run, platform: Platform, store: Store
 ) -> None:
-    store.acquire("loop", "somebody else", 60)
+    other, done = Leadership(store), threading.Event()
+    other.renew()
+    alive = threading.Thread(target=lambda: [other.renew() for _ in iter(lambda: done.wait(0.1), True)])
+    alive.start()
+    try:
+        pushed = nextlabel("push", "reviews.yaml")
+    finally:
+        done.set()
+        alive.join()
+    assert pushed.code == 1
+    assert f"another nextlabel runs on this store ({other.owner})" in pushed.err
+    assert platform.tasks == {}
+
+
+def test_push_waits_for_one_that_died_and_goes_on(nextlabel: Run, platform: Platform, new_store: Store) -> None:
+    new_store.acquire("loop", "one that was killed", 1.0)
+    assert nextlabel("push", "reviews.yaml").code == 0
+    assert len(platform.tasks) == 2
+    assert new_store.lease("loop") is None
+
+
+def test_push_stops_when_another_process_took_the_store_over(
+    nextlabel: Run, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed = platform.tasks
+    monkeypatch.setattr("nextlabel.backend.cli.run._BATCH", 1)
+    monkeypatch.setattr(Leadership, "held", property(lambda self: not pushed))
     done = nextlabel("push", "reviews.yaml")
     assert done.code == 1
-    assert "another nextlabel runs on this store" in done.err
-    assert platform.tasks == {}
+    assert "another nextlabel took this store over, and pushes the rest by itself" in done.err
+    assert len(pushed) == 1
+
+
+def test_ended_by_a_signal_push_leaves_no_lease_behind(
+    nextlabel: Run, platform: Platform, new_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+
+    def push(records: Any) -> dict[str, str]:
+        held.append(new_store.lease("loop"))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {}
+
+    monkeypatch.setattr(platform, "push", push)
+    nextlabel("push", "reviews.yaml")
+    assert held[0] is not None
+    assert new_store.lease("loop") is None
 
 
 def test_doctor_exits_with_1_if_anything_is_wrong(nextlabel: Run, platform: Platform) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from nextlabel.backend.loop.opening import PLATFORM, PROJECT, project_home
+from nextlabel.backend.loop.leadership import LEASE
+from nextlabel.backend.loop.opening import project_home
+from nextlabel.backend.loop.project import PLATFORM, PROJECT
 from nextlabel.backend.recipe import Recipe
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
@@ -91,6 +93,29 @@ def test_a_recipe_brings_its_project_platform_workspace_and_question(
     assert moved.code == 1
     assert "Argilla" in moved.err
     assert len(attached) == 1
+
+
+def test_it_says_who_leads(nextlabel: Run, attached: list[Attached], folder: Path) -> None:
+    def leader() -> dict[str, str]:
+        found = json.loads(nextlabel("doctor", "reviews.yaml", "--json").out)
+        return next(one for one in found if one["code"] == "leader")
+
+    with Store.open(project_home(Recipe.from_yaml("reviews.yaml"), Settings()) / "store.sqlite") as store:
+        store.set_meta(PROJECT, "7")
+        assert leader() == {
+            "code": "leader",
+            "severity": "warning",
+            "message": "runs the loop: nobody; the queue stands still",
+            "fix": "nextlabel run reviews.yaml",
+        }
+        store.acquire(LEASE, "vm:17:ab", 60.0)
+        found = leader()
+        assert found["severity"] == "ok"
+        assert found["message"].startswith("runs the loop: vm:17:ab, since ")
+        store.acquire(LEASE, "vm:17:ab", 0.0)
+        found = leader()
+        assert found["severity"] == "warning"
+        assert "vm:17:ab did not renew its lease" in found["message"]
 
 
 def test_the_worker_is_looked_at_where_we_know_its_redis(

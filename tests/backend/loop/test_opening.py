@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from nextlabel.backend.learning.training.spec import TrainingSpec
-from nextlabel.backend.loop.opening import PLATFORM, PROJECT, check_platform, open_connector, platform_of, tuning
+from nextlabel.backend.loop.leadership import Leadership
+from nextlabel.backend.loop.opening import tuning
 from nextlabel.backend.loop.platforms import access
+from nextlabel.backend.loop.project import PLATFORM, PROJECT, check_platform, open_connector, platform_of
 from nextlabel.backend.recipe import Platform, Recipe
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
@@ -36,7 +38,7 @@ def recipe(platform: Platform = "label-studio") -> Recipe:
 )
 def test_missing_variables_are_named(platform: Platform, given: dict[str, str], said: str, store: Store) -> None:
     with pytest.raises(ConfigError) as raised:
-        open_connector(recipe(platform), Settings(**given), store)
+        open_connector(recipe(platform), Settings(**given), store, Leadership(store))
     assert str(raised.value) == said
 
 
@@ -60,7 +62,7 @@ def test_a_store_stays_on_its_platform(settings: Settings, store: Store) -> None
     store.set_meta(PLATFORM, "argilla")
     check_platform(recipe("argilla"), settings, store)
     with pytest.raises(ConfigError, match="project on Argilla"):
-        open_connector(recipe(), settings, store)
+        open_connector(recipe(), settings, store, Leadership(store))
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,9 @@ def test_of_two_backends_one_publishes_and_the_other_takes_over(
     standby.start()
     assert asyncio.run(standby.predict([Record("x", {"text": "a cat asleep"})]))[0] is not None
     assert not standby.status().leader
+    told, waits = leader.status().lease, standby.status().lease
+    assert (told["owner"], told["since"]) == (waits["owner"], waits["since"])
+    assert (told["ours"], waits["ours"]) == (True, False)
     published = len(platform.published)
     tell(standby, store, platform.annotate(platform.queue()[0], "cat"))  # reaches the wrong one
     wait_for(lambda: leader.status().labelled == 1 and len(platform.published) == published + 1)

@@ -44,6 +44,13 @@ class MemoryService:
         self.signed = "v1,signed"
         self.training: dict[str, Any] = {"ended": 0}
         self.move_to_label_studio()
+        self.lease: dict[str, Any] = {
+            "owner": "vm:17:ab",
+            "ours": True,
+            "since": "2026-11-30T00:33:54+00:00",
+            "until": "2026-11-30T00:34:09+00:00",
+            "left_s": 11.5,
+        }
         self.audit = {"accuracy": 0.9, "low": 0.8, "high": 0.95, "n": 30.0}
 
     def move_to_label_studio(self) -> None:
@@ -104,6 +111,7 @@ class MemoryService:
         return Status(
             project=self.project,
             leader=True,
+            lease=self.lease,
             state="idle",
             records=2225,
             pushed=2127,

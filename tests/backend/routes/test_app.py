@@ -60,11 +60,22 @@ def test_metrics_show_the_loop_and_the_requests(client: TestClient) -> None:
         "nextlabel_log_rows_total 41.0",
         "nextlabel_generation_log_head 40.0",
         "nextlabel_label_to_queue_p50_seconds 0.4",
+        "nextlabel_lease_left_seconds 11.5",
+        "nextlabel_lease_since_timestamp_seconds 1.795998834e+09",
+        'nextlabel_lease_info{owner="vm:17:ab"} 1.0',
         'nextlabel_serving_info{generation="nl-1-7",model_version="nl-1"} 1.0',
         'nextlabel_request_seconds_count{route="/versions",status="200"} 1.0',
         'nextlabel_request_seconds_count{route="other",status="404"} 2.0',
     ):
         assert line in text
+
+
+def test_metrics_when_nobody_leads(client: TestClient, service: Any) -> None:
+    service.lease = {}
+    text = client.get("/metrics").text
+    assert "nextlabel_lease_left_seconds 0.0" in text
+    assert 'nextlabel_lease_info{owner=""} 1.0' in text
+    assert "nextlabel_lease_since" not in text
 
 
 def test_two_apps_in_one_process_do_not_mix(service: Any, tmp_path: Any, secrets: Credentials) -> None:

@@ -1,6 +1,8 @@
 """``nextlabel status`` against a real server."""
 
 import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,39 @@ def told(port: int, secrets: Credentials, monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("COLUMNS", "200")
 
 
+@pytest.fixture
+def one_hour_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "CET-1")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 def test_the_table(told: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status"]) == 0
     text = capsys.readouterr().out
     assert "2,225, 2,127 on the platform" in text
     assert "0.900 (95%: 0.800 to 0.950, 30 records)" in text
     assert "knows 40 of 41 log rows" in text
+
+
+@pytest.mark.parametrize(
+    ("lease", "said"),
+    [
+        ({}, "this service (vm:17:ab), since 2026-11-30 01:33:54; until 01:34:09 unless it renews its lease"),
+        ({"ours": False}, "vm:17:ab, since 2026-11-30 01:33:54; until 01:34:09 unless it renews its lease"),
+        ({"ours": False, "left_s": 0.0}, "nobody since 2026-11-30 01:34:09; vm:17:ab did not renew its lease"),
+        (None, "nobody; the queue stands still"),
+    ],
+)
+def test_who_leads_since_when_until_when(
+    told: None, service: Any, lease: Any, said: str, one_hour_east: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.lease = {} if lease is None else service.lease | lease
+    assert main(["status"]) == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if " leads " in line]
+    assert said in line
 
 
 def test_json(told: None, capsys: pytest.CaptureFixture[str]) -> None:

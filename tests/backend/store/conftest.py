@@ -22,6 +22,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "store.db"
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.live)])
+def target(request: pytest.FixtureRequest, path: Path) -> str:
+    """The address of a store that does not exist yet, in either kind of database."""
+    return (
+        str(path.parent / "new" / path.name) if request.param == "sqlite" else request.getfixturevalue("postgresql")()
+    )
+
+
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
     with Store.open(path) as opened:

@@ -108,8 +108,8 @@ with Store.open(sys.argv[1]) as store:
 """
 
 
-def test_processes_that_create_the_same_store_at_once_agree(tmp_path: Path, spawn: Spawn) -> None:
-    openers = [spawn(OPENER, tmp_path / "new" / "store.db") for _ in range(4)]
+def test_processes_that_create_the_same_store_at_once_agree(target: str, spawn: Spawn) -> None:
+    openers = [spawn(OPENER, target) for _ in range(4)]
     for opener in openers:
         assert opener.stdout is not None
         assert opener.stdout.readline() == "ready\n"
@@ -121,6 +121,23 @@ def test_processes_that_create_the_same_store_at_once_agree(tmp_path: Path, spaw
         outputs.append(opener.communicate(timeout=60)[0].strip())
     assert len(outputs[0]) == 6
     assert len(set(outputs)) == 1
+
+
+def test_processes_that_migrate_the_same_store_at_once_do_it_once(
+    target: str, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as past:
+        past.setattr(database, "upgrade", partial(database.upgrade, revision="0001"))
+        open_engine(target).dispose()
+    openers = [spawn(OPENER, target) for _ in range(4)]
+    for opener in openers:
+        assert opener.stdout is not None
+        assert opener.stdout.readline() == "ready\n"
+    for opener in openers:
+        assert opener.stdin is not None
+        opener.stdin.write("go\n")
+    assert len({opener.communicate(timeout=60)[0].strip() for opener in openers}) == 1
+    assert {opener.returncode for opener in openers} == {0}
 
 
 def test_a_store_of_the_first_schema_keeps_its_records(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

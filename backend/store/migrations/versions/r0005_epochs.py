@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 # Only answers have a status. Asking for the kind would lure SQLite to its index and away from the order of seq.
 _CURRENT_ANSWERS = """

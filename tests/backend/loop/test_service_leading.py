@@ -1,0 +1,123 @@
+"""Who leads and who stands by, seen from the service: what each may do, and what happens when it changes."""
+
+from __future__ import annotations
+
+import pytest
+
+from nextlabel.backend.loop.leadership import LEASE
+from nextlabel.backend.loop.project import PROJECT
+from nextlabel.backend.loop.service import Service
+from nextlabel.backend.store import Store
+from nextlabel.connectors.base import BackendAddress
+from nextlabel.connectors.errors import ConfigError, Overloaded
+from tests.backend.loop.conftest import ServiceFactory
+from tests.backend.loop.platform import MemoryPlatform
+from tests.backend.loop.running import settled, started, wait_for
+
+
+def address(name: str) -> BackendAddress:
+    return BackendAddress(f"http://{name}", "user", "password", "secret")
+
+
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nextlabel.backend.loop.leadership.RENEW_EVERY", 0.1)
+
+
+def hand_over(leader: Service, standby: Service) -> None:
+    """Make ``standby`` lead, and ``leader`` stand by."""
+    renew = leader._leadership.renew
+    leader._leadership.renew = lambda: 0.1  # type: ignore[method-assign]
+    leader._leadership.give_up()
+    wait_for(lambda: standby.status().leader)
+    leader._leadership.renew = renew  # type: ignore[method-assign]
+    wait_for(lambda: leader._leadership.leader == standby._leadership.owner)
+
+
+def test_each_new_leader_hooks_itself_up_and_nobody_who_stands_by(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+) -> None:
+    one, other = make_service(), make_service()
+    one.start(address("one"))
+    wait_for(lambda: platform.connected == [address("one")])
+    other.start(address("other"))
+    wait_for(lambda: other.status().state == "standing by" and platform.published and settled(one, store))
+    assert platform.connected == [address("one")]
+    hand_over(one, other)
+    wait_for(lambda: platform.connected == [address("one"), address("other")])
+    other.stop()
+    wait_for(lambda: platform.connected == [address("one"), address("other"), address("one")])
+
+
+def test_a_leader_that_is_back_knows_what_was_done_meanwhile(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+) -> None:
+    one, other = started(make_service, platform), make_service()
+    other.start()
+    hand_over(one, other)
+    [placed, deleted, *_] = platform.queue()
+    # What a leader that came in between may have noted: another id on the platform, a record that is gone.
+    [item] = store.get_remote([placed]).values()
+    platform.pushed["r-moved"] = platform.pushed.pop(placed)
+    store.set_remote({item.record.uid: "r-moved"})
+    store.mark_gone([deleted])
+    in_force = platform.published[-1][0]
+    wait_for(lambda: other.status().generation == in_force)
+    other.stop()
+    wait_for(lambda: one.status().leader and platform.published[-1][0] != in_force and settled(one, store))
+    served = {entry.remote_id for entry in platform.published[-1][1]}
+    assert deleted not in served
+    platform.annotate("r-moved", "cat")
+    wait_for(lambda: one.status().labelled == 1)
+
+
+def test_one_that_stands_by_writes_no_model(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+) -> None:
+    store.acquire(LEASE, "another machine", 3600.0)
+    standby = make_service()
+    standby.start()
+    assert standby.status().model_version == ""
+    assert store.models() == []
+    store.add_model("probe-7", "probe", 7, {}, "not here")
+    store.set_current("probe-7")
+    store.release(LEASE, "another machine")
+    wait_for(lambda: standby.status().leader and settled(standby, store))
+    assert standby.status().model_version == "probe-0"
+
+
+def test_one_that_stands_by_says_who_leads(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+) -> None:
+    store.acquire(LEASE, "another machine", 3600.0)
+    standby = make_service()
+    standby.start()
+    with pytest.raises(Overloaded, match="this service stands by; ask the one that leads: another machine"):
+        standby.train()
+    with pytest.raises(Overloaded, match="another machine"):
+        standby.ask_again(["u0"], 2)
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_a_service_whose_project_is_no_longer_the_stores_ends(
+    make_service: ServiceFactory, platform: MemoryPlatform, store: Store, leads: bool
+) -> None:
+    store.set_meta(PROJECT, platform.project.id)
+    if not leads:
+        store.acquire(LEASE, "another machine", 3600.0)
+    service, ended = make_service(), []
+    service.on_failure = lambda: ended.append(service.status().last_error)
+    service.start()
+    wait_for(lambda: service.status().state == ("idle" if leads else "standing by"))
+    assert service.failure is None
+    store.set_meta(PROJECT, "2")
+    wait_for(lambda: ended)
+    assert isinstance(service.failure, ConfigError)
+    assert ended == [str(service.failure)]
+    assert "the store's project is 2 now, and this service works for 1: it ends" in ended[0]
+    wait_for(lambda: service.status().state == "standing by")
+    lease = store.lease(LEASE)
+    assert (lease and lease.owner) == (None if leads else "another machine")
+    store.set_meta(PROJECT, "1")
+    wait_for(lambda: service.status().state == "standing by")
+    assert len(ended) == 1

@@ -1,4 +1,8 @@
-"""Fixtures that every test may use. Real servers are started once a session, on free ports of 127.0.0.1."""
+"""Fixtures that every test may use, and the tiers: a folder's name says what its tests need.
+
+``live``: a real server, started once a session on a free port of 127.0.0.1. ``crash``: processes that are killed, or a
+platform that lags behind. ``train``: training or exporting an encoder. All else is the unit tier.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -25,6 +29,53 @@ hypothesis.settings.load_profile("any machine")
 
 SCRUBBED = ("NEXTLABEL_", "LABEL_STUDIO_", "HEARTEX_", "ARGILLA_", "http_proxy", "https_proxy", "all_proxy")
 KEPT = ("NEXTLABEL_LABEL_STUDIO_BIN", "NEXTLABEL_ARGILLA_VENV", "NEXTLABEL_CACHE", "NEXTLABEL_CHROMIUM")
+
+ROOT = Path(__file__).parent
+TIERS = ("crash", "live", "train")
+SERVERS = ("argilla", "label_studio")
+"""Files whose tests share one of these servers run in one process, so that it is started once."""
+ANY_SERVER = {*SERVERS, "plain_label_studio", "postgresql"}
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test with its tier."""
+    folders = item.path.relative_to(ROOT).parts[:-1]
+    for tier in TIERS:
+        if tier in folders:
+            item.add_marker(tier)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what runs in one process where there are several, and put what takes long first, so that none ends late."""
+    groups = {id(item): group_of(item) for item in items}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups[id(item)]))
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        first = [*SERVERS, *TIERS]
+        ranks = {id(item): rank_of(item, groups[id(item)], first) for item in items}
+        items.sort(key=lambda item: (ranks[id(item)], groups[id(item)]))
+
+
+def group_of(item: pytest.Item) -> str:
+    """The server that a test needs, if it is one that tests share; else its file."""
+    needs = {str(name) for name in getattr(item, "fixturenames", ())}
+    if call := getattr(item, "callspec", None):
+        needs |= {value.replace("-", "_") for value in call.params.values() if isinstance(value, str)}
+    return next((name for name in SERVERS if name in needs), str(item.path.relative_to(ROOT)))
+
+
+def rank_of(item: pytest.Item, group: str, first: list[str]) -> int:
+    """Where in the order of ``first`` the test comes; behind them all if it isn't there."""
+    return next((n for n, name in enumerate(first) if group == name or item.get_closest_marker(name)), len(first))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+    """No test of the unit tier starts a server."""
+    if fixturedef.argname in ANY_SERVER:
+        asked_by = request._pyfuncitem
+        tiers = [tier for tier in TIERS if asked_by.get_closest_marker(tier)]
+        assert tiers, f"{asked_by.nodeid} asks for {fixturedef.argname}: it belongs in a folder named live or crash"
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ RUNS = int(os.environ.get("NEXTLABEL_RUNS", "1"))
 LOCKED_S, FREE_S = 1.5, 3.0
 """How long another writer holds SQLite's lock, and lets go of it. Label Studio waits five seconds."""
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(600 + 3 * ANSWERS)]
+pytestmark = pytest.mark.timeout(600 + 3 * ANSWERS)
 
 
 @pytest.mark.parametrize("run", range(RUNS))

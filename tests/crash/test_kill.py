@@ -29,7 +29,7 @@ from tests.crash.people import (
     write_recipe,
 )
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(1500)]
+pytestmark = pytest.mark.timeout(1500)
 
 KILLS = 50
 STARTING_S, WORKING_S = (0.3, 2.0), (0.1, 3.5)

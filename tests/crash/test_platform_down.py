@@ -13,7 +13,7 @@ from nextlabel.backend.stack import ArgillaStack, LabelStudioStack
 from nextlabel.backend.stack.backend import BackendProcess
 from tests.crash.people import check_log, check_told, dismiss, exported, hire, logged, tally, write_recipe
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 # The longest that a request of ours is repeated is 10 s. Argilla's worker, which is down too, repeats for 4 minutes.
 STACKS = {"label-studio": (LabelStudioStack, 30.0), "argilla": (ArgillaStack, 120.0)}

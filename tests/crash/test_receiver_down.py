@@ -43,7 +43,7 @@ QUEUE, RUNNING = "rq:queue:high", "rq:wip:high"
 REGISTRIES = ("rq:scheduled:high", "rq:failed:high", "rq:deferred:high")
 """Where RQ keeps the jobs that it will repeat, that it has given up, and that wait for others."""
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(600 + OUTAGE_S)]
+pytestmark = pytest.mark.timeout(600 + OUTAGE_S)
 
 
 def backend_beside(site: Site, folder: Path, texts: int) -> BackendProcess:

@@ -30,7 +30,7 @@ from tests.live.argilla_calls import api as argilla_api
 from tests.live.argilla_calls import forget_webhooks, hooks
 from tests.live.label_studio_calls import api as label_studio_api
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 ROUNDS = int(os.environ.get("NEXTLABEL_ROUNDS", "2"))
 RECORDS = 40

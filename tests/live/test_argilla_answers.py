@@ -15,8 +15,6 @@ from nextlabel.connectors.argilla import ArgillaConnector, changes
 from nextlabel.connectors.records import AnnotationStatus, QueueEntry
 from tests.live.argilla_calls import SPORT, Api, Make, numbered, statuses, values
 
-pytestmark = pytest.mark.live
-
 
 @pytest.fixture
 def labelled(

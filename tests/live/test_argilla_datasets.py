@@ -35,9 +35,6 @@ from nextlabel.connectors.records import (
 from tests.live.argilla_calls import SPORT, Api, Make, numbered
 from tests.live.chrome import PASSWORD, ArgillaPage, in_chromium, window
 
-pytestmark = pytest.mark.live
-
-
 WORDS = {"Ann": "person", "Paris": "place"}
 PLACE = """word => {
   const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)

@@ -36,7 +36,7 @@ from tests.live.argilla_calls import (
     wrong,
 )
 
-pytestmark = [pytest.mark.live, pytest.mark.usefixtures("no_webhooks_left", "no_deliveries_left")]
+pytestmark = pytest.mark.usefixtures("no_webhooks_left", "no_deliveries_left")
 
 
 @pytest.fixture

@@ -21,8 +21,6 @@ from nextlabel.connectors.argilla.wiring import EVENTS
 from nextlabel.connectors.records import AnnotationStatus
 from tests.live.argilla_calls import api, forget_webhooks, in_store, until
 
-pytestmark = pytest.mark.live
-
 LABELS = ("cat", "oak", "pebble")
 SUBJECTS = ("a cat asleep", "an oak in leaf", "a pebble, smooth")
 WINDOW = 40

@@ -21,8 +21,6 @@ from nextlabel.connectors.argilla.rows import Rows
 from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.records import QueueEntry, Record, Suggestion
 
-pytestmark = pytest.mark.live
-
 Make = Callable[..., ArgillaConnector]
 SPORT = Suggestion(("sport",), 0.9, "model-1")
 

@@ -13,9 +13,6 @@ from nextlabel.connectors.errors import RecordsRejected
 from nextlabel.connectors.records import Annotation, Record
 from tests.live.argilla_calls import Api, Make, numbered
 
-pytestmark = pytest.mark.live
-
-
 STRANGE = {
     "empty": "",
     "blank": " \n\t ",

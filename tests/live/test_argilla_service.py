@@ -18,7 +18,7 @@ from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer
 from nextlabel.backend.stack.backend import BackendProcess
 from tests.live.argilla_calls import in_store, until
 
-pytestmark = [pytest.mark.live, pytest.mark.usefixtures("no_webhooks_left")]
+pytestmark = pytest.mark.usefixtures("no_webhooks_left")
 
 RECIPE = """\
 name: argilla-service

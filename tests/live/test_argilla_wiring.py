@@ -40,7 +40,7 @@ from tests.live.argilla_calls import (
     wrong,
 )
 
-pytestmark = [pytest.mark.live, pytest.mark.usefixtures("no_webhooks_left")]
+pytestmark = pytest.mark.usefixtures("no_webhooks_left")
 
 
 # -- the webhook -----------------------------------------------------------------------------------------------------

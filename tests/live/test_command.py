@@ -18,8 +18,6 @@ from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.backend.stack.processes import stop_group
 from nextlabel.backend.stack.server import PlatformServer
 
-pytestmark = pytest.mark.live
-
 RECIPE = """\
 name: reviews
 title: Reviews of the command test {title}

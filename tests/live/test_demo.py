@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 KEYS = (
     "platform labels accuracy random_accuracy audit_accuracy audit_interval latency_p50_s latency_p95_s "

@@ -23,8 +23,6 @@ from tests.live.argilla_calls import api as argilla_api
 from tests.live.argilla_calls import forget_webhooks, hooks, signed
 from tests.live.label_studio_calls import api
 
-pytestmark = pytest.mark.live
-
 Json = dict[str, Any]
 LATEST_LOOK_S = 5.0
 """So much later nothing that a webhook announced is looked for any more."""

@@ -18,8 +18,6 @@ from nextlabel.connectors.errors import RecordsRejected
 from nextlabel.connectors.label_studio import LabelStudioConnector
 from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Record
 
-pytestmark = pytest.mark.live
-
 MEMES = Labeling(
     LabelKind.SINGLE, ("sport", "politics"), (Field("text"), Field("image", FieldKind.IMAGE)), name="label"
 )

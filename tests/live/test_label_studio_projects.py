@@ -26,8 +26,6 @@ from nextlabel.connectors.records import (
 )
 from tests.live.label_studio_calls import api, numbered
 
-pytestmark = pytest.mark.live
-
 Make = Callable[..., LabelStudioConnector]
 
 

@@ -14,8 +14,6 @@ from nextlabel.connectors.label_studio import LabelStudioConnector
 from nextlabel.connectors.label_studio.queue import GENTLY, score_of
 from nextlabel.connectors.records import Labeling, LabelKind, QueueEntry, Record, Span, Suggestion
 
-pytestmark = pytest.mark.live
-
 Make = Callable[..., LabelStudioConnector]
 SPORT = Suggestion(("sport",), 0.9, "model-1")
 

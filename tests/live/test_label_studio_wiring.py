@@ -15,8 +15,6 @@ from nextlabel.connectors.label_studio.wiring import SAMPLING, TITLE
 from nextlabel.connectors.records import Hint, Labeling, LabelKind, QueueEntry, Record, Suggestion
 from tests.live.label_studio_calls import api
 
-pytestmark = pytest.mark.live
-
 Make = Callable[..., LabelStudioConnector]
 
 

@@ -37,8 +37,6 @@ from nextlabel.backend.store.lineage import INSTANCE_KEY
 from tests.backend.learning.tiny_bert import tiny_bert
 from tests.live import argilla_calls, label_studio_calls
 
-pytestmark = pytest.mark.live
-
 LABELS = ("bug", "praise", "bill")
 RECORDS, ANSWERED = 72, 48
 UNSEEN = range(1000, 1060)

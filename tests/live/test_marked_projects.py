@@ -18,8 +18,6 @@ from nextlabel.connectors.records import Labeling, LabelKind, Record
 from tests.live.argilla_calls import api as argilla_api
 from tests.live.label_studio_calls import api as label_studio_api
 
-pytestmark = pytest.mark.live
-
 ASKED = Labeling(LabelKind.SINGLE, ("sport", "politics"))
 Connector = type[ArgillaConnector] | type[LabelStudioConnector]
 KINDS: dict[str, Connector] = {"label-studio": LabelStudioConnector, "argilla": ArgillaConnector}

@@ -17,8 +17,6 @@ from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.backend.stack.server import PlatformServer
 from tests.recipes import made_up
 
-pytestmark = pytest.mark.live
-
 RECORDS, LABELS = 24, 8
 SMALL = """\
 from nextlabel.backend.learning.training.spec import TrainingSpec

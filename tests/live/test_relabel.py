@@ -16,8 +16,6 @@ from nextlabel.connectors.errors import RecordsRejected
 from nextlabel.connectors.label_studio import LabelStudioConnector
 from nextlabel.connectors.records import QueueEntry, Record
 
-pytestmark = pytest.mark.live
-
 RECIPE = """\
 name: second-opinions
 data: reviews.csv

@@ -19,8 +19,6 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Labeling, LabelKind
 from tests.live.argilla_calls import forget_webhooks
 
-pytestmark = pytest.mark.live
-
 LABELS = ("good", "bad")
 RECIPE = """\
 title: second opinions

@@ -19,8 +19,6 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Labeling, LabelKind, Span
 from tests.live.argilla_calls import forget_webhooks
 
-pytestmark = pytest.mark.live
-
 LABELS = ("people", "time")
 LABELING = Labeling(LabelKind.SPAN, LABELS)
 OPENINGS = ("A table", "👩‍👧 A table", "Grüße! Une table", "🍕🍕 Seats", "Zoë naïvely wants a table")

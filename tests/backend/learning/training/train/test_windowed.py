@@ -32,8 +32,7 @@ from nextlabel.backend.learning.training.trainer import FineTuner, Trainer, trai
 from nextlabel.backend.learning.training.worker import run_job
 from nextlabel.connectors.errors import LearningError
 from tests.backend.learning.device import DEVICE
-
-from .conftest import LETTERS, made_up
+from tests.backend.learning.training.conftest import LETTERS, made_up
 
 SPEC = TrainingSpec(epochs=5, learning_rate=3e-3, head_learning_rate=1e-2, patience=0)
 LENGTH, CONTENT = 10, 8  # tokens of a window, with and without [CLS] and [SEP]

@@ -6,13 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pytest
-
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer
-
-from .conftest import Dataset, call
-
-pytestmark = pytest.mark.live
+from tests.backend.stack.conftest import Dataset, call
 
 Make = Callable[..., Dataset]
 

@@ -18,8 +18,7 @@ from nextlabel.backend.learning.training.progress import TrainingCancelled, Trai
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.learning.training.trainer import FineTuner, TrainingResult, split_held_out
 from tests.backend.learning.device import DEVICE
-
-from .conftest import made_up
+from tests.backend.learning.training.conftest import made_up
 
 SPEC = TrainingSpec(epochs=2, learning_rate=3e-3, head_learning_rate=1e-2, members=3)
 

@@ -24,8 +24,7 @@ from nextlabel.backend.learning.training.jobs import TrainingJob
 from nextlabel.backend.learning.training.process import TrainingProcess
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.connectors.errors import LearningError, StoreError
-
-from .conftest import made_up
+from tests.backend.learning.training.conftest import made_up
 
 PATIENCE_S = 240.0  # a busy machine
 

@@ -23,7 +23,7 @@ from nextlabel.connectors.records import Labeling, LabelKind, Record, Span
 from tests.backend.learning.tiny_bert import tiny_bert
 from tests.backend.loop.conftest import ServiceFactory
 from tests.backend.loop.platform import MemoryPlatform
-from tests.backend.loop.test_tuning import ended, wait
+from tests.backend.loop.train.test_tuning import ended, wait
 
 LABELS = ("even", "odd")
 MARKED = "word9"

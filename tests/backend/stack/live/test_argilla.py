@@ -19,10 +19,7 @@ from nextlabel.backend.stack.argilla_install import VENV_VARIABLE, install
 from nextlabel.backend.stack.processes import RunFiles, started_at
 from nextlabel.backend.stack.supervisor import descendants
 from nextlabel.connectors.errors import ConfigError, PlatformError, PlatformUnavailable
-
-from .conftest import Dataset, call
-
-pytestmark = pytest.mark.live
+from tests.backend.stack.conftest import Dataset, call
 
 
 def whoami(server: ArgillaServer, key: str) -> httpx.Response:

@@ -24,11 +24,8 @@ import sqlalchemy as sa
 
 from nextlabel.backend.stack import ArgillaStack, LabelStudioStack
 from nextlabel.backend.stack.processes import free_port, free_ports, start_group, stop_group
-
-from .native import Postgres, Service
-from .stack_file import ROOT, fill_in, load
-
-pytestmark = pytest.mark.live
+from tests.deploy.native import Postgres, Service
+from tests.deploy.stack_file import ROOT, fill_in, load
 
 RECIPES = ROOT / "deploy" / "recipes"
 SHIM = ROOT / "backend" / "stack" / "argilla_shim.py"

@@ -23,8 +23,7 @@ from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.learning.training.trainer import FineTuner, TrainingResult, split_held_out, train_model
 from nextlabel.connectors.errors import LearningError
 from tests.backend.learning.device import CLOSE, DEVICE
-
-from .conftest import made_up
+from tests.backend.learning.training.conftest import made_up
 
 SPEC = TrainingSpec(epochs=3, learning_rate=3e-3, head_learning_rate=1e-2, patience=0)
 

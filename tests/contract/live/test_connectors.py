@@ -27,8 +27,6 @@ from nextlabel.connectors.records import (
 from tests.live.argilla_calls import api as argilla_api
 from tests.live.label_studio_calls import api
 
-pytestmark = pytest.mark.live
-
 LABELING = Labeling(LabelKind.SINGLE, ("sport", "politics"))
 
 

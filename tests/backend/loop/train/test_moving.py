@@ -52,7 +52,7 @@ def begin(
     make_service: ServiceFactory, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], Service]:
     """Start a service that encodes slowly for whatever model is chosen."""
-    places = [str(Path(__file__).parent / "processes"), os.environ.get("PYTHONPATH", "")]
+    places = [str(Path(__file__).parents[1] / "processes"), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
     monkeypatch.setattr(EmbeddingProcess, "WORKER", "slow_embedding")
     Counting.encoded.clear()

@@ -11,8 +11,6 @@ from nextlabel.backend.stack.label_studio_install import BINARY_VARIABLE, instal
 from nextlabel.backend.stack.processes import started_at
 from nextlabel.connectors.errors import ConfigError, PlatformError, PlatformUnavailable
 
-pytestmark = pytest.mark.live
-
 
 def whoami(server: LabelStudioServer, token: str) -> httpx.Response:
     return httpx.get(f"{server.url}/api/current-user/whoami", headers={"Authorization": f"Token {token}"}, timeout=30)

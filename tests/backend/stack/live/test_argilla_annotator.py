@@ -9,10 +9,7 @@ import pytest
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer, Page
 from nextlabel.backend.stack.argilla_annotator import sort_orders
 from nextlabel.connectors.errors import PlatformError
-
-from .conftest import Dataset
-
-pytestmark = pytest.mark.live
+from tests.backend.stack.conftest import Dataset
 
 Make = Callable[..., Dataset]
 

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find connectors backend recipes -name '*.py' -not -path '*/__pycache__/*' 2>/dev/null)
 
-.PHONY: setup demo test check format bench bench-labels clean
+.PHONY: setup demo test test-fast test-all check format bench bench-labels clean
 
 setup: $(VENV)/installed
 
@@ -27,8 +27,18 @@ $(VENV)/filelist-$(FILELIST): $(VENV)/dependencies
 demo: setup
 	$(BIN)/nextlabel demo $(DEMO)
 
+# Tests that share a server run in one process. What is long comes first, in the order that tests/conftest.py says.
+JOBS ?= 2
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder --durations 20
+
 test: setup
-	$(BIN)/python -m pytest $(TEST)
+	$(PYTEST) $(TEST)
+
+test-fast: setup
+	NEXTLABEL_TESTS=fast $(PYTEST) -m "not (live or crash or train)" $(TEST)
+
+test-all: setup
+	NEXTLABEL_TESTS=all $(PYTEST) $(TEST)
 
 check: setup
 	$(BIN)/ruff format --check .

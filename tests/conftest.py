@@ -72,7 +72,7 @@ def rank_of(item: pytest.Item, group: str, first: list[str]) -> int:
 @pytest.hookimpl(tryfirst=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
     """No test of the unit tier starts a server."""
-    if fixturedef.argname in ANY_SERVER:
+    if fixturedef.argname in ANY_SERVER and fixturedef.scope == "session":
         asked_by = request._pyfuncitem
         tiers = [tier for tier in TIERS if asked_by.get_closest_marker(tier)]
         assert tiers, f"{asked_by.nodeid} asks for {fixturedef.argname}: it belongs in a folder named live or crash"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -30,9 +31,7 @@ class HashingEncoder:
         from sklearn.feature_extraction.text import HashingVectorizer
 
         self._words = HashingVectorizer(n_features=FEATURES, ngram_range=(1, 2), dtype=np.float32)
-        # RandomState's streams are promised never to change between versions of numpy.
-        projection = np.random.RandomState(20261122).standard_normal((FEATURES, DIMENSION))
-        self._projection = projection.astype(np.float32)
+        self._projection = _projection()
         self._lock = threading.Lock()
 
     def encode(self, texts: Sequence[str]) -> FloatMatrix:
@@ -45,3 +44,12 @@ class HashingEncoder:
         vectors[lengths[:, 0] == 0] = DIMENSION**-0.5  # a text without words: one place for all of them
         vectors /= np.where(lengths == 0, 1, lengths)
         return vectors
+
+
+@cache
+def _projection() -> FloatMatrix:
+    """32 MB that take 0.2 s: one for all encoders of a process, and not to be written to."""
+    # RandomState's streams are promised never to change between versions of numpy.
+    matrix = np.random.RandomState(20261122).standard_normal((FEATURES, DIMENSION)).astype(np.float32)
+    matrix.flags.writeable = False
+    return matrix

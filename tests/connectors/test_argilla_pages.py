@@ -18,6 +18,7 @@ from nextlabel.connectors.argilla.config import Form
 from nextlabel.connectors.argilla.people import People, Person
 from nextlabel.connectors.argilla.queue import Queue
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, QueueEntry, Suggestion
+from tests.size import count
 
 IDS = [f"r{number}" for number in range(400)]
 FORM = Form(Labeling(LabelKind.SINGLE, ("sport", "politics")), "label", "question")
@@ -83,7 +84,7 @@ class Reader:
         return Response(f"{self.person.id}-{record['id']}", record["id"], "submitted", {})
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(count(10, fast=3)))
 def test_nothing_is_passed_over_and_nothing_comes_twice(seed: int) -> None:
     server, dice = Server(), random.Random(seed)
     people = People(server, "workspace", 1)  # type: ignore[arg-type]

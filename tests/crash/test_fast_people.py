@@ -7,7 +7,6 @@ are answers, and listings are of before the last change, on either platform. ``N
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
@@ -23,9 +22,10 @@ from nextlabel.backend.stack.processes import free_ports
 from tests.crash.chaos import StaleProxy
 from tests.crash.conftest import Site, no_hooks
 from tests.crash.people import NO_PAUSE_S, check_log, check_told, dismiss, exported, hire, logged, tally, write_recipe
+from tests.size import count
 
-ANSWERS = int(os.environ.get("NEXTLABEL_ANSWERS", "80"))
-RUNS = int(os.environ.get("NEXTLABEL_RUNS", "1"))
+ANSWERS = count(80, long=300, name="NEXTLABEL_ANSWERS")
+RUNS = count(1, long=3, name="NEXTLABEL_RUNS")
 LOCKED_S, FREE_S = 1.5, 3.0
 """How long another writer holds SQLite's lock, and lets go of it. Label Studio waits five seconds."""
 

@@ -28,10 +28,12 @@ from tests.crash.people import (
     tally,
     write_recipe,
 )
+from tests.size import count
 
 pytestmark = pytest.mark.timeout(1500)
 
-KILLS = 50
+KILLS = count(5, long=50, name="NEXTLABEL_KILLS")
+MOST_KILLS = 50
 STARTING_S, WORKING_S = (0.3, 2.0), (0.1, 3.5)
 """Every second one dies so long after its start; the others are at work, for so long: some die while they publish."""
 
@@ -53,7 +55,7 @@ def victim(tmp_path: Path, site: Site) -> Iterator[tuple[BackendProcess, ChaosPr
         backend.kill()
 
 
-def test_fifty_kills_lose_nothing_and_change_nothing(
+def test_kills_lose_nothing_and_change_nothing(
     victim: tuple[BackendProcess, ChaosProxy], site: Site, tmp_path: Path
 ) -> None:
     backend, proxy = victim
@@ -62,16 +64,18 @@ def test_fifty_kills_lose_nothing_and_change_nothing(
     project, stop = status["project"]["id"], threading.Event()
     people = hire(site.server, site.keys, status, stop)
     dice = random.Random(11)
-    for number in range(KILLS):
-        if number % 2:
+    kills = 0
+    while kills < KILLS or (kills < MOST_KILLS and not hard_times(proxy)):
+        if kills % 2:
             backend.wait(lambda status: status["leader"], "a backend at work")
-        time.sleep(dice.uniform(*(WORKING_S if number % 2 else STARTING_S)))
+        time.sleep(dice.uniform(*(WORKING_S if kills % 2 else STARTING_S)))
         backend.kill()
         expire(store)
         backend.start()
+        kills += 1
     dismiss(people, stop)
     done = tally(people)
-    assert done["submitted"] > KILLS  # people did label all the while
+    assert done["submitted"] > kills  # people did label all the while
     platform = exported(site.server, project)
 
     def caught_up(status: dict[str, Any]) -> bool:
@@ -79,14 +83,17 @@ def test_fifty_kills_lose_nothing_and_change_nothing(
         return bool(status["leader"]) and seen and {one for one, _ in logged(store)} == set(platform)
 
     status = backend.wait(caught_up, "a log that equals the platform's list")
-    print(f"{KILLS} kills, the newest queue is {status['generation']}; webhooks: {dict(proxy.fates)}")
+    print(f"{kills} kills, the newest queue is {status['generation']}; webhooks: {dict(proxy.fates)}")
     print(f"{len(platform)} answers, people: {dict(done)}")
     check_log(store, platform)
     check_told(people, platform)
     print(f"offered though answered: {offered_again(site.server, project, people)}")
-    assert proxy.fates["dropped"] > 0
-    assert proxy.fates["repeated"] > 0
-    assert proxy.fates["met a dead backend"] > 0
+    assert hard_times(proxy), proxy.fates
+
+
+def hard_times(proxy: ChaosProxy) -> bool:
+    """Whether webhooks have met with everything that can become of them."""
+    return all(proxy.fates[fate] > 0 for fate in ("dropped", "repeated", "met a dead backend"))
 
 
 def expire(store: Path) -> None:

@@ -6,7 +6,6 @@ nothing is thrown away: they run out by themselves.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import Counter
@@ -34,8 +33,9 @@ from tests.crash.people import (
     write_recipe,
 )
 from tests.live.argilla_calls import api, until
+from tests.size import count
 
-OUTAGE_S = float(os.environ.get("NEXTLABEL_OUTAGE_S", "15"))
+OUTAGE_S = float(count(10, long=60, name="NEXTLABEL_OUTAGE_S"))
 REPEATS_S = 300
 """For a bit less than this, Argilla's worker repeats a delivery: after 10, 60 and 180 seconds."""
 

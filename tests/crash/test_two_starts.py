@@ -29,10 +29,11 @@ from tests.crash.people import LABELS, check_log, exported, logged
 from tests.live.argilla_calls import api as argilla_api
 from tests.live.argilla_calls import forget_webhooks, hooks
 from tests.live.label_studio_calls import api as label_studio_api
+from tests.size import count
 
 pytestmark = pytest.mark.timeout(300)
 
-ROUNDS = int(os.environ.get("NEXTLABEL_ROUNDS", "2"))
+ROUNDS = count(1, long=10, name="NEXTLABEL_ROUNDS")
 RECORDS = 40
 CASES = [
     *(("label-studio", "sqlite", number) for number in range(ROUNDS)),

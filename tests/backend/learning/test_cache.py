@@ -21,6 +21,7 @@ from nextlabel.backend.learning import cache as cache_module
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.encoders import FloatMatrix, load_encoder
 from nextlabel.connectors.errors import LearningError, StoreError, StoreFull
+from tests.size import count
 
 HASHING = load_encoder("hashing")
 TEXTS = [f"text number {i} about {('cats', 'dogs', 'fish')[i % 3]}" for i in range(500)]
@@ -370,4 +371,4 @@ class Crashes(RuleBasedStateMachine):
 
 
 TestCrashes = Crashes.TestCase
-TestCrashes.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestCrashes.settings = settings(max_examples=count(40, fast=10, long=200), stateful_step_count=20)

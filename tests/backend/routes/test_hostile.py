@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Hint
+from tests.size import count
 
 JSON = {"Content-Type": "application/json"}
 ANNOTATION = {
@@ -142,9 +143,13 @@ def send(client: TestClient, path: str, body: bytes) -> None:
         assert answer.json()["detail"]
 
 
-@settings(
-    max_examples=1000, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+def many(examples: int) -> settings:
+    """So many of them, the same each time."""
+    here = [HealthCheck.function_scoped_fixture]
+    return settings(max_examples=count(examples, fast=examples // 10), derandomize=True, suppress_health_check=here)
+
+
+@many(1000)
 @given(case=spoiled(SOUND))
 def test_malformed_payloads_of_label_studio(client: TestClient, case: tuple[str, Any]) -> None:
     path, value = case
@@ -159,18 +164,14 @@ def argilla(stranger: TestClient, service: Any) -> TestClient:
     return stranger
 
 
-@settings(
-    max_examples=1000, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@many(1000)
 @given(case=spoiled(SOUND_ARGILLA))
 def test_malformed_payloads_of_argilla(argilla: TestClient, case: tuple[str, Any]) -> None:
     path, value = case
     send(argilla, path, json.dumps(value).encode())
 
 
-@settings(
-    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@many(100)
 @given(body=st.binary(max_size=200))
 @example(body=b"")
 @example(body=b"null")
@@ -181,9 +182,7 @@ def test_signed_bytes_that_are_no_event(argilla: TestClient, body: bytes) -> Non
     send(argilla, "/webhook/argilla", body)
 
 
-@settings(
-    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@many(200)
 @given(path=st.sampled_from(["/webhook", "/setup", "/predict", "/api/predict"]), body=st.binary(max_size=200))
 @example(path="/webhook", body=b"")
 @example(path="/webhook", body=b"\xff\xfe")

@@ -18,6 +18,7 @@ from nextlabel.backend.app import create_app
 from nextlabel.backend.credentials import Credentials
 from nextlabel.backend.settings import Settings
 from nextlabel.connectors.records import Field, FieldKind
+from tests.size import count
 
 OPERATIONS = [
     ("get", "/health"),
@@ -52,7 +53,7 @@ def test_the_api_keeps_to_its_description(
 
     # Bodies that fit the description, and bodies, headers and methods that do not.
     @given(case=st.one_of(schema[path][method].as_strategy(generation_mode=mode) for mode in GenerationMode))
-    @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=count(150, fast=20), derandomize=True, suppress_health_check=list(HealthCheck))
     def check(case: Any) -> None:
         case.call_and_validate(headers=headers, excluded_checks=excluded)
 

@@ -11,6 +11,7 @@ from nextlabel.backend.selection import ArrayVectors, Badge, KCenter, Margin, Ma
 from nextlabel.backend.selection.base import to_unit
 from nextlabel.backend.selection.diversity import farthest_first
 from nextlabel.connectors.errors import SelectionError
+from tests.size import count
 
 
 def binary(doubts: list[float]) -> np.ndarray:
@@ -34,7 +35,7 @@ def plain_farthest_first(vectors: np.ndarray, weights: np.ndarray, k: int) -> li
     return chosen
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=count(25, fast=5))
 @given(
     seed=st.integers(0, 10_000), size=st.sampled_from([5, 1024, 1025, 3000]), spread=st.sampled_from([0.0, 0.3, 3.0])
 )

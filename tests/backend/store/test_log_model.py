@@ -14,6 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes
+from tests.size import count
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RECORDS = ("t0", "t1", "t2")
@@ -179,6 +180,6 @@ class Restored(Readers):
 
 
 for machine in (Steady, Restored):
-    machine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+    machine.TestCase.settings = settings(max_examples=count(60, fast=10, long=300), stateful_step_count=30)
 test_any_interleaving = Steady.TestCase
 test_any_interleaving_with_restores = Restored.TestCase

@@ -1,0 +1,17 @@
+"""How long those tests are that may be of any length, by NEXTLABEL_TESTS: ``fast``, ``all``, or neither.
+
+``make test-fast`` sets the one and ``make test-all`` the other. Nothing but a count depends on it.
+"""
+
+from __future__ import annotations
+
+import os
+
+SIZE = os.environ.get("NEXTLABEL_TESTS", "")
+assert SIZE in ("", "fast", "all"), f"NEXTLABEL_TESTS is {SIZE!r}: fast, all, or not set"
+
+
+def count(usual: int, *, fast: int | None = None, long: int | None = None, name: str = "") -> int:
+    """So many examples, kills, answers. The environment variable ``name`` has the last word, where one is given."""
+    chosen = {"fast": fast, "all": long}.get(SIZE)
+    return int(os.environ.get(name) or (usual if chosen is None else chosen))

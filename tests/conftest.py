@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
+from tests.size import SIZE
+
 if TYPE_CHECKING:
     from nextlabel.backend.stack import ArgillaServer, LabelStudioServer
     from nextlabel.connectors.argilla import ArgillaConnector
@@ -35,6 +37,11 @@ TIERS = ("crash", "live", "train")
 SERVERS = ("argilla", "label_studio")
 """Files whose tests share one of these servers run in one process, so that it is started once."""
 ANY_SERVER = {*SERVERS, "plain_label_studio", "postgresql"}
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """The fast tests don't even import the others."""
+    return True if SIZE == "fast" and collection_path.name in TIERS else None
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

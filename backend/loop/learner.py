@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 
 import structlog
@@ -100,8 +100,7 @@ class Learner:
         with atomic_path(path) as unfinished:
             model.save(unfinished)
         metrics = {"labels": len(pool.training()), **figures}
-        self._store.add_model(version, PROBE, log_seq, metrics, str(path), base=space.version)
-        self._store.set_current(version)
+        self._store.add_model(version, PROBE, log_seq, metrics, str(path), base=space.version, in_use=True)
         self._prune(keep=version)
         return model
 
@@ -115,8 +114,7 @@ class Learner:
         return self._folder / version / "probe.safetensors"
 
     def _prune(self, keep: str) -> None:
-        probes = (row.version for row in self._store.models() if row.kind == PROBE)
-        kept = {*islice(probes, KEPT_PROBES), keep}
+        kept = {keep, *(row.version for row in self._store.models(KEPT_PROBES, PROBE))}
         for folder in self._folder.glob(f"{PROBE}-*"):
             if folder.name not in kept:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -333,7 +333,7 @@ class Tuner:
 
     def _prune(self) -> None:
         """Keep what is in use, what the kept probes stand on, and the newest."""
-        stood_on = {row.base for row in self._store.models()[:KEPT_PROBES]}
+        stood_on = {row.base for row in self._store.models(KEPT_PROBES)}
         in_use = stood_on | {self._store.get_meta(name) or OWN for name in (CHOSEN_SPACE, SPACE_IN_USE)}
         if removed := ModelStore(self._tuning.models).prune(KEPT_MODELS, in_use - {OWN}):
             log.info("old models removed", versions=removed)

@@ -25,21 +25,37 @@ class ModelsPart(MetaPart):
     """The models that were trained, and which of them answers."""
 
     def add_model(
-        self, version: str, kind: str, log_seq: int, metrics: Mapping[str, Any], path: str, base: str = ""
+        self,
+        version: str,
+        kind: str,
+        log_seq: int,
+        metrics: Mapping[str, Any],
+        path: str,
+        base: str = "",
+        *,
+        in_use: bool = False,
     ) -> None:
         """Note a model. Noting a version again replaces what was noted: its training was repeated.
 
         ``base`` is the version of the trained model whose vectors it reads; empty for the recipe's own encoder.
+        ``in_use`` puts it into use in the same step.
         """
         content = {"kind": kind, "log_seq": log_seq, "metrics": codec.dump(metrics), "path": str(path), "base": base}
         with self._write() as connection:
             statement = insert(connection, models).values(version=version, created_at=codec.now_micros(), **content)
             connection.execute(statement.on_conflict_do_update(index_elements=[models.c.version], set_=content))
+            if in_use:
+                put(connection, meta, _CURRENT_MODEL, version)
 
-    def models(self) -> list[ModelRow]:
-        """Every model, newest first."""
+    def models(self, limit: int | None = None, kind: str | None = None) -> list[ModelRow]:
+        """Every model, newest first: at most ``limit``, and only those of one ``kind`` where one is given.
+
+        A project gains one with every answer, so what runs at every answer should have a limit.
+        """
+        query = sa.select(models).order_by(models.c.number.desc()).limit(limit)
+        query = query if kind is None else query.where(models.c.kind == kind)
         with self._read() as connection:
-            return [_model(row) for row in connection.execute(sa.select(models).order_by(models.c.number.desc()))]
+            return [_model(row) for row in connection.execute(query)]
 
     def current_model(self) -> ModelRow | None:
         """The model in use, or None before the first."""

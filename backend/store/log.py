@@ -63,9 +63,10 @@ class LogPart(MetaPart):
     def visible(self, annotations: Iterable[str]) -> dict[str, str]:
         """Annotation id -> remote id of its record, for those of ``annotations`` that count now, drafts too."""
         found: dict[str, str] = {}
-        with self._read() as connection:
-            for chunk in chunks(annotations):
-                found |= _visible(connection, chunk)
+        if wanted := list(annotations):
+            with self._read() as connection:
+                for chunk in chunks(wanted):
+                    found |= _visible(connection, chunk)
         return found
 
     def settle(self, found: Mapping[str, Annotation | None], source: str = "poll", as_of: int | None = None) -> int:

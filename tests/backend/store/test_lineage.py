@@ -23,6 +23,17 @@ def test_models_come_newest_first_with_what_was_noted(store: Store) -> None:
     assert oldest.created_at <= newest.created_at
 
 
+def test_the_newest_models_of_a_kind(store: Store) -> None:
+    for number in range(5):
+        store.add_model(f"p{number}", "probe", number, {}, "")
+        store.add_model(f"t{number}", "fine-tune", number, {}, "", in_use=number == 3)
+    assert [row.version for row in store.models(3)] == ["t4", "p4", "t3"]
+    assert [row.version for row in store.models(2, "probe")] == ["p4", "p3"]
+    current = store.current_model()
+    assert current is not None
+    assert current.version == "t3"
+
+
 def test_a_training_repeated_after_a_crash_replaces_its_model(store: Store) -> None:
     store.add_model("m1", kind="probe", log_seq=3, metrics={"accuracy": 0.5}, path="a")
     store.add_model("m1", kind="probe", log_seq=3, metrics={"accuracy": 0.6}, path="b")

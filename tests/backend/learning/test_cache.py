@@ -10,8 +10,10 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -48,11 +50,11 @@ class Counting:
         return HASHING.encode(texts)
 
 
-def assert_right(cache: EmbeddingCache, texts: Sequence[str], rows: object) -> None:
+def assert_right(cache: EmbeddingCache, texts: Sequence[str], rows: npt.NDArray[np.int64]) -> None:
     np.testing.assert_allclose(cache.take(rows), HASHING.encode(texts), atol=5e-4)
 
 
-def child(code: str, *arguments: str, **options: object) -> subprocess.Popen[str]:
+def child(code: str, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
     """Another Python process on the same cache."""
     head = "import sys\nfrom nextlabel.backend.learning.cache import EmbeddingCache\n"
     head += "from nextlabel.backend.learning.encoders import load_encoder\n"

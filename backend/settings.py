@@ -124,7 +124,7 @@ class Settings(BaseSettings):
         default=200, ge=0, description="Records that are published after the head, off the hot path."
     )
     queue_keep_s: float = Field(
-        3600.0,
+        default=3600.0,
         ge=0,
         description="Seconds that a queue no longer in force is kept on the platform: people may have its records "
         "open, and Label Studio refuses their answers once the suggestions they saw are deleted.",

@@ -95,7 +95,11 @@ def _race(texts: list[str], encoder: Encoder, folder: Path) -> tuple[float, floa
                 if name == "bare":
                     encoder.encode(part)
                 else:
-                    cache.ensure(part, encoder, lambda done, _, s=start: bars.update(bar["cache"], completed=s + done))
+
+                    def embedded(done: int, _: int, start: int = start) -> None:
+                        bars.update(bar["cache"], completed=start + done)
+
+                    cache.ensure(part, encoder, embedded)
                 seconds[name] += time.perf_counter() - started
                 bars.update(bar[name], completed=start + len(part))
     return seconds["bare"], seconds["cache"]

@@ -13,7 +13,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from benchmarks.reporting import publish
 from nextlabel.backend.stack import Annotator, ArgillaStack, LabelStudioStack
 from nextlabel.backend.stack.argilla_annotator import ArgillaAnnotator
 from nextlabel.backend.stack.argilla_page import Page
-from nextlabel.backend.stack.backend import BackendProcess
+from nextlabel.backend.stack.backend import BackendProcess, Status
 
 LABELS = ("animal", "plant", "stone")
 NOUNS = ("cat", "oak", "pebble", "horse", "fern", "granite", "dog", "moss", "slate", "bird", "birch", "flint")
@@ -84,7 +84,8 @@ def measure(records: int, *, fast_import: bool, rounds: int, versions: Mapping[s
                 product = BackendProcess(str(write_recipe(home, records)), server, home / "home", python=python)
                 product.start()
                 project = product.wait_ready()["project"]["id"]
-                sites.append(Site(name, product, *(Annotator(server.url, token, project) for token in tokens)))
+                holder, fresh = (Annotator(server.url, token, project) for token in tokens)
+                sites.append(Site(name, product, holder, fresh))
                 sites[-1].task = sites[-1].holder.next_task()
             for _ in range(rounds + 3):
                 for site in sites:
@@ -119,9 +120,9 @@ def measure_argilla(records: int, *, rounds: int) -> dict[str, Any]:
                 before = product.wait(lambda now: now["state"] == "idle", "a quiet moment", limit_s=600)["log_head"]
                 page.submit(random.choice(LABELS))
                 answered = time.perf_counter()
-                product.wait(lambda now, head=before: now["log_head"] > head, "the label", every_s=0.005)
+                product.wait(_past("log_head", before), "the label", every_s=0.005)
                 heard.append(time.perf_counter() - answered)
-                product.wait(lambda now, head=before: now["generation_log_head"] > head, "a new queue", every_s=0.005)
+                product.wait(_past("generation_log_head", before), "a new queue", every_s=0.005)
                 first = people["fresh"].next(status["links"]["fresh"])
                 seconds.append(time.perf_counter() - answered)
                 time.sleep(random.uniform(0.3, 1.0))
@@ -133,6 +134,10 @@ def measure_argilla(records: int, *, rounds: int) -> dict[str, Any]:
             product.stop()
     figures = {"records": records, "of it until we heard of the label, p50 s": round(float(np.median(heard[3:])), 3)}
     return figures | summary(seconds, f"{right}/{rounds + 3}")
+
+
+def _past(name: str, head: int) -> Callable[[Status], bool]:
+    return lambda status: bool(status[name] > head)
 
 
 def summary(seconds: list[float], right: str) -> dict[str, Any]:

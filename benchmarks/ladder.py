@@ -81,7 +81,7 @@ def _run(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
         seconds[CHOICE] = time.monotonic() - began
         print(f"{name}, seed {seed}\n{report}", flush=True)
         told = {"chosen": report.chosen, "ladder": report.as_dict()}
-        wanted = list(dict.fromkeys([*wanted, report.chosen]))
+        wanted += [rung for rung in RUNGS if rung == report.chosen and rung not in wanted]
     for rung in wanted:
         began = time.monotonic()
         scores[rung] = accuracy(rungs[rung].fit(train).predict_proba(test.texts), test.targets)

@@ -101,7 +101,8 @@ class Replay:
         said, texts = shares[held].argmax(axis=1), [self.texts[at] for at in answered[held]]
         old = before.fit(answered[rest], shares[rest])
         parts = self._examples(answered[rest], shares[rest]), self._examples(answered[held], shares[held])
-        tuners, hits = (FewShotTuner(), FineTuner()), {}
+        tuners: list[FewShotTuner | FineTuner] = [FewShotTuner(), FineTuner()]
+        hits = {}
         with tempfile.TemporaryDirectory() as place:
             folders = [Path(place) / type(tuner).__name__ for tuner in tuners]
             for number, (tuner, folder) in enumerate(zip(tuners, folders, strict=True)):

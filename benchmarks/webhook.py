@@ -20,13 +20,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from benchmarks.reporting import publish
 from nextlabel.backend.credentials import Credentials
-from nextlabel.backend.loop.ports import Status
+from nextlabel.backend.loop.ports import Backend, Status
 from nextlabel.connectors.base import ProjectRef
 from nextlabel.connectors.records import Hint, Labeling, LabelKind, Record, Suggestion
 
@@ -101,7 +101,7 @@ def serve(pipe: Connection, folder: str) -> None:
 
     configure("warning", "json")
     service = StoredService(Path(folder) / "store.sqlite")
-    app = create_app(service, Settings(home=Path(folder)), secrets=SECRETS)
+    app = create_app(cast(Backend, service), Settings(home=Path(folder)), secrets=SECRETS)
     server = make_server(app)
     listener = listen("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

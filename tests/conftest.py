@@ -149,7 +149,7 @@ def label_studio_project(label_studio: LabelStudioServer) -> Iterator[Callable[.
 
     made = []
 
-    def make(labeling: Labeling | None = None, **options: object) -> LabelStudioConnector:
+    def make(labeling: Labeling | None = None, **options: Any) -> LabelStudioConnector:
         asked = labeling or Labeling(LabelKind.SINGLE, ("sport", "politics"))
         connector = LabelStudioConnector.create(label_studio.url, label_studio.token, "a test", asked, **options)
         made.append(connector)
@@ -207,7 +207,7 @@ def argilla_dataset(argilla: ArgillaServer, argilla_users: list[str]) -> Iterato
 
     made = []
 
-    def make(labeling: Labeling | None = None, **options: object) -> ArgillaConnector:
+    def make(labeling: Labeling | None = None, **options: Any) -> ArgillaConnector:
         asked = labeling or Labeling(LabelKind.SINGLE, ("sport", "politics"))
         title = f"a test {secrets.token_hex(4)}"
         connector = ArgillaConnector.create(argilla.url, argilla.token, title, asked, **options)

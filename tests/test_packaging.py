@@ -107,8 +107,8 @@ def test_the_wheel_has_every_module_and_says_that_it_is_typed(wheel: Path) -> No
     for _, folder in packages():
         for path in folder.glob("*.py"):
             assert f"nextlabel/{path.relative_to(ROOT)}" in held
-    for folder in FOLDERS:
-        assert f"nextlabel/{folder}/py.typed" in held
+    for name in FOLDERS:
+        assert f"nextlabel/{name}/py.typed" in held
     assert not [name for name in held if "test" in name or name.endswith(".pyc")]
 
 

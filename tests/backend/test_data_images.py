@@ -52,7 +52,9 @@ def picture(record: Record) -> Image.Image:
 
 
 def colour(record: Record) -> str:
-    red, _, blue = picture(record).getpixel((10, 10))
+    pixel = picture(record).getpixel((10, 10))
+    assert isinstance(pixel, tuple)
+    red, _, blue = pixel
     return "red" if red > blue else "blue"
 
 

@@ -54,7 +54,7 @@ def test_only_what_is_mapped_to_be_read_is_let_go(file: Path) -> None:
 
 
 def test_the_limit_is_counted_over_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+    calls: list[object] = []
     monkeypatch.setattr(mapped, "release", calls.append)
     reader, matrix = Reader(limit=1000), np.zeros((100, 10), np.float32)
     for _ in range(5):

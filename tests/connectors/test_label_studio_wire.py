@@ -43,7 +43,7 @@ spans = st.builds(
     st.sampled_from(LABELS),
 )
 
-ANNOTATION = {
+ANNOTATION: dict[str, Any] = {
     "id": 44,
     "task": 7,
     "result": [{"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": ["sport"]}}],

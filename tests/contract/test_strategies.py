@@ -36,7 +36,7 @@ def make_pool(
     rng = np.random.default_rng(n * 100 + classes)
     if multi_label:
         probabilities = rng.random((n + labelled, classes), dtype=np.float32)
-        targets = rng.random((labelled, classes)) > 0.5
+        targets: np.ndarray = rng.random((labelled, classes)) > 0.5
     else:
         probabilities = rng.dirichlet(np.ones(classes), n + labelled).astype(np.float32)
         targets = rng.integers(0, classes, labelled)
@@ -50,13 +50,18 @@ def make_spans(n: int, rng: np.random.Generator) -> Spans:
     return Spans(np.sort(rng.integers(0, max(n, 1), n)), rng.integers(0, 3, n), rng.random(n, dtype=np.float32))
 
 
+def vectors_of(pool: Pool) -> np.ndarray:
+    assert isinstance(pool.vectors, ArrayVectors)
+    return pool.vectors.array
+
+
 def with_answers(pool: Pool, answered: int, annotators: int = 4, most: int = 3) -> Pool:
     """The first ``answered`` records have one to ``most`` answers each."""
     rng = np.random.default_rng(answered)
     pairs = [(at, who) for at in range(answered) for who in rng.choice(annotators, rng.integers(1, most + 1), False)]
     records, who = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     classes = pool.probabilities.shape[1]
-    values = rng.integers(0, classes, len(records))
+    values: np.ndarray = rng.integers(0, classes, len(records))
     if pool.multi_label:
         values = rng.random((len(records), classes)) > 0.5
     return replace(pool, opinions=numbered(records, who, values, len(pool), classes))
@@ -130,7 +135,7 @@ def test_the_same_chance_gives_the_same_choice(strategy: QueryStrategy, k: int) 
 def test_it_leaves_the_pool_as_it_was(strategy: QueryStrategy) -> None:
     pool = make_pool(50)
     copy = pool.probabilities.copy()
-    for array in (pool.probabilities, pool.vectors.array, pool.labelled_vectors):
+    for array in (pool.probabilities, vectors_of(pool), pool.labelled_vectors):
         array.flags.writeable = False
     ask(strategy, pool, 20)
     assert np.array_equal(pool.probabilities, copy)
@@ -161,17 +166,18 @@ def test_a_model_that_is_certain_of_everything(strategy: QueryStrategy) -> None:
 
 def test_empty_texts_may_have_vectors_of_zeros(strategy: QueryStrategy) -> None:
     pool = make_pool(60)
-    pool.vectors.array[::2] = 0
+    vectors_of(pool)[::2] = 0
     ask(strategy, pool, 60)
 
 
 def test_broken_numbers_neither_raise_nor_double(strategy: QueryStrategy) -> None:
     pool = make_pool(60)
     pool.probabilities[::7] = np.nan
-    pool.vectors.array[::5] = np.nan
-    pool.vectors.array[1::5] = np.inf
+    vectors_of(pool)[::5] = np.nan
+    vectors_of(pool)[1::5] = np.inf
     pool.labelled_probabilities[::3] = np.nan
     pool.labelled_vectors[::4] = np.nan
+    assert pool.spans is not None
     pool.spans.scores[::6] = np.nan
     ask(strategy, pool, 60)
 
@@ -207,7 +213,7 @@ def test_a_scoring_strategy_chooses_the_top_of_its_score(name: str, multi_label:
     assert isinstance(strategy, ScoringStrategy)
     pool = make_pool(40_000, classes, multi_label=multi_label)  # more than one block of rows
     scores = strategy.score(pool)
-    assert (scores.shape, scores.dtype) == ((40_000,), np.float32)
+    assert (scores.shape, scores.dtype) == ((40_000,), np.dtype(np.float32))
     assert not np.isnan(scores).any()
     ranked = scores[ask(strategy, pool, 100)]
     assert (np.diff(ranked) <= 0).all(), "best first"

@@ -332,7 +332,7 @@ def offered_again(server: PlatformServer, project: str, people: Sequence[Restles
     return found
 
 
-def logged(store: Path) -> list[tuple[str, Answer]]:
+def logged(store: str | Path) -> list[tuple[str, Answer]]:
     """Id and content of every answer that stands in our log, drafts too."""
     with Store.open(store) as opened:
         return [
@@ -342,7 +342,7 @@ def logged(store: Path) -> list[tuple[str, Answer]]:
         ]
 
 
-def check_log(store: Path, platform: Mapping[str, Answer]) -> None:
+def check_log(store: str | Path, platform: Mapping[str, Answer]) -> None:
     """Our log is what the platform has: nothing lost, nothing twice, and drafts count for nothing."""
     ours = logged(store)
     assert len({number for number, _ in ours}) == len(ours), "an answer counts twice"

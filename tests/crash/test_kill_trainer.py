@@ -149,7 +149,8 @@ def test_kills_lose_nothing_and_change_nothing(tmp_path: Path) -> None:
     end(undisturbed)
     rng = random.Random(SEED)
     kinds = FEW if len(EARLY) + len(LATE) > KILLS else [*rng.sample(EARLY, len(EARLY)), *LATE]
-    process, kills, lives = TrainingProcess.start(tmp_path / "work-0", job(tmp_path)), [], 0
+    process, lives = TrainingProcess.start(tmp_path / "work-0", job(tmp_path)), 0
+    kills: list[tuple[Any, Any, Any]] = []
     finished = []
     while len(kills) < len(kinds):
         kind, work = kinds[len(kills)], process.work

@@ -16,7 +16,10 @@ from tests.crash.people import check_log, check_told, dismiss, exported, hire, l
 pytestmark = pytest.mark.timeout(900)
 
 # The longest that a request of ours is repeated is 10 s. Argilla's worker, which is down too, repeats for 4 minutes.
-STACKS = {"label-studio": (LabelStudioStack, 30.0), "argilla": (ArgillaStack, 120.0)}
+STACKS: dict[str, tuple[type[LabelStudioStack | ArgillaStack], float]] = {
+    "label-studio": (LabelStudioStack, 30.0),
+    "argilla": (ArgillaStack, 120.0),
+}
 
 
 @pytest.mark.parametrize("platform", STACKS)

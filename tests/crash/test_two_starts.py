@@ -157,6 +157,7 @@ def check(server: PlatformServer, store: str, project: str, leader: BackendProce
     if isinstance(server, ArgillaServer):
         assert [one["url"] for one in hooks(server)] == [f"{leader.url}/webhook/argilla"]
     else:
+        assert isinstance(server, LabelStudioServer)
         backends = label_studio_api(server, "GET", f"/api/ml?project={project}").json()
         assert [one["url"] for one in backends] == [leader.url]
         told = label_studio_api(server, "GET", f"/api/webhooks/?project={project}").json()
@@ -169,6 +170,7 @@ def titled(server: PlatformServer, recipe: Path) -> list[str]:
     if isinstance(server, ArgillaServer):
         found = argilla_api(server, "GET", "/me/datasets")["items"]
         return [one["id"] for one in found if one["name"] == title]
+    assert isinstance(server, LabelStudioServer)
     found = label_studio_api(server, "GET", f"/api/projects/?title={title}").json()["results"]
     return [str(one["id"]) for one in found]
 

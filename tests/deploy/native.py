@@ -47,7 +47,7 @@ class Service:
         """``text`` with everything where it is on this machine."""
         text = str(text)
         for there, here in self.here.items():  # whole words: a secret may hold the digits of a port
-            text = re.sub(rf"(?<!\w){re.escape(there)}(?!\w)", lambda _, here=here: here, text)
+            text = re.sub(rf"(?<!\w){re.escape(there)}(?!\w)", here.replace("\\", r"\\"), text)
         return text
 
     def environment(self) -> dict[str, str]:

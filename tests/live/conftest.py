@@ -52,9 +52,9 @@ def service() -> Iterator[Service]:
         def answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             raw = self.rfile.read(length)
-            body = json.loads(raw) if raw else None
+            body: Any = json.loads(raw) if raw else None
             running.calls.append(Call(self.command, self.path, dict(self.headers), body, raw))
-            reply = {"status": "UP"}
+            reply: dict[str, Any] = {"status": "UP"}
             if self.path == "/setup":
                 reply = {"model_version": "served"}
             elif self.path == "/predict":

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 
 from nextlabel.backend.stack import LabelStudioServer
 from nextlabel.connectors.records import Record
 
 
-def api(server: LabelStudioServer, method: str, path: str, **options: object) -> httpx.Response:
+def api(server: LabelStudioServer, method: str, path: str, **options: Any) -> httpx.Response:
     headers = {"Authorization": f"Token {server.token}"}
     return httpx.request(method, server.url + path, headers=headers, timeout=60, **options).raise_for_status()
 

@@ -14,6 +14,7 @@ from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.backend.store import Store
 from tests.live.argilla_calls import api, forget_webhooks, until
 from tests.live.chrome import NEEDS_CHROMIUM, PASSWORD, ArgillaPage, window
+from tests.live.waiting import past
 
 LABELS = ("cat", "oak", "pebble")
 HELD = 16
@@ -86,7 +87,7 @@ def test_ten_submits_in_the_stock_page(
             head = backend.status()["log_head"]
             page.submit(truth(shown[0]))
             assert page.text() != shown[0]
-            status = backend.wait(lambda status, head=head: status["generation_log_head"] > head, "a new queue")
+            status = backend.wait(past("generation_log_head", head), "a new queue")
             models.add(status["model_version"])
         assert audit & {text for text, _ in seen}, "no audit record came up"
         for text, suggested in seen:

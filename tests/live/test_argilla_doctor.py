@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -165,7 +166,8 @@ def test_a_response_that_makes_argilla_fail_is_found_and_the_fix_works(argilla: 
 def test_records_that_the_search_lost_are_found(argilla: ArgillaServer, argilla_dataset: Make):
     connector = argilla_dataset()
     record = push(connector)[0]
-    programs = json.loads(argilla.process.args[-2])
+    command: Any = argilla.process.args
+    programs = json.loads(command[-2])
     [address] = [part for one in programs for flag, part in pairwise(one["command"]) if flag == "--addr"]
     gone = httpx.delete(f"http://{address}/rg.{connector.project.id}/_doc/{record}", params={"refresh": "true"})
     gone.raise_for_status()

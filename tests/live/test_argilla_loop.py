@@ -20,6 +20,7 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.argilla.wiring import EVENTS
 from nextlabel.connectors.records import AnnotationStatus
 from tests.live.argilla_calls import api, forget_webhooks, in_store, until
+from tests.live.waiting import at, past
 
 LABELS = ("cat", "oak", "pebble")
 SUBJECTS = ("a cat asleep", "an oak in leaf", "a pebble, smooth")
@@ -56,7 +57,7 @@ def product(
 @pytest.fixture
 def another(argilla: ArgillaServer, argilla_users: list[str], tmp_path: Path) -> Iterator[Make]:
     """A service of the test's own, with lines added to its recipe, not started."""
-    made = []
+    made: list[BackendProcess] = []
 
     def make(extra: str = "", **options: Any) -> BackendProcess:
         recipe = write_recipe(tmp_path, f"own{len(made)}", extra)
@@ -119,7 +120,7 @@ def test_a_label_reorders_the_queue_of_others(
             head = product.status()["log_head"]
             started = time.monotonic()
             label_next(worker, links["annotator0"])
-            status = product.wait(lambda status, head=head: status["generation_log_head"] > head, "a new queue", 30)
+            status = product.wait(past("generation_log_head", head), "a new queue", 30)
             print(f"{time.monotonic() - started:.1f} s from label to queue")
         held = set(texts(worker, links["annotator0"])[:16])
         after = texts(other, links["annotator1"])
@@ -198,7 +199,7 @@ def test_feed_mode_keeps_the_window_and_needs_no_link(
             assert total <= WINDOW
             assert all(record["suggestions"] for record in records)
             label_next(person)
-            process.wait(lambda status, done=done: status["labelled"] == done, "the label")
+            process.wait(at("labelled", done), "the label")
             status = process.wait_settled()
             assert status["pushed"] <= WINDOW + done
             process.wait(lambda status: status["state"] == "idle", "suggestions for what was added")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +32,7 @@ def fill(connector: ArgillaConnector, count: int) -> list[str]:
     return ids
 
 
-def entries(ids: Sequence[str], first: int = 0, blind: set[str] = frozenset()) -> list[QueueEntry]:
+def entries(ids: Sequence[str], first: int = 0, blind: Collection[str] = frozenset()) -> list[QueueEntry]:
     return [QueueEntry(one, rank, None if one in blind else SPORT) for rank, one in enumerate(ids, first)]
 
 

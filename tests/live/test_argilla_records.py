@@ -88,7 +88,8 @@ def test_pages_of_heavy_records_are_short(argilla_dataset: Make, monkeypatch: py
 @pytest.mark.parametrize("arrives", [True, False])
 def test_a_lost_reply_doubles_nothing(argilla_dataset: Make, monkeypatch: pytest.MonkeyPatch, arrives: bool):
     connector = argilla_dataset()
-    request, lost = httpx.Client.request, []
+    request = httpx.Client.request
+    lost: list[Any] = []
 
     def lose_the_first_reply(self: httpx.Client, method: str, url: Any, **options: Any) -> httpx.Response:
         if method == "POST" and str(url).endswith("/records/bulk") and not lost:

@@ -52,7 +52,7 @@ class Owner:
         self._headers = {"X-Argilla-Api-Key": server.token}
 
     def records(self) -> dict[str, Any]:
-        params = {"limit": 1000, "include": "suggestions"}
+        params: dict[str, str | int] = {"limit": 1000, "include": "suggestions"}
         reply = httpx.get(self._path, params=params, headers=self._headers, trust_env=False, timeout=30)
         return {item["id"]: item for item in reply.raise_for_status().json()["items"]}
 

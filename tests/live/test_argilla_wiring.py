@@ -162,7 +162,12 @@ def test_forged_deliveries_are_refused_and_do_not_make_us_ask_again_and_again(
     [made] = hooks(argilla)
     asked = []
     look = connector._wiring.webhooks
-    monkeypatch.setattr(connector._wiring, "webhooks", lambda timeout=None: asked.append(timeout) or look(timeout))
+
+    def noting(timeout: float | None = None) -> Any:
+        asked.append(timeout)
+        return look(timeout)
+
+    monkeypatch.setattr(connector._wiring, "webhooks", noting)
     good = signed(made["secret"], b"{}")
     assert connector.authentic(good, b"{}")
     assert asked == [], "the secret is known"

@@ -15,6 +15,7 @@ from nextlabel.backend.stack import LabelStudioServer
 from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.backend.store import Store
 from tests.live.chrome import NEEDS_CHROMIUM, PASSWORD, window
+from tests.live.waiting import past
 
 LABELS = ("cat", "oak", "pebble")
 
@@ -135,11 +136,11 @@ def test_ten_submits_in_the_stock_page(backend: BackendProcess, label_studio: La
         queue = [one for one in ranking(label_studio, project) if one[0] != text]
         page.submit(truth(text))
         text = page.wait_for_other_than(text)
-        backend.wait(lambda status, head=head: status["generation_log_head"] > head, "a queue that saw the label")
+        backend.wait(past("generation_log_head", head), "a queue that saw the label")
 
     assert {shown for shown, _ in seen} & audit, "no audit record came up"
-    for shown, suggested in seen:
-        assert (suggested is None) == (shown in audit)
+    for one, suggested in seen:
+        assert (suggested is None) == (one in audit)
 
     # Re-ordered after the retrain: somebody new does not get the old order.
     page.page.context.clear_cookies()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Any
 
 import httpx
 import pytest
@@ -25,7 +26,7 @@ def fill(connector: LabelStudioConnector, count: int) -> list[str]:
     return ids
 
 
-def entries(ids: list[str], first: int = 0, blind: set[str] = frozenset()) -> list[QueueEntry]:
+def entries(ids: list[str], first: int = 0, blind: Collection[str] = frozenset()) -> list[QueueEntry]:
     return [QueueEntry(task, rank, None if task in blind else SPORT) for rank, task in enumerate(ids, first)]
 
 
@@ -267,9 +268,10 @@ def test_an_import_whose_reply_is_lost_is_not_doubled(
     connector = label_studio_project()
     ids = fill(connector, 10)
     connector.publish("nl-lost-1", entries(ids[:2]))
-    send, lost = httpx.Client.request, []
+    send = httpx.Client.request
+    lost: list[int] = []
 
-    def lose_a_reply(self: httpx.Client, method: str, url: str, **options: object) -> httpx.Response:
+    def lose_a_reply(self: httpx.Client, method: str, url: str, **options: Any) -> httpx.Response:
         answer = send(self, method, url, **options)
         if str(url).endswith("/import/predictions") and not lost:
             lost.append(answer.status_code)

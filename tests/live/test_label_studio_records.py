@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -82,9 +83,10 @@ def test_batches_are_bounded_and_stay_in_order(label_studio_project: Make, monke
 def test_a_lost_reply_doubles_nothing(label_studio_project: Make, monkeypatch: pytest.MonkeyPatch):
     connector = label_studio_project()
     connector.push(numbered(1))
-    send, lost = httpx.Client.request, []
+    send = httpx.Client.request
+    lost: list[httpx.Response] = []
 
-    def lose_the_first_reply(self: httpx.Client, method: str, url: str, **options: object) -> httpx.Response:
+    def lose_the_first_reply(self: httpx.Client, method: str, url: str, **options: Any) -> httpx.Response:
         answer = send(self, method, url, **options)
         if str(url).endswith("/import") and not lost:
             lost.append(answer)
@@ -99,9 +101,10 @@ def test_a_lost_reply_doubles_nothing(label_studio_project: Make, monkeypatch: p
 
 def test_an_import_that_never_arrived_is_sent_again(label_studio_project: Make, monkeypatch: pytest.MonkeyPatch):
     connector = label_studio_project()
-    send, failed = httpx.Client.request, []
+    send = httpx.Client.request
+    failed: list[str] = []
 
-    def fail_the_first_import(self: httpx.Client, method: str, url: str, **options: object) -> httpx.Response:
+    def fail_the_first_import(self: httpx.Client, method: str, url: str, **options: Any) -> httpx.Response:
         if str(url).endswith("/import") and not failed:
             failed.append(url)
             raise httpx.ConnectError("refused")
@@ -259,7 +262,10 @@ def test_counters_that_are_late_hide_no_answer(
     assert (listed["total_annotations"], len(listed["annotations"])) == (0, 1)
     for look in (connector.changes(cursor), *connector.annotated()):
         assert {one.id for one in look.annotations} == {str(given.id), str(skipped.id)}
-        assert (look.complete[ids[0]], look.complete[ids[1]]) == ({str(given.id)}, {str(skipped.id)})
+        assert (look.complete[ids[0]], look.complete[ids[1]]) == (
+            frozenset({str(given.id)}),
+            frozenset({str(skipped.id)}),
+        )
 
 
 def test_a_doubled_task_whose_counters_are_late_is_kept(

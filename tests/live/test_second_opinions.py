@@ -18,6 +18,7 @@ from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Labeling, LabelKind
 from tests.live.argilla_calls import forget_webhooks
+from tests.live.waiting import past
 
 LABELS = ("good", "bad")
 RECIPE = """\
@@ -164,7 +165,7 @@ def second_opinions(process: BackendProcess, ann: Person, bob: Person, eve: Pers
     for label in ("good", "bad"):
         head = process.status()["log_head"]
         bob.change(by_bob[found.id][1], label)
-        process.wait(lambda status, head=head: status["log_head"] > head, "Bob's change")
+        process.wait(past("log_head", head), "Bob's change")
         process.wait_settled()
     learned = process.status()["label_counts"]
     assert learned["good"] > majority(process)["good"], "the model learns what was agreed on"

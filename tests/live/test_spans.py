@@ -211,10 +211,10 @@ def test_spans_are_learned_proposed_and_put_in_order(office: Office) -> None:
 
     served = []
     for _ in range(14):
-        for one in (ann, bob):
-            shown = one.next()
+        for person in (ann, bob):
+            shown = person.next()
             served.append(shown)
-            office.answer(one, shown, *truth(shown.text))
+            office.answer(person, shown, *truth(shown.text))
     assert process.status()["generation"] != first
     with Store.open(process.home / "spans" / "store.sqlite") as store:
         decided = {remote_id: consensus(given, LABELING) for remote_id, given in store.touched(0).items()}

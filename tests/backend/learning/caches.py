@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from nextlabel.backend.learning import cache as cache_module
@@ -35,5 +36,5 @@ class Counting:
         return HASHING.encode(texts)
 
 
-def assert_right(cache: EmbeddingCache, texts: Sequence[str], rows: object) -> None:
+def assert_right(cache: EmbeddingCache, texts: Sequence[str], rows: npt.NDArray[np.int64]) -> None:
     np.testing.assert_allclose(cache.take(rows), HASHING.encode(texts), atol=5e-4)

@@ -128,5 +128,6 @@ def test_positives_of_a_class_that_is_not_recognised_yet_are_believed(multi_labe
     targets = np.stack([rare, ~rare], axis=1).astype(np.float32)
     rare_task = Task(x, targets, np.ones(200, np.float32), None, multi_label)
     crossed = cross_fit(rare_task, None)
+    assert crossed is not None
     assert (crossed.held_out(x)[rare, 0] < crossed.held_out(x)[rare, 1]).all(), "or there is nothing to doubt"
     assert np.array_equal(crossed.believed(rare_task)[rare, 0], targets[rare, 0])

@@ -67,7 +67,7 @@ def test_without_a_token_it_says_where_one_goes(folder: Path, hub: type[Hub], mo
 def test_a_refusal_names_the_fix_and_never_the_token(folder: Path, hub: type[Hub]) -> None:
     from huggingface_hub.errors import HfHubHTTPError
 
-    reply = httpx.Response(403, request=httpx.Request("POST", "https://hub.example/api"))
+    reply: Any = httpx.Response(403, request=httpx.Request("POST", "https://hub.example/api"))
     hub.failure = HfHubHTTPError("Forbidden", response=reply)
     with pytest.raises(LearningError, match=r"status 403.*check the token's rights") as caught:
         push_to_hub(folder, "me/model", token="hf_secret")

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nextlabel.backend.learning import ladder
 from nextlabel.backend.learning.examples import Examples
 from nextlabel.backend.learning.ladder import LadderReport, climb, make_splits, row_scores
 from nextlabel.backend.learning.rungs import make_rung
-from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.backend.learning.training.progress import Report
+from nextlabel.backend.learning.training.spec import RungName, TrainingSpec
 from nextlabel.connectors.errors import LearningError
 
 
@@ -29,8 +29,9 @@ class Guesses:
     clock: list[float] = field(default_factory=lambda: [0.0])
     trained: list[set[str]] = field(default_factory=list)
     tested: list[set[str]] = field(default_factory=list)
+    rung: RungName = "probe"
 
-    def fit(self, train: Examples, report: object = None) -> Guesses:
+    def fit(self, train: Examples, report: Report | None = None) -> Guesses:
         self.trained.append(set(train.texts))
         self.clock[0] += self.cost
         return self
@@ -49,7 +50,7 @@ class Guesses:
 class Broken:
     name: str = "broken"
 
-    def fit(self, train: Examples, report: object = None) -> Guesses:
+    def fit(self, train: Examples, report: Report | None = None) -> Guesses:
         raise LearningError("no memory for it")
 
 
@@ -103,6 +104,8 @@ def test_nobody_is_tested_on_what_he_has_learned_from():
 def test_groups_are_never_split():
     groups = np.repeat(np.arange(20), 10)
     for split in make_splits(examples(200, groups=groups), np.random.default_rng(0)):
+        assert split.train.groups is not None
+        assert split.test.groups is not None
         assert not set(split.train.groups) & set(split.test.groups)
 
 
@@ -137,7 +140,7 @@ def test_an_audit_slice_alone_is_enough_to_tell():
 
 def test_a_rung_without_time_is_compared_on_the_splits_it_had(monkeypatch: pytest.MonkeyPatch):
     clock = [0.0]
-    monkeypatch.setattr(ladder.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("nextlabel.backend.learning.ladder.time.monotonic", lambda: clock[0])
     slow = Guesses("slow", 0.95, seed=1, cost=40, clock=clock)
     found = run(Guesses("cheap", 0.7), slow, budget_s=100)
     assert len(slow.trained) == 2  # a third would end after 120 seconds

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nextlabel.backend.learning.encoders import FloatMatrix
 from nextlabel.backend.learning.examples import Examples
 from nextlabel.backend.learning.rungs import RUNGS, Auto, ProbeRung, Setup, make_rung, rungs_for
 from nextlabel.backend.learning.training.progress import TrainingProgress
@@ -77,7 +78,12 @@ def test_several_labels_a_text(setup: Setup, name: str):
 def test_a_text_is_encoded_once(setup: Setup, monkeypatch: pytest.MonkeyPatch):
     seen: list[str] = []
     encode = setup.loaded.encode
-    monkeypatch.setattr(setup.loaded, "encode", lambda texts: seen.extend(texts) or encode(texts))
+
+    def noting(texts: Sequence[str]) -> FloatMatrix:
+        seen.extend(texts)
+        return encode(texts)
+
+    monkeypatch.setattr(setup.loaded, "encode", noting)
     examples = Examples(TEXTS, TARGETS, LABELS)
     for _ in range(2):
         ProbeRung(setup).fit(examples).predict_proba(TEXTS)

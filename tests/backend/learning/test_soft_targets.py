@@ -37,7 +37,7 @@ def test_a_share_counts_as_that_many_answers() -> None:
     x, targets = blobs(30)
     other = (targets + 1) % CLASSES
     soft = Probe.fit(x, 0.7 * one_hot(targets) + 0.3 * one_hot(other), CLASSES, calibrate=False)
-    weights = np.repeat(np.float32([0.7, 0.3]), len(x))
+    weights = np.repeat(np.array([0.7, 0.3], np.float32), len(x))
     twice = Probe.fit(
         np.concatenate([x, x]), np.concatenate([targets, other]), CLASSES, weights=weights, calibrate=False
     )

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nextlabel.backend.loop import intake as intake_module
 from nextlabel.backend.loop.intake import LOOKS_S, MANY, MOST_FAILURES, MOST_HINTS, Intake
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import PlatformUnavailable
@@ -37,7 +36,7 @@ def intake(platform: MemoryPlatform, store: Store, news: list[float | None], gon
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Moves the clock that hints are put off by."""
     now = [1000.0]
-    monkeypatch.setattr(intake_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("nextlabel.backend.loop.intake.time.monotonic", lambda: now[0])
 
     def forward(seconds: float) -> None:
         now[0] += seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
 
     class Day(datetime):
         @classmethod
-        def now(cls, tz: object = None) -> datetime:
+        def now(cls, tz: Any = None) -> Any:
             return made.present()
 
     monkeypatch.setattr(janitor, "elapsed", lambda: made.seconds)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.loop.leadership import Leadership
@@ -36,7 +38,7 @@ def recipe(platform: Platform = "label-studio") -> Recipe:
         ("argilla", {"argilla_api_key": "k"}, "set ARGILLA_API_URL: the address of Argilla"),
     ],
 )
-def test_missing_variables_are_named(platform: Platform, given: dict[str, str], said: str, store: Store) -> None:
+def test_missing_variables_are_named(platform: Platform, given: dict[str, Any], said: str, store: Store) -> None:
     with pytest.raises(ConfigError) as raised:
         open_connector(recipe(platform), Settings(**given), store, Leadership(store))
     assert str(raised.value) == said
@@ -44,7 +46,10 @@ def test_missing_variables_are_named(platform: Platform, given: dict[str, str], 
 
 def test_each_platform_has_its_own_address_and_key() -> None:
     settings = Settings(
-        label_studio_url="http://ls", label_studio_api_key="lk", argilla_url="http://ar/", argilla_api_key="ak"
+        label_studio_url="http://ls",
+        label_studio_api_key=SecretStr("lk"),
+        argilla_url="http://ar/",
+        argilla_api_key=SecretStr("ak"),
     )
     assert access("label-studio", settings) == ("http://ls", "lk")
     assert access("argilla", settings) == ("http://ar", "ak")

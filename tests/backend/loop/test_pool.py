@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def stored(position: int, **changes: object) -> StoredRecord:
 
 
 def answer(
-    remote_id: str, *labels: str | Span, status: AnnotationStatus = AnnotationStatus.SUBMITTED, by: str = "ann"
+    remote_id: str, *labels: Any, status: AnnotationStatus = AnnotationStatus.SUBMITTED, by: str = "ann"
 ) -> Annotation:
     return Annotation(f"a-{remote_id}-{labels}-{by}", remote_id, by, labels, status, NOW)
 

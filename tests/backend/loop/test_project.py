@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from nextlabel.backend.loop import project
 from nextlabel.backend.loop.leadership import LEASE, Leadership
@@ -20,7 +21,7 @@ from nextlabel.connectors.errors import ConfigError, LabelingMismatch, PlatformU
 from nextlabel.connectors.records import Labeling, Record
 from tests.backend.loop.platform import MemoryPlatform
 
-SETTINGS = Settings(label_studio_url="http://127.0.0.1:9", label_studio_api_key="k")
+SETTINGS = Settings(label_studio_url="http://127.0.0.1:9", label_studio_api_key=SecretStr("k"))
 
 
 class OneOfMany(MemoryPlatform):
@@ -48,7 +49,7 @@ class Server:
         self.projects: dict[str, str] = {}
         self.filled: set[str] = set()
         self.opened: list[OneOfMany] = []
-        self.making: Callable[[], None] = lambda: None
+        self.making: Callable[[], object] = lambda: None
         self.down = False
         self._lock = threading.Lock()
 

@@ -72,5 +72,6 @@ def test_without_seeds_nothing_is_noted(tmp_path: Path) -> None:
     stored = [StoredRecord(0, Record("0", {"text": "novel"}), "0", None, 0.5, False, gone=False)]
     rows = cache.ensure(["novel"], encoder)
     pool.add(stored, rows)
-    Ranker(get_strategy("rare"), 0.0).note_seeds(pool, stored, rows, Space(OWN, encoder, cache, np.zeros((2, 1))))
+    space = Space(OWN, encoder, cache, np.zeros((2, 1), np.float32))
+    Ranker(get_strategy("rare"), 0.0).note_seeds(pool, stored, rows, space)
     assert pool.seeds.tolist() == [0]

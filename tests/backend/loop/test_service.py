@@ -20,7 +20,7 @@ from tests.backend.loop.running import settled, started, tell, wait_for
 
 def test_the_fakes_are_what_they_stand_for(platform: MemoryPlatform, make_service: ServiceFactory) -> None:
     assert isinstance(platform, Connector)
-    backend: Backend = make_service()  # checked by mypy
+    backend: Backend = make_service()  # checked by mypy, as all tests are
     assert backend.labeling is platform.labeling
 
 

@@ -109,7 +109,7 @@ def test_a_service_whose_project_is_no_longer_the_stores_ends(
     service.on_failure = lambda: ended.append(service.status().last_error)
     service.start()
     wait_for(lambda: service.status().state == ("idle" if leads else "standing by"))
-    assert service.failure is None
+    assert (service.failure, ended) == (None, [])
     store.set_meta(PROJECT, "2")
     wait_for(lambda: ended)
     assert isinstance(service.failure, ConfigError)

@@ -120,7 +120,9 @@ def test_a_head_tells_of_what_it_has_not_learned_and_a_probe_of_all(tmp_path: Pa
     own = Space(OWN, encoder, cache, np.zeros((3, encoder.dimension), np.float32))
     folds = probe.held_out_proba(cache.take(rows))
     assert folds is not None
-    assert np.array_equal(own.held_out(probe, rows, at), folds)
+    of_the_probe = own.held_out(probe, rows, at)
+    assert of_the_probe is not None
+    assert np.array_equal(of_the_probe, folds)
     head = Probe.fit(cache.take(rows[:20]), 2 - targets[:20], 3)  # it says something else
     trained_space = replace(own, version="fine-tune-1", prior=head, lessons=np.arange(90, 120))
     found = trained_space.held_out(probe, rows, at)

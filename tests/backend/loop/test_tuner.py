@@ -120,7 +120,11 @@ def test_labels_that_grow_bring_one_training_after_the_other(begin: Begin, store
             step.tick()
         assert step.status["ended"] == number - 1
         step.loop.label(labels)
-        step.until(lambda number=number: step.loop.space.version == f"fine-tune-{number}")
+
+        def goes_live(version: str = f"fine-tune-{number}") -> bool:
+            return step.loop.space.version == version
+
+        step.until(goes_live)
         assert store.get_meta(TUNED_AT) == str(labels)
 
 
@@ -132,7 +136,7 @@ def test_what_train_says_is_true(begin: Begin, monkeypatch: pytest.MonkeyPatch) 
     assert "asked" not in step.status
     step.trainings.few = ""
     step.tuner.ask()
-    assert step.status["asked"] == "the training starts within seconds"
+    assert step.status.get("asked") == "the training starts within seconds"
     monkeypatch.setattr(Process, "outcome", "runs")
     step.tick()
     assert "asked" not in step.status
@@ -140,7 +144,15 @@ def test_what_train_says_is_true(begin: Begin, monkeypatch: pytest.MonkeyPatch) 
     step.tuner.ask()
     assert step.status["asked"] == "a training runs already; another one starts when it has ended"
     monkeypatch.setattr(Process, "outcome", "made")
-    step.until(lambda: step.status["ended"] == 1 or not step.tuner._process or step.tuner._process.cancel())
+
+    def ends() -> bool:
+        """It has, or it is told to."""
+        if step.status["ended"] == 1 or not step.tuner._process:
+            return True
+        step.tuner._process.cancel()
+        return False
+
+    step.until(ends)
     step.until(lambda: step.status["ended"] == 2)
     assert "asked" not in step.status
 

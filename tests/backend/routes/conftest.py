@@ -70,7 +70,7 @@ class MemoryService:
 
     async def classify(self, records: Sequence[Record]) -> list[Prediction | None]:
         probabilities = {"sport": 0.75, "business": 0.25}
-        return [one and Prediction(one, probabilities) for one in await self.predict(records)]
+        return [one if one is None else Prediction(one, probabilities) for one in await self.predict(records)]
 
     def parse_event(self, body: dict[str, Any]) -> Hint:
         if self.project and self.project.platform == "argilla":

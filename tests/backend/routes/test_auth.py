@@ -66,7 +66,7 @@ def test_basic_auth_and_bearer_open_it(stranger: TestClient, secrets: Credential
     ],
 )
 def test_wrong_credentials_do_not(stranger: TestClient, header: str) -> None:
-    assert stranger.get("/versions", headers={"Authorization": header.encode("latin-1")}).status_code == 401
+    assert stranger.get("/versions", headers={b"Authorization": header.encode("latin-1")}).status_code == 401
 
 
 def test_the_secret_opens_the_webhook_only(stranger: TestClient, secrets: Credentials) -> None:

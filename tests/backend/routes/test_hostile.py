@@ -204,7 +204,7 @@ def test_bytes_that_are_not_json_at_all(client: TestClient, path: str, body: byt
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "\xff"])
 @pytest.mark.parametrize("path", ["/webhook", "/setup", "/predict", "/api/predict"])
 def test_bodies_not_declared_as_json(client: TestClient, path: str, kind: str) -> None:
-    answer = client.post(path, content=b"{}", headers={"Content-Type": kind.encode("latin-1")})
+    answer = client.post(path, content=b"{}", headers={b"Content-Type": kind.encode("latin-1")})
     assert answer.status_code == 415
 
 

@@ -52,7 +52,7 @@ def test_the_api_keeps_to_its_description(
     schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers=headers)
 
     # Bodies that fit the description, and bodies, headers and methods that do not.
-    @given(case=st.one_of(schema[path][method].as_strategy(generation_mode=mode) for mode in GenerationMode))
+    @given(case=st.one_of([schema[path][method].as_strategy(generation_mode=mode) for mode in GenerationMode]))
     @settings(max_examples=count(150, fast=20), derandomize=True, suppress_health_check=list(HealthCheck))
     def check(case: Any) -> None:
         case.call_and_validate(headers=headers, excluded_checks=excluded)

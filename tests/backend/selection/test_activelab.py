@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,8 +27,14 @@ def answered_pool(
             who.append(one)
             what.append(truth[at] if rng.random() < 0.6 + 0.08 * one else rng.integers(classes))
     order = rng.permutation(len(records))
-    opinions = numbered(*(np.array(column)[order] for column in (records, who, what)), len(truth), classes)
+    record, annotator, label = (np.array(column)[order] for column in (records, who, what))
+    opinions = numbered(record, annotator, label, len(truth), classes)
     return Pool((p / p.sum(axis=1, keepdims=True)).astype(np.float32), opinions=opinions)
+
+
+def answers_of(pool: Pool) -> Opinions:
+    assert pool.opinions is not None
+    return pool.opinions
 
 
 def matrix(opinions: Opinions, answered: int, answers: np.ndarray | None = None) -> np.ndarray:
@@ -38,7 +45,7 @@ def matrix(opinions: Opinions, answered: int, answers: np.ndarray | None = None)
 
 
 @pytest.fixture
-def cleanlab_scores(monkeypatch: pytest.MonkeyPatch) -> object:
+def cleanlab_scores(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Its scores, lowest first, with one repair.
 
     To find a temperature, cleanlab 2.9 counts answers by their rank among those present and not by their class
@@ -58,43 +65,44 @@ def cleanlab_scores(monkeypatch: pytest.MonkeyPatch) -> object:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("classes", [2, 3, 8])
 @pytest.mark.parametrize("most", [1, 2, 5])
-def test_the_scores_are_those_of_cleanlab(cleanlab_scores: object, seed: int, classes: int, most: int) -> None:
+def test_the_scores_are_those_of_cleanlab(cleanlab_scores: Any, seed: int, classes: int, most: int) -> None:
     pool = answered_pool(seed, classes=classes, most=most)
     p = pool.probabilities.astype(np.float64)
-    theirs = cleanlab_scores(matrix(pool.opinions, 60), p[:60], p[60:])  # type: ignore[operator]
+    theirs = cleanlab_scores(matrix(answers_of(pool), 60), p[:60], p[60:])
     assert ActiveLab().score(pool) == pytest.approx(1 - np.concatenate(theirs), abs=1e-5)
 
 
-def test_an_annotator_who_shares_no_record_weighs_what_the_others_do(cleanlab_scores: object) -> None:
+def test_an_annotator_who_shares_no_record_weighs_what_the_others_do(cleanlab_scores: Any) -> None:
     pool = answered_pool(1)
+    said = answers_of(pool)
     alone = replace(
         pool,
         opinions=numbered(
-            np.append(pool.opinions.record, [60, 61]),
-            np.append(pool.opinions.annotator, [9, 9]),
-            np.append(pool.opinions.label, [0, 1]),
+            np.append(said.record, [60, 61]),
+            np.append(said.annotator, [9, 9]),
+            np.append(said.label, [0, 1]),
             100,
             3,
         ),
     )
     p = pool.probabilities.astype(np.float64)
-    theirs = cleanlab_scores(matrix(alone.opinions, 62), p[:62], p[62:])  # type: ignore[operator]
+    theirs = cleanlab_scores(matrix(answers_of(alone), 62), p[:62], p[62:])
     assert ActiveLab().score(alone) == pytest.approx(1 - np.concatenate(theirs), abs=1e-5)
 
 
-def test_several_labels_are_as_many_questions_of_yes_and_no(cleanlab_scores: object) -> None:
+def test_several_labels_are_as_many_questions_of_yes_and_no(cleanlab_scores: Any) -> None:
     from cleanlab.internal.multilabel_scorer import exponential_moving_average
 
     rng = np.random.default_rng(0)
-    single = answered_pool(0)
-    answers = rng.random((len(single.opinions), 4)) < 0.4
+    single = answers_of(answered_pool(0))
+    answers = rng.random((len(single), 4)) < 0.4
     p = rng.random((100, 4))
-    opinions = numbered(single.opinions.record, single.opinions.annotator, answers, 100, 4)
+    opinions = numbered(single.record, single.annotator, answers, 100, 4)
     quality = []
     for label in range(4):
         both = np.stack([1 - p[:, label], p[:, label]], axis=1)
         wide = matrix(opinions, 60, answers[:, label].astype(float))
-        quality.append(np.concatenate(cleanlab_scores(wide, both[:60], both[60:])))  # type: ignore[operator]
+        quality.append(np.concatenate(cleanlab_scores(wide, both[:60], both[60:])))
     expected = 1 - exponential_moving_average(np.stack(quality, axis=1), alpha=0.8)
     pool = Pool(p.astype(np.float32), multi_label=True, opinions=opinions)
     assert ActiveLab().score(pool) == pytest.approx(expected, abs=1e-5)
@@ -119,7 +127,7 @@ def test_answers_that_disagree_ask_for_another_and_answers_that_agree_do_not() -
 
 def test_the_numbers_of_annotators_do_not_matter() -> None:
     pool = answered_pool(3)
-    said = pool.opinions
+    said = answers_of(pool)
     renamed = numbered(said.record, said.annotator * 10 + 3, said.label, said.size, len(said.labels))
     assert ActiveLab().score(replace(pool, opinions=renamed)) == pytest.approx(ActiveLab().score(pool), abs=1e-6)
 
@@ -151,7 +159,8 @@ def test_a_part_of_a_pool_keeps_its_own_answers() -> None:
     part = pool.only(np.array([70, 3, 0]))
     assert part.opinions is not None
     assert (part.opinions.per_record > 0).tolist() == [False, True, True]
+    said = answers_of(pool)
     for old, new in ((3, 1), (0, 2)):
-        whole = pool.opinions.record == old
-        assert part.opinions.label[part.opinions.record == new].tolist() == pool.opinions.label[whole].tolist()
+        whole = said.record == old
+        assert part.opinions.label[part.opinions.record == new].tolist() == said.label[whole].tolist()
     assert part.probabilities.tolist() == pool.probabilities[[70, 3, 0]].tolist()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ def vectors(n: int, seed: int = 0) -> np.ndarray:
     return to_unit(np.random.default_rng(seed).normal(size=(n, 6)))
 
 
-def pool_of(some: np.ndarray, chances: np.ndarray | None = None, **known: object) -> Pool:
+def pool_of(some: np.ndarray, chances: np.ndarray | None = None, **known: Any) -> Pool:
     """Two classes; ``chances`` [n] are those of class 0."""
     p = np.full(len(some), 0.01) if chances is None else chances
     return Pool(np.stack([p, 1 - p], axis=1).astype(np.float32), ArrayVectors(some), **known)
@@ -101,7 +103,7 @@ def test_seeds_come_first_until_there_are_enough_positives() -> None:
     seeds = np.zeros(300, np.float32)
     seeds[[10, 20, 30]] = [0.3, 0.9, 0.6]
     chances = np.where(np.arange(300) == 200, 0.9, 0.01)
-    only = {"positive": 0, "likely": 1.0, "uncertain": 0.0, "random": 0.0, "enough": 2}
+    only: dict[str, Any] = {"positive": 0, "likely": 1.0, "uncertain": 0.0, "random": 0.0, "enough": 2}
     for known, expected in ((1, [20, 30, 10, 200]), (2, [200])):
         pool = pool_of(
             vectors(300),

@@ -22,7 +22,8 @@ def pool(new: float = 0.9) -> Pool:
     p = np.full(36, new)
     p[:10] = np.where(np.arange(10) % 2, 0.1, 0.9)
     p[10:16] = 0.5
-    return Pool(np.stack([p, 1 - p], axis=1).astype(np.float32), opinions=numbered(*zip(*said, strict=True), 36, 2))
+    record, annotator, label = zip(*said, strict=True)
+    return Pool(np.stack([p, 1 - p], axis=1).astype(np.float32), opinions=numbered(record, annotator, label, 36, 2))
 
 
 def test_contested_records_are_asked_about_again_and_settled_ones_are_not() -> None:

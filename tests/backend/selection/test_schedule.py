@@ -13,7 +13,7 @@ from nextlabel.backend.selection import ArrayVectors, Pool, Schedule, choose, de
 from nextlabel.connectors.errors import ConfigError
 from tests.backend.annotators.crowd import numbered
 
-STAGES = {0: "typiclust", 100: {"margin": 3, "random": 1}, 300: {"margin": 1}}
+STAGES: dict[int, str | dict[str, float]] = {0: "typiclust", 100: {"margin": 3, "random": 1}, 300: {"margin": 1}}
 
 
 def test_each_stage_holds_until_the_next() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,10 +69,10 @@ def test_seeds_that_say_nothing_or_are_wrong_are_refused() -> None:
 
 
 def test_a_recipe_names_them() -> None:
-    fields = {"name": "books", "data": "x.csv", "labels": ("book", "other")}
-    recipe = Recipe(**fields, strategy="rare", seeds={"keywords": ["dune"], "phrase": "a book"})
+    fields: dict[str, Any] = {"name": "books", "data": "x.csv", "labels": ("book", "other")}
+    recipe = Recipe(**fields | {"strategy": "rare", "seeds": {"keywords": ["dune"], "phrase": "a book"}})
     assert recipe.seeds == Seeds(keywords=("dune",), phrase="a book")
     with pytest.raises(ValueError, match="keyword"):
-        Recipe(**fields, strategy="rare", seeds={"keyword": ["dune"]})
+        Recipe(**fields | {"strategy": "rare", "seeds": {"keyword": ["dune"]}})
     with pytest.raises(ValueError, match="write `strategy: rare`"):
-        Recipe(**fields, seeds={"phrase": "a book"})
+        Recipe(**fields | {"seeds": {"phrase": "a book"}})

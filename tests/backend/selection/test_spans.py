@@ -11,7 +11,7 @@ from nextlabel.connectors.errors import SelectionError
 RECORDS, LABELS = np.array([0, 0, 1, 3, 3]), np.array([0, 1, 0, 1, 1])
 SCORES = np.array([0.9, 0.2, 0.6, 0.5, 0.7], dtype=np.float32)
 DOUBTS = np.array([0.01, 0.01, 0.3, 0.1, 0.6], dtype=np.float32)
-SURE = np.stack([1 - DOUBTS / 2, DOUBTS / 2], axis=1)
+SURE = np.stack([1 - DOUBTS / 2, DOUBTS / 2], axis=1).astype(np.float32)
 POOL = Pool(SURE, spans=Spans(RECORDS, LABELS, SCORES))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,6 +51,7 @@ def test_nothing_tested_on_is_ever_shown_to_a_strategy_or_learned() -> None:
 
     class Watching(Random):
         def query(self, pool: Pool, k: int, rng: np.random.Generator) -> np.ndarray:
+            assert pool.vectors is not None
             seen.extend(row.tobytes() for row in pool.vectors.take(np.arange(len(pool))))
             return super().query(pool, k, rng)
 
@@ -140,7 +142,8 @@ def test_a_strategy_that_asks_for_a_record_twice_is_named() -> None:
 
 def test_shapes_that_do_not_fit() -> None:
     base = clusters()
-    for broken in ({"truth": base.truth[1:]}, {"answers": base.truth}, {"groups": base.truth[1:]}):
+    wrong: list[dict[str, Any]] = [{"truth": base.truth[1:]}, {"answers": base.truth}, {"groups": base.truth[1:]}]
+    for broken in wrong:
         with pytest.raises(LearningError):
             replace(base, **broken)
     with pytest.raises(LearningError, match="without any answer"):

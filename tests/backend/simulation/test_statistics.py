@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,9 +121,8 @@ def test_chance_is_recommended_seldom_however_many_strategies_there_are(count: i
     for _ in range(200):
         made = rng.gamma(4.0, 0.01, (count + 1, 5))
         names = ["random", *(f"twin{at}" for at in range(count))]
-        found = summarise(
-            runs(**{name: [[0.2, one, one] for one in row] for name, row in zip(names, made, strict=True)})
-        )
+        scores: dict[str, Any] = {name: [[0.2, one, one] for one in row] for name, row in zip(names, made, strict=True)}
+        found = summarise(runs(**scores))
         wrong += found.recommended is not None
     assert wrong / 200 <= 0.05
 

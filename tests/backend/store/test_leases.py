@@ -183,7 +183,11 @@ with Store.open(path) as store:
 def test_two_processes_race_for_leases_and_one_wins_each(target: str, spawn: Spawn) -> None:
     Store.open(target).close()
     racers = [spawn(RACER, target, owner) for owner in ("a", "b")]
-    streams = [(racer.stdin, racer.stdout) for racer in racers]
+    streams = []
+    for racer in racers:
+        assert racer.stdin is not None
+        assert racer.stdout is not None
+        streams.append((racer.stdin, racer.stdout))
     for _, output in streams:
         assert output.readline() == "ready\n"
     wins = [0, 0]

@@ -239,7 +239,7 @@ def test_a_failed_delivery_leaves_no_trace(store: Store, answer: Answer) -> None
 
 def test_reading_goes_by_the_order_of_the_log(store: Store, answer: Answer) -> None:
     """A page, or what is new, must not cost a look at everything: SQLite says how it would read."""
-    statements: list[tuple[str, object]] = []
+    statements: list[tuple[str, Any]] = []
 
     def note(_connection: object, _cursor: object, statement: str, parameters: object, *_rest: object) -> None:
         if statement.startswith("SELECT"):

@@ -84,6 +84,9 @@ class Readers(RuleBasedStateMachine):
 
     @rule(target=readings, records=st.sets(st.sampled_from(RECORDS)))
     def look(self, records: set[str]) -> Reading:
+        return self._look(records)
+
+    def _look(self, records: set[str]) -> Reading:
         here = tuple(one for one in self.truth.values() if one.remote_id in records)
         complete = {
             record: frozenset(one.id for one in here if one.remote_id == record) for record in records & self.alive
@@ -134,7 +137,7 @@ class Readers(RuleBasedStateMachine):
     def a_comparison_makes_all_equal_to_the_platform(self) -> None:
         self.look_for_records()
         head = self.store.head()
-        everything = self.look(set(RECORDS)).listed
+        everything = self._look(set(RECORDS)).listed
         assert everything is not None
         self.store.append(everything, "poll", head)
         doubts = self.store.doubts(everything, head)

@@ -24,6 +24,7 @@ def test_without_data_one_comment_in_a_hundred_names_a_book() -> None:
 
 def test_the_seeds_find_some_of_the_books_and_not_all() -> None:
     rows = [row.values for row in open_comments().rows]
+    assert recipe.seeds is not None
     found = keyword_scores([row["text"] for row in rows], recipe.seeds.keywords) > 0
     books = [row["label"] == BOOK for row in rows]
     hits = sum(one and two for one, two in zip(found, books, strict=True))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from tests.backend.learning.caches import HASHING, Counting, assert_right, fresh
 __all__ = ["fresh_lookups"]
 
 
-def child(code: str, *arguments: str, **options: object) -> subprocess.Popen[str]:
+def child(code: str, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
     """Another Python process on the same cache."""
     head = "import sys\nfrom nextlabel.backend.learning.cache import EmbeddingCache\n"
     head += "from nextlabel.backend.learning.encoders import load_encoder\n"

@@ -22,6 +22,7 @@ from nextlabel.backend.learning.evaluation.curve import (
 )
 from nextlabel.backend.learning.evaluation.resampled import FIGURES
 from nextlabel.backend.learning.examples import Examples
+from nextlabel.backend.learning.rungs import Classifier
 
 
 @dataclass
@@ -81,10 +82,10 @@ def test_groups_and_copies_are_in_a_share_whole_or_not_at_all(copies: int):
     train = examples(copies=copies, groups=groups)
     units = np.array(train.texts) if groups is None else groups
     for one in nested_shares(train, [0]).values():
-        inside = np.isin(units, one.texts if groups is None else np.unique(one.groups))
+        inside = np.isin(units, one.texts if one.groups is None else np.unique(one.groups))
         assert inside.sum() == len(one)
     split = nested_shares(train, [0], random=True)[0.5]
-    inside = np.isin(units, split.texts if groups is None else np.unique(split.groups))
+    inside = np.isin(units, split.texts if split.groups is None else np.unique(split.groups))
     assert inside.sum() > len(split)
 
 
@@ -120,7 +121,7 @@ def test_nobody_is_tested_on_what_a_share_holds():
     whole = cross_validate(examples(groups=groups), Reader(harder))
     seen: list[tuple[Examples, tuple[str, ...]]] = []
 
-    def fit(train: Examples) -> Reader.Fitted:
+    def fit(train: Examples) -> Classifier:
         fitted = Reader(harder).Fitted(Reader(harder), train)
 
         class Watched:

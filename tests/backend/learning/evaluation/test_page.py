@@ -152,7 +152,7 @@ def test_of_two_labels_the_caption_says_whose_curve_it_is():
 def test_the_points_of_a_curve_are_where_its_figures_are():
     axes = pictures.learning_curve(a_curve().points).axes[0]
     (line,) = axes.lines
-    assert line.get_xydata().tolist() == [[50, 0.5], [100, 0.6]]
+    assert np.asarray(line.get_xydata()).tolist() == [[50, 0.5], [100, 0.6]]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["50", "100"]
 
 

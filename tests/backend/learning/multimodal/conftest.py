@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
@@ -38,7 +39,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     config = CLIPConfig(text_config=text, vision_config={**side, "image_size": 32, "patch_size": 8}, projection_dim=16)
     CLIPModel(config).save_pretrained(folder)
-    processor = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 32}}
+    processor: dict[str, Any] = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 32}}
     processor |= {"crop_size": {"height": 32, "width": 32}, "do_resize": True, "do_center_crop": True}
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder

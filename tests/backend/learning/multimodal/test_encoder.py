@@ -18,7 +18,7 @@ from nextlabel.backend.learning.coldstart import label_anchors
 from nextlabel.backend.learning.encoders import load_encoder
 from nextlabel.backend.learning.multimodal import encoder as encoder_module
 from nextlabel.backend.learning.multimodal.encoder import MultimodalEncoder, TowerVectors, for_requests, is_multimodal
-from nextlabel.backend.learning.multimodal.images import data_url
+from nextlabel.backend.learning.multimodal.images import data_url, read_bytes
 from nextlabel.backend.learning.multimodal.rules import ImageRules, UnreadableImage
 from nextlabel.backend.learning.probe import Probe
 from nextlabel.connectors.content import write_content
@@ -107,14 +107,12 @@ def test_pictures_of_odd_sizes(encoder: MultimodalEncoder, size: tuple[int, int]
 
 
 def test_downloads_are_done_beforehand(encoder: MultimodalEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    inner = encoder_module.read_bytes
-
     def read(address: str, rules: ImageRules) -> Any:
         if address == "https://images.example/red.png":
-            return inner("red.png", rules)
+            return read_bytes("red.png", rules)
         if address.lower().startswith("http"):
             raise UnreadableImage(address, "unreachable", "HTTP 404")
-        return inner(address, rules)
+        return read_bytes(address, rules)
 
     monkeypatch.setattr(encoder_module, "read_bytes", read)
     images = ["https://images.example/red.png", "HTTP://images.example/gone.png", "blue.png"]
@@ -159,13 +157,12 @@ def test_a_web_image_is_downloaded_once_for_good(
 ) -> None:
     """Also for a model that comes later; what could not be had is asked for again."""
     asked: list[str] = []
-    inner = encoder_module.read_bytes
 
     def read(address: str, rules: ImageRules) -> Any:
         asked.append(address.rpartition("/")[2])
         if asked.count("late.png") == 1 and asked[-1] == "late.png":
             raise UnreadableImage(address, "unreachable", "HTTP 503")
-        return inner(asked[-1].replace("late", "blue"), rules)
+        return read_bytes(asked[-1].replace("late", "blue"), rules)
 
     monkeypatch.setattr(encoder_module, "read_bytes", read)
     web = [write_content("a", [f"https://images.example/{name}.png"]) for name in ("red", "late")]

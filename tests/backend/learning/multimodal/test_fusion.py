@@ -17,7 +17,7 @@ from nextlabel.connectors.errors import ConfigError, LearningError
 
 KINDS: tuple[FusionKind, ...] = ("concatenation", "product", "gated")
 LABELS = ("same", "other")
-QUICK = {"hidden": 32, "epochs": 60, "learning_rate": 5e-3}
+QUICK: dict[str, Any] = {"hidden": 32, "epochs": 60, "learning_rate": 5e-3}
 
 
 @pytest.fixture(autouse=True)

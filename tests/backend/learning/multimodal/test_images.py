@@ -33,6 +33,12 @@ def halves(size: tuple[int, int] = (40, 20)) -> Image.Image:
     return image
 
 
+def pixel(image: Image.Image, x: int, y: int) -> tuple[int, ...]:
+    found = image.getpixel((x, y))
+    assert isinstance(found, tuple)
+    return found
+
+
 def problem(source: str | bytes, rules: ImageRules | None = None) -> str:
     with pytest.raises(UnreadableImage) as caught:
         read_image(source, 32, rules)
@@ -43,7 +49,7 @@ def problem(source: str | bytes, rules: ImageRules | None = None) -> str:
 def test_common_formats_are_read(kind: str) -> None:
     picture = read_image(saved(halves(), kind), 32)
     assert (picture.mode, picture.size) == ("RGB", (40, 20))
-    left, right = picture.getpixel((5, 10)), picture.getpixel((35, 10))
+    left, right = pixel(picture, 5, 10), pixel(picture, 35, 10)
     assert left[0] > 200 > 60 > left[2]
     assert right[2] > 200 > 60 > right[0]
 
@@ -63,25 +69,25 @@ def test_common_formats_are_read(kind: str) -> None:
 def test_every_mode_becomes_rgb(image: Image.Image, at_top_left: tuple[int, int, int]) -> None:
     picture = read_image(saved(image), 32)
     assert picture.mode == "RGB"
-    assert np.abs(np.subtract(picture.getpixel((0, 0)), at_top_left)).max() <= 1
+    assert np.abs(np.subtract(pixel(picture, 0, 0), at_top_left)).max() <= 1
 
 
 def test_a_palette_with_a_transparent_colour_stands_on_white() -> None:
     image = halves((8, 8)).quantize(4)
     picture = read_image(saved(image, "GIF", transparency=image.getpixel((0, 0))), 32)
     assert picture.getpixel((0, 0)) == (255, 255, 255)
-    assert picture.getpixel((7, 0))[2] > 200
+    assert pixel(picture, 7, 0)[2] > 200
 
 
 def test_cmyk_is_converted() -> None:
     picture = read_image(saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"), 32)
-    assert picture.getpixel((4, 4))[0] > 200 > 60 > picture.getpixel((4, 4))[1]
+    assert pixel(picture, 4, 4)[0] > 200 > 60 > pixel(picture, 4, 4)[1]
 
 
 def test_of_an_animation_the_first_picture_counts() -> None:
     first, second = Image.new("RGB", (8, 8), RED), Image.new("RGB", (8, 8), BLUE)
     data = saved(first, "GIF", save_all=True, append_images=[second])
-    assert read_image(data, 32).getpixel((0, 0))[0] > 200
+    assert pixel(read_image(data, 32), 0, 0)[0] > 200
 
 
 def test_a_photograph_is_turned_as_its_exif_data_say() -> None:
@@ -89,7 +95,7 @@ def test_a_photograph_is_turned_as_its_exif_data_say() -> None:
     exif[0x0112] = 6  # turn by 90 degrees clockwise
     picture = read_image(saved(halves(), "JPEG", exif=exif, quality=95), 32)
     assert picture.size == (20, 40)
-    assert picture.getpixel((10, 5))[0] > 200, "what was left is on top"
+    assert pixel(picture, 10, 5)[0] > 200, "what was left is on top"
 
 
 def test_exif_data_that_are_rubbish_do_no_harm() -> None:

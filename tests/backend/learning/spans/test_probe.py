@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,7 +119,12 @@ def test_many_texts_are_thinned_evenly(encoder: TokenEncoder, monkeypatch: pytes
     vectors = encoder.encode(train.texts)
     monkeypatch.setattr(probe_module, "MOST", 100)
     seen = []
-    monkeypatch.setattr(probe_module, "features", lambda rows: seen.append(len(rows)) or features(rows))
+
+    def noting(rows: Any) -> Any:
+        seen.append(len(rows))
+        return features(rows)
+
+    monkeypatch.setattr(probe_module, "features", noting)
     SpanProbe.fit(vectors, train.spans, train.labels)
     assert 80 <= sum(seen) <= 110
 
@@ -135,7 +141,12 @@ def test_texts_are_encoded_once_and_forgotten_when_memory_is_full(tiny_encoder: 
     encoder = TokenEncoder(tiny_encoder, tmp_path, memory=3000)
     asked: list[int] = []
     original = encoder._encode
-    encoder._encode = lambda keys: asked.append(len(keys)) or original(keys)  # type: ignore[method-assign]
+
+    def noting(keys: Any) -> Any:
+        asked.append(len(keys))
+        return original(keys)
+
+    encoder._encode = noting  # type: ignore[method-assign]
     first = encoder.encode(["bob", "ann", "bob"])
     encoder.encode(["ann", "bob", "zoe"])
     assert asked == [2, 1]

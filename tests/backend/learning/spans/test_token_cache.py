@@ -26,7 +26,9 @@ def encoder() -> SpanEncoder:
 
 
 def opened(folder: Path, encoder: SpanEncoder) -> TokenCache:
-    return TokenCache.open(folder, encoder)
+    cache = TokenCache.open(folder, encoder)
+    assert isinstance(cache, TokenCache)
+    return cache
 
 
 def same(one: TokenStack, other: TokenStack) -> bool:

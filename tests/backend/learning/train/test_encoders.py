@@ -6,7 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -80,7 +80,7 @@ def test_no_texts_give_an_empty_matrix(encoder: Encoder) -> None:
 
 @pytest.mark.parametrize("kind", ODD)
 @pytest.mark.parametrize("engine", [*ENGINES, "hashing"])
-def test_no_text_is_fatal(engine: str, kind: str, model_cache: Path) -> None:
+def test_no_text_is_fatal(engine: Engine | Literal["hashing"], kind: str, model_cache: Path) -> None:
     if engine == "hashing":
         encoder = load_encoder("hashing")
     else:

@@ -142,7 +142,7 @@ def test_nothing_is_written_over_and_nothing_half_stays(tmp_path: Path) -> None:
     (tmp_path / "out" / "mine.txt").write_text("mine")
     for form in ("transformers", "nextlabel", "onnx"):
         with pytest.raises(LearningError, match="is there already"):
-            export_model(folder, tmp_path / "out", form)  # type: ignore[arg-type]
+            export_model(folder, tmp_path / "out", form)
     (folder / "labels.json").write_text('{"labels": ["good", "bad"], "multi_label": false}')
     with pytest.raises(LearningError, match="the head is"):
         export_model(folder, tmp_path / "new")

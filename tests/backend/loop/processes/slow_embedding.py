@@ -43,5 +43,5 @@ def load(name: str, *_: Any, **__: Any) -> Slow:
 
 
 if __name__ == "__main__":
-    embedding_worker.load_encoder = load  # type: ignore[assignment]
+    embedding_worker.load_encoder = load  # type: ignore[attr-defined]
     sys.exit(main(sys.argv[1:], embedding_worker.embed, EmbeddingProcess.WORD))

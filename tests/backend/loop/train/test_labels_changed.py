@@ -18,7 +18,7 @@ from nextlabel.backend.learning.training.saving import HEAD_FILE
 from nextlabel.backend.loop.queue import QueueSizes
 from nextlabel.backend.loop.service import Service
 from nextlabel.backend.store import Store
-from nextlabel.connectors.records import Hint, Labeling, LabelKind, Record, Span, Suggestion
+from nextlabel.connectors.records import Changes, Hint, Labeling, LabelKind, Record, Span, Suggestion
 from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory
 from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import settled, started, tell, wait_for
@@ -50,7 +50,7 @@ CHANGES = {
 }
 
 
-@pytest.fixture(params=CHANGES.values(), ids=CHANGES)
+@pytest.fixture(params=list(CHANGES.values()), ids=list(CHANGES))
 def change(request: pytest.FixtureRequest) -> Change:
     found: Change = request.param
     return found
@@ -267,6 +267,11 @@ def test_a_webhook_that_tells_of_it_brings_the_poll_forward(
     service = started(make_service, platform, poll_interval=3600)
     polls: list[str | None] = []
     changes = platform.changes
-    platform.changes = lambda cursor: (polls.append(cursor), changes(cursor))[1]  # type: ignore[method-assign]
+
+    def noting(cursor: str | None) -> Changes:
+        polls.append(cursor)
+        return changes(cursor)
+
+    platform.changes = noting  # type: ignore[method-assign]
     service.hear(Hint(labeling_changed=True))
     wait_for(lambda: polls)

@@ -62,7 +62,8 @@ def test_the_page_asks_for_and_shows_what_ours_does(
     names = [f"paging-{secrets.token_hex(4)}" for _ in range(2)]
     _, key = (visit(name, PASSWORD) for name in names)
     dataset = plain_dataset(argilla, 80, min_submitted=3)  # what both answered still waits
-    with window() as page, Noting(argilla.url, key, dataset.id) as person:
+    person = Noting(argilla.url, key, dataset.id)
+    with window() as page, person:
         browser = ArgillaPage(page, argilla)
         browser.sign_in(names[0])
         browser.open(dataset.link)

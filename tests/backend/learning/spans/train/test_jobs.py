@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,8 +126,8 @@ def test_the_layer_that_does_better_on_held_out_texts_is_read(
     """The other one is spoilt."""
     original = worker._read
 
-    def spoilt(texts: list[str], encoder: object, *more: object) -> object:
-        found = original(texts, encoder, *more)
+    def spoilt(texts: list[str], *more: Any) -> Any:
+        found = original(texts, *more)
         if layer_of(tmp_path / "work" / "trained") != better:
             return [replace(one, vectors=np.ones_like(one.vectors)) for one in found]
         return found

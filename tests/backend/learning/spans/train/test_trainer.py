@@ -87,7 +87,7 @@ def test_transformers_own_pipeline_reads_the_folder(trained: TrainingResult) -> 
 def test_spans_across_the_border_of_windows_are_whole(tiny_encoder: ModelFolder, tmp_path: Path) -> None:
     import torch
 
-    class ByToken(torch.nn.Module):
+    class ByToken(torch.nn.Module):  # type: ignore[misc]  # torch comes without types here
         """ "1" begins a span, "2" goes on with it, everything else is outside."""
 
         def __init__(self) -> None:

@@ -30,7 +30,7 @@ SPEC = TrainingSpec(epochs=3, learning_rate=3e-3, head_learning_rate=1e-2, patie
 
 def train(tiny: ModelFolder, examples: Examples, tmp_path: Path, **changes: Any) -> TrainingResult:
     held_out = made_up(40, 99, multi_label=examples.multi_label)
-    options = {name: changes.pop(name) for name in ("report", "stop") if name in changes}
+    options: dict[str, Any] = {name: changes.pop(name) for name in ("report", "stop") if name in changes}
     tuner = FineTuner(DEVICE, checkpoint_seconds=changes.pop("checkpoint_seconds", 1e9))
     return tuner.train(
         tiny,
@@ -39,7 +39,7 @@ def train(tiny: ModelFolder, examples: Examples, tmp_path: Path, **changes: Any)
         SPEC.model_copy(update=changes),
         tmp_path / changes.pop("name", "model"),
         scratch=tmp_path / "scratch",
-        **({"report": no_report, "stop": never} | options),
+        **{"report": no_report, "stop": never, **options},
     )
 
 

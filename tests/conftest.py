@@ -6,6 +6,7 @@ platform that lags behind. ``train``: training or exporting an encoder. All else
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import shutil
@@ -61,6 +62,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         first = [*SERVERS, *TIERS]
         ranks = {id(item): rank_of(item, groups[id(item)], first) for item in items}
         items.sort(key=lambda item: (ranks[id(item)], groups[id(item)]))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the collector need not look at it again in every test."""
+    gc.collect()
+    gc.freeze()
 
 
 def group_of(item: pytest.Item) -> str:

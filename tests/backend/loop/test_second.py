@@ -22,7 +22,7 @@ from tests.backend.loop import conftest
 from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory
 from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import settled, started, tell, wait_for
-from tests.backend.loop.test_space import trained
+from tests.backend.loop.train.test_space import trained
 
 SMALL = QueueSizes(head=30, tail=0)
 

@@ -60,6 +60,7 @@ def test_a_leader_that_is_back_knows_what_was_done_meanwhile(
     [item] = store.get_remote([placed]).values()
     platform.pushed["r-moved"] = platform.pushed.pop(placed)
     store.set_remote({item.record.uid: "r-moved"})
+    del platform.pushed[deleted]
     store.mark_gone([deleted])
     in_force = platform.published[-1][0]
     wait_for(lambda: other.status().generation == in_force)

@@ -23,6 +23,7 @@ from nextlabel.backend.selection import (
 )
 from nextlabel.backend.selection.base import to_unit
 from nextlabel.backend.selection.coverage import pure_radius
+from tests.size import count
 
 N, LABELLED, CLASSES, DIMENSION = 400, 30, 4, 6
 
@@ -54,7 +55,7 @@ class Setting:
         self.known = {"X": self.vectors, "y": self.targets}
 
 
-@pytest.fixture(params=range(3))
+@pytest.fixture(params=range(count(3, fast=1)))
 def setting(request: pytest.FixtureRequest) -> Setting:
     return Setting(request.param)
 

@@ -14,6 +14,7 @@ from nextlabel.backend.simulation import Plan, Runs, run, summarise
 from nextlabel.backend.simulation.plan import Target
 from nextlabel.backend.simulation.replay import Curve
 from nextlabel.backend.simulation.statistics import area, labels_to, ratio_interval, t_interval
+from tests import size
 
 from .made import clusters
 from .strategies import Peeking, registered, twin
@@ -137,9 +138,9 @@ def test_a_strategy_that_peeks_is_recommended_and_randoms_twin_is_not(tmp_path: 
 
 def test_randoms_twin_is_recommended_in_few_of_many_simulations(tmp_path: Path) -> None:
     """With the real learner; at the claimed 2.5 of 100, three or more of 20 have a chance of 1 in 100."""
-    wrong = 0
+    many, wrong = size.count(20, fast=5), 0
     with registered(twin=twin, other_twin=twin):
-        for at in range(20):
+        for at in range(many):
             found = run(clusters(n=60, seed=at), Plan(12, 12, start=6), ["twin", "other-twin"], 3, tmp_path)
             wrong += summarise(found).recommended is not None
     assert wrong <= 2

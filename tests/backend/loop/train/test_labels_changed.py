@@ -22,7 +22,7 @@ from nextlabel.connectors.records import Changes, Hint, Labeling, LabelKind, Rec
 from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory
 from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import settled, started, tell, wait_for
-from tests.backend.loop.test_space import trained
+from tests.backend.loop.train.test_space import trained
 
 SINGLE, MULTI, SPAN = LabelKind.SINGLE, LabelKind.MULTI, LabelKind.SPAN
 ANSWERED = 30

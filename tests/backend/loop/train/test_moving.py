@@ -26,7 +26,7 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Record
 from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory, Trained
 from tests.backend.loop.platform import MemoryPlatform
-from tests.backend.loop.test_space import trained, wait
+from tests.backend.loop.train.test_space import trained, wait
 
 MODEL = "fine-tune-1"
 COUNT = 400

@@ -44,7 +44,7 @@ def make_job(vit: Path, cache: Path, count: int = 120, **spec: object) -> Traini
     texts = tuple(write_content(text, [image]) for text, image, _ in made)
     answers = np.array([answer for _, _, answer in made])
     examples = Examples((*texts[:-1], write_content(made[-1][0], [BROKEN])), answers, LABELS)
-    return TrainingJob("fusion", f"hashing+{vit}", examples, TrainingSpec(**spec), cache)
+    return TrainingJob("fusion", f"hashing+{vit}", examples, TrainingSpec(**spec), cache)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -27,9 +27,9 @@ $(VENV)/filelist-$(FILELIST): $(VENV)/dependencies
 demo: setup
 	$(BIN)/nextlabel demo $(DEMO)
 
-# Tests that share a server run in one process. What is long comes first, in the order that tests/conftest.py says.
+# A file's tests run in one process, which starts each server once. tests/conftest.py says what comes first.
 JOBS ?= 2
-PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder --durations 20
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --durations 20
 
 test: setup
 	$(PYTEST) $(TEST)

@@ -35,9 +35,7 @@ KEPT = ("NEXTLABEL_LABEL_STUDIO_BIN", "NEXTLABEL_ARGILLA_VENV", "NEXTLABEL_CACHE
 
 ROOT = Path(__file__).parent
 TIERS = ("crash", "live", "train")
-SERVERS = ("argilla", "label_studio")
-"""Files whose tests share one of these servers run in one process, so that it is started once."""
-ANY_SERVER = {*SERVERS, "plain_label_studio", "postgresql"}
+SERVERS = {"argilla", "label_studio", "plain_label_studio", "postgresql"}
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
@@ -47,21 +45,14 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark a test with its tier."""
-    folders = item.path.relative_to(ROOT).parts[:-1]
-    for tier in TIERS:
-        if tier in folders:
-            item.add_marker(tier)
+    for tier in tiers(item):
+        item.add_marker(tier)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what runs in one process where there are several, and put what takes long first, so that none ends late."""
-    groups = {id(item): group_of(item) for item in items}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[id(item)]))
+    """Where there are several processes, files that take long come first, so that none of them ends late."""
     if os.environ.get("PYTEST_XDIST_WORKER"):
-        first = [*SERVERS, *TIERS]
-        ranks = {id(item): rank_of(item, groups[id(item)], first) for item in items}
-        items.sort(key=lambda item: (ranks[id(item)], groups[id(item)]))
+        items.sort(key=lambda item: min((TIERS.index(tier) for tier in tiers(item)), default=len(TIERS)))
 
 
 def pytest_collection_finish() -> None:
@@ -70,23 +61,15 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def group_of(item: pytest.Item) -> str:
-    """The server that a test needs, if it is one that tests share; else its file."""
-    needs = {str(name) for name in getattr(item, "fixturenames", ())}
-    if call := getattr(item, "callspec", None):
-        needs |= {value.replace("-", "_") for value in call.params.values() if isinstance(value, str)}
-    return next((name for name in SERVERS if name in needs), str(item.path.relative_to(ROOT)))
-
-
-def rank_of(item: pytest.Item, group: str, first: list[str]) -> int:
-    """Where in the order of ``first`` the test comes; behind them all if it isn't there."""
-    return next((n for n, name in enumerate(first) if group == name or item.get_closest_marker(name)), len(first))
+def tiers(item: pytest.Item) -> list[str]:
+    """The tiers that a test's folders name; none for the unit tier."""
+    return [tier for tier in TIERS if tier in item.path.relative_to(ROOT).parts[:-1]]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
     """No test of the unit tier starts a server."""
-    if fixturedef.argname in ANY_SERVER and fixturedef.scope == "session":
+    if fixturedef.argname in SERVERS and fixturedef.scope == "session":
         asked_by = request._pyfuncitem
         tiers = [tier for tier in TIERS if asked_by.get_closest_marker(tier)]
         assert tiers, f"{asked_by.nodeid} asks for {fixturedef.argname}: it belongs in a folder named live or crash"

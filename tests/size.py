@@ -11,6 +11,11 @@ SIZE = os.environ.get("NEXTLABEL_TESTS", "")
 assert SIZE in ("", "fast", "all"), f"NEXTLABEL_TESTS is {SIZE!r}: fast, all, or not set"
 
 
+def both_in_long(usual: str, other: str) -> list[str]:
+    """For a test that takes minutes on each of two platforms: ``other`` only at full length."""
+    return [usual, other] if SIZE == "all" else [usual]
+
+
 def count(usual: int, *, fast: int | None = None, long: int | None = None, name: str = "") -> int:
     """So many examples, kills, answers. The environment variable ``name`` has the last word, where one is given."""
     chosen = {"fast": fast, "all": long}.get(SIZE)

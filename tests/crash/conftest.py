@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from redis import Redis
 
 from nextlabel.backend.stack import ArgillaServer, PlatformServer
-from tests.live.argilla_calls import api, hooks
+from tests.live.argilla_calls import api, hooks, until
+
+QUEUE, RUNNING = "rq:queue:high", "rq:wip:high"
+"""Where RQ keeps the deliveries that wait for Argilla's worker, and the one that it is at."""
 
 
 @dataclass
@@ -29,6 +33,13 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     server, keys = request.getfixturevalue("argilla"), request.getfixturevalue("argilla_users")
     yield Site(server, {f"annotator{number}": key for number, key in enumerate(keys)})
     no_hooks(server)
+
+
+def until_delivered(server: PlatformServer) -> None:
+    """Wait until Argilla's worker has delivered all that it has to tell, one at a time; Label Studio never waits."""
+    if isinstance(server, ArgillaServer):
+        with Redis.from_url(server.redis_url) as redis:
+            until(lambda: not redis.llen(QUEUE) and not redis.zcard(RUNNING), 240)
 
 
 def no_hooks(server: ArgillaServer) -> None:

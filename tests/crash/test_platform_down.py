@@ -12,18 +12,19 @@ import pytest
 from nextlabel.backend.stack import ArgillaStack, LabelStudioStack
 from nextlabel.backend.stack.backend import BackendProcess
 from tests.crash.people import check_log, check_told, dismiss, exported, hire, logged, tally, write_recipe
+from tests.size import count
 
 pytestmark = pytest.mark.timeout(900)
 
 # The longest that a request of ours is repeated is 10 s. Argilla's worker, which is down too, repeats for 4 minutes.
 STACKS: dict[str, tuple[type[LabelStudioStack | ArgillaStack], float]] = {
-    "label-studio": (LabelStudioStack, 30.0),
-    "argilla": (ArgillaStack, 120.0),
+    "label-studio": (LabelStudioStack, float(count(15, long=30))),
+    "argilla": (ArgillaStack, float(count(30, long=120))),
 }
 
 
 @pytest.mark.parametrize("platform", STACKS)
-def test_minutes_without_the_platform(platform: str, tmp_path: Path) -> None:
+def test_without_the_platform(platform: str, tmp_path: Path) -> None:
     stack, down_s = STACKS[platform][0](), STACKS[platform][1]
     data, store = tmp_path / "platform", tmp_path / "home" / "down" / "store.sqlite"
     server = stack.start(data)

@@ -19,7 +19,7 @@ from redis import Redis
 from nextlabel.backend.stack import ArgillaServer, PlatformServer
 from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.backend.store import Store
-from tests.crash.conftest import Site, no_hooks
+from tests.crash.conftest import QUEUE, RUNNING, Site, no_hooks, until_delivered
 from tests.crash.people import (
     LABELS,
     check_log,
@@ -39,7 +39,6 @@ OUTAGE_S = float(count(10, long=60, name="NEXTLABEL_OUTAGE_S"))
 REPEATS_S = 300
 """For a bit less than this, Argilla's worker repeats a delivery: after 10, 60 and 180 seconds."""
 
-QUEUE, RUNNING = "rq:queue:high", "rq:wip:high"
 REGISTRIES = ("rq:scheduled:high", "rq:failed:high", "rq:deferred:high")
 """Where RQ keeps the jobs that it will repeat, that it has given up, and that wait for others."""
 
@@ -187,7 +186,7 @@ def deliver_late(server: PlatformServer, jobs: Iterable[str]) -> None:
         created = [job for job in jobs if "response.created" in (redis.hget(f"rq:job:{job}", "description") or "")]
         assert created
         redis.rpush(QUEUE, *created)
-        until(lambda: not redis.llen(QUEUE) and not redis.zcard(RUNNING), 120)
+    until_delivered(server)
 
 
 def left(server: PlatformServer) -> dict[str, int]:

@@ -12,6 +12,7 @@ from nextlabel.connectors.argilla import push, rows
 from nextlabel.connectors.errors import RecordsRejected
 from nextlabel.connectors.records import Annotation, Record
 from tests.live.argilla_calls import Api, Make, numbered
+from tests.size import count
 
 STRANGE = {
     "empty": "",
@@ -185,14 +186,15 @@ def test_a_record_that_only_the_search_has_lost_is_not_deleted(argilla_dataset: 
     assert connector.missing(ids[:2]) == ()
 
 
-def test_ten_thousand_records(argilla_dataset: Make, crew: Any):
+def test_thousands_of_records(argilla_dataset: Make, crew: Any):
     connector = argilla_dataset()
-    records = numbered(10_000)
+    many = count(2_000, long=10_000)
+    records = numbered(many)
     ids = connector.push(records)
     assert connector.push(records) == ids
     assert {item.record.uid: item.remote_id for item in connector.records()} == ids
     assert connector.missing(ids.values()) == ()
-    given = crew(connector)[0].submit(ids["u9999"], "sport")
+    given = crew(connector)[0].submit(ids[f"u{many - 1}"], "sport")
     found = connector.changes(None)
-    assert [(one.id, one.remote_id) for one in found.annotations] == [(given.id, ids["u9999"])]
+    assert [(one.id, one.remote_id) for one in found.annotations] == [(given.id, ids[f"u{many - 1}"])]
     assert isinstance(found.annotations[0], Annotation)

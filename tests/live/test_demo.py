@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.size import both_in_long
+
 pytestmark = pytest.mark.timeout(900)
 
 KEYS = (
@@ -18,7 +20,7 @@ KEYS = (
 )
 
 
-@pytest.mark.parametrize("platform", ["label-studio", "argilla"])
+@pytest.mark.parametrize("platform", both_in_long("label-studio", "argilla"))
 def test_the_demo_prints_its_figures_as_json(platform: str, tmp_path: Path) -> None:
     command = [
         sys.executable,

@@ -16,6 +16,7 @@ from nextlabel.backend.stack import Annotator, ArgillaAnnotator
 from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.backend.stack.server import PlatformServer
 from tests.recipes import made_up
+from tests.size import both_in_long
 
 RECORDS, LABELS = 24, 8
 SMALL = """\
@@ -28,7 +29,7 @@ recipe = original.model_copy(
 """
 
 
-@pytest.fixture(params=["label_studio", "argilla"])
+@pytest.fixture
 def server(request: pytest.FixtureRequest) -> PlatformServer:
     found: PlatformServer = request.getfixturevalue(request.param)
     return found
@@ -87,22 +88,31 @@ def export(recipe: Path, out: Path, environment: dict[str, str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+studio_first = pytest.mark.parametrize("server", both_in_long("label_studio", "argilla"), indirect=True)
+argilla_first = pytest.mark.parametrize("server", both_in_long("argilla", "label_studio"), indirect=True)
+
+
+@studio_first
 def test_hate_speech(server: PlatformServer, tmp_path: Path) -> None:
     whole_loop("hate_speech", made_up.vicomtech(tmp_path / "data", RECORDS), "hashing", server, tmp_path)
 
 
+@argilla_first
 def test_misogyny(server: PlatformServer, tmp_path: Path) -> None:
     whole_loop("misogyny_es", made_up.ami(tmp_path / "data", RECORDS), "hashing", server, tmp_path)
 
 
+@studio_first
 def test_memes(server: PlatformServer, tmp_path: Path) -> None:
     data = made_up.mami(tmp_path / "data", RECORDS)
     whole_loop("memes", data, "hashing+efficientnet-lite0", server, tmp_path)
 
 
+@argilla_first
 def test_politeness(server: PlatformServer, tmp_path: Path) -> None:
     whole_loop("politeness", made_up.politeness(tmp_path / "data", RECORDS), "hashing", server, tmp_path)
 
 
+@studio_first
 def test_rare_class(server: PlatformServer, tmp_path: Path) -> None:
     whole_loop("rare_class", made_up.comments(tmp_path / "data", RECORDS), "hashing", server, tmp_path)

@@ -10,7 +10,7 @@ from typing import Any
 
 from nextlabel.connectors.records import Span
 
-HOMES = Path(__file__).parent / "homes"
+HOMES = Path(__file__).parent / "kept"
 LABELS = ("even", "odd")
 SPAN_LABELS = ("people", "time")
 STORE = "store.sqlite"

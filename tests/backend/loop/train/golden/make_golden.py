@@ -1,6 +1,6 @@
 """Makes the golden homes that test_golden.py opens: what a service of this version leaves on disk.
 
-No part of the tests: ``pytest tests/backend/loop/golden/make_golden.py`` writes them anew. They were made by the
+No part of the tests: ``pytest tests.backend.loop.train.golden/make_golden.py`` writes them anew. They were made by the
 version before the rooms were rebuilt, and should stay as they are.
 """
 
@@ -23,7 +23,9 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Labeling, LabelKind, Record
 from tests.backend.learning.tiny_bert import tiny_bert
 from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.golden.homes import (
+from tests.backend.loop.platform import MemoryPlatform
+from tests.backend.loop.running import settled, started, wait_for
+from tests.backend.loop.train.golden.homes import (
     FOLDER,
     HOMES,
     LABELS,
@@ -38,8 +40,6 @@ from tests.backend.loop.golden.homes import (
     span_text,
     spans,
 )
-from tests.backend.loop.platform import MemoryPlatform
-from tests.backend.loop.running import settled, started, wait_for
 
 SPEC = TrainingSpec(rung="fine-tune", start_at=60, epochs=12, learning_rate=3e-3, head_learning_rate=3e-3)
 ANSWERED = 100

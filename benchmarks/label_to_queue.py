@@ -13,7 +13,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from benchmarks.reporting import publish
 from nextlabel.backend.stack import Annotator, ArgillaStack, LabelStudioStack
 from nextlabel.backend.stack.argilla_annotator import ArgillaAnnotator
 from nextlabel.backend.stack.argilla_page import Page
-from nextlabel.backend.stack.backend import BackendProcess, Status
+from nextlabel.backend.stack.backend import BackendProcess, past
 
 LABELS = ("animal", "plant", "stone")
 NOUNS = ("cat", "oak", "pebble", "horse", "fern", "granite", "dog", "moss", "slate", "bird", "birch", "flint")
@@ -120,9 +120,9 @@ def measure_argilla(records: int, *, rounds: int) -> dict[str, Any]:
                 before = product.wait(lambda now: now["state"] == "idle", "a quiet moment", limit_s=600)["log_head"]
                 page.submit(random.choice(LABELS))
                 answered = time.perf_counter()
-                product.wait(_past("log_head", before), "the label", every_s=0.005)
+                product.wait(past("log_head", before), "the label", every_s=0.005)
                 heard.append(time.perf_counter() - answered)
-                product.wait(_past("generation_log_head", before), "a new queue", every_s=0.005)
+                product.wait(past("generation_log_head", before), "a new queue", every_s=0.005)
                 first = people["fresh"].next(status["links"]["fresh"])
                 seconds.append(time.perf_counter() - answered)
                 time.sleep(random.uniform(0.3, 1.0))
@@ -134,10 +134,6 @@ def measure_argilla(records: int, *, rounds: int) -> dict[str, Any]:
             product.stop()
     figures = {"records": records, "of it until we heard of the label, p50 s": round(float(np.median(heard[3:])), 3)}
     return figures | summary(seconds, f"{right}/{rounds + 3}")
-
-
-def _past(name: str, head: int) -> Callable[[Status], bool]:
-    return lambda status: bool(status[name] > head)
 
 
 def summary(seconds: list[float], right: str) -> dict[str, Any]:

@@ -74,15 +74,13 @@ def _run(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     rungs = {
         one: make_rung(one, ENCODER, spec, engine="torch", max_length=MAX_LENGTH, cache_dir=cache) for one in RUNGS
     }
-    wanted = [rung for rung in RUNGS if rung in options.rungs]
     if CHOICE in options.rungs:
         began = time.monotonic()
         report = climb(train, list(rungs.values()), np.random.default_rng(seed), budget_s=options.budget)
         seconds[CHOICE] = time.monotonic() - began
         print(f"{name}, seed {seed}\n{report}", flush=True)
         told = {"chosen": report.chosen, "ladder": report.as_dict()}
-        wanted += [rung for rung in RUNGS if rung == report.chosen and rung not in wanted]
-    for rung in wanted:
+    for rung in (one for one in RUNGS if one in options.rungs or one == told.get("chosen")):
         began = time.monotonic()
         scores[rung] = accuracy(rungs[rung].fit(train).predict_proba(test.texts), test.targets)
         seconds[rung] = time.monotonic() - began

@@ -71,8 +71,8 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.Fix
     """No test of the unit tier starts a server."""
     if fixturedef.argname in SERVERS and fixturedef.scope == "session":
         asked_by = request._pyfuncitem
-        tiers = [tier for tier in TIERS if asked_by.get_closest_marker(tier)]
-        assert tiers, f"{asked_by.nodeid} asks for {fixturedef.argname}: it belongs in a folder named live or crash"
+        marked = any(asked_by.get_closest_marker(tier) for tier in TIERS)
+        assert marked, f"{asked_by.nodeid} asks for {fixturedef.argname}: it belongs in a folder named live or crash"
 
 
 @pytest.fixture(autouse=True)

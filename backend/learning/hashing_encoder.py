@@ -31,7 +31,7 @@ class HashingEncoder:
         from sklearn.feature_extraction.text import HashingVectorizer
 
         self._words = HashingVectorizer(n_features=FEATURES, ngram_range=(1, 2), dtype=np.float32)
-        self._projection = _projection()
+        self._projection = projection(FEATURES, DIMENSION)
         self._lock = threading.Lock()
 
     def encode(self, texts: Sequence[str]) -> FloatMatrix:
@@ -47,9 +47,9 @@ class HashingEncoder:
 
 
 @cache
-def _projection() -> FloatMatrix:
-    """32 MB that take 0.2 s: one for all encoders of a process, and not to be written to."""
+def projection(features: int, dimension: int) -> FloatMatrix:
+    """float32 [features, dimension]: always the same, made once a process (tens of MB, 0.2 s), not to be written to."""
     # RandomState's streams are promised never to change between versions of numpy.
-    matrix = np.random.RandomState(20261122).standard_normal((FEATURES, DIMENSION)).astype(np.float32)
+    matrix = np.random.RandomState(20261122).standard_normal((features, dimension)).astype(np.float32)
     matrix.flags.writeable = False
     return matrix

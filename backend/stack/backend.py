@@ -23,6 +23,16 @@ from .server import PlatformServer
 Status = dict[str, Any]
 
 
+def past(name: str, number: int) -> Callable[[Status], bool]:
+    """For :meth:`BackendProcess.wait`: whether the figure ``name`` of the status is greater."""
+    return lambda status: bool(status[name] > number)
+
+
+def at(name: str, number: int) -> Callable[[Status], bool]:
+    """For :meth:`BackendProcess.wait`: whether the figure ``name`` of the status is exactly that."""
+    return lambda status: bool(status[name] == number)
+
+
 @dataclass
 class BackendProcess:
     """A backend for ``recipe`` (a name or a YAML file) beside ``server``; everything it keeps is under ``home``.

@@ -31,7 +31,7 @@ LEGACY_TOKENS = {
 }
 
 QUIET = {
-    "LATEST_VERSION_CHECK": "false",  # asks pypi.org
+    "LATEST_VERSION_CHECK": "false",  # asks the package index
     "COLLECT_ANALYTICS": "false",
     "SENTRY_DSN": "",  # both have real addresses as defaults
     "FRONTEND_SENTRY_DSN": "",

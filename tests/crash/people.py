@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import httpx
 
 from nextlabel.backend.stack import Annotator, ArgillaAnnotator, Page, PlatformServer, Response, Submitted
+from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.backend.store import Store
-from nextlabel.connectors.errors import PlatformError
+from nextlabel.connectors.errors import PlatformError, PlatformUnavailable
 
 LABELS = ["animal", "plant", "stone"]
 PAUSE_S = (0.2, 0.8)
@@ -340,6 +341,19 @@ def logged(store: str | Path) -> list[tuple[str, Answer]]:
             for current in opened.touched(0).values()
             for one in current
         ]
+
+
+def until_logged(
+    backend: BackendProcess, store: str | Path, platform: Mapping[str, Answer], limit_s: float = 120
+) -> None:
+    """Wait for a log that equals the platform's list; if it never comes, say what differs."""
+    try:
+        backend.wait(lambda _: dict(logged(store)) == platform, "a log that equals the platform's list", limit_s)
+    except PlatformUnavailable as error:
+        ours = dict(logged(store))
+        both = {number: (ours.get(number), platform.get(number)) for number in ours.keys() | platform.keys()}
+        differing = {number: (here, there) for number, (here, there) in both.items() if here != there}
+        raise AssertionError(f"log and platform differ: {differing}\n{error}") from None
 
 
 def check_log(store: str | Path, platform: Mapping[str, Answer]) -> None:

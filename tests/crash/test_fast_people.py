@@ -19,10 +19,19 @@ import pytest
 from nextlabel.backend.stack import LabelStudioServer
 from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.backend.stack.processes import free_ports
-from nextlabel.connectors.errors import PlatformUnavailable
 from tests.crash.chaos import StaleProxy
 from tests.crash.conftest import Site, no_hooks, until_delivered
-from tests.crash.people import NO_PAUSE_S, check_log, check_told, dismiss, exported, hire, logged, tally, write_recipe
+from tests.crash.people import (
+    NO_PAUSE_S,
+    check_log,
+    check_told,
+    dismiss,
+    exported,
+    hire,
+    tally,
+    until_logged,
+    write_recipe,
+)
 from tests.size import count
 
 ANSWERS = count(60, long=300, name="NEXTLABEL_ANSWERS")
@@ -63,12 +72,7 @@ def test_nothing_is_lost_where_people_are_fast_and_the_platform_is_late(site: Si
         platform = exported(site.server, project)
         took = time.monotonic() - began
         print(f"{len(platform)} answers in {took:.0f} s, people: {dict(tally(people))}, listings: {dict(proxy.fates)}")
-        try:
-            backend.wait(lambda _: dict(logged(store)) == platform, "a log that equals the platform's list", 60)
-        except PlatformUnavailable as error:
-            found = dict(logged(store))
-            differing = {number: (found.get(number), platform.get(number)) for number in found.keys() | platform.keys()}
-            raise AssertionError(f"{ {n: two for n, two in differing.items() if two[0] != two[1]} }\n{error}") from None
+        until_logged(backend, store, platform, 60)
         check_log(store, platform)
         check_told(people, platform)
         assert sum(proxy.fates.values()) > 0, "no listing was late"

@@ -1,4 +1,4 @@
-"""The process that trains is killed at twenty random moments, from its start to its last write, and always goes on.
+"""The process that trains is killed at random moments, from its start to its last write, and always goes on.
 
 What it leaves in the end is what an undisturbed training leaves: the order of the texts and the random numbers of
 dropout are part of a checkpoint, so nothing is shown twice or left out, and the losses are the same.
@@ -27,16 +27,16 @@ from nextlabel.backend.learning.training.process import TrainingProcess
 from nextlabel.backend.learning.training.progress import TrainingProgress
 from nextlabel.backend.learning.training.spec import TrainingSpec
 from tests.backend.learning.tiny_bert import WORDS, tiny_bert
-from tests.size import count
+from tests.size import SIZE
 
 pytestmark = pytest.mark.timeout(1800)
 
 SEED, EPOCHS, STEPS_AN_EPOCH = 7, 12, 6
-KILLS = count(4, long=20)
 EARLY = ["starting"] * 4 + ["tokenising"] * 2 + ["training"] * 7 + ["evaluating"] * 2
 LATE = ["writing", "writing", "written", "embedding", "predicted"]
 """Of twenty moments the five late ones are at the end of the training, after as many steps as it takes."""
 FEW = ["tokenising", "training", "evaluating", "writing"]
+"""What is enough where not all is tried at full length."""
 PATIENCE_S, LOOK_S = 300.0, 0.002
 STARTING_S, WITHIN_S = 4.0, 0.06  # how long after a start, and after something was seen, the kill comes at most
 
@@ -148,7 +148,7 @@ def test_kills_lose_nothing_and_change_nothing(tmp_path: Path) -> None:
     undisturbed = TrainingProcess.start(tmp_path / "undisturbed", job(tmp_path))
     end(undisturbed)
     rng = random.Random(SEED)
-    kinds = FEW if len(EARLY) + len(LATE) > KILLS else [*rng.sample(EARLY, len(EARLY)), *LATE]
+    kinds = [*rng.sample(EARLY, len(EARLY)), *LATE] if SIZE == "all" else FEW
     process, lives = TrainingProcess.start(tmp_path / "work-0", job(tmp_path)), 0
     kills: list[tuple[Any, Any, Any]] = []
     finished = []

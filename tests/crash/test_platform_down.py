@@ -11,7 +11,7 @@ import pytest
 
 from nextlabel.backend.stack import ArgillaStack, LabelStudioStack
 from nextlabel.backend.stack.backend import BackendProcess
-from tests.crash.people import check_log, check_told, dismiss, exported, hire, logged, tally, write_recipe
+from tests.crash.people import check_log, check_told, dismiss, exported, hire, tally, until_logged, write_recipe
 from tests.size import count
 
 pytestmark = pytest.mark.timeout(900)
@@ -50,7 +50,7 @@ def test_without_the_platform(platform: str, tmp_path: Path) -> None:
         dismiss(people, stop)
         assert tally(people)["waited"]
         found = exported(server, project)
-        backend.wait(lambda _: dict(logged(store)) == found, "a log that equals the platform's list")
+        until_logged(backend, store, found)
         check_log(store, found)
         check_told(people, found)
         print(f"{platform} down for {down_s:.0f} s, {len(found)} answers, people: {dict(tally(people))}")

@@ -30,6 +30,7 @@ from tests.crash.people import (
     logged,
     owners_records,
     tally,
+    until_logged,
     write_recipe,
 )
 from tests.live.argilla_calls import api, until
@@ -87,7 +88,7 @@ def test_what_people_did_during_an_outage_is_found(backend: BackendProcess, site
     seen = head_of(store)
     back = time.monotonic()
     backend.start()
-    backend.wait(lambda _: dict(logged(store)) == platform, "a log that equals the platform's list")
+    until_logged(backend, store, platform)
     took = time.monotonic() - back
     check_log(store, platform)
     check_told(people, platform)
@@ -106,7 +107,7 @@ def test_what_people_did_during_an_outage_is_found(backend: BackendProcess, site
     backend.wait(lambda status: status["labelled"] > count + 5, "labels after the outage")
     dismiss(later, stop)
     platform = exported(site.server, project)
-    backend.wait(lambda _: dict(logged(store)) == platform, "a log that equals the platform's list")
+    until_logged(backend, store, platform)
     check_log(store, platform)
     check_told([*people, *later], platform)
 
@@ -130,7 +131,7 @@ def test_what_an_owner_wrote_in_bulk_during_an_outage_is_found(
         platform = exported(argilla, dataset)
         assert Counter(answer for _, (answer,) in platform.values()) == {LABELS[0]: 3, LABELS[1]: 22}
         backend.start()
-        backend.wait(lambda _: dict(logged(store)) == platform, "a log that equals the platform's list")
+        until_logged(backend, store, platform)
         check_log(store, platform)
     finally:
         backend.stop()

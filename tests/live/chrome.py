@@ -30,7 +30,6 @@ QUIET_S = 0.25
 PASSWORD = "a passphrase for the browser tests"
 
 NEEDS_CHROMIUM = [
-    pytest.mark.live,
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM, reason="no chromium: apt-get install chromium, or set NEXTLABEL_CHROMIUM"),
 ]

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer
-from nextlabel.backend.stack.backend import BackendProcess
+from nextlabel.backend.stack.backend import BackendProcess, past
 from nextlabel.backend.store import Store
 from tests.live.argilla_calls import api, forget_webhooks, until
 from tests.live.chrome import NEEDS_CHROMIUM, PASSWORD, ArgillaPage, window
-from tests.live.waiting import past
 
 LABELS = ("cat", "oak", "pebble")
 HELD = 16

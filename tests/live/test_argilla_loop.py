@@ -14,13 +14,12 @@ from typing import Any
 import pytest
 
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer
-from nextlabel.backend.stack.backend import BackendProcess
+from nextlabel.backend.stack.backend import BackendProcess, at, past
 from nextlabel.backend.stack.processes import free_port
 from nextlabel.backend.store import Store
 from nextlabel.connectors.argilla.wiring import EVENTS
 from nextlabel.connectors.records import AnnotationStatus
 from tests.live.argilla_calls import api, forget_webhooks, in_store, until
-from tests.live.waiting import at, past
 
 LABELS = ("cat", "oak", "pebble")
 SUBJECTS = ("a cat asleep", "an oak in leaf", "a pebble, smooth")

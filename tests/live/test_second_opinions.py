@@ -14,11 +14,10 @@ import pytest
 
 from nextlabel.backend.learning.consensus import consensus
 from nextlabel.backend.stack import Annotator, ArgillaAnnotator, ArgillaServer, LabelStudioServer
-from nextlabel.backend.stack.backend import BackendProcess
+from nextlabel.backend.stack.backend import BackendProcess, past
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Labeling, LabelKind
 from tests.live.argilla_calls import forget_webhooks
-from tests.live.waiting import past
 
 LABELS = ("good", "bad")
 RECIPE = """\

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from nextlabel.backend.learning.encoders import HASHING, FloatMatrix
+from nextlabel.backend.learning.hashing_encoder import projection
 from nextlabel.backend.learning.spans.token_vectors import TokenStack, TokenVectors, unit_length
 from nextlabel.backend.learning.spans.tokens import units
 from nextlabel.connectors.content import read_beside
@@ -65,8 +66,7 @@ class HashedTokens:
         from sklearn.feature_extraction import FeatureHasher
 
         self._hasher = FeatureHasher(FEATURES, input_type="string", dtype=np.float32)
-        # RandomState's streams are promised never to change between versions of numpy.
-        self._projection = np.random.RandomState(20261122).standard_normal((FEATURES, DIMENSION)).astype(np.float32)
+        self._projection = projection(FEATURES, DIMENSION)
 
     def encode(self, texts: Sequence[str], contexts: Sequence[str] | None = None) -> list[TokenVectors]:
         """Units and vectors of every text; contexts are not read."""

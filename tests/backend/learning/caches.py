@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 
-from nextlabel.backend.learning import cache as cache_module
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.encoders import FloatMatrix, load_encoder
 
 HASHING = load_encoder("hashing")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def fresh_lookups() -> Iterator[None]:
-    """Look at the files at every lookup."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache_module, "REFRESH_SECONDS", -1)
-        yield
 
 
 class Counting:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from nextlabel.backend.learning import cache
 from tests.backend.learning.tiny_bert import letters, tiny_bert
 
 
@@ -21,6 +23,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of two layers with random weights, as transformers saves it: exported in a moment."""
     words = letters("abcdefghijklmnopqrstuvwxyz", "abcdefghijklmnop")
     return tiny_bert(tmp_path_factory.mktemp("tiny"), words=words, positions=40)
+
+
+@pytest.fixture(scope="module")
+def fresh_lookups() -> Iterator[None]:
+    """Caches of embeddings look at their files at every lookup."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "REFRESH_SECONDS", -1)
+        yield
 
 
 @pytest.fixture

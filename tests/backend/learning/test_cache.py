@@ -16,11 +16,11 @@ from nextlabel.backend.learning import cache as cache_module
 from nextlabel.backend.learning.cache import EmbeddingCache
 from nextlabel.backend.learning.encoders import FloatMatrix
 from nextlabel.connectors.errors import LearningError, StoreError, StoreFull
-from tests.backend.learning.caches import HASHING, Counting, assert_right, fresh_lookups
+from tests.backend.learning.caches import HASHING, Counting, assert_right
 from tests.size import count
 
 TEXTS = [f"text number {i} about {('cats', 'dogs', 'fish')[i % 3]}" for i in range(500)]
-__all__ = ["fresh_lookups"]
+pytestmark = pytest.mark.usefixtures("fresh_lookups")
 
 
 def test_what_was_encoded_is_found_again_at_the_next_start(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 import sys
@@ -12,20 +11,15 @@ from typing import Any
 
 import pytest
 
+from tests.backend.cli.train.conftest import written
 from tests.backend.learning.tiny_bert import tiny_bert
+
+pytestmark = pytest.mark.usefixtures("cache")
 
 Run = Callable[..., Any]
 
 GOOD = ("lovely", "splendid", "delightful", "superb")
 BAD = ("awful", "dreadful", "horrible", "nasty")
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Kept folds and embeddings of this test alone."""
-    path = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("NEXTLABEL_CACHE", str(path))
-    return path
 
 
 def rows(count: int = 60) -> list[dict[str, str]]:
@@ -38,14 +32,6 @@ def rows(count: int = 60) -> list[dict[str, str]]:
             {"review": text, "stars": label, "user": f"u{at // 5}", "part": "test" if at % 5 == 0 else "train"}
         )
     return found
-
-
-def written(path: Path, made: list[dict[str, Any]]) -> str:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(made[0]))
-        writer.writeheader()
-        writer.writerows(made)
-    return path.name
 
 
 @pytest.fixture

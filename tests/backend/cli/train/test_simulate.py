@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import random
 from collections.abc import Callable
@@ -11,17 +10,13 @@ from typing import Any
 
 import pytest
 
+from tests.backend.cli.train.conftest import written
+
+pytestmark = pytest.mark.usefixtures("cache")
+
 Run = Callable[..., Any]
 WORDS = {"pos": ("lovely", "splendid", "superb", "fine"), "neg": ("awful", "dreadful", "nasty", "poor")}
 QUICK = ("--encoder", "hashing", "--budget", "12", "--batch", "6", "--seeds", "2", "--jobs", "1")
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Curves and embeddings of this test alone."""
-    path = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("NEXTLABEL_CACHE", str(path))
-    return path
 
 
 def rows(count: int = 60) -> list[dict[str, str]]:
@@ -36,14 +31,6 @@ def rows(count: int = 60) -> list[dict[str, str]]:
              "by_a": right, "by_b": right if at % 3 else "", "by_c": third}
         )  # fmt: skip
     return found
-
-
-def written(path: Path, made: list[dict[str, Any]]) -> str:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(made[0]))
-        writer.writeheader()
-        writer.writerows(made)
-    return path.name
 
 
 @pytest.fixture

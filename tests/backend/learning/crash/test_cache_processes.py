@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.learning.cache import EmbeddingCache
-from tests.backend.learning.caches import HASHING, Counting, assert_right, fresh_lookups
+from tests.backend.learning.caches import HASHING, Counting, assert_right
 
-__all__ = ["fresh_lookups"]
+pytestmark = pytest.mark.usefixtures("fresh_lookups")
 
 
 def child(code: str, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:

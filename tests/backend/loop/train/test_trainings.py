@@ -22,8 +22,9 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Labeling, LabelKind, Record
 from tests.backend.learning.tiny_bert import tiny_bert
 from tests.backend.loop.conftest import ServiceFactory
+from tests.backend.loop.parity import LABELS, text, truth
 from tests.backend.loop.platform import MemoryPlatform
-from tests.backend.loop.train.test_tuning import LABELS, text, truth, wait
+from tests.backend.loop.train.test_tuning import wait
 
 SHORT = TrainingSpec(rung="few-shot", start_at=1000, epochs=1, held_out=0.2)
 

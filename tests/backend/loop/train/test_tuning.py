@@ -23,25 +23,13 @@ from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind, Record
 from tests.backend.learning.tiny_bert import tiny_bert
 from tests.backend.loop.conftest import ServiceFactory
+from tests.backend.loop.parity import LABELS, text, truth
 from tests.backend.loop.platform import MemoryPlatform
 
-LABELS = ("even", "odd")
 QUICK = TrainingSpec(
     rung="fine-tune", start_at=60, epochs=12, learning_rate=3e-3, head_learning_rate=3e-3, held_out=0.2
 )
 PATIENCE_S = 280.0  # a busy machine; twice of it fits into a test
-
-
-def text(number: int) -> str:
-    """Ten words, the fifth of which tells even from odd by which of four it is."""
-    dice = random.Random(number)
-    words = [f"word{dice.randrange(10, 200)}" for _ in range(10)]
-    words[dice.randrange(10)] = f"word{number % 4}"
-    return " ".join(words)
-
-
-def truth(uid: str) -> str:
-    return LABELS[int(uid[1:]) % 2]
 
 
 @pytest.fixture

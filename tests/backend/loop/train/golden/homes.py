@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nextlabel.connectors.records import Span
+from tests.backend.loop.parity import text
 
 HOMES = Path(__file__).parent / "kept"
-LABELS = ("even", "odd")
 SPAN_LABELS = ("people", "time")
 STORE = "store.sqlite"
 PARTS = ("models", "embeddings", "tiny")
@@ -39,32 +38,20 @@ class Expected:
         return cls(**json.loads((HOMES / f"{home}.json").read_text()))
 
 
-def choice_text(number: int) -> str:
-    """Ten words, one of which tells even from odd by which of four it is."""
-    dice = random.Random(number)
-    words = [f"word{dice.randrange(10, 200)}" for _ in range(10)]
-    words[dice.randrange(10)] = f"word{number % 4}"
-    return " ".join(words)
-
-
-def choice(uid: str) -> str:
-    return LABELS[int(uid[1:]) % 2]
-
-
 def span_text(number: int) -> str:
     return f"a table for {number % 7 + 2} people at {number % 11 + 1} pm, house {number}"
 
 
-def spans(text: str) -> tuple[Span, ...]:
+def spans(table: str) -> tuple[Span, ...]:
     found = []
     for label, before, after in (("people", "for ", " people"), ("time", "at ", ",")):
-        start = text.index(before) + len(before)
-        found.append(Span(start, text.index(after, start), label))
+        start = table.index(before) + len(before)
+        found.append(Span(start, table.index(after, start), label))
     return tuple(found)
 
 
 NEW = {
-    "choices": [choice_text(number) for number in range(1000, 1008)],
+    "choices": [text(number) for number in range(1000, 1008)],
     "spans": [span_text(number) for number in range(1000, 1008)],
 }
 

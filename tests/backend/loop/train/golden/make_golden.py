@@ -23,19 +23,17 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Labeling, LabelKind, Record
 from tests.backend.learning.tiny_bert import tiny_bert
 from tests.backend.loop.conftest import ServiceFactory
+from tests.backend.loop.parity import LABELS, text, truth
 from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import settled, started, wait_for
 from tests.backend.loop.train.golden.homes import (
     FOLDER,
     HOMES,
-    LABELS,
     NEW,
     PARTS,
     SPAN_LABELS,
     STORE,
     Expected,
-    choice,
-    choice_text,
     plain,
     span_text,
     spans,
@@ -47,8 +45,8 @@ ANSWERED = 100
 
 @pytest.fixture
 def records(request: pytest.FixtureRequest) -> list[Record]:
-    text = span_text if "spans" in request.node.name else choice_text
-    return [Record(f"u{number}", {"text": text(number)}) for number in range(160)]
+    make = span_text if "spans" in request.node.name else text
+    return [Record(f"u{number}", {"text": make(number)}) for number in range(160)]
 
 
 @pytest.fixture
@@ -100,11 +98,11 @@ def test_choices(make_service: ServiceFactory, platform: MemoryPlatform, store: 
         engine="torch",
     )
     some = list(platform.pushed.items())[:ANSWERED]
-    platform.annotate_all({remote_id: choice(record.uid) for remote_id, record in some})
+    platform.annotate_all({remote_id: truth(record.uid) for remote_id, record in some})
     wait_for(lambda: service.status().model_version.endswith("-fine-tune-1"), 280)
     wait_for(lambda: settled(service, store), 60)
     remote_id = platform.queue()[0]
-    platform.annotate(remote_id, choice(platform.pushed[remote_id].uid))
+    platform.annotate(remote_id, truth(platform.pushed[remote_id].uid))
     wait_for(lambda: service.status().labelled == ANSWERED + 1)
     keep("choices", tmp_path, service, platform, store)
 

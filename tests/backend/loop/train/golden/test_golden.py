@@ -18,9 +18,10 @@ from nextlabel.backend.loop.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Labeling, LabelKind, Record
 from tests.backend.loop.conftest import ServiceFactory
+from tests.backend.loop.parity import LABELS
 from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import settled, wait_for
-from tests.backend.loop.train.golden.homes import FOLDER, HOMES, LABELS, NEW, SPAN_LABELS, STORE, Expected, plain
+from tests.backend.loop.train.golden.homes import FOLDER, HOMES, NEW, SPAN_LABELS, STORE, Expected, plain
 
 QUESTIONS = {"choices": Labeling(LabelKind.SINGLE, LABELS), "spans": Labeling(LabelKind.SPAN, SPAN_LABELS)}
 

@@ -1,11 +1,12 @@
 # syntax=docker/dockerfile:1.7
 # The nextlabel service. Built by docker-compose.yml, or by hand:
 #   docker build -t nextlabel .
-#   docker build -t nextlabel:cuda --build-arg TORCH_INDEX=https://pypi.org/simple .
+#   docker build -t nextlabel:cuda --build-arg TORCH_INDEX= .
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
-# Where torch comes from: the CPU build (200 MB), or PyPI's, which brings the CUDA runtime along (several GB).
+# Where torch comes from: the CPU build (200 MB); or, if empty, pip's own index, whose build brings the CUDA runtime along
+# (several GB).
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 RUN python -m venv /opt/nextlabel
@@ -14,7 +15,8 @@ WORKDIR /src
 COPY constraints.txt ./
 # torch by itself: the largest layer, which an edit of ours does not touch. Its dependencies come with the next step.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --no-deps --index-url "$TORCH_INDEX" "$(grep '^torch==' constraints.txt)"
+    grep '^torch==' constraints.txt > torch.txt \
+    && pip install --no-deps ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} --requirement torch.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY connectors ./connectors
 COPY backend ./backend

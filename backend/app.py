@@ -13,17 +13,16 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nextlabel.backend.credentials import Credentials, credentials
+from nextlabel.backend.routes import argilla, compare, label_studio, predict, relabel, status, train
+from nextlabel.backend.routes.auth import RequireCredentials
+from nextlabel.backend.routes.edge import Edge
+from nextlabel.backend.routes.limits import LimitBody
+from nextlabel.backend.routes.metrics import MeasureRequests
+from nextlabel.backend.routes.openapi import describe
+from nextlabel.backend.service.ports import Backend
+from nextlabel.backend.settings import Settings
 from nextlabel.connectors.errors import NextlabelError
-
-from .credentials import Credentials, credentials
-from .loop.ports import Backend
-from .routes import argilla, compare, label_studio, predict, relabel, status, train
-from .routes.auth import RequireCredentials
-from .routes.edge import Edge
-from .routes.limits import LimitBody
-from .routes.metrics import MeasureRequests
-from .routes.openapi import describe
-from .settings import Settings
 
 log = structlog.get_logger(__name__)
 

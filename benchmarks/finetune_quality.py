@@ -28,15 +28,15 @@ import yaml
 from scipy.stats import t as student
 
 from benchmarks.reporting import RESULTS, publish
-from nextlabel.backend.learning.encoders import FloatMatrix, default_cache_dir, usable_cores
-from nextlabel.backend.learning.evaluation import accuracy, bootstrap, macro_f1, roc_auc
-from nextlabel.backend.learning.evaluation.crossvalidation import predict_held_out
-from nextlabel.backend.learning.evaluation.resampled import FIGURES
-from nextlabel.backend.learning.examples import Examples
-from nextlabel.backend.learning.folds import assign_folds
-from nextlabel.backend.learning.model_folder import find_model
-from nextlabel.backend.learning.rungs import make_rung
-from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.data.folds import assign_folds
+from nextlabel.backend.encoders.base import FloatMatrix, default_cache_dir, usable_cores
+from nextlabel.backend.encoders.model_folder import find_model
+from nextlabel.backend.evaluation import accuracy, bootstrap, macro_f1, roc_auc
+from nextlabel.backend.evaluation.auto import make_rung
+from nextlabel.backend.evaluation.crossvalidation import predict_held_out
+from nextlabel.backend.evaluation.resampled import FIGURES
+from nextlabel.backend.training.spec import TrainingSpec
 
 Predict = Callable[[Examples, Sequence[str]], FloatMatrix]
 """What a model of the examples makes of the texts, float32 [n, c]."""

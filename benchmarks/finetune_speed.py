@@ -154,12 +154,12 @@ def ours(
     options: Any, texts: list[str], targets: list[int], test: list[str], scratch: Path
 ) -> tuple[float, float, Any]:
     """FineTuner, with nothing held out, as the others have."""
-    from nextlabel.backend.learning.encoders import load_encoder
-    from nextlabel.backend.learning.examples import Examples
-    from nextlabel.backend.learning.model_folder import find_model
-    from nextlabel.backend.learning.probe import Probe
-    from nextlabel.backend.learning.training.spec import TrainingSpec
-    from nextlabel.backend.learning.training.trainer import FineTuner
+    from nextlabel.backend.data.examples import Examples
+    from nextlabel.backend.encoders.load import load_encoder
+    from nextlabel.backend.encoders.model_folder import find_model
+    from nextlabel.backend.models.probe import Probe
+    from nextlabel.backend.training.finetune import FineTuner
+    from nextlabel.backend.training.spec import TrainingSpec
 
     labels = tuple(str(label) for label in range(max(targets) + 1))
     spec = TrainingSpec(
@@ -186,7 +186,7 @@ def theirs(
     import torch
     import transformers
 
-    from nextlabel.backend.learning.model_folder import find_folder
+    from nextlabel.backend.encoders.model_folder import find_folder
 
     path, padding = find_folder(options.encoder), "max_length" if options.way == "full" else False
     transformers.logging.set_verbosity_error()

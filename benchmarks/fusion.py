@@ -24,13 +24,13 @@ import numpy as np
 from rich.progress import track
 
 from benchmarks.reporting import publish
-from nextlabel.backend.learning.encoders import load_encoder
-from nextlabel.backend.learning.model_folder import find_model
-from nextlabel.backend.learning.multimodal.encoder import MultimodalEncoder, TowerVectors
-from nextlabel.backend.learning.multimodal.fusion import FusionKind
-from nextlabel.backend.learning.multimodal.fusion_training import FusionSpec, fusion_network, train_fusion
-from nextlabel.backend.learning.multimodal.rules import ImageRules
-from nextlabel.backend.learning.multimodal.towers import EFFICIENTNET, EfficientNetTower
+from nextlabel.backend.data.image_rules import ImageRules
+from nextlabel.backend.encoders.fusion import FusionKind
+from nextlabel.backend.encoders.image_models import EFFICIENTNET, EfficientNetTower
+from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.encoders.model_folder import find_model
+from nextlabel.backend.encoders.multimodal import MultimodalEncoder, TowerVectors
+from nextlabel.backend.training.fusion import FusionSpec, fusion_network, train_fusion
 from nextlabel.connectors.content import write_content
 
 LIKES = ("loves", "adores", "enjoys", "is fond of", "praises")
@@ -151,9 +151,9 @@ def epochs(
     """Seconds of an epoch over cached vectors and of one through both towers, batches of 16; medians."""
     import torch
 
-    from nextlabel.backend.learning.multimodal.images import read_image
-    from nextlabel.backend.learning.pooled_model import pooled_model
-    from nextlabel.backend.learning.tokenising import Tokeniser, pad
+    from nextlabel.backend.data.image_files import read_image
+    from nextlabel.backend.encoders.pooling import pooled_model
+    from nextlabel.backend.encoders.tokenizer import Tokeniser, pad
     from nextlabel.connectors.content import read_content
 
     described = find_model(text, max_length=32)

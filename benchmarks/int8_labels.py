@@ -17,7 +17,8 @@ from rich.progress import track
 
 from benchmarks.reporting import publish
 from benchmarks.texts import bbc, vicomtech
-from nextlabel.backend.learning.encoders import Engine, load_encoder
+from nextlabel.backend.encoders.base import Engine
+from nextlabel.backend.encoders.load import load_encoder
 
 ENGINES: tuple[Engine, ...] = ("torch", "onnx", "onnx-int8")
 Split = tuple[Any, Any]

@@ -24,15 +24,16 @@ import numpy as np
 
 from benchmarks.reporting import publish
 from benchmarks.texts import bbc, vicomtech
-from nextlabel.backend.learning.cache import EmbeddingCache
-from nextlabel.backend.learning.coldstart import label_anchors
-from nextlabel.backend.learning.encoders import Encoder, default_cache_dir, load_encoder
-from nextlabel.backend.learning.evaluation.crossvalidation import fold_groups
-from nextlabel.backend.learning.evaluation.intervals import Interval
-from nextlabel.backend.learning.examples import Examples
+from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.encoders.base import Encoder, default_cache_dir
+from nextlabel.backend.encoders.cache import EmbeddingCache
+from nextlabel.backend.encoders.label_anchors import label_anchors
+from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.evaluation.crossvalidation import fold_groups
+from nextlabel.backend.evaluation.intervals import Interval
 from nextlabel.backend.simulation import Material, Plan, run, summarise
 from nextlabel.backend.simulation.request import DEFAULT
-from nextlabel.backend.simulation.running import Finished
+from nextlabel.backend.simulation.runs import Finished
 from nextlabel.connectors.records import Labeling, LabelKind
 
 ROUNDS = 25

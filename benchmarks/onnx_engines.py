@@ -23,8 +23,9 @@ from rich.progress import track
 
 from benchmarks.reporting import publish
 from benchmarks.texts import benchmark_tasks, short_texts
-from nextlabel.backend.learning.encoders import Encoder, Engine, load_encoder, usable_cores
-from nextlabel.backend.learning.probe import Probe
+from nextlabel.backend.encoders.base import Encoder, Engine, usable_cores
+from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.models.probe import Probe
 
 ENGINES: tuple[Engine, ...] = ("torch", "onnx", "onnx-int8")
 BATCHES = (1, 32)

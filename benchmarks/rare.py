@@ -27,12 +27,13 @@ from rich.progress import Progress
 from scipy.stats import t as student
 
 from benchmarks.reporting import RESULTS, publish
-from nextlabel.backend.learning.atomic import write_atomically
-from nextlabel.backend.learning.cache import EmbeddingCache
-from nextlabel.backend.learning.coldstart import label_anchors
-from nextlabel.backend.learning.encoders import Encoder, default_cache_dir, load_encoder
-from nextlabel.backend.learning.probe import Probe
+from nextlabel.backend.encoders.base import Encoder, default_cache_dir
+from nextlabel.backend.encoders.cache import EmbeddingCache
+from nextlabel.backend.encoders.label_anchors import label_anchors
+from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.selection import ArrayVectors, Pool, get_strategy
+from nextlabel.backend.store.atomic import write_atomically
 from nextlabel.connectors.records import Labeling, LabelKind
 
 Matrix = npt.NDArray[np.float32]

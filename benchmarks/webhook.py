@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.reporting import publish
 from nextlabel.backend.credentials import Credentials
-from nextlabel.backend.loop.ports import Backend, Status
+from nextlabel.backend.service.ports import Backend, Status
 from nextlabel.connectors.base import ProjectRef
 from nextlabel.connectors.records import Hint, Labeling, LabelKind, Record, Suggestion
 
@@ -76,7 +76,7 @@ class StoredService:
 
 def refit_for_ever(stop: threading.Event, counter: list[float]) -> None:
     """The fast step's arithmetic, one after the other; notes how long each took."""
-    from nextlabel.backend.learning.probe import Probe
+    from nextlabel.backend.models.probe import Probe
 
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(len(LABELS), DIMENSION))

@@ -19,11 +19,11 @@ from rich.progress import track
 
 from benchmarks.reporting import publish
 from benchmarks.texts import bbc
-from nextlabel.backend.learning.encoders import load_encoder
-from nextlabel.backend.learning.evaluation.comparison import mcnemar
-from nextlabel.backend.learning.evaluation.intervals import wilson_interval
-from nextlabel.backend.learning.folds import assign_folds
-from nextlabel.backend.learning.probe import Probe
+from nextlabel.backend.data.folds import assign_folds
+from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.evaluation.comparison import mcnemar
+from nextlabel.backend.evaluation.intervals import wilson_interval
+from nextlabel.backend.models.probe import Probe
 
 SLICE = 50
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from .labelings import Form, expect
-from .records import Annotation, Changes, Hint, Labeling, QueueEntry, Record, RemoteRecord
+from nextlabel.connectors.labelings import Form, expect
+from nextlabel.connectors.records import Annotation, Changes, Hint, Labeling, QueueEntry, Record, RemoteRecord
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as long work goes on."""

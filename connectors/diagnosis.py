@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
-from .base import Finding, Severity
-from .errors import ConnectorError, PlatformUnavailable, Unauthorized
-from .http import PlatformClient, server_time
+from nextlabel.connectors.base import Finding, Severity
+from nextlabel.connectors.errors import ConnectorError, PlatformUnavailable, Unauthorized
+from nextlabel.connectors.http import PlatformClient, server_time
 
 CLOCK_SKEW = timedelta(seconds=5)
 

@@ -17,8 +17,8 @@ from typing import Any, ClassVar, TypeVar
 import httpx
 import stamina
 
-from .clocks import elapsed
-from .errors import ConfigError, ConnectorError, PlatformError, PlatformUnavailable, Unauthorized
+from nextlabel.connectors.clocks import elapsed
+from nextlabel.connectors.errors import ConfigError, ConnectorError, PlatformError, PlatformUnavailable, Unauthorized
 
 T = TypeVar("T")
 

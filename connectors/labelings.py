@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from .errors import LabelingMismatch
-from .records import Labeling, LabelKind, Span, Value
+from nextlabel.connectors.errors import LabelingMismatch
+from nextlabel.connectors.records import Labeling, LabelKind, Span, Value
 
 
 class Form(Protocol):

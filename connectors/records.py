@@ -18,7 +18,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from .content import write_beside, write_content
+from nextlabel.connectors.content import write_beside, write_content
 
 
 class LabelKind(StrEnum):

@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from nextlabel.backend.learning.training.spec import TrainingSpec
-from nextlabel.backend.recipe import Recipe
+from nextlabel.backend.recipe.recipe import Recipe
+from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import MissingExtra
 from nextlabel.connectors.records import Record
 

@@ -32,8 +32,8 @@ Figures: docs/models.md
 
 from __future__ import annotations
 
-from nextlabel.backend.learning.training.spec import TrainingSpec
-from nextlabel.backend.recipe import FieldSource, Recipe
+from nextlabel.backend.recipe.recipe import FieldSource, Recipe
+from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.recipes.formats.vicomtech import open_vicomtech
 
 LABELS = {

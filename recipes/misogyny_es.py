@@ -30,8 +30,8 @@ Figures: docs/models.md
 
 from __future__ import annotations
 
-from nextlabel.backend.learning.training.spec import TrainingSpec
-from nextlabel.backend.recipe import FieldSource, Recipe
+from nextlabel.backend.recipe.recipe import FieldSource, Recipe
+from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.recipes.formats.ami import CATEGORIES, NOT, open_ami
 from nextlabel.recipes.formats.hatecheck import open_hatecheck
 

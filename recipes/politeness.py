@@ -26,8 +26,8 @@ Figures: docs/models.md and docs/annotators.md
 
 from __future__ import annotations
 
-from nextlabel.backend.learning.training.spec import TrainingSpec
-from nextlabel.backend.recipe import FieldSource, Recipe
+from nextlabel.backend.recipe.recipe import FieldSource, Recipe
+from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.recipes.formats.politeness import open_politeness
 
 LABELS = {

@@ -22,9 +22,9 @@ Figures: docs/models.md and docs/rare-class.md
 
 from __future__ import annotations
 
-from nextlabel.backend.learning.training.spec import TrainingSpec
-from nextlabel.backend.recipe import FieldSource, Recipe
+from nextlabel.backend.recipe.recipe import FieldSource, Recipe
 from nextlabel.backend.selection.seeds import Seeds
+from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.records import LabelKind
 from nextlabel.recipes.formats.comments import BOOK, OTHER, open_comments
 

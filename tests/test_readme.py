@@ -9,7 +9,7 @@ import pytest
 from typer.main import get_command
 
 from nextlabel.backend.cli import app
-from nextlabel.backend.recipe import Recipe
+from nextlabel.backend.recipe.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -12,7 +12,7 @@ import numpy as np
 
 from nextlabel.connectors.errors import LearningError
 
-from .consensus import Consensus, majority_labels
+from .base import Consensus, majority_labels
 from .opinions import Doubles, Indices, Opinions
 
 LEAST = 1e-6  # cleanlab's floor under weights and errors

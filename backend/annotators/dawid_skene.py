@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .consensus import Consensus, majority_labels
+from .base import Consensus, majority_labels
 from .opinions import Doubles, Opinions
 
 POOLED = 10.0

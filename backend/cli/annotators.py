@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nextlabel.backend.data.tables import FILE_SUFFIXES, open_table
+from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.connectors.errors import ConfigError
+from nextlabel.connectors.records import LabelKind
+
 from .output import AsJson, RecipeName, examples, print_json, print_table, say
 from .stores import existing_store
 
@@ -45,7 +50,6 @@ def annotators(
     with a row an answer (as `nextlabel export --each` writes it) or a column an annotator. The platform need not run.
     """
     from nextlabel.backend.annotators.quality import annotator_quality
-    from nextlabel.backend.data_rows import FILE_SUFFIXES
 
     if Path(recipe).suffix.lower() in FILE_SUFFIXES:
         opinions = _from_file(recipe, id_column, annotator, label, annotator_columns)
@@ -68,7 +72,6 @@ def annotators(
 
 def _from_file(path: str, id_column: str, annotator: str, label: str, columns: list[str] | None) -> Opinions:
     from nextlabel.backend.annotators.reading import read_columns, read_rows
-    from nextlabel.backend.data_rows import open_table
 
     if columns:
         return read_columns(open_table(path, (id_column,)), id_column, columns).opinions
@@ -78,10 +81,7 @@ def _from_file(path: str, id_column: str, annotator: str, label: str, columns: l
 def _from_store(name: str) -> Opinions:
     """Raises ConfigError if the project asks for anything else than one label a record."""
     from nextlabel.backend.annotators.opinions import from_annotations
-    from nextlabel.backend.catalogue import find_recipe
     from nextlabel.backend.settings import Settings
-    from nextlabel.connectors.errors import ConfigError
-    from nextlabel.connectors.records import LabelKind
 
     recipe = find_recipe(name)
     labeling = recipe.labeling()

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from nextlabel.backend.recipe.catalogue import find_recipe
+
 from .output import RecipeName, examples, say
 from .stores import existing_store
 
@@ -30,8 +32,7 @@ def export(
     One row a labelled record, with the answer of the majority; exact copies of a record get its label.
     The platform need not run: everything comes from our own log.
     """
-    from nextlabel.backend.catalogue import find_recipe
-    from nextlabel.backend.export import answer_rows, record_rows, write_rows
+    from nextlabel.backend.pool.export import answer_rows, record_rows, write_rows
     from nextlabel.backend.settings import Settings
 
     chosen = find_recipe(recipe)

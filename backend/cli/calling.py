@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from nextlabel.connectors.errors import ConfigError, Overloaded, PlatformUnavailable, Unauthorized
+
 TIMEOUT_S = 600
 """Seconds to wait: the platform may take a tenth of a second a record."""
 
@@ -18,7 +20,6 @@ def call(url: str, method: str, path: str, body: Any = None) -> dict[str, Any]:
 
     from nextlabel.backend.credentials import credentials
     from nextlabel.backend.settings import Settings
-    from nextlabel.connectors.errors import ConfigError, Overloaded, PlatformUnavailable, Unauthorized
 
     token = credentials(Settings.load(), create=False).api_token
     try:

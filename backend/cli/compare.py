@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .calling import call
 from .output import AsJson, examples, print_json, say
 
 EVERY_S = 0.5
@@ -35,8 +36,6 @@ def compare(
     """
     from nextlabel.backend.settings import Settings
 
-    from .calling import call
-
     address = url or Settings.load().address()
     found = _wait(address, call(address, "POST", "/api/compare", {"believe": believe})["number"])
     if as_json:
@@ -49,8 +48,6 @@ def compare(
 
 def _wait(address: str, number: int) -> dict[str, Any]:
     from rich.console import Console
-
-    from .calling import call
 
     with Console(stderr=True).status("comparing log and platform"):
         while True:

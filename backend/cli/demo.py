@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from .output import examples, say
+from nextlabel.backend.recipe.catalogue import find_recipe
+
+from .output import console, examples, say
 
 
 def register(app: typer.Typer) -> None:
@@ -45,11 +47,9 @@ def demo(
     Three simulated annotators label news articles through the platform's HTTP API; one of them is wrong 10% of
     the time. Then come the figures. Needs no Docker, no root, and no network once installed.
     """
-    from nextlabel.backend.catalogue import find_recipe
-    from nextlabel.backend.demo.run import DemoOptions, run_demo, stop_kept
+    from nextlabel.backend.demo.options import DemoOptions
+    from nextlabel.backend.demo.run import run_demo, stop_kept
     from nextlabel.backend.settings import Settings
-
-    from .output import console
 
     home = (output or Settings.load().home / "demo").absolute()
     if stop:

@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.connectors.base import BackendAddress, Finding, Severity
+from nextlabel.connectors.errors import ConfigError, ConnectorError, MissingExtra
+
+from .compare import sentence
 from .output import AsJson, console, examples, print_json
+from .status import leading
 from .stores import existing_store
 
 if TYPE_CHECKING:
-    from nextlabel.backend.recipe import Platform
+    from nextlabel.backend.recipe.recipe import Platform
     from nextlabel.backend.settings import Settings
     from nextlabel.connectors.base import Connector, Finding
 
@@ -53,7 +59,6 @@ def doctor(
     Looks at the live platform and at our settings; changes nothing. Exits with 1 if anything is wrong.
     """
     from nextlabel.backend.settings import Settings
-    from nextlabel.connectors.base import Severity
 
     settings = Settings.load()
     if url:
@@ -69,8 +74,6 @@ def doctor(
 
 def _findings(recipe: str | None, project: str | None, platform: str | None, settings: Settings) -> Iterator[Finding]:
     from nextlabel.backend.credentials import credentials
-    from nextlabel.connectors.base import BackendAddress, Finding, Severity
-    from nextlabel.connectors.errors import ConfigError, ConnectorError
 
     yield from _own_findings(settings)
     address = None
@@ -101,11 +104,10 @@ def _findings(recipe: str | None, project: str | None, platform: str | None, set
 def _own_findings(settings: Settings) -> Iterator[Finding]:
     """What can be seen without the platform."""
     from nextlabel.backend.settings import unknown_variables
-    from nextlabel.connectors.base import Finding, Severity
 
     unknown = unknown_variables()
-    for sentence in unknown:
-        yield Finding("settings", Severity.WARNING, sentence, "correct or unset it")
+    for told in unknown:
+        yield Finding("settings", Severity.WARNING, told, "correct or unset it")
     if not unknown:
         yield Finding("settings", Severity.OK, "every NEXTLABEL_ variable is one that is read")
     if settings.host not in ("127.0.0.1", "localhost", "::1") and not settings.public_url.startswith("https://"):
@@ -119,12 +121,7 @@ def _own_findings(settings: Settings) -> Iterator[Finding]:
 
 def _compared(recipe: str, platform: str | None, settings: Settings) -> Finding:
     """What the last comparison of log and platform came to."""
-    from nextlabel.backend.catalogue import find_recipe
     from nextlabel.backend.loop.comparison import last_comparison
-    from nextlabel.connectors.base import Finding, Severity
-    from nextlabel.connectors.errors import ConfigError
-
-    from .compare import sentence
 
     chosen = find_recipe(recipe)
     chosen = chosen if platform is None else chosen.on(platform)
@@ -142,11 +139,7 @@ def _compared(recipe: str, platform: str | None, settings: Settings) -> Finding:
 
 def _leader(recipe: str, settings: Settings) -> Finding:
     """Whether a service runs the loop on the recipe's store."""
-    from nextlabel.backend.catalogue import find_recipe
     from nextlabel.backend.loop.leadership import LEASE, facts
-    from nextlabel.connectors.base import Finding, Severity
-
-    from .status import leading
 
     with existing_store(find_recipe(recipe), settings) as store:
         lease = store.lease(LEASE)
@@ -158,8 +151,6 @@ def _leader(recipe: str, settings: Settings) -> Finding:
 def _deliveries(settings: Settings) -> Iterator[Finding]:
     """What Argilla's worker has still to deliver, which only its Redis knows."""
     from nextlabel.connectors.argilla.jobs import diagnose_jobs
-    from nextlabel.connectors.base import Finding, Severity
-    from nextlabel.connectors.errors import MissingExtra
 
     if not settings.argilla_redis_url:
         yield Finding("worker", Severity.OK, "not looked at; set ARGILLA_REDIS_URL to see whether it delivers events")
@@ -172,10 +163,8 @@ def _deliveries(settings: Settings) -> Iterator[Finding]:
 
 def _connector(recipe: str | None, project: str | None, platform: str | None, settings: Settings) -> Connector:
     """The project as it is: nothing is created or changed. Raises ConfigError or ConnectorError."""
-    from nextlabel.backend.catalogue import find_recipe
-    from nextlabel.backend.loop.platforms import attach
-    from nextlabel.backend.loop.project import PROJECT, check_platform
-    from nextlabel.connectors.errors import ConfigError
+    from nextlabel.backend.service.platforms import attach
+    from nextlabel.backend.service.project import PROJECT, check_platform
 
     if recipe is None:
         if project is None:
@@ -196,8 +185,7 @@ def _connector(recipe: str | None, project: str | None, platform: str | None, se
 
 def _platform(name: str | None, settings: Settings) -> Platform:
     """The platform called ``name``, or else the one that the settings have an address of; Label Studio if of both."""
-    from nextlabel.backend.loop.platforms import NAMES
-    from nextlabel.connectors.errors import ConfigError
+    from nextlabel.backend.service.platforms import NAMES
 
     if name is None:
         return "argilla" if settings.argilla_url and not settings.label_studio_url else "label-studio"

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .output import AsJson, examples, print_table, say
+from nextlabel.backend.training.progress import TrainingProgress
+from nextlabel.connectors.errors import ConfigError, MissingExtra
+
+from .output import AsJson, console, examples, print_table, say
 
 if TYPE_CHECKING:
-    from nextlabel.backend.evaluating import Evaluation
-    from nextlabel.backend.evaluating_request import Request
-    from nextlabel.backend.learning.evaluation.curve import LearningCurve
-    from nextlabel.backend.learning.evaluation.metrics import ClassFigures
+    from nextlabel.backend.evaluation.curve import LearningCurve
+    from nextlabel.backend.evaluation.run import Evaluation, Request
+    from nextlabel.backend.metrics import ClassFigures
 
 RungOption = Literal["auto", "zero-shot", "probe", "few-shot", "fine-tune"]
 EngineOption = Literal["auto", "torch", "onnx", "onnx-int8"]
@@ -102,9 +104,9 @@ def evaluate(
     with 95% intervals, in which groups count as one. A run that was stopped goes on where it was.
     With --json, the last line of stdout is one JSON object.
     """
-    from nextlabel.backend.evaluating_request import Request
-    from nextlabel.backend.labelled import LabelledColumns
-    from nextlabel.backend.learning.encoders import default_cache_dir
+    from nextlabel.backend.data.labelled import LabelledColumns
+    from nextlabel.backend.encoders.base import default_cache_dir
+    from nextlabel.backend.evaluation.run import Request
 
     column, parts, values = _chosen_rows(split, test, only)
     _check_written(report, folder)
@@ -143,8 +145,6 @@ def _chosen_rows(
     split: str | None, test: str | None, only: str | None
 ) -> tuple[str | None, tuple[str, str] | None, tuple[str, ...]]:
     """The column that chooses rows, its values to learn from and to test on, or its values to make folds of."""
-    from nextlabel.connectors.errors import ConfigError
-
     if sum(option is not None for option in (split, test, only)) > 1:
         raise ConfigError("--split, --test and --only say different things about which rows to use; give one of them")
     if only is not None:
@@ -161,8 +161,6 @@ def _chosen_rows(
 
 
 def _column_and_values(given: str, option: str, form: str) -> tuple[str, tuple[str, ...]]:
-    from nextlabel.connectors.errors import ConfigError
-
     column, _, rest = given.partition("=")
     values = tuple(value.strip() for value in rest.split(":"))
     if not column.strip() or not all(values):
@@ -171,8 +169,6 @@ def _column_and_values(given: str, option: str, form: str) -> tuple[str, tuple[s
 
 
 def _separator(given: str | None) -> str | None:
-    from nextlabel.connectors.errors import ConfigError
-
     if given == "":
         raise ConfigError("--separator is empty; give what parts the labels in a cell, like ';'")
     return given
@@ -180,8 +176,6 @@ def _separator(given: str | None) -> str | None:
 
 def _check_written(report: Path | None, folder: Path | None) -> None:
     """Complain before an hour of work, not after it."""
-    from nextlabel.connectors.errors import ConfigError, MissingExtra
-
     if report is None and folder is None:
         return
     if report is not None:
@@ -198,9 +192,9 @@ def _check_written(report: Path | None, folder: Path | None) -> None:
 
 
 def _write(found: Evaluation, report: Path | None, folder: Path | None) -> None:
-    from nextlabel.backend.learning.atomic import write_atomically
-    from nextlabel.backend.learning.evaluation.album import drawn, save
-    from nextlabel.backend.learning.evaluation.page import page
+    from nextlabel.backend.reports.evaluation_page import drawn, page
+    from nextlabel.backend.reports.picture import save
+    from nextlabel.backend.store.atomic import write_atomically
 
     verdict = None if found.curve is None else found.curve.verdict
     album = drawn(found.found, found.summary, found.curve)
@@ -215,11 +209,8 @@ def _watched(request: Request) -> Evaluation:
     """Run it under two bars on stderr: the folds, and what happens in the one at work."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from nextlabel.backend.evaluating import evaluate
-    from nextlabel.backend.learning.evaluation.crossvalidation import FoldDone
-    from nextlabel.backend.learning.training.progress import TrainingProgress
-
-    from .output import console
+    from nextlabel.backend.evaluation.crossvalidation import FoldDone
+    from nextlabel.backend.evaluation.run import evaluate
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console(err=True), transient=True) as progress:

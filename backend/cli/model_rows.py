@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.records import LabelKind
+
 if TYPE_CHECKING:
-    from nextlabel.backend.learning.registry import Entry, ModelStore
-    from nextlabel.backend.recipe import Recipe
+    from nextlabel.backend.models.registry import Entry, ModelStore
+    from nextlabel.backend.recipe.recipe import Recipe
     from nextlabel.backend.settings import Settings
     from nextlabel.backend.store import ModelRow, Store
 
@@ -22,16 +25,15 @@ Version = Annotated[
 
 def model_store(recipe: Recipe, settings: Settings) -> ModelStore:
     """The project's trained models."""
-    from nextlabel.backend.learning.registry import ModelStore
-    from nextlabel.backend.loop.opening import project_home
+    from nextlabel.backend.models.registry import ModelStore
+    from nextlabel.backend.service.opening import project_home
 
     return ModelStore(project_home(recipe, settings) / "models")
 
 
 def find_row(store: Store, version: str) -> ModelRow:
     """The row called ``version``. Raises LearningError with the nearest names."""
-    from nextlabel.backend.learning.registry import unknown_version
-    from nextlabel.connectors.errors import LearningError
+    from nextlabel.backend.models.registry import unknown_version
 
     rows = store.models()
     found = store.current_model() if version == CURRENT else next((row for row in rows if row.version == version), None)
@@ -42,8 +44,7 @@ def find_row(store: Store, version: str) -> ModelRow:
 
 def checked_entry(models: ModelStore, row: ModelRow) -> Entry | None:
     """The trained model's folder, checked; None for a probe that is there. Raises LearningError if files are gone."""
-    from nextlabel.backend.learning.registry import is_trained
-    from nextlabel.connectors.errors import LearningError
+    from nextlabel.backend.models.registry import is_trained
 
     if is_trained(row.version):
         return models.get(row.version)
@@ -57,12 +58,10 @@ def other_labels(models: ModelStore, row: ModelRow, recipe: Recipe) -> str:
 
     Or if its files are gone, which is for others to say.
     """
-    from nextlabel.backend.learning.label_names import differences
-    from nextlabel.backend.learning.probe import Probe
-    from nextlabel.backend.learning.registry import is_trained
-    from nextlabel.backend.learning.spans.probe import SpanProbe
-    from nextlabel.connectors.errors import LearningError
-    from nextlabel.connectors.records import LabelKind
+    from nextlabel.backend.models.label_names import differences
+    from nextlabel.backend.models.probe import Probe
+    from nextlabel.backend.models.registry import is_trained
+    from nextlabel.backend.models.spans.probe import SpanProbe
 
     spans, wants_several = recipe.kind is LabelKind.SPAN, recipe.kind is LabelKind.MULTI
     try:

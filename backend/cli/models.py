@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.connectors.errors import LearningError
+
 from . import models_export
 from .model_rows import Version, checked_entry, find_row, model_store, other_labels
 from .output import AsJson, RecipeName, examples, print_json, print_table, say
 from .stores import existing_store
 
 if TYPE_CHECKING:
-    from nextlabel.backend.learning.registry import Entry
+    from nextlabel.backend.models.registry import Entry
     from nextlabel.backend.store import ModelRow
 
 FOLLOWS = "a running service follows once it has encoded all records for it; see: nextlabel status"
@@ -30,7 +33,6 @@ def group() -> None:
 @app.command("list", epilog=examples("nextlabel models list reviews.yaml"))
 def list_models(recipe: RecipeName, as_json: AsJson = False) -> None:
     """List a project's models, newest first, with what was measured."""
-    from nextlabel.backend.catalogue import find_recipe
     from nextlabel.backend.settings import Settings
 
     with existing_store(find_recipe(recipe), Settings.load()) as store:
@@ -65,9 +67,7 @@ def show_model(recipe: RecipeName, version: Version, as_json: AsJson = False) ->
 
     Its card, figures with intervals, what it was made from, its size.
     """
-    from nextlabel.backend.catalogue import find_recipe
     from nextlabel.backend.settings import Settings
-    from nextlabel.connectors.errors import LearningError
 
     chosen, settings = find_recipe(recipe), Settings.load()
     with existing_store(chosen, settings) as store:
@@ -93,8 +93,7 @@ def show_model(recipe: RecipeName, version: Version, as_json: AsJson = False) ->
 @app.command("promote", epilog=examples("nextlabel models promote reviews.yaml fine-tune-1"))
 def promote(recipe: RecipeName, version: Version) -> None:
     """Put a model into use, whatever the figures say. A running service follows once it has encoded all records."""
-    from nextlabel.backend.catalogue import find_recipe
-    from nextlabel.backend.learning.choosing import choose_version
+    from nextlabel.backend.models.registry import choose_version
     from nextlabel.backend.settings import Settings
 
     chosen, settings = find_recipe(recipe), Settings.load()
@@ -109,8 +108,7 @@ def promote(recipe: RecipeName, version: Version) -> None:
 @app.command("rollback", epilog=examples("nextlabel models rollback reviews.yaml"))
 def rollback(recipe: RecipeName) -> None:
     """Go back to what was in use before the trained model."""
-    from nextlabel.backend.catalogue import find_recipe
-    from nextlabel.backend.learning.choosing import roll_back
+    from nextlabel.backend.models.registry import roll_back
     from nextlabel.backend.settings import Settings
 
     chosen, settings = find_recipe(recipe), Settings.load()

@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nextlabel.backend.models.export.hub import push_to_hub
+from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.records import LabelKind
+
 from .model_rows import Version, checked_entry, find_row, model_store, other_labels
 from .output import AsJson, RecipeName, examples, print_json, say
 from .stores import existing_store
 
 if TYPE_CHECKING:
-    from nextlabel.backend.learning.registry import ModelStore
-    from nextlabel.backend.recipe import Recipe
+    from nextlabel.backend.models.registry import ModelStore
+    from nextlabel.backend.recipe.recipe import Recipe
     from nextlabel.backend.store import ModelRow
 
 CHECKED_TEXTS = 256
@@ -65,8 +70,7 @@ def export(
     What they make of it is checked against our own probabilities first. The model in use is mostly a probe on an
     encoder: the two are written as one model.
     """
-    from nextlabel.backend.catalogue import find_recipe
-    from nextlabel.backend.learning.export import export_model
+    from nextlabel.backend.models.export.export import export_model
     from nextlabel.backend.settings import Settings
 
     chosen, settings = find_recipe(recipe), Settings.load()
@@ -81,8 +85,6 @@ def export(
         say(f"note: {row.version} was made for other labels, and is exported with its own: {text}")
     address = None
     if push_to:
-        from nextlabel.backend.learning.hub import push_to_hub
-
         address = push_to_hub(out, push_to, private=not public)
     if as_json:
         facts = {"version": row.version, "path": str(out), "form": done.form, "hub": address, "note": done.note}
@@ -104,14 +106,12 @@ def _folder_of(row: ModelRow, models: ModelStore, recipe: Recipe) -> Iterator[Pa
         return
     from tempfile import TemporaryDirectory
 
-    from nextlabel.backend.learning.card import ModelCard
-    from nextlabel.backend.learning.export_probe import audit_figures, lay_out
-    from nextlabel.backend.learning.model_folder import find_model
-    from nextlabel.backend.learning.multimodal.encoder import is_multimodal
-    from nextlabel.backend.learning.multimodal.fused import is_fused
-    from nextlabel.backend.learning.probe import Probe
-    from nextlabel.connectors.errors import LearningError
-    from nextlabel.connectors.records import LabelKind
+    from nextlabel.backend.encoders.fused import is_fused
+    from nextlabel.backend.encoders.model_folder import find_model
+    from nextlabel.backend.encoders.multimodal import is_multimodal
+    from nextlabel.backend.models.card import ModelCard
+    from nextlabel.backend.models.export.export import audit_figures, lay_out
+    from nextlabel.backend.models.probe import Probe
 
     if recipe.kind is LabelKind.SPAN:
         instead = f"export {row.base} itself" if row.base else "one that is fine-tuned can be exported"

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from nextlabel.backend.recipe.catalogue import find_recipe, names, source_of
+from nextlabel.connectors.errors import ConfigError
+
 from .output import AsJson, examples, print_json, print_table, say
 
 app = typer.Typer(help="List, read and copy recipes.", no_args_is_help=True, rich_markup_mode=None)
@@ -17,8 +20,6 @@ Name = Annotated[str, typer.Argument(help="Name of an installed recipe.", show_d
 @app.command("list", epilog=examples("nextlabel recipes list"))
 def list_recipes(as_json: AsJson = False) -> None:
     """List the installed recipes."""
-    from nextlabel.backend.catalogue import find_recipe, names
-
     found = [(name, find_recipe(name)) for name in names()]
     if as_json:
         print_json([{"name": name, "title": recipe.title, "description": recipe.description} for name, recipe in found])
@@ -29,8 +30,6 @@ def list_recipes(as_json: AsJson = False) -> None:
 @app.command("show", epilog=examples("nextlabel recipes show bbc-news"))
 def show(name: Name) -> None:
     """Print a recipe's source."""
-    from nextlabel.backend.catalogue import source_of
-
     typer.echo(source_of(name).read_text(encoding="utf-8"), nl=False)
 
 
@@ -41,9 +40,6 @@ def copy(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
 ) -> None:
     """Copy a recipe into a file of yours, to change and run."""
-    from nextlabel.backend.catalogue import source_of
-    from nextlabel.connectors.errors import ConfigError
-
     source = source_of(name)
     target = target or Path(source.name)
     try:

@@ -6,6 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.connectors.errors import ConfigError
+
+from .calling import call
 from .output import AsJson, RecipeName, examples, print_json, say
 from .stores import existing_store
 
@@ -35,12 +39,8 @@ def relabel(
     The records come first in the queue of everybody who did not answer them, without a suggestion. Needs the running
     service.
     """
-    from nextlabel.backend.catalogue import find_recipe
-    from nextlabel.backend.loop.project import PROJECT
+    from nextlabel.backend.service.project import PROJECT
     from nextlabel.backend.settings import Settings
-    from nextlabel.connectors.errors import ConfigError
-
-    from .calling import call
 
     settings = Settings.load()
     address = url or settings.address()

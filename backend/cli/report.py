@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .output import RecipeName, examples, print_table, say
+from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.connectors.errors import ConfigError, LearningError, MissingExtra
+
+from .output import RecipeName, console, examples, print_table, say
 from .stores import existing_store
 
 if TYPE_CHECKING:
-    from nextlabel.backend.recipe import Recipe
-    from nextlabel.backend.report.building import Report
-    from nextlabel.backend.report.gathering import Gathered
-    from nextlabel.backend.report.refitting import Refitted
+    from nextlabel.backend.recipe.recipe import Recipe
+    from nextlabel.backend.reports.project import Report
+    from nextlabel.backend.reports.project_data import Gathered
+    from nextlabel.backend.reports.refits import Refitted
     from nextlabel.backend.settings import Settings
     from nextlabel.backend.store import Store
 
@@ -50,9 +53,8 @@ def report(
     random ones; this goes no further than that slice does. Whatever too few answers can't tell is said to be unknown.
     Works while the service runs and when it is stopped; the platform need not run. Nothing in the store changes.
     """
-    from nextlabel.backend.catalogue import find_recipe
-    from nextlabel.backend.report.building import build
-    from nextlabel.backend.report.gathering import gather
+    from nextlabel.backend.reports.project import build
+    from nextlabel.backend.reports.project_data import gather
     from nextlabel.backend.settings import Settings
 
     _check_out(out)
@@ -73,11 +75,8 @@ def _refitted(found: Gathered, store: Store, recipe: Recipe, settings: Settings)
     """The comparison with random under a bar on stderr, or why there is none."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from nextlabel.backend.loop.opening import open_cache, open_encoder
-    from nextlabel.backend.report.refitting import refit, why_not
-    from nextlabel.connectors.errors import LearningError, MissingExtra
-
-    from .output import console
+    from nextlabel.backend.reports.refits import refit, why_not
+    from nextlabel.backend.service.opening import open_cache, open_encoder
 
     if why := why_not(found):
         return None, why
@@ -102,8 +101,6 @@ def _refitted(found: Gathered, store: Store, recipe: Recipe, settings: Settings)
 
 def _check_out(out: Path | None) -> None:
     """Complain before the work, not after it."""
-    from nextlabel.connectors.errors import ConfigError, MissingExtra
-
     if out is None:
         return
     if out.suffix.lower() not in (".html", ".htm"):
@@ -117,10 +114,9 @@ def _check_out(out: Path | None) -> None:
 
 
 def _write(made: Report, out: Path) -> None:
-    from nextlabel.backend.learning.atomic import write_atomically
-    from nextlabel.backend.report.album import drawn
-    from nextlabel.backend.report.page import page
-    from nextlabel.connectors.errors import ConfigError
+    from nextlabel.backend.reports.project_figures import drawn
+    from nextlabel.backend.reports.project_page import page
+    from nextlabel.backend.store.atomic import write_atomically
 
     try:
         write_atomically(out, page(made, drawn(made)).encode())
@@ -130,7 +126,7 @@ def _write(made: Report, out: Path) -> None:
 
 
 def _show(made: Report) -> None:
-    from nextlabel.backend.report import words
+    from nextlabel.backend.reports import report_text as words
 
     print_table(("", ""), words.headline(made), title=made.project)
     if made.saved is not None:

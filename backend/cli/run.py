@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.backend.server import listen, make_server
+from nextlabel.connectors.base import BackendAddress
+from nextlabel.connectors.errors import ConfigError
+
 from .output import RecipeName, console, examples, say
 from .stores import existing_store
 
 if TYPE_CHECKING:
     from nextlabel.backend.loop.leadership import Leadership
-    from nextlabel.backend.loop.service import Service
-    from nextlabel.backend.recipe import Recipe
+    from nextlabel.backend.recipe.recipe import Recipe
+    from nextlabel.backend.service.service import Service
     from nextlabel.backend.settings import Settings
     from nextlabel.backend.store import Store
     from nextlabel.connectors.base import Connector
@@ -86,8 +91,7 @@ def serve(recipe: RecipeName, platform: OtherPlatform = None, host: Host = None,
     The data is not read again. On a store that another nextlabel works on, this one answers predictions and
     stands by to take over.
     """
-    from nextlabel.backend.loop.project import PROJECT
-    from nextlabel.connectors.errors import ConfigError
+    from nextlabel.backend.service.project import PROJECT
 
     settings, chosen = _prepare(recipe, None, platform, host, port)
     with existing_store(chosen, settings) as store:
@@ -108,9 +112,8 @@ def push(
     Records that are there already are recognised by their id; exact copies of a record are not pushed.
     """
     from nextlabel.backend.loop.leadership import Leadership
-    from nextlabel.backend.loop.opening import load_records, open_store
-    from nextlabel.backend.loop.project import check_platform, open_connector
-    from nextlabel.connectors.errors import ConfigError
+    from nextlabel.backend.service.opening import load_records, open_store
+    from nextlabel.backend.service.project import check_platform, open_connector
 
     settings, chosen = _prepare(recipe, project, platform, None, None, data)
     with _ended_in_order(), open_store(chosen, settings, seed) as store:
@@ -133,8 +136,6 @@ def push(
 def _push(store: Store, connector: Connector, leadership: Leadership) -> None:
     """Everything that the platform has yet to get, with a bar."""
     from rich.progress import Progress
-
-    from nextlabel.connectors.errors import ConfigError
 
     counts = store.record_counts()
     left = counts["records"] - counts["duplicates"] - counts["pushed"]
@@ -166,7 +167,6 @@ def _prepare(
     data: str | None = None,
 ) -> tuple[Settings, Recipe]:
     """Settings and recipe, checked, and logging set up. Raises ConfigError."""
-    from nextlabel.backend.catalogue import find_recipe
     from nextlabel.backend.credentials import credentials
     from nextlabel.backend.logging import configure
     from nextlabel.backend.settings import Settings, unknown_variables
@@ -194,8 +194,7 @@ def _say_links(links: Mapping[str, str]) -> None:
 
 
 def _serve(recipe: Recipe, settings: Settings, seed: int) -> None:
-    from nextlabel.backend.loop.opening import open_service
-    from nextlabel.backend.server import listen
+    from nextlabel.backend.service.opening import open_service
 
     # A taken port should be known before minutes are spent on encoding.
     with listen(settings.host, settings.port) as listener, _ended_in_order():
@@ -209,8 +208,6 @@ def _serve(recipe: Recipe, settings: Settings, seed: int) -> None:
 def _run_server(service: Service, settings: Settings, listener: socket.socket) -> None:
     from nextlabel.backend.app import create_app
     from nextlabel.backend.credentials import FILE, credentials
-    from nextlabel.backend.server import make_server
-    from nextlabel.connectors.base import BackendAddress
 
     shown = credentials(settings)
     url = settings.address(listener.getsockname()[1])

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .output import AsJson, examples, print_table, say
+from nextlabel.connectors.errors import ConfigError, MissingExtra
+
+from .output import AsJson, console, examples, print_table, say
 
 if TYPE_CHECKING:
-    from nextlabel.backend.learning.evaluation.intervals import Interval
+    from nextlabel.backend.evaluation.intervals import Interval
     from nextlabel.backend.simulation import Plan, Request, Simulation
     from nextlabel.backend.simulation.reading import Asked
 
@@ -98,11 +100,11 @@ def simulate(
     records that nobody labelled. Figures come with 95% intervals. A strategy is recommended only if it is shown to
     beat random. A run that was stopped goes on where it was. With --json, the last line of stdout is one JSON object.
     """
-    from nextlabel.backend.learning.encoders import default_cache_dir, usable_cores
+    from nextlabel.backend.encoders.base import default_cache_dir, usable_cores
+    from nextlabel.backend.reports.simulation_page import write
     from nextlabel.backend.simulation import Plan, Request
     from nextlabel.backend.simulation.plan import Target
     from nextlabel.backend.simulation.request import Price
-    from nextlabel.backend.simulation.writing import write
 
     column, parts = _parts(split)
     _check_out(out)
@@ -145,9 +147,8 @@ def _asked(
     split: str | None,
 ) -> Asked:
     """Where the answers are. Raises ConfigError for options that contradict each other."""
-    from nextlabel.backend.labelled import LabelledColumns
+    from nextlabel.backend.data.labelled import LabelledColumns
     from nextlabel.backend.simulation.reading import Asked
-    from nextlabel.connectors.errors import ConfigError
 
     if (label is None) == (annotator_columns is None):
         raise ConfigError("give either --label, the column with the labels, or --annotator-columns, a column each")
@@ -162,8 +163,6 @@ def _asked(
 
 
 def _names(given: str, option: str) -> tuple[str, ...]:
-    from nextlabel.connectors.errors import ConfigError
-
     names = tuple(name.strip() for name in given.split(",") if name.strip())
     if not names:
         raise ConfigError(f"{option} is empty; write names with commas between them")
@@ -171,8 +170,6 @@ def _names(given: str, option: str) -> tuple[str, ...]:
 
 
 def _parts(split: str | None) -> tuple[str | None, tuple[str, str] | None]:
-    from nextlabel.connectors.errors import ConfigError
-
     if split is None:
         return None, None
     column, _, rest = split.partition("=")
@@ -185,8 +182,6 @@ def _parts(split: str | None) -> tuple[str | None, tuple[str, str] | None]:
 def _check_out(out: Path) -> None:
     """Complain before the work, not after it."""
     from importlib.util import find_spec
-
-    from nextlabel.connectors.errors import ConfigError, MissingExtra
 
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {str(out)!r} is a file; name a folder")
@@ -206,9 +201,7 @@ def _watched(request: Request) -> Simulation:
     )
 
     from nextlabel.backend.simulation import simulate
-    from nextlabel.backend.simulation.running import Finished
-
-    from .output import console
+    from nextlabel.backend.simulation.runs import Finished
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console(err=True), transient=True) as progress:
@@ -231,7 +224,7 @@ def _watched(request: Request) -> Simulation:
 
 def _show(found: Simulation, plan: Plan) -> None:
     from nextlabel.backend.simulation.plan import METRICS
-    from nextlabel.backend.simulation.running import RANDOM
+    from nextlabel.backend.simulation.runs import RANDOM
 
     summary = found.summary
     rows = []

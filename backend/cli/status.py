@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .calling import call
 from .compare import sentence
 from .output import AsJson, examples, print_json, print_table
 
@@ -28,8 +29,6 @@ def status(
     Labels, model, queue, latency, audit accuracy, the last error.
     """
     from nextlabel.backend.settings import Settings
-
-    from .calling import call
 
     answer = call(url or Settings.load().address(), "GET", "/api/status")
     if as_json:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nextlabel.connectors.errors import ConfigError
+
 if TYPE_CHECKING:
-    from nextlabel.backend.recipe import Recipe
+    from nextlabel.backend.recipe.recipe import Recipe
     from nextlabel.backend.settings import Settings
     from nextlabel.backend.store import Store
 
 
 def existing_store(recipe: Recipe, settings: Settings) -> Store:
     """Open the project's store. Raises ConfigError if nothing was run yet."""
-    from nextlabel.backend.loop.opening import open_store, project_home
-    from nextlabel.connectors.errors import ConfigError
+    from nextlabel.backend.service.opening import open_store, project_home
 
     home = settings.home / recipe.name
     if not settings.store and not (home.is_dir() and any(project_home(recipe, settings).glob("store*"))):

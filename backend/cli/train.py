@@ -8,6 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from nextlabel.connectors.errors import LearningError
+
+from .calling import call
 from .output import AsJson, examples, print_json, say
 
 EVERY_S = 0.5
@@ -33,8 +36,6 @@ def train(
     --wait, the exit code is 1 if no model came of it.
     """
     from nextlabel.backend.settings import Settings
-
-    from .calling import call
 
     address = url or Settings.load().address()
     if cancel:
@@ -66,10 +67,6 @@ def _watch(address: str, ended: int) -> dict[str, Any]:
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from nextlabel.connectors.errors import LearningError
-
-    from .calling import call
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as progress:

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from nextlabel.backend.learning.coldstart import label_anchors
-from nextlabel.backend.learning.probe import Probe
-from nextlabel.backend.loop.opening import audit_share, open_cache, open_encoder, open_store
+from nextlabel.backend.encoders.label_anchors import label_anchors
+from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.service.opening import audit_share, open_cache, open_encoder, open_store
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError
@@ -28,7 +28,7 @@ from .replay import Curve, Material
 if TYPE_CHECKING:
     from nextlabel.backend.stack import PlatformServer
 
-    from .run import DemoOptions
+    from .options import DemoOptions
 
 TWINS = 5
 """Random twins whose mean is shown: one alone says little."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.learning.probe import Probe
+from nextlabel.backend.models.probe import Probe
 
 from .annotators import noisy
 

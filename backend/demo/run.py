@@ -10,15 +10,13 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from nextlabel.backend.recipe import Recipe
 from nextlabel.backend.stack.backend import BackendProcess, Status
 from nextlabel.backend.stack.processes import started_at, stop_group
 from nextlabel.backend.stack.server import PlatformServer
@@ -26,30 +24,14 @@ from nextlabel.connectors.errors import ConfigError, PlatformUnavailable
 from nextlabel.connectors.records import LabelKind
 
 from .annotators import Quota, SimulatedAnnotator
-from .figures import Figures, measure
+from .options import DemoOptions
 from .platforms import PLATFORMS
+from .plots import Figures, measure
 
-ERROR_RATES = (0.0, 0.0, 0.1)
-"""One of the three simulated annotators gives a wrong answer one time in ten."""
 READY_WITHIN = 600.0
+
 TAKEN_IN_WITHIN = 120.0
 """How long the last labels may be on their way. What has not come by then is lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class DemoOptions:
-    """What to run. ``home`` holds the demo's store, pictures and logs; the recipe has to know the true labels.
-
-    ``platform`` is where to run it, whatever the recipe says.
-    """
-
-    recipe: Recipe
-    home: Path
-    platform: str = "label-studio"
-    labels: int = 200
-    seed: int = 0
-    keep: bool = False
-    error_rates: Sequence[float] = ERROR_RATES
 
 
 def run_demo(options: DemoOptions, console: Console) -> Figures:

@@ -12,11 +12,10 @@ import numpy.typing as npt
 
 from nextlabel.backend.annotators.consensus import Method, agree
 from nextlabel.backend.annotators.opinions import Doubles, Opinions
-from nextlabel.backend.learning.probe import Probe
-
-from .pool import PoolState, Positions
-from .said import Agreed
-from .space import Space
+from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.pool.answers import Agreed
+from nextlabel.backend.pool.pool import PoolState, Positions
+from nextlabel.backend.retraining.embedding_space import Space
 
 
 class Agreement:

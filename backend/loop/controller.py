@@ -11,54 +11,32 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import structlog
 
-from nextlabel.backend.learning.folds import Targets
+from nextlabel.backend.pool.pool import PoolState, Positions
+from nextlabel.backend.queue.latency import LabelLatency
+from nextlabel.backend.queue.overlap import Asking, ask_platform_again
+from nextlabel.backend.queue.publishing import Queue, QueueSizes
+from nextlabel.backend.queue.ranking import Ranker
+from nextlabel.backend.retraining.answers import Labelled
+from nextlabel.backend.retraining.embedding_space import Space
+from nextlabel.backend.retraining.learner import Learner
+from nextlabel.backend.retraining.probe_model import Model
 from nextlabel.backend.store import GenerationRow, Store
 from nextlabel.connectors.base import Connector, Progress
 from nextlabel.connectors.errors import RecordsRejected
 from nextlabel.connectors.records import Annotation, QueueEntry
 
 from .agreement import Agreement
-from .asking import Asking, ask_platform_again
-from .latency import LabelLatency
 from .leadership import Leadership
-from .learner import Learner
-from .model import Model
-from .pool import PoolState, Positions
-from .queue import Queue, QueueSizes
-from .ranking import Ranker
-from .space import Space
-from .upkeep import Upkeep
+from .record_sync import Upkeep
 
 log = structlog.get_logger(__name__)
 
 IDLE = 1.0
 """Seconds between two looks at the store when nobody wakes us: a label may have come in through another replica."""
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """What was answered when it was asked for: positions, answers, and rows in the cache of ``space``.
-
-    ``lots`` float64 [m]: the training records' lots, see PoolState. ``majority``: what most people said of them, by
-    which models are judged, as a model may have had a say in ``targets``.
-    """
-
-    log_seq: int
-    space: Space
-    training: Positions
-    targets: Targets
-    majority: Targets
-    rows: Positions
-    lots: npt.NDArray[np.float64]
-    audited: Positions
-    audit_targets: Targets
-    audit_rows: Positions
 
 
 class Controller:

@@ -12,8 +12,8 @@ import structlog
 from fastapi import HTTPException, Request
 from pydantic import BaseModel
 
-from nextlabel.backend.loop.platforms import NAMES
-from nextlabel.backend.recipe import Platform
+from nextlabel.backend.recipe.recipe import Platform
+from nextlabel.backend.service.platforms import NAMES
 from nextlabel.connectors.records import Hint
 
 from .edge import Edge, EdgeDep

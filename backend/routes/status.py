@@ -14,7 +14,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict
 
-from nextlabel.backend.loop.ports import Status
+from nextlabel.backend.service.ports import Status
 
 from .edge import EdgeDep
 from .openapi import problems
@@ -23,7 +23,7 @@ router = APIRouter(tags=["nextlabel"])
 
 
 class StatusAnswer(BaseModel):
-    """The loop's state, as :class:`~nextlabel.backend.loop.ports.Status` has it, and ``notes`` about its callers."""
+    """The loop's state, as :class:`~nextlabel.backend.service.ports.Status` has it, and ``notes`` about its callers."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nextlabel.backend.annotators.consensus import majority_labels
+from nextlabel.backend.annotators.base import majority_labels
 from nextlabel.backend.annotators.crowdlab import crowdlab
 from nextlabel.backend.annotators.opinions import Doubles, Opinions
 from nextlabel.backend.annotators.temperature import TINY, at_temperature, best_temperature

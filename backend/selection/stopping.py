@@ -170,7 +170,7 @@ class FewRemaining:
     """Stop when, even at the upper end of the interval of those left, ``recall`` of the positives are found.
 
     The recall target of technology-assisted review, certified by a random sample (Lewis, Yang and Frieder, Certifying
-    One-Phase Technology-Assisted Reviews, CIKM 2021). ``nextlabel.backend.learning.evaluation.remaining_positives``
+    One-Phase Technology-Assisted Reviews, CIKM 2021). ``nextlabel.backend.evaluation.remaining_positives``
     gives the interval; looking at it after every label makes its 95% somewhat less.
     """
 

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from .material import Material
+from .data import Material
 from .plan import Plan
 from .replay import Curve, replay
 from .request import Request, Simulation, simulate
-from .running import Runs, run
+from .runs import Runs, run
 from .statistics import Summary, summarise
 
 __all__ = [

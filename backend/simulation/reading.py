@@ -10,11 +10,11 @@ from fnmatch import fnmatchcase
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data_rows import Row, Table, open_table
-from nextlabel.backend.labelled import LabelledColumns, LabelledRows, cell, labels_of, read_labelled
+from nextlabel.backend.data.labelled import LabelledColumns, LabelledRows, cell, labels_of, read_labelled
+from nextlabel.backend.data.tables import Row, Table, open_table
 from nextlabel.connectors.errors import DataError
 
-from .material import NO_ANSWER
+from .data import NO_ANSWER
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Answered:
 
 
 def read_answers(source: str, asked: Asked, *, split: str = "train") -> Answered:
-    """Read ``source``, anything that :func:`nextlabel.backend.data_rows.open_table` opens.
+    """Read ``source``, anything that :func:`nextlabel.backend.data.tables.open_table` opens.
 
     Raises DataError: for a missing column with the nearest that is there, or if no record has a text and an answer.
     """

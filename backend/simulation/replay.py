@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.learning.evaluation.metrics import accuracy, macro_f1
-from nextlabel.backend.learning.folds import Targets, assign_folds
-from nextlabel.backend.learning.probe import Probe
-from nextlabel.backend.learning.scoring import score_pool
+from nextlabel.backend.data.folds import Targets, assign_folds
+from nextlabel.backend.metrics import accuracy, macro_f1
+from nextlabel.backend.models.probe import Probe, score_pool
 from nextlabel.backend.selection import Pool, get_strategy
 from nextlabel.connectors.errors import ConfigError, SelectionError
 
-from .material import NO_ANSWER, Material
+from .data import NO_ANSWER, Material
 from .plan import Plan
 
 Rows = npt.NDArray[np.int64]

@@ -10,22 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from nextlabel.backend.labelled import LabelledRows, to_examples
-from nextlabel.backend.learning.cache import EmbeddingCache, Progress
-from nextlabel.backend.learning.coldstart import label_anchors
-from nextlabel.backend.learning.encoders import HASHING, Engine, load_encoder
-from nextlabel.backend.learning.evaluation.crossvalidation import fold_groups
-from nextlabel.backend.learning.evaluation.intervals import Interval
-from nextlabel.backend.learning.examples import Examples
+from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.data.labelled import LabelledRows, to_examples
+from nextlabel.backend.encoders.base import HASHING, Engine
+from nextlabel.backend.encoders.cache import EmbeddingCache, Progress
+from nextlabel.backend.encoders.label_anchors import label_anchors
+from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.evaluation.crossvalidation import fold_groups
+from nextlabel.backend.evaluation.intervals import Interval
 from nextlabel.backend.selection import get_strategy
 from nextlabel.connectors.errors import ConfigError, DataError
 from nextlabel.connectors.records import Labeling, LabelKind
 
-from .material import Material
+from .data import Material
 from .plan import Plan, Target
 from .reading import Answered, Asked, read_answers
 from .replay import deal
-from .running import RANDOM, Finished, Runs, run
+from .runs import RANDOM, Finished, Runs, run
 from .statistics import Summary, summarise
 
 DEFAULT = ("margin-diverse", "margin", "badge", "representative", RANDOM)

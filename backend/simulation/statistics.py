@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.learning.evaluation.intervals import LEVEL, Interval
+from nextlabel.backend.evaluation.intervals import LEVEL, Interval
 
 from .plan import Target
-from .running import RANDOM, Runs
+from .runs import RANDOM, Runs
 
 Values = npt.NDArray[np.float64]
 NAN = float("nan")

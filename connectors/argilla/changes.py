@@ -15,14 +15,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from nextlabel.connectors.argilla.client import Client
+from nextlabel.connectors.argilla.config import Form
+from nextlabel.connectors.argilla.rows import PAGE, Rows
+from nextlabel.connectors.argilla.wire import STATUSES, read_response
 from nextlabel.connectors.batches import batched
 from nextlabel.connectors.http import server_time
 from nextlabel.connectors.records import Annotation, Changes
-
-from .client import Client
-from .config import Form
-from .rows import PAGE, Rows
-from .wire import STATUSES, read_response
 
 Json = dict[str, Any]
 

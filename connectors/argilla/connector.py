@@ -11,6 +11,16 @@ from typing import Any, Self
 
 import structlog
 
+from nextlabel.connectors.argilla import dataset, wire
+from nextlabel.connectors.argilla.changes import Poll
+from nextlabel.connectors.argilla.client import Client
+from nextlabel.connectors.argilla.config import Form
+from nextlabel.connectors.argilla.diagnose import diagnose
+from nextlabel.connectors.argilla.people import People
+from nextlabel.connectors.argilla.push import Push
+from nextlabel.connectors.argilla.queue import Queue
+from nextlabel.connectors.argilla.rows import Rows
+from nextlabel.connectors.argilla.wiring import Wiring
 from nextlabel.connectors.base import (
     BackendAddress,
     Finding,
@@ -22,16 +32,6 @@ from nextlabel.connectors.base import (
 )
 from nextlabel.connectors.errors import ConfigError, MissingExtra, PlatformError
 from nextlabel.connectors.records import Annotation, Changes, Hint, Labeling, QueueEntry, Record, RemoteRecord
-
-from . import dataset, wire
-from .changes import Poll
-from .client import Client
-from .config import Form
-from .people import People
-from .push import Push
-from .queue import Queue
-from .rows import Rows
-from .wiring import Wiring
 
 log = structlog.get_logger(__name__)
 
@@ -221,8 +221,6 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
 
     def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
         """Look for what would silently break the loop; see :mod:`.diagnose`."""
-        from .diagnose import diagnose
-
         return diagnose(self._client, self._id, self._wiring, backend, self._control)
 
     @cached_property

@@ -8,13 +8,12 @@ from uuid import UUID
 
 import structlog
 
+from nextlabel.connectors.argilla import config
+from nextlabel.connectors.argilla.client import Client
+from nextlabel.connectors.argilla.config import Form
+from nextlabel.connectors.argilla.wire import Json
 from nextlabel.connectors.errors import ConnectorError, PlatformError, ProjectNotFound, Unauthorized
 from nextlabel.connectors.records import Labeling
-
-from . import config
-from .client import Client
-from .config import Form
-from .wire import Json
 
 log = structlog.get_logger(__name__)
 

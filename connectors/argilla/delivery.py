@@ -14,11 +14,10 @@ from typing import Any
 
 import structlog
 
+from nextlabel.connectors.argilla.config import Form
+from nextlabel.connectors.argilla.rows import BATCH, Rows
+from nextlabel.connectors.argilla.wire import placed
 from nextlabel.connectors.records import Annotation
-
-from .config import Form
-from .rows import BATCH, Rows
-from .wire import placed
 
 log = structlog.get_logger(__name__)
 

@@ -6,17 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from nextlabel.connectors.argilla import config
+from nextlabel.connectors.argilla import dataset as datasets
+from nextlabel.connectors.argilla.client import Client
+from nextlabel.connectors.argilla.diagnose_hooks import diagnose_hooks
+from nextlabel.connectors.argilla.people import Person
+from nextlabel.connectors.argilla.rows import Rows
+from nextlabel.connectors.argilla.wiring import Wiring
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
 from nextlabel.connectors.diagnosis import examine, server_findings
 from nextlabel.connectors.errors import LabelingMismatch
-
-from . import config
-from . import dataset as datasets
-from .client import Client
-from .diagnose_hooks import diagnose_hooks
-from .people import Person
-from .rows import Rows
-from .wiring import Wiring
 
 TRIED = (2, 8)
 """The oldest Argilla that this was tried with."""

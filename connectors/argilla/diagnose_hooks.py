@@ -9,11 +9,10 @@ from typing import Any
 
 import httpx
 
+from nextlabel.connectors.argilla.client import Client
+from nextlabel.connectors.argilla.wiring import Wiring, hook_url, is_right, same_address
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
 from nextlabel.connectors.errors import PlatformUnavailable
-
-from .client import Client
-from .wiring import Wiring, hook_url, is_right, same_address
 
 OK, WARNING, ERROR = Severity.OK, Severity.WARNING, Severity.ERROR
 

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from nextlabel.connectors.argilla.client import Client
+from nextlabel.connectors.argilla.wire import LANE
 from nextlabel.connectors.records import Annotation, AnnotationStatus
-
-from .client import Client
-from .wire import LANE
 
 AT_WORK = timedelta(minutes=15)
 """How long after an answer somebody still counts as working, and their page as open."""

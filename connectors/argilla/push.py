@@ -8,15 +8,14 @@ from typing import Any
 
 import structlog
 
+from nextlabel.connectors.argilla.config import Form
+from nextlabel.connectors.argilla.rows import BATCH, Rows
+from nextlabel.connectors.argilla.wire import write_record
 from nextlabel.connectors.base import Progress
 from nextlabel.connectors.batches import weighed
 from nextlabel.connectors.errors import LabelingMismatch, PlatformError, PlatformUnavailable, RecordsRejected
 from nextlabel.connectors.http import dump
 from nextlabel.connectors.records import Record
-
-from .config import Form
-from .rows import BATCH, Rows
-from .wire import write_record
 
 log = structlog.get_logger(__name__)
 

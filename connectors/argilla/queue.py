@@ -16,17 +16,16 @@ from typing import Any
 
 import structlog
 
+from nextlabel.connectors.argilla.client import Client
+from nextlabel.connectors.argilla.config import Form
+from nextlabel.connectors.argilla.delivery import TOP, Delivery, Moves
+from nextlabel.connectors.argilla.lanes import HELD, arrange, settle
+from nextlabel.connectors.argilla.order import renumber
+from nextlabel.connectors.argilla.people import People, Person
+from nextlabel.connectors.argilla.rows import Rows
+from nextlabel.connectors.argilla.wire import write_suggestion
 from nextlabel.connectors.errors import PlatformError
 from nextlabel.connectors.records import Annotation, QueueEntry
-
-from .client import Client
-from .config import Form
-from .delivery import TOP, Delivery, Moves
-from .lanes import HELD, arrange, settle
-from .order import renumber
-from .people import People, Person
-from .rows import Rows
-from .wire import write_suggestion
 
 log = structlog.get_logger(__name__)
 

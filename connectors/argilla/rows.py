@@ -9,18 +9,13 @@ from urllib.parse import quote
 
 import structlog
 
+from nextlabel.connectors.argilla.client import Client
+from nextlabel.connectors.argilla.config import Form
+from nextlabel.connectors.argilla.wire import read_record
 from nextlabel.connectors.batches import batched
-from nextlabel.connectors.errors import (
-    PlatformError,
-    PlatformUnavailable,
-    RecordsRejected,
-)
+from nextlabel.connectors.errors import PlatformError, PlatformUnavailable, RecordsRejected
 from nextlabel.connectors.http import IMPORT_TIMEOUT_S
 from nextlabel.connectors.records import RemoteRecord
-
-from .client import Client
-from .config import Form
-from .wire import read_record
 
 log = structlog.get_logger(__name__)
 

@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import Any
 from urllib.parse import urlsplit
 
+from nextlabel.connectors.argilla.config import NONE, Form
 from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.labelings import check_labels
 from nextlabel.connectors.records import (
@@ -28,8 +29,6 @@ from nextlabel.connectors.records import (
     Suggestion,
     Value,
 )
-
-from .config import NONE, Form
 
 Json = dict[str, Any]
 

@@ -16,10 +16,9 @@ from typing import Any
 import httpx
 import structlog
 
+from nextlabel.connectors.argilla.client import Client
 from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.errors import ConnectorError, MissingExtra, PlatformError, ProjectNotFound, Unauthorized
-
-from .client import Client
 
 log = structlog.get_logger(__name__)
 

@@ -1,9 +1,16 @@
 """Label Studio: projects, tasks, the queue and webhooks, behind the one connector protocol."""
 
-from .config import UID_KEY, Form, form_of, labeling_from_config, read_config, write_config
-from .connector import LabelStudioConnector
-from .wire import prediction_from, record_from_task
-from .wiring import SECRET_HEADER
+from nextlabel.connectors.label_studio.config import (
+    UID_KEY,
+    Form,
+    form_of,
+    labeling_from_config,
+    read_config,
+    write_config,
+)
+from nextlabel.connectors.label_studio.connector import LabelStudioConnector
+from nextlabel.connectors.label_studio.wire import prediction_from, record_from_task
+from nextlabel.connectors.label_studio.wiring import SECRET_HEADER
 
 __all__ = [
     "SECRET_HEADER",

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 
 from nextlabel.connectors.batches import batched
 from nextlabel.connectors.errors import RecordsRejected
-
-from .client import Client
-from .tasks import Tasks, _in
-from .wire import Json
+from nextlabel.connectors.label_studio.client import Client
+from nextlabel.connectors.label_studio.tasks import Tasks, _in
+from nextlabel.connectors.label_studio.wire import Json
 
 FETCH = 200
 """Tasks looked at in one request."""

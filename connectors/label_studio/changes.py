@@ -16,12 +16,11 @@ import structlog
 from nextlabel.connectors.batches import batched
 from nextlabel.connectors.errors import PlatformError
 from nextlabel.connectors.http import server_time
+from nextlabel.connectors.label_studio.client import Client
+from nextlabel.connectors.label_studio.config import Form
+from nextlabel.connectors.label_studio.tasks import Tasks
+from nextlabel.connectors.label_studio.wire import Json, read_annotation
 from nextlabel.connectors.records import Annotation, Changes
-
-from .client import Client
-from .config import Form
-from .tasks import Tasks
-from .wire import Json, read_annotation
 
 log = structlog.get_logger(__name__)
 

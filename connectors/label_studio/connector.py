@@ -17,16 +17,16 @@ from nextlabel.connectors.base import (
     no_progress,
 )
 from nextlabel.connectors.errors import PlatformError, ProjectNotFound
+from nextlabel.connectors.label_studio import config, projects, wire
+from nextlabel.connectors.label_studio.again import ask_again
+from nextlabel.connectors.label_studio.changes import Poll
+from nextlabel.connectors.label_studio.client import Client
+from nextlabel.connectors.label_studio.config import Form
+from nextlabel.connectors.label_studio.diagnose import diagnose
+from nextlabel.connectors.label_studio.queue import Queue
+from nextlabel.connectors.label_studio.tasks import Tasks
+from nextlabel.connectors.label_studio.wiring import Wiring
 from nextlabel.connectors.records import Annotation, Changes, Hint, Labeling, QueueEntry, Record, RemoteRecord
-
-from . import config, projects, wire
-from .again import ask_again
-from .changes import Poll
-from .client import Client
-from .config import Form
-from .queue import Queue
-from .tasks import Tasks
-from .wiring import Wiring
 
 PLATFORM = "label-studio"
 SHOWN = "id,title,label_config,maximum_annotations,model_version,sampling"
@@ -165,8 +165,6 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
 
     def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
         """Look for what would silently break the loop; see :mod:`.diagnose`."""
-        from .diagnose import diagnose
-
         return diagnose(self._client, int(self._ref.id), self._queue, self._wiring, backend, self._control)
 
     def _refresh(self) -> bool:

@@ -11,11 +11,10 @@ from typing import Any
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
 from nextlabel.connectors.diagnosis import examine, server_findings
 from nextlabel.connectors.errors import LabelingMismatch, PlatformError
-
-from .client import Client
-from .config import read_config
-from .queue import OURS, Queue
-from .wiring import SAMPLING, TITLE, Wiring, matches, ours, wanted_hooks
+from nextlabel.connectors.label_studio.client import Client
+from nextlabel.connectors.label_studio.config import read_config
+from nextlabel.connectors.label_studio.queue import OURS, Queue
+from nextlabel.connectors.label_studio.wiring import SAMPLING, TITLE, Wiring, matches, ours, wanted_hooks
 
 TRIED = (1, 20)
 """The oldest Label Studio that this was tried with."""

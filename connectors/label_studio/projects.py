@@ -12,12 +12,11 @@ from collections.abc import Iterator, Mapping
 import structlog
 
 from nextlabel.connectors.errors import PlatformError
+from nextlabel.connectors.label_studio.client import Client
+from nextlabel.connectors.label_studio.config import write_config
+from nextlabel.connectors.label_studio.wire import Json
+from nextlabel.connectors.label_studio.wiring import SAMPLING
 from nextlabel.connectors.records import Labeling
-
-from .client import Client
-from .config import write_config
-from .wire import Json
-from .wiring import SAMPLING
 
 log = structlog.get_logger(__name__)
 

@@ -16,11 +16,10 @@ import structlog
 
 from nextlabel.connectors.errors import ConnectorError, PlatformError, PlatformUnavailable, RecordsRejected
 from nextlabel.connectors.http import IMPORT_TIMEOUT_S
+from nextlabel.connectors.label_studio.client import Client
+from nextlabel.connectors.label_studio.config import Form
+from nextlabel.connectors.label_studio.wire import Json, write_result
 from nextlabel.connectors.records import QueueEntry
-
-from .client import Client
-from .config import Form
-from .wire import Json, write_result
 
 log = structlog.get_logger(__name__)
 

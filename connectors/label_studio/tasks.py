@@ -13,11 +13,10 @@ from nextlabel.connectors.base import Progress
 from nextlabel.connectors.batches import weighed
 from nextlabel.connectors.errors import ConnectorError, LabelingMismatch, PlatformError, RecordsRejected
 from nextlabel.connectors.http import IMPORT_TIMEOUT_S, dump
+from nextlabel.connectors.label_studio.client import Client
+from nextlabel.connectors.label_studio.config import UID_KEY, Form
+from nextlabel.connectors.label_studio.wire import Json, remote_record, write_task
 from nextlabel.connectors.records import Record, RemoteRecord
-
-from .client import Client
-from .config import UID_KEY, Form
-from .wire import Json, remote_record, write_task
 
 log = structlog.get_logger(__name__)
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from nextlabel.connectors.errors import LabelingMismatch
+from nextlabel.connectors.label_studio.config import UID_KEY, Form, form_of
 from nextlabel.connectors.labelings import check_labels
 from nextlabel.connectors.records import (
     Annotation,
@@ -24,8 +25,6 @@ from nextlabel.connectors.records import (
     Suggestion,
     Value,
 )
-
-from .config import UID_KEY, Form, form_of
 
 Json = dict[str, Any]
 

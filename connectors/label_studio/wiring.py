@@ -16,8 +16,7 @@ import structlog
 
 from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.errors import PlatformError
-
-from .client import Client
+from nextlabel.connectors.label_studio.client import Client
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from nextlabel.backend.data_rows import Row, Table, check_columns, encoding_of, open_table
+from nextlabel.backend.data.tables import Row, Table, check_columns, encoding_of, open_table
 from nextlabel.connectors.errors import DataError
 
 ADDRESS = "https://amiibereval2018.wordpress.com"

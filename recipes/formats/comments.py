@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from nextlabel.backend.data_rows import Row, Table, open_table
+from nextlabel.backend.data.tables import Row, Table, open_table
 
 BOOK, OTHER = "book", "other"
 COUNT, EVERY = 2_000, 100

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx
 
-from nextlabel.backend.learning.atomic import atomic_path
-from nextlabel.backend.learning.encoders import default_cache_dir
+from nextlabel.backend.encoders.base import default_cache_dir
+from nextlabel.backend.store.atomic import atomic_path
 from nextlabel.connectors.errors import DataError
 
 TIMEOUT_S = 30.0

@@ -11,10 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
-from nextlabel.backend.data_rows import FILE_SUFFIXES, Row, Table, open_table
+from nextlabel.backend.data.tables import FILE_SUFFIXES, Row, Table, open_table
 from nextlabel.connectors.errors import DataError
-
-from .download import fetched
+from nextlabel.recipes.formats.download import fetched
 
 COMMIT = "a03f2caf2023a402d85064bda243e46d280408f0"
 FOLDER = "MHC Final Cases"

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from nextlabel.backend.data_rows import Row, Table
+from nextlabel.backend.data.tables import Row, Table
 from nextlabel.connectors.errors import DataError
 
 ADDRESS = "https://forms.gle/AGWMiGicBHiQx4q98"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from nextlabel.backend.annotators.opinions import Opinions, from_rows
 from nextlabel.backend.annotators.reading import cell
-from nextlabel.backend.data_rows import Row, Table, check_columns, open_table
+from nextlabel.backend.data.tables import Row, Table, check_columns, open_table
 from nextlabel.connectors.errors import DataError
 
 ADDRESS = "https://huggingface.co/datasets/Cleanlab/stanford-politeness"

@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from nextlabel.backend.learning.examples import Examples
-from nextlabel.backend.learning.model_folder import read_folder
-from nextlabel.backend.learning.probe import Probe
-from nextlabel.backend.learning.training.jobs import TrainingJob
-from nextlabel.backend.learning.training.process import TrainingProcess
-from nextlabel.backend.learning.training.progress import TrainingProgress
-from nextlabel.backend.learning.training.spec import TrainingSpec
-from tests.backend.learning.tiny_bert import WORDS, tiny_bert
+from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.encoders.model_folder import read_folder
+from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.training.jobs import TrainingJob
+from nextlabel.backend.training.process import TrainingProcess
+from nextlabel.backend.training.progress import TrainingProgress
+from nextlabel.backend.training.spec import TrainingSpec
+from tests.backend.tiny_bert import WORDS, tiny_bert
 from tests.size import SIZE
 
 pytestmark = pytest.mark.timeout(1800)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from nextlabel.backend.loop.leadership import LEASE, TERM
-from nextlabel.backend.loop.project import PROJECT
+from nextlabel.backend.service.project import PROJECT
 from nextlabel.backend.stack import Annotator, ArgillaAnnotator, ArgillaServer, LabelStudioServer, PlatformServer
 from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.backend.stack.processes import start_group, stop_group, tail

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nextlabel.backend.recipe import Recipe
+from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.settings import variables
 from nextlabel.backend.stack.label_studio_flags import FAST_PREDICTION_IMPORT, LEGACY_TOKENS, LOCAL_ADDRESSES
 from nextlabel.backend.stack.label_studio_install import LABEL_STUDIO_VERSION

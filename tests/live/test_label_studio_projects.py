@@ -7,23 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from nextlabel.backend.stack import Annotator, LabelStudioServer
-from nextlabel.connectors.errors import (
-    ConfigError,
-    LabelingMismatch,
-    PlatformError,
-    ProjectNotFound,
-    Unauthorized,
-)
+from nextlabel.connectors.errors import ConfigError, LabelingMismatch, PlatformError, ProjectNotFound, Unauthorized
 from nextlabel.connectors.label_studio import LabelStudioConnector
-from nextlabel.connectors.records import (
-    Field,
-    FieldKind,
-    Labeling,
-    LabelKind,
-    QueueEntry,
-    Record,
-    Suggestion,
-)
+from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, QueueEntry, Record, Suggestion
 from tests.live.label_studio_calls import api, numbered
 
 Make = Callable[..., LabelStudioConnector]

@@ -13,17 +13,9 @@ import httpx
 import pytest
 
 from nextlabel.backend.stack import Annotator, LabelStudioServer
-from nextlabel.connectors.errors import (
-    RecordsRejected,
-)
+from nextlabel.connectors.errors import RecordsRejected
 from nextlabel.connectors.label_studio import UID_KEY, LabelStudioConnector, tasks
-from nextlabel.connectors.records import (
-    AnnotationStatus,
-    Changes,
-    QueueEntry,
-    Record,
-    Suggestion,
-)
+from nextlabel.connectors.records import AnnotationStatus, Changes, QueueEntry, Record, Suggestion
 from tests.live.label_studio_calls import api, numbered
 
 Make = Callable[..., LabelStudioConnector]

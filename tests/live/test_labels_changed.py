@@ -24,17 +24,17 @@ from pydantic import SecretStr
 
 from nextlabel.backend.app import create_app
 from nextlabel.backend.credentials import Credentials
-from nextlabel.backend.learning.gate import Verdict
-from nextlabel.backend.loop import tuned
-from nextlabel.backend.loop.opening import open_service
-from nextlabel.backend.loop.ports import Status
-from nextlabel.backend.loop.service import Service
-from nextlabel.backend.recipe import Recipe
+from nextlabel.backend.evaluation.gate import Verdict
+from nextlabel.backend.recipe.recipe import Recipe
+from nextlabel.backend.retraining import candidates
+from nextlabel.backend.service.opening import open_service
+from nextlabel.backend.service.ports import Status
+from nextlabel.backend.service.service import Service
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.stack import ArgillaServer, LabelStudioServer
 from nextlabel.backend.store import Store
 from nextlabel.backend.store.lineage import INSTANCE_KEY
-from tests.backend.learning.tiny_bert import tiny_bert
+from tests.backend.tiny_bert import tiny_bert
 from tests.live import argilla_calls, label_studio_calls
 
 LABELS = ("bug", "praise", "bill")
@@ -294,7 +294,7 @@ def taught(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     tiny_bert(tiny(home), spread=0.1)
     found = Taught(platform, platform.make(), home, before)
     with pytest.MonkeyPatch.context() as patched, found.run(folder, home, BEFORE) as running:
-        patched.setattr(tuned, "judge", lambda held_out, audit: Verdict(True, "so that it is used", {}))
+        patched.setattr(candidates, "judge", lambda held_out, audit: Verdict(True, "so that it is used", {}))
         running.wait(lambda status: status.pushed == RECORDS)
         numbers = open_tasks(home)
         platform.answer(found.project, {task: truth(numbers[task]) for task in list(numbers)[:ANSWERED]})

@@ -20,7 +20,7 @@ from tests.size import both_in_long
 
 RECORDS, LABELS = 24, 8
 SMALL = """\
-from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.recipes.{module} import recipe as original
 
 recipe = original.model_copy(

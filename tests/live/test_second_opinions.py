@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nextlabel.backend.learning.consensus import consensus
+from nextlabel.backend.annotators.reading import consensus
 from nextlabel.backend.stack import Annotator, ArgillaAnnotator, ArgillaServer, LabelStudioServer
 from nextlabel.backend.stack.backend import BackendProcess, past
 from nextlabel.backend.store import Store

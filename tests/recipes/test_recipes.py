@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from nextlabel.backend.cli import app
-from nextlabel.backend.data import ReadReport
-from nextlabel.backend.recipe import Recipe
+from nextlabel.backend.data.records import ReadReport
+from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.connectors.errors import ConfigError, DataError
 from nextlabel.connectors.records import FieldKind
 from nextlabel.recipes import bbc_news, hate_speech, memes, misogyny_es, politeness, rare_class

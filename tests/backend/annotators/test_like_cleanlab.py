@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextlabel.backend.annotators.consensus import agree, majority_labels
+from nextlabel.backend.annotators.base import majority_labels
+from nextlabel.backend.annotators.consensus import agree
 from nextlabel.backend.annotators.crowdlab import crowdlab
 from nextlabel.backend.annotators.opinions import Doubles, Opinions, to_matrix
 from nextlabel.connectors.errors import LearningError

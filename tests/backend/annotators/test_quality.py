@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.annotators.opinions import Opinions, from_rows
-from nextlabel.backend.annotators.quality import (
-    LEAST_RANKED,
-    annotator_quality,
-    leave_one_out,
-    shrunk,
-)
+from nextlabel.backend.annotators.quality import LEAST_RANKED, annotator_quality, leave_one_out, shrunk
 from tests.backend.annotators.crowd import crowd
 
 

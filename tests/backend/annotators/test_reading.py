@@ -9,15 +9,10 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.annotators.consensus import agree
-from nextlabel.backend.annotators.opinions import (
-    Opinions,
-    from_annotations,
-    from_matrix,
-    to_matrix,
-)
+from nextlabel.backend.annotators.opinions import Opinions, from_annotations, from_matrix, to_matrix
 from nextlabel.backend.annotators.quality import annotator_quality
 from nextlabel.backend.annotators.reading import read_columns, read_rows
-from nextlabel.backend.data_rows import Table, open_table
+from nextlabel.backend.data.tables import Table, open_table
 from nextlabel.connectors.errors import DataError, LearningError
 from nextlabel.connectors.records import Annotation, AnnotationStatus
 from tests.backend.annotators.crowd import crowd, numbered

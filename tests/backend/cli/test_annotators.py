@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from nextlabel.backend.catalogue import find_recipe
-from nextlabel.backend.loop.opening import load_records, open_store
+from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.backend.service.opening import load_records, open_store
 from nextlabel.backend.settings import Settings
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes
 

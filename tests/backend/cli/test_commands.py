@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from nextlabel.backend.catalogue import find_recipe
 from nextlabel.backend.loop.leadership import Leadership
-from nextlabel.backend.loop.opening import load_records, open_store
-from nextlabel.backend.loop.project import PROJECT
+from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.backend.service.opening import load_records, open_store
+from nextlabel.backend.service.project import PROJECT
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Finding, ProjectRef, Severity
@@ -168,7 +168,7 @@ def platform(monkeypatch: pytest.MonkeyPatch) -> Platform:
         store.set_meta(PROJECT, found.project.id)
         return found
 
-    monkeypatch.setattr("nextlabel.backend.loop.project.open_connector", opened)
+    monkeypatch.setattr("nextlabel.backend.service.project.open_connector", opened)
     monkeypatch.setattr("nextlabel.backend.cli.doctor._connector", lambda *arguments: found)
     return found
 

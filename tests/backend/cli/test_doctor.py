@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from nextlabel.backend.loop.leadership import LEASE
-from nextlabel.backend.loop.opening import project_home
-from nextlabel.backend.loop.project import PLATFORM, PROJECT
-from nextlabel.backend.recipe import Recipe
+from nextlabel.backend.recipe.recipe import Recipe
+from nextlabel.backend.service.opening import project_home
+from nextlabel.backend.service.project import PLATFORM, PROJECT
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Finding, ProjectRef, Severity
@@ -41,7 +41,7 @@ def attached(monkeypatch: pytest.MonkeyPatch) -> list[Attached]:
         made.append(Attached(platform, project, options))
         return made[-1]
 
-    monkeypatch.setattr("nextlabel.backend.loop.platforms.attach", attach)
+    monkeypatch.setattr("nextlabel.backend.service.platforms.attach", attach)
     return made
 
 

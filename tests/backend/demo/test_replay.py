@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 
 from nextlabel.backend.demo.annotators import Quota, noisy
+from nextlabel.backend.demo.options import DemoOptions
 from nextlabel.backend.demo.replay import Material
-from nextlabel.backend.demo.run import DemoOptions, run_demo
-from nextlabel.backend.recipe import Recipe
+from nextlabel.backend.demo.run import run_demo
+from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import LabelKind
 

@@ -11,28 +11,29 @@ import numpy.typing as npt
 import pytest
 
 from nextlabel.backend.annotators.consensus import Method
-from nextlabel.backend.learning.cache import EmbeddingCache
-from nextlabel.backend.learning.encoders import Encoder, Engine, load_encoder
-from nextlabel.backend.learning.spans.encoder import load_span_encoder
-from nextlabel.backend.learning.spans.token_cache import TokenCache
-from nextlabel.backend.learning.training.jobs import JobKind
-from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.backend.encoders.base import Encoder, Engine
+from nextlabel.backend.encoders.cache import EmbeddingCache
+from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.controller import Controller
 from nextlabel.backend.loop.leadership import Leadership
-from nextlabel.backend.loop.learner import Learner
-from nextlabel.backend.loop.model import TextKind
-from nextlabel.backend.loop.pool import PoolState
-from nextlabel.backend.loop.queue import QueueSizes
-from nextlabel.backend.loop.ranking import Ranker
-from nextlabel.backend.loop.service import Service
-from nextlabel.backend.loop.space import Spaces
-from nextlabel.backend.loop.spans import SpanKind
-from nextlabel.backend.loop.tuned import Tuning
-from nextlabel.backend.loop.tuning import Tuner
+from nextlabel.backend.models.card import JobKind
+from nextlabel.backend.models.spans.encoder import load_span_encoder
+from nextlabel.backend.models.spans.token_cache import TokenCache
+from nextlabel.backend.pool.pool import PoolState
+from nextlabel.backend.queue.publishing import QueueSizes
+from nextlabel.backend.queue.ranking import Ranker
+from nextlabel.backend.retraining.candidates import Tuning
+from nextlabel.backend.retraining.embedding_space import Spaces
+from nextlabel.backend.retraining.learner import Learner
+from nextlabel.backend.retraining.probe_model import TextKind
+from nextlabel.backend.retraining.retraining import Tuner
+from nextlabel.backend.retraining.span_model import SpanKind
 from nextlabel.backend.selection import get_strategy
+from nextlabel.backend.service.service import Service
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
+from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.records import Labeling, LabelKind, Record
 from tests.backend.loop.platform import MemoryPlatform
 

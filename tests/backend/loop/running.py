@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from nextlabel.backend.loop.service import Service
+from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Annotation
 from tests.backend.loop.conftest import ServiceFactory

@@ -11,17 +11,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nextlabel.backend.learning.cache import EmbeddingCache
-from nextlabel.backend.learning.card import ModelCard
-from nextlabel.backend.learning.encoders import load_encoder
-from nextlabel.backend.learning.gate import Verdict
-from nextlabel.backend.learning.probe import Probe
-from nextlabel.backend.learning.training.jobs import JOB_FILE
-from nextlabel.backend.learning.training.process import MODEL
-from nextlabel.backend.learning.training.saving import HEAD_FILE, save_head
-from nextlabel.backend.loop.space import OWN, Space, Spaces
-from nextlabel.backend.loop.tuned import Choice
-from nextlabel.backend.loop.tuning_plan import Candidate, TuningPlan
+from nextlabel.backend.encoders.cache import EmbeddingCache
+from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.evaluation.gate import Verdict
+from nextlabel.backend.models.card import ModelCard
+from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.saving import HEAD_FILE, save_head
+from nextlabel.backend.retraining.candidates import Choice
+from nextlabel.backend.retraining.embedding_space import OWN, Space, Spaces
+from nextlabel.backend.retraining.plan import Candidate, TuningPlan
+from nextlabel.backend.training.jobs import JOB_FILE
+from nextlabel.backend.training.process import MODEL
 from nextlabel.connectors.records import Labeling, LabelKind
 from tests.backend.loop.conftest import LABELS, Trained
 

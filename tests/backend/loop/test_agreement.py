@@ -11,26 +11,26 @@ import pytest
 from safetensors.numpy import save_file
 
 from nextlabel.backend.annotators.consensus import Method, agree
-from nextlabel.backend.learning.cache import EmbeddingCache
-from nextlabel.backend.learning.coldstart import label_anchors
-from nextlabel.backend.learning.encoders import load_encoder
-from nextlabel.backend.learning.probe import Probe
-from nextlabel.backend.learning.training.process import PREDICTIONS
-from nextlabel.backend.learning.training.spec import TrainingSpec
+from nextlabel.backend.encoders.cache import EmbeddingCache
+from nextlabel.backend.encoders.label_anchors import label_anchors
+from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.loop.agreement import Agreement
-from nextlabel.backend.loop.controller import Labelled
-from nextlabel.backend.loop.model import TextKind, TextModel
-from nextlabel.backend.loop.pool import PoolState, Positions
-from nextlabel.backend.loop.space import OWN, Space
-from nextlabel.backend.loop.tuned import TextTraining, Tuning
-from nextlabel.backend.loop.tuning_plan import Candidate, TuningPlan
+from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.pool.pool import PoolState, Positions
+from nextlabel.backend.retraining.answers import Labelled
+from nextlabel.backend.retraining.candidates import TextTraining, Tuning
+from nextlabel.backend.retraining.embedding_space import OWN, Space
+from nextlabel.backend.retraining.plan import Candidate, TuningPlan
+from nextlabel.backend.retraining.probe_model import TextKind, TextModel
 from nextlabel.backend.store import Store
+from nextlabel.backend.training.process import PREDICTIONS
+from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.records import Annotation, Labeling, LabelKind
 from tests.backend.loop.conftest import ServiceFactory
 from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import settled, started, tell, wait_for
 from tests.backend.loop.test_pool import answer, stored
-from tests.backend.loop.test_second import disagreement
+from tests.backend.loop.test_second_opinions import disagreement
 
 LABELS = ("cat", "dog")
 SIZE, AUDITED = 60, 40

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from nextlabel.backend.loop.pool import PoolState, Positions
-from nextlabel.backend.loop.second import AMONG, LEAST_SHARE, MOST, Choice, Chooser
+from nextlabel.backend.pool.pool import PoolState, Positions
+from nextlabel.backend.queue.second_opinions import AMONG, LEAST_SHARE, MOST, Choice, Chooser
 from nextlabel.backend.selection import Pool
 from nextlabel.backend.selection.base import Floats, top_k
 from nextlabel.connectors.records import Labeling, LabelKind

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from nextlabel.backend.loop.comparison import KEY, Compared, last_comparison
-from nextlabel.backend.loop.service import Service
+from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import Overloaded, PlatformUnavailable
 from nextlabel.connectors.records import Annotation, Changes

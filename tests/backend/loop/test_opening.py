@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from nextlabel.backend.learning.training.spec import TrainingSpec
 from nextlabel.backend.loop.leadership import Leadership
-from nextlabel.backend.loop.opening import tuning
-from nextlabel.backend.loop.platforms import access
-from nextlabel.backend.loop.project import PLATFORM, PROJECT, check_platform, open_connector, platform_of
-from nextlabel.backend.recipe import Platform, Recipe
+from nextlabel.backend.recipe.recipe import Platform, Recipe
+from nextlabel.backend.service.opening import tuning
+from nextlabel.backend.service.platforms import access
+from nextlabel.backend.service.project import PLATFORM, PROJECT, check_platform, open_connector, platform_of
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
+from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import LabelKind, Record
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nextlabel.backend.loop.pool import PoolState
-from nextlabel.backend.loop.said import Agreed
+from nextlabel.backend.pool.answers import Agreed
+from nextlabel.backend.pool.pool import PoolState
 from nextlabel.connectors.records import AnnotationStatus, Labeling, LabelKind, Span
 from tests.backend.loop.test_pool import answer, stored
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextlabel.backend.loop.pool import PoolState
-from nextlabel.backend.loop.ranking import alternate
+from nextlabel.backend.pool.pool import PoolState
+from nextlabel.backend.queue.ranking import alternate
 from nextlabel.backend.store import StoredRecord
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Record, Span
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from nextlabel.backend.loop import project
 from nextlabel.backend.loop.leadership import LEASE, Leadership
-from nextlabel.backend.loop.project import PLATFORM, PROJECT, STRAYS, open_connector
-from nextlabel.backend.recipe import Recipe
+from nextlabel.backend.recipe.recipe import Recipe
+from nextlabel.backend.service import project
+from nextlabel.backend.service.project import PLATFORM, PROJECT, STRAYS, open_connector
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import ProjectRef

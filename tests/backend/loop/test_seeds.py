@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nextlabel.backend.learning.cache import EmbeddingCache
-from nextlabel.backend.learning.coldstart import label_anchors
-from nextlabel.backend.learning.encoders import load_encoder
-from nextlabel.backend.loop.model import TextKind
-from nextlabel.backend.loop.pool import PoolState
-from nextlabel.backend.loop.ranking import Ranker
-from nextlabel.backend.loop.space import OWN, Space
+from nextlabel.backend.encoders.cache import EmbeddingCache
+from nextlabel.backend.encoders.label_anchors import label_anchors
+from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.pool.pool import PoolState
+from nextlabel.backend.queue.ranking import Ranker
+from nextlabel.backend.retraining.embedding_space import OWN, Space
+from nextlabel.backend.retraining.probe_model import TextKind
 from nextlabel.backend.selection import Seeds, get_strategy
 from nextlabel.backend.store import StoredRecord
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Record

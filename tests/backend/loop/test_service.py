@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from nextlabel.backend.loop.ports import Backend
-from nextlabel.backend.loop.queue import QueueSizes
+from nextlabel.backend.queue.publishing import QueueSizes
+from nextlabel.backend.service.ports import Backend
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector
 from nextlabel.connectors.errors import LearningError, Overloaded, PlatformUnavailable, RecordsRejected

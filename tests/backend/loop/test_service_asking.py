@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from nextlabel.backend.loop.queue import QueueSizes
-from nextlabel.backend.loop.service import Service
+from nextlabel.backend.queue.publishing import QueueSizes
+from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import ConfigError, Overloaded, PlatformUnavailable, RecordsRejected
 from nextlabel.connectors.records import AnnotationStatus, Hint, Record

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nextlabel.backend.loop.leadership import LEASE
-from nextlabel.backend.loop.project import PROJECT
-from nextlabel.backend.loop.service import Service
+from nextlabel.backend.service.project import PROJECT
+from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.errors import ConfigError, Overloaded

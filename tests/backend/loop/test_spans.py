@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nextlabel.backend.loop.pool import PoolState
-from nextlabel.backend.loop.service import Service
+from nextlabel.backend.pool.pool import PoolState
+from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import (
     Annotation,

@@ -16,7 +16,8 @@ from fastapi.testclient import TestClient
 
 from nextlabel.backend.app import create_app
 from nextlabel.backend.credentials import Credentials
-from nextlabel.backend.loop.ports import Prediction, Status
+from nextlabel.backend.retraining.probe_model import Prediction
+from nextlabel.backend.service.ports import Status
 from nextlabel.backend.settings import Settings
 from nextlabel.connectors.argilla.wire import read_event as read_response_event
 from nextlabel.connectors.base import ProjectRef

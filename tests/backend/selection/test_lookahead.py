@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nextlabel.backend.learning.linear import fit_linear
+from nextlabel.backend.models.crossfit import fit_linear
 from nextlabel.backend.selection import ArrayVectors, ExpectedError, Pool
 from nextlabel.backend.selection.base import to_unit
 from nextlabel.connectors.errors import ConfigError

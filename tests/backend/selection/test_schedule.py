@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nextlabel.backend.recipe import Recipe
+from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.selection import ArrayVectors, Pool, Schedule, choose, declared, get_strategy, relabels
 from nextlabel.connectors.errors import ConfigError
 from tests.backend.annotators.crowd import numbered

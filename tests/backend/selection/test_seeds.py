@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextlabel.backend.recipe import Recipe
+from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.selection import Seeds, find_seeds, seed_scores
 from nextlabel.backend.selection.seeds import keyword_scores
 from nextlabel.connectors.errors import ConfigError

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextlabel.backend.learning.probe import Probe
+from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.selection import Pool, Random
 from nextlabel.backend.simulation import Material, Plan, replay
 from nextlabel.backend.simulation.plan import Target

@@ -8,7 +8,7 @@ import pytest
 
 from nextlabel.backend.selection import Random
 from nextlabel.backend.simulation import Plan, replay, run
-from nextlabel.backend.simulation.running import Curves, Finished
+from nextlabel.backend.simulation.runs import Curves, Finished
 from nextlabel.connectors.errors import ConfigError
 
 from .made import clusters

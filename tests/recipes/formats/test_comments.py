@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nextlabel.backend.recipe import Recipe
+from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.selection.seeds import keyword_scores
 from nextlabel.connectors.errors import DataError
 from nextlabel.recipes.formats.comments import BOOK, COUNT, EVERY, open_comments

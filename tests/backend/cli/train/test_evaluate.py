@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.backend.cli.train.conftest import written
-from tests.backend.learning.tiny_bert import tiny_bert
+from tests.backend.tiny_bert import tiny_bert
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -12,16 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextlabel.backend.catalogue import find_recipe
-from nextlabel.backend.learning.card import Figure, ModelCard
-from nextlabel.backend.learning.choosing import CHOSEN_SPACE
-from nextlabel.backend.learning.probe import Probe
-from nextlabel.backend.learning.registry import ModelStore
-from nextlabel.backend.loop.opening import load_records, open_store
+from nextlabel.backend.models.card import Figure, ModelCard
+from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.registry import CHOSEN_SPACE, ModelStore
+from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.backend.service.opening import load_records, open_store
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError
-from tests.backend.learning.trained_models import TEXTS, WIDTH, trained_model
+from tests.backend.trained_models import TEXTS, WIDTH, trained_model
 
 Run = Callable[..., Any]
 LABELS = ("positive", "negative")
@@ -174,7 +173,7 @@ def test_the_model_in_use_is_exported_whole_and_pushed(
 ) -> None:
     from transformers import pipeline
 
-    from nextlabel.backend.learning.encoders import load_encoder
+    from nextlabel.backend.encoders.load import load_encoder
 
     pushed: list[Any] = []
 
@@ -182,7 +181,7 @@ def test_the_model_in_use_is_exported_whole_and_pushed(
         pushed.append((str(out), repo_id, private))
         return "https://hub.example/me/reviews"
 
-    monkeypatch.setattr("nextlabel.backend.learning.hub.push_to_hub", push)
+    monkeypatch.setattr("nextlabel.backend.models.export.hub.push_to_hub", push)
     done = nextlabel("models", "export", "reviews.yaml", "current", "out", "--push-to", "me/reviews", "--json")
     assert done.code == 0, done.err
     facts = json.loads(done.out)
@@ -214,7 +213,7 @@ def test_other_formats_and_encoders_without_weights(
     def refuse(*_: Any, **__: Any) -> str:
         raise LearningError("there is no token for the hub")
 
-    monkeypatch.setattr("nextlabel.backend.learning.hub.push_to_hub", refuse)
+    monkeypatch.setattr("nextlabel.backend.models.export.hub.push_to_hub", refuse)
     done = nextlabel(
         "models", "export", "reviews.yaml", "fine-tune-1", "second", "--format", "nextlabel", "--push-to", "me/x"
     )

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from nextlabel.backend.learning.choosing import SPACE_IN_USE
-from nextlabel.backend.learning.evaluation.intervals import wilson_interval
+from nextlabel.backend.evaluation.intervals import wilson_interval
+from nextlabel.backend.models.registry import SPACE_IN_USE
 from nextlabel.backend.store import Store
-from tests.backend.report.made import RECIPE, add_model, answer, make, slices, truth
+from tests.backend.reports.made import RECIPE, add_model, answer, make, slices, truth
 
 Run = Callable[..., Any]
 
@@ -20,8 +20,8 @@ Run = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One division into folds is enough here: the rest would be time."""
-    monkeypatch.setattr("nextlabel.backend.report.reference.REPEATS", 1)
-    monkeypatch.setattr("nextlabel.backend.report.refitting.REPEATS", 1)
+    monkeypatch.setattr("nextlabel.backend.reports.random_reference.REPEATS", 1)
+    monkeypatch.setattr("nextlabel.backend.reports.refits.REPEATS", 1)
 
 
 def read(nextlabel: Run, *more: str) -> dict[str, Any]:
@@ -75,8 +75,8 @@ def test_everything_that_can_be_said(nextlabel: Run, folder: Path) -> None:
 
 
 def test_criteria_look_at_the_audit_slice_and_at_open_records(nextlabel: Run, folder: Path) -> None:
-    from nextlabel.backend.catalogue import find_recipe
-    from nextlabel.backend.loop.opening import open_cache, open_encoder
+    from nextlabel.backend.recipe.catalogue import find_recipe
+    from nextlabel.backend.service.opening import open_cache, open_encoder
     from nextlabel.backend.settings import Settings
 
     with make(folder, 300, 100) as store:
@@ -141,7 +141,7 @@ def test_quick_fits_nothing(nextlabel: Run, folder: Path, monkeypatch: pytest.Mo
     with make(folder, 120, 60) as store:
         chosen, audit = slices(store)
         answer(store, {at: {"ann": truth(at)} for at in [*chosen[:40], *audit]})
-    monkeypatch.setattr("nextlabel.backend.loop.opening.open_encoder", refuse)
+    monkeypatch.setattr("nextlabel.backend.service.opening.open_encoder", refuse)
     assert read(nextlabel, "--quick")["silent"]["saved"] == "left out by --quick"
 
 

@@ -155,7 +155,7 @@ def test_several_labels_a_text(figures: Run, folder: Path) -> None:
 
 
 def test_long_texts_are_read_in_windows(simulate: Run, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nextlabel.backend.learning.encoders import load_encoder
+    from nextlabel.backend.encoders.load import load_encoder
 
     asked: list[dict[str, Any]] = []
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.learning import embedding_worker
-from nextlabel.backend.learning.embedding_process import EmbeddingProcess
-from nextlabel.backend.learning.encoders import load_encoder
-from nextlabel.backend.learning.training.worker import main
+from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.training import embedding_worker
+from nextlabel.backend.training.embedding_jobs import EmbeddingProcess
+from nextlabel.backend.training.worker import main
 from nextlabel.connectors.errors import LearningError
 
 DAWDLE = 0.01

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from nextlabel.backend.learning.encoders import load_encoder
-from nextlabel.backend.learning.export import export_model
-from nextlabel.backend.learning.multimodal.fused import FusedEncoder
-from nextlabel.backend.learning.registry import ModelStore
-from nextlabel.backend.learning.training.spec import TrainingSpec
-from nextlabel.backend.loop.service import Service
+from nextlabel.backend.encoders.fused import FusedEncoder
+from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.models.export.export import export_model
+from nextlabel.backend.models.registry import ModelStore
+from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
+from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Record
-from tests.backend.learning.multimodal.memes import LABELS, meme, tiny_vit
 from tests.backend.loop.conftest import ServiceFactory
 from tests.backend.loop.platform import MemoryPlatform
+from tests.backend.multimodal.memes import LABELS, meme, tiny_vit
 
 QUICK = TrainingSpec(start_at=100, fusion="product")
 COUNT, UNSEEN = 260, 100

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from nextlabel.backend.learning.choosing import CHOSEN_SPACE, SPACE_IN_USE
-from nextlabel.backend.learning.probe import Probe
-from nextlabel.backend.learning.training.saving import HEAD_FILE
-from nextlabel.backend.loop.queue import QueueSizes
-from nextlabel.backend.loop.service import Service
+from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.registry import CHOSEN_SPACE, SPACE_IN_USE
+from nextlabel.backend.models.saving import HEAD_FILE
+from nextlabel.backend.queue.publishing import QueueSizes
+from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Changes, Hint, Labeling, LabelKind, Record, Span, Suggestion
 from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory
 from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import settled, started, tell, wait_for
-from tests.backend.loop.train.test_space import trained
+from tests.backend.loop.train.test_embedding_space import trained
 
 SINGLE, MULTI, SPAN = LabelKind.SINGLE, LabelKind.MULTI, LabelKind.SPAN
 ANSWERED = 30

@@ -11,20 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from nextlabel.backend.learning.choosing import roll_back
-from nextlabel.backend.learning.encoders import load_encoder
-from nextlabel.backend.learning.gate import Verdict
-from nextlabel.backend.learning.registry import ModelStore
-from nextlabel.backend.learning.training.spec import TrainingSpec
-from nextlabel.backend.loop import tuned
-from nextlabel.backend.loop.service import Service
+from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.evaluation.gate import Verdict
+from nextlabel.backend.models.registry import ModelStore, roll_back
+from nextlabel.backend.retraining import candidates
+from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
+from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.records import Labeling, LabelKind, Record
-from tests.backend.learning.tiny_bert import tiny_bert
 from tests.backend.loop.conftest import ServiceFactory
 from tests.backend.loop.parity import LABELS, text, truth
 from tests.backend.loop.platform import MemoryPlatform
-from tests.backend.loop.train.test_tuning import wait
+from tests.backend.loop.train.test_retraining import wait
+from tests.backend.tiny_bert import tiny_bert
 
 SHORT = TrainingSpec(rung="few-shot", start_at=1000, epochs=1, held_out=0.2)
 
@@ -78,7 +77,7 @@ def test_six_trainings_with_a_refusal_a_failure_a_rollback_and_a_restart_between
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     live = [True, False, True, True, True]  # without the one that fails
-    monkeypatch.setattr(tuned, "judge", lambda held_out, audit: Verdict(live.pop(0), "the test says so", {}))
+    monkeypatch.setattr(candidates, "judge", lambda held_out, audit: Verdict(live.pop(0), "the test says so", {}))
     platform.pushed.update({f"r-{one.record.uid}": one.record for one in store.records()})
     answered = {remote_id: truth(record.uid) for remote_id, record in list(platform.pushed.items())[:40]}
     platform.annotate_all(answered)

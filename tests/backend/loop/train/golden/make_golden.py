@@ -16,12 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from nextlabel.backend.learning.encoders import load_encoder
-from nextlabel.backend.learning.training.spec import TrainingSpec
-from nextlabel.backend.loop.service import Service
+from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
+from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.records import Labeling, LabelKind, Record
-from tests.backend.learning.tiny_bert import tiny_bert
 from tests.backend.loop.conftest import ServiceFactory
 from tests.backend.loop.parity import LABELS, text, truth
 from tests.backend.loop.platform import MemoryPlatform
@@ -38,6 +37,7 @@ from tests.backend.loop.train.golden.homes import (
     span_text,
     spans,
 )
+from tests.backend.tiny_bert import tiny_bert
 
 SPEC = TrainingSpec(rung="fine-tune", start_at=60, epochs=12, learning_rate=3e-3, head_learning_rate=3e-3)
 ANSWERED = 100

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from nextlabel.backend.learning.encoders import load_encoder
-from nextlabel.backend.learning.registry import ModelStore
-from nextlabel.backend.loop.service import Service
+from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.models.registry import ModelStore
+from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Labeling, LabelKind, Record
 from tests.backend.loop.conftest import ServiceFactory

@@ -1,0 +1,322 @@
+"""Images from paths, URLs, data: URLs and bytes, as small RGB pictures.
+
+Whatever is wrong with one (missing, forbidden, cut off, no image at all, larger than memory) raises UnreadableImage,
+never anything else. Phones' rotations are applied, transparency becomes white, an animation its first picture.
+
+Over http(s) they come only from hosts that the rules allow. A name is looked up once, all its addresses are judged,
+and the connection goes to one of those judged: a name that changes its address between the two (DNS rebinding) gains
+nothing. Redirects are followed by hand, each judged anew.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import ipaddress
+import socket
+import threading
+import time
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import unquote_to_bytes, urljoin, urlsplit
+
+import httpx
+import numpy as np
+
+from nextlabel.connectors.errors import MissingExtra
+
+from .image_rules import ANY_HOST, ImageRules, UnreadableImage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+READING = 1  # raised whenever the same file would become other pixels: part of every tower's fingerprint
+
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "MPO")
+"""What is opened. Others of Pillow's formats run outside programs (EPS) or hold no pictures (PDF)."""
+
+SMALLEST = 8  # pixels a side; tiny pictures are enlarged, for processors take 1 or 3 rows for colour channels
+
+LONGEST = 8  # times the shorter side; longer strips are squashed to that, for a resize would blow them up
+
+_opening = threading.Lock()  # warnings' filters belong to the whole process
+
+
+@dataclass(frozen=True, slots=True)
+class ImageData:
+    """The bytes of an image, and the address for messages."""
+
+    address: str
+    data: bytes
+
+    @property
+    def digest(self) -> str:
+        """32 hex digits, equal for equal bytes."""
+        return hashlib.blake2b(self.data, digest_size=16).hexdigest()
+
+
+def data_url(data: bytes, kind: str = "image/png") -> str:
+    """``data`` as an address."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def read_bytes(source: str | bytes, rules: ImageRules) -> ImageData:
+    """The bytes at an address: a path, an http(s) URL or a data: URL. Bytes are taken as they are.
+
+    Raises UnreadableImage.
+    """
+    if isinstance(source, bytes):
+        return ImageData("bytes", _sized("bytes", source, rules))
+    address = rules.rewrite(source)
+    scheme = address.partition(":")[0].lower() if ":" in address else ""
+    if scheme == "data":
+        return ImageData(source, _from_data_url(source, address, rules))
+    if scheme in ("http", "https"):
+        if not rules.urls:
+            raise UnreadableImage(source, "refused", "URLs are not read here")
+        # MOVED
+
+        return ImageData(source, download(address, rules))
+    if "://" in address:
+        raise UnreadableImage(source, "refused", f"{scheme}:// is not read; give a path, an http(s) or a data: URL")
+    return ImageData(source, _from_file(source, rules.find(address), rules))
+
+
+def _from_file(source: str, path: Path, rules: ImageRules) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return _sized(source, stream.read(rules.max_bytes + 1), rules)
+    except OSError as error:
+        raise UnreadableImage(source, "missing", error.strerror or str(error)) from None
+
+
+def _from_data_url(source: str, address: str, rules: ImageRules) -> bytes:
+    head, comma, body = address.partition(",")
+    if not comma:
+        raise UnreadableImage(source, "broken", "a data: URL has a comma before its data")
+    if len(body) > 3 * rules.max_bytes:  # %XX is the longest way to write a byte
+        raise UnreadableImage(source, "too large", f"more than {rules.max_bytes:,} bytes")
+    if not head.lower().endswith(";base64"):
+        return _sized(source, unquote_to_bytes(body), rules)
+    try:
+        data = base64.b64decode(b"".join(unquote_to_bytes(body).split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise UnreadableImage(source, "broken", f"its base64 can't be read: {error}") from None
+    return _sized(source, data, rules)
+
+
+def _sized(source: str, data: bytes, rules: ImageRules) -> bytes:
+    if len(data) > rules.max_bytes:
+        raise UnreadableImage(source, "too large", f"more than {rules.max_bytes:,} bytes")
+    if not data:
+        raise UnreadableImage(source, "broken", "it is empty")
+    return data
+
+
+def decode(image: ImageData, edge: int, rules: ImageRules) -> Image:
+    """An RGB picture whose shorter side is ``edge`` pixels, or what it has if that is less.
+
+    A JPEG is made smaller while it is decoded, so a very large one costs little. Raises UnreadableImage.
+    """
+    try:
+        from PIL import Image as pillow
+        from PIL import UnidentifiedImageError
+    except ImportError:
+        raise MissingExtra("pillow", "train") from None
+    try:
+        with _opening, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of size: judged below; of odd metadata: no matter
+            opened = pillow.open(io.BytesIO(image.data), formats=_formats())
+        with opened:
+            opened.draft(None, _target(opened.size, edge))  # only JPEG can, others do nothing
+            if opened.width * opened.height > rules.max_pixels:
+                raise UnreadableImage(
+                    image.address,
+                    "too large",
+                    f"{opened.width} x {opened.height} pixels; {rules.max_pixels:,} are read",
+                )
+            opened.load()
+            picture = _rgb(_upright(opened))
+            target = _target(picture.size, edge)
+            # A copy in any case: the file behind ``opened`` is closed at the end of the block.
+            return picture.copy() if target == picture.size else picture.resize(target, reducing_gap=3.0)
+    except UnreadableImage:
+        raise
+    except pillow.DecompressionBombError as error:
+        raise UnreadableImage(image.address, "too large", str(error)) from None
+    except UnidentifiedImageError:
+        begins = image.data[:16]
+        raise UnreadableImage(image.address, "broken", f"this is no image; it begins with {begins!r}") from None
+    except Exception as error:  # decoders raise all sorts on files that were cut off or made up
+        raise UnreadableImage(image.address, "broken", f"{type(error).__name__}: {error}") from None
+
+
+def read_image(source: str | bytes, edge: int, rules: ImageRules | None = None) -> Image:
+    """``read_bytes`` and ``decode`` in one. Raises UnreadableImage."""
+    rules = ImageRules() if rules is None else rules
+    return decode(read_bytes(source, rules), edge, rules)
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of FORMATS that this Pillow was built with."""
+    from PIL import Image as pillow
+
+    pillow.init()
+    return tuple(name for name in FORMATS if name in pillow.OPEN)
+
+
+def _target(size: tuple[int, int], edge: int) -> tuple[int, int]:
+    """``size`` with the shorter side from SMALLEST to ``edge``, and the longer one LONGEST times that at most."""
+    short, long = min(size), max(size)
+    kept = max(min(short, edge), SMALLEST)
+    stretched = min(max(round(long * kept / short), kept), kept * LONGEST)
+    return (kept, stretched) if size[0] == short else (stretched, kept)
+
+
+def _upright(image: Image) -> Image:
+    """Turned as its EXIF data say; as it is where they can't be read."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # made-up metadata raise all sorts; the pixels are fine
+        return image
+
+
+def _rgb(image: Image) -> Image:
+    """Eight bits of red, green and blue; transparent parts on white, as browsers show them."""
+    from PIL import Image as pillow
+
+    if image.mode.startswith(("I", "F")):  # grey of 16 bits and more, which convert() would cut off at 255
+        grey = np.asarray(image, np.float32)
+        top = 65535.0 if image.mode.startswith("I") else max(float(np.nanmax(grey)), 1e-9)
+        return pillow.fromarray(np.nan_to_num(grey / top * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        ground = pillow.new("RGBA", layered.size, "white")
+        return pillow.alpha_composite(ground, layered).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+REDIRECTS = 4
+
+TRIES = 2  # the second for what may pass: a broken connection, a server that is busy
+
+PAUSE_S = 0.3
+
+STEP_S = 5.0  # most seconds between two signs of life
+
+PORTS = {"http": 80, "https": 443}
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def download(url: str, rules: ImageRules) -> bytes:
+    """The body at ``url``. Raises UnreadableImage."""
+    deadline = time.monotonic() + rules.timeout_s
+    # Proxies of the environment are left out: they would look names up themselves, unjudged.
+    with httpx.Client(timeout=min(STEP_S, rules.timeout_s), trust_env=False) as client:
+        for left in reversed(range(TRIES)):
+            try:
+                return _follow(client, url, rules, deadline)
+            except _MayPass as error:
+                reason = str(error)
+            if not left or time.monotonic() + PAUSE_S > deadline:
+                break
+            time.sleep(PAUSE_S)
+    raise UnreadableImage(url, "unreachable", reason)
+
+
+class _MayPass(Exception):
+    """A failure that the next try may not meet."""
+
+
+def _follow(client: httpx.Client, url: str, rules: ImageRules, deadline: float) -> bytes:
+    here = url
+    for _ in range(REDIRECTS + 1):
+        there = _get(client, url, here, rules, deadline)
+        if isinstance(there, bytes):
+            return there
+        here = urljoin(here, there)
+    raise UnreadableImage(url, "unreachable", f"more than {REDIRECTS} redirects")
+
+
+def _get(client: httpx.Client, url: str, here: str, rules: ImageRules, deadline: float) -> bytes | str:
+    """The body at ``here``, or where it says to look. ``url`` is what messages name."""
+    host, pinned = _pin(url, here, rules)
+    request = client.build_request(
+        "GET",
+        pinned,
+        headers={"Host": host, "Accept": "image/*", "Accept-Encoding": "identity"},
+        extensions={"sni_hostname": urlsplit(here).hostname or ""},  # which the certificate is checked against
+    )
+    try:
+        response = client.send(request, stream=True)
+        try:
+            if response.has_redirect_location:
+                return response.headers["Location"]
+            if response.status_code in (408, 425, 429) or response.status_code >= 500:
+                raise _MayPass(f"HTTP {response.status_code}")
+            if response.status_code != 200:
+                raise UnreadableImage(url, "unreachable", f"HTTP {response.status_code}")
+            return _body(response, url, rules, deadline)
+        finally:
+            response.close()
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        raise _MayPass(f"{type(error).__name__}: {error}") from None
+
+
+def _body(response: httpx.Response, url: str, rules: ImageRules, deadline: float) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_raw():  # as it comes, so that the clock is looked at, and never unpacked
+        body += chunk
+        if len(body) > rules.max_bytes:
+            raise UnreadableImage(url, "too large", f"more than {rules.max_bytes:,} bytes")
+        if time.monotonic() > deadline:
+            raise UnreadableImage(url, "unreachable", f"not there after {rules.timeout_s:g} seconds")
+    return bytes(body)
+
+
+def _pin(url: str, here: str, rules: ImageRules) -> tuple[str, str]:
+    """The Host header, and ``here`` with the host's judged address in place of its name."""
+    try:
+        parts = urlsplit(here)
+        port, name = parts.port, parts.hostname
+    except ValueError as error:
+        raise UnreadableImage(url, "refused", f"this is no address: {error}") from None
+    if parts.scheme not in PORTS or not name:
+        raise UnreadableImage(url, "refused", f"{parts.scheme or 'it'} is not http(s)://host/path")
+    try:
+        found = socket.getaddrinfo(name, port or PORTS[parts.scheme], type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise _MayPass(f"{name} is not known: {error}") from None
+    addresses = [ipaddress.ip_address(str(item[4][0]).partition("%")[0]) for item in found]
+    if not {ANY_HOST, name, f"{name}:{port or PORTS[parts.scheme]}"} & rules.hosts:
+        for address in addresses:
+            if not is_public(address):
+                raise UnreadableImage(
+                    url, "refused", f"{name} is {address}, which is internal; allow the host if it is meant to be read"
+                )
+    shown = f"[{name}]" if ":" in name else name
+    chosen = f"[{addresses[0]}]" if addresses[0].version == 6 else str(addresses[0])
+    suffix = f":{port}" if port else ""
+    return shown + suffix, parts._replace(netloc=chosen + suffix, fragment="").geturl()
+
+
+def is_public(address: Address) -> bool:
+    """Whether ``address`` is on the public internet, and does not merely wrap one that isn't."""
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+        if inner is None and address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(inner)
+    return address.is_global and not address.is_multicast

@@ -1,0 +1,246 @@
+"""Labelled texts from a data file: what is left out is counted, what would flatter a figure is noticed and said."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nextlabel.connectors.errors import DataError
+
+from .examples import Examples
+from .folds import Targets
+from .tables import Row, Table, open_table
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledColumns:
+    """Which column is what. ``separator`` parts the labels of a text that may have several, None for one label."""
+
+    text: str
+    label: str
+    group: str | None = None
+    separator: str | None = None
+    split: str | None = None
+
+    def all(self) -> list[str]:
+        """Every column that must exist."""
+        return [column for column in (self.text, self.label, self.group, self.split) if column]
+
+
+@dataclass
+class LabelledRows:
+    """Rows as they were read: texts, their labels, and their group and split (empty where there is no such column).
+
+    ``blank`` rows had no text and ``unlabelled`` ones no label: both were left out. A list in the label column makes
+    ``several`` true, as a separator does.
+    """
+
+    name: str
+    several: bool = False
+    texts: list[str] = field(default_factory=list)
+    labels: list[tuple[str, ...]] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    blank: int = 0
+    unlabelled: int = 0
+    remark: str = ""
+
+    def where(self, wanted: Sequence[str]) -> LabelledRows:
+        """The rows of which the split is among ``wanted``. What was left out before stays counted."""
+        rows = [at for at, split in enumerate(self.splits) if split in wanted]
+        part = LabelledRows(self.name, self.several, blank=self.blank, unlabelled=self.unlabelled, remark=self.remark)
+        for column in ("texts", "labels", "groups", "splits"):
+            setattr(part, column, [getattr(self, column)[row] for row in rows])
+        return part
+
+    def copies(self) -> int:
+        """Rows whose text stood in an earlier row."""
+        return len(self.texts) - len(set(self.texts))
+
+    def contradictions(self) -> int:
+        """Texts that are there with different labels."""
+        found: dict[str, set[tuple[str, ...]]] = {}
+        for text, labels in zip(self.texts, self.labels, strict=True):
+            found.setdefault(text, set()).add(tuple(sorted(labels)))
+        return sum(len(answers) > 1 for answers in found.values())
+
+    def digest(self) -> str:
+        """A hash of texts, labels, groups and splits, in their order."""
+        found = hashlib.sha256()
+        for row in zip(self.texts, self.labels, self.groups, self.splits, strict=True):
+            found.update(json.dumps(row).encode() + b"\n")
+        return found.hexdigest()
+
+
+def read_labelled(source: str, columns: LabelledColumns, *, split: str = "train") -> LabelledRows:
+    """Read ``source``, anything that :func:`nextlabel.backend.data.tables.open_table` opens.
+
+    ``split`` is that of a data set of the hub. Without a separator a row needs one label; with one, an empty cell
+    means that no label applies. Raises DataError: for a missing column with the nearest that is there.
+    """
+    table = open_table(source, columns.all(), split)
+    found = LabelledRows(table.name, several=columns.separator is not None, remark=table.remark)
+    for row in table.rows:
+        text = cell(table, row, columns.text)
+        if not text.strip():
+            found.blank += 1
+            continue
+        labels = _labels(table, row, columns)
+        found.several = found.several or isinstance(row.values.get(columns.label), list)
+        if labels is None or not (labels or found.several):
+            found.unlabelled += 1
+            continue
+        found.texts.append(text)
+        found.labels.append(labels)
+        found.groups.append(cell(table, row, columns.group).strip() if columns.group else "")
+        found.splits.append(cell(table, row, columns.split).strip() if columns.split else "")
+    if not found.texts:
+        left_out = f"{found.blank} rows without text, {found.unlabelled} without label"
+        raise DataError(f"{table.name}: no row has both a text and a label ({left_out})")
+    return found
+
+
+def labels_of(*parts: LabelledRows) -> tuple[str, ...]:
+    """All the labels that occur, numbers by size and words by the alphabet. Raises DataError for fewer than two."""
+    found = {label for part in parts for labels in part.labels for label in labels}
+    if len(found) < 2 and not any(part.several for part in parts):
+        only = f"only the label {next(iter(found))!r} occurs" if found else "no label occurs"
+        raise DataError(f"{parts[0].name}: {only}; telling labels apart takes two or more")
+    if not found:
+        raise DataError(f"{parts[0].name}: no label occurs in any row")
+    return tuple(sorted(found, key=_order))
+
+
+def to_examples(
+    rows: LabelledRows, labels: Sequence[str], grouped: bool, among: Sequence[str] | None = None
+) -> Examples:
+    """The rows as examples. ``grouped`` rows with an empty group are a group of their own.
+
+    ``among`` is the list of group names that codes are given by, so that two parts of a data set agree; by default
+    those of ``rows``.
+    """
+    places = {label: at for at, label in enumerate(labels)}
+    targets: Targets
+    if rows.several:
+        several = np.zeros((len(rows.texts), len(labels)), np.bool_)
+        for at, names in enumerate(rows.labels):
+            several[at, [places[name] for name in names]] = True
+        targets = several
+    else:
+        targets = np.array([places[names[0]] for names in rows.labels], np.int64)
+    codes = None
+    if grouped:
+        names_of = {name: at for at, name in enumerate(dict.fromkeys(rows.groups if among is None else among)) if name}
+        alone = len(names_of) + 1
+        codes = np.array([names_of.get(name, alone + at) for at, name in enumerate(rows.groups)], np.int64)
+    return Examples(tuple(rows.texts), targets, tuple(labels), groups=codes)
+
+
+def rare_labels(rows: LabelledRows, least: int) -> list[tuple[str, int]]:
+    """Labels with fewer than ``least`` rows, the rarest first, with their number of rows."""
+    counts = Counter(label for labels in rows.labels for label in labels)
+    return sorted(((label, count) for label, count in counts.items() if count < least), key=lambda one: one[::-1])
+
+
+def _labels(table: Table, row: Row, columns: LabelledColumns) -> tuple[str, ...] | None:
+    """The row's labels without repetition, None if it has none where it needs one."""
+    value = row.values.get(columns.label)
+    if isinstance(value, list):
+        return _distinct(str(one) for one in value if one is not None)
+    if value is None:
+        return None
+    text = str(value).lower() if isinstance(value, bool) else cell(table, row, columns.label)
+    if columns.separator is not None:
+        return _distinct(text.split(columns.separator))
+    return _distinct([text]) or None
+
+
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+
+
+def cell(table: Table, row: Row, column: str) -> str:
+    """A cell as text, empty for what is missing. Raises DataError for what is neither text nor a number."""
+    value: Any = row.values.get(column)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # a column of whole numbers with gaps is read as floats
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise DataError(
+        f"{table.name}:{row.number}: the column {column!r} holds a {type(value).__name__}; text or a number is expected"
+    )
+
+
+def _order(label: str) -> tuple[bool, float, str]:
+    number = bool(re.fullmatch(r"-?\d+(\.\d+)?", label))
+    return (not number, float(label) if number else 0.0, label)
+
+
+FEW = 5  # labels that are named one by one
+
+
+def remarks_on_folds(rows: LabelledRows, examples: Examples, folds: int, random_folds: bool) -> list[str]:
+    """Copies, contradictions, labels too rare and groups too few for so many ``folds``."""
+    remarks = []
+    copies, groups = rows.copies(), examples.groups
+    if random_folds:
+        remarks.append(
+            "folds were made at random: groups and copies are split between them, which flatters the figures"
+        )
+    elif groups is None and copies:
+        remarks.append(f"{copies:,} rows repeat the text of another; copies share a fold")
+    elif groups is not None and (torn := _in_several(rows.texts, groups.tolist())):
+        remarks.append(f"{torn:,} texts stand in several groups, so copies of them may be in different folds")
+    remarks += _contradictions(rows)
+    if rare := rare_labels(rows, folds):
+        named = ", ".join(f"{label!r} ({count})" for label, count in rare[:FEW]) + ", …" * (len(rare) > FEW)
+        remarks.append(
+            f"fewer rows than the {folds} folds: {named}; some folds test nothing of them, "
+            "and what is said about them is little more than chance"
+        )
+    if groups is not None and not random_folds and (found := len(np.unique(groups))) < folds:
+        remarks.append(f"there are only {found} groups, so there are {found} folds")
+    return remarks
+
+
+def remarks_on_test(train: LabelledRows, test: LabelledRows, grouped: bool) -> list[str]:
+    """Texts and groups on both sides, labels on one only, contradictions in the test set."""
+    remarks = []
+    known = set(train.texts)
+    if leaked := sum(text in known for text in test.texts):
+        remarks.append(f"{leaked:,} of the {len(test.texts):,} texts to test on are also learned from")
+    groups = set(train.groups) - {""}
+    if grouped and (shared := sum(group in groups for group in test.groups)):
+        share = shared / len(test.texts)
+        remarks.append(f"{share:.0%} of the texts to test on are of a group that is also learned from: this flatters")
+    unseen = sorted(_names(test) - _names(train))
+    if unseen:
+        remarks.append(f"only tested, never learned: {', '.join(map(repr, unseen[:FEW]))}")
+    return remarks + _contradictions(test)
+
+
+def _names(rows: LabelledRows) -> set[str]:
+    return {label for labels in rows.labels for label in labels}
+
+
+def _contradictions(rows: LabelledRows) -> list[str]:
+    torn = rows.contradictions()
+    return [f"{torn:,} texts are there with different labels: nobody can be right about all of them"] if torn else []
+
+
+def _in_several(texts: list[str], groups: list[int]) -> int:
+    """Texts that stand in several groups."""
+    found: dict[str, set[int]] = {}
+    for text, group in zip(texts, groups, strict=True):
+        found.setdefault(text, set()).add(group)
+    return sum(len(places) > 1 for places in found.values())

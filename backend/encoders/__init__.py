@@ -1,0 +1,1 @@
+"""From texts and images to vectors: encoders, their files, and the cache of what they made."""

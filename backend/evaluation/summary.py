@@ -1,0 +1,204 @@
+"""All the figures of an evaluation in one object: what the command prints, the page shows and a model card holds.
+
+``audit_report`` is for the audit slice: records drawn at random before anything was learned, so that nothing flatters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.data.folds import Targets
+from nextlabel.backend.metrics import (
+    THRESHOLD,
+    ClassFigures,
+    Predicted,
+    accuracy,
+    class_figures,
+    confusion,
+    macro_f1,
+    right,
+)
+
+from .calibration import Bin, best_temperature, calibration_error, reliability, tempered
+from .crossvalidation import HeldOut
+from .intervals import LEVEL, Interval, bootstrap, wilson_interval
+from .resampled import FIGURES
+
+FOLD_RESAMPLES = 300
+
+ERRORS = 30
+
+RANKED = ("roc_auc", "average_precision")
+
+LEAST_RANKED = 200  # resamples of a figure that sorts every label's scores, however much there is to sort
+
+RANKED_CELLS = 200_000_000  # resamples times rows times labels, about ten seconds of work; beyond, fewer resamples
+
+
+@dataclass(frozen=True, slots=True)
+class FoldScore:
+    """One fold of one seed: how many rows were held out, how well they were predicted, and by which rung of the ladder.
+
+    ``rung`` is "" where the model does not say.
+    """
+
+    seed: int
+    fold: int
+    rows: int
+    accuracy: Interval
+    macro_f1: Interval
+    rung: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfidentError:
+    """A text that was predicted wrongly, and how sure the model was of its worst mistake there."""
+
+    text: str
+    answer: tuple[str, ...]
+    said: tuple[str, ...]
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The figures of held-out predictions.
+
+    ``headline``: accuracy, macro_f1, roc_auc, average_precision, the mean over all seeds with the interval. What
+    follows is of the first seed: averaging probabilities over seeds would be another, better model. ``temperature``
+    is the one that would fit these answers best, ``tempered_error`` the calibration error left with it.
+    """
+
+    headline: dict[str, Interval]
+    classes: list[ClassFigures]
+    confusion: npt.NDArray[np.int64]
+    reliability: list[Bin]
+    calibration_error: float
+    temperature: float
+    tempered_error: float
+    folds: list[FoldScore]
+    errors: list[ConfidentError]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; what is not defined is None."""
+        return {
+            **{name: interval.to_json() for name, interval in self.headline.items()},
+            "calibration_error": _plain(self.calibration_error),
+            "temperature": _plain(self.temperature),
+            "classes": [{key: _plain(value) for key, value in asdict(one).items()} for one in self.classes],
+            "confusion": self.confusion.tolist(),
+            "folds": [
+                {**{key: _score(getattr(one, key)) for key in (field.name for field in fields(one))}}
+                for one in self.folds
+            ],
+        }
+
+
+def summarise(found: HeldOut, *, resamples: int = 1000, seed: int = 0) -> Summary:
+    """Work all of it out. ``seed`` draws the resamples, of which ranked figures get fewer where labels are many."""
+    examples, first = found.examples, found.runs[0].predicted
+    ranked = max(LEAST_RANKED, RANKED_CELLS // max(first.size * len(found.runs), 1))
+    headline = {
+        name: bootstrap(
+            figure,
+            found.predicted,
+            examples.targets,
+            groups=found.groups,
+            resamples=min(resamples, ranked) if name in RANKED else resamples,
+            seed=seed,
+        )
+        for name, figure in FIGURES.items()
+    }
+    temperature = best_temperature(first, examples.targets)
+    return Summary(
+        headline=headline,
+        classes=class_figures(first, examples.targets, examples.labels),
+        confusion=confusion(first, examples.targets),
+        reliability=reliability(first, examples.targets),
+        calibration_error=calibration_error(first, examples.targets),
+        temperature=temperature,
+        tempered_error=calibration_error(tempered(first, temperature, examples.multi_label), examples.targets),
+        folds=_folds(found, seed),
+        errors=confident_errors(first, examples),
+    )
+
+
+def confident_errors(predicted: Predicted, examples: Examples, most: int = ERRORS) -> list[ConfidentError]:
+    """The wrong predictions of which the model was surest, the surest first: look here for wrong answers too."""
+    if examples.multi_label:
+        sure = np.where(examples.targets, 1 - predicted, predicted).max(axis=1, initial=0.0)
+    else:
+        sure = predicted.max(axis=1, initial=0.0)
+    wrong = np.flatnonzero(~right(predicted, examples.targets))
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:most]
+    return [
+        ConfidentError(
+            examples.texts[row],
+            _names(examples, examples.targets[row]),
+            _names(examples, predicted[row] > THRESHOLD if examples.multi_label else predicted[row].argmax()),
+            float(sure[row]),
+        )
+        for row in worst
+    ]
+
+
+def _names(examples: Examples, chosen: Any) -> tuple[str, ...]:
+    rows = np.flatnonzero(chosen) if examples.multi_label else [int(chosen)]
+    return tuple(examples.labels[at] for at in rows)
+
+
+def _folds(found: HeldOut, seed: int) -> list[FoldScore]:
+    scores = []
+    for run in found.runs:
+        folds = np.unique(run.fold_of)
+        for fold, rung in zip(folds, run.rungs or [""] * len(folds), strict=True):
+            rows = np.flatnonzero(run.fold_of == fold)
+            groups = None if found.groups is None else found.groups[rows]
+            accuracy, macro_f1 = (
+                bootstrap(
+                    FIGURES[name],
+                    [run.predicted[rows]],
+                    found.examples.targets[rows],
+                    groups=groups,
+                    resamples=FOLD_RESAMPLES,
+                    seed=seed,
+                )
+                for name in ("accuracy", "macro_f1")
+            )
+            scores.append(FoldScore(run.seed, int(fold), len(rows), accuracy, macro_f1, rung))
+    return scores
+
+
+def _score(value: int | str | Interval) -> Any:
+    return value.to_json() if isinstance(value, Interval) else value
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and value != value else value
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """Accuracy on the answered part of the audit slice, with its Wilson interval at 95%.
+
+    Measured against people's answers, so people's errors count as the model's. nan while ``n`` is 0.
+    """
+
+    n: int
+    correct: int
+    accuracy: float
+    low: float
+    high: float
+    macro_f1: float
+
+
+def audit_report(predicted: Predicted, answers: Targets, level: float = LEVEL) -> AuditReport:
+    """Hold ``predicted`` [n, c] against the ``answers`` to the audit slice: int64 [n], or bool [n, c]."""
+    correct, n = int(right(predicted, answers).sum()), len(answers)
+    low, high = wilson_interval(correct, n, level)
+    return AuditReport(n, correct, accuracy(predicted, answers), low, high, macro_f1(predicted, answers))

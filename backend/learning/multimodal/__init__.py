@@ -1,1 +1,0 @@
-"""Images beside texts: reading them, encoding both, and heads that use both."""

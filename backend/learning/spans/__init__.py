@@ -1,1 +1,0 @@
-"""Spans: labelled stretches of a text, learned as tags on tokens and given back as character offsets."""

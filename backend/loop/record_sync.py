@@ -1,0 +1,130 @@
+"""Upkeep of the records: store, pool, embeddings and platform hold the same ones, in the space that is in use."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import structlog
+
+from nextlabel.backend.pool.pool import PoolState, Positions
+from nextlabel.backend.queue.ranking import Ranker
+from nextlabel.backend.retraining.embedding_space import Space
+from nextlabel.backend.retraining.learner import Learner
+from nextlabel.backend.store import Store, StoredRecord
+from nextlabel.connectors.base import Connector, Progress
+from nextlabel.connectors.batches import batched
+
+log = structlog.get_logger(__name__)
+
+PUSH_BATCH = 5000
+"""Records sent to the platform between two looks at whether somebody wants us to stop."""
+EMBED_BATCH = 4096
+
+Report = Callable[[str, int, int | None], Progress]
+"""What makes a progress callback of a state, what earlier batches did, and of how many in all."""
+
+
+class Upkeep:
+    """The record side of one project's loop. ``records_gone``, ``records_found`` and ``move_to`` from any thread."""
+
+    def __init__(
+        self, store: Store, connector: Connector, learner: Learner, ranker: Ranker, pool: PoolState, report: Report
+    ) -> None:
+        self.space = learner.space()
+        self._store, self._connector, self._learner, self._ranker = store, connector, learner, ranker
+        self._pool, self._report = pool, report
+        self.move_error = ""  # why the last move came to nothing
+        self._next_space: Space | None = None  # where to move at the next tick
+        self._noted: str | None = None  # the space that the store knows to be in use
+        self._loaded = -1  # position of the last record taken into the pool
+        self._gone: deque[str] = deque()
+        self._found: deque[str] = deque()
+
+    def records_gone(self, remote_ids: Iterable[str]) -> None:
+        """The platform lost these records; the store knows already."""
+        self._gone.extend(remote_ids)
+
+    def records_found(self, uids: Iterable[str]) -> None:
+        """The platform has these records; the store knows already."""
+        self._found.extend(uids)
+
+    def move_to(self, space: Space) -> None:
+        """Work in ``space`` from the next :meth:`move` on, or ``move_error`` says why not.
+
+        Its cache should hold all records but a few.
+        """
+        self.move_error = ""
+        self._next_space = space
+
+    def move(self) -> None:
+        """To the vectors of another trained model, if the Mover says so: it has had the records encoded."""
+        space = self._next_space
+        if space is not None and space is not self.space:
+            try:
+                self._change(space)
+            except Exception as error:  # whatever its encoder raises: the loop goes on with the model in use
+                log.exception("the loop can't move to another model", model=space.version)
+                self.move_error = str(error) or type(error).__name__
+        if self._next_space is space:
+            self._next_space = None
+        if self._noted != self.space.version:
+            self._learner.note_in_use(self.space)
+            self._noted = self.space.version
+
+    def _change(self, space: Space) -> None:
+        log.info("moving to another model", model=space.version or "the recipe's own encoder", records=len(self._pool))
+        rows = np.full(len(self._pool), -1, dtype=np.int64)
+        for batch in batched(self._store.records(), EMBED_BATCH):
+            known = [item for item in batch if item.position < len(rows)]
+            if known:
+                rows[[item.position for item in known]] = self._embed(space, known, known[0].position, len(rows))
+        self._pool.set_rows(rows)
+        self.space = space
+
+    def load(self) -> None:
+        """Records added to the store since the last look: embed them, take them into the pool."""
+        total = self._store.size()
+        for batch in batched(self._store.records(after=self._loaded), EMBED_BATCH):
+            rows = self._embed(self.space, batch, self._loaded + 1, total)
+            self._pool.add(batch, rows)
+            self._ranker.note_seeds(self._pool, batch, rows, self.space)
+            self._loaded = batch[-1].position
+
+    def look_again(self) -> None:
+        """Another process led meanwhile: take in what the store knows by now of the records that we have."""
+        for batch in batched(self._store.records(), EMBED_BATCH):
+            known = [item for item in batch if item.position <= self._loaded]
+            self._pool.add(known, self._pool.rows[[item.position for item in known]])
+
+    def _embed(self, space: Space, batch: Sequence[StoredRecord], offset: int, total: int) -> Positions:
+        """Rows of the records of ``batch`` in the cache of ``space``; what is not there is encoded."""
+        texts = [self._pool.labeling.text(item.record) for item in batch]
+        return space.cache.ensure(texts, space.encoder, self._report("embedding", offset, total))
+
+    def push_all(self) -> None:
+        """Every record that the platform has yet to get."""
+        while batch := self._store.unpushed(PUSH_BATCH):
+            self._store.set_remote(self._connector.push(batch, self._report("pushing", 0, None)))
+            self._placed([record.uid for record in batch])
+
+    def feed(self, ranking: Positions, window: int) -> None:
+        """Feed mode: top the platform's window up from the best of the ranking."""
+        room = max(window - self._pool.waiting_on_platform(), 0)
+        wanted = ranking[~self._pool.is_pushed(ranking)][:room]
+        if len(wanted):
+            records = [item.record for item in self._store.at(wanted.tolist())]
+            self._store.set_remote(self._connector.push(records))
+            self._placed([record.uid for record in records])
+
+    def hear(self) -> None:
+        """Take in what other threads told us of the platform's records."""
+        while self._gone:
+            self._pool.drop([self._gone.popleft()])
+        if self._found:
+            self._placed([self._found.popleft() for _ in range(len(self._found))])
+
+    def _placed(self, uids: list[str]) -> None:
+        here = ((item.position, item.remote_id) for item in self._store.get(uids) if not item.gone)
+        self._pool.set_remote({at: remote_id for at, remote_id in here if remote_id is not None})

@@ -1,0 +1,152 @@
+"""Figures of predictions against answers, for single labels and for several labels a text.
+
+``predicted`` float32 [n, c] holds probabilities; ``targets`` is int64 [n], or bool [n, c] where a text may have
+several labels. What is not defined (no rows, only one class among the answers) is nan, never an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.data.folds import Targets
+
+Predicted: TypeAlias = npt.NDArray[np.float32]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+Metric: TypeAlias = Callable[[Predicted, Targets], float]
+
+NAN = float("nan")
+THRESHOLD = 0.5  # of a label's probability, where a text may have several
+
+
+def decided(predicted: Predicted, multi_label: bool) -> Flags:
+    """Which labels are said, bool [n, c]: the likeliest one, or all past one half when multi-label."""
+    if multi_label:
+        return predicted > THRESHOLD
+    said = np.zeros(predicted.shape, np.bool_)
+    said[np.arange(len(predicted)), predicted.argmax(axis=1)] = True
+    return said
+
+
+def right(predicted: Predicted, targets: Targets) -> Flags:
+    """Which rows are right, bool [n]. Multi-label: every label of the row has to be right."""
+    if targets.ndim == 2:
+        return np.asarray(((predicted > THRESHOLD) == targets).all(axis=1))
+    return np.asarray(predicted.argmax(axis=1) == targets)
+
+
+def one_hot(targets: Targets, classes: int) -> Flags:
+    """The answers as bool [n, c]."""
+    return targets.astype(np.bool_) if targets.ndim == 2 else np.asarray(targets[:, None] == np.arange(classes))
+
+
+def accuracy(predicted: Predicted, targets: Targets) -> float:
+    """Share of rows that are right, nan for none. Multi-label: every label of the row has to be right."""
+    correct = right(predicted, targets)
+    return float(correct.mean()) if len(correct) else NAN
+
+
+def macro_f1(predicted: Predicted, targets: Targets) -> float:
+    """Mean F1 over the classes that occur in the answers or in the predictions, nan for no rows."""
+    said, true = decided(predicted, targets.ndim == 2), one_hot(targets, predicted.shape[1])
+    occurs = (said | true).any(axis=0)
+    if not occurs.any():
+        return NAN
+    hits = (said & true).sum(axis=0)[occurs]
+    return float((2 * hits / (said.sum(axis=0) + true.sum(axis=0))[occurs]).mean())
+
+
+def roc_auc(predicted: Predicted, targets: Targets) -> float:
+    """Area under the ROC curve: of two classes the second's, else the mean over one-against-rest curves.
+
+    Classes that all or none of the rows have are left out of the mean; nan if that leaves none.
+    """
+    return _mean(_by_class(predicted, targets, _auc))
+
+
+def average_precision(predicted: Predicted, targets: Targets) -> float:
+    """Area under the precision-recall curve, mean over the classes that some row has; nan for none."""
+    return _mean(_by_class(predicted, targets, _precision_area))
+
+
+def confusion(predicted: Predicted, targets: Targets) -> npt.NDArray[np.int64]:
+    """Counts int64 [c, c], answers down, predictions across. Multi-label: [c, 2, 2], one such table a label."""
+    classes = predicted.shape[1]
+    if targets.ndim == 1:
+        pairs = targets * classes + predicted.argmax(axis=1)
+        return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
+    said, true = decided(predicted, True), targets.astype(np.bool_)
+    cells = [[(~true & ~said), (~true & said)], [(true & ~said), (true & said)]]
+    return np.array([[cell.sum(axis=0) for cell in row] for row in cells], np.int64).transpose(2, 0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFigures:
+    """The figures of one label; ``support`` rows have it, ``said`` rows are predicted to."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    said: int
+    roc_auc: float
+    average_precision: float
+
+
+def class_figures(predicted: Predicted, targets: Targets, labels: Sequence[str]) -> list[ClassFigures]:
+    """One entry a label, in the order of ``labels``. What is divided by nothing is nan."""
+    said, true = decided(predicted, targets.ndim == 2), one_hot(targets, predicted.shape[1])
+    hits, claims, support = (said & true).sum(axis=0), said.sum(axis=0), true.sum(axis=0)
+    return [
+        ClassFigures(
+            label=label,
+            precision=_share(hits[at], claims[at]),
+            recall=_share(hits[at], support[at]),
+            f1=_share(2 * hits[at], claims[at] + support[at]),
+            support=int(support[at]),
+            said=int(claims[at]),
+            roc_auc=_auc(true[:, at], predicted[:, at]),
+            average_precision=_precision_area(true[:, at], predicted[:, at]),
+        )
+        for at, label in enumerate(labels)
+    ]
+
+
+def curve_columns(predicted: Predicted, targets: Targets) -> list[int]:
+    """The classes that have a curve of their own: of two exclusive ones only the second."""
+    return [1] if targets.ndim == 1 and predicted.shape[1] == 2 else list(range(predicted.shape[1]))
+
+
+def _by_class(predicted: Predicted, targets: Targets, figure: Callable[[Flags, Any], float]) -> list[float]:
+    true = one_hot(targets, predicted.shape[1])
+    return [figure(true[:, at], predicted[:, at]) for at in curve_columns(predicted, targets)]
+
+
+def _auc(true: Flags, scores: npt.NDArray[np.float32]) -> float:
+    if true.all() or not true.any():
+        return NAN
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(true, scores))
+
+
+def _precision_area(true: Flags, scores: npt.NDArray[np.float32]) -> float:
+    if not true.any():
+        return NAN
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(true, scores))
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if whole else NAN
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if value == value]
+    return float(np.mean(known)) if known else NAN

@@ -1,0 +1,266 @@
+"""A model card: where a trained model comes from, what it was measured at, and by what. JSON, and a page to read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.store.atomic import write_atomically
+from nextlabel.connectors.errors import LearningError
+
+from .label_names import CARD_FILE
+from .saving import TRAINING_FILE
+
+JobKind: TypeAlias = Literal["few-shot", "fine-tune", "fusion", "spans"]
+"""Trained models are named after it. For ``spans`` there is a job of its own, spans.jobs.SpanTrainingJob."""
+
+PAGE_FILE = "README.md"
+
+FORMAT = 1
+
+DIGEST_BYTES = 16
+
+LIBRARIES = ("nextlabel", "torch", "transformers", "tokenizers", "safetensors", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure with its 95% interval. ``measured_on``: ``held-out`` or ``audit``. ``n`` texts."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    n: int
+    measured_on: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.value:.3f} [{self.low:.3f}, {self.high:.3f}] ({self.measured_on}, n = {self.n:,})"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """Everything worth knowing about one trained model.
+
+    ``version`` is empty until the registry gives one. ``created`` is ISO 8601 in UTC. ``base``: the encoder that the
+    line of models started from; ``parent``: the version whose weights this training started from, empty for the base.
+    ``data_hash``: see data_hash(). ``counts``: training texts a label. ``measured``: how held-out texts were chosen.
+    A text is read in up to ``windows`` windows of ``max_length`` tokens. ``spec``: the training section of the
+    recipe. ``files``: digest of every file of the model. ``licence`` is the user's to fill in.
+    """
+
+    version: str
+    project: str
+    rung: str
+    created: str
+    base: str
+    labels: tuple[str, ...]
+    multi_label: bool
+    parent: str = ""
+    data_hash: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    figures: tuple[Figure, ...] = ()
+    measured: str = ""
+    temperature: float = 1.0
+    max_length: int = 0
+    windows: int = 1
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    device: str = ""
+    seconds: float = 0.0
+    licence: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write card.json and README.md into ``folder``."""
+        data = {"format": FORMAT, **asdict(self)}
+        write_atomically(folder / CARD_FILE, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
+        write_atomically(folder / PAGE_FILE, self.page().encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> ModelCard:
+        """Read card.json in ``folder``. Raises LearningError if it is not there or not a card."""
+        file = folder / CARD_FILE
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+            if data["format"] != FORMAT:
+                raise LearningError(f"{file} has format {data['format']}, this nextlabel reads {FORMAT}; upgrade it")
+            known = {part.name: data[part.name] for part in fields(cls) if part.name in data}
+            known["figures"] = tuple(Figure(**figure) for figure in known.get("figures", ()))
+            known["labels"], known["seeds"] = tuple(known["labels"]), tuple(known.get("seeds", ()))
+            return cls(**known)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise LearningError(f"{file} can't be read as a model card: {error}") from error
+
+    def page(self, usage: str = "", note: str = "") -> str:
+        """The card as Hugging Face shows one: Markdown with a YAML head. ``usage`` is Python; ``note`` a remark."""
+        return _page(self, usage, note)
+
+
+def data_hash(examples: Examples) -> str:
+    """See ``hash_of``: of texts with their labels."""
+    return hash_of(examples.texts, _answers(examples))
+
+
+def hash_of(texts: Sequence[str], answers: Sequence[Any]) -> str:
+    """32 hex digits of ``texts`` with their answers (as JSON), the same in whatever order they come."""
+    digests = sorted(
+        hashlib.blake2b(json.dumps([text, answer]).encode(), digest_size=DIGEST_BYTES).digest()
+        for text, answer in zip(texts, answers, strict=True)
+    )
+    return hashlib.blake2b(b"".join(digests), digest_size=DIGEST_BYTES).hexdigest()
+
+
+def label_counts(examples: Examples) -> dict[str, int]:
+    """How many texts have each label."""
+    if examples.multi_label:
+        sums = examples.targets.sum(axis=0)
+    else:
+        sums = np.bincount(examples.targets, minlength=len(examples.labels))
+    return {label: int(count) for label, count in zip(examples.labels, sums, strict=True)}
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what a model is made with, as far as installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def read_or_make_card(folder: Path, labels: tuple[str, ...], multi_label: bool) -> ModelCard:
+    """The card in ``folder``, or, for a model that was trained outside a registry, one with the least."""
+    if (folder / CARD_FILE).is_file():
+        return ModelCard.load(folder)
+    try:
+        windows = int(json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8")).get("windows", 1))
+    except (OSError, ValueError, TypeError, AttributeError):
+        windows = 1
+    return ModelCard(folder.name, "", "", "", "", labels, multi_label, windows=windows)
+
+
+def _answers(examples: Examples) -> list[list[str]]:
+    if examples.multi_label:
+        return [sorted(examples.labels[i] for i in np.flatnonzero(row)) for row in examples.targets]
+    return [[examples.labels[i]] for i in examples.targets]
+
+
+def _page(card: ModelCard, usage: str, note: str) -> str:
+    import yaml
+
+    name = f"{card.project} {card.version}".strip() or "text classifier"
+    task = _task(card)
+    head: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": task}
+    head["tags"] = [task, "nextlabel", *([card.rung] if card.rung else [])]
+    if card.licence:
+        head["license"] = card.licence
+    if card.base.count("/") == 1 and not card.base.startswith((".", "/")):  # a name on the hub, not somebody's folder
+        head["base_model"] = card.base
+    if card.figures:
+        head["model-index"] = [{"name": name, "results": [_result(card, figure) for figure in card.figures]}]
+    lines = ["---", yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(), "---", "", f"# {name}", ""]
+    lines += [f"{_does(card)} {len(card.labels)} labels: {', '.join(_code(label) for label in card.labels)}.", ""]
+    if note:
+        lines += [note, ""]
+    if usage:
+        lines += ["## Use", "", "```python", usage, "```", ""]
+    lines += _measured(card) + _training(card) + _limits(card)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _task(card: ModelCard) -> str:
+    return "token-classification" if card.rung == "spans" else "text-classification"
+
+
+def _does(card: ModelCard) -> str:
+    if card.rung == "spans":
+        return "Marks stretches of a text with"
+    return f"Gives a text {'any number of' if card.multi_label else 'exactly one of'}"
+
+
+def _result(card: ModelCard, figure: Figure) -> dict[str, Any]:
+    dataset = {"name": card.project or "own", "type": card.project or "own", "split": figure.measured_on}
+    return {
+        "task": {"type": _task(card)},
+        "dataset": dataset,
+        "metrics": [{"type": figure.name, "value": round(figure.value, 4), "name": str(figure)}],
+    }
+
+
+def _measured(card: ModelCard) -> list[str]:
+    if not card.figures:
+        return ["## Figures", "", "None were measured.", ""]
+    rows = ["| figure | value | 95% interval | measured on | texts |", "|---|---|---|---|---|"]
+    rows += [
+        f"| {figure.name} | {figure.value:.3f} | {figure.low:.3f} to {figure.high:.3f} | {figure.measured_on} "
+        f"| {figure.n:,} |"
+        for figure in card.figures
+    ]
+    return ["## Figures", "", *rows, "", *([card.measured, ""] if card.measured else [])]
+
+
+def _training(card: ModelCard) -> list[str]:
+    facts = {
+        "made": card.created,
+        "how": card.rung,
+        "started from": card.parent or card.base,
+        "base encoder": card.base,
+        "seconds": f"{card.seconds:,.0f} on {card.device}" if card.device else "",
+        "longest text": _longest(card),
+        "temperature": f"{card.temperature:.4g}",
+        "seeds": ", ".join(map(str, card.seeds)),
+        "hash of the labelled texts": card.data_hash,
+        "versions": ", ".join(f"{name} {version}" for name, version in card.libraries.items()),
+        "settings": ", ".join(f"{name} {value}" for name, value in card.spec.items()),
+    }
+    lines = ["## Training", "", *(f"- {name}: {value}" for name, value in facts.items() if value), ""]
+    if card.counts:
+        lines += ["| label | texts |", "|---|---|"]
+        lines += [f"| {_code(label)} | {count:,} |" for label, count in card.counts.items()] + [""]
+    return lines
+
+
+def _longest(card: ModelCard) -> str:
+    if not card.max_length:
+        return ""
+    length = f"{card.max_length} tokens"
+    return f"{length if card.windows == 1 else f'{card.windows} windows of {length}'}; what is beyond is cut off"
+
+
+def _limits(card: ModelCard) -> list[str]:
+    rare = [label for label, count in card.counts.items() if count < 20]
+    lines = [
+        "## Intended use and limits",
+        "",
+        f"Made for texts like those of the project {card.project!r}." if card.project else "Made for one kind of text.",
+        "On texts of another kind, language or time the figures above don't hold: label a random sample of those, and",
+        "measure again. The probabilities are calibrated on held-out texts of the project only. The answers of the",
+        "annotators are taken for the truth; where they err or disagree in one direction, so does the model.",
+        "It is meant to help people label and search, not to decide about a person on its own.",
+    ]
+    if rare:
+        lines += ["", f"Fewer than 20 texts were seen of: {', '.join(map(_code, rare))}. Don't rely on these labels."]
+    if not card.licence:
+        lines += [
+            "",
+            "No licence was chosen. The licence of the base encoder and the rights in the texts bound which can be.",
+        ]
+    return [*lines, ""]
+
+
+def _code(label: str) -> str:
+    plain = " ".join(label.split()).replace("|", "/").replace("`", "'")
+    return f"`{plain}`"

@@ -1,0 +1,302 @@
+"""What held-out predictions tell about the probe: how much to regularise, how sure to be, which answers to doubt.
+
+Five layers are fitted, each without one fifth of the labels. They are kept from refit to refit, and fitted anew only
+when the labels have grown by a tenth: a label that came in since was seen by none of them, so their predictions stay
+held out, and reading them costs one product of matrices.
+
+A layer is fitted by L-BFGS. scikit-learn's ``LogisticRegression`` minimises the same loss (a test holds them together),
+but it needs two classes in the targets and fits multi-label targets one column at a time. Here one code path covers
+one class only, classes never seen, and multi-label, so there are no special cases above it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.numeric import probabilities
+
+Floats = npt.NDArray[np.floating[Any]]
+
+Doubles = npt.NDArray[np.float64]
+
+BIAS_VARIANCE = 1.0  # ten labels of a class outvote it; the very first label doesn't tip the scales for all texts
+
+
+@dataclass(frozen=True, slots=True)
+class _Objective:
+    """Weighted log loss plus a Gaussian prior, as a function of the layer in one vector.
+
+    The prior's mean is ``centre``, in the same form.
+    """
+
+    x: Floats
+    targets: Floats
+    sample_weights: Floats
+    strength: float
+    multi_label: bool
+    centre: Doubles
+
+    def __call__(self, flat: Doubles) -> tuple[float, Doubles]:
+        """The loss and its gradient. ``flat`` is [c * d weights, c biases]."""
+        classes, exact = self.targets.shape[1], self.x.dtype
+        weights, bias = flat[:-classes].reshape(classes, -1), flat[-classes:]
+        logits = self.x @ weights.T.astype(exact) + bias.astype(exact)
+        losses, residual = _independent(logits, self.targets) if self.multi_label else _softmax(logits, self.targets)
+        residual *= self.sample_weights
+        away = flat - self.centre
+        prior = (away[:-classes] ** 2).sum() / self.strength + (away[-classes:] ** 2).sum() / BIAS_VARIANCE
+        gradient = np.concatenate([(residual.T @ self.x).ravel(), residual.sum(axis=0)]).astype(np.float64)
+        gradient[:-classes] += away[:-classes] / self.strength
+        gradient[-classes:] += away[-classes:] / BIAS_VARIANCE
+        return float((losses * self.sample_weights).sum(dtype=np.float64) + 0.5 * prior), gradient
+
+
+def _softmax(logits: Floats, targets: Floats) -> tuple[Floats, Floats]:
+    """Cross-entropy [m, 1] and its derivative by the logits [m, c]."""
+    logits -= logits.max(axis=1, keepdims=True)
+    odds = np.exp(logits)
+    total = odds.sum(axis=1, keepdims=True)
+    return np.log(total) - (targets * logits).sum(axis=1, keepdims=True), odds / total - targets
+
+
+def _independent(logits: Floats, targets: Floats) -> tuple[Floats, Floats]:
+    """Binary cross-entropy of every label [m, c], and its derivative by the logits."""
+    losses = np.logaddexp(0, logits) - targets * logits
+    return losses, 1 / (1 + np.exp(-np.clip(logits, -60, 60))) - targets
+
+
+def fit_linear(
+    x: Floats,
+    targets: Floats,
+    sample_weights: Floats,
+    *,
+    strength: float,
+    multi_label: bool = False,
+    start: Doubles | None = None,
+    centre: Doubles | None = None,
+    tolerance: float = 1e-7,
+) -> tuple[Doubles, Doubles]:
+    """Weights [c, d] and bias [c] with the least weighted log loss plus Gaussian prior, by L-BFGS (scipy).
+
+    x [m, d]; targets [m, c] probabilities (rows sum to 1, or each in [0, 1] when ``multi_label``);
+    sample_weights [m]; all of one dtype, float32 or float64. ``strength`` is scikit-learn's C, the prior variance of
+    every weight, and ``centre`` [c, d + 1] (weights beside bias) the prior's mean, zero without it. The problem is
+    convex, so ``start`` [c, d + 1] changes the time taken and not the answer; the fit ends when a step lowers the loss
+    by less than ``tolerance`` of it.
+    """
+    from scipy.optimize import minimize
+
+    classes, dimension = targets.shape[1], x.shape[1]
+    nothing: Doubles = np.zeros(classes * (dimension + 1))
+    middle = nothing if centre is None else _flat(centre)
+    objective = _Objective(x, targets, sample_weights[:, None], strength, multi_label, middle)
+    options = {"maxiter": 200, "ftol": tolerance, "gtol": 1e-3}
+    flat = minimize(
+        objective, middle if start is None else _flat(start), jac=True, method="L-BFGS-B", options=options
+    ).x
+    return flat[:-classes].reshape(classes, dimension), flat[-classes:]
+
+
+def _flat(layer: Doubles) -> Doubles:
+    """[c, d + 1] as the optimiser takes it: all weights, then all biases."""
+    return np.concatenate([layer[:, :-1].ravel(), layer[:, -1]])
+
+
+Matrix = npt.NDArray[np.float32]
+
+FOLDS = 5
+
+LEAST = 20  # labels; with fewer, a fold is too small to tell anything
+
+GROWTH = 0.1  # of the labels, after which the layers are fitted anew
+
+SEARCH_GROWTH = 0.5  # of the labels, after which the strength is looked for anew
+
+SEARCH_MOST = 500  # labels that the search looks at: a prior variance doesn't change with their number
+
+STEP_COST = 1.0  # log loss that a strength has to save for every step away from the usual one
+
+MOST = 2000  # labels that the layers are fitted on; more would change what is read off them no further
+
+ROUGHLY = 1e-4  # tolerance of these fits: only sums over many held-out rows are read off them
+
+STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # to choose from; scikit-learn's C, for vectors of length 1
+
+STRENGTH = 3.0
+
+COLD_TEMPERATURE = 0.5  # what calibration mostly finds at that strength, used until there are enough labels
+
+ANCHOR_WEIGHT = 10.0  # examples that an anchor counts for before its class has any
+
+ANCHOR_HALVES_AT = 5.0  # labelled examples of a class that halve the weight of its anchor
+
+NOISE = 0.05  # share of wrong answers taken for granted when one is doubted
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is fitted, again and again on parts of the rows.
+
+    x [m, d]; targets [m, c] probabilities; counts [m] how much each row weighs; anchors [c, d] or None. All float32.
+    """
+
+    x: Matrix
+    targets: Matrix
+    counts: Matrix
+    anchors: Matrix | None
+    multi_label: bool
+    centre: Matrix | None = None  # [c, d + 1]: the layer to start from and to stay near, in place of zero
+    soft: bool = False  # whether targets are what several annotators said, weighed already
+
+    def fit(
+        self,
+        strength: float,
+        rows: npt.NDArray[np.int64] | slice = slice(None),
+        start: Matrix | None = None,
+        tolerance: float = 1e-6,
+    ) -> Matrix:
+        """The layer float32 [c, d + 1], weights beside bias, that fits ``rows`` and the fading anchors."""
+        x, targets, counts = self.x[rows], self.targets[rows], self.counts[rows]
+        if self.anchors is not None:
+            seen = counts @ targets
+            x = np.concatenate([x, self.anchors])
+            targets = np.concatenate([targets, np.eye(len(seen), dtype=np.float32)])
+            counts = np.concatenate([counts, ANCHOR_WEIGHT / (1 + seen / ANCHOR_HALVES_AT)])
+        first = None if start is None else start.astype(np.float64)
+        weights, bias = fit_linear(
+            x,
+            targets,
+            counts,
+            strength=strength,
+            multi_label=self.multi_label,
+            start=first,
+            centre=None if self.centre is None else self.centre.astype(np.float64),
+            tolerance=tolerance,
+        )
+        return np.column_stack([weights, bias]).astype(np.float32)
+
+    def some(self, most: int) -> Task:
+        """The task on at most ``most`` rows, evenly spread over the order they came in."""
+        rows = np.linspace(0, len(self.x) - 1, min(len(self.x), most)).astype(np.int64)
+        return replace(self, x=self.x[rows], targets=self.targets[rows], counts=self.counts[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class CrossFit:
+    """``layers`` float32 [5, c, d + 1], one a fold left out, fitted on ``labels`` labels, and what they told.
+
+    ``searched`` is the number of labels when the strength was chosen.
+    """
+
+    layers: Matrix
+    strength: float = STRENGTH
+    temperature: float = COLD_TEMPERATURE
+    labels: int = 0
+    searched: int = 0
+
+    def held_out(self, x: Matrix) -> Matrix:
+        """Logits float32 [m, c] of every row, from the layer that was fitted without the row's fold."""
+        fold_of = fold_by_content(x)
+        logits = np.empty((len(x), self.layers.shape[1]), np.float32)
+        for fold, layer in enumerate(self.layers):
+            logits[fold_of == fold] = x[fold_of == fold] @ layer[:, :-1].T + layer[:, -1]
+        return logits
+
+    def predicted(self, x: Matrix, multi_label: bool) -> Matrix:
+        """Probabilities float32 [m, c] of every row, held out likewise."""
+        return probabilities(self.held_out(x) / np.float32(self.temperature), multi_label)
+
+    def believed(self, task: Task) -> Matrix:
+        """The targets that are believed, float32 [m, c]: answers as given, but for those that are more likely wrong.
+
+        Bayes' rule with an answer that is wrong in 5 of 100 cases, any other label being as likely: one step of the
+        EM algorithm of Dawid and Skene (1979), with held-out predictions as prior. Answers that stay more likely
+        right than wrong are left alone: on hard or rare classes a model is too often sure for no reason. So are answers
+        with a label that it recognises in less than half of its held-out cases: it can't know better, and the few
+        positives of a rare class would be the first to be disbelieved.
+        """
+        p = self.predicted(task.x, task.multi_label)
+        given = task.targets
+        said = given > 0.5
+        unknown = said & (2 * (said & (p > 0.5)).sum(axis=0) < said.sum(axis=0))
+        if task.multi_label:
+            yes = p * np.where(given > 0.5, 1 - NOISE, NOISE)
+            no = (1 - p) * np.where(given > 0.5, NOISE, 1 - NOISE)
+            belief = yes / (yes + no)
+            wrong = ((belief > 0.5) != said) & ~unknown
+        else:
+            belief = p * np.where(given > 0.5, 1 - NOISE, NOISE / max(given.shape[1] - 1, 1))
+            belief /= belief.sum(axis=1, keepdims=True)
+            wrong = ((belief * given).sum(axis=1, keepdims=True) < 0.5) & ~unknown.any(axis=1, keepdims=True)
+        return np.where(wrong, belief, given).astype(np.float32)
+
+
+def cross_fit(task: Task, warm: CrossFit | None) -> CrossFit | None:
+    """Layers, strength and temperature; those of ``warm`` while they are fresh. None for too few labels."""
+    size = len(task.x)
+    if size < LEAST:
+        return None
+    if warm is not None and abs(size - warm.labels) <= GROWTH * warm.labels:
+        return warm
+    strength, searched = (warm.strength, warm.searched) if warm is not None else (STRENGTH, 0)
+    if abs(size - searched) > SEARCH_GROWTH * searched:
+        strength, searched = _best_strength(task.some(SEARCH_MOST), None if warm is None else warm.layers), size
+    crossed, _ = _crossed(task.some(MOST), strength, None if warm is None else warm.layers)
+    return replace(crossed, labels=size, searched=searched)
+
+
+def _best_strength(part: Task, layers: Matrix | None) -> float:
+    """The strength with the least held-out log loss, in doubt the usual one."""
+    found = []
+    for steps, strength in enumerate(STRENGTHS, -STRENGTHS.index(STRENGTH)):
+        crossed, loss = _crossed(part, strength, layers)
+        layers = crossed.layers
+        found.append((loss + STEP_COST * abs(steps), strength))
+    return min(found)[1]
+
+
+def _crossed(part: Task, strength: float, starts: Matrix | None) -> tuple[CrossFit, float]:
+    """Layers at one strength, their best temperature in [0.1, 10], and the log loss that is left.
+
+    The loss knows that some answers are wrong: the temperature is the one at which the probabilities fit the truth
+    behind the answers, and a wrong answer costs no more than its rarity.
+    """
+    from scipy.optimize import minimize_scalar
+
+    fold_of = fold_by_content(part.x)
+    layers = [
+        part.fit(strength, np.flatnonzero(fold_of != fold), None if starts is None else starts[fold], ROUGHLY)
+        for fold in range(FOLDS)
+    ]
+    crossed = CrossFit(np.stack(layers), strength)
+    logits = crossed.held_out(part.x)
+
+    def loss(log_temperature: float) -> float:
+        p = probabilities(logits / np.float32(np.exp(log_temperature)), part.multi_label)
+        if part.multi_label:
+            given = (1 - NOISE) * np.where(part.targets > 0.5, p, 1 - p) + NOISE * np.where(
+                part.targets > 0.5, 1 - p, p
+            )
+        elif part.soft:
+            each = np.log((1 - NOISE) * p + NOISE / max(p.shape[1] - 1, 1) * (1 - p))
+            return float(-(part.counts[:, None] * part.targets * each).sum(dtype=np.float64))
+        else:
+            right = (p * part.targets).sum(axis=1, keepdims=True)
+            given = (1 - NOISE) * right + NOISE / max(p.shape[1] - 1, 1) * (1 - right)
+        return float(-(part.counts[:, None] * np.log(given)).sum(dtype=np.float64))
+
+    best = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10)), method="bounded", options={"xatol": 0.01})
+    return replace(crossed, temperature=float(np.exp(best.x))), float(best.fun)
+
+
+def fold_by_content(x: Matrix) -> npt.NDArray[np.int64]:
+    """A fold for every row, int64 [m], from the row's own numbers: the same in every refit, equal rows together."""
+    bits = np.ascontiguousarray(x).view(np.uint32).astype(np.uint64)
+    factors = np.random.default_rng(0).integers(1, 2**63, x.shape[1], dtype=np.uint64) | np.uint64(1)
+    mixed = (bits * factors).sum(axis=1, dtype=np.uint64)  # wraps around, as a hash may
+    fold_of: npt.NDArray[np.int64] = ((mixed >> np.uint64(33)) % np.uint64(FOLDS)).astype(np.int64)
+    return fold_of

@@ -1,0 +1,483 @@
+"""A trained model for others to use: a folder that transformers loads, an ONNX file, or the folder as we have it.
+
+What is written is loaded again and compared with our own probabilities before it appears: a folder is there whole, or
+not at all, and never says something else than the model that it was made of. Beside the weights it holds the tokenizer
+and a page on how to use the model. A probe is laid out with the encoder whose vectors it reads as one trained model.
+
+The folder of a fine-tuned span model is one for ``pipeline("token-classification")`` already: its own classifier goes
+with it. In the loop a probe stands in its place, refitted after every answer: that one is not exported, since a
+pipeline has no place for the neighbours that it reads each token with.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.encoders.fused import fused_on, is_fused
+from nextlabel.backend.encoders.model_folder import LEARNED, POOLER_FILE, ModelFolder, read_folder
+from nextlabel.backend.encoders.onnx import SAMPLE
+from nextlabel.backend.encoders.pooling import load_body, pooled_model
+from nextlabel.backend.encoders.tokenizer import Tokeniser, batches_by_length, pad, tokenizer_file
+from nextlabel.backend.models.card import PAGE_FILE, Figure, ModelCard, read_or_make_card
+from nextlabel.backend.models.label_names import CARD_FILE, LABELS_FILE
+from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.saving import HEAD_FILE, TRAINING_FILE
+from nextlabel.backend.models.spans.model import SpanModel
+from nextlabel.backend.models.spans.token_vectors import LAYER_FILE
+from nextlabel.connectors.errors import LearningError, MissingExtra
+
+from .extra_layer import layer_count_name, lost_direction, obstacle, write_extra_layer
+from .onnx import run_onnx, trace_classifier
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``out`` that becomes ``out`` when the block ends well, and vanishes if not.
+
+    Raises LearningError if ``out`` is there and not empty, or can't be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise LearningError(f"{out} is there already; name a new folder")
+    work = out.absolute().parent / f".{out.name}-{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    try:
+        work.mkdir(parents=True)
+        yield work
+        work.replace(out)
+    except OSError as error:
+        reason = "the disk is full" if error.errno in _NO_ROOM else str(error)
+        raise LearningError(f"{out} can't be written: {reason}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def need(*modules: str) -> None:
+    """Raises MissingExtra for the first of ``modules`` that is not installed."""
+    for module in modules:
+        if find_spec(module) is None:
+            raise MissingExtra(module, "train")
+
+
+def write_tokenizer(folder: ModelFolder, source: Path, out: Path) -> None:
+    """Write the tokenizer.json at ``source`` and its settings, so that transformers makes the tokens that we make.
+
+    Texts are cut at ``folder.max_length`` tokens where truncation is asked for, and the model's prompt is prepended.
+    """
+    from tokenizers import Tokenizer, normalizers
+
+    tokenizer = Tokenizer.from_file(str(source))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if folder.prompt:
+        steps = [normalizers.Prepend(folder.prompt), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
+        tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.save(str(out / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",  # takes tokenizer.json as it is, in every version
+        "model_max_length": folder.max_length,
+        "model_input_names": ["input_ids", "attention_mask"],  # one segment a text: its type ids are all 0
+        "truncation_side": "right",
+        "padding_side": "right",
+        "clean_up_tokenization_spaces": False,
+        **_special_tokens(folder, tokenizer),
+    }
+    (out / "tokenizer_config.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _special_tokens(folder: ModelFolder, tokenizer: Any) -> dict[str, str]:
+    """The names of padding and the like, from whichever file of the folder says them."""
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token", "bos_token", "eos_token")
+    found: dict[str, str] = {}
+    for file in ("special_tokens_map.json", "tokenizer_config.json"):
+        try:
+            said = json.loads((folder.path / file).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        for name in names:
+            token = said.get(name)
+            token = token.get("content") if isinstance(token, dict) else token
+            if isinstance(token, str) and tokenizer.token_to_id(token) is not None:
+                found[name] = token
+    if "pad_token" not in found:
+        config = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
+        found["pad_token"] = tokenizer.id_to_token(config.get("pad_token_id") or 0)
+    return found
+
+
+def pipeline_usage(trust: bool) -> str:
+    """Python that loads the exported folder into a pipeline."""
+    code = ", trust_remote_code=True" if trust else ""
+    return (
+        "from transformers import pipeline\n\n"
+        f'classify = pipeline("text-classification", model="THIS_FOLDER", truncation=True, top_k=None{code})\n'
+        'classify("a text")  # every label with its probability; keep the weights in float32'
+    )
+
+
+ONNX_USAGE = """\
+import json
+import numpy, onnxruntime, tokenizers
+
+labels = json.load(open("labels.json"))["labels"]
+tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
+tokenizer.enable_truncation(json.load(open("tokenizer_config.json"))["model_max_length"])
+ids = numpy.array([tokenizer.encode("a text").ids])
+session = onnxruntime.InferenceSession("model.onnx")
+[probabilities] = session.run(None, {"input_ids": ids, "attention_mask": numpy.ones_like(ids)})
+print(dict(zip(labels, probabilities[0])))"""
+
+NOTE = (
+    "This classifier was trained together with the encoder. In nextlabel a layer that learns from every new answer has "
+    "its place; the figures were measured with that one."
+)
+
+USAGE = """from transformers import pipeline
+
+tag = pipeline("token-classification", model=".", aggregation_strategy="simple")
+print(tag("a text of the kind that the model was trained for"))"""
+
+_OURS = {HEAD_FILE, LABELS_FILE, TRAINING_FILE, CARD_FILE, PAGE_FILE, LAYER_FILE}
+
+
+def is_span_model(folder: Path) -> bool:
+    """Whether the trained model in ``folder`` marks spans."""
+    try:
+        return bool(json.loads((folder / TRAINING_FILE).read_bytes())["kind"] == "spans")
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+def export_spans(folder: Path, out: Path, form: str) -> str:
+    """Write the model in ``folder`` to the new folder ``out``, and return a note for the reader.
+
+    ``form`` as in export.export_model, whose errors these are. ``nextlabel`` copies the folder as it is.
+    """
+    if form == "onnx":
+        raise LearningError(f"{folder.name} marks spans, and there is no ONNX form for it; take --format transformers")
+    with new_folder(out) as work:
+        for file in folder.iterdir():
+            if file.is_file() and (form == "nextlabel" or file.name not in _OURS):
+                shutil.copyfile(file, work / file.name)
+        model = SpanModel.load(work)
+        if form == "nextlabel":
+            return ""
+        card = replace(read_or_make_card(folder, model.labels, multi_label=False), rung="spans")
+        (work / PAGE_FILE).write_text(card.page(USAGE, NOTE), encoding="utf-8")
+    return NOTE
+
+
+Format: TypeAlias = Literal["transformers", "nextlabel", "onnx"]
+
+Form: TypeAlias = Literal["transformers", "custom-code", "nextlabel", "onnx"]
+
+LARGEST_DIFFERENCE = 1e-3  # of any probability of any text
+
+FEWEST_TEXTS = 64  # fewer are topped up with texts of random tokens
+
+MOST_TEXTS = 512
+
+BATCH = 32
+
+MODELLING_FILE = "modeling_nextlabel.py"
+
+Matrix = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """``difference``: the largest of a probability from ours, over ``texts`` texts; ``note`` is for the reader."""
+
+    path: Path
+    form: Form
+    difference: float
+    texts: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """Everything that the folder of a trained model holds."""
+
+    folder: ModelFolder
+    head: Probe
+    labels: tuple[str, ...]
+    card: ModelCard
+    tokenizer: Path
+
+
+def export_model(folder: Path, out: Path, form: Format = "transformers", texts: Sequence[str] = ()) -> Exported:
+    """Write the trained model in ``folder`` to the new folder ``out``. ``texts``: some of the kind it is for.
+
+    Raises LearningError if the model can't be read or written so, or ``out`` is there; MissingExtra without torch.
+    """
+    if form != "nextlabel" and is_fused(folder):
+        raise LearningError(
+            f"{folder.name} is a head on the vectors of a text and an image encoder, which no {form} pipeline for "
+            "texts holds; take --format nextlabel: the head, and the name of the encoder that it goes with"
+        )
+    if is_span_model(folder):
+        return Exported(out, form, 0.0, 0, export_spans(folder, out, form))
+    writers: dict[Format, Callable[..., Exported]] = {
+        "transformers": export_transformers,
+        "nextlabel": lambda folder, out, texts: export_nextlabel(folder, out),
+        "onnx": export_onnx,
+    }
+    return writers[form](folder, out, texts)
+
+
+def export_transformers(folder: Path, out: Path, texts: Sequence[str] = (), *, allow_code: bool = True) -> Exported:
+    """A folder for ``pipeline("text-classification", model=out)``.
+
+    BERT, RoBERTa, XLM-R, CamemBERT, ELECTRA and DistilBERT with mean or cls pooling become transformers' own classes,
+    with one more layer (see extra_layer). Others, and those whose probabilities would differ by more than
+    LARGEST_DIFFERENCE, come with a modelling file of ours and load with ``trust_remote_code=True``, unless
+    ``allow_code`` is false. Errors as in export_model.
+    """
+    need("torch", "transformers")
+    with new_folder(out) as work, TemporaryDirectory() as scratch:
+        model = _read(folder, Path(scratch))
+        ids = Tokeniser(model.folder, Path(scratch))(_sample(model, texts))
+        vectors = _vectors(model.folder, ids)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        form: Form = "transformers"
+        reason, difference = obstacle(config, model.folder.pooling), float("nan")
+        if not reason:
+            _write_plain(model, work, vectors[::2])  # chosen on one half, checked on the other
+            difference = _difference(model, work, vectors[1::2], ids[1::2])
+            if not difference <= LARGEST_DIFFERENCE:
+                reason = f"in transformers' own classes a probability would differ by {difference:.1g}"
+        if reason and not allow_code:
+            raise LearningError(f"{folder} can't be exported without code of its own: {reason}")
+        if reason:
+            shutil.rmtree(work)
+            work.mkdir()
+            form = "custom-code"
+            _write_custom(model, config, work)
+            difference = _difference(model, work, vectors[1::2], ids[1::2])
+        if not difference <= LARGEST_DIFFERENCE:
+            raise LearningError(f"{folder} was exported, but a probability differs by {difference:.1g}: not kept")
+        write_tokenizer(model.folder, model.tokenizer, work)
+        needs = [f"Loads with `trust_remote_code=True` only: {reason}."] if reason else []
+        note = " ".join([*needs, *_first_window(model)])
+        (work / "README.md").write_text(model.card.page(pipeline_usage(bool(reason)), note), encoding="utf-8")
+    return Exported(out, form, difference, len(ids) // 2, note)
+
+
+def export_nextlabel(folder: Path, out: Path) -> Exported:
+    """A copy of the folder, as nextlabel and sentence-transformers (the encoder) read it. Errors as in export_model."""
+    with new_folder(out) as work, TemporaryDirectory() as scratch:
+        if not is_fused(folder):
+            _read(folder, Path(scratch))
+        shutil.copytree(folder, work, dirs_exist_ok=True)
+    note = f"Goes with the encoder {fused_on(folder)}, which is not in the folder." if is_fused(folder) else ""
+    return Exported(out, "nextlabel", 0.0, 0, note)
+
+
+def export_onnx(folder: Path, out: Path, texts: Sequence[str] = ()) -> Exported:
+    """model.onnx: (input_ids, attention_mask), int64 [b, t] -> probabilities float32 [b, c]; with the tokenizer.
+
+    Errors as in export_model.
+    """
+    need("torch", "transformers", "onnx", "onnxruntime")
+    with new_folder(out) as work, TemporaryDirectory() as scratch:
+        model = _read(folder, Path(scratch))
+        ids = Tokeniser(model.folder, Path(scratch))(_sample(model, texts))
+        trace_classifier(model.folder, model.head, work / "model.onnx", ids[:4])
+        found = run_onnx(work / "model.onnx", ids, len(model.labels))
+        difference = float(np.abs(found - model.head.predict_proba(_vectors(model.folder, ids))).max())
+        if not difference <= LARGEST_DIFFERENCE:
+            raise LearningError(f"{folder} was exported, but a probability differs by {difference:.1g}: not kept")
+        write_tokenizer(model.folder, model.tokenizer, work)
+        shutil.copyfile(folder / LABELS_FILE, work / LABELS_FILE)
+        note = " ".join(_first_window(model))
+        (work / "README.md").write_text(model.card.page(ONNX_USAGE, note), encoding="utf-8")
+    return Exported(out, "onnx", difference, len(ids), note)
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _read(folder: Path, scratch: Path) -> _Model:
+    described = read_folder(folder)
+    head = Probe.load(folder / HEAD_FILE)
+    try:
+        names = json.loads((folder / LABELS_FILE).read_text(encoding="utf-8"))
+        labels, multi_label = tuple(map(str, names["labels"])), bool(names["multi_label"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LearningError(f"{folder / LABELS_FILE} can't be read: {error}") from error
+    shape = (len(labels), described.dimension)
+    if head.weights.shape != shape or head.multi_label != multi_label:
+        raise LearningError(f"{folder}: the head is {list(head.weights.shape)}, the labels and the body {list(shape)}")
+    if head.names != labels:
+        raise LearningError(f"{folder}: the head knows {', '.join(head.names)}; {LABELS_FILE} says {', '.join(labels)}")
+    card = read_or_make_card(folder, labels, multi_label)
+    return _Model(described, head, labels, card, tokenizer_file(described, scratch))
+
+
+def _sample(model: _Model, texts: Sequence[str]) -> list[str]:
+    """``texts``, some fixed ones, and random tokens if these are few."""
+    from tokenizers import Tokenizer
+
+    chosen = [*dict.fromkeys(texts)][:MOST_TEXTS] + list(SAMPLE)
+    rng, tokenizer = np.random.default_rng(0), Tokenizer.from_file(str(model.tokenizer))
+    while len(chosen) < FEWEST_TEXTS:
+        chosen.append(tokenizer.decode(rng.integers(0, tokenizer.get_vocab_size(), rng.integers(1, 40)).tolist()))
+    return chosen
+
+
+def _vectors(folder: ModelFolder, ids: Sequence[Sequence[int]]) -> Matrix:
+    """Unit vectors float32 [n, d] from our own network."""
+    model = pooled_model(folder)
+    return _in_batches(ids, folder.dimension, lambda *batch: model(*batch))
+
+
+def _in_batches(ids: Sequence[Sequence[int]], width: int, run: Callable[..., Any]) -> Matrix:
+    import torch
+
+    out = np.empty((len(ids), width), np.float32)
+    for batch in batches_by_length(ids, BATCH):
+        with torch.inference_mode():
+            out[batch] = run(*map(torch.from_numpy, pad([ids[row] for row in batch]))).numpy()
+    return out
+
+
+def _difference(model: _Model, out: Path, vectors: Matrix, ids: Sequence[Sequence[int]]) -> float:
+    """How far the classifier in ``out`` is from our probabilities."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    kind: Any = AutoModelForSequenceClassification
+    if (out / MODELLING_FILE).is_file():
+        from .modeling_nextlabel import NextlabelForSequenceClassification
+
+        kind = NextlabelForSequenceClassification
+    theirs = kind.from_pretrained(out, local_files_only=True, use_safetensors=True, dtype=torch.float32).eval()
+
+    def probabilities(input_ids: Any, attention_mask: Any) -> Any:
+        logits = theirs(input_ids=input_ids, attention_mask=attention_mask).logits
+        return logits.sigmoid() if model.head.multi_label else logits.softmax(-1)
+
+    found = _in_batches(ids, len(model.labels), probabilities)
+    return float(np.abs(found - model.head.predict_proba(vectors)).max())
+
+
+def _first_window(model: _Model) -> list[str]:
+    """What a reader has to know where the model itself reads more of a text than the exported folder can."""
+    if model.card.windows == 1:
+        return []
+    length = model.folder.max_length
+    return [
+        f"This folder reads the first {length} tokens of a text. nextlabel reads up to {model.card.windows} windows of "
+        f"{length} tokens and pools them, so its probabilities, and the figures below, differ for longer texts."
+    ]
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
+
+
+def _classes(model: _Model) -> dict[str, Any]:
+    """The part of a configuration that is about labels."""
+    return {
+        "id2label": dict(enumerate(model.labels)),
+        "label2id": {label: i for i, label in enumerate(model.labels)},
+        "problem_type": "multi_label_classification" if model.head.multi_label else "single_label_classification",
+    }
+
+
+def _write_plain(model: _Model, out: Path, vectors: Matrix) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    body = load_body(model.folder, attention="eager")
+    config = AutoConfig.from_pretrained(model.folder.path, local_files_only=True, **_classes(model))
+    count = layer_count_name(config.to_dict())
+    setattr(config, count, getattr(config, count) + 1)
+    config.dtype = torch.float32
+    classifier = AutoModelForSequenceClassification.from_config(config).eval()
+    base = getattr(classifier, classifier.base_model_prefix)
+    unknown = [
+        name for name in base.load_state_dict(body.state_dict(), strict=False).unexpected_keys if "pooler" not in name
+    ]
+    if unknown:
+        raise LearningError(
+            f"{model.folder.path} has weights that {type(classifier).__name__} has no place for: {unknown}"
+        )
+    q, kept = lost_direction(body, model.head, vectors.astype(np.float64))
+    write_extra_layer(classifier, cast(Any, model.folder.pooling), model.head, q, kept)
+    classifier.save_pretrained(out)
+
+
+def _write_custom(model: _Model, config: dict[str, Any], out: Path) -> None:
+    import torch
+    from transformers import AutoConfig
+
+    from . import modeling_nextlabel as hub_model
+
+    encoder = AutoConfig.from_pretrained(model.folder.path, local_files_only=True).to_diff_dict()
+    settings = hub_model.NextlabelConfig(
+        encoder={**encoder, "model_type": config["model_type"]},
+        pooling=model.folder.pooling,
+        architectures=["NextlabelForSequenceClassification"],
+        auto_map={
+            "AutoConfig": "modeling_nextlabel.NextlabelConfig",
+            "AutoModelForSequenceClassification": "modeling_nextlabel.NextlabelForSequenceClassification",
+        },
+        **_classes(model),
+    )
+    classifier = hub_model.NextlabelForSequenceClassification(settings).eval()
+    body = load_body(model.folder, attention="eager")
+    classifier.encoder.load_state_dict(body.state_dict())
+    if model.folder.pooling in LEARNED:
+        from safetensors.torch import load_file
+
+        classifier.pooler.load_state_dict(load_file(model.folder.path / POOLER_FILE))
+    with torch.no_grad():
+        classifier.classifier.weight.copy_(torch.from_numpy(model.head.weights / np.float32(model.head.temperature)))
+        classifier.classifier.bias.copy_(torch.from_numpy(model.head.bias / np.float32(model.head.temperature)))
+    classifier.save_pretrained(out)
+    shutil.copyfile(Path(hub_model.__file__), out / MODELLING_FILE)
+
+
+_LENGTH_FILE = "sentence_bert_config.json"
+
+_OWN = {HEAD_FILE, LABELS_FILE, CARD_FILE, PAGE_FILE, _LENGTH_FILE, TRAINING_FILE}
+
+
+def lay_out(encoder: ModelFolder, head: Probe, card: ModelCard, folder: Path) -> None:
+    """Fill the empty ``folder``: links to the encoder's files, and ``head``, labels and card of its own.
+
+    ``card.labels`` are those of the head, in their order.
+
+    The links are absolute; the folder is good for as long as the encoder stays where it is.
+    """
+    for item in encoder.path.iterdir():
+        if item.name not in _OWN:
+            (folder / item.name).symlink_to(item.resolve())
+    head.save(folder / HEAD_FILE)
+    labels = {"labels": list(card.labels), "multi_label": card.multi_label}
+    (folder / LABELS_FILE).write_text(json.dumps(labels, ensure_ascii=False), encoding="utf-8")
+    (folder / _LENGTH_FILE).write_text(json.dumps({"max_seq_length": encoder.max_length}), encoding="utf-8")
+    card.save(folder)
+
+
+def audit_figures(metrics: Mapping[str, Any]) -> tuple[Figure, ...]:
+    """What the loop noted of a model's accuracy on the audit slice, if anything was answered there yet."""
+    if not metrics.get("audit_n"):
+        return ()
+    value, low, high = (float(metrics[f"audit_{name}"]) for name in ("accuracy", "low", "high"))
+    return (Figure("accuracy", value, low, high, int(metrics["audit_n"]), "audit"),)

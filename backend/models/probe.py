@@ -1,0 +1,281 @@
+"""The probe: a calibrated linear head on frozen embeddings, refitted after every label.
+
+Single labels get one softmax, multi-label one sigmoid per label. Label anchors make it usable from zero labels.
+Probabilities are sharpened or flattened by one temperature (Guo et al., 2017, "On Calibration of Modern Neural
+Networks"), and answers that held-out predictions contradict are believed less (see crossfit). Where several annotators
+answered, targets may be soft: how likely each class is, by their consensus (see annotators). A whole pool is scored
+from the embedding matrix on disk, so memory stays small.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.blas import one_blas_thread
+from nextlabel.backend.data.folds import Targets
+from nextlabel.backend.encoders.mapped import Reader
+from nextlabel.backend.numeric import probabilities
+from nextlabel.connectors.errors import LearningError
+
+from .crossfit import COLD_TEMPERATURE, STRENGTH, CrossFit, Matrix, Task, cross_fit
+from .label_names import by_name, names_beside
+
+SoftTargets = npt.NDArray[np.floating[Any]]
+"""Floating [m, c], rows sum to 1: how likely each class is."""
+
+FORMAT = "nextlabel-probe-1"
+
+ROUNDING = 1e-3  # by how much the probabilities of a soft target may miss 1
+
+CHUNK = 1024  # rows that stay in a core's cache from half precision to probabilities
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A fitted head. Immutable; safe to share between threads.
+
+    ``weights`` float32 [c, d], ``bias`` float32 [c]; ``temperature`` divides the logits; ``labels`` is the number
+    of rows it was fitted on; ``cross`` is what held-out predictions told, None while there are too few labels.
+    ``names``: which label each row of ``weights`` stands for; empty where that is not known. ``exclusive``: it learned
+    that a record has exactly one label, and says how likely each is to be that one, though several are asked for.
+    """
+
+    weights: Matrix
+    bias: Matrix
+    multi_label: bool
+    temperature: float = COLD_TEMPERATURE
+    labels: int = 0
+    cross: CrossFit | None = None
+    names: tuple[str, ...] = ()
+    exclusive: bool = False
+
+    @classmethod
+    def fit(
+        cls,
+        vectors: npt.NDArray[Any],
+        targets: Targets | SoftTargets,
+        classes: int,
+        *,
+        weights: npt.NDArray[Any] | None = None,
+        anchors: npt.NDArray[Any] | None = None,
+        warm: Probe | None = None,
+        prior: Probe | None = None,
+        calibrate: bool = True,
+        doubt: bool = True,
+    ) -> Probe:
+        """Fit a probe.
+
+        vectors: floating [m, d], rows of length 1, m may be 0. targets: int64 [m] in [0, classes), or bool
+        [m, classes] for multi-label, or floating [m, classes] whose rows sum to 1: single labels in doubt, weighed
+        by a consensus already, so that they are taken as given. weights: [m], how much each row counts. anchors:
+        [classes, d], one vector a class to start from. warm: an earlier probe; saves time, and what its held-out
+        predictions told is kept until the labels have grown by a tenth. prior: the head of a trained encoder that
+        made the vectors; the fit starts from it and stays near it, and takes its temperature over: the encoder was
+        trained on most of these very rows, so predictions on them would not be held out, and nothing can be read off
+        them. calibrate=False: no held-out predictions, thus neither calibration nor doubt. doubt=False: take every
+        answer for right.
+
+        Raises LearningError when shapes or values don't fit together.
+        """
+        task = _checked(vectors, targets, classes, weights, anchors)
+        kept = (warm.multi_label, warm.weights.shape) if warm is not None else None
+        if kept != (task.multi_label, (classes, task.x.shape[1])):
+            warm = None
+        if prior is not None:
+            return cls._near(prior, task, warm)
+        with one_blas_thread():
+            cross = cross_fit(task, warm.cross if warm is not None else None) if calibrate else None
+            if cross is not None and doubt and not task.soft:
+                task = replace(task, targets=cross.believed(task))
+            start = warm.layer if warm is not None else None
+            layer = task.fit(cross.strength if cross is not None else STRENGTH, start=start)
+        # Contiguous copies: safetensors writes the memory as it lies, strides or not.
+        probe = cls(layer[:, :-1].copy(), layer[:, -1].copy(), task.multi_label, labels=len(targets))
+        return probe if cross is None else replace(probe, temperature=cross.temperature, cross=cross)
+
+    @classmethod
+    def _near(cls, prior: Probe, task: Task, warm: Probe | None) -> Probe:
+        """The fit that starts from ``prior`` in place of nothing."""
+        shape = (task.targets.shape[1], task.x.shape[1])
+        if prior.exclusive:
+            raise LearningError("the prior is for one label a record; it is no start for a probe of yes and no")
+        if prior.weights.shape != shape or prior.multi_label != task.multi_label:
+            raise LearningError(f"the prior has weights {list(prior.weights.shape)}, these labels want {list(shape)}")
+        task = replace(task, anchors=None, centre=prior.layer)
+        with one_blas_thread():
+            layer = task.fit(STRENGTH, start=None if warm is None else warm.layer)
+        return replace(prior, weights=layer[:, :-1].copy(), bias=layer[:, -1].copy(), labels=len(task.x), cross=None)
+
+    @property
+    def classes(self) -> int:
+        """How many labels it tells apart."""
+        return len(self.bias)
+
+    @property
+    def layer(self) -> Matrix:
+        """Weights beside bias, float32 [c, d + 1]."""
+        return np.column_stack([self.weights, self.bias])
+
+    def predict_proba(self, vectors: npt.NDArray[Any]) -> Matrix:
+        """float32 [n, c] for floating [n, d]: rows sum to 1, or each label apart when multi-label.
+
+        A row that isn't finite gets the probabilities of knowing nothing, so a strategy shows it to a person.
+        """
+        if vectors.ndim != 2 or vectors.shape[1] != self.weights.shape[1]:
+            raise LearningError(f"the probe takes vectors [n, {self.weights.shape[1]}], not {list(vectors.shape)}")
+        weights, bias = self.weights.T / np.float32(self.temperature), self.bias / np.float32(self.temperature)
+        out = np.empty((len(vectors), self.classes), np.float32)
+        with one_blas_thread():
+            for at in range(0, len(vectors), CHUNK):
+                logits = np.asarray(vectors[at : at + CHUNK], np.float32) @ weights + bias
+                if not np.isfinite(logits.sum()):
+                    logits[~np.isfinite(logits).all(axis=1)] = 0.0
+                out[at : at + CHUNK] = probabilities(logits, self.multi_label and not self.exclusive)
+        return out
+
+    def held_out_proba(self, vectors: Matrix) -> Matrix | None:
+        """float32 [m, c] for rows it was fitted on, [m, d], as if it had not been; None while it has too few labels."""
+        return None if self.cross is None else self.cross.predicted(vectors, self.multi_label)
+
+    def aligned(self, names: Sequence[str], *, multi_label: bool) -> Probe | None:
+        """The same head for the labels ``names``, whatever it was made for; None if it knows none, or not which.
+
+        A label that it knows keeps its row, one that is not asked for loses it. One that it does not know gets the mean
+        of all rows, which takes no text from a label that stays; or, where each label is a yes or no, even odds.
+
+        From several labels a record to one the rows stay: given that it is exactly one, the softmax of the same logits
+        is how likely each is. From one label to several it says what it said, ``exclusive``: no linear layer of yes and
+        no says the same, and the one nearest to it makes a worse start for the next fit than none.
+        """
+        wanted = tuple(names)
+        if (self.names, self.multi_label) == (wanted, multi_label):
+            return self
+        if not set(self.names) & set(wanted):
+            return None
+        exclusive = multi_label and (self.exclusive or not self.multi_label)
+        new = np.zeros_like(self.layer[0]) if multi_label and not exclusive else self.layer.mean(axis=0)
+        layer = by_name(self.layer, self.names, wanted, new)
+        weights, bias = layer[:, :-1].copy(), layer[:, -1].copy()
+        return replace(
+            self, weights=weights, bias=bias, multi_label=multi_label, cross=None, names=wanted, exclusive=exclusive
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the probe to ``path`` (safetensors, with a JSON header): no code, only numbers and labels' names."""
+        from safetensors.numpy import save_file
+
+        header = {
+            "format": FORMAT,
+            "multi_label": self.multi_label,
+            "temperature": self.temperature,
+            "labels": self.labels,
+            "names": list(self.names),
+            "exclusive": self.exclusive,
+        }
+        tensors = {"weights": self.weights, "bias": self.bias}
+        if self.cross is not None:
+            header["cross"] = [self.cross.strength, self.cross.labels, self.cross.searched]
+            tensors["cross_layers"] = self.cross.layers
+        save_file(tensors, path, metadata={"nextlabel": json.dumps(header)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Probe:
+        """Read what ``save`` wrote; before use, ``aligned`` brings it to the labels asked. Raises LearningError.
+
+        One that was saved before the names were has those that a trained model's files say, beside it, or none.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy") as file:
+                header = json.loads((file.metadata() or {}).get("nextlabel", "{}"))
+                if header.get("format") != FORMAT:
+                    raise LearningError(f"{path} is not a probe of this version ({FORMAT}); delete it and refit")
+                temperature, cross = float(header["temperature"]), None
+                if "cross" in header:
+                    strength, labels, searched = header["cross"]
+                    cross = CrossFit(file.get_tensor("cross_layers"), strength, temperature, labels, searched)
+                weights, bias = file.get_tensor("weights"), file.get_tensor("bias")
+                names = tuple(map(str, header.get("names", ()))) or names_beside(Path(path), len(bias))
+                if names and len(names) != len(bias):
+                    raise ValueError(f"it names {len(names)} labels for {len(bias)} rows")
+                multi_label, labels = bool(header["multi_label"]), int(header["labels"])
+                exclusive = bool(header.get("exclusive", False))
+                return cls(weights, bias, multi_label, temperature, labels, cross, names, exclusive)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise LearningError(f"{path} can't be read as a probe: {error}; delete it and refit") from error
+
+
+def _checked(
+    vectors: npt.NDArray[Any],
+    targets: Targets | SoftTargets,
+    classes: int,
+    weights: npt.NDArray[Any] | None,
+    anchors: npt.NDArray[Any] | None,
+) -> Task:
+    """Everything as float32. Raises LearningError."""
+    if vectors.ndim != 2 or len(vectors) != len(targets):
+        raise LearningError(f"{list(vectors.shape)} vectors don't go with {len(targets)} targets")
+    x = np.ascontiguousarray(vectors, np.float32)
+    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+    if len(bad):
+        raise LearningError(f"{len(bad)} of {len(x)} vectors aren't finite, first row {bad[0]}: encode them anew")
+    counts = np.ones(len(x), np.float32) if weights is None else np.asarray(weights, np.float32)
+    if counts.shape != (len(x),) or not np.isfinite(counts).all() or (counts < 0).any():
+        raise LearningError(f"weights must be {len(x)} finite numbers, none below 0")
+    if anchors is not None:
+        if anchors.shape != (classes, x.shape[1]) or not np.isfinite(anchors).all():
+            raise LearningError(f"anchors must be finite [{classes}, {x.shape[1]}], not {list(anchors.shape)}")
+        anchors = np.asarray(anchors, np.float32)
+    soft = targets.ndim == 2 and np.issubdtype(targets.dtype, np.floating)
+    return Task(x, _one_hot(targets, classes), counts, anchors, targets.ndim == 2 and not soft, soft=soft)
+
+
+def _one_hot(targets: Targets | SoftTargets, classes: int) -> Matrix:
+    if targets.ndim == 2:
+        if targets.shape[1] != classes:
+            raise LearningError(f"targets have {targets.shape[1]} columns, but there are {classes} classes")
+        if np.issubdtype(targets.dtype, np.floating):
+            bad = ~((targets >= 0).all(axis=1) & (np.abs(targets.sum(axis=1) - 1) < ROUNDING))
+            if bad.any():
+                raise LearningError(f"soft targets are probabilities; those of row {bad.argmax()} don't sum to 1")
+        return targets.astype(np.float32)
+    if len(targets) and not 0 <= targets.min() <= targets.max() < classes:
+        raise LearningError(f"targets must lie in [0, {classes}), found {targets.min()} to {targets.max()}")
+    one_hot = np.zeros((len(targets), classes), np.float32)
+    one_hot[np.arange(len(targets)), targets] = 1.0
+    return one_hot
+
+
+SCORED_AT_ONCE = 16_384  # rows that are looked at together: side by side in the file or not
+
+
+def score_pool(
+    probe: Probe, matrix: npt.NDArray[np.float16], rows: npt.NDArray[np.int64] | slice = slice(None)
+) -> npt.NDArray[np.float32]:
+    """Probabilities float32 [n, c] for ``rows`` of ``matrix``, floating [r, d], usually a float16 memmap.
+
+    Works through 16,384 rows at a time. Rows that lie side by side are read without a copy; the fast path is
+    found by itself, also where it holds for a part of ``rows`` only. Of a mapped file, what was read is let go again
+    and again. Negative rows raise IndexError.
+    """
+    if isinstance(rows, slice):
+        rows = np.arange(*rows.indices(len(matrix)), dtype=np.int64)
+    if len(rows) and rows.min() < 0:
+        raise IndexError(f"row {rows.min()} of the matrix: a record is not embedded yet")
+    out = np.empty((len(rows), probe.classes), np.float32)
+    reader = Reader()
+    for at in range(0, len(rows), SCORED_AT_ONCE):
+        some = rows[at : at + SCORED_AT_ONCE]
+        side_by_side = bool(some[-1] - some[0] == len(some) - 1 and (np.diff(some) == 1).all())
+        chunk = matrix[some[0] : some[-1] + 1] if side_by_side else matrix[some]
+        out[at : at + SCORED_AT_ONCE] = probe.predict_proba(chunk)
+        reader.read(matrix, len(some))
+    return out

@@ -1,0 +1,115 @@
+"""A trained network as a folder that everything else reads as an encoder, with its head beside it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nextlabel.backend.encoders.model_folder import LEARNED, OWN_FILE, POOLER_FILE, ModelFolder, Pooling
+from nextlabel.connectors.errors import LearningError
+
+from .label_names import LABELS_FILE
+from .probe import Probe
+
+HEAD_FILE, TRAINING_FILE = "head.safetensors", "training.json"
+# What a tokenizer is made of, in any of the libraries; copied as it is, so that the same text stays the same tokens.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "*.model",
+)
+
+
+def check_free(folder: Path) -> None:
+    """Raises LearningError if there is something where a trained model is to be."""
+    if folder.exists():
+        raise LearningError(f"{folder} exists already; remove it, or give the trained model another folder")
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder to write a model into; it takes its place as ``folder`` when the block ends well."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed while it wrote
+    partial.mkdir(parents=True)
+    yield partial
+    partial.rename(folder)
+
+
+def save_encoder(folder: Path, network: Any, base: ModelFolder) -> None:
+    """Write encoder, pooling and tokenizer of a text classifier that started from ``base``. Raises LearningError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    network.body.save_pretrained(folder)
+    copy_tokenizer(base, folder)
+    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": base.max_length, "do_lower_case": False})
+    if base.prompt:
+        prompt = {"prompts": {"default": base.prompt}, "default_prompt_name": "default"}
+        _write_json(folder / "config_sentence_transformers.json", prompt)
+    write_pooling(folder, network.pooling, network.dimension)
+    if network.pooling in LEARNED:
+        from safetensors.torch import save_file
+
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.pooler.state_dict().items()}
+        save_file(state, folder / POOLER_FILE)
+
+
+def head_of(network: Any, *, multi_label: bool, temperature: float, labels: int) -> Probe:
+    """The linear layer as a probe on unit vectors: it says what the network says, divided by the temperature."""
+    scale = np.float32(network.dimension**0.5)
+    weights, bias = (part.detach().cpu().float().numpy() for part in (network.head.weight, network.head.bias))
+    return Probe(np.ascontiguousarray(weights * scale), bias.copy(), multi_label, temperature, labels)
+
+
+def save_head(folder: Path, head: Probe, labels: tuple[str, ...], training: dict[str, Any]) -> None:
+    """Write the head, the names of its labels, and how it was trained."""
+    replace(head, names=labels).save(folder / HEAD_FILE)
+    _write_json(folder / LABELS_FILE, {"labels": list(labels), "multi_label": head.multi_label})
+    _write_json(folder / TRAINING_FILE, training)
+
+
+def write_pooling(folder: Path, pooling: Pooling, dimension: int) -> None:
+    """Say how token vectors become one: as sentence-transformers does, or in a file of our own for learned ones."""
+    if pooling in LEARNED:
+        _write_json(folder / OWN_FILE, {"pooling": pooling})
+        return
+    kinds = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
+    modules = [
+        {"idx": at, "name": str(at), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for at, (path, kind) in enumerate(kinds)
+    ]
+    _write_json(folder / "modules.json", modules)
+    flags = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
+    config = {f"pooling_mode_{flag}": name == pooling for name, flag in flags.items()}
+    _write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": dimension, **config})
+    (folder / "2_Normalize").mkdir(exist_ok=True)
+
+
+def copy_tokenizer(base: ModelFolder, folder: Path) -> None:
+    """Copy the tokenizer of ``base``, or make one that transformers reads. Raises LearningError."""
+    for pattern in TOKENIZER_FILES:
+        for file in base.path.glob(pattern):
+            shutil.copyfile(file, folder / file.name)
+    if not (folder / "tokenizer.json").is_file():
+        from transformers import AutoTokenizer
+
+        try:
+            AutoTokenizer.from_pretrained(base.path, local_files_only=True).save_pretrained(folder)
+        except Exception as error:  # whatever the model's own tokenizer class raises
+            raise LearningError(f"the tokenizer in {base.path} can't be saved: {error}") from error
+
+
+def _write_json(file: Path, data: Any) -> None:
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Spans: tokens, tags, and the probe on token vectors."""

@@ -1,0 +1,1 @@
+"""The project's records and their answers, in memory."""

@@ -1,0 +1,104 @@
+"""The answers as rows: one a record, with the majority's answer, or one an answer."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nextlabel.backend.annotators.reading import consensus
+from nextlabel.backend.store import Store
+from nextlabel.connectors.errors import ConfigError
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, Span, Value
+
+
+def record_rows(store: Store, labeling: Labeling) -> Iterator[dict[str, Any]]:
+    """One row a labelled record: uid, answer, number of answers, audit, copy_of, then fields and metadata.
+
+    A copy of a labelled record has its answer. The order is that of the data.
+    """
+    answers = _by_record(store)
+    labels: dict[str, tuple[Value, int]] = {}
+    for item in store.records():
+        given = answers.get(item.remote_id or "", [])
+        decided = consensus(given, labeling)
+        if decided is not None:
+            labels[item.record.uid] = (decided, sum(one.status is AnnotationStatus.SUBMITTED for one in given))
+        found = labels.get(item.duplicate_of or item.record.uid)
+        if found is not None:
+            yield {
+                "uid": item.record.uid,
+                "answer": _plain(found[0]),
+                "answers": found[1],
+                "audit": item.audit,
+                "copy_of": item.duplicate_of,
+                **{f"field.{name}": text for name, text in item.record.fields.items()},
+                **{f"metadata.{name}": value for name, value in item.record.metadata.items()},
+            }
+
+
+def answer_rows(store: Store) -> Iterator[dict[str, Any]]:
+    """One row an answer, skips included: record, annotator, status, answer, time, model version seen."""
+    answers = _by_record(store)
+    for item in store.records():
+        for one in answers.get(item.remote_id or "", []):
+            yield {
+                "uid": item.record.uid,
+                "annotation": one.id,
+                "annotator": one.annotator,
+                "status": one.status.value,
+                "answer": _plain(one.value),
+                "updated_at": one.updated_at.isoformat(),
+                "seen_version": one.seen_version,
+            }
+
+
+def write_rows(rows: Iterable[dict[str, Any]], path: Path) -> int:
+    """Write ``rows`` as .csv or .jsonl and return how many. An interrupted export leaves no half file.
+
+    Raises ConfigError for another ending, or a place that can't be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".jsonl"):
+        raise ConfigError(f"{path}: the file must end in .csv or .jsonl")
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            count = 0
+            writer: csv.DictWriter[str] | None = None
+            for row in rows:
+                count += 1
+                if suffix == ".jsonl":
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    continue
+                if writer is None:
+                    writer = csv.DictWriter(file, list(row), extrasaction="ignore")
+                    writer.writeheader()
+                writer.writerow({name: _cell(value) for name, value in row.items()})
+        partial.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path} can't be written: {error.strerror or error}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def _by_record(store: Store) -> dict[str, list[Annotation]]:
+    found: dict[str, list[Annotation]] = {}
+    for annotation in store.answers():
+        found.setdefault(annotation.remote_id, []).append(annotation)
+    return found
+
+
+def _plain(value: Value) -> list[Any]:
+    return [asdict(part) if isinstance(part, Span) else part for part in value]
+
+
+def _cell(value: Any) -> Any:
+    """Labels joined by "|" are easy to read in a spreadsheet; anything richer is JSON."""
+    if isinstance(value, list) and all(isinstance(part, str) and "|" not in part for part in value):
+        return "|".join(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value

@@ -1,0 +1,1 @@
+"""What stands first in the queue, and how it gets there."""

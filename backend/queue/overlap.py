@@ -1,0 +1,116 @@
+"""Asking other annotators about records that were answered before: who may be asked about, and what to tell whom."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import structlog
+
+from nextlabel.backend.pool.pool import PoolState, Positions
+from nextlabel.backend.store import Store, StoredRecord
+from nextlabel.connectors.base import Connector
+from nextlabel.connectors.errors import ConfigError, NextlabelError
+
+log = structlog.get_logger(__name__)
+
+NAMED = 3
+"""Records named in a complaint."""
+ASKED = "asked_by_strategy"
+"""Where the store keeps which records the strategy wants other opinions on: position -> answers in all."""
+RETRY_S = 60.0
+"""Seconds until a platform that did not ask is told again: it may never do it."""
+
+
+def ask_platform_again(store: Store, connector: Connector, uids: Sequence[str], opinions: int) -> list[int]:
+    """Have each record answered by ``opinions`` annotators in all; return the records' positions.
+
+    First the platform, then the store: after a crash in between nobody was told that it worked, and the same call
+    does the rest. Raises ConfigError if a record can't be asked about, or ``opinions`` is what everybody is asked for
+    anyway; ConnectorError if the platform doesn't do it.
+    """
+    if opinions <= connector.overlap:
+        raise ConfigError(
+            f"each record goes to {connector.overlap} annotator(s) anyway; ask for at least {connector.overlap + 1} "
+            "opinions"
+        )
+    found = {item.record.uid: item for item in store.get(uids)}
+    troubles = [trouble for uid in uids if (trouble := _trouble(uid, found.get(uid)))]
+    if troubles:
+        more = f"; and {len(troubles) - NAMED} more" if len(troubles) > NAMED else ""
+        raise ConfigError("; ".join(troubles[:NAMED]) + more + "; nobody was asked")
+    connector.ask_again([str(item.remote_id) for item in found.values()], opinions)
+    store.ask_again(found, opinions)
+    return [item.position for item in found.values()]
+
+
+def _trouble(uid: str, item: StoredRecord | None) -> str:
+    if item is None:
+        return f"there is no record {uid!r}; `nextlabel export` lists them"
+    if item.duplicate_of is not None:
+        return f"{uid!r} is a copy of {item.duplicate_of!r}; ask about that one"
+    if item.gone:
+        return f"{uid!r} was deleted on the platform"
+    return "" if item.remote_id else f"{uid!r} is not on the platform yet; nobody has answered it"
+
+
+class Asking:
+    """The second opinions that the loop itself asks for: known across restarts, and told from those asked by hand.
+
+    What is wanted is written down first, then the platform is asked, then the store notes it: after a crash at any
+    point, or if the platform doesn't do it, the rest is done with one of the next queues. Belongs to one thread.
+    """
+
+    def __init__(self, store: Store, connector: Connector, pool: PoolState) -> None:
+        self._store, self._connector, self._pool = store, connector, pool
+        self._wanted = {int(at): int(n) for at, n in json.loads(store.get_meta(ASKED) or "{}").items()}
+        self._not_before = 0.0
+        self.trouble = ""
+
+    def own(self) -> Positions:
+        """int64: positions of records that wait for another opinion by the strategy's wish, asked or still to ask."""
+        at = np.array(sorted(self._wanted), np.int64)
+        at = at[at < len(self._pool)]
+        wanted = np.array([self._wanted[one] for one in at.tolist()], np.int64)
+        return at[self._pool.is_pushed(at) & (self._pool.tally(at)[0] < wanted)]
+
+    def by_hand(self, positions: Positions) -> None:
+        """Somebody asks about these: they are theirs now."""
+        if taken := self._wanted.keys() & set(positions.tolist()):
+            self._wanted = {at: opinions for at, opinions in self._wanted.items() if at not in taken}
+            self._save()
+
+    def ask(self, positions: Positions) -> Positions:
+        """Have the platform ask for one more opinion on each of these; return those that are not asked about.
+
+        Never raises ConnectorError: the queue goes out without them, and they are asked about a minute later.
+        """
+        if not len(positions):
+            self.trouble = ""
+        if not len(positions) or time.monotonic() < self._not_before:
+            return positions
+        answers, _ = self._pool.tally(positions)
+        kept = {at: self._wanted[at] for at in self.own().tolist()}
+        news = dict(zip(positions.tolist(), (answers + 1).tolist(), strict=True))
+        self._wanted = {**news, **kept}
+        self._save()
+        left = set(news)
+        try:
+            for opinions in sorted({self._wanted[at] for at in left}):
+                group = [at for at in news if self._wanted[at] == opinions]
+                uids = [item.record.uid for item in self._store.at(group)]
+                ask_platform_again(self._store, self._connector, uids, opinions)
+                self._pool.ask_again(np.array(group, np.int64), opinions)
+                left -= set(group)
+                log.info("another opinion is asked for", records=uids, opinions=opinions)
+            self.trouble = ""
+        except NextlabelError as error:
+            self._not_before = time.monotonic() + RETRY_S
+            self.trouble = f"no second opinions: {type(error).__name__}: {error}"
+            log.warning("the platform does not ask again", error=str(error))
+        return np.array(sorted(left), np.int64)
+
+    def _save(self) -> None:
+        self._store.set_meta(ASKED, json.dumps(self._wanted))

@@ -1,0 +1,104 @@
+"""The queue on the platform: a generation at once, then more of its ranking in quiet moments."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from nextlabel.backend.pool.pool import PoolState, Positions
+from nextlabel.backend.retraining.probe_model import Model
+from nextlabel.backend.store import GenerationRow, Store
+from nextlabel.connectors.base import Connector
+from nextlabel.connectors.labelings import can_be_given
+from nextlabel.connectors.records import Labeling, QueueEntry
+
+from .suggestion_backfill import Filler
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSizes:
+    """How much of the ranking is published: ``head`` at once, up to ``tail`` more when there is a quiet moment.
+
+    ``window``: feed mode, the platform holds at most that many open records; None pushes the whole pool.
+    """
+
+    head: int = 50
+    tail: int = 200
+    window: int | None = None
+
+    @property
+    def ranked(self) -> int:
+        """How many records are ranked for a generation."""
+        return max(self.head + self.tail, self.window or 0)
+
+
+class Queue:
+    """What is published of a ranking, and what is left to publish. Belongs to one thread."""
+
+    def __init__(self, store: Store, connector: Connector, pool: PoolState, head: int) -> None:
+        self.generation: GenerationRow | None = store.latest_generation()
+        self._store, self._connector, self._pool, self._head = store, connector, pool, head
+        self._revision = -1  # of the pool, when the generation in force was ranked
+        self._asked: Labeling | None = None  # what the platform asked then
+        self._tail: deque[QueueEntry] = deque()
+        self._filler = Filler(store, connector, pool)
+
+    def look_again(self) -> None:
+        """Another process published meanwhile: its queue is in force, and the next is made at once."""
+        self.generation, self._revision = self._store.latest_generation(), -1
+        self._tail.clear()
+
+    def is_stale(self, head: int) -> bool:
+        """Whether the log, or something else that a queue goes by, has moved on since the generation in force."""
+        if self.generation is None or self.generation.log_seq < head or self._revision != self._pool.revision:
+            return True
+        return self._asked != self._connector.labeling
+
+    def entries(self, model: Model, ranking: Positions) -> list[QueueEntry]:
+        """The places of a queue, in order, each with a suggestion unless its record is to be answered blind.
+
+        Nor where nobody could give the answer that is suggested: the platform may lack a label that the recipe has.
+        """
+        suggestions = model.suggestions(self._pool, ranking)
+        asked, blind = self._connector.labeling, self._pool.is_blind(ranking) | model.is_blank
+        return [
+            QueueEntry(remote_id, rank, None if blind[rank] or not can_be_given(asked, one.value) else one)
+            for rank, (remote_id, one) in enumerate(zip(self._pool.remote_ids(ranking), suggestions, strict=True))
+        ]
+
+    def publish(self, head: int, model: Model, entries: list[QueueEntry], revision: int) -> GenerationRow:
+        """Put the first of ``entries`` on the platform, as the generation that knows the log up to ``head``.
+
+        ``revision``: that of the pool they were ranked from.
+        """
+        asked = self._connector.labeling
+        row = self._store.plan_generation(head, model.version, len(entries))
+        if entries:  # with nothing left to label there is no queue to change
+            self._connector.publish(row.version, entries[: self._head])
+            self._filler.published(entries[: self._head])
+        self._store.mark_published(row.number)
+        self.generation, self._revision, self._asked = row, revision, asked
+        self._tail = deque(entries[self._head :])
+        return row
+
+    def rest(self, model: Model) -> tuple[str, Positions]:
+        """What there is to append, as a state, and what still needs a suggestion; "" if there is nothing."""
+        due = self._filler.due()[: 0 if model.is_blank else None]
+        if self._tail:
+            return "publishing", due
+        if len(due):
+            return "suggesting", due
+        self._filler.save()
+        return "", due
+
+    def extend(self, model: Model, due: Positions) -> None:
+        """Append the next stretch of the ranking to the generation in force, or, after the last, what is ``due``."""
+        if self.generation is None:
+            return
+        if self._tail:
+            stretch = [self._tail.popleft() for _ in range(min(self._head, len(self._tail)))]
+            self._connector.extend(self.generation.version, stretch)
+            self._filler.published(stretch)
+        else:
+            self._filler.fill(self.generation.version, self.entries(model, due[: self._head]))
+            self._filler.save()

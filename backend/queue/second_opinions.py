@@ -1,0 +1,126 @@
+"""Another answer, or another record: what of a queue goes to second opinions, where the strategy weighs them.
+
+A queue is made anew after every label, of which only the first few places are used, but what a platform was told stays
+told. So two things are bounded: how many records wait for another opinion at a time, and how many places they get.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nextlabel.backend.pool.pool import PoolState, Positions
+from nextlabel.backend.retraining.probe_model import Model
+from nextlabel.backend.selection import Pool, QueryStrategy, choose, relabels, weighs_spans
+from nextlabel.backend.selection.base import ScoringStrategy
+from nextlabel.backend.selection.relabelling import Relabelling
+
+AMONG = 10
+"""Places of the strategy's order by which it is decided how many records shall wait for another opinion."""
+MOST = 5
+"""Of these at most: half of the places go to new records, however sure the strategy is that old ones are worth more."""
+LEAST_SHARE = 0.1
+"""Of the places, for what was asked and is no longer among the best: it still has to be answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The best new records, and those for second opinions, best first, with their ``share`` of the queue's places.
+
+    ``ask``: those of ``again`` that the platform has not been asked about yet.
+    """
+
+    new: Positions
+    again: Positions
+    ask: Positions
+    share: float
+
+
+def _none() -> Positions:
+    return np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Chooser:
+    """Lets ``strategy`` choose; if it weighs second answers, between new records and answered ones.
+
+    A record gets ``most`` answers in all. Where that is not above the overlap, nothing is asked again; nor while one
+    annotator is alone, nor about a record of which the model can't tell what it would say had it not learned from it. A
+    mixture asks again within the share of the strategies in it that weigh second answers. ``seeded``: the strategy is
+    shown how well records match what was asked to start from.
+    """
+
+    strategy: QueryStrategy
+    most: int = 0
+    seeded: bool = False
+
+    def choose(
+        self, pool: PoolState, model: Model, candidates: Positions, own: Positions, k: int, rng: np.random.Generator
+    ) -> Choice:
+        """At most ``k`` of ``candidates``, and second opinions. ``own``: what was asked before, or is to be."""
+        people, training = pool.people(), pool.training()
+        waiting = own[np.isin(own, pool.asked_again())]
+        waiting = waiting[np.argsort(pool.tally(waiting)[1], kind="stable")]
+        known = None
+        if relabels(self.strategy) and self.most > pool.overlap and min(self.most, people) > 1:
+            known = model.held_out(pool, training)
+        if known is None:
+            new = self._plain(pool, model, candidates, k, rng)
+            return Choice(new, waiting, _none(), LEAST_SHARE if len(waiting) else 0.0)
+
+        told = ~np.isnan(known).any(axis=1)
+        training, known = training[told], known[told]
+        # Who was asked about in vain, since everybody has answered or skipped it, holds up nobody.
+        live = own[np.add(*pool.tally(own)) < people]
+        closed = pool.closed(min(self.most, people))
+        both = np.union1d(candidates, training)
+        view = self._view(pool, model, both)
+        view.probabilities[np.searchsorted(both, training)] = known
+        order = both[self._order(replace(view, opinions=pool.opinions(both)), both, candidates, closed, live, k, rng)]
+        new = order[np.isin(order, candidates)]
+        new = np.concatenate([new, candidates[~np.isin(candidates, new)]])[:k]  # the strategy may leave out a few
+        best = order[:AMONG][np.isin(order[:AMONG], np.concatenate([closed, live]))][:MOST]
+        ask = best[np.isin(best, closed) & ~np.isin(best, own)][: max(0, len(best) - len(live))]
+        ask = np.concatenate([own[np.isin(own, closed)], ask])  # first what is still to be asked since the last time
+        again = np.concatenate([best[np.isin(best, np.concatenate([waiting, ask]))], waiting, ask])
+        _, first = np.unique(again, return_index=True)
+        again = again[np.sort(first)]
+        return Choice(new, again, ask, max(len(best) / AMONG, LEAST_SHARE) if len(again) else 0.0)
+
+    def _order(
+        self,
+        view: Pool,
+        both: Positions,
+        candidates: Positions,
+        closed: Positions,
+        live: Positions,
+        k: int,
+        rng: np.random.Generator,
+    ) -> Positions:
+        """int64: indices into ``both``, best first, without what is there only to tell how good annotators are."""
+        allowed = np.isin(both, np.concatenate([candidates, closed, live]))
+        if isinstance(self.strategy, ScoringStrategy):
+            answered = len(both) - len(candidates)
+            order = (
+                Relabelling(self.strategy, self.most)
+                .decide(view, k + answered, rng, people=self.most, outstanding=np.flatnonzero(~allowed))
+                .chosen
+            )
+        else:
+            order = choose(self.strategy, view, min(2 * k, len(view)), rng)
+        return order[allowed[order]]
+
+    def _plain(
+        self, pool: PoolState, model: Model, candidates: Positions, k: int, rng: np.random.Generator
+    ) -> Positions:
+        """At most ``k`` new records, where nothing is asked again."""
+        k = min(k, len(candidates))
+        if k == 0:
+            return candidates
+        return candidates[self.strategy.query(self._view(pool, model, candidates), k, rng)]
+
+    def _view(self, pool: PoolState, model: Model, positions: Positions) -> Pool:
+        # To propose single spans takes longer than to doubt a text.
+        view = model.view(pool, positions, spans=weighs_spans(self.strategy))
+        return replace(view, seeds=pool.seeds[positions]) if self.seeded else view

@@ -1,0 +1,1 @@
+"""The recipe of a project: its model, its YAML, its catalogue."""

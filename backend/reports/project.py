@@ -1,0 +1,245 @@
+"""All of a report: figures where there is enough to say them, and the reason in words where there is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.annotators.quality import LEAST_RANKED, Quality, annotator_quality
+from nextlabel.backend.evaluation.intervals import Interval, wilson_interval
+from nextlabel.backend.evaluation.remaining import remaining_positives
+from nextlabel.backend.pool.pool import Positions
+from nextlabel.backend.selection.stopping import Advice, Confident, FewRemaining, Round, SmallGain, StablePredictions
+from nextlabel.backend.store import ModelRow
+from nextlabel.connectors.records import LabelKind
+
+from .agreement import LEAST_REPEATED, Agreement, agreement
+from .project_data import Gathered
+from .random_reference import Saved
+from .refits import Refitted
+
+LEAST_SHARE = 20
+"""Audit answers below which no accuracy and no share of a label is given."""
+RARE = 0.1
+"""A label whose share may not be above this is rare: whether all of it is found is a question of its own."""
+MOST_POINTS = 200
+"""Points of the learning curve that are kept: a running project has one a label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A model that was in the loop: ``accuracy`` on the ``audited`` audit answers that there were then."""
+
+    model: str
+    encoder: str
+    labels: int
+    accuracy: Interval
+    audited: int
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """A label: how many ``chosen`` and audit records carry it, its ``share`` of all, how many are still to be found."""
+
+    label: str
+    chosen: int
+    audit: int
+    share: Interval | None
+    left: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is known of a project. Parts that can't be said are None or empty; ``silent`` says why, by part."""
+
+    project: str
+    kind: str
+    records: int
+    chosen: int
+    audited: int
+    answers: int
+    skips: int
+    people: int
+    first: datetime
+    last: datetime
+    trained: str
+    curve: tuple[Point, ...]
+    saved: Saved | None
+    agreement: Agreement | None
+    quality: Quality | None
+    balance: tuple[Balance, ...]
+    advice: tuple[tuple[str, Advice], ...]
+    silent: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; what is not known is null."""
+        return {
+            "project": self.project,
+            "kind": self.kind,
+            "records": self.records,
+            "labelled": {"chosen": self.chosen, "audit": self.audited},
+            "answers": self.answers,
+            "skips": self.skips,
+            "annotators_seen": self.people,
+            "first": self.first.isoformat(),
+            "last": self.last.isoformat(),
+            "trained_model": self.trained or None,
+            "curve": [
+                {
+                    "model": one.model,
+                    "encoder_from": one.encoder or None,
+                    "labels": one.labels,
+                    "audited": one.audited,
+                    "accuracy": one.accuracy.to_json(),
+                }
+                for one in self.curve
+            ],
+            "saved": None if self.saved is None else self.saved.to_json(),
+            "agreement": None if self.agreement is None else self.agreement.to_json(),
+            "annotators": None if self.quality is None else [_known(asdict(one)) for one in self.quality.annotators],
+            "balance": [
+                {
+                    "label": one.label,
+                    "chosen": one.chosen,
+                    "audit": one.audit,
+                    "share": None if one.share is None else one.share.to_json(),
+                    "left": None if one.left is None else one.left.to_json(),
+                }
+                for one in self.balance
+            ],
+            "stop": [
+                {"criterion": name, "stop": one.stop, "reason": one.reason, "figure": one.figure}
+                for name, one in self.advice
+            ],
+            "silent": self.silent,
+        }
+
+
+def build(found: Gathered, project: str, refitted: Refitted | None, why: str = "") -> Report:
+    """The report. ``refitted`` is what the fits told; without it, ``why`` says why they were not made."""
+    silent = {} if refitted is not None else {"saved": why}
+    curve = learning_curve(found.models)
+    if not curve:
+        silent["curve"] = (
+            f"no model was tested on {LEAST_SHARE} answers to the audit slice yet: {len(found.audited):,} are there"
+        )
+    agreed, quality = None, None
+    if found.opinions is None:
+        silent["agreement"] = silent["annotators"] = "annotators are compared where a record has one label"
+    else:
+        agreed, quality = agreement(found.opinions), annotator_quality(found.opinions)
+        if agreed is None:
+            silent["agreement"] = (
+                f"{quality.repeated:,} records have answers of two people: it takes {LEAST_REPEATED}; "
+                "ask for more with `nextlabel relabel`"
+            )
+        if not any(one.compared >= LEAST_RANKED for one in quality.annotators):
+            silent["annotators"] = f"nobody has {LEAST_RANKED} answers that others can be held against"
+    if len(found.audited) < LEAST_SHARE:
+        silent["balance"] = (
+            f"shares of all records are known from the audit slice alone, and {len(found.audited):,} of it are "
+            f"answered: it takes {LEAST_SHARE}. What was chosen to be labelled tells nothing of the rest"
+        )
+    balance = class_balance(found)
+    return Report(
+        project=project,
+        kind=found.labeling.kind.value,
+        records=found.records,
+        chosen=len(found.training),
+        audited=len(found.audited),
+        answers=found.answers,
+        skips=found.skips,
+        people=found.people,
+        first=found.first,
+        last=found.last,
+        trained=found.trained,
+        curve=curve,
+        saved=None if refitted is None else refitted.saved,
+        agreement=agreed,
+        quality=quality,
+        balance=balance,
+        advice=tuple(_advice(curve, refitted, balance, found.trained)),
+        silent=silent,
+    )
+
+
+def learning_curve(models: Sequence[ModelRow]) -> tuple[Point, ...]:
+    """The audited models, oldest first, the newest of each number of labels; thinned, the ends always there."""
+    points: dict[int, Point] = {}
+    for row in models:
+        labels, audited = int(row.metrics.get("labels", 0)), int(row.metrics.get("audit_n", 0))
+        if labels and audited >= LEAST_SHARE:
+            accuracy = Interval(*(float(row.metrics[f"audit_{name}"]) for name in ("accuracy", "low", "high")))
+            points[labels] = Point(row.version, row.base, labels, accuracy, audited)
+    return _thinned(tuple(points[labels] for labels in sorted(points)), MOST_POINTS)
+
+
+def _thinned(points: tuple[Point, ...], most: int) -> tuple[Point, ...]:
+    if len(points) <= most:
+        return points
+    return tuple(points[at] for at in np.unique(np.linspace(0, len(points) - 1, most).round().astype(int)))
+
+
+def shown_points(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    """A dozen of the points, for a table."""
+    return _thinned(points, 12)
+
+
+def class_balance(found: Gathered) -> tuple[Balance, ...]:
+    """Every label, in the order of the question. The share and what is left come from the audit slice."""
+    chosen, audit = _carried(found, found.training), _carried(found, found.audited)
+    rows = []
+    for at, label in enumerate(found.labeling.labels):
+        learned, hits, audited = int(chosen[:, at].sum()), int(audit[:, at].sum()), len(audit)
+        share = left = None
+        if audited >= LEAST_SHARE:
+            share = Interval(hits / audited, *wilson_interval(hits, audited))
+            left = remaining_positives(
+                pool=found.records, audited=audited, hits=hits, labelled=len(chosen) + audited, found=learned + hits
+            ).remaining
+        rows.append(Balance(label, learned, hits, share, left))
+    return tuple(rows)
+
+
+def _carried(found: Gathered, positions: Positions) -> npt.NDArray[np.bool_]:
+    """bool [k, c]: which labels the records carry, spans of a label at least once."""
+    targets, labels = found.pool.targets(positions), found.labeling.labels
+    if found.labeling.kind is LabelKind.MULTI:
+        return np.asarray(targets, np.bool_)
+    if found.labeling.kind is LabelKind.SINGLE:
+        single: npt.NDArray[np.bool_] = targets[:, None] == np.arange(len(labels))
+        return single
+    carried = np.zeros((len(targets), len(labels)), np.bool_)
+    for row, spans in enumerate(targets):
+        carried[row, [labels.index(span.label) for span in spans]] = True
+    return carried
+
+
+def _advice(
+    curve: Sequence[Point], refitted: Refitted | None, balance: Sequence[Balance], trained: str
+) -> list[tuple[str, Advice]]:
+    """Every criterion that has something to look at."""
+    live = [Round(one.labels, audit=one.accuracy.mean, audit_size=one.audited) for one in curve]
+    # A trained encoder in use has left the refitted probes behind: they would speak of another model.
+    rounds = live if refitted is None or trained else refitted.rounds
+    found = [(SmallGain.name, SmallGain().advise(rounds))]
+    if any(one.predictions is not None for one in rounds):
+        found.append((StablePredictions.name, StablePredictions().advise(rounds)))
+    if any(one.confidence is not None for one in rounds):
+        found.append((Confident.name, Confident().advise(rounds)))
+    for one in balance:
+        if one.share is not None and one.left is not None and one.share.high <= RARE and one.chosen + one.audit:
+            last = Round(0, found=one.chosen + one.audit, remaining_high=one.left.high)
+            found.append((f"{FewRemaining.name}: {one.label}", FewRemaining().advise([last])))
+    return found
+
+
+def _known(annotator: dict[str, Any]) -> dict[str, Any]:
+    """An annotator with too few comparisons keeps the counts and loses the figures."""
+    few = annotator["compared"] < LEAST_RANKED
+    return annotator | ({"agreement": None, "low": None, "high": None} if few else {})

@@ -1,0 +1,213 @@
+"""One page per simulation: what to do, by how much it is better, and how that was found. A single file, no scripts.
+
+``write`` leaves it in a folder, with the plots, and all figures as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+from nextlabel.backend.evaluation.intervals import Interval
+from nextlabel.backend.simulation.plan import METRICS
+from nextlabel.backend.simulation.request import Simulation
+from nextlabel.backend.simulation.runs import RANDOM
+from nextlabel.backend.simulation.statistics import NONE_SHOWN, Figures, Reached
+from nextlabel.backend.store.atomic import write_atomically
+from nextlabel.connectors.errors import ConfigError
+
+from .page import card, facts, figures, framed, notes, sentence, table
+from .picture import Picture, save
+from .simulation_figures import drawn
+
+LEGEND = (
+    "Area: the mean score over all rounds. Gain: area minus random's, seed by seed, with an interval widened for the "
+    "number of strategies (Bonferroni); a strategy is shown to be better when all of it lies above zero. Labels: until "
+    "the target is first reached; “over” means that some seeds never got there within the budget. Error ratio: final "
+    "error over random's, below 1 is better. Intervals are Student's t over seeds, which differ in test records, "
+    "answers and chance; they speak of this data."
+)
+
+
+def page(found: Simulation, album: list[Picture]) -> str:
+    """The page as HTML."""
+    asked, summary = found.request, found.summary
+    why = summary.why.removeprefix(NONE_SHOWN).lstrip(":, ")
+    verdict = (
+        f"Label with {summary.recommended}"
+        if summary.recommended is not None
+        else f"{NONE_SHOWN[:1].upper()}{NONE_SHOWN[1:]}"
+    )  # fmt: skip
+    return framed(
+        __package__,
+        Path(asked.data).name,
+        f"which record next: {len(summary.strategies)} strategies, {_many(asked.seeds, 'seed')}",
+        kind="yes" if summary.recommended is not None else "no",
+        verdict=escape(verdict),
+        why=escape(sentence(why)),
+        cards="".join(_cards(found)),
+        how=escape(_how(found)),
+        notes=notes(_warnings(found)),
+        pictures=figures(album),
+        strategies=_strategies(found),
+        legend=escape(LEGEND),
+        facts=facts(dict(_facts(found))),
+    )
+
+
+def _cards(found: Simulation) -> Iterator[str]:
+    """What a reader takes home: of the recommended strategy, else of random."""
+    summary, asked = found.summary, found.request
+    name = summary.recommended or RANDOM
+    one, what = summary.strategies[name], METRICS[asked.plan.metric]
+    yield _card(f"{what} at {asked.plan.budget:,} labels", *_three(one.final), f"{name}; all labels give "
+                f"{summary.full.mean:.3f}")  # fmt: skip
+    yield _card("Labels to the target", *_labels(one.labels_to_target), f"{what} {summary.target.mean:.3f}, {name}")
+    if summary.recommended is not None:
+        ratio = one.labels_ratio
+        if ratio.mean == ratio.mean:
+            most = "at most " if one.at_most else ""
+            yield _card("Of random's labels", f"{most}{ratio.mean:.0%}", _span(ratio, ".0%"), "to the same target")
+        yield _card("Error to random's", f"× {one.error_ratio.mean:.2f}", _span(one.error_ratio, ".2f"), "at the end")
+    price = asked.price.of(one.labels_to_target.interval)
+    for key, name_of in (("money", "Cost to the target"), ("hours", "Hours to the target")):
+        if key in price:
+            yield _card(name_of, *_cost(price[key]), f"{name}, one answer a record")
+
+
+def _card(name: str, value: str, span: str, says: str) -> str:
+    return card(name, value, [" · ".join(part for part in (span, says) if part)])
+
+
+def _strategies(found: Simulation) -> str:
+    summary = found.summary
+    head = [
+        "strategy",
+        "n:area",
+        "n:gain over random",
+        "n:labels to target",
+        "n:of random's",
+        "n:final",
+        "n:error ratio",
+    ]
+    priced = [key for key in ("money", "hours") if found.request.price.of(Interval(1.0, 1.0, 1.0)).get(key)]
+    head += [f"n:{'cost' if key == 'money' else 'hours'} to target" for key in priced]
+    rows = []
+    order = sorted(summary.strategies.items(), key=lambda row: -row[1].area.mean)
+    for name, one in order:
+        price = found.request.price.of(one.labels_to_target.interval)
+        cells = [
+            ("label", escape(name) + _tag(found, name)),
+            ("n", _cell(*_three(one.area))),
+            ("n", "" if name == RANDOM else _cell(f"{one.gain.mean:+.3f}", _span(one.gain, "+.3f"))),
+            ("n", _cell(*_labels(one.labels_to_target))),
+            ("n", "" if name == RANDOM else _cell(*_share(one))),
+            ("n", _cell(*_three(one.final))),
+            ("n", "" if name == RANDOM else _cell(f"{one.error_ratio.mean:.2f}", _span(one.error_ratio, ".2f"))),
+        ]
+        rows.append(cells + [("n", _cell(*_cost(price[key]))) for key in priced])
+    return table(head, rows, "pinned")
+
+
+def _tag(found: Simulation, name: str) -> str:
+    if name == found.summary.recommended:
+        return '<span class="tag yes">recommended</span>'
+    if name in found.summary.better:
+        return '<span class="tag yes">beats random</span>'
+    return '<span class="tag">loses to random</span>' if name in found.summary.worse else ""
+
+
+def _how(found: Simulation) -> str:
+    plan, counts = found.request.plan, found.counts
+    start = f"{plan.start} random labels to start with" if plan.start else "a cold start from the labels' names"
+    fixed = "the same in every seed" if found.request.parts else "drawn anew by each seed"
+    noise = f" {plan.noise:.0%} of the answers are flipped, none of the labels tested on." if plan.noise else ""
+    whole = " Groups are kept whole." if counts["groups"] else ""
+    return (
+        f"Each strategy labels {plan.budget:,} of {counts['pool']:,} records, {plan.batch} at a time after {start}, "
+        f"and is tested on {counts['tested']:,} others, {fixed}.{whole}{noise}"
+    )
+
+
+def _warnings(found: Simulation) -> list[str]:
+    lost = found.summary.worse
+    return [f"{', '.join(lost)}: shown to lose to random on this data"] * bool(lost) + list(found.remarks)
+
+
+def _facts(found: Simulation) -> Iterator[tuple[str, str]]:
+    asked, counts = found.request, found.counts
+    columns = asked.asked.columns
+    answers = f"label {columns.label!r}"
+    if asked.asked.annotators:
+        answers = f"annotators {', '.join(asked.asked.annotators)}"
+    elif asked.asked.annotator:
+        answers += f", annotator {asked.asked.annotator!r}"
+    yield "Data", asked.data
+    yield "Columns", f"text {columns.text!r}, {answers}" + (f", group {columns.group!r}" if columns.group else "")
+    yield "Records", f"{counts['n']:,} records, {len(found.labels)} labels"
+    if counts["disagreements"] or asked.asked.annotators or asked.asked.annotator:
+        yield (
+            "Annotators",
+            f"{counts['answers']:,} answers; {counts['disagreements']:,} records on which they disagree. A chosen "
+            "record gets one annotator's answer, drawn by the seed; models are tested on the majority of all answers",
+        )
+    yield "Learner", f"the probe on {asked.encoder}, fitted again after every {asked.plan.batch} labels"
+    yield "Target", f"{asked.target}: {METRICS[asked.plan.metric]} {found.summary.target}"
+    yield "Data hash", f"sha256 {found.digest[:16]}…"
+    yield "Time", f"{found.runs.cpu_seconds:,.0f} s of CPU for the curves, {found.seconds:,.0f} s in this run"
+
+
+def _three(one: Interval) -> tuple[str, str]:
+    return f"{one.mean:.3f}", _span(one, ".3f")
+
+
+def _labels(one: Reached) -> tuple[str, str]:
+    if one.reached < one.seeds:
+        return f"over {one.interval.low:,.0f}", f"{one.reached} of {one.seeds} seeds got there"
+    return f"{one.interval.mean:,.0f}", _span(one.interval, ",.0f")
+
+
+def _share(one: Figures) -> tuple[str, str]:
+    ratio = one.labels_ratio
+    return ("–", "") if ratio.mean != ratio.mean else ("≤ " * one.at_most + f"{ratio.mean:.0%}", _span(ratio, ".0%"))
+
+
+def _cost(found: dict[str, float | None]) -> tuple[str, str]:
+    mean, low, high = found["mean"], found["low"], found["high"]
+    if mean is None:
+        return ("–", "") if low is None else (f"over {low:,.2f}", "")
+    return f"{mean:,.2f}", "" if low is None or high is None else f"{low:,.2f} to {high:,.2f}"
+
+
+def _span(one: Interval, form: str) -> str:
+    return f"{one.low:{form}} to {one.high:{form}}" if one.low == one.low else ""
+
+
+def _cell(value: str, span: str) -> str:
+    return f"<b>{escape(value)}</b>" + (f"<small>{escape(span)}</small>" if span else "")
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+PAGE = "index.html"
+
+FIGURES = "simulation.json"
+
+
+def write(found: Simulation, folder: Path) -> Path:
+    """Write index.html, simulation.json and a PNG a picture to ``folder``, over what may be there; return the page.
+
+    Raises MissingExtra (matplotlib), ConfigError if the folder can't be written.
+    """
+    album = drawn(found.summary, found.request.plan.metric, found.request.target)
+    try:
+        save(album, folder)
+        write_atomically(folder / FIGURES, (json.dumps(found.to_json(), ensure_ascii=False, indent=1) + "\n").encode())
+        write_atomically(folder / PAGE, page(found, album).encode())
+    except OSError as error:
+        raise ConfigError(f"{folder}: can't be written: {error.strerror or error}; choose another --out") from None
+    return folder / PAGE

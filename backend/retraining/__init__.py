@@ -1,0 +1,1 @@
+"""Which model is in use: probes after every label, encoders when labels have grown."""

@@ -1,0 +1,236 @@
+"""What is trained for a question, and what came of it: which candidate is best, whether it goes live, and its card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.data.folds import Targets
+from nextlabel.backend.data.image_rules import ImageRules
+from nextlabel.backend.encoders.base import Engine
+from nextlabel.backend.evaluation import wilson_interval
+from nextlabel.backend.evaluation.gate import Pair, Verdict, best_candidate, judge
+from nextlabel.backend.metrics import right
+from nextlabel.backend.models.card import Figure, JobKind, ModelCard, data_hash, label_counts, library_versions
+from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.saving import HEAD_FILE, TRAINING_FILE
+from nextlabel.backend.pool.pool import Positions
+from nextlabel.backend.training.jobs import TrainingJob
+from nextlabel.backend.training.process import MODEL, PREDICTIONS, Job, TrainingProcess
+from nextlabel.backend.training.spec import TrainingSpec
+from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.records import Labeling
+
+from .answers import Labelled
+from .plan import Candidate, TuningPlan
+
+MEASURED = (
+    "The held-out texts are a random share of the labelled ones, the same in every training of the project; they chose "
+    "when to stop and among the candidates. The audit texts are a random share of all, shown to annotators without a "
+    "suggestion, and chose nothing."
+)
+LEAST_A_LABEL = 2
+"""Answers that two labels at least must have, one to train on and one to spare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What is trained, and where. ``reason`` says why nothing can be; empty if it can.
+
+    ``rungs``: what may be trained of this encoder, the cheapest first. ``cache`` (as ``cache_dir``) and ``images``
+    as for load_encoder.
+    """
+
+    project: str
+    labeling: Labeling
+    encoder: str
+    engine: Engine
+    max_length: int
+    windows: int
+    spec: TrainingSpec
+    work: Path
+    models: Path
+    cache: Path
+    reason: str = ""
+    images: ImageRules | None = None
+    rungs: tuple[JobKind, ...] = ("few-shot", "fine-tune")
+
+
+class Answered(NamedTuple):
+    """Texts, as the encoder reads them, and the answers to them, as PoolState has them."""
+
+    texts: Sequence[str]
+    targets: Targets
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The candidate that did best, the gate's verdict on it, and what its card says of it."""
+
+    candidate: int
+    verdict: Verdict
+    figures: tuple[Figure, ...]
+
+
+class Training(Protocol):
+    """How the models of one kind of question are trained and judged."""
+
+    process: ClassVar[type[TrainingProcess]]
+
+    def too_few(self, labelled: Labelled) -> str:
+        """Why nothing can be trained on these answers yet; empty if it can."""
+        ...
+
+    def job(self, candidate: Candidate, train: Answered, held_out: Answered, predict: Sequence[str]) -> Job:
+        """What a worker is to do: train on ``train``, and say what it then thinks of the texts ``predict``."""
+        ...
+
+    def choose(self, plan: TuningPlan, finished: Mapping[int, Path], labelled: Labelled) -> Choice:
+        """The candidate that does best on the held-out answers, the first in doubt, and the gate's verdict on it.
+
+        ``finished``: candidate -> its training's folder. Answers that were changed since the training began count as
+        they are now.
+        """
+        ...
+
+    def card(self, folder: Path, candidate: Candidate, choice: Choice) -> ModelCard:
+        """The card of the model that the training in ``folder`` made."""
+        ...
+
+
+class TextTraining:
+    """Trainings for labels of whole texts. Fulfils Training."""
+
+    process: ClassVar[type[TrainingProcess]] = TrainingProcess
+
+    def __init__(self, tuning: Tuning) -> None:
+        self._tuning = tuning
+
+    def too_few(self, labelled: Labelled) -> str:
+        """See Training."""
+        targets = labelled.targets
+        counts = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets)
+        if (counts >= LEAST_A_LABEL).sum() >= min(2, len(self._tuning.labeling.labels)):
+            return ""
+        return f"two labels with {LEAST_A_LABEL} answers each are needed before anything can be trained"
+
+    def job(self, candidate: Candidate, train: Answered, held_out: Answered, predict: Sequence[str]) -> TrainingJob:
+        """See Training."""
+        tuning, labels = self._tuning, self._tuning.labeling.labels
+        return TrainingJob(
+            candidate.rung,
+            str(tuning.models / candidate.start) if candidate.start else tuning.encoder,
+            Examples(tuple(train.texts), train.targets, labels),
+            tuning.spec,
+            tuning.cache,
+            held_out=Examples(tuple(held_out.texts), held_out.targets, labels),
+            engine=tuning.engine,
+            max_length=tuning.max_length,
+            windows=tuning.windows,
+            predict=predict,
+            images=tuning.images,
+        )
+
+    def choose(self, plan: TuningPlan, finished: Mapping[int, Path], labelled: Labelled) -> Choice:
+        """See Training."""
+        kept, held_out = among(plan.held_out, labelled.training)
+        audit_kept, audit = among(plan.audit, labelled.audited)
+        n = len(plan.held_out)
+        said = {number: _predictions(folder / PREDICTIONS) for number, folder in finished.items()}
+        answers, audit_answers = labelled.majority[held_out], labelled.audit_targets[audit]
+        hits = {number: right(said[number][:n][kept], answers) for number in finished}
+        best = best_candidate(hits)
+        before, cache = _before(labelled, held_out, said[best].shape[1]), labelled.space.cache
+        old, old_audit = (
+            before.predict_proba(cache.take(rows)) for rows in (labelled.rows[held_out], labelled.audit_rows[audit])
+        )
+        verdict = judge(
+            Pair(right(old, answers), hits[best]),
+            Pair(right(old_audit, audit_answers), right(said[best][n:][audit_kept], audit_answers)),
+        )
+        return Choice(best, verdict, accuracies(verdict))
+
+    def card(self, folder: Path, candidate: Candidate, choice: Choice) -> ModelCard:
+        """See Training."""
+        examples = TrainingJob.load(folder).examples
+        return replace(
+            card_of(folder, candidate, self._tuning, choice),
+            multi_label=examples.multi_label,
+            data_hash=data_hash(examples),
+            counts=label_counts(examples),
+            temperature=Probe.load(folder / MODEL / HEAD_FILE).temperature,
+        )
+
+
+def _before(labelled: Labelled, held_out: Positions, classes: int) -> Probe:
+    """The model in use, had it learned from the same answers as the candidates."""
+    rest = np.setdiff1d(np.arange(len(labelled.training)), held_out)
+    vectors = labelled.space.cache.take(labelled.rows[rest])
+    return labelled.space.fit(vectors, labelled.targets[rest], classes)
+
+
+def among(wanted: Sequence[int], positions: Positions) -> tuple[npt.NDArray[np.bool_], Positions]:
+    """Which of the wanted are still among ``positions``, bool [len(wanted)], and where those are, int64 [k]."""
+    place = {at: index for index, at in enumerate(positions.tolist())}
+    kept = np.array([at in place for at in wanted], dtype=np.bool_)
+    return kept, np.array([place[at] for at in wanted if at in place], dtype=np.int64)
+
+
+def _predictions(file: Path) -> npt.NDArray[np.float32]:
+    """What a worker said of the texts it was asked about, float32 [n, c]. Raises LearningError if it can't be read."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return np.asarray(load_file(file)["probabilities"], np.float32)
+    except (SafetensorError, OSError, KeyError) as error:
+        raise LearningError(f"{file} can't be read: {error}; train anew") from error
+
+
+def card_of(folder: Path, candidate: Candidate, tuning: Tuning, choice: Choice) -> ModelCard:
+    """What is the same on all cards of models that the loop trains. Raises LearningError."""
+    file = folder / MODEL / TRAINING_FILE
+    try:
+        trained = json.loads(file.read_bytes())
+        device, seconds = str(trained["device"]), float(trained["seconds"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LearningError(f"{file} can't be read: {error}; train anew") from error
+    reason = choice.verdict.reason
+    return ModelCard(
+        version="",
+        project=tuning.project,
+        rung=candidate.rung,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        base=tuning.encoder,
+        parent=candidate.start,
+        labels=tuning.labeling.labels,
+        multi_label=False,
+        figures=choice.figures,
+        measured=f"{MEASURED} {reason[:1].upper()}{reason[1:]}.",
+        temperature=trained.get("temperature", 1.0),
+        max_length=tuning.max_length,
+        windows=tuning.windows,
+        spec=tuning.spec.model_dump(mode="json"),
+        seeds=(tuning.spec.seed,),
+        libraries=library_versions(),
+        device=device,
+        seconds=seconds,
+    )
+
+
+def accuracies(verdict: Verdict) -> tuple[Figure, ...]:
+    """Accuracy with its Wilson interval on whatever it was measured on."""
+    found = []
+    for where, name in (("held-out", "held_out"), ("audit", "audit")):
+        if n := int(verdict.figures.get(f"{name}_n", 0)):
+            value = verdict.figures[f"{name}_accuracy"]
+            found.append(Figure("accuracy", value, *wilson_interval(round(value * n), n), n, where))
+    return tuple(found)

@@ -1,0 +1,193 @@
+"""The space that texts are vectors in: one encoder, its cache, and what is known of the labels before any answer.
+
+The recipe's own encoder makes one space. Every trained model makes another, with its trained head as what is known
+beforehand. A model and the vectors it reads must come from the same space, so they travel together.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from nextlabel.backend.encoders.base import Encoder
+from nextlabel.backend.encoders.cache import EmbeddingCache
+from nextlabel.backend.encoders.label_anchors import label_anchors
+from nextlabel.backend.encoders.multimodal import for_requests
+from nextlabel.backend.models.label_names import differences
+from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.saving import HEAD_FILE
+from nextlabel.backend.models.spans.probe import SpanProbe
+from nextlabel.backend.store.atomic import atomic_path
+from nextlabel.backend.training.jobs import readable_errors
+from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.records import Labeling, LabelKind
+
+log = structlog.get_logger(__name__)
+
+Matrix = npt.NDArray[np.float32]
+
+OWN = ""
+"""Version of the space that the recipe's own encoder makes."""
+
+LESSONS_FILE = "lessons.npy"
+"""In a trained model's folder: positions of the records from whose answers it has learned, int64 [n], ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """``version`` is that of the trained model, empty for the recipe's own encoder.
+
+    ``anchors`` float32 [c, d]: a vector a label, from its words. ``prior``: the trained head, with a row for each label
+    that is asked, in their order. None without one; for spans, whose probe starts anew from what is marked; and where
+    nothing that the head knows is asked. ``note``: how what the model was trained for differs from what is asked.
+    ``public``: the same encoder for what comes in over HTTP, where it is another one. ``lessons``: see LESSONS_FILE;
+    None where that is not known.
+    """
+
+    version: str
+    encoder: Encoder
+    cache: EmbeddingCache
+    anchors: npt.NDArray[np.float32]
+    prior: Probe | None = None
+    public: Encoder | None = None
+    lessons: npt.NDArray[np.int64] | None = None
+    note: str = ""
+
+    @property
+    def trained(self) -> bool:
+        """Whether its encoder has learned from answers of this project."""
+        return self.version != OWN
+
+    @property
+    def served(self) -> Encoder:
+        """The encoder for requests: it reads no files and no internal addresses for whoever asks."""
+        return self.public or self.encoder
+
+    def fit(
+        self,
+        vectors: npt.NDArray[np.float32],
+        targets: npt.NDArray[np.int64] | npt.NDArray[np.bool_],
+        classes: int,
+        warm: Probe | None = None,
+    ) -> Probe:
+        """A probe on vectors of this space, float32 [m, d].
+
+        A trained encoder has learned from most of these answers, so no prediction on them would be held out, and
+        nothing is read off such; see Probe.fit. A head that learned one label a record is believed that there is just
+        one for as long as all answers say so, though several may be given.
+        """
+        prior = self.prior
+        if prior is not None and prior.exclusive:
+            if (targets.sum(axis=1) == 1).all():
+                one = prior.aligned(prior.names, multi_label=False)
+                fitted = Probe.fit(vectors, targets.argmax(axis=1), classes, prior=one)
+                return replace(fitted, multi_label=True, exclusive=True)
+            prior = None
+        fresh = not self.trained
+        return Probe.fit(vectors, targets, classes, anchors=self.anchors, prior=prior, warm=warm, calibrate=fresh)
+
+    def held_out(self, probe: Probe, rows: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> Matrix | None:
+        """float32 [k, c]: probabilities of answered records by what has not learned from their answers.
+
+        That is a fold of ``probe``, fitted here on all of them; in a trained space its head, and nan in the rows of
+        records that it was trained on. None where nothing is known of any. ``rows`` int64 [k]: theirs in the cache.
+        """
+        if not self.trained:
+            return probe.held_out_proba(self.cache.take(rows))
+        if self.prior is None or self.lessons is None:
+            return None
+        found = self.prior.predict_proba(self.cache.take(rows))
+        found[np.isin(positions, self.lessons)] = np.nan
+        return None if np.isnan(found).all() else found
+
+
+def note_lessons(folder: Path, positions: Iterable[int], start: Path | None) -> None:
+    """Note in ``folder`` that what is trained there learns of ``positions``, beside what the model in ``start`` had.
+
+    Where that is not known nothing is noted. Raises StoreFull and StoreError if the folder can't be written to.
+    """
+    known = np.unique(np.fromiter(positions, np.int64))
+    if start is not None:
+        earlier = _lessons(start)
+        if earlier is None:
+            return
+        known = np.union1d(known, earlier)
+    with readable_errors(folder), atomic_path(folder / LESSONS_FILE) as path, path.open("wb") as out:
+        np.save(out, known, allow_pickle=False)
+
+
+def _lessons(folder: Path) -> npt.NDArray[np.int64] | None:
+    try:
+        return np.asarray(np.load(folder / LESSONS_FILE, allow_pickle=False), np.int64)
+    except (OSError, ValueError):  # trained before this was noted, or damaged since
+        return None
+
+
+class Spaces:
+    """Opens the spaces of one project, each once. Thread-safe.
+
+    ``load`` makes an encoder of a trained model's folder, or the recipe's own encoder of None.
+    """
+
+    def __init__(
+        self,
+        labeling: Labeling,
+        load: Callable[[Path | None], Encoder],
+        cache: Callable[[Encoder], EmbeddingCache],
+        folder: Path,
+    ) -> None:
+        self._labeling = labeling
+        self._load = load
+        self._cache = cache
+        self._folder = folder
+        self._open: dict[str, Space] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, version: str) -> Space:
+        """The space called ``version``. Raises LearningError if its model is not there, or can't be used."""
+        space = self._open.get(version)  # without the lock: opening another one may take a minute
+        if space is None:
+            with self._lock:
+                if version not in self._open:
+                    self._open[version] = self._make(version)
+                space = self._open[version]
+        return space
+
+    def forget(self, *keep: str) -> None:
+        """Let go of all spaces but those to ``keep`` and the recipe's own: an encoder is hundreds of megabytes."""
+        with self._lock:
+            self._open = {version: space for version, space in self._open.items() if version in (OWN, *keep)}
+
+    def _make(self, version: str) -> Space:
+        folder = self._folder / version if version else None
+        if folder is not None and not (folder / HEAD_FILE).exists():
+            raise LearningError(
+                f"model {version} is not in {self._folder} any more; choose another: nextlabel models list"
+            )
+        encoder = self._load(folder)
+        anchors = label_anchors(self._labeling, encoder)
+        prior, note, lessons = (None, "", None) if folder is None else (*self._head(folder), _lessons(folder))
+        if note:
+            log.warning("a trained model was made for other labels", model=version, note=note)
+        return Space(version, encoder, self._cache(encoder), anchors, prior, for_requests(encoder), lessons, note)
+
+    def _head(self, folder: Path) -> tuple[Probe | None, str]:
+        """What the head in ``folder`` knows of the labels that are asked, and how those differ from its own."""
+        labels, kind = self._labeling.labels, self._labeling.kind
+        try:
+            if kind is LabelKind.SPAN:
+                known = SpanProbe.load(folder / HEAD_FILE).labels
+                return None, differences(known, labels, several=True, wants_several=True)
+            head = Probe.load(folder / HEAD_FILE)
+        except LearningError:
+            return None, f"its head is for {'whole texts' if kind is LabelKind.SPAN else 'spans'}, or can't be read"
+        several = kind is LabelKind.MULTI
+        note = differences(head.names, labels, several=head.multi_label, wants_several=several)
+        prior = head.aligned(labels, multi_label=several)
+        return prior, note if prior is not None else f"{note}; its head is not used, its encoder is"

@@ -1,0 +1,353 @@
+"""The slow step: train the encoder in a process of its own, and use the result if it is not worse.
+
+Level-triggered like the loop: the labels have grown enough since the last training, so there should be another one.
+The plan and every candidate lie on disk, so that a service that was killed goes on where the training is. Nothing
+here ever waits for the loop, and the loop never waits for this: a new model is announced through the store, and the
+Mover brings the loop to it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from nextlabel.backend.models.card import JobKind
+from nextlabel.backend.models.registry import CHOSEN_SPACE, SPACE_IN_USE, ModelStore
+from nextlabel.backend.store import Store
+from nextlabel.backend.training.jobs import JOB_FILE
+from nextlabel.backend.training.process import MODEL, TrainingProcess
+from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.records import LabelKind
+
+from .answers import Labelled, Loop
+from .candidates import Answered, TextTraining, Training, Tuning
+from .embedding_space import LESSONS_FILE, OWN, Spaces, note_lessons
+from .learner import KEPT_PROBES
+from .model_switch import Mover
+from .plan import Candidate, TuningPlan
+from .span_candidates import SpanTraining
+
+log = structlog.get_logger(__name__)
+
+IDLE = 2.0
+"""Seconds between two looks at whether the labels have grown enough."""
+LONG = 60.0
+"""Seconds between two looks of a service that ends."""
+WATCH = 0.5
+"""Seconds between two looks at a training that runs."""
+KEPT_MODELS = 5
+"""Trained models that stay on the disk, besides those in use."""
+MOST_KILLS = 30
+"""Times that a killed trainer is started again in one training: if memory is short, it will be killed every time."""
+TUNED_AT = "tuned_at"
+"""Where the store keeps how many labels the last training knew of, however it ended."""
+TRAINED_ON: tuple[JobKind, ...] = ("fine-tune", "spans")
+"""Rungs whose models the next training may go on from."""
+
+
+class Tuner:
+    """The trainings of one project. ``tick`` belongs to one thread, everything else may be called from any."""
+
+    def __init__(self, store: Store, loop: Loop, spaces: Spaces, tuning: Tuning) -> None:
+        self._store, self._loop, self._tuning = store, loop, tuning
+        self._training: Training = (
+            SpanTraining(tuning) if tuning.labeling.kind is LabelKind.SPAN else TextTraining(tuning)
+        )
+        self._plan: TuningPlan | None = None
+        self._process: TrainingProcess | None = None
+        self._mover = Mover(store, loop, spaces, tuning, tuning.work.with_name("embedding"))
+        self._asked = False
+        self._cancelled = False
+        self._stopped = False
+        self._moving = False  # at the last tick: nothing is begun until the loop has moved
+        self._left = False  # the plan on disk is for other labels, or can't be read, and that was told
+        self._error = ""
+        self._verdict = ""
+        self._ended = 0
+        self._made = True
+        self._kills = 0
+        self._looked = -1  # the pool's revision at the last look at whether a training is due
+        self._lock = threading.Lock()  # around the process: who stops the service must find the one that runs
+        self._telling = threading.Lock()  # around what status tells together: asked for, begun, ended
+
+    # -- called from elsewhere ---------------------------------------------------------------------------------------
+
+    def ask(self) -> None:
+        """Train now, however little the labels have grown; after the training that runs, or the move that goes on.
+
+        Raises LearningError if nothing can be trained here.
+        """
+        if reason := self._tuning.reason or self._training.too_few(self._loop.labelled()):
+            raise LearningError(reason)
+        with self._telling:
+            self._asked = True
+
+    def cancel(self) -> bool:
+        """End the training that runs, and forget it until the labels have grown again; whether there was one.
+
+        So is one that was asked for and has not begun. A model that was chosen and is not in use yet, because its
+        records are being encoded, is not used then.
+        """
+        stays = self._mover.cancel()
+        with self._telling:
+            asked, self._asked = self._asked, False
+            self._cancelled = self._plan is not None
+            return self._cancelled or asked or stays
+
+    def stop(self) -> None:
+        """The service ends: the training is interrupted, and goes on at the next start."""
+        self._stopped = True
+        self._mover.stop()
+        with self._lock:
+            if self._process is not None:
+                self._process.cancel()
+
+    def stand_by(self) -> None:
+        """Another replica leads: what was begun here is interrupted, and goes on when this one leads again."""
+        self._mover.stand_by()
+        with self._lock:
+            if self._process is not None:
+                self._process.cancel()
+            self._process = None
+        with self._telling:
+            self._plan, self._asked, self._cancelled, self._moving = None, False, False, False
+
+    def status(self) -> dict[str, Any]:
+        """What is trained just now, how many have ended since the start, and how the last one did.
+
+        ``asked``: when the training that was asked for begins. ``made``: whether the last one made a model.
+        """
+        with self._telling:
+            plan, process, asked = self._plan, self._process, self._asked
+            found: dict[str, Any] = {"ended": self._ended, "made": self._made}
+        if asked:
+            found["asked"] = self._begins(plan)
+        if plan is not None:
+            found |= {"labels": plan.labels}
+            if (number := self._open(plan)) is not None:
+                found["candidate"] = f"{plan.candidates[number].rung} ({number + 1} of {len(plan.candidates)})"
+        if (target := self._mover.target) is not None:
+            found["moving_to"] = target or self._tuning.encoder
+        progress = process.progress() if process is not None else self._mover.progress()
+        if progress is not None:
+            found |= {"stage": progress.stage, "step": progress.step, "steps": progress.steps}
+            found |= {"epoch": progress.epoch, "seconds": progress.seconds}
+        error = self._error or self._mover.error
+        texts = {"verdict": self._verdict, "error": error, "unable": self._tuning.reason}
+        return found | {name: text for name, text in texts.items() if text}
+
+    def _begins(self, plan: TuningPlan | None) -> str:
+        if plan is not None:
+            return "a training runs already; another one starts when it has ended"
+        if self._moving:
+            model = self._mover.target or "the recipe's own encoder"
+            return f"the training starts once all records are encoded for {model}"
+        return "the training starts within seconds"
+
+    # -- one thread's work -------------------------------------------------------------------------------------------
+
+    def tick(self) -> float:
+        """The next piece of work. Returns seconds to sleep."""
+        self._moving = self._mover.tick()
+        if self._tuning.reason or self._stopped:
+            return WATCH if self._moving else IDLE
+        if self._cancelled:
+            self._end("cancelled", made=False)
+        if self._moving and self._process is None:
+            return WATCH  # two at once would take turns on the same cores, and be judged against what is on its way out
+        if self._plan is None:
+            self._plan = self._kept_plan() or self._start_plan()
+        if self._plan is None:
+            return IDLE
+        if self._process is None:
+            return self._next(self._plan)
+        return self._watch(self._plan, self._process)
+
+    def _kept_plan(self) -> TuningPlan | None:
+        """The plan of a training that was interrupted. One for other labels is left, and a new one takes its place."""
+        try:
+            plan = TuningPlan.read(self._tuning.work)
+            if plan is None or plan.is_for(self._tuning.labeling):
+                return plan
+            reason = "it was for other labels, or in another order"
+        except LearningError as error:
+            reason = str(error)
+        if not self._left:
+            self._left = True
+            log.warning("a training that was interrupted is begun anew", reason=reason)
+        return None
+
+    def _start_plan(self) -> TuningPlan | None:
+        """A plan if a training is due. The same records are held out for ever, so that no model was trained on them."""
+        revision, wanted = self._loop.pool.revision, self._asked or self._left
+        if revision == self._looked and not wanted:
+            return None
+        self._looked = revision  # read before the labels: what changes in between is looked at again
+        labelled = self._loop.labelled()
+        too_few = self._training.too_few(labelled)
+        if self._asked and too_few:  # answers were taken back since
+            self._forget_asking(too_few)
+        if not (wanted or self._is_due(len(labelled.training))) or too_few:
+            return None
+        spec = self._tuning.spec
+        held_out = labelled.training[labelled.lots >= 1.0 - spec.held_out]
+        plan = TuningPlan(
+            labelled.log_seq,
+            len(labelled.training),
+            tuple(held_out.tolist()),
+            tuple(labelled.audited.tolist()),
+            tuple(self._candidates()),
+            names=self._tuning.labeling.labels,
+            kind=self._tuning.labeling.kind.value,
+        )
+        shutil.rmtree(self._tuning.work, ignore_errors=True)
+        self._tuning.work.mkdir(parents=True)
+        plan.write(self._tuning.work)
+        with self._telling:
+            self._plan, self._asked, self._left, self._error = plan, False, False, ""
+        log.info("training starts", labels=plan.labels, held_out=len(held_out), candidates=len(plan.candidates))
+        return plan
+
+    def _forget_asking(self, reason: str) -> None:
+        with self._telling:
+            self._asked, self._error = False, f"the training that was asked for did not start: {reason}"
+        log.warning("the training that was asked for does not start", reason=reason)
+
+    def _is_due(self, labels: int) -> bool:
+        before = int(self._store.get_meta(TUNED_AT) or 0)
+        spec = self._tuning.spec
+        return labels >= max(spec.start_at, before * (1 + spec.growth))
+
+    def _candidates(self) -> list[Candidate]:
+        """Each rung that is wanted, from the recipe's encoder; and on from the model in use, if it was fine-tuned."""
+        rung = self._tuning.spec.rung
+        wanted = [Candidate(one, OWN) for one in self._tuning.rungs if rung in ("auto", one) or one == "spans"]
+        chosen = self._store.get_meta(CHOSEN_SPACE) or OWN
+        line = next((one for one in TRAINED_ON if one in self._tuning.rungs and chosen.startswith(f"{one}-")), None)
+        if line is not None and rung in ("auto", "fine-tune"):
+            wanted.append(Candidate(line, chosen))
+        return wanted
+
+    # -- candidates --------------------------------------------------------------------------------------------------
+
+    def _folder(self, candidate: int) -> Path:
+        return self._tuning.work / f"candidate-{candidate}"
+
+    def _is_done(self, candidate: int) -> bool:
+        return (self._folder(candidate) / MODEL).is_dir()
+
+    def _next(self, plan: TuningPlan) -> float:
+        """Start the first candidate that is not finished, or decide."""
+        number = self._open(plan)
+        if number is None:
+            self._decide(plan)
+            return 0.0
+        with self._lock:
+            if self._stopped:
+                return LONG
+            folder = self._folder(number)
+            begun = (folder / JOB_FILE).is_file()
+            self._process = self._training.process.resume(folder) if begun else self._begin(plan, number)
+        return WATCH
+
+    def _open(self, plan: TuningPlan) -> int | None:
+        """The first candidate that is neither finished nor failed."""
+        numbers = (number for number in range(len(plan.candidates)) if str(number) not in plan.failed)
+        return next((number for number in numbers if not self._is_done(number)), None)
+
+    def _begin(self, plan: TuningPlan, number: int) -> TrainingProcess:
+        labelled = self._loop.labelled()
+        held_out = np.isin(labelled.training, plan.held_out)
+        train = ~held_out & ~np.isin(labelled.training, plan.audit)
+        candidate = plan.candidates[number]
+        start = self._tuning.models / candidate.start if candidate.start else None
+        note_lessons(self._folder(number), labelled.training[train], start)
+        job = self._training.job(
+            candidate,
+            self._answered(labelled, train),
+            self._answered(labelled, held_out),
+            self._texts([*plan.held_out, *plan.audit]),
+        )
+        return self._training.process.start(self._folder(number), job)
+
+    def _answered(self, labelled: Labelled, which: npt.NDArray[np.bool_]) -> Answered:
+        return Answered(self._texts(labelled.training[which].tolist()), labelled.targets[which])
+
+    def _texts(self, positions: Sequence[int]) -> list[str]:
+        found = {item.position: item.record for item in self._store.at(list(positions))}
+        return [self._tuning.labeling.text(found[at]) for at in positions]
+
+    def _watch(self, plan: TuningPlan, process: TrainingProcess) -> float:
+        state = process.poll()
+        if state == "running" or self._stopped:
+            return WATCH
+        with self._lock:
+            self._process = None
+        number = self._open(plan)
+        if process.killed and self._kills < MOST_KILLS:
+            self._kills += 1
+            log.warning("the trainer was killed, and is started again", reason=process.error)
+        elif state == "failed" and number is not None:
+            log.warning("training failed", candidate=plan.candidates[number], reason=process.error)
+            self._error = process.error
+            self._plan = plan.without(number, process.error)
+            self._plan.write(self._tuning.work)
+        return 0.0
+
+    # -- the decision ------------------------------------------------------------------------------------------------
+
+    def _decide(self, plan: TuningPlan) -> None:
+        finished = [number for number in range(len(plan.candidates)) if self._is_done(number)]
+        if not finished:
+            self._end("no candidate could be trained", made=False)
+            return
+        labelled = self._loop.labelled()
+        try:
+            choice = self._training.choose(plan, {number: self._folder(number) for number in finished}, labelled)
+            folder, candidate = self._folder(choice.candidate), plan.candidates[choice.candidate]
+            card = self._training.card(folder, candidate, choice)
+        except LearningError as error:
+            self._error = str(error)
+            self._end("what was trained can't be read", made=False)
+            return
+        if (lessons := folder / LESSONS_FILE).exists():
+            shutil.copyfile(lessons, folder / MODEL / LESSONS_FILE)
+        entry = ModelStore(self._tuning.models).add(folder / MODEL, card)
+        verdict = choice.verdict
+        metrics = {"labels": plan.labels, **verdict.figures, "goes_live": verdict.goes_live, "reason": verdict.reason}
+        self._store.add_model(entry.version, candidate.rung, plan.log_seq, metrics, str(entry.path))
+        version = entry.version
+        log.info("training ended", model=version, goes_live=verdict.goes_live, reason=verdict.reason)
+        if verdict.goes_live:
+            self._store.set_meta(CHOSEN_SPACE, version)
+            self._error = ""
+        self._prune()
+        self._end(f"{version} {'goes live' if verdict.goes_live else 'is kept, not used'}: {verdict.reason}")
+
+    def _prune(self) -> None:
+        """Keep what is in use, what the kept probes stand on, and the newest."""
+        stood_on = {row.base for row in self._store.models(KEPT_PROBES)}
+        in_use = stood_on | {self._store.get_meta(name) or OWN for name in (CHOSEN_SPACE, SPACE_IN_USE)}
+        if removed := ModelStore(self._tuning.models).prune(KEPT_MODELS, in_use - {OWN}):
+            log.info("old models removed", versions=removed)
+
+    def _end(self, verdict: str, *, made: bool = True) -> None:
+        with self._lock:
+            if self._process is not None:
+                self._process.cancel()
+            self._process = None
+        self._kills = 0
+        if self._plan is not None:
+            self._store.set_meta(TUNED_AT, str(self._plan.labels))
+        shutil.rmtree(self._tuning.work, ignore_errors=True)
+        with self._telling:
+            self._plan, self._cancelled = None, False
+            self._verdict, self._made, self._ended = verdict, made, self._ended + 1
+        log.info("training over", result=verdict)

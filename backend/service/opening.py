@@ -1,0 +1,198 @@
+"""From a recipe and the settings to a service that is ready to start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import structlog
+
+from nextlabel.backend.data.image_rules import ImageRules
+from nextlabel.backend.encoders.base import HASHING, Encoder
+from nextlabel.backend.encoders.cache import EmbeddingCache
+from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.encoders.multimodal import is_multimodal
+from nextlabel.backend.loop.agreement import Agreement
+from nextlabel.backend.loop.controller import Controller
+from nextlabel.backend.loop.leadership import Leadership
+from nextlabel.backend.models.card import JobKind
+from nextlabel.backend.models.spans.encoder import SpanEncoder, load_span_encoder
+from nextlabel.backend.models.spans.token_cache import TokenCache
+from nextlabel.backend.pool.pool import PoolState
+from nextlabel.backend.queue.publishing import QueueSizes
+from nextlabel.backend.queue.ranking import Ranker
+from nextlabel.backend.recipe.recipe import Recipe
+from nextlabel.backend.retraining.candidates import Tuning
+from nextlabel.backend.retraining.embedding_space import Spaces
+from nextlabel.backend.retraining.learner import Learner
+from nextlabel.backend.retraining.probe_model import TextKind
+from nextlabel.backend.retraining.retraining import Tuner
+from nextlabel.backend.retraining.span_model import SpanKind
+from nextlabel.backend.selection import get_strategy
+from nextlabel.backend.serving.batcher import MicroBatcher
+from nextlabel.backend.settings import Settings
+from nextlabel.backend.store import Added, Store
+from nextlabel.connectors.base import Connector
+from nextlabel.connectors.records import LabelKind, Record
+
+from .project import check_platform, open_connector
+from .service import Service
+
+log = structlog.get_logger(__name__)
+
+
+def project_home(recipe: Recipe, settings: Settings) -> Path:
+    """The folder of one project: its store and its models."""
+    home = settings.home / recipe.name
+    home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def open_store(recipe: Recipe, settings: Settings, seed: int = 0) -> Store:
+    """The project's store: the one in the settings, or SQLite in the project's folder."""
+    return Store.open(settings.store or project_home(recipe, settings) / "store.sqlite", seed=seed)
+
+
+def open_encoder(recipe: Recipe, settings: Settings, trained: Path | None = None) -> Encoder:
+    """The recipe's encoder, or the one in the folder of a ``trained`` model, run in the same way.
+
+    What is made once for a model is kept beside the embeddings, shared by all projects.
+    """
+    if recipe.kind is LabelKind.SPAN:
+        return load_span_encoder(
+            str(trained or recipe.encoder),
+            max_length=recipe.max_length,
+            cache_dir=settings.home / "encoders",
+            threads=settings.thread_count(),
+        )
+    return load_encoder(
+        str(trained or recipe.encoder),
+        recipe.engine,
+        max_length=recipe.max_length,
+        cache_dir=settings.home / "encoders",
+        threads=settings.thread_count(),
+        windows=recipe.windows,
+        images=image_rules(recipe, settings),
+    )
+
+
+def image_rules(recipe: Recipe, settings: Settings) -> ImageRules:
+    """Where the images of this recipe's records may be read from."""
+    folders = [Path(name.strip()) for name in settings.image_folders.split(",") if name.strip()]
+    hosts = frozenset(name.strip() for name in settings.image_hosts.split(",") if name.strip())
+    return ImageRules(roots=(*recipe.image_folders(), *folders), hosts=hosts)
+
+
+def open_cache(settings: Settings, encoder: Encoder) -> EmbeddingCache:
+    """The embeddings made with ``encoder``, shared by all projects: the key is the text."""
+    cache = TokenCache if isinstance(encoder, SpanEncoder) else EmbeddingCache
+    return cache.open(settings.home / "embeddings", encoder)
+
+
+def audit_share(recipe: Recipe, settings: Settings) -> float:
+    """The share of the queue that goes to the audit slice: the recipe's, or the setting."""
+    return settings.audit_share if recipe.audit_share is None else recipe.audit_share
+
+
+def load_records(recipe: Recipe, store: Store, settings: Settings) -> Added:
+    """Read the recipe's data into the store; what is there already is recognised. Fixes the audit slice."""
+
+    def known(uids: Sequence[str]) -> dict[str, Record]:
+        return {item.record.uid: item.record for item in store.get(uids)}
+
+    added = store.add_records(recipe.read(rules=image_rules(recipe, settings), known=known))
+    total = store.size()
+    share = audit_share(recipe, settings)
+    if total and share:
+        # A slice of the pool's size times the share would be plenty for a large pool, and labels are dear.
+        store.set_audit_threshold(min(share, settings.audit_size / total))
+    return added
+
+
+def tuning(recipe: Recipe, settings: Settings) -> Tuning:
+    """What the slow step trains for this recipe, and where."""
+    home = project_home(recipe, settings)
+    reason, images = "", is_multimodal(recipe.encoder)
+    if recipe.training.rung in ("zero-shot", "probe"):
+        reason = f"the recipe says `rung: {recipe.training.rung}`"
+    elif recipe.encoder == HASHING or (images and recipe.training.rung != "auto"):
+        reason = f"the encoder {recipe.encoder} can't be trained"
+    elif images and recipe.training.fusion == "none":
+        reason = "the recipe says `fusion: none`"
+    elif find_spec("torch") is None or find_spec("transformers") is None:
+        reason = "torch and transformers are not installed: pip install 'nextlabel[train]'"
+    rungs: tuple[JobKind, ...] = ("spans",) if recipe.kind is LabelKind.SPAN else ("few-shot", "fine-tune")
+    return Tuning(
+        project=recipe.name,
+        labeling=recipe.labeling(),
+        encoder=recipe.encoder,
+        engine=recipe.engine,
+        max_length=recipe.max_length,
+        windows=recipe.windows,
+        spec=recipe.training,
+        work=home / "training",
+        models=home / "models",
+        cache=settings.home / "encoders",
+        reason=reason,
+        images=image_rules(recipe, settings),
+        rungs=("fusion",) if images else rungs,
+    )
+
+
+def open_service(
+    recipe: Recipe, settings: Settings, *, store: Store | None = None, connector: Connector | None = None, seed: int = 0
+) -> Service:
+    """Everything that ``nextlabel run`` starts, opened but not started. The caller stops it.
+
+    Raises ConfigError, DataError, StoreError, LearningError or ConnectorError, each saying the fix.
+    """
+    with ExitStack() as opened:  # what is open is closed again if the rest can't be
+        if store is None:
+            store = opened.enter_context(open_store(recipe, settings, seed))
+        check_platform(recipe, settings, store)
+        added = load_records(recipe, store, settings)
+        log.info("records read", new=added.new, duplicates=added.duplicates, known=added.known, changed=added.changed)
+        leadership = Leadership(store)
+        if connector is None:
+            connector = opened.enter_context(closing(open_connector(recipe, settings, store, leadership)))
+        service = _service(recipe, settings, store, connector, leadership, seed)
+        opened.pop_all()
+        return service
+
+
+def _service(
+    recipe: Recipe, settings: Settings, store: Store, connector: Connector, leadership: Leadership, seed: int
+) -> Service:
+    labeling = recipe.labeling()
+    models = project_home(recipe, settings) / "models"
+    spaces = Spaces(labeling, partial(open_encoder, recipe, settings), partial(open_cache, settings), models)
+    kind = SpanKind(labeling) if labeling.kind is LabelKind.SPAN else TextKind(labeling)
+    learner = Learner(labeling, kind, spaces, store, models)
+    strategy = get_strategy(recipe.strategy, **recipe.strategy_arguments())
+    ranker = Ranker(strategy, audit_share(recipe, settings), recipe.seeds, recipe.opinions or 0)
+    controller = Controller(
+        store=store,
+        connector=connector,
+        learner=learner,
+        ranker=ranker,
+        pool=PoolState(labeling, connector.overlap),
+        leadership=leadership,
+        sizes=QueueSizes(settings.queue_head, settings.queue_tail, recipe.window),
+        seed=seed,
+        agreement=Agreement(recipe.consensus, recipe.soft_labels),
+    )
+    return Service(
+        store=store,
+        connector=connector,
+        controller=controller,
+        learner=learner,
+        batcher=MicroBatcher(),
+        tuner=Tuner(store, controller, spaces, tuning(recipe, settings)),
+        leadership=leadership,
+        poll_interval=settings.poll_interval_s,
+        compare_interval=settings.compare_interval_s,
+        keep_generations=settings.queue_keep_s,
+    )

@@ -1,0 +1,128 @@
+"""What the HTTP edges may ask of the service. The controller fulfils it; tests of the routes fake it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from nextlabel.backend.retraining.probe_model import Prediction
+from nextlabel.connectors.base import ProjectRef
+from nextlabel.connectors.records import Hint, Labeling, Record, Suggestion
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A snapshot of the running loop, cheap enough to ask for at any time.
+
+    Times are seconds. ``state`` is what the loop does just now; ``done`` of ``total`` is how far it is with it,
+    where that is known. ``leader`` is False on a replica that stands by. ``lease`` says who leads (``owner``,
+    ``ours``), ``since`` when, and ``until`` when and for how long (``left_s``) unless it renews; empty if nobody does.
+    ``asked_again``: records that wait for one more opinion. ``audit`` holds accuracy, low, high and n, or is empty
+    while the audit slice has no label. ``links``: annotator's name -> the address at which that person gets records in
+    our order; empty where ``project.link`` is everybody's. ``training``: ``ended``, trainings since the start;
+    ``candidate``, ``stage``, ``step``, ``steps``, ``epoch``, ``seconds`` of the one that runs; ``verdict`` on the last
+    one; ``error``, why one failed; ``unable``, why nothing can be trained here; ``asked``, when the one that was asked
+    for begins; ``made``, whether the last one made a model. ``comparison``: ``answers`` on the platform, rows ``found``
+    by it, how many are ``withheld``, whether both ``agree``, ``ended_at``, ``age_s`` of the last one; ``ended``, how
+    many since the start; ``running``. ``labeling``: how the labels of platform, recipe and trained model differ, and
+    what to do about it; empty where they don't.
+    """
+
+    project: ProjectRef | None
+    leader: bool
+    state: str
+    records: int
+    pushed: int
+    labelled: int
+    audit_labelled: int
+    log_head: int
+    model_version: str
+    generation: str
+    generation_log_head: int
+    label_to_queue_p50: float | None
+    label_to_queue_p95: float | None
+    platform_reachable: bool
+    done: int = 0
+    total: int = 0
+    last_error: str = ""
+    asked_again: int = 0
+    lease: dict[str, Any] = field(default_factory=dict)
+    audit: dict[str, float] = field(default_factory=dict)
+    label_counts: dict[str, int] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    comparison: dict[str, Any] = field(default_factory=dict)
+    labeling: str = ""
+
+
+class Backend(Protocol):
+    """The service as the routes see it. Every method may be called from any thread."""
+
+    @property
+    def labeling(self) -> Labeling:
+        """The question being asked."""
+        ...
+
+    @property
+    def serving_version(self) -> str:
+        """The one version string that /setup answers and that live predictions are stamped with."""
+        ...
+
+    async def predict(self, records: Sequence[Record]) -> list[Suggestion | None]:
+        """One suggestion a record, in order; None for a record of the audit slice, which annotators see blind.
+
+        Requests that arrive together share one forward pass. Raises LearningError while there is no model.
+        """
+        ...
+
+    async def classify(self, records: Sequence[Record]) -> list[Prediction | None]:
+        """Like predict, with the probability of every label. All answers of a call are of one model."""
+        ...
+
+    def parse_event(self, body: dict[str, Any]) -> Hint:
+        """Read a webhook body of the connected platform. Raises ValueError on a malformed one."""
+        ...
+
+    def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether a webhook delivery comes from the connected platform. May ask the platform. Never raises."""
+        ...
+
+    def hear(self, hint: Hint) -> bool:
+        """A webhook says that something happened: look at the platform, soon. Whether there was room for it.
+
+        Returns at once, and never raises: what is lost here is found by the next poll.
+        """
+        ...
+
+    def compare(self, *, believe: bool = False) -> int:
+        """Compare log and platform now; ``believe``: take as it is what was told instead of believed.
+
+        Returns how many comparisons will have ended when this one has, as ``Status.comparison`` counts them. Raises
+        Overloaded on a replica that stands by.
+        """
+        ...
+
+    def ask_again(self, uids: Sequence[str], opinions: int) -> int:
+        """Have these records answered by ``opinions`` annotators in all; return how many records that is.
+
+        Raises ConfigError if a record can't be asked about, ConnectorError if the platform doesn't do it, Overloaded
+        on a replica that stands by.
+        """
+        ...
+
+    def train(self) -> None:
+        """Train the encoder now. Raises LearningError if there is nothing to train, Overloaded on a standby."""
+        ...
+
+    def cancel_training(self) -> bool:
+        """Cancel the training that runs; whether there was one."""
+        ...
+
+    def versions(self) -> list[str]:
+        """Model versions, newest first."""
+        ...
+
+    def status(self) -> Status:
+        """See Status."""
+        ...

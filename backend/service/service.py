@@ -1,0 +1,391 @@
+"""One project's service: the store, the loop's threads, and the answers to the HTTP edges."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from nextlabel.backend.loop.comparison import Comparison
+from nextlabel.backend.loop.controller import Controller
+from nextlabel.backend.loop.intake import Intake
+from nextlabel.backend.loop.leadership import Leadership
+from nextlabel.backend.loop.repeater import Repeater
+from nextlabel.backend.loop.sync import Sync
+from nextlabel.backend.queue.generation_cleanup import Janitor
+from nextlabel.backend.retraining.learner import Learner
+from nextlabel.backend.retraining.probe_model import Model, Prediction
+from nextlabel.backend.retraining.retraining import Tuner
+from nextlabel.backend.serving.batcher import MicroBatcher
+from nextlabel.backend.store import Store
+from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
+from nextlabel.connectors.errors import ConfigError, ConnectorError, LearningError, NextlabelError, Overloaded
+from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion
+
+from .answering import Answering
+from .health import Health, labeling_text, unknown_labels
+from .ports import Status
+from .project import PROJECT
+
+log = structlog.get_logger(__name__)
+
+BETWEEN_LOOKS = 1.0
+"""Seconds between two looks of a thread that has nothing to do before something else happens."""
+LONGEST_DEFERRAL = 6
+"""Poll intervals for which a poll may be put off while people label."""
+
+
+class Service:
+    """Fulfils :class:`~nextlabel.backend.service.ports.Backend`. Build it with ``open_service``."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        connector: Connector,
+        controller: Controller,
+        learner: Learner,
+        batcher: MicroBatcher,
+        leadership: Leadership,
+        tuner: Tuner,
+        poll_interval: float,
+        compare_interval: float,
+        keep_generations: float,
+    ) -> None:
+        self._store, self._connector, self._controller = store, connector, controller
+        self._learner, self._batcher = learner, batcher
+        self._answering = Answering(batcher, controller.pool, store.audit_slice())
+        self._leadership, self._poll_interval = leadership, poll_interval
+        self._tuner = tuner
+        self._live: Model | None = None
+        controller.on_model = self._model_changed
+        controller.on_strangers = self._want_records
+        controller.on_rejected = self._want_deletions
+        self._last_pull = -math.inf
+        self._address: BackendAddress | None = None
+        self._connected = 0  # the tenure in which the address was hooked up
+        self.failure: NextlabelError | None = None
+        self.on_failure: Callable[[], None] = lambda: None
+        self._health = Health()
+        self._intake = Intake(
+            store,
+            connector,
+            on_news=self._log_grew,
+            on_gone=controller.records_gone,
+            wake=lambda: self._threads["intake"].wake(),
+        )
+        self._comparison = Comparison(
+            store, connector, self._intake, on_back=controller.records_found, every_s=compare_interval
+        )
+        self._sync = Sync(store, connector, self._intake, found=controller.records_found, noticed=self._noticed)
+        self._links: dict[str, str] | None = None
+        self._janitor = Janitor(store, connector, keep_generations, controller.latency.quiet_in)
+        self._synced = False
+        self._stopped = False
+        self._threads: dict[str, Repeater] = {
+            name: Repeater(name, tick, self._health.reporter(name))
+            for name, tick in (
+                ("lease", self._heartbeat),
+                ("intake", self._intake.tick),
+                ("sync", self._pull),
+                ("comparison", self._compare),
+                ("loop", self._step),
+                ("janitor", self._tidy),
+                ("training", self._tune),
+            )
+        }
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def start(self, address: BackendAddress | None = None) -> None:
+        """Start the threads. ``address``, where given, is hooked up on the platform as soon as it answers.
+
+        When the service can't go on, ``failure`` says why, and ``on_failure`` is called, on a thread of its own.
+        """
+        self._address = address
+        self._leadership.renew()
+        self._live = self._learner.load_current()
+        if self._live is None and self._leadership.held:  # one that stands by writes no model
+            self._live = self._learner.cold_start()
+        self._batcher.start()
+        for thread in self._threads.values():
+            thread.start()
+
+    def stop(self) -> None:
+        """Let the work in progress end, hand the lease over, close everything. May be called twice."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._tuner.stop()
+        self._comparison.stop()
+        for thread in reversed(self._threads.values()):
+            thread.stop()
+        self._batcher.stop()
+        self._leadership.give_up()
+        self._connector.close()
+        self._store.close()
+
+    def _heartbeat(self) -> float:
+        if self.failure or self._lost_project():
+            return BETWEEN_LOOKS
+        tenure = self._leadership.tenure
+        pause = self._leadership.renew()
+        if self._leadership.tenure != tenure:
+            if tenure:
+                self._controller.take_over()
+            for name in ("sync", "loop"):
+                self._threads[name].wake()
+        elif not self._leadership.held:
+            self._follow()
+        return pause
+
+    def _lost_project(self) -> bool:
+        """Whether the store names another project than ours: what we took in would be another one's. Then this ends."""
+        ours, noted = self._connector.project.id, self._store.get_meta(PROJECT)
+        if noted is None or noted == ours:
+            return False
+        self.failure = ConfigError(
+            f"the store's project is {noted} now, and this service works for {ours}: it ends; start it again, and it "
+            f"works for {noted}"
+        )
+        log.error("the service ends", reason=str(self.failure))
+        self._leadership.give_up()
+        self.on_failure()
+        return True
+
+    def _follow(self) -> None:
+        """Standing by: serve predictions with whatever model the leader made current."""
+        current = self._store.current_model()
+        if current is not None and (self._live is None or current.version != self._live.version):
+            self._live = live = self._learner.load_current() or self._live
+            if live is not None:
+                self._learner.let_go(self._controller.space, live.space)
+
+    def _pull(self) -> float:
+        if not self._leadership.held:
+            return 1.0
+        if self._address is not None and self._connected != (tenure := self._leadership.tenure):
+            self._connector.connect(self._address)  # who led before us hooked up their own
+            self._connected = tenure
+        busy = self._controller.latency.quiet_in()
+        if busy and time.monotonic() - self._last_pull < LONGEST_DEFERRAL * self._poll_interval:
+            return busy  # webhooks do arrive, and annotators wait for the platform: the look can wait too
+        more = self._sync.pull()
+        self._refresh_links()
+        self._last_pull = time.monotonic()
+        if not self._synced:
+            self._synced = True
+            for name in ("loop", "comparison"):
+                self._threads[name].wake()
+        return 0.0 if more else self._poll_interval
+
+    def _compare(self) -> float:
+        return self._comparison.tick() if self._leadership.held and self._synced else 1.0
+
+    def _want_records(self, remote_ids: Iterable[str] = ()) -> None:
+        self._sync.want_records(remote_ids)
+        self._threads["sync"].wake()
+
+    def _want_deletions(self) -> None:
+        self._sync.want_deletions()
+        self._threads["sync"].wake()
+
+    def _refresh_links(self) -> dict[str, str]:
+        links = dict(self._connector.links())
+        for name in links.keys() - (links if self._links is None else self._links).keys():
+            log.info("an annotator joined", annotator=name, link=links[name])
+        self._links = links
+        return links
+
+    def _step(self) -> float:
+        # The first queue is worth making only once we know what was labelled while we were away.
+        return self._controller.tick() if self._synced or not self._leadership.held else 1.0
+
+    def _tidy(self) -> float:
+        return self._janitor.tidy() if self._leadership.held else 5.0
+
+    def _tune(self) -> float:
+        if not self._leadership.held:
+            self._tuner.stand_by()
+            return 1.0
+        # Only what the loop knows can be trained on: it has read the log before it is synced.
+        return self._tuner.tick() if self._synced else 1.0
+
+    def _model_changed(self, model: Model) -> None:
+        self._live = model  # one assignment: a request sees the old model or the new one, never half of each
+
+    # -- what the HTTP edges ask -------------------------------------------------------------------------------------
+
+    @property
+    def project(self) -> ProjectRef:
+        """The project on the platform."""
+        return self._connector.project
+
+    @property
+    def links(self) -> dict[str, str]:
+        """Annotator's name -> their own address, as of the last poll; empty where ``project.link`` is everybody's."""
+        if self._links is None:
+            try:
+                return self._refresh_links()
+            except ConnectorError as error:
+                log.warning("no links for annotators yet", error=str(error))
+        return self._links or {}
+
+    @property
+    def labeling(self) -> Labeling:
+        """The question being asked."""
+        return self._controller.pool.labeling
+
+    @property
+    def serving_version(self) -> str:
+        """The generation in force; what /setup answers and live predictions carry."""
+        generation = self._controller.generation or self._store.latest_generation()
+        return generation.version if generation else "nextlabel"
+
+    async def predict(self, records: Sequence[Record]) -> list[Suggestion | None]:
+        """One suggestion a record, None for those of the audit slice. Known texts cost no forward pass.
+
+        A record without a uid (a text sent with curl) is nobody's audit record.
+        """
+        return [None if one is None else one.suggestion for one in await self.classify(records)]
+
+    async def classify(self, records: Sequence[Record]) -> list[Prediction | None]:
+        """See Backend: like predict, with the probability of every label."""
+        live = self._live
+        if live is None:
+            raise LearningError("the service has not started yet: there is no model to predict with")
+        return await self._answering.answer(records, live)
+
+    def parse_event(self, body: dict[str, Any]) -> Hint:
+        """Read a webhook body. Raises ValueError on a malformed one."""
+        return self._connector.parse_event(body)
+
+    def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether a webhook delivery comes from the connected platform."""
+        return self._connector.authentic(headers, body)
+
+    def hear(self, hint: Hint) -> bool:
+        """A webhook says that something happened: look at the platform, now. Whether there was room for it."""
+        heard = self._intake.hear(hint)
+        if hint.records_added:
+            self._want_records()
+        if hint.labeling_changed or not heard:
+            self._last_pull = -math.inf  # the connector reads the labeling at the next poll
+            self._threads["sync"].wake()
+        if hint.train_requested:
+            self._train_if_possible()
+        return heard
+
+    def _log_grew(self, heard_at: float | None) -> None:
+        self._controller.latency.arrived(self._store.head(), heard_at)
+        self._threads["loop"].wake()
+
+    def compare(self, *, believe: bool = False) -> int:
+        """Compare log and platform now; ``believe``: take as it is what was told instead of believed.
+
+        Returns how many comparisons will have ended when this one has. Raises Overloaded on a standby.
+        """
+        if not self._leadership.held:
+            raise Overloaded("this service stands by; ask the one that leads")
+        if believe:
+            self._intake.doubt_withheld(believe=True)
+        number = self._comparison.ask()
+        self._threads["comparison"].wake()
+        return number
+
+    def _noticed(self, changes: Changes) -> None:
+        """What a poll found besides answers."""
+        if changes.gap:
+            log.warning("the platform's clock was put back: log and platform are compared")
+            self._comparison.ask()
+            self._threads["comparison"].wake()
+        if changes.labeling_changed:  # the queue is made anew
+            self._threads["loop"].wake()
+            if text := labeling_text(self._connector.labeling, self.labeling):
+                log.warning(text)
+
+    def _train_if_possible(self) -> None:
+        """Somebody pressed the platform's button: the answer goes to the log, not to them."""
+        try:
+            self.train()
+        except NextlabelError as error:
+            log.info("no training", reason=str(error))
+
+    def train(self) -> None:
+        """Train the encoder now. Raises LearningError if there is nothing to train, Overloaded on a standby.
+
+        And Overloaded as long as the answers are not read: only what the loop knows can be trained on.
+        """
+        if not self._leadership.held:
+            raise Overloaded(f"this service stands by; ask the one that leads: {self._leadership.leader or 'nobody'}")
+        if not (self._synced and self._controller.ready):
+            reason = f" ({error})" if (error := self._health.worst()) else ""
+            raise Overloaded(f"the service has not read the answers since its start{reason}; ask again in a moment")
+        self._tuner.ask()
+        self._threads["training"].wake()
+
+    def cancel_training(self) -> bool:
+        """Cancel the training that runs; whether there was one."""
+        cancelled = self._tuner.cancel()
+        self._threads["training"].wake()
+        return cancelled
+
+    def ask_again(self, uids: Sequence[str], opinions: int) -> int:
+        """Have these records answered by ``opinions`` annotators in all, soon; return how many records that is.
+
+        They come first in the queue, without a suggestion, and never to who answered them. Holds across restarts.
+        Raises ConfigError if a record can't be asked about, ConnectorError if the platform doesn't do it, Overloaded
+        on a replica that stands by.
+        """
+        if not self._leadership.held:
+            raise Overloaded(f"this service stands by; ask the one that leads: {self._leadership.leader or 'nobody'}")
+        asked = self._controller.ask_again(uids, opinions)
+        self._threads["loop"].wake()
+        return asked
+
+    def versions(self) -> list[str]:
+        """Model versions, newest first."""
+        return [row.version for row in self._store.models()]
+
+    def status(self) -> Status:
+        """Where everything stands."""
+        controller = self._controller
+        counts = controller.pool.counts()
+        latency = controller.latency.quantiles()
+        generation = controller.generation
+        current = self._store.current_model()
+        audit = {k.removeprefix("audit_"): v for k, v in current.metrics.items() if "audit_" in k} if current else {}
+        return Status(
+            project=self._connector.project,
+            leader=self._leadership.held,
+            lease=self._leadership.facts(),
+            state=controller.state,
+            done=controller.progress[0],
+            total=controller.progress[1],
+            records=counts["records"],
+            pushed=counts["pushed"],
+            labelled=counts["labelled"],
+            audit_labelled=counts["audited"],
+            asked_again=counts["asked_again"],
+            log_head=self._store.head(),
+            model_version=self._live.version if self._live else "",
+            generation=generation.version if generation else "",
+            generation_log_head=generation.log_seq if generation else 0,
+            label_to_queue_p50=latency[0] if latency else None,
+            label_to_queue_p95=latency[1] if latency else None,
+            platform_reachable=self._health.platform_reachable,
+            last_error=str(self.failure or "")
+            or self._health.worst()
+            or self._intake.told
+            or unknown_labels(controller.pool)
+            or controller.trouble,
+            audit=audit,
+            label_counts=controller.pool.label_counts(),
+            links=self._links or {},
+            training=self._tuner.status(),
+            comparison=self._comparison.status(),
+            labeling=labeling_text(self._connector.labeling, self.labeling, controller.space),
+        )

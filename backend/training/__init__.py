@@ -1,0 +1,1 @@
+"""Trainings of encoders and heads, in processes of their own."""

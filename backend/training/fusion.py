@@ -1,0 +1,320 @@
+"""Training a fusion head on vectors that are at hand: whole epochs in milliseconds.
+
+``train_fused`` leaves a model folder, ``FusionClassifier`` is a multimodal encoder and its head as one classifier.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.data.folds import Targets, assign_folds
+from nextlabel.backend.encoders.base import usable_cores
+from nextlabel.backend.encoders.fused import FUSED_FILE
+from nextlabel.backend.encoders.fusion import FusionHead, FusionKind, Matrix, scaled
+from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.encoders.multimodal import MultimodalEncoder, TowerVectors
+from nextlabel.backend.models.calibration import fit_temperature
+from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.saving import save_head, whole_folder
+from nextlabel.backend.store.atomic import write_atomically
+from nextlabel.connectors.errors import ConfigError, LearningError
+
+from .progress import TrainingCancelled, TrainingProgress
+
+if TYPE_CHECKING:
+    from .jobs import TrainingJob
+    from .progress import Report
+
+FEWEST_HELD_OUT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FusionSpec:
+    """How a head is trained. ``hidden``: units of the hidden layer or projections; 0 for a linear concatenation.
+
+    ``patience``: epochs without a lower loss on the ``held_out`` share before it ends; the best epoch is kept.
+    """
+
+    kind: FusionKind = "gated"
+    hidden: int = 128
+    epochs: int = 200
+    patience: int = 20
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    dropout: float = 0.2
+    held_out: float = 0.15
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(FusionKind):
+            raise ConfigError(f"fusion {self.kind!r} is unknown; choose {', '.join(get_args(FusionKind))}")
+        if self.hidden < 0 or (self.hidden == 0 and self.kind != "concatenation"):
+            raise ConfigError(f"hidden is {self.hidden}; {self.kind} needs 1 or more")
+        if self.epochs < 1 or self.batch_size < 1 or not 0 <= self.held_out < 1 or not 0 <= self.dropout < 1:
+            raise ConfigError("epochs and batch_size must be 1 or more, held_out and dropout from 0 to below 1")
+
+
+def train_fusion(
+    towers: TowerVectors,
+    targets: Targets,
+    labels: tuple[str, ...],
+    spec: FusionSpec | None = None,
+    *,
+    weights: npt.NDArray[Any] | None = None,
+    groups: npt.NDArray[np.int64] | None = None,
+) -> FusionHead:
+    """Train a head on ``towers`` of n rows.
+
+    ``targets`` int64 [n] in [0, c), or bool [n, c] for multi-label; ``weights`` [n], how much a row counts; rows of
+    one of ``groups`` [n] are held out together. The same seed gives the same head. Raises LearningError.
+    """
+    import torch
+
+    spec = FusionSpec() if spec is None else spec
+    _check(towers, targets, labels, weights)
+    multi = targets.ndim == 2
+    counts = np.ones(len(targets), np.float32) if weights is None else np.asarray(weights, np.float32)
+    held = _held_out(targets, spec, groups)
+    text, image = (torch.from_numpy(np.ascontiguousarray(part)) for part in scaled(towers))
+    truth = torch.from_numpy(targets.astype(np.float32 if multi else np.int64))
+    count = torch.from_numpy(counts)
+
+    def loss_of(logits: Any, rows: Any) -> Any:
+        if multi:
+            each = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth[rows], reduction="none").mean(1)
+        else:
+            each = torch.nn.functional.cross_entropy(logits, truth[rows], reduction="none")
+        return (each * count[rows]).sum() / count[rows].sum().clamp(min=1e-9)
+
+    train_rows, held_rows = torch.from_numpy(np.flatnonzero(~held)), torch.from_numpy(np.flatnonzero(held))
+    with torch.random.fork_rng(devices=[]):  # seeds of our own; the caller's stay as they are
+        torch.manual_seed(spec.seed)
+        network = fusion_network(spec, text.shape[1], image.shape[1], len(labels))
+        optimiser = torch.optim.AdamW(network.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay)
+        best, best_loss, waited, history = _copy(network), float("inf"), 0, []
+        for _ in range(spec.epochs):
+            network.train()
+            total = 0.0
+            for rows in train_rows[torch.randperm(len(train_rows))].split(spec.batch_size):
+                optimiser.zero_grad()
+                loss = loss_of(network(text[rows], image[rows]), rows)
+                loss.backward()
+                optimiser.step()
+                total += loss.item() * len(rows)
+            network.eval()
+            shown = {"train_loss": total / max(len(train_rows), 1)}
+            if len(held_rows):
+                with torch.inference_mode():
+                    shown["held_out_loss"] = float(loss_of(network(text[held_rows], image[held_rows]), held_rows))
+            history.append(shown)
+            loss_now = shown.get("held_out_loss", -float(len(history)))  # nothing held out: the last epoch counts
+            if loss_now < best_loss:
+                best, best_loss, waited = _copy(network), loss_now, 0
+            else:
+                waited += 1
+                if waited >= spec.patience:
+                    break
+    head = FusionHead(
+        kind=spec.kind,
+        weights=best,
+        labels=labels,
+        multi_label=multi,
+        text_dimension=text.shape[1],
+        image_dimension=image.shape[1],
+        history=tuple(history),
+    )
+    unseen = TowerVectors(towers.text[held], towers.image[held])
+    return replace(head, temperature=fit_temperature(head.logits(unseen), targets[held], counts[held]))
+
+
+def fusion_network(spec: FusionSpec, text_dimension: int, image_dimension: int, classes: int) -> Any:
+    """The torch module that ``FusionHead.logits`` repeats: scaled (text [b, dt], image [b, dv]) -> logits [b, c]."""
+    import torch
+    from torch import nn
+
+    both = text_dimension + image_dimension
+
+    class Network(nn.Module):  # type: ignore[misc]  # torch comes without types here
+        def __init__(self) -> None:
+            super().__init__()
+            if spec.kind == "concatenation":
+                if spec.hidden:
+                    self.hidden = nn.Linear(both, spec.hidden)
+            else:
+                self.text = nn.Linear(text_dimension, spec.hidden)
+                self.image = nn.Linear(image_dimension, spec.hidden)
+                if spec.kind == "gated":
+                    self.gate = nn.Linear(both, spec.hidden)
+            self.dropout = nn.Dropout(spec.dropout)
+            self.out = nn.Linear(spec.hidden or both, classes)
+
+        def forward(self, text: Any, image: Any) -> Any:
+            if spec.kind == "concatenation":
+                fused = torch.cat([text, image], dim=1)
+                if spec.hidden:
+                    fused = torch.relu(self.hidden(fused))
+            else:
+                fused, seen = torch.tanh(self.text(text)), torch.tanh(self.image(image))
+                if spec.kind == "product":
+                    fused = fused * seen
+                else:
+                    gate = torch.sigmoid(self.gate(torch.cat([text, image], dim=1)))
+                    fused = gate * fused + (1 - gate) * seen
+            fused = nn.functional.normalize(fused, dim=1) * fused.shape[1] ** 0.5
+            return self.out(self.dropout(fused))
+
+    return Network()
+
+
+def _copy(network: Any) -> dict[str, npt.NDArray[np.float32]]:
+    return {name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()}
+
+
+def _held_out(targets: Targets, spec: FusionSpec, groups: npt.NDArray[np.int64] | None) -> npt.NDArray[np.bool_]:
+    """Which rows tell when to stop, bool [n]: about ``held_out`` of them, or none where that is too few."""
+    if not spec.held_out or len(targets) * spec.held_out < FEWEST_HELD_OUT:
+        return np.zeros(len(targets), np.bool_)
+    folds = max(round(1 / spec.held_out), 2)
+    return np.asarray(assign_folds(targets, folds, np.random.default_rng(spec.seed), groups) == 0, np.bool_)
+
+
+def _check(towers: TowerVectors, targets: Targets, labels: tuple[str, ...], weights: npt.NDArray[Any] | None) -> None:
+    rows = {len(towers.text), len(towers.image), len(targets)} | (set() if weights is None else {len(weights)})
+    if len(rows) != 1 or not len(targets):
+        raise LearningError(f"texts, images, targets and weights must have equally many rows, not {sorted(rows)}")
+    if targets.ndim == 2 and targets.shape[1] != len(labels):
+        raise LearningError(f"targets have {targets.shape[1]} columns, but there are {len(labels)} labels")
+    if targets.ndim == 1 and not 0 <= targets.min() <= targets.max() < len(labels):
+        raise LearningError(f"targets must lie in [0, {len(labels)}), found {targets.min()} to {targets.max()}")
+    if not (np.isfinite(towers.text).all() and np.isfinite(towers.image).all()):
+        raise LearningError("some vectors aren't finite: encode them anew")
+
+
+CHUNK = 64  # records encoded between two reports
+
+PATIENCE = 40  # epochs; what needs both sides shows late
+
+
+def train_fused(job: TrainingJob, folder: Path, report: Report, stop: Callable[[], bool]) -> None:
+    """Train a fusion head as ``job`` says, and write it into the new ``folder``. Raises LearningError.
+
+    Seconds, once the images are encoded; both towers keep what they have encoded, so a job that is killed goes on.
+    """
+    # MOVED
+
+    started = time.monotonic()
+
+    def tell(stage: str, done: int, total: int) -> None:
+        if stop():
+            raise TrainingCancelled("the training was stopped")
+        report(TrainingProgress(stage, done, total, seconds=time.monotonic() - started))  # type: ignore[arg-type]
+
+    kind, examples = job.spec.fusion, job.examples
+    if kind == "none":
+        raise LearningError("the recipe says `fusion: none`, so there is no head to train")
+    threads = max(1, usable_cores() - 1)
+    encoder = load_encoder(
+        job.encoder,
+        job.engine,
+        max_length=job.max_length,
+        cache_dir=job.cache_dir,
+        threads=threads,
+        windows=job.windows,
+        images=job.images,
+    )
+    if not isinstance(encoder, MultimodalEncoder):
+        raise LearningError(f"{job.encoder} encodes no images, so there is nothing to fuse")
+    parts = []
+    for at in range(0, len(examples.texts), CHUNK):
+        tell("embedding", at, len(examples.texts))
+        parts.append(encoder.towers(examples.texts[at : at + CHUNK]))
+    towers = TowerVectors(np.concatenate([one.text for one in parts]), np.concatenate([one.image for one in parts]))
+    kinds = get_args(FusionKind) if kind == "auto" else (kind,)
+    heads = []
+    for number, one in enumerate(kinds):
+        tell("training", number, len(kinds))
+        spec = FusionSpec(one, patience=PATIENCE, held_out=min(job.spec.held_out, 0.5), seed=job.spec.seed)
+        heads.append(
+            train_fusion(
+                towers, examples.targets, examples.labels, spec, weights=examples.weights, groups=examples.groups
+            )
+        )
+    head = min(heads, key=_loss)
+    tell("training", len(kinds), len(kinds))
+    facts = {"encoder": job.encoder, "fingerprint": encoder.fingerprint, "max_length": job.max_length}
+    with whole_folder(folder) as partial:
+        head.save(partial)
+        write_atomically(partial / FUSED_FILE, (json.dumps(facts, indent=1) + "\n").encode())
+        # The registry takes what transformers would call a model: a configuration beside the weights.
+        write_atomically(partial / "config.json", b'{"model_type": "nextlabel-fusion"}\n')
+        training = {"device": "cpu", "seconds": time.monotonic() - started, "epochs": len(head.history)}
+        save_head(partial, _last_layer(head, len(examples.texts)), examples.labels, training)
+
+
+def _last_layer(head: FusionHead, labels: int) -> Probe:
+    """The last layer as a probe on fused vectors; ``labels`` is the number of rows it was trained on."""
+    scale = np.float32(head.width**0.5)
+    weights, bias = head.weights["out.weight"] * scale, head.weights["out.bias"].copy()
+    return Probe(np.ascontiguousarray(weights), bias, head.multi_label, head.temperature, labels)
+
+
+def _loss(head: FusionHead) -> float:
+    """The lowest loss on what the head was not trained on, the same rows for all heads; without such, in training."""
+    return min(epoch.get("held_out_loss", epoch["train_loss"]) for epoch in head.history)
+
+
+ENCODER_FILE = "encoder.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FusionClassifier:
+    """Predicts labels of the strings of ``connectors.content``."""
+
+    encoder: MultimodalEncoder
+    head: FusionHead
+
+    def predict_proba(self, texts: Sequence[str]) -> Matrix:
+        """float32 [n, c]: rows sum to 1, or each label apart when multi-label."""
+        return self.head.predict_proba(self.encoder.towers(texts))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the head into ``folder``, and which encoder it is for."""
+        named = {"name": self.encoder.name, "fingerprint": self.encoder.fingerprint}
+        self.head.save(folder)
+        write_atomically(Path(folder) / ENCODER_FILE, (json.dumps(named, indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, folder: str | Path, encoder: MultimodalEncoder) -> FusionClassifier:
+        """Read what ``save`` wrote. Raises LearningError if it is for another encoder, or can't be read."""
+        file = Path(folder) / ENCODER_FILE
+        try:
+            named = json.loads(file.read_text(encoding="utf-8"))
+            name, fingerprint = named["name"], named["fingerprint"]
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise LearningError(f"{file} can't be read: {error}; train the head again") from error
+        if fingerprint != encoder.fingerprint:
+            raise LearningError(f"{folder} was trained on {name} ({fingerprint}), not on {encoder.fingerprint}")
+        return cls(encoder, FusionHead.load(folder))
+
+
+def fusion_fit(encoder: MultimodalEncoder, spec: FusionSpec | None = None) -> Callable[[Examples], FusionClassifier]:
+    """What trains a classifier on examples, as cross-validation takes it; images are encoded once in all."""
+
+    def fit(examples: Examples) -> FusionClassifier:
+        towers = encoder.towers(examples.texts)
+        head = train_fusion(
+            towers, examples.targets, examples.labels, spec, weights=examples.weights, groups=examples.groups
+        )
+        return FusionClassifier(encoder, head)
+
+    return fit

@@ -1,0 +1,382 @@
+"""Fine-tuning for spans: from texts with spans and an encoder to a plain folder of transformers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nextlabel.backend.data.span_examples import SpanExamples, split_held_out
+from nextlabel.backend.encoders.model_folder import ModelFolder
+from nextlabel.backend.encoders.tokenizer import pad
+from nextlabel.backend.models.calibration import fit_temperature, log_loss
+from nextlabel.backend.models.label_names import by_name
+from nextlabel.backend.models.saving import TRAINING_FILE, check_free, copy_tokenizer, whole_folder
+from nextlabel.backend.models.spans.decoding import decode
+from nextlabel.backend.models.spans.metrics import span_f1
+from nextlabel.backend.models.spans.model import network_logits
+from nextlabel.backend.models.spans.network import model_inputs, takes_types
+from nextlabel.backend.models.spans.tagging import IntArray, Scheme, TagSet
+from nextlabel.backend.models.spans.tokens import SpanTokeniser, TokenisedText, Window
+from nextlabel.connectors.errors import LearningError, MissingExtra
+from nextlabel.connectors.records import Span
+
+from .finetune import TrainingResult, result_of
+from .loop import CHECKPOINT_SECONDS, Checkpoints, Watch, choose_device, run
+from .network import Vocabulary
+from .progress import Report, TrainingProgress, never, no_report
+from .sampling import EpochBatches
+from .spec import TrainingSpec
+
+IGNORED = -100  # what torch's cross-entropy leaves out: special tokens, and tokens that begin no unit
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedTexts:
+    """Tokenised texts, a tag int64 [u] for each of their units, and the spans that predictions are held against."""
+
+    texts: Sequence[TokenisedText]
+    tags: Sequence[IntArray]
+    spans: Sequence[Sequence[Span]]
+
+    def windows(self) -> list[tuple[Window, IntArray]]:
+        """Every window with the tags of its tokens, int64 [t], IGNORED where there is none."""
+        found: list[tuple[Window, IntArray]] = []
+        for text, tags in zip(self.texts, self.tags, strict=True):
+            for window in text.windows:
+                targets = np.full(len(window.ids), IGNORED, np.int64)
+                targets[window.positions] = tags[window.units]
+                found.append((window, targets))
+        return found
+
+    def with_ids(self, change: Any) -> TaggedTexts:
+        """The same with token ids put through ``change``: ids of some windows -> as many for each."""
+        texts = [
+            replace(
+                text,
+                windows=[
+                    replace(window, ids=[int(one) for one in ids])
+                    for window, ids in zip(text.windows, change([window.ids for window in text.windows]), strict=True)
+                ],
+            )
+            for text in self.texts
+        ]
+        return replace(self, texts=texts)
+
+
+class SpanTask:
+    """A network for token classification on tagged texts; fulfils Task. A row is a window."""
+
+    unit = "window"
+
+    def __init__(
+        self, network: Any, tags: TagSet, train: TaggedTexts, held_out: TaggedTexts | None, spec: TrainingSpec
+    ) -> None:
+        self.network, self.tags, self.held_out, self.spec = network, tags, held_out, spec
+        self._windows, self._types = train.windows(), takes_types(network.config)
+
+    def batches(self) -> EpochBatches:
+        """See Task."""
+        lengths = [len(window.ids) for window, _ in self._windows]
+        same = np.zeros(len(lengths), np.int64)
+        return EpochBatches(lengths, same, batch_size=self.spec.batch_size, seed=self.spec.seed)
+
+    def collate(self, rows: list[int]) -> dict[str, Any]:
+        """See Task."""
+        import torch
+
+        inputs = model_inputs([self._windows[row][0] for row in rows], types=self._types)
+        targets, mask = pad([self._windows[row][1].tolist() for row in rows])
+        return inputs | {"labels": torch.from_numpy(np.where(mask, targets, IGNORED))}
+
+    def parts(self, inputs: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
+        """See Task."""
+        for start in range(0, len(inputs["labels"]), most):
+            yield {name: tensor[start : start + most] for name, tensor in inputs.items()}
+
+    def loss(self, model: Any, part: dict[str, Any], whole: dict[str, Any]) -> Any:
+        """See Task."""
+        from torch.nn.functional import cross_entropy
+
+        inputs = {name: tensor for name, tensor in part.items() if name != "labels"}
+        logits = model(**inputs).logits.float().flatten(0, 1)
+        said = (whole["labels"] != IGNORED).sum().clamp(min=1)
+        return cross_entropy(logits, part["labels"].flatten(), ignore_index=IGNORED, reduction="sum") / said
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Encoder and head at their own rates, no decay of biases and of norms."""
+        spec = self.spec
+        body = {id(parameter) for parameter in self.network.base_model.parameters()}
+        groups: dict[tuple[float, float], list[Any]] = {}
+        for parameter in self.network.parameters():
+            rate = spec.learning_rate if id(parameter) in body else spec.head_learning_rate
+            groups.setdefault((rate, spec.weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+        return [{"params": part, "lr": rate, "weight_decay": decay} for (rate, decay), part in groups.items()]
+
+    def after_step(self) -> None:
+        """See Task."""
+
+    def measure(self) -> dict[str, float]:
+        """Span F1 on held-out texts, and log loss a unit at the temperature that suits it best."""
+        held = self.held_out
+        if held is None:
+            return {}
+        logits = network_logits(self.network, held.texts, len(self.tags))
+        found = decode(logits, [text.bounds for text in held.texts], self.tags)
+        rows, targets = np.concatenate(logits), np.concatenate(list(held.tags))
+        temperature = fit_temperature(rows, targets)
+        return {
+            "span_f1": span_f1([one.spans for one in found], held.spans),
+            "log_loss": log_loss(rows, targets, None, temperature),
+            "temperature": temperature,
+        }
+
+    def best_of(self, history: Sequence[dict[str, float]]) -> dict[str, float] | None:
+        """The epoch with the highest held-out span F1, among equals the least log loss; None if none was measured."""
+        measured = [entry for entry in history if "span_f1" in entry]
+        return max(measured, key=lambda entry: (entry["span_f1"], -entry["log_loss"])) if measured else None
+
+
+CHUNK = 512  # texts tokenised between two looks at stop
+
+LAST_LAYERS = ("classifier", "score")
+"""What transformers calls the linear layer of a token classifier."""
+
+
+class SpanTrainer:
+    """Trains a whole encoder with a linear layer on every token, by transformers' Trainer.
+
+    What it leaves is what ``pipeline("token-classification")`` and SpanModel load: tags in the configuration, a
+    linear layer that is calibrated on held-out tokens. Of ``spec``, what is about pooling, losses and resampling
+    does not concern it. It seeds the random numbers of the process: leave a service out of it.
+    """
+
+    def __init__(
+        self,
+        device: str | None = None,
+        *,
+        scheme: Scheme = "bio",
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    ) -> None:
+        for module in ("torch", "transformers", "accelerate"):
+            if find_spec(module) is None:
+                raise MissingExtra(module, "train")
+        self._device, self._scheme = device, scheme
+        self._checkpoint_seconds = checkpoint_seconds
+
+    def train(
+        self,
+        encoder: ModelFolder,
+        examples: SpanExamples,
+        held_out: SpanExamples | None,
+        spec: TrainingSpec,
+        folder: Path,
+        *,
+        scratch: Path,
+        report: Report = no_report,
+        stop: Callable[[], bool] = never,
+    ) -> TrainingResult:
+        """Train, and leave the model in ``folder``, which appears whole or not at all.
+
+        ``held_out`` decides when it ends and how sure it is; None: all epochs, and no calibration. ``scratch`` holds
+        what lets a training that was killed go on when it is called again with the same arguments. ``stop`` is asked
+        often. Raises TrainingCancelled when it says so, and LearningError.
+        """
+        from transformers import set_seed
+
+        _check(examples, held_out)
+        check_free(folder)
+        if held_out is not None and not len(held_out):
+            held_out = None
+        tags = TagSet.of(examples.labels, self._scheme)
+        watch, device = Watch(report, stop), self._device or choose_device()
+        checkpoints = Checkpoints(scratch, _key(encoder, examples, held_out, spec, tags, scratch))
+        set_seed(spec.seed)
+        network = token_classifier(encoder, spec, tags).to(device)
+        tokenise = SpanTokeniser(encoder, scratch)
+        train = tagged(tokenise, examples, tags, watch)
+        if not any(text.windows for text in train.texts):
+            raise LearningError("none of the texts holds a token; there is nothing to learn from")
+        held = None if held_out is None else tagged(tokenise, held_out, tags, watch)
+        rows = [window.ids for part in (train, held) if part for text in part.texts for window in text.windows]
+        vocabulary = Vocabulary(network.base_model, rows)
+        narrowed = None if held is None else held.with_ids(vocabulary.narrow)
+        task = SpanTask(network, tags, train.with_ids(vocabulary.narrow), narrowed, spec)
+        outcome = run(
+            task,
+            spec,
+            checkpoints=checkpoints,
+            scratch=scratch,
+            device=device,
+            watch=watch,
+            checkpoint_seconds=self._checkpoint_seconds,
+        )
+        vocabulary.widen()
+        result = result_of(outcome, task.best_of(outcome.history), folder, device, watch)
+        cool(network, result.temperature)
+        _save(network.to("cpu"), encoder, spec, examples, result)
+        return result
+
+
+def train_spans(
+    encoder: ModelFolder,
+    examples: SpanExamples,
+    spec: TrainingSpec,
+    folder: Path,
+    *,
+    scratch: Path,
+    scheme: Scheme = "bio",
+    report: Report = no_report,
+    stop: Callable[[], bool] = never,
+) -> TrainingResult:
+    """Fine-tune with the share ``spec.held_out`` of ``examples`` held out. See SpanTrainer."""
+    train, held = examples, None
+    if spec.held_out:
+        train, held = split_held_out(examples, spec.held_out, np.random.default_rng(spec.seed))
+    trainer = SpanTrainer(scheme=scheme)
+    return trainer.train(encoder, train, held, spec, folder, scratch=scratch, report=report, stop=stop)
+
+
+def token_classifier(encoder: ModelFolder, spec: TrainingSpec, tags: TagSet) -> Any:
+    """A network of transformers for token classification that starts from ``encoder``. Raises LearningError.
+
+    Where that is one already, what its last layer knows of a tag goes by the tag's name.
+    """
+    from transformers import AutoConfig, AutoModelForTokenClassification
+    from transformers import logging as chatter
+
+    encoder.weight_files()  # a better message than the library's when there are none
+    chatter.disable_progress_bar()
+    chatter.set_verbosity_error()
+    try:
+        config = AutoConfig.from_pretrained(encoder.path, local_files_only=True)
+        known = _tags_of(config)
+        if known is None:
+            _name(config, tags)
+        if hasattr(config, "classifier_dropout"):
+            config.classifier_dropout = spec.dropout
+        network = AutoModelForTokenClassification.from_pretrained(
+            encoder.path, config=config, use_safetensors=True, local_files_only=True
+        )
+    except Exception as error:  # a configuration or a file that the library can't make sense of
+        raise LearningError(f"{encoder.path} can't be trained on tokens: {error}") from error
+    network = network.float()
+    if known is not None and known != tags:
+        _rearrange(network, known, tags)
+    return network
+
+
+def _tags_of(config: Any) -> TagSet | None:
+    """The tags of a network that tags tokens already; None for any other."""
+    try:
+        return TagSet.from_config(config.id2label)
+    except LearningError:
+        return None
+
+
+def _name(config: Any, tags: TagSet) -> None:
+    config.id2label = dict(enumerate(tags.names))
+    config.label2id = {name: index for index, name in enumerate(tags.names)}
+
+
+def _rearrange(network: Any, known: TagSet, tags: TagSet) -> None:
+    """A last layer for ``tags`` in place of that for ``known``: a new tag starts as the mean of all. In place."""
+    import torch
+
+    name, old = _last_layer(network)
+    if old is None:
+        raise LearningError(f"{type(network).__name__} has no last layer that is known; train from another encoder")
+    layer = torch.nn.Linear(old.in_features, len(tags), bias=old.bias is not None)
+    with torch.no_grad():
+        for parameter, before in ((layer.weight, old.weight), (layer.bias, old.bias)):
+            if before is not None:
+                rows = before.detach().numpy().reshape(len(known), -1)
+                new = by_name(rows, known.names, tags.names, rows.mean(axis=0))
+                parameter.copy_(torch.from_numpy(new.reshape(parameter.shape)))
+    setattr(network, name, layer)
+    _name(network.config, tags)
+    network.num_labels = len(tags)
+
+
+def _last_layer(network: Any) -> tuple[str, Any]:
+    import torch
+
+    found = ((name, getattr(network, name, None)) for name in LAST_LAYERS)
+    return next(((name, layer) for name, layer in found if isinstance(layer, torch.nn.Linear)), ("", None))
+
+
+def tagged(tokenise: SpanTokeniser, examples: SpanExamples, tags: TagSet, watch: Watch) -> TaggedTexts:
+    """Tokenised texts with a tag for each unit. Where spans overlap, the longer is learned; all are measured."""
+    apart, _ = examples.without_overlaps()
+    texts = []
+    for start in range(0, len(apart), CHUNK):
+        watch.check()
+        beside = None if apart.contexts is None else apart.contexts[start : start + CHUNK]
+        texts += tokenise(apart.texts[start : start + CHUNK], beside)
+        watch.report(TrainingProgress("tokenising", len(texts), len(apart), seconds=watch.seconds))
+    encoded = [tags.encode(text.bounds, spans)[0] for text, spans in zip(texts, apart.spans, strict=True)]
+    return TaggedTexts(texts, encoded, examples.spans)
+
+
+def cool(network: Any, temperature: float) -> None:
+    """Divide the last layer by ``temperature``, so that whoever loads the model gets calibrated probabilities."""
+    import torch
+
+    _, layer = _last_layer(network)
+    if layer is not None:
+        with torch.no_grad():
+            layer.weight /= temperature
+            if layer.bias is not None:
+                layer.bias /= temperature
+
+
+def _save(
+    network: Any, encoder: ModelFolder, spec: TrainingSpec, examples: SpanExamples, result: TrainingResult
+) -> None:
+    facts = {
+        "kind": "spans",
+        "labels": list(examples.labels),
+        "spans": examples.count,
+        "temperature": result.temperature,
+        **result.facts(encoder, spec, len(examples)),
+    }
+    with whole_folder(result.folder) as partial:
+        network.save_pretrained(partial)
+        copy_tokenizer(encoder, partial)
+        length = {"max_seq_length": encoder.max_length, "do_lower_case": False}
+        (partial / "sentence_bert_config.json").write_text(json.dumps(length), encoding="utf-8")
+        text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+        (partial / TRAINING_FILE).write_text(text, encoding="utf-8")
+
+
+def _check(examples: SpanExamples, held_out: SpanExamples | None) -> None:
+    if not examples.count:
+        raise LearningError(f"none of {len(examples)} texts has a span; mark some before training")
+    if held_out is not None and held_out.labels != examples.labels:
+        raise LearningError("the held-out texts have other labels than the texts to train on")
+
+
+def _key(
+    encoder: ModelFolder,
+    examples: SpanExamples,
+    held_out: SpanExamples | None,
+    spec: TrainingSpec,
+    tags: TagSet,
+    scratch: Path,
+) -> str:
+    """What a training depends on, as a short text: only its own checkpoints are taken up."""
+    total = hashlib.blake2b(digest_size=16)
+    for part in (encoder.fingerprint(scratch, "spans"), spec.model_dump_json(), json.dumps(tags.names)):
+        total.update(part.encode() + b"\0")
+    for one in (examples, held_out):
+        if one is not None:
+            spans = [[(span.start, span.end, span.label) for span in row] for row in one.spans]
+            total.update(json.dumps([one.texts, spans, one.contexts]).encode())
+        total.update(b"\0")
+    return total.hexdigest()

@@ -1,0 +1,165 @@
+"""The texts of a training: tokenised once, read in the windows in which the encoder reads them, and put in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.encoders.base import FloatMatrix
+from nextlabel.backend.encoders.model_folder import ModelFolder
+from nextlabel.backend.encoders.tokenizer import Tokeniser, Windows, batches_by_length, pad, pool
+
+from .loop import Watch, free_memory, out_of_memory
+from .progress import TrainingProgress
+
+CHUNK = 512  # texts tokenised between two looks at stop
+EMBED_BATCH = 32  # windows
+WINDOWED = ("input_ids", "attention_mask", "owner", "shares")  # tensors of a batch that have a row a window
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowedTexts:
+    """n tokenised texts: text i has the windows ``first[i]`` to ``first[i + 1]``; ``first`` is int64 [n + 1]."""
+
+    windows: Windows
+    first: Ids
+
+    @classmethod
+    def of(cls, windows: Windows, texts: int) -> WindowedTexts:
+        """From the windows of so many texts."""
+        return cls(windows, np.searchsorted(windows.owner, np.arange(texts + 1)).astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.first) - 1
+
+    def lengths(self) -> Ids:
+        """Tokens of every text in all of its windows, int64 [n]."""
+        tokens = np.fromiter(map(len, self.windows.rows), np.int64, len(self.windows.rows))
+        return np.asarray(np.add.reduceat(tokens, self.first[:-1]) if len(self) else tokens, np.int64)
+
+    def counts(self) -> Ids:
+        """Windows of every text, int64 [n]."""
+        return np.diff(self.first)
+
+    def part(self, start: int, stop: int) -> WindowedTexts:
+        """The texts from ``start`` to ``stop``."""
+        begin, end = self.first[start], self.first[stop]
+        windows = self.windows
+        some = Windows(windows.rows[begin:end], windows.owner[begin:end] - start, windows.weights[begin:end])
+        return WindowedTexts(some, self.first[start : stop + 1] - begin)
+
+    def take(self, texts: Ids) -> WindowedTexts:
+        """Some of the texts, in the order given."""
+        windows, counts = self.windows, self.counts()[texts]
+        first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        rows = np.repeat(self.first[texts] - first[:-1], counts) + np.arange(first[-1])
+        owner = np.repeat(np.arange(len(texts)), counts)
+        return WindowedTexts(Windows([windows.rows[row] for row in rows], owner, windows.weights[rows]), first)
+
+    def with_ids(self, change: Callable[[Sequence[Sequence[int]]], list[list[int]]]) -> WindowedTexts:
+        """The same with the token ids of all windows put through ``change``."""
+        windows = self.windows
+        return WindowedTexts(Windows(change(windows.rows), windows.owner, windows.weights), self.first)
+
+    def batch(self, texts: Sequence[int]) -> dict[str, Any]:
+        """What a network takes: tensors of the windows of ``texts``, in that order.
+
+        ``input_ids`` and ``attention_mask`` int64 [w, longest]; ``owner`` int64 [w], the place of the window's text
+        in the batch; ``shares`` float32 [w], how much the window counts for it.
+        """
+        import torch
+
+        its = [range(self.first[text], self.first[text + 1]) for text in texts]
+        rows = [row for one in its for row in one]
+        ids, mask = pad([self.windows.rows[row] for row in rows])
+        owner = np.repeat(np.arange(len(its)), [len(one) for one in its])
+        arrays = {"input_ids": ids, "attention_mask": mask, "owner": owner, "shares": self.windows.weights[rows]}
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def tokenised(encoder: ModelFolder, texts: Sequence[str], scratch: Path, watch: Watch) -> WindowedTexts:
+    """Every text once for all epochs, in up to ``encoder.windows`` windows of ``encoder.max_length`` tokens."""
+    tokenise = Tokeniser(encoder, scratch)
+    rows: list[list[int]] = []
+    owner: list[Ids] = [np.empty(0, np.int64)]
+    weights: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)]
+    for start in range(0, len(texts), CHUNK):
+        watch.check()
+        cut = tokenise.cut(texts[start : start + CHUNK])
+        rows += cut.rows
+        owner.append(cut.owner + start)
+        weights.append(cut.weights)
+        done = min(start + CHUNK, len(texts))
+        watch.report(TrainingProgress("tokenising", done, len(texts), seconds=watch.seconds))
+    return WindowedTexts.of(Windows(rows, np.concatenate(owner), np.concatenate(weights)), len(texts))
+
+
+def portions(counts: Sequence[int], most: int) -> list[slice]:
+    """Neighbouring texts that have up to ``most`` windows together, or one text that has more. ``counts``: of each."""
+    cuts, held = [0], 0
+    for text, count in enumerate(counts):
+        if held and held + count > most:
+            cuts.append(text)
+            held = 0
+        held += count
+    return [slice(start, stop) for start, stop in zip(cuts, [*cuts[1:], len(counts)], strict=True)]
+
+
+def parts(batch: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
+    """The texts of a batch in parts of up to ``most`` windows (a text is never torn), cut to their longest windows.
+
+    What the batch holds beside the four tensors of ``WindowedTexts.batch`` has a row a text.
+    """
+    import torch
+
+    if len(batch["owner"]) <= most:
+        yield batch
+        return
+    counts = torch.bincount(batch["owner"]).tolist()
+    first = np.cumsum([0, *counts])
+    for texts in portions(counts, most):
+        windows = slice(int(first[texts.start]), int(first[texts.stop]))
+        part = {name: tensor[windows if name in WINDOWED else texts] for name, tensor in batch.items()}
+        longest = int(part["attention_mask"].sum(dim=1).max())
+        part |= {name: part[name][:, :longest] for name in ("input_ids", "attention_mask")}
+        yield part | {"owner": part["owner"] - texts.start}
+
+
+def text_vectors(
+    network: Any, texts: WindowedTexts, device: str, watch: Watch, tell: Callable[[int, int], None] | None = None
+) -> FloatMatrix:
+    """Unit vectors float32 [n, d], as an encoder would make them. Leaves the network in evaluation mode.
+
+    ``tell`` is given how many windows of how many are read.
+    """
+    import torch
+
+    network.eval()
+    rows = texts.windows.rows
+    out, done = np.empty((len(rows), network.dimension), np.float32), 0
+    pending = batches_by_length(rows, EMBED_BATCH)[::-1]
+    while pending:
+        watch.check()
+        batch = pending.pop()
+        ids, mask = (torch.from_numpy(part).to(device) for part in pad([rows[row] for row in batch]))
+        try:
+            with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=device == "cuda"):
+                out[batch] = network.vectors(ids, mask).float().cpu().numpy()
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or len(batch) == 1:
+                raise
+            middle = len(batch) // 2
+            pending += [batch[middle:], batch[:middle]]
+            free_memory()
+            continue
+        done += len(batch)
+        if tell is not None:
+            tell(done, len(rows))
+    return pool(out, texts.windows, len(texts)) if len(texts) else out

@@ -1,0 +1,79 @@
+"""What a record's annotators say together."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from nextlabel.backend.annotators.reading import consensus
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Span
+
+SINGLE = Labeling(LabelKind.SINGLE, ("a", "b", "c"))
+MULTI = Labeling(LabelKind.MULTI, ("a", "b", "c"))
+SPANS = Labeling(LabelKind.SPAN, ("a",))
+
+
+def answers(*values, who=None, status=AnnotationStatus.SUBMITTED):
+    """One answer a value, a minute apart, by different people unless ``who`` says otherwise."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    return [
+        Annotation(str(i), "7", who or f"user {i}", value, status, start + timedelta(minutes=i))
+        for i, value in enumerate(values)
+    ]
+
+
+def test_nobody_has_answered():
+    assert consensus([], SINGLE) is None
+    assert consensus(answers(("a",), status=AnnotationStatus.SKIPPED), SINGLE) is None
+    assert consensus(answers(("a",), status=AnnotationStatus.DRAFT), SINGLE) is None
+
+
+def test_the_majority_wins_in_any_order():
+    given = answers(("a",), ("a",), ("b",))
+    assert consensus(given, SINGLE) == ("a",)
+    assert consensus(given[::-1], SINGLE) == ("a",)
+
+
+def test_skips_have_no_vote():
+    given = answers(("a",)) + answers((), (), status=AnnotationStatus.SKIPPED)
+    assert consensus(given, SINGLE) == ("a",)
+
+
+def test_a_tie_goes_to_the_newest():
+    given = answers(("a",), ("b",), ("b",), ("a",), ("c",))
+    assert consensus(given, SINGLE) == ("a",)
+    assert consensus(answers(("a",), ("b",)), SINGLE) == ("b",)
+    assert consensus(answers(("b",), ("a",))[::-1], SINGLE) == ("a",)
+
+
+def test_at_equal_times_the_greater_id_is_newer():
+    one, other = answers(("a",), ("b",))
+    same = Annotation("0", "7", "user 0", ("a",), one.status, other.updated_at)
+    assert consensus([same, other], SINGLE) == consensus([other, same], SINGLE) == ("b",)
+
+
+def test_everyone_has_one_vote():
+    given = [*answers(("a",), ("a",), ("c",), who="eager"), *answers(("b",), ("b",))]
+    assert consensus(given, SINGLE) == ("b",)
+    assert consensus(answers(("a",), ("b",), who="second thoughts"), SINGLE) == ("b",)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([("a", "b"), ("a",), ("a", "c")], ("a",)),
+        ([("b", "a"), ("a", "b")], ("a", "b")),
+        ([("a",), ("b",), ("c",)], ()),
+        ([("a", "b"), ("b", "c")], ("b", "c")),  # even votes on a and c: the newest decides
+        ([()], ()),
+    ],
+)
+def test_multi_label_votes_label_by_label(values, expected):
+    assert consensus(answers(*values), MULTI) == expected
+
+
+def test_spans_are_equal_whatever_their_order():
+    first, second = Span(0, 4, "a"), Span(9, 12, "a")
+    given = answers((first, second), (first,), (second, first))
+    assert consensus(given, SPANS) == (first, second)

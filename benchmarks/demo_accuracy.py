@@ -26,7 +26,7 @@ from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.recipe.recipe import Recipe
-from nextlabel.backend.retraining.embedding_space import OWN, Space
+from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace
 from nextlabel.backend.retraining.probe_model import TextModel
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.service.opening import open_cache, open_encoder
@@ -48,7 +48,7 @@ class Bench:
     recipe: Recipe
     records: list[StoredRecord]
     truth: list[str]
-    space: Space
+    space: EmbeddingSpace
     rows: Any
     share: float
 
@@ -116,7 +116,7 @@ def _open(recipe: Recipe) -> Bench:
         rows = cache.ensure(texts, encoder, lambda done, total: progress.update(work, completed=done, total=total))
     records = [StoredRecord(at, record, str(at), None, 0.0, False, False) for at, record in enumerate(unique)]
     truth = [answers[record.uid] for record in unique]
-    space = Space(OWN, encoder, cache, label_anchors(labeling, encoder))
+    space = EmbeddingSpace(OWN, encoder, cache, label_anchors(labeling, encoder))
     return Bench(recipe, records, truth, space, rows, settings.audit_share)
 
 

@@ -27,7 +27,7 @@ from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.queue.ranking import Ranker
-from nextlabel.backend.retraining.embedding_space import OWN, Space
+from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace
 from nextlabel.backend.retraining.probe_model import TextModel
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.store import StoredRecord
@@ -93,7 +93,7 @@ def _measure(size: int, options: argparse.Namespace) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         pool, cache = _pool(size, Path(folder))
         ranker = Ranker(get_strategy(options.strategy), 0.1)
-        space = Space(OWN, MadeUp(), cache, np.zeros((CLASSES, DIMENSION), np.float32))
+        space = EmbeddingSpace(OWN, MadeUp(), cache, np.zeros((CLASSES, DIMENSION), np.float32))
         rng = np.random.default_rng(0)
         order = rng.permutation(np.flatnonzero(~pool.is_blind(np.arange(size))))
         refits, ranks, steps, busy = [], [], [], []

@@ -52,7 +52,7 @@ Matrix = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Space:
+class EmbeddingSpace:
     """What an encoder makes of all requests and of the tested ones, [n, d]; its trained head, None if it has none."""
 
     name: str
@@ -95,7 +95,7 @@ class Replay:
         answered = np.flatnonzero(self.asking.answers > 0)
         return answered, majority(self.asking.opinions().take(answered)).probabilities
 
-    def _trained(self, before: Space) -> Space:
+    def _trained(self, before: EmbeddingSpace) -> EmbeddingSpace:
         """The better candidate, or what is in use if that is better still."""
         answered, shares = self._agreed()
         rest, held = ~self.kept[answered], self.kept[answered] & (shares[:, 0] != shares[:, 1])
@@ -120,10 +120,10 @@ class Replay:
     def _base(self) -> Any:
         return find_model(ENCODER, max_length=MAX_LENGTH)
 
-    def _space(self, name: str, model: str) -> Space:
+    def _space(self, name: str, model: str) -> EmbeddingSpace:
         encoder = _load(model)
         head = None if model == ENCODER else Probe.load(Path(model) / HEAD_FILE)
-        return Space(name, encoder.encode(self.texts), encoder.encode(self.test_texts), head)
+        return EmbeddingSpace(name, encoder.encode(self.texts), encoder.encode(self.test_texts), head)
 
     def _examples(self, rows: Indices, shares: npt.NDArray[np.float64]) -> Examples:
         request, label = np.nonzero(shares)
@@ -135,7 +135,7 @@ class Replay:
             groups=request.astype(np.int64),
         )
 
-    def _next(self, arm: str, probe: Probe, space: Space) -> Indices:
+    def _next(self, arm: str, probe: Probe, space: EmbeddingSpace) -> Indices:
         new = self.rng.permutation(np.flatnonzero(self.asking.answers == 0))
         if arm == "random-new":
             return new[:BATCH]

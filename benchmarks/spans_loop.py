@@ -29,7 +29,7 @@ from nextlabel.backend.models.spans.metrics import span_f1
 from nextlabel.backend.models.spans.token_cache import TokenCache
 from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.queue.ranking import Ranker
-from nextlabel.backend.retraining.embedding_space import OWN, Space
+from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace
 from nextlabel.backend.retraining.probe_model import Model
 from nextlabel.backend.retraining.span_model import SpanKind
 from nextlabel.backend.selection import get_strategy
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
     encoder = load_span_encoder(ENCODER, max_length=128, cache_dir=default_cache_dir(), threads=options.threads)
     with tempfile.TemporaryDirectory() as folder:
         cache = TokenCache.open(folder, encoder)
-        space = Space(OWN, encoder, cache, np.empty((0, encoder.dimension), np.float32))
+        space = EmbeddingSpace(OWN, encoder, cache, np.empty((0, encoder.dimension), np.float32))
         began = time.perf_counter()
         rows, test_rows = (cache.ensure(_texts(part), encoder) for part in (train, test))
         encoding = (time.perf_counter() - began) / (len(train) + len(test))
@@ -103,7 +103,7 @@ def _answer(pool: PoolState, examples: SpanExamples, at: int, moment: int) -> No
 
 
 def _replay(
-    strategy: str, seed: int, train: SpanExamples, rows: Any, test: SpanExamples, test_rows: Any, space: Space
+    strategy: str, seed: int, train: SpanExamples, rows: Any, test: SpanExamples, test_rows: Any, space: EmbeddingSpace
 ) -> list[float]:
     """Span F1 on the test texts at each of STEPS."""
     pool, kind = _pool(train, rows), SpanKind(Labeling(LabelKind.SPAN, train.labels))
@@ -121,7 +121,7 @@ def _replay(
     return scores
 
 
-def _fast_step(size: int, train: SpanExamples, test: SpanExamples, space: Space) -> dict[str, float]:
+def _fast_step(size: int, train: SpanExamples, test: SpanExamples, space: EmbeddingSpace) -> dict[str, float]:
     """Median seconds of what happens after a label, with 200 labels, in a pool of ``size`` texts."""
     texts = [f"{text} {number}" for number in range(9) for text in (*test.texts, *train.texts)][:size]
     spans = [spans for _ in range(9) for spans in (*test.spans, *train.spans)][:size]

@@ -55,7 +55,7 @@ class StoredService:
 
     def parse_event(self, body: dict[str, Any]) -> Hint:
         """As the connector does it."""
-        from nextlabel.connectors.label_studio.wire import read_event
+        from nextlabel.connectors.label_studio.payloads import read_event
 
         return read_event("<View/>", "9", body)
 

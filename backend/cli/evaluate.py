@@ -197,12 +197,12 @@ def _write(found: Evaluation, report: Path | None, folder: Path | None) -> None:
     from nextlabel.backend.store.atomic import write_atomically
 
     verdict = None if found.curve is None else found.curve.verdict
-    album = drawn(found.found, found.summary, found.curve)
+    figures = drawn(found.found, found.summary, found.curve)
     if report is not None:
-        write_atomically(report, page(found.found, found.summary, found.about(), album, verdict).encode())
+        write_atomically(report, page(found.found, found.summary, found.about(), figures, verdict).encode())
         say(f"report: {report}")
     if folder is not None:
-        say(f"pictures: {', '.join(map(str, save(album, folder)))}")
+        say(f"pictures: {', '.join(map(str, save(figures, folder)))}")
 
 
 def _watched(request: Request) -> Evaluation:

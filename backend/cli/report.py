@@ -17,7 +17,7 @@ from .stores import existing_store
 
 if TYPE_CHECKING:
     from nextlabel.backend.recipe.recipe import Recipe
-    from nextlabel.backend.reports.project import Report
+    from nextlabel.backend.reports.project import ProjectReport
     from nextlabel.backend.reports.project_data import Gathered
     from nextlabel.backend.reports.refits import Refitted
     from nextlabel.backend.settings import Settings
@@ -113,7 +113,7 @@ def _check_out(out: Path | None) -> None:
         raise MissingExtra("matplotlib", "train")
 
 
-def _write(made: Report, out: Path) -> None:
+def _write(made: ProjectReport, out: Path) -> None:
     from nextlabel.backend.reports.project_figures import drawn
     from nextlabel.backend.reports.project_page import page
     from nextlabel.backend.store.atomic import write_atomically
@@ -125,7 +125,7 @@ def _write(made: Report, out: Path) -> None:
     say(f"page: {out}")
 
 
-def _show(made: Report) -> None:
+def _show(made: ProjectReport) -> None:
     from nextlabel.backend.reports import report_text as words
 
     print_table(("", ""), words.headline(made), title=made.project)

@@ -18,7 +18,7 @@ from .ladder import climb
 from .rungs import RUNGS, Fitted, Rung, Setup, rungs_for
 
 if TYPE_CHECKING:
-    from nextlabel.backend.training.progress import Report
+    from nextlabel.backend.training.progress import ProgressReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Auto:
     setup: Setup
     name: Literal["auto"] = "auto"
 
-    def fit(self, train: Examples, report: Report | None = None) -> Fitted:
+    def fit(self, train: Examples, report: ProgressReport | None = None) -> Fitted:
         """See Rung."""
         highest = self.setup.spec.rung
         allowed = RUNGS if highest == "auto" else RUNGS[: RUNGS.index(highest) + 1]

@@ -27,7 +27,7 @@ from . import wilson_interval
 from .rungs import Rung
 
 if TYPE_CHECKING:
-    from nextlabel.backend.training.progress import Report
+    from nextlabel.backend.training.progress import ProgressReport
 
 FOLDS = 5
 BUDGET_SECONDS = 900.0  # for the scoring of one rung; its first split always runs to the end
@@ -105,7 +105,7 @@ def climb(
     *,
     audit: Examples | None = None,
     budget_s: float = BUDGET_SECONDS,
-    report: Report | None = None,
+    report: ProgressReport | None = None,
 ) -> LadderReport:
     """Score ``rungs``, the cheapest first, and choose one.
 
@@ -170,7 +170,7 @@ def _divisible(examples: Examples) -> bool:
     return sum(len(np.unique(groups[column.astype(np.bool_)])) >= 2 for column in columns) >= 2
 
 
-def _try(rung: Rung, splits: Sequence[Split], budget_s: float, report: Report | None) -> _Tried:
+def _try(rung: Rung, splits: Sequence[Split], budget_s: float, report: ProgressReport | None) -> _Tried:
     """Fit and score on one split after the other, while there is time for one more."""
     began, scores = time.monotonic(), []
     for done, split in enumerate(splits, 1):

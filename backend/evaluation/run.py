@@ -33,7 +33,7 @@ from .curve import LearningCurve, learn_on_shares, learning_curve
 from .summary import Summary, summarise
 
 if TYPE_CHECKING:
-    from nextlabel.backend.training.progress import Report
+    from nextlabel.backend.training.progress import ProgressReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Request:
         """Where finished fits are looked for and left; None for neither."""
         return None if self.fresh else self.cache / "folds"
 
-    def fit(self, seed: int, on_step: Report | None) -> Fit:
+    def fit(self, seed: int, on_step: ProgressReport | None) -> Fit:
         """What learns from examples, with ``seed`` for all that is random in it."""
         rung = make_rung(
             self.rung,
@@ -204,7 +204,7 @@ def evaluate(
     request: Request,
     *,
     on_fold: Callable[[FoldDone], None] | None = None,
-    on_step: Report | None = None,
+    on_step: ProgressReport | None = None,
 ) -> Evaluation:
     """Read the data, predict every text by a model that has not seen it, and work out the figures.
 
@@ -253,7 +253,7 @@ def evaluate(
 
 
 def _crossed(
-    examples: Examples, request: Request, on_fold: Callable[[FoldDone], None] | None, on_step: Report | None
+    examples: Examples, request: Request, on_fold: Callable[[FoldDone], None] | None, on_step: ProgressReport | None
 ) -> HeldOut:
     """One cross-validation a seed, which makes the folds and seeds the training."""
     parts = []
@@ -284,7 +284,7 @@ def _held_out(
     test: LabelledRows,
     request: Request,
     on_fold: Callable[[FoldDone], None] | None,
-    on_step: Report | None,
+    on_step: ProgressReport | None,
 ) -> tuple[HeldOut, Examples]:
     """Predictions of the test set, one run a seed of the training, and the examples learned from."""
     labels, grouped = labels_of(train, test), request.columns.group is not None
@@ -313,7 +313,7 @@ def _curve(
     learned: Examples | None,
     request: Request,
     on_fold: Callable[[FoldDone], None] | None,
-    on_step: Report | None,
+    on_step: ProgressReport | None,
 ) -> LearningCurve | None:
     """The figures by the number of labels; ``learned`` is what a fixed test set was predicted from."""
     grown = learn_on_shares(

@@ -37,7 +37,7 @@ from nextlabel.backend.training.spec import RungName, TrainingSpec
 from nextlabel.connectors.records import Labeling, LabelKind
 
 if TYPE_CHECKING:
-    from nextlabel.backend.training.progress import Report
+    from nextlabel.backend.training.progress import ProgressReport
 
 RUNGS: tuple[RungName, ...] = get_args(RungName)
 """All rungs, the cheapest first."""
@@ -60,7 +60,7 @@ class Rung(Protocol):
         """Its name on the ladder, or ``auto``."""
         ...
 
-    def fit(self, train: Examples, report: Report | None = None) -> Fitted:
+    def fit(self, train: Examples, report: ProgressReport | None = None) -> Fitted:
         """Learn from ``train``. Deterministic for one machine and one ``spec.seed``. Raises LearningError."""
         ...
 
@@ -91,7 +91,7 @@ class Setup:
         """The encoder's vectors on disk: rungs, folds and later runs share them."""
         return EmbeddingCache.open(self.cache_dir / "embeddings", self.loaded)
 
-    def vectors(self, texts: Sequence[str], report: Report | None = None) -> FloatMatrix:
+    def vectors(self, texts: Sequence[str], report: ProgressReport | None = None) -> FloatMatrix:
         """Unit vectors float32 [n, d] of the encoder as it is; a text is encoded once and for all."""
         began = time.monotonic()
 
@@ -140,7 +140,7 @@ class ZeroShot:
     setup: Setup
     name: RungName = "zero-shot"
 
-    def fit(self, train: Examples, report: Report | None = None) -> HeadOnVectors:
+    def fit(self, train: Examples, report: ProgressReport | None = None) -> HeadOnVectors:
         """See Rung."""
         anchors = self.setup.anchors(train)
         nothing = np.empty((0, anchors.shape[1]), np.float32)
@@ -155,7 +155,7 @@ class ProbeRung:
     setup: Setup
     name: RungName = "probe"
 
-    def fit(self, train: Examples, report: Report | None = None) -> HeadOnVectors:
+    def fit(self, train: Examples, report: ProgressReport | None = None) -> HeadOnVectors:
         """See Rung."""
         vectors, anchors = self.setup.vectors(train.texts, report), self.setup.anchors(train)
         probe = Probe.fit(vectors, train.targets, len(train.labels), weights=train.weights, anchors=anchors)
@@ -173,7 +173,7 @@ class TrainedRung:
     setup: Setup
     name: RungName
 
-    def fit(self, train: Examples, report: Report | None = None) -> TrainedModel:
+    def fit(self, train: Examples, report: ProgressReport | None = None) -> TrainedModel:
         """See Rung."""
         setup = self.setup
         base = replace(find_model(setup.encoder, max_length=setup.max_length), windows=setup.windows)

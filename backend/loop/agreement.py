@@ -15,7 +15,7 @@ from nextlabel.backend.annotators.opinions import Doubles, Opinions
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.pool.answers import Agreed
 from nextlabel.backend.pool.pool import PoolState, Positions
-from nextlabel.backend.retraining.embedding_space import Space
+from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
 
 
 class Agreement:
@@ -29,9 +29,9 @@ class Agreement:
         self._method: Method = method
         self._soft = soft
         self._probe: Probe | None = None  # of the space below: saves time
-        self._space: Space | None = None
+        self._space: EmbeddingSpace | None = None
 
-    def settle(self, pool: PoolState, space: Space) -> None:
+    def settle(self, pool: PoolState, space: EmbeddingSpace) -> None:
         """Tell ``pool`` what its answered records are, unless it knows. Does nothing while nobody has a second opinion.
 
         ``pool.rows`` are rows of the cache of ``space``.
@@ -49,7 +49,7 @@ class Agreement:
                 np.concatenate(soft)[order] if len(soft) == len(found) else None,
             )
 
-    def _training(self, pool: PoolState, space: Space) -> Agreed | None:
+    def _training(self, pool: PoolState, space: EmbeddingSpace) -> Agreed | None:
         """What is learned; None where it is what single annotators said."""
         positions = pool.training()
         opinions = pool.opinions(positions)
@@ -86,7 +86,7 @@ class Agreement:
         both = None if predicted is None else np.stack([1 - predicted[:, label], predicted[:, label]], axis=1)
         return np.asarray(agree(about, self._method, both).labels == 1)
 
-    def _predicted(self, pool: PoolState, space: Space, positions: Positions) -> Doubles | None:
+    def _predicted(self, pool: PoolState, space: EmbeddingSpace, positions: Positions) -> Doubles | None:
         """float64 [m, c], held out; None where nothing is, and then the annotators agree without a model.
 
         That is so with few answers, and in a trained space: its encoder has learned from these very answers.

@@ -17,11 +17,11 @@ import structlog
 
 from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.queue.latency import LabelLatency
-from nextlabel.backend.queue.overlap import Asking, ask_platform_again
-from nextlabel.backend.queue.publishing import Queue, QueueSizes
+from nextlabel.backend.queue.overlap import OverlapRequests, ask_platform_again
+from nextlabel.backend.queue.publishing import QueuePublisher, QueueSizes
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.retraining.answers import Labelled
-from nextlabel.backend.retraining.embedding_space import Space
+from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
 from nextlabel.backend.retraining.learner import Learner
 from nextlabel.backend.retraining.probe_model import Model
 from nextlabel.backend.store import GenerationRow, Store
@@ -31,7 +31,7 @@ from nextlabel.connectors.records import Annotation, QueueEntry
 
 from .agreement import Agreement
 from .leadership import Leadership
-from .record_sync import Upkeep
+from .record_sync import RecordSync
 
 log = structlog.get_logger(__name__)
 
@@ -64,16 +64,16 @@ class Controller:
         self._store, self._connector = store, connector
         self._learner, self._ranker = learner, ranker
         self._leadership, self._sizes, self._seed = leadership, sizes, seed
-        self._upkeep = Upkeep(store, connector, learner, ranker, pool, self._report)
-        self._queue = Queue(store, connector, pool, sizes.head)
+        self._records = RecordSync(store, connector, learner, ranker, pool, self._report)
+        self._queue = QueuePublisher(store, connector, pool, sizes.head)
         self.on_model: Callable[[Model], None] = lambda model: None
-        self.on_strangers: Callable[[set[str]], None] = lambda remote_ids: None
+        self.on_unknown_records: Callable[[set[str]], None] = lambda remote_ids: None
         self.on_rejected: Callable[[], None] = lambda: None
         self._agreement = agreement or Agreement()
-        self._asking = Asking(store, connector, pool)
+        self._overlap = OverlapRequests(store, connector, pool)
         self._seen = 0  # log sequence up to which answers are in the pool
         self._asked: deque[tuple[list[int], int]] = deque()
-        self._strangers: dict[str, list[Annotation]] = {}  # answers to records that we don't have yet
+        self._unknown_records: dict[str, list[Annotation]] = {}  # answers to records that we don't have yet
         self._returned = False  # another process led since we did
         self._lock = threading.RLock()
 
@@ -86,11 +86,11 @@ class Controller:
 
     def records_gone(self, remote_ids: Iterable[str]) -> None:
         """The platform lost these records; the store knows already."""
-        self._upkeep.records_gone(remote_ids)
+        self._records.records_gone(remote_ids)
 
     def records_found(self, uids: Iterable[str]) -> None:
         """The platform has these records; the store knows already."""
-        self._upkeep.records_found(uids)
+        self._records.records_found(uids)
 
     def ask_again(self, uids: Sequence[str], opinions: int) -> int:
         """Have these records answered by ``opinions`` annotators in all, soon, and none of them twice by the same one.
@@ -109,21 +109,21 @@ class Controller:
     @property
     def trouble(self) -> str:
         """Why second opinions that the strategy wants can't be asked for; "" if they can."""
-        return self._asking.trouble
+        return self._overlap.trouble
 
     @property
-    def space(self) -> Space:
+    def space(self) -> EmbeddingSpace:
         """The space that the pool's vectors are of."""
-        return self._upkeep.space
+        return self._records.space
 
-    def move_to(self, space: Space) -> None:
+    def move_to(self, space: EmbeddingSpace) -> None:
         """Work in ``space`` from the next tick on. Its cache should hold all records but a few."""
-        self._upkeep.move_to(space)
+        self._records.move_to(space)
 
     @property
     def move_error(self) -> str:
         """Why the loop stays where it was though it was told to move; "" if it moved, or is about to."""
-        return self._upkeep.move_error
+        return self._records.move_error
 
     def labelled(self) -> Labelled:
         """A copy of what the loop knows of the answers, for those who take their time with it."""
@@ -136,7 +136,7 @@ class Controller:
                 pool.targets(training),
                 pool.targets(training, settled=False),
                 pool.rows[training],
-                pool.lots[training],
+                pool.sampling_keys[training],
                 audited,
                 pool.targets(audited),
                 pool.rows[audited],
@@ -151,15 +151,15 @@ class Controller:
             if self._returned:
                 self._returned = False
                 self._queue.look_again()
-                self._upkeep.look_again()
-                self._asking = Asking(self._store, self._connector, self.pool)
-            self._upkeep.move()
+                self._records.look_again()
+                self._overlap = OverlapRequests(self._store, self._connector, self.pool)
+            self._records.move()
             if self.model is not None and self.model.space is not self.space:
                 self.model = None  # a new probe is fitted before anything is ranked
-            self._upkeep.load()
+            self._records.load()
             if self._sizes.window is None:
-                self._upkeep.push_all()
-            self._hear()
+                self._records.push_all()
+            self._take_in()
             head = self._store.head()
             if self.model is None or self._queue.is_stale(head):
                 self.state, self.progress = "learning", (0, 0)
@@ -167,13 +167,13 @@ class Controller:
                 return 0.0
             return self._extend(self.model)
 
-    def _hear(self) -> None:
+    def _take_in(self) -> None:
         """Take in what other threads told us."""
-        self._upkeep.hear()
+        self._records.hear()
         while self._asked:
             positions, opinions = self._asked.popleft()
             at = np.array(positions, dtype=np.int64)
-            self._asking.by_hand(at)
+            self._overlap.by_hand(at)
             self.pool.ask_again(at, opinions)
 
     def _report(self, state: str, offset: int, total: int | None) -> Progress:
@@ -223,22 +223,24 @@ class Controller:
 
     def _answer(self) -> None:
         """Take in what was answered. Answers to records that we don't have wait until those are imported."""
-        answers = {**self._strangers, **self._store.touched(self._seen)}
-        strangers = {remote_id: answers[remote_id] for remote_id in self.pool.answer(answers) if answers[remote_id]}
-        if news := strangers.keys() - self._strangers.keys():
-            self.on_strangers(news)
-        self._strangers = strangers
+        answers = {**self._unknown_records, **self._store.touched(self._seen)}
+        unknown_records = {
+            remote_id: answers[remote_id] for remote_id in self.pool.answer(answers) if answers[remote_id]
+        }
+        if news := unknown_records.keys() - self._unknown_records.keys():
+            self.on_unknown_records(news)
+        self._unknown_records = unknown_records
 
     def _rank(self, model: Model, head: int) -> Positions:
         rng = np.random.default_rng([self._seed, head])
         self.pool.hold(self._connector.in_hand())
         window, size = self._sizes.window, self._sizes.ranked
-        own = self._asking.own()
+        own = self._overlap.own()
         plan = self._ranker.plan(self.pool, model, size, rng, pushed_only=window is None, own=own)
-        ranking = plan.order[~np.isin(plan.order, self._asking.ask(plan.ask))]
+        ranking = plan.order[~np.isin(plan.order, self._overlap.ask(plan.ask))]
         if window is None:
             return ranking
-        self._upkeep.feed(ranking, window)
+        self._records.feed(ranking, window)
         return ranking[self.pool.is_pushed(ranking)]
 
     def _extend(self, model: Model) -> float:

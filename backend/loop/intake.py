@@ -96,7 +96,7 @@ class Intake:
 
     # -- called from elsewhere ---------------------------------------------------------------------------------------
 
-    def hear(self, hint: Hint) -> bool:
+    def notify(self, hint: Hint) -> bool:
         """Look where a webhook says, now; whether there was room for it."""
         now = time.monotonic()
         with self._lock:

@@ -1,4 +1,4 @@
-"""Upkeep of the records: store, pool, embeddings and platform hold the same ones, in the space that is in use."""
+"""RecordSync of the records: store, pool, embeddings and platform hold the same ones, in the space that is in use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import structlog
 
 from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.queue.ranking import Ranker
-from nextlabel.backend.retraining.embedding_space import Space
+from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
 from nextlabel.backend.retraining.learner import Learner
 from nextlabel.backend.store import Store, StoredRecord
 from nextlabel.connectors.base import Connector, Progress
@@ -26,7 +26,7 @@ Report = Callable[[str, int, int | None], Progress]
 """What makes a progress callback of a state, what earlier batches did, and of how many in all."""
 
 
-class Upkeep:
+class RecordSync:
     """The record side of one project's loop. ``records_gone``, ``records_found`` and ``move_to`` from any thread."""
 
     def __init__(
@@ -36,7 +36,7 @@ class Upkeep:
         self._store, self._connector, self._learner, self._ranker = store, connector, learner, ranker
         self._pool, self._report = pool, report
         self.move_error = ""  # why the last move came to nothing
-        self._next_space: Space | None = None  # where to move at the next tick
+        self._next_space: EmbeddingSpace | None = None  # where to move at the next tick
         self._noted: str | None = None  # the space that the store knows to be in use
         self._loaded = -1  # position of the last record taken into the pool
         self._gone: deque[str] = deque()
@@ -50,7 +50,7 @@ class Upkeep:
         """The platform has these records; the store knows already."""
         self._found.extend(uids)
 
-    def move_to(self, space: Space) -> None:
+    def move_to(self, space: EmbeddingSpace) -> None:
         """Work in ``space`` from the next :meth:`move` on, or ``move_error`` says why not.
 
         Its cache should hold all records but a few.
@@ -59,7 +59,7 @@ class Upkeep:
         self._next_space = space
 
     def move(self) -> None:
-        """To the vectors of another trained model, if the Mover says so: it has had the records encoded."""
+        """To the vectors of another trained model, if the ModelSwitch says so: it has had the records encoded."""
         space = self._next_space
         if space is not None and space is not self.space:
             try:
@@ -73,7 +73,7 @@ class Upkeep:
             self._learner.note_in_use(self.space)
             self._noted = self.space.version
 
-    def _change(self, space: Space) -> None:
+    def _change(self, space: EmbeddingSpace) -> None:
         log.info("moving to another model", model=space.version or "the recipe's own encoder", records=len(self._pool))
         rows = np.full(len(self._pool), -1, dtype=np.int64)
         for batch in batched(self._store.records(), EMBED_BATCH):
@@ -98,7 +98,7 @@ class Upkeep:
             known = [item for item in batch if item.position <= self._loaded]
             self._pool.add(known, self._pool.rows[[item.position for item in known]])
 
-    def _embed(self, space: Space, batch: Sequence[StoredRecord], offset: int, total: int) -> Positions:
+    def _embed(self, space: EmbeddingSpace, batch: Sequence[StoredRecord], offset: int, total: int) -> Positions:
         """Rows of the records of ``batch`` in the cache of ``space``; what is not there is encoded."""
         texts = [self._pool.labeling.text(item.record) for item in batch]
         return space.cache.ensure(texts, space.encoder, self._report("embedding", offset, total))
@@ -118,7 +118,7 @@ class Upkeep:
             self._store.set_remote(self._connector.push(records))
             self._placed([record.uid for record in records])
 
-    def hear(self) -> None:
+    def update(self) -> None:
         """Take in what other threads told us of the platform's records."""
         while self._gone:
             self._pool.drop([self._gone.popleft()])

@@ -50,21 +50,21 @@ class Sync:
         self._noticed = noticed
         self._next_deletions = 0.0
         self._records_wanted = True  # somebody may have added some while we were away
-        self._strangers: set[str] = set()
+        self._unknown_records: set[str] = set()
 
     def want_records(self, remote_ids: Iterable[str] = ()) -> None:
         """Somebody added records on the platform, these among them: import them at the next pull."""
-        self._strangers.update(remote_ids)
+        self._unknown_records.update(remote_ids)
         self._records_wanted = True
 
     def pull(self) -> bool:
         """One round; whether another should follow at once. Safe to repeat after any failure: the cursor moves last."""
         if self._records_wanted:
-            strangers, self._strangers, self._records_wanted = self._strangers, set(), False
+            unknown_records, self._unknown_records, self._records_wanted = self._unknown_records, set(), False
             try:
-                self._import_records(strangers)
+                self._import_records(unknown_records)
             except BaseException:
-                self.want_records(strangers)
+                self.want_records(unknown_records)
                 raise
         as_of = self._store.head()
         changes = self._connector.changes(self._store.get_cursor(CURSOR))
@@ -80,11 +80,11 @@ class Sync:
             self._next_deletions = time.monotonic() + DELETIONS_EVERY
         return self._records_wanted
 
-    def _import_records(self, strangers: set[str]) -> None:
+    def _import_records(self, unknown_records: set[str]) -> None:
         """Records that others put on the platform join the pool; those that we pushed are recognised by their uid.
 
         The first time every record is read; later on only the newest, back to one that was the newest last time, and
-        on until all ``strangers`` are found.
+        on until all ``unknown_records`` are found.
         """
         known = self._store.get_meta(NEWEST)
         if known is None:
@@ -93,10 +93,10 @@ class Sync:
                 self._keep(batch)
             log.info("platform records read", records=self._store.size())
         else:
-            newest = self._import_newest(set(json.loads(known)), strangers)
+            newest = self._import_newest(set(json.loads(known)), unknown_records)
         self._store.set_meta(NEWEST, json.dumps(newest))
 
-    def _import_newest(self, marks: set[str], strangers: set[str]) -> list[str]:
+    def _import_newest(self, marks: set[str], unknown_records: set[str]) -> list[str]:
         """Import back to a batch without news that lies beyond one of ``marks``; return the ids of the newest records.
 
         A record may be stored a moment after one that says it is newer: hence the batch without news.
@@ -110,9 +110,9 @@ class Sync:
             news = [item for item in batch if item.remote_id not in known]
             self._keep(news)
             reached |= not marks.isdisjoint(ids)
-            strangers = strangers.difference(ids)
+            unknown_records = unknown_records.difference(ids)
             added += len(news)
-            if reached and not news and not strangers:
+            if reached and not news and not unknown_records:
                 break
         if added:
             log.info("records found on the platform", records=added)

@@ -138,7 +138,7 @@ NOISE = 0.05  # share of wrong answers taken for granted when one is doubted
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ProbeData:
     """What is fitted, again and again on parts of the rows.
 
     x [m, d]; targets [m, c] probabilities; counts [m] how much each row weighs; anchors [c, d] or None. All float32.
@@ -179,7 +179,7 @@ class Task:
         )
         return np.column_stack([weights, bias]).astype(np.float32)
 
-    def some(self, most: int) -> Task:
+    def some(self, most: int) -> ProbeData:
         """The task on at most ``most`` rows, evenly spread over the order they came in."""
         rows = np.linspace(0, len(self.x) - 1, min(len(self.x), most)).astype(np.int64)
         return replace(self, x=self.x[rows], targets=self.targets[rows], counts=self.counts[rows])
@@ -210,7 +210,7 @@ class CrossFit:
         """Probabilities float32 [m, c] of every row, held out likewise."""
         return probabilities(self.held_out(x) / np.float32(self.temperature), multi_label)
 
-    def believed(self, task: Task) -> Matrix:
+    def believed(self, task: ProbeData) -> Matrix:
         """The targets that are believed, float32 [m, c]: answers as given, but for those that are more likely wrong.
 
         Bayes' rule with an answer that is wrong in 5 of 100 cases, any other label being as likely: one step of the
@@ -235,7 +235,7 @@ class CrossFit:
         return np.where(wrong, belief, given).astype(np.float32)
 
 
-def cross_fit(task: Task, warm: CrossFit | None) -> CrossFit | None:
+def cross_fit(task: ProbeData, warm: CrossFit | None) -> CrossFit | None:
     """Layers, strength and temperature; those of ``warm`` while they are fresh. None for too few labels."""
     size = len(task.x)
     if size < LEAST:
@@ -249,7 +249,7 @@ def cross_fit(task: Task, warm: CrossFit | None) -> CrossFit | None:
     return replace(crossed, labels=size, searched=searched)
 
 
-def _best_strength(part: Task, layers: Matrix | None) -> float:
+def _best_strength(part: ProbeData, layers: Matrix | None) -> float:
     """The strength with the least held-out log loss, in doubt the usual one."""
     found = []
     for steps, strength in enumerate(STRENGTHS, -STRENGTHS.index(STRENGTH)):
@@ -259,7 +259,7 @@ def _best_strength(part: Task, layers: Matrix | None) -> float:
     return min(found)[1]
 
 
-def _crossed(part: Task, strength: float, starts: Matrix | None) -> tuple[CrossFit, float]:
+def _crossed(part: ProbeData, strength: float, starts: Matrix | None) -> tuple[CrossFit, float]:
     """Layers at one strength, their best temperature in [0.1, 10], and the log loss that is left.
 
     The loss knows that some answers are wrong: the temperature is the one at which the probabilities fit the truth

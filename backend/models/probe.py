@@ -24,7 +24,7 @@ from nextlabel.backend.encoders.mapped import Reader
 from nextlabel.backend.numeric import probabilities
 from nextlabel.connectors.errors import LearningError
 
-from .crossfit import COLD_TEMPERATURE, STRENGTH, CrossFit, Matrix, Task, cross_fit
+from .crossfit import COLD_TEMPERATURE, STRENGTH, CrossFit, Matrix, ProbeData, cross_fit
 from .label_names import by_name, names_beside
 
 SoftTargets = npt.NDArray[np.floating[Any]]
@@ -70,7 +70,7 @@ class Probe:
         calibrate: bool = True,
         doubt: bool = True,
     ) -> Probe:
-        """Fit a probe.
+        """ProbeData a probe.
 
         vectors: floating [m, d], rows of length 1, m may be 0. targets: int64 [m] in [0, classes), or bool
         [m, classes] for multi-label, or floating [m, classes] whose rows sum to 1: single labels in doubt, weighed
@@ -101,7 +101,7 @@ class Probe:
         return probe if cross is None else replace(probe, temperature=cross.temperature, cross=cross)
 
     @classmethod
-    def _near(cls, prior: Probe, task: Task, warm: Probe | None) -> Probe:
+    def _near(cls, prior: Probe, task: ProbeData, warm: Probe | None) -> Probe:
         """The fit that starts from ``prior`` in place of nothing."""
         shape = (task.targets.shape[1], task.x.shape[1])
         if prior.exclusive:
@@ -219,7 +219,7 @@ def _checked(
     classes: int,
     weights: npt.NDArray[Any] | None,
     anchors: npt.NDArray[Any] | None,
-) -> Task:
+) -> ProbeData:
     """Everything as float32. Raises LearningError."""
     if vectors.ndim != 2 or len(vectors) != len(targets):
         raise LearningError(f"{list(vectors.shape)} vectors don't go with {len(targets)} targets")
@@ -235,7 +235,7 @@ def _checked(
             raise LearningError(f"anchors must be finite [{classes}, {x.shape[1]}], not {list(anchors.shape)}")
         anchors = np.asarray(anchors, np.float32)
     soft = targets.ndim == 2 and np.issubdtype(targets.dtype, np.floating)
-    return Task(x, _one_hot(targets, classes), counts, anchors, targets.ndim == 2 and not soft, soft=soft)
+    return ProbeData(x, _one_hot(targets, classes), counts, anchors, targets.ndim == 2 and not soft, soft=soft)
 
 
 def _one_hot(targets: Targets | SoftTargets, classes: int) -> Matrix:

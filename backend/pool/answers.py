@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from nextlabel.backend.annotators.reading import consensus
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Span
 
 Positions = npt.NDArray[np.int64]
+
+Target: TypeAlias = int | npt.NDArray[np.bool_] | tuple[Span, ...]
 
 UNLABELLED = -1
 NOBODY = -1
@@ -52,7 +54,7 @@ class Agreed:
         return None if self.soft is None or not known.all() else self.soft[place]
 
 
-class Said:
+class Answers:
     """The submitted answers that count now, a row each, so that memory grows with answers and not with records.
 
     Spans are not kept: nobody weighs annotators on them here.
@@ -70,7 +72,7 @@ class Said:
         self._rows: dict[int, list[int]] = {}  # position -> its rows of the table
         self._free: list[int] = []
 
-    def hear(self, at: int, annotations: Sequence[Annotation]) -> int | npt.NDArray[np.bool_] | tuple[Span, ...] | None:
+    def update(self, at: int, annotations: Sequence[Annotation]) -> Target | None:
         """Replace the answers about the record at ``at``, and return what the majority says.
 
         A class index, for multi a bool row, for spans the spans themselves; None if nothing is said yet, or nothing

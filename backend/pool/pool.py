@@ -15,7 +15,7 @@ from nextlabel.backend.annotators.opinions import Opinions
 from nextlabel.backend.store import StoredRecord
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind
 
-from .answers import UNLABELLED, Agreed, Said, count_labels
+from .answers import UNLABELLED, Agreed, Answers, count_labels
 from .answers import Positions as Positions
 
 _DONE, _SKIPPED, _DRAFT = AnnotationStatus.SUBMITTED, AnnotationStatus.SKIPPED, AnnotationStatus.DRAFT
@@ -39,7 +39,7 @@ class PoolState:
         self.revision = 0
         self.originals: dict[str, str] = {}  # uid of a duplicate -> uid of the first record with its content
         self._kind = labeling.kind
-        self._said = Said(labeling)
+        self._answers = Answers(labeling)
         self.agreed: Agreed | None = None
         self._remote: list[str] = []
         self._by_remote: dict[str, int] = {}
@@ -130,21 +130,21 @@ class PoolState:
 
     def answer(self, touched: Mapping[str, Sequence[Annotation]]) -> list[str]:
         """Replace the answers of the touched records by their current ones; return the remote ids not known here."""
-        strangers = []
+        unknown_records = []
         for remote_id, current in touched.items():
             at = self._by_remote.get(remote_id)
             if at is None:
-                strangers.append(remote_id)
+                unknown_records.append(remote_id)
                 continue
             for name, status in COUNTED.items():
                 self._table[name][at] = len({one.annotator for one in current if one.status is status})
-            target = self._said.hear(at, current)
+            target = self._answers.update(at, current)
             self._table["known"][at] = target is not None
             if target is not None or self._kind is LabelKind.SINGLE:
                 self._table["target"][at] = UNLABELLED if target is None else target
             self.agreed = None
         self.revision += bool(touched)
-        return strangers
+        return unknown_records
 
     def ask_again(self, positions: Positions, opinions: int) -> None:
         """These records want ``opinions`` annotators in all, unless they want more already."""
@@ -177,7 +177,7 @@ class PoolState:
         return self._column("row")
 
     @property
-    def lots(self) -> npt.NDArray[np.float64]:
+    def sampling_keys(self) -> npt.NDArray[np.float64]:
         """float64 [n] in [0, 1): one uniform lot a record, fixed for ever."""
         return self._column("lot")
 
@@ -215,7 +215,7 @@ class PoolState:
     def audit_queue(self) -> Positions:
         """Open positions of the audit slice, in the order of their lots: a uniform random order."""
         waiting = np.flatnonzero(self._free & ~self._asked & self._column("audit") & (self._column("skips") == 0))
-        return waiting[np.argsort(self.lots[waiting], kind="stable")]
+        return waiting[np.argsort(self.sampling_keys[waiting], kind="stable")]
 
     def skipped(self) -> Positions:
         """Open positions that somebody skipped: served when nothing else is left, least skipped first."""
@@ -260,18 +260,18 @@ class PoolState:
         majority = self._column("target")[positions]
         return majority if self.agreed is None or not settled else self.agreed.over(majority, positions)
 
-    def lessons(self, positions: Positions) -> npt.NDArray[Any]:
+    def learned_targets(self, positions: Positions) -> npt.NDArray[Any]:
         """What a probe learns of ``positions``: :meth:`targets`, or what was agreed as probabilities, [k, c]."""
         soft = None if self.agreed is None else self.agreed.probabilities(positions)
         return self.targets(positions) if soft is None else soft
 
     def opinions(self, positions: Positions) -> Opinions:
         """Who said what about the records at ``positions``, distinct, which are 0, 1, 2, ... there. Not for spans."""
-        return self._said.opinions(positions, self._size)
+        return self._answers.opinions(positions, self._size)
 
     def people(self) -> int:
         """How many annotators have an answer that counts now, the audit slice's included. 0 for spans."""
-        return self._said.people()
+        return self._answers.people()
 
     def remote_ids(self, positions: Positions) -> list[str]:
         """The platform's ids of the records at ``positions``; "" for one that is not there."""
@@ -295,7 +295,7 @@ class PoolState:
     @property
     def unknown_labels(self) -> dict[str, int]:
         """Labels that were given and the question lacks -> of how many records. Their answers are not learned."""
-        return self._said.unknown_labels
+        return self._answers.unknown_labels
 
     def counts(self) -> dict[str, int]:
         """Records, those on the platform, those labelled, the audited among them, and those asked about again."""

@@ -27,7 +27,7 @@ BACKLOG = 200
 """Generations due before tidying no longer waits for a quiet moment."""
 
 
-class Janitor:
+class GenerationCleanup:
     """Retires generations ``keep_s`` seconds after they were replaced, one at a time.
 
     ``quiet_in`` says how many seconds of labelling lie ahead: deleting shares the platform with the annotators.

@@ -56,7 +56,7 @@ def _trouble(uid: str, item: StoredRecord | None) -> str:
     return "" if item.remote_id else f"{uid!r} is not on the platform yet; nobody has answered it"
 
 
-class Asking:
+class OverlapRequests:
     """The second opinions that the loop itself asks for: known across restarts, and told from those asked by hand.
 
     What is wanted is written down first, then the platform is asked, then the store notes it: after a crash at any

@@ -12,7 +12,7 @@ from nextlabel.connectors.base import Connector
 from nextlabel.connectors.labelings import can_be_given
 from nextlabel.connectors.records import Labeling, QueueEntry
 
-from .suggestion_backfill import Filler
+from .suggestion_backfill import SuggestionBackfill
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class QueueSizes:
         return max(self.head + self.tail, self.window or 0)
 
 
-class Queue:
+class QueuePublisher:
     """What is published of a ranking, and what is left to publish. Belongs to one thread."""
 
     def __init__(self, store: Store, connector: Connector, pool: PoolState, head: int) -> None:
@@ -41,7 +41,7 @@ class Queue:
         self._revision = -1  # of the pool, when the generation in force was ranked
         self._asked: Labeling | None = None  # what the platform asked then
         self._tail: deque[QueueEntry] = deque()
-        self._filler = Filler(store, connector, pool)
+        self._filler = SuggestionBackfill(store, connector, pool)
 
     def look_again(self) -> None:
         """Another process published meanwhile: its queue is in force, and the next is made at once."""

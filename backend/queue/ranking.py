@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from nextlabel.backend.pool.pool import PoolState, Positions
-from nextlabel.backend.retraining.embedding_space import Space
+from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
 from nextlabel.backend.retraining.probe_model import Model
 from nextlabel.backend.selection import QueryStrategy, interleave
 from nextlabel.backend.selection.seeds import Seeds, seed_scores
 from nextlabel.backend.store import StoredRecord
 
-from .second_opinions import Chooser
+from .second_opinions import SecondOpinions
 
 NOTHING: Positions = np.empty(0, np.int64)
 
@@ -39,7 +39,7 @@ class Ranker:
 
     Every place of the queue goes to the audit slice with the probability ``audit_share``, so that the slice fills
     evenly while people label, though each label makes a new queue of which only the first few places are used. What
-    the strategy itself wants second opinions on has its share of the strategy's places, see Chooser.
+    the strategy itself wants second opinions on has its share of the strategy's places, see SecondOpinions.
     Records that somebody asked about again take every other place from the first on, as long as there are any: they
     come soon, and the model goes on learning meanwhile. Whoever answered one is not served it, and gets the next place.
     ``seeds``: what a search for a rare label starts from, None without. ``most``: answers that a record gets at most
@@ -51,7 +51,9 @@ class Ranker:
     seeds: Seeds | None = None
     most: int = 0
 
-    def note_seeds(self, pool: PoolState, stored: Sequence[StoredRecord], rows: Positions, space: Space) -> None:
+    def note_seeds(
+        self, pool: PoolState, stored: Sequence[StoredRecord], rows: Positions, space: EmbeddingSpace
+    ) -> None:
         """Note in ``pool`` how well ``stored`` records, in ``rows`` of the space's cache, match the seeds, if any."""
         if self.seeds is not None and len(stored):
             texts = [pool.labeling.text(item.record) for item in stored]
@@ -74,7 +76,9 @@ class Ranker:
     ) -> Ranking:
         """Like :meth:`rank`, with what to ask again. ``own``: what the loop has asked so, and still waits for."""
         candidates = self._available(pool, pool.candidates(), pushed_only)
-        chosen = Chooser(self.strategy, self.most, self.seeds is not None).choose(pool, model, candidates, own, k, rng)
+        chosen = SecondOpinions(self.strategy, self.most, self.seeds is not None).choose(
+            pool, model, candidates, own, k, rng
+        )
         audit = self._available(pool, pool.audit_queue(), pushed_only)[:k]
         rest = 1.0 - self.audit_share
         wanted = {"strategy": (rest * (1.0 - chosen.share), chosen.new), "audit": (self.audit_share, audit)}

@@ -42,7 +42,7 @@ def _none() -> Positions:
 
 
 @dataclass(frozen=True, slots=True)
-class Chooser:
+class SecondOpinions:
     """Lets ``strategy`` choose; if it weighs second answers, between new records and answered ones.
 
     A record gets ``most`` answers in all. Where that is not above the overlap, nothing is asked again; nor while one

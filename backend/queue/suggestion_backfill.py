@@ -15,7 +15,7 @@ from nextlabel.connectors.errors import RecordsRejected
 from nextlabel.connectors.records import QueueEntry
 
 
-class Filler:
+class SuggestionBackfill:
     """Knows which records still lack a suggestion; what it knows survives a restart."""
 
     def __init__(self, store: Store, connector: Connector, pool: PoolState) -> None:

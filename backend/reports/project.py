@@ -54,7 +54,7 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ProjectReport:
     """What is known of a project. Parts that can't be said are None or empty; ``silent`` says why, by part."""
 
     project: str
@@ -120,7 +120,7 @@ class Report:
         }
 
 
-def build(found: Gathered, project: str, refitted: Refitted | None, why: str = "") -> Report:
+def build(found: Gathered, project: str, refitted: Refitted | None, why: str = "") -> ProjectReport:
     """The report. ``refitted`` is what the fits told; without it, ``why`` says why they were not made."""
     silent = {} if refitted is not None else {"saved": why}
     curve = learning_curve(found.models)
@@ -146,7 +146,7 @@ def build(found: Gathered, project: str, refitted: Refitted | None, why: str = "
             f"answered: it takes {LEAST_SHARE}. What was chosen to be labelled tells nothing of the rest"
         )
     balance = class_balance(found)
-    return Report(
+    return ProjectReport(
         project=project,
         kind=found.labeling.kind.value,
         records=found.records,

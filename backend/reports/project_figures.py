@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .picture import Picture
 from .plots import COLOURS, INK, canvas, legend
-from .project import Balance, Point, Report
+from .project import Balance, Point, ProjectReport
 from .random_reference import Saved
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ WIDE = (6.4, 3.9)  # inches
 MOST_LABELS = 30  # bars that can be read
 
 
-def drawn(found: Report) -> list[Picture]:
+def drawn(found: ProjectReport) -> list[Picture]:
     """Every picture that there is something for. Raises MissingExtra (matplotlib)."""
     album = []
     if len(found.curve) > 1:

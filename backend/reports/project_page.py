@@ -8,13 +8,13 @@ from html import escape
 from . import report_text
 from .page import card, facts, figures, framed, notes, sentence, table
 from .picture import Picture
-from .project import Report
+from .project import ProjectReport
 
 NUMBERS = {"labels", "accuracy", "95%", "audit answers", "rank", "answers", "compared", "agrees", "chosen", "audit",
            "share of all", "still unlabelled"}  # fmt: skip
 
 
-def page(found: Report, album: Sequence[Picture]) -> str:
+def page(found: ProjectReport, album: Sequence[Picture]) -> str:
     """The page as HTML, with the pictures that :func:`.album.drawn` makes."""
     how = report_text.HOW_SAVED + (f" {report_text.HOW_TRAINED}" if found.trained else "")
     return framed(
@@ -34,7 +34,7 @@ def page(found: Report, album: Sequence[Picture]) -> str:
     )
 
 
-def _cards(found: Report) -> Iterator[str]:
+def _cards(found: ProjectReport) -> Iterator[str]:
     yield card("Labels learned from", f"{found.chosen:,}", [f"and {found.audited:,} for the audit"])
     if found.curve:
         last = found.curve[-1]
@@ -50,14 +50,14 @@ def _cards(found: Report) -> Iterator[str]:
         yield card("Two people agree", f"{pairs.mean:.0%}", [report_text.span(pairs, ".0%")], pairs)
 
 
-def _part(found: Report, part: str, says: str, shown: str) -> str:
+def _part(found: ProjectReport, part: str, says: str, shown: str) -> str:
     """The table with a line about it, or why there is none."""
     if part in found.silent:
         return notes([f"Not known: {found.silent[part]}"])
     return (f'<p class="soft small">{escape(says)}</p>' if says else "") + shown
 
 
-def _balance(found: Report) -> str:
+def _balance(found: ProjectReport) -> str:
     why = found.silent.get("balance")
     return (notes([why]) if why else "") + _table(report_text.BALANCE, report_text.balance_rows(found))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from nextlabel.backend.annotators.quality import LEAST_RANKED, Annotator
 from nextlabel.backend.evaluation.intervals import Interval
 
-from .project import Balance, Point, Report, shown_points
+from .project import Balance, Point, ProjectReport, shown_points
 
 HOW_SAVED = (
     "How it is estimated: the audit slice is a random sample, so cross-validation within it gives the curve of random "
@@ -24,7 +24,7 @@ BALANCE = ("label", "chosen", "audit", "share of all", "95%", "still unlabelled"
 STOP = ("criterion", "advice", "why")
 
 
-def headline(found: Report) -> list[tuple[str, str]]:
+def headline(found: ProjectReport) -> list[tuple[str, str]]:
     """What a reader takes home."""
     rows = [
         (
@@ -42,12 +42,12 @@ def headline(found: Report) -> list[tuple[str, str]]:
     return rows
 
 
-def saved(found: Report) -> str:
+def saved(found: ProjectReport) -> str:
     """The finding against random, or why there is none."""
     return found.saved.verdict if found.saved is not None else f"not known: {found.silent['saved']}"
 
 
-def agreed(found: Report) -> str:
+def agreed(found: ProjectReport) -> str:
     """How far annotators agree, or why that is not known."""
     if found.agreement is None:
         return f"not known: {found.silent['agreement']}"
@@ -56,7 +56,7 @@ def agreed(found: Report) -> str:
     return f"two people say the same in {one.pairs} of cases, {one.records:,} records{alpha}"
 
 
-def curve_rows(found: Report) -> Iterator[tuple[str, ...]]:
+def curve_rows(found: ProjectReport) -> Iterator[tuple[str, ...]]:
     """A dozen points of the learning curve, CURVE's columns."""
     for one in shown_points(found.curve):
         yield (
@@ -69,7 +69,7 @@ def of_model(one: Point) -> str:
     return one.model if not one.encoder or one.encoder in one.model else f"{one.model} on {one.encoder}"
 
 
-def annotator_rows(found: Report) -> Iterator[tuple[str, ...]]:
+def annotator_rows(found: ProjectReport) -> Iterator[tuple[str, ...]]:
     """Everybody, ANNOTATORS's columns; nothing if nobody can be compared."""
     if found.quality is None or "annotators" in found.silent:
         return
@@ -85,7 +85,7 @@ def _agrees(one: Annotator) -> tuple[str, str]:
     return f"{one.agreement:.2f}", f"{one.low:.2f} to {one.high:.2f}"
 
 
-def balance_rows(found: Report) -> Iterator[tuple[str, ...]]:
+def balance_rows(found: ProjectReport) -> Iterator[tuple[str, ...]]:
     """Every label, BALANCE's columns."""
     for one in found.balance:
         yield one.label, f"{one.chosen:,}", f"{one.audit:,}", *_share(one)
@@ -97,7 +97,7 @@ def _share(one: Balance) -> tuple[str, str, str, str]:
     return f"{one.share.mean:.1%}", span(one.share, ".1%"), f"{one.left.mean:,.0f}", span(one.left, ",.0f")
 
 
-def stop_rows(found: Report) -> Iterator[tuple[str, ...]]:
+def stop_rows(found: ProjectReport) -> Iterator[tuple[str, ...]]:
     """Every criterion's advice, STOP's columns."""
     for name, one in found.advice:
         yield name, "stop" if one.stop else "go on", one.reason

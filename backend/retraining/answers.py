@@ -11,7 +11,7 @@ import numpy.typing as npt
 from nextlabel.backend.data.folds import Targets
 from nextlabel.backend.pool.pool import PoolState, Positions
 
-from .embedding_space import Space
+from .embedding_space import EmbeddingSpace
 from .probe_model import Model
 
 
@@ -19,17 +19,17 @@ from .probe_model import Model
 class Labelled:
     """What was answered when it was asked for: positions, answers, and rows in the cache of ``space``.
 
-    ``lots`` float64 [m]: the training records' lots, see PoolState. ``majority``: what most people said of them, by
-    which models are judged, as a model may have had a say in ``targets``.
+    ``sampling_keys`` float64 [m]: those of the training records, see PoolState. ``majority``: what most people said of
+    them, by which models are judged, as a model may have had a say in ``targets``.
     """
 
     log_seq: int
-    space: Space
+    space: EmbeddingSpace
     training: Positions
     targets: Targets
     majority: Targets
     rows: Positions
-    lots: npt.NDArray[np.float64]
+    sampling_keys: npt.NDArray[np.float64]
     audited: Positions
     audit_targets: Targets
     audit_rows: Positions
@@ -49,7 +49,7 @@ class Loop(Protocol):
         ...
 
     @property
-    def space(self) -> Space:
+    def space(self) -> EmbeddingSpace:
         """The space that the pool's vectors are of."""
         ...
 
@@ -58,7 +58,7 @@ class Loop(Protocol):
         """Why the loop stays where it was though it was told to move; "" if it moved, or is about to."""
         ...
 
-    def move_to(self, space: Space) -> None:
+    def move_to(self, space: EmbeddingSpace) -> None:
         """Work in ``space`` from the next tick on. Its cache should hold all records but a few."""
         ...
 

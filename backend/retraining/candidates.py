@@ -30,7 +30,7 @@ from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling
 
 from .answers import Labelled
-from .plan import Candidate, TuningPlan
+from .plan import Candidate, TrainingPlan
 
 MEASURED = (
     "The held-out texts are a random share of the labelled ones, the same in every training of the project; they chose "
@@ -42,7 +42,7 @@ LEAST_A_LABEL = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Tuning:
+class TrainingSetup:
     """What is trained, and where. ``reason`` says why nothing can be; empty if it can.
 
     ``rungs``: what may be trained of this encoder, the cheapest first. ``cache`` (as ``cache_dir``) and ``images``
@@ -93,7 +93,7 @@ class Training(Protocol):
         """What a worker is to do: train on ``train``, and say what it then thinks of the texts ``predict``."""
         ...
 
-    def choose(self, plan: TuningPlan, finished: Mapping[int, Path], labelled: Labelled) -> Choice:
+    def choose(self, plan: TrainingPlan, finished: Mapping[int, Path], labelled: Labelled) -> Choice:
         """The candidate that does best on the held-out answers, the first in doubt, and the gate's verdict on it.
 
         ``finished``: candidate -> its training's folder. Answers that were changed since the training began count as
@@ -111,20 +111,20 @@ class TextTraining:
 
     process: ClassVar[type[TrainingProcess]] = TrainingProcess
 
-    def __init__(self, tuning: Tuning) -> None:
-        self._tuning = tuning
+    def __init__(self, tuning: TrainingSetup) -> None:
+        self._setup = tuning
 
     def too_few(self, labelled: Labelled) -> str:
         """See Training."""
         targets = labelled.targets
         counts = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets)
-        if (counts >= LEAST_A_LABEL).sum() >= min(2, len(self._tuning.labeling.labels)):
+        if (counts >= LEAST_A_LABEL).sum() >= min(2, len(self._setup.labeling.labels)):
             return ""
         return f"two labels with {LEAST_A_LABEL} answers each are needed before anything can be trained"
 
     def job(self, candidate: Candidate, train: Answered, held_out: Answered, predict: Sequence[str]) -> TrainingJob:
         """See Training."""
-        tuning, labels = self._tuning, self._tuning.labeling.labels
+        tuning, labels = self._setup, self._setup.labeling.labels
         return TrainingJob(
             candidate.rung,
             str(tuning.models / candidate.start) if candidate.start else tuning.encoder,
@@ -139,7 +139,7 @@ class TextTraining:
             images=tuning.images,
         )
 
-    def choose(self, plan: TuningPlan, finished: Mapping[int, Path], labelled: Labelled) -> Choice:
+    def choose(self, plan: TrainingPlan, finished: Mapping[int, Path], labelled: Labelled) -> Choice:
         """See Training."""
         kept, held_out = among(plan.held_out, labelled.training)
         audit_kept, audit = among(plan.audit, labelled.audited)
@@ -162,7 +162,7 @@ class TextTraining:
         """See Training."""
         examples = TrainingJob.load(folder).examples
         return replace(
-            card_of(folder, candidate, self._tuning, choice),
+            card_of(folder, candidate, self._setup, choice),
             multi_label=examples.multi_label,
             data_hash=data_hash(examples),
             counts=label_counts(examples),
@@ -195,7 +195,7 @@ def _predictions(file: Path) -> npt.NDArray[np.float32]:
         raise LearningError(f"{file} can't be read: {error}; train anew") from error
 
 
-def card_of(folder: Path, candidate: Candidate, tuning: Tuning, choice: Choice) -> ModelCard:
+def card_of(folder: Path, candidate: Candidate, tuning: TrainingSetup, choice: Choice) -> ModelCard:
     """What is the same on all cards of models that the loop trains. Raises LearningError."""
     file = folder / MODEL / TRAINING_FILE
     try:

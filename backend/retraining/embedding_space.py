@@ -35,19 +35,19 @@ Matrix = npt.NDArray[np.float32]
 OWN = ""
 """Version of the space that the recipe's own encoder makes."""
 
-LESSONS_FILE = "lessons.npy"
+TRAINED_ON_FILE = "lessons.npy"
 """In a trained model's folder: positions of the records from whose answers it has learned, int64 [n], ascending."""
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class EmbeddingSpace:
     """``version`` is that of the trained model, empty for the recipe's own encoder.
 
     ``anchors`` float32 [c, d]: a vector a label, from its words. ``prior``: the trained head, with a row for each label
     that is asked, in their order. None without one; for spans, whose probe starts anew from what is marked; and where
     nothing that the head knows is asked. ``note``: how what the model was trained for differs from what is asked.
-    ``public``: the same encoder for what comes in over HTTP, where it is another one. ``lessons``: see LESSONS_FILE;
-    None where that is not known.
+    ``public``: the same encoder for what comes in over HTTP, where it is another one. ``trained_on``: see
+    TRAINED_ON_FILE; None where that is not known.
     """
 
     version: str
@@ -56,7 +56,7 @@ class Space:
     anchors: npt.NDArray[np.float32]
     prior: Probe | None = None
     public: Encoder | None = None
-    lessons: npt.NDArray[np.int64] | None = None
+    trained_on: npt.NDArray[np.int64] | None = None
     note: str = ""
 
     @property
@@ -100,36 +100,36 @@ class Space:
         """
         if not self.trained:
             return probe.held_out_proba(self.cache.take(rows))
-        if self.prior is None or self.lessons is None:
+        if self.prior is None or self.trained_on is None:
             return None
         found = self.prior.predict_proba(self.cache.take(rows))
-        found[np.isin(positions, self.lessons)] = np.nan
+        found[np.isin(positions, self.trained_on)] = np.nan
         return None if np.isnan(found).all() else found
 
 
-def note_lessons(folder: Path, positions: Iterable[int], start: Path | None) -> None:
+def note_trained_on(folder: Path, positions: Iterable[int], start: Path | None) -> None:
     """Note in ``folder`` that what is trained there learns of ``positions``, beside what the model in ``start`` had.
 
     Where that is not known nothing is noted. Raises StoreFull and StoreError if the folder can't be written to.
     """
     known = np.unique(np.fromiter(positions, np.int64))
     if start is not None:
-        earlier = _lessons(start)
+        earlier = _trained_on(start)
         if earlier is None:
             return
         known = np.union1d(known, earlier)
-    with readable_errors(folder), atomic_path(folder / LESSONS_FILE) as path, path.open("wb") as out:
+    with readable_errors(folder), atomic_path(folder / TRAINED_ON_FILE) as path, path.open("wb") as out:
         np.save(out, known, allow_pickle=False)
 
 
-def _lessons(folder: Path) -> npt.NDArray[np.int64] | None:
+def _trained_on(folder: Path) -> npt.NDArray[np.int64] | None:
     try:
-        return np.asarray(np.load(folder / LESSONS_FILE, allow_pickle=False), np.int64)
+        return np.asarray(np.load(folder / TRAINED_ON_FILE, allow_pickle=False), np.int64)
     except (OSError, ValueError):  # trained before this was noted, or damaged since
         return None
 
 
-class Spaces:
+class EmbeddingSpaces:
     """Opens the spaces of one project, each once. Thread-safe.
 
     ``load`` makes an encoder of a trained model's folder, or the recipe's own encoder of None.
@@ -146,10 +146,10 @@ class Spaces:
         self._load = load
         self._cache = cache
         self._folder = folder
-        self._open: dict[str, Space] = {}
+        self._open: dict[str, EmbeddingSpace] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, version: str) -> Space:
+    def __call__(self, version: str) -> EmbeddingSpace:
         """The space called ``version``. Raises LearningError if its model is not there, or can't be used."""
         space = self._open.get(version)  # without the lock: opening another one may take a minute
         if space is None:
@@ -164,7 +164,7 @@ class Spaces:
         with self._lock:
             self._open = {version: space for version, space in self._open.items() if version in (OWN, *keep)}
 
-    def _make(self, version: str) -> Space:
+    def _make(self, version: str) -> EmbeddingSpace:
         folder = self._folder / version if version else None
         if folder is not None and not (folder / HEAD_FILE).exists():
             raise LearningError(
@@ -172,10 +172,12 @@ class Spaces:
             )
         encoder = self._load(folder)
         anchors = label_anchors(self._labeling, encoder)
-        prior, note, lessons = (None, "", None) if folder is None else (*self._head(folder), _lessons(folder))
+        prior, note, trained_on = (None, "", None) if folder is None else (*self._head(folder), _trained_on(folder))
         if note:
             log.warning("a trained model was made for other labels", model=version, note=note)
-        return Space(version, encoder, self._cache(encoder), anchors, prior, for_requests(encoder), lessons, note)
+        return EmbeddingSpace(
+            version, encoder, self._cache(encoder), anchors, prior, for_requests(encoder), trained_on, note
+        )
 
     def _head(self, folder: Path) -> tuple[Probe | None, str]:
         """What the head in ``folder`` knows of the labels that are asked, and how those differ from its own."""

@@ -16,7 +16,7 @@ from nextlabel.backend.store.atomic import atomic_path
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling
 
-from .embedding_space import OWN, Space, Spaces
+from .embedding_space import OWN, EmbeddingSpace, EmbeddingSpaces
 from .probe_model import Kind, Model
 
 log = structlog.get_logger(__name__)
@@ -29,14 +29,14 @@ PROBE = "probe"
 class Learner:
     """Fits, saves and loads the probes of one project under ``folder``."""
 
-    def __init__(self, labeling: Labeling, kind: Kind, spaces: Spaces, store: Store, folder: Path) -> None:
+    def __init__(self, labeling: Labeling, kind: Kind, spaces: EmbeddingSpaces, store: Store, folder: Path) -> None:
         self._labeling = labeling
         self._kind = kind
         self._spaces = spaces
         self._store = store
         self._folder = folder
 
-    def space(self) -> Space:
+    def space(self) -> EmbeddingSpace:
         """The space to begin in: the one in use when the loop last ran, if it is still there, or the one chosen.
 
         Raises LearningError if the chosen one is gone too.
@@ -49,7 +49,7 @@ class Learner:
                 log.warning("the model in use is gone", model=in_use, chosen=chosen, reason=str(error))
         return self._spaces(chosen)
 
-    def note_in_use(self, space: Space) -> None:
+    def note_in_use(self, space: EmbeddingSpace) -> None:
         """The loop works in ``space`` now: after a restart it begins there."""
         self._store.set_meta(SPACE_IN_USE, space.version)
 
@@ -79,7 +79,7 @@ class Learner:
             log.warning("the model that was kept is not used", model=row.version, reason=reason)
         return model
 
-    def let_go(self, *used: Space) -> None:
+    def let_go(self, *used: EmbeddingSpace) -> None:
         """Close all spaces but those that are ``used``, and the recipe's own."""
         self._spaces.forget(*(space.version for space in used))
 
@@ -88,7 +88,7 @@ class Learner:
         space = self.space()
         return self._kind.fit(PoolState(self._labeling), self._version(0, space), 0, space, None)
 
-    def fit(self, pool: PoolState, log_seq: int, space: Space, warm: Model | None) -> Model:
+    def fit(self, pool: PoolState, log_seq: int, space: EmbeddingSpace, warm: Model | None) -> Model:
         """Refit on all answers up to ``log_seq``. Deterministic: after a crash the same log gives the same model.
 
         ``pool.rows`` are rows of the cache of ``space``.
@@ -105,7 +105,7 @@ class Learner:
         self._prune(keep=version)
         return model
 
-    def _version(self, log_seq: int, space: Space) -> str:
+    def _version(self, log_seq: int, space: EmbeddingSpace) -> str:
         """A name for a probe on the log up to ``log_seq``: not that of one that is kept and has other labels."""
         ending = f"-{space.version}" if space.version else ""
         names = (f"{PROBE}-{log_seq}{'' if number == 1 else f'.{number}'}{ending}" for number in count(1))

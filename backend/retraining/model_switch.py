@@ -25,8 +25,8 @@ from nextlabel.connectors.errors import NextlabelError
 from nextlabel.connectors.records import LabelKind
 
 from .answers import Loop
-from .candidates import Tuning
-from .embedding_space import OWN, Space, Spaces
+from .candidates import TrainingSetup
+from .embedding_space import OWN, EmbeddingSpace, EmbeddingSpaces
 
 log = structlog.get_logger(__name__)
 
@@ -39,11 +39,11 @@ RETRY_S = 60.0
 """Seconds until what failed is tried again: a full disk may have been cleared."""
 
 
-class Mover:
+class ModelSwitch:
     """Brings the loop to the model that was chosen. ``tick`` belongs to one thread, the rest may come from any."""
 
-    def __init__(self, store: Store, loop: Loop, spaces: Spaces, tuning: Tuning, work: Path) -> None:
-        self._store, self._loop, self._spaces, self._tuning = store, loop, spaces, tuning
+    def __init__(self, store: Store, loop: Loop, spaces: EmbeddingSpaces, tuning: TrainingSetup, work: Path) -> None:
+        self._store, self._loop, self._spaces, self._setup = store, loop, spaces, tuning
         self._work = work
         self._target: str | None = None  # where it is going; None while the loop is where it should be
         self._kills = 0
@@ -153,13 +153,13 @@ class Mover:
             self._loop.move_to(space)
 
     def _failed(self, reason: str) -> None:
-        self.error = f"the records can't be encoded for {self._target or self._tuning.encoder}: {reason}"
+        self.error = f"the records can't be encoded for {self._target or self._setup.encoder}: {reason}"
         log.warning("records can't be encoded", model=self._target, reason=reason, again_in_s=RETRY_S)
         self._not_before, self._kills = time.monotonic() + RETRY_S, 0
 
-    def _start(self, target: str, space: Space) -> None:
+    def _start(self, target: str, space: EmbeddingSpace) -> None:
         shutil.rmtree(self._work, ignore_errors=True)
-        tuning = self._tuning
+        tuning = self._setup
         job = EmbeddingJob(
             str(tuning.models / target) if target else tuning.encoder,
             tuning.engine,
@@ -176,11 +176,11 @@ class Mover:
             if not self._stopped:
                 self._process = EmbeddingProcess.start(self._work, job)
 
-    def _missing(self, space: Space, most: int | None = None) -> Iterator[str]:
+    def _missing(self, space: EmbeddingSpace, most: int | None = None) -> Iterator[str]:
         """Texts of the pool that are not in the cache of ``space``; no more than ``most``."""
         found = 0
         for batch in batched(self._store.records(), BATCH):
-            texts = [self._tuning.labeling.text(item.record) for item in batch]
+            texts = [self._setup.labeling.text(item.record) for item in batch]
             for at in np.flatnonzero(space.cache.lookup(texts) < 0).tolist():
                 if most is not None and found >= most:
                     return

@@ -24,7 +24,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class TuningPlan:
+class TrainingPlan:
     """``labels`` answers were known at ``log_seq``. Nothing is trained on the positions ``held_out`` and ``audit``.
 
     ``failed``: index of a candidate -> why there is no model of it. ``names`` and ``kind``: the labels that were asked
@@ -41,7 +41,7 @@ class TuningPlan:
     kind: str = ""
 
     @classmethod
-    def read(cls, folder: Path) -> TuningPlan | None:
+    def read(cls, folder: Path) -> TrainingPlan | None:
         """The plan in ``folder``, None if there is none. Raises LearningError if it can't be read."""
         file = folder / FILE
         try:
@@ -63,6 +63,6 @@ class TuningPlan:
         """Whether what it trains answers ``labeling``: its jobs on disk hold answers as numbers of labels."""
         return (self.names, self.kind) == (labeling.labels, labeling.kind.value)
 
-    def without(self, candidate: int, reason: str) -> TuningPlan:
+    def without(self, candidate: int, reason: str) -> TrainingPlan:
         """The same plan after ``candidate`` failed."""
         return dataclasses.replace(self, failed={**self.failed, str(candidate): reason})

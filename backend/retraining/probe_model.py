@@ -23,7 +23,7 @@ from nextlabel.backend.serving.batcher import Encode
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind, Suggestion
 
-from .embedding_space import Space
+from .embedding_space import EmbeddingSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Model(Protocol):
         ...
 
     @property
-    def space(self) -> Space:
+    def space(self) -> EmbeddingSpace:
         """Where its vectors come from."""
         ...
 
@@ -69,7 +69,7 @@ class Model(Protocol):
         ...
 
     def held_out(self, pool: PoolState, positions: Positions) -> npt.NDArray[np.float32] | None:
-        """Probabilities [k, c] of answered records, as if it had not learned from them: see Space.held_out.
+        """Probabilities [k, c] of answered records, as if it had not learned from them: see EmbeddingSpace.held_out.
 
         Rows of nan where it can't tell; None if it can for none.
         """
@@ -107,11 +107,11 @@ class Model(Protocol):
 class Kind(Protocol):
     """How the models of one kind of question are made."""
 
-    def fit(self, pool: PoolState, version: str, log_seq: int, space: Space, warm: Model | None) -> Model:
+    def fit(self, pool: PoolState, version: str, log_seq: int, space: EmbeddingSpace, warm: Model | None) -> Model:
         """A model from all answers in ``pool``; it may have none. Deterministic but for ``warm``, which saves time."""
         ...
 
-    def load(self, path: Path, version: str, log_seq: int, space: Space) -> Model | None:
+    def load(self, path: Path, version: str, log_seq: int, space: EmbeddingSpace) -> Model | None:
         """The model in ``path``, brought to the labels that are asked; None if nothing that it knows is.
 
         Raises LearningError if it can't be read, or reads other vectors than those of ``space``.
@@ -142,7 +142,7 @@ class TextModel:
     version: str
     probe: Probe
     log_seq: int
-    space: Space
+    space: EmbeddingSpace
     labeling: Labeling
 
     is_blank = False  # before the first label it knows what the labels are called
@@ -221,15 +221,15 @@ class TextKind:
 
     labeling: Labeling
 
-    def fit(self, pool: PoolState, version: str, log_seq: int, space: Space, warm: Model | None) -> TextModel:
+    def fit(self, pool: PoolState, version: str, log_seq: int, space: EmbeddingSpace, warm: Model | None) -> TextModel:
         """See Kind."""
         training = pool.training()
         before = warm.probe if isinstance(warm, TextModel) and warm.space is space else None
-        vectors, targets = space.cache.take(pool.rows[training]), pool.lessons(training)
+        vectors, targets = space.cache.take(pool.rows[training]), pool.learned_targets(training)
         probe = space.fit(vectors, targets, len(self.labeling.labels), warm=before)
         return TextModel(version, replace(probe, names=self.labeling.labels), log_seq, space, self.labeling)
 
-    def load(self, path: Path, version: str, log_seq: int, space: Space) -> TextModel | None:
+    def load(self, path: Path, version: str, log_seq: int, space: EmbeddingSpace) -> TextModel | None:
         """See Kind."""
         several = self.labeling.kind is LabelKind.MULTI
         probe = Probe.load(path).aligned(self.labeling.labels, multi_label=several)

@@ -24,8 +24,8 @@ from nextlabel.connectors.content import read_beside
 from nextlabel.connectors.records import Span
 
 from .answers import Labelled
-from .candidates import Answered, Choice, Tuning, accuracies, among, card_of
-from .plan import Candidate, TuningPlan
+from .candidates import Answered, Choice, TrainingSetup, accuracies, among, card_of
+from .plan import Candidate, TrainingPlan
 from .span_model import cache_of
 
 LEAST_TEXTS = 5
@@ -40,8 +40,8 @@ class SpanTraining:
 
     process: ClassVar[type[TrainingProcess]] = SpanTrainingProcess
 
-    def __init__(self, tuning: Tuning) -> None:
-        self._tuning = tuning
+    def __init__(self, tuning: TrainingSetup) -> None:
+        self._setup = tuning
 
     def too_few(self, labelled: Labelled) -> str:
         """See Training."""
@@ -52,7 +52,7 @@ class SpanTraining:
 
     def job(self, candidate: Candidate, train: Answered, held_out: Answered, predict: Sequence[str]) -> SpanTrainingJob:
         """See Training."""
-        tuning = self._tuning
+        tuning = self._setup
         return SpanTrainingJob(
             str(tuning.models / candidate.start) if candidate.start else tuning.encoder,
             self._examples(train),
@@ -65,7 +65,7 @@ class SpanTraining:
 
     def _examples(self, answered: Answered) -> SpanExamples:
         """Spans that make no sense in their text are left out: the platform took them, but nobody can learn them."""
-        labels = self._tuning.labeling.labels
+        labels = self._setup.labeling.labels
         parts = [read_beside(text) for text in answered.texts]
         spans = tuple(
             tuple(span for span in spans if not fault_of(span, text, labels))
@@ -75,7 +75,7 @@ class SpanTraining:
             tuple(text for text, _ in parts), spans, labels, contexts=tuple(context for _, context in parts)
         )
 
-    def choose(self, plan: TuningPlan, finished: Mapping[int, Path], labelled: Labelled) -> Choice:
+    def choose(self, plan: TrainingPlan, finished: Mapping[int, Path], labelled: Labelled) -> Choice:
         """See Training. Among candidates with as many texts right, the one with the higher span F1."""
         kept, held_out = among(plan.held_out, labelled.training)
         audit_kept, audit = among(plan.audit, labelled.audited)
@@ -85,7 +85,7 @@ class SpanTraining:
         marks = {number: (all_right(one, answers).sum(), span_f1(one, answers)) for number, one in mine.items()}
         best = max(finished, key=lambda number: (*marks[number], -number))
         after = {"held_out": mine[best], "audit": _take(said[best][n:], audit_kept)}
-        before = _before(labelled, held_out, audit, self._tuning.labeling.labels)
+        before = _before(labelled, held_out, audit, self._setup.labeling.labels)
         truth = {"held_out": answers, "audit": audit_answers}
         pairs = {
             name: Pair(all_right(before[name], answered), all_right(after[name], answered))
@@ -103,7 +103,7 @@ class SpanTraining:
         spans = [sorted([span.start, span.end, span.label] for span in row) for row in examples.spans]
         counts = Counter(label for row in examples.spans for label in {span.label for span in row})
         return replace(
-            card_of(folder, candidate, self._tuning, choice),
+            card_of(folder, candidate, self._setup, choice),
             data_hash=hash_of(examples.texts, spans),
             counts={label: counts[label] for label in examples.labels},
         )

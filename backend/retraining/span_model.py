@@ -25,7 +25,7 @@ from nextlabel.backend.serving.batcher import Encode
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, Span, Suggestion
 
-from .embedding_space import Space
+from .embedding_space import EmbeddingSpace
 from .probe_model import CachedVectors, Model, Prediction
 
 CHUNK = 1024  # texts whose token vectors are in memory together: some 25 MB of short ones
@@ -38,7 +38,7 @@ class SpanModel:
     version: str
     probe: SpanProbe
     log_seq: int
-    space: Space
+    space: EmbeddingSpace
 
     @property
     def is_blank(self) -> bool:
@@ -131,7 +131,7 @@ class SpanKind:
 
     labeling: Labeling
 
-    def fit(self, pool: PoolState, version: str, log_seq: int, space: Space, warm: Model | None) -> SpanModel:
+    def fit(self, pool: PoolState, version: str, log_seq: int, space: EmbeddingSpace, warm: Model | None) -> SpanModel:
         """See Kind. Of spans of an answer that overlap, the longer is learned."""
         training = pool.training()
         before = warm.probe if isinstance(warm, SpanModel) and warm.space is space else None
@@ -140,7 +140,7 @@ class SpanKind:
         probe = SpanProbe.fit(texts, spans, self.labeling.labels, warm=before)
         return SpanModel(version, probe, log_seq, space)
 
-    def load(self, path: Path, version: str, log_seq: int, space: Space) -> SpanModel | None:
+    def load(self, path: Path, version: str, log_seq: int, space: EmbeddingSpace) -> SpanModel | None:
         """See Kind."""
         probe = SpanProbe.load(path).aligned(self.labeling.labels)
         if probe is not None and probe.weights.shape[1] not in (0, 3 * space.encoder.dimension):
@@ -166,14 +166,14 @@ class Reader:
         return _objects(self.encoder.tokens(texts).texts())
 
 
-def encoder_of(space: Space) -> SpanEncoder:
+def encoder_of(space: EmbeddingSpace) -> SpanEncoder:
     """The encoder of a space that was opened for spans. Raises LearningError for any other."""
     if not isinstance(space.encoder, SpanEncoder):
         raise LearningError(f"{space.encoder.name} makes one vector a text; spans need one for every token")
     return space.encoder
 
 
-def cache_of(space: Space) -> TokenCache:
+def cache_of(space: EmbeddingSpace) -> TokenCache:
     """The cache of a space that was opened for spans. Raises LearningError for any other."""
     if not isinstance(space.cache, TokenCache):
         raise LearningError(f"the vectors of {space.encoder.name} are kept a text; spans need those of every token")

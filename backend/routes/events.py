@@ -56,7 +56,7 @@ def take_in(edge: Edge, action: str, body: dict[str, Any]) -> Taken:
         raise HTTPException(400, f"{action}: {error}") from None
     if hint == Hint():
         counted(action, "nothing to do").inc()
-    elif edge.backend.hear(hint):
+    elif edge.backend.notify(hint):
         counted(action, "followed").inc()
     else:
         counted(action, "too many").inc()

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.label_studio.config import Form, read_config
-from nextlabel.connectors.label_studio.wire import prediction_from, record_from_task
+from nextlabel.connectors.label_studio.payloads import prediction_from, record_from_task
 from nextlabel.connectors.labelings import expect
 from nextlabel.connectors.records import Labeling, Record, Suggestion
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nextlabel.backend.pool.pool import PoolState
-from nextlabel.backend.retraining.embedding_space import Space
+from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
 from nextlabel.connectors.labelings import differences
 from nextlabel.connectors.records import Labeling
 
@@ -40,7 +40,7 @@ def unknown_labels(pool: PoolState) -> str:
     )
 
 
-def labeling_text(platform: Labeling, recipe: Labeling, space: Space | None = None) -> str:
+def labeling_text(platform: Labeling, recipe: Labeling, space: EmbeddingSpace | None = None) -> str:
     """How the labels of platform, recipe and the model in ``space`` differ, and what to do; "" if they don't."""
     parts = []
     if found := differences(platform, recipe):

@@ -25,11 +25,11 @@ from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.queue.publishing import QueueSizes
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.recipe.recipe import Recipe
-from nextlabel.backend.retraining.candidates import Tuning
-from nextlabel.backend.retraining.embedding_space import Spaces
+from nextlabel.backend.retraining.candidates import TrainingSetup
+from nextlabel.backend.retraining.embedding_space import EmbeddingSpaces
 from nextlabel.backend.retraining.learner import Learner
 from nextlabel.backend.retraining.probe_model import TextKind
-from nextlabel.backend.retraining.retraining import Tuner
+from nextlabel.backend.retraining.retrainer import Retrainer
 from nextlabel.backend.retraining.span_model import SpanKind
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.serving.batcher import MicroBatcher
@@ -112,7 +112,7 @@ def load_records(recipe: Recipe, store: Store, settings: Settings) -> Added:
     return added
 
 
-def tuning(recipe: Recipe, settings: Settings) -> Tuning:
+def tuning(recipe: Recipe, settings: Settings) -> TrainingSetup:
     """What the slow step trains for this recipe, and where."""
     home = project_home(recipe, settings)
     reason, images = "", is_multimodal(recipe.encoder)
@@ -125,7 +125,7 @@ def tuning(recipe: Recipe, settings: Settings) -> Tuning:
     elif find_spec("torch") is None or find_spec("transformers") is None:
         reason = "torch and transformers are not installed: pip install 'nextlabel[train]'"
     rungs: tuple[JobKind, ...] = ("spans",) if recipe.kind is LabelKind.SPAN else ("few-shot", "fine-tune")
-    return Tuning(
+    return TrainingSetup(
         project=recipe.name,
         labeling=recipe.labeling(),
         encoder=recipe.encoder,
@@ -168,7 +168,7 @@ def _service(
 ) -> Service:
     labeling = recipe.labeling()
     models = project_home(recipe, settings) / "models"
-    spaces = Spaces(labeling, partial(open_encoder, recipe, settings), partial(open_cache, settings), models)
+    spaces = EmbeddingSpaces(labeling, partial(open_encoder, recipe, settings), partial(open_cache, settings), models)
     kind = SpanKind(labeling) if labeling.kind is LabelKind.SPAN else TextKind(labeling)
     learner = Learner(labeling, kind, spaces, store, models)
     strategy = get_strategy(recipe.strategy, **recipe.strategy_arguments())
@@ -190,7 +190,7 @@ def _service(
         controller=controller,
         learner=learner,
         batcher=MicroBatcher(),
-        tuner=Tuner(store, controller, spaces, tuning(recipe, settings)),
+        tuner=Retrainer(store, controller, spaces, tuning(recipe, settings)),
         leadership=leadership,
         poll_interval=settings.poll_interval_s,
         compare_interval=settings.compare_interval_s,

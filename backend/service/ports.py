@@ -88,7 +88,7 @@ class Backend(Protocol):
         """Whether a webhook delivery comes from the connected platform. May ask the platform. Never raises."""
         ...
 
-    def hear(self, hint: Hint) -> bool:
+    def notify(self, hint: Hint) -> bool:
         """A webhook says that something happened: look at the platform, soon. Whether there was room for it.
 
         Returns at once, and never raises: what is lost here is found by the next poll.

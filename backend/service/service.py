@@ -15,10 +15,10 @@ from nextlabel.backend.loop.intake import Intake
 from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.loop.repeater import Repeater
 from nextlabel.backend.loop.sync import Sync
-from nextlabel.backend.queue.generation_cleanup import Janitor
+from nextlabel.backend.queue.generation_cleanup import GenerationCleanup
 from nextlabel.backend.retraining.learner import Learner
 from nextlabel.backend.retraining.probe_model import Model, Prediction
-from nextlabel.backend.retraining.retraining import Tuner
+from nextlabel.backend.retraining.retrainer import Retrainer
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
@@ -50,7 +50,7 @@ class Service:
         learner: Learner,
         batcher: MicroBatcher,
         leadership: Leadership,
-        tuner: Tuner,
+        tuner: Retrainer,
         poll_interval: float,
         compare_interval: float,
         keep_generations: float,
@@ -59,10 +59,10 @@ class Service:
         self._learner, self._batcher = learner, batcher
         self._answering = Answering(batcher, controller.pool, store.audit_slice())
         self._leadership, self._poll_interval = leadership, poll_interval
-        self._tuner = tuner
+        self._retrainer = tuner
         self._live: Model | None = None
         controller.on_model = self._model_changed
-        controller.on_strangers = self._want_records
+        controller.on_unknown_records = self._want_records
         controller.on_rejected = self._want_deletions
         self._last_pull = -math.inf
         self._address: BackendAddress | None = None
@@ -82,7 +82,7 @@ class Service:
         )
         self._sync = Sync(store, connector, self._intake, found=controller.records_found, noticed=self._noticed)
         self._links: dict[str, str] | None = None
-        self._janitor = Janitor(store, connector, keep_generations, controller.latency.quiet_in)
+        self._cleanup = GenerationCleanup(store, connector, keep_generations, controller.latency.quiet_in)
         self._synced = False
         self._stopped = False
         self._threads: dict[str, Repeater] = {
@@ -119,7 +119,7 @@ class Service:
         if self._stopped:
             return
         self._stopped = True
-        self._tuner.stop()
+        self._retrainer.stop()
         self._comparison.stop()
         for thread in reversed(self._threads.values()):
             thread.stop()
@@ -205,14 +205,14 @@ class Service:
         return self._controller.tick() if self._synced or not self._leadership.held else 1.0
 
     def _tidy(self) -> float:
-        return self._janitor.tidy() if self._leadership.held else 5.0
+        return self._cleanup.tidy() if self._leadership.held else 5.0
 
     def _tune(self) -> float:
         if not self._leadership.held:
-            self._tuner.stand_by()
+            self._retrainer.stand_by()
             return 1.0
         # Only what the loop knows can be trained on: it has read the log before it is synced.
-        return self._tuner.tick() if self._synced else 1.0
+        return self._retrainer.tick() if self._synced else 1.0
 
     def _model_changed(self, model: Model) -> None:
         self._live = model  # one assignment: a request sees the old model or the new one, never half of each
@@ -267,17 +267,17 @@ class Service:
         """Whether a webhook delivery comes from the connected platform."""
         return self._connector.authentic(headers, body)
 
-    def hear(self, hint: Hint) -> bool:
+    def notify(self, hint: Hint) -> bool:
         """A webhook says that something happened: look at the platform, now. Whether there was room for it."""
-        heard = self._intake.hear(hint)
+        queued = self._intake.notify(hint)
         if hint.records_added:
             self._want_records()
-        if hint.labeling_changed or not heard:
+        if hint.labeling_changed or not queued:
             self._last_pull = -math.inf  # the connector reads the labeling at the next poll
             self._threads["sync"].wake()
         if hint.train_requested:
             self._train_if_possible()
-        return heard
+        return queued
 
     def _log_grew(self, heard_at: float | None) -> None:
         self._controller.latency.arrived(self._store.head(), heard_at)
@@ -324,12 +324,12 @@ class Service:
         if not (self._synced and self._controller.ready):
             reason = f" ({error})" if (error := self._health.worst()) else ""
             raise Overloaded(f"the service has not read the answers since its start{reason}; ask again in a moment")
-        self._tuner.ask()
+        self._retrainer.ask()
         self._threads["training"].wake()
 
     def cancel_training(self) -> bool:
         """Cancel the training that runs; whether there was one."""
-        cancelled = self._tuner.cancel()
+        cancelled = self._retrainer.cancel()
         self._threads["training"].wake()
         return cancelled
 
@@ -385,7 +385,7 @@ class Service:
             audit=audit,
             label_counts=controller.pool.label_counts(),
             links=self._links or {},
-            training=self._tuner.status(),
+            training=self._retrainer.status(),
             comparison=self._comparison.status(),
             labeling=labeling_text(self._connector.labeling, self.labeling, controller.space),
         )

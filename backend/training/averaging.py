@@ -25,7 +25,7 @@ from nextlabel.backend.store.atomic import atomic_path
 
 from .classifier_task import AnsweredTexts, ClassifierTask
 from .loop import Checkpoints, Outcome, Watch, run
-from .progress import Report, TrainingProgress
+from .progress import ProgressReport, TrainingProgress
 from .spec import TrainingSpec
 
 DONE = "member.safetensors"
@@ -141,7 +141,7 @@ def train_members(
     return Outcome(epochs, history), {"epoch": best_epoch, "temperature": temperature}
 
 
-def in_all(report: Report, number: int, members: int, before: float) -> Report:
+def in_all(report: ProgressReport, number: int, members: int, before: float) -> ProgressReport:
     """Progress of member ``number`` as a part of the whole; ``before``: seconds of those before it."""
 
     def told(progress: TrainingProgress) -> None:

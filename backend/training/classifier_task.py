@@ -37,7 +37,7 @@ class AnsweredTexts:
 
 
 class ClassifierTask:
-    """A network of ``text_classifier`` on labelled texts; fulfils Task. A row is a text, with all of its windows."""
+    """A network of ``text_classifier`` on labelled texts; a TrainingTask. A row is a text with its windows."""
 
     unit = "text"
 
@@ -60,35 +60,35 @@ class ClassifierTask:
             self._class_weights = torch.from_numpy(balance).to(device)
 
     def batches(self) -> EpochBatches:
-        """See Task."""
+        """See TrainingTask."""
         train, spec = self.train, self.spec
         lengths = train.texts.lengths().tolist()
         return EpochBatches(lengths, train.targets, batch_size=spec.batch_size, resample=spec.resample, seed=spec.seed)
 
     def collate(self, rows: list[int]) -> dict[str, Any]:
-        """See Task."""
+        """See TrainingTask."""
         import torch
 
         answers = {"targets": self.train.targets[rows], "weights": self.train.weights[rows]}
         return self.train.texts.batch(rows) | {name: torch.from_numpy(part) for name, part in answers.items()}
 
     def parts(self, inputs: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
-        """See Task."""
+        """See TrainingTask."""
         return parts(inputs, most)
 
     def loss(self, model: Any, part: dict[str, Any], whole: dict[str, Any]) -> Any:
-        """See Task."""
+        """See TrainingTask."""
         targets, spec = part["targets"], self.spec
         logits = model(part["input_ids"], part["attention_mask"], part["owner"], part["shares"], len(targets))
         each = example_losses(logits.float(), targets, spec.loss, spec.focal_gamma, self._class_weights)
         return (each * part["weights"]).sum() / len(whole["targets"])
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """See Task."""
+        """See TrainingTask."""
         return parameter_groups(self.network, self.spec)
 
     def after_step(self) -> None:
-        """See Task."""
+        """See TrainingTask."""
         flatten_last_norm(self.network.body)  # or transformers' own classes could only nearly say what it says
 
     def measure(self) -> dict[str, float]:
@@ -105,7 +105,7 @@ class ClassifierTask:
         }
 
     def best_of(self, history: Sequence[dict[str, float]]) -> dict[str, float] | None:
-        """See Task."""
+        """See TrainingTask."""
         return best_of(history)
 
     def logits(self, texts: WindowedTexts) -> npt.NDArray[np.float32]:

@@ -17,11 +17,11 @@ from nextlabel.backend.models.spans.token_cache import TokenCache
 from nextlabel.backend.store.atomic import write_atomically
 
 from .embedding_jobs import DONE, EmbeddingJob, EmbeddingProcess
-from .progress import Report, TrainingCancelled, TrainingProgress
+from .progress import ProgressReport, TrainingCancelled, TrainingProgress
 from .worker import Stop, main
 
 
-def embed(work: Path, report: Report, stop: Stop) -> None:
+def embed(work: Path, report: ProgressReport, stop: Stop) -> None:
     """Do the job in ``work``. Raises NextlabelError."""
     started = time.monotonic()
     job, count = EmbeddingJob.load(work)

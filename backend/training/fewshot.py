@@ -33,7 +33,7 @@ from nextlabel.connectors.errors import LearningError, MissingExtra
 from .finetune import TrainingResult, check_examples, how_it_reads
 from .loop import Watch, choose_device, free_memory, out_of_memory
 from .network import Vocabulary, parameter_groups, text_classifier
-from .progress import Report, TrainingProgress, never, no_report
+from .progress import ProgressReport, TrainingProgress, never, no_report
 from .sampling import Rows, strata
 from .spec import TrainingSpec
 from .texts import WindowedTexts, portions, text_vectors, tokenised
@@ -142,7 +142,7 @@ class FewShotTuner:
         folder: Path,
         *,
         scratch: Path,
-        report: Report = no_report,
+        report: ProgressReport = no_report,
         stop: Callable[[], bool] = never,
     ) -> TrainingResult:
         """See Trainer."""

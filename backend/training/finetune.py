@@ -32,7 +32,7 @@ from .averaging import train_members
 from .classifier_task import AnsweredTexts, ClassifierTask
 from .loop import CHECKPOINT_SECONDS, Checkpoints, Outcome, Watch, choose_device, run
 from .network import Vocabulary, text_classifier
-from .progress import Report, never, no_report
+from .progress import ProgressReport, never, no_report
 from .spec import TrainingSpec
 from .texts import WindowedTexts, text_vectors, tokenised
 
@@ -95,7 +95,7 @@ class Trainer(Protocol):
         folder: Path,
         *,
         scratch: Path,
-        report: Report,
+        report: ProgressReport,
         stop: Callable[[], bool],
     ) -> TrainingResult:
         """Train, and leave the model in ``folder``, which appears whole or not at all.
@@ -133,7 +133,7 @@ class FineTuner:
         folder: Path,
         *,
         scratch: Path,
-        report: Report = no_report,
+        report: ProgressReport = no_report,
         stop: Callable[[], bool] = never,
     ) -> TrainingResult:
         """See Trainer."""
@@ -197,7 +197,7 @@ def train_model(
     *,
     scratch: Path,
     held_out: Examples | None = None,
-    report: Report = no_report,
+    report: ProgressReport = no_report,
     stop: Callable[[], bool] = never,
 ) -> TrainingResult:
     """Fine-tune, with a share of ``examples`` held out as ``spec`` says where ``held_out`` is None. See Trainer."""

@@ -32,7 +32,7 @@ from .progress import TrainingCancelled, TrainingProgress
 
 if TYPE_CHECKING:
     from .jobs import TrainingJob
-    from .progress import Report
+    from .progress import ProgressReport
 
 FEWEST_HELD_OUT = 5
 
@@ -205,7 +205,7 @@ CHUNK = 64  # records encoded between two reports
 PATIENCE = 40  # epochs; what needs both sides shows late
 
 
-def train_fused(job: TrainingJob, folder: Path, report: Report, stop: Callable[[], bool]) -> None:
+def train_fused(job: TrainingJob, folder: Path, report: ProgressReport, stop: Callable[[], bool]) -> None:
     """Train a fusion head as ``job`` says, and write it into the new ``folder``. Raises LearningError.
 
     Seconds, once the images are encoded; both towers keep what they have encoded, so a job that is killed goes on.

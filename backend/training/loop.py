@@ -1,4 +1,4 @@
-"""The training loop: transformers' Trainer, fed and stopped by us. A Task says what is trained, and how to judge it.
+"""The training loop: transformers' Trainer, fed and stopped by us. A TrainingTask says what is trained and how judged.
 
 A checkpoint is whole or not counted, so that a kill at any moment loses little and breaks nothing: transformers writes
 weights, optimiser, schedule and random numbers into ``checkpoint-STEP``; when all are on the disk a note is written
@@ -22,7 +22,7 @@ import numpy as np
 from nextlabel.backend.store.atomic import atomic_path, write_atomically
 from nextlabel.connectors.errors import LearningError
 
-from .progress import Report, TrainingCancelled, TrainingProgress
+from .progress import ProgressReport, TrainingCancelled, TrainingProgress
 from .sampling import EpochBatches
 from .spec import TrainingSpec
 
@@ -159,7 +159,7 @@ REPORT_SECONDS = 0.25  # between two reports; reading the loss off a GPU stops i
 class Watch:
     """Who is told, who may stop it, and how long it has taken, interruptions left out."""
 
-    report: Report
+    report: ProgressReport
     stop: Callable[[], bool]
     before: float = 0.0
     started: float = field(default_factory=time.monotonic)
@@ -175,7 +175,7 @@ class Watch:
             raise TrainingCancelled("the training was stopped before its end; the model is as it was")
 
 
-class Task(Protocol):
+class TrainingTask(Protocol):
     """What is trained on what, and how it is judged."""
 
     @property
@@ -244,7 +244,7 @@ def choose_device() -> str:
 
 
 def run(
-    task: Task,
+    task: TrainingTask,
     spec: TrainingSpec,
     *,
     checkpoints: Checkpoints,

@@ -29,7 +29,7 @@ class TrainingProgress:
     seconds: float = 0.0
 
 
-Report: TypeAlias = Callable[[TrainingProgress], None]
+ProgressReport: TypeAlias = Callable[[TrainingProgress], None]
 
 
 class TrainingCancelled(LearningError):

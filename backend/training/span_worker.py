@@ -24,13 +24,13 @@ from nextlabel.backend.models.spans.token_vectors import Layer, TokenVectors, se
 from nextlabel.connectors.content import write_beside
 
 from .process import MODEL
-from .progress import Report
+from .progress import ProgressReport
 from .span_jobs import SPANS_FILE, SpanTrainingJob, write_found
 from .spans import SpanTrainer
 from .worker import Stop, in_chunks, main
 
 
-def train(work: Path, report: Report, stop: Stop) -> None:
+def train(work: Path, report: ProgressReport, stop: Stop) -> None:
     """Do what is left to do of the job in ``work``. Raises NextlabelError."""
     job, trained = SpanTrainingJob.load(work), work / "trained"
     if not trained.is_dir():
@@ -54,7 +54,9 @@ def train(work: Path, report: Report, stop: Stop) -> None:
     trained.rename(work / MODEL)
 
 
-def _best_layer(job: SpanTrainingJob, trained: Path, report: Report, stop: Stop) -> tuple[SpanEncoder, SpanProbe]:
+def _best_layer(
+    job: SpanTrainingJob, trained: Path, report: ProgressReport, stop: Stop
+) -> tuple[SpanEncoder, SpanProbe]:
     """The trained encoder, read from the layer on which a probe gets most held-out texts right, and that probe.
 
     The last one is trained most, but not always best: after 200 texts of restaurant8k a probe found spans with F1 0.77
@@ -86,7 +88,7 @@ def _strings(examples: SpanExamples) -> list[str]:
     return [write_beside(text, context) for text, context in zip(examples.texts, contexts, strict=True)]
 
 
-def _read(texts: Sequence[str], encoder: SpanEncoder, report: Report, stop: Stop) -> list[TokenVectors]:
+def _read(texts: Sequence[str], encoder: SpanEncoder, report: ProgressReport, stop: Stop) -> list[TokenVectors]:
     """The token vectors of every text."""
     return [one for part in in_chunks(texts, report, stop) for one in encoder.tokens(part).texts()]
 

@@ -30,7 +30,7 @@ from nextlabel.connectors.records import Span
 from .finetune import TrainingResult, result_of
 from .loop import CHECKPOINT_SECONDS, Checkpoints, Watch, choose_device, run
 from .network import Vocabulary
-from .progress import Report, TrainingProgress, never, no_report
+from .progress import ProgressReport, TrainingProgress, never, no_report
 from .sampling import EpochBatches
 from .spec import TrainingSpec
 
@@ -71,7 +71,7 @@ class TaggedTexts:
 
 
 class SpanTask:
-    """A network for token classification on tagged texts; fulfils Task. A row is a window."""
+    """A network for token classification on tagged texts; fulfils TrainingTask. A row is a window."""
 
     unit = "window"
 
@@ -82,13 +82,13 @@ class SpanTask:
         self._windows, self._types = train.windows(), takes_types(network.config)
 
     def batches(self) -> EpochBatches:
-        """See Task."""
+        """See TrainingTask."""
         lengths = [len(window.ids) for window, _ in self._windows]
         same = np.zeros(len(lengths), np.int64)
         return EpochBatches(lengths, same, batch_size=self.spec.batch_size, seed=self.spec.seed)
 
     def collate(self, rows: list[int]) -> dict[str, Any]:
-        """See Task."""
+        """See TrainingTask."""
         import torch
 
         inputs = model_inputs([self._windows[row][0] for row in rows], types=self._types)
@@ -96,12 +96,12 @@ class SpanTask:
         return inputs | {"labels": torch.from_numpy(np.where(mask, targets, IGNORED))}
 
     def parts(self, inputs: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
-        """See Task."""
+        """See TrainingTask."""
         for start in range(0, len(inputs["labels"]), most):
             yield {name: tensor[start : start + most] for name, tensor in inputs.items()}
 
     def loss(self, model: Any, part: dict[str, Any], whole: dict[str, Any]) -> Any:
-        """See Task."""
+        """See TrainingTask."""
         from torch.nn.functional import cross_entropy
 
         inputs = {name: tensor for name, tensor in part.items() if name != "labels"}
@@ -120,7 +120,7 @@ class SpanTask:
         return [{"params": part, "lr": rate, "weight_decay": decay} for (rate, decay), part in groups.items()]
 
     def after_step(self) -> None:
-        """See Task."""
+        """See TrainingTask."""
 
     def measure(self) -> dict[str, float]:
         """Span F1 on held-out texts, and log loss a unit at the temperature that suits it best."""
@@ -179,7 +179,7 @@ class SpanTrainer:
         folder: Path,
         *,
         scratch: Path,
-        report: Report = no_report,
+        report: ProgressReport = no_report,
         stop: Callable[[], bool] = never,
     ) -> TrainingResult:
         """Train, and leave the model in ``folder``, which appears whole or not at all.
@@ -232,7 +232,7 @@ def train_spans(
     *,
     scratch: Path,
     scheme: Scheme = "bio",
-    report: Report = no_report,
+    report: ProgressReport = no_report,
     stop: Callable[[], bool] = never,
 ) -> TrainingResult:
     """Fine-tune with the share ``spec.held_out`` of ``examples`` held out. See SpanTrainer."""

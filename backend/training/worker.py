@@ -34,7 +34,7 @@ from .fewshot import FewShotTuner
 from .finetune import FineTuner
 from .jobs import TrainingJob, readable_errors
 from .process import ERROR, MODEL, PREDICTIONS, PROGRESS
-from .progress import Report, TrainingCancelled, TrainingProgress
+from .progress import ProgressReport, TrainingCancelled, TrainingProgress
 
 if TYPE_CHECKING:
     from .finetune import Trainer
@@ -68,7 +68,7 @@ class ProgressFile:
         self._temporary.replace(self._file)
 
 
-def run_job(work: Path, job: TrainingJob, report: Report, stop: Stop) -> None:
+def run_job(work: Path, job: TrainingJob, report: ProgressReport, stop: Stop) -> None:
     """Do what is left to do of ``job``. Raises NextlabelError."""
     trained = work / "trained"
     if job.kind == "fusion" and not trained.is_dir():
@@ -105,7 +105,7 @@ def _trainer(job: TrainingJob) -> Trainer:
     return FineTuner(checkpoint_seconds=job.checkpoint_seconds)
 
 
-def in_chunks(texts: Sequence[str], report: Report, stop: Stop) -> Iterator[Sequence[str]]:
+def in_chunks(texts: Sequence[str], report: ProgressReport, stop: Stop) -> Iterator[Sequence[str]]:
     """``texts`` to encode, some at a time, each part told when it is done. Raises TrainingCancelled."""
     started = time.monotonic()
     for start in range(0, len(texts), CHUNK):
@@ -116,12 +116,12 @@ def in_chunks(texts: Sequence[str], report: Report, stop: Stop) -> Iterator[Sequ
         report(TrainingProgress("embedding", done, len(texts), seconds=time.monotonic() - started))
 
 
-def train(work: Path, report: Report, stop: Stop) -> None:
+def train(work: Path, report: ProgressReport, stop: Stop) -> None:
     """Do the job in ``work``. Raises NextlabelError."""
     run_job(work, TrainingJob.load(work), report, stop)
 
 
-def main(argv: list[str], do: Callable[[Path, Report, Stop], None] = train, word: str = "training") -> int:
+def main(argv: list[str], do: Callable[[Path, ProgressReport, Stop], None] = train, word: str = "training") -> int:
     """``WORK LOCK PARENT``: the folder, the descriptor that holds its lock, and the process to end with.
 
     ``do`` does what is left to do in the folder; ``word`` names it in messages.

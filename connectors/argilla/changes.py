@@ -17,8 +17,8 @@ from typing import Any
 
 from nextlabel.connectors.argilla.client import Client
 from nextlabel.connectors.argilla.config import Form
+from nextlabel.connectors.argilla.payloads import STATUSES, read_response
 from nextlabel.connectors.argilla.rows import PAGE, Rows
-from nextlabel.connectors.argilla.wire import STATUSES, read_response
 from nextlabel.connectors.batches import batched
 from nextlabel.connectors.http import server_time
 from nextlabel.connectors.records import Annotation, Changes

@@ -11,16 +11,16 @@ from typing import Any, Self
 
 import structlog
 
-from nextlabel.connectors.argilla import dataset, wire
+from nextlabel.connectors.argilla import dataset, payloads
 from nextlabel.connectors.argilla.changes import Poll
 from nextlabel.connectors.argilla.client import Client
 from nextlabel.connectors.argilla.config import Form
 from nextlabel.connectors.argilla.diagnose import diagnose
 from nextlabel.connectors.argilla.people import People
 from nextlabel.connectors.argilla.push import Push
-from nextlabel.connectors.argilla.queue import Queue
+from nextlabel.connectors.argilla.queue import ArgillaQueue
 from nextlabel.connectors.argilla.rows import Rows
-from nextlabel.connectors.argilla.wiring import Wiring
+from nextlabel.connectors.argilla.webhooks import Webhooks
 from nextlabel.connectors.base import (
     BackendAddress,
     Finding,
@@ -51,7 +51,7 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         self._people = People(client, str(found["workspace_id"]), dataset.min_submitted(found))
         self._people.refresh()
         self._rows = Rows(client, self._id)
-        self._queue = Queue(client, self._rows, self._people, self._id)
+        self._queue = ArgillaQueue(client, self._rows, self._people, self._id)
         self._poll = Poll(client, self._rows, self._id)
         link = self._queue.link(self._people.members[0])  # the owner of the API key
         ref = ProjectRef(PLATFORM, client.url, self._id, dataset.title(found), link)
@@ -162,12 +162,12 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
 
     def parse_event(self, body: Mapping[str, Any]) -> Hint:
         """Read one webhook body. Raises ValueError on a malformed one."""
-        return wire.read_event(self._id, body)
+        return payloads.read_event(self._id, body)
 
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Whether a delivery carries the server's signature."""
         try:
-            return self._wiring.authentic(headers, body)
+            return self._webhooks.authentic(headers, body)
         except MissingExtra as error:
             log.warning("a webhook delivery can't be verified", reason=str(error))
             return False
@@ -215,17 +215,17 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
 
     def connect(self, backend: BackendAddress) -> None:
         """Hook the service up: the webhook, a queue for everybody, and their links in the guidelines."""
-        self._wiring.connect(backend)
+        self._webhooks.connect(backend)
         self._queue.look_after(self._form)
-        self._wiring.guidelines(self.links())
+        self._webhooks.guidelines(self.links())
 
     def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
         """Look for what would silently break the loop; see :mod:`.diagnose`."""
-        return diagnose(self._client, self._id, self._wiring, backend, self._control)
+        return diagnose(self._client, self._id, self._webhooks, backend, self._control)
 
     @cached_property
-    def _wiring(self) -> Wiring:
-        return Wiring(self._client, self._id)
+    def _webhooks(self) -> Webhooks:
+        return Webhooks(self._client, self._id)
 
     def _refresh(self) -> bool:
         """Read the dataset's settings again; whether its labeling changed since the last look.
@@ -243,4 +243,4 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
             return
         self._looked_after = time.monotonic()
         if self._queue.look_after(self._form):
-            self._wiring.guidelines(self.links())
+            self._webhooks.guidelines(self.links())

@@ -11,7 +11,7 @@ import structlog
 from nextlabel.connectors.argilla import config
 from nextlabel.connectors.argilla.client import Client
 from nextlabel.connectors.argilla.config import Form
-from nextlabel.connectors.argilla.wire import Json
+from nextlabel.connectors.argilla.payloads import Json
 from nextlabel.connectors.errors import ConnectorError, PlatformError, ProjectNotFound, Unauthorized
 from nextlabel.connectors.records import Labeling
 

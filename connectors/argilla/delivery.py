@@ -15,8 +15,8 @@ from typing import Any
 import structlog
 
 from nextlabel.connectors.argilla.config import Form
+from nextlabel.connectors.argilla.payloads import placed
 from nextlabel.connectors.argilla.rows import BATCH, Rows
-from nextlabel.connectors.argilla.wire import placed
 from nextlabel.connectors.records import Annotation
 
 log = structlog.get_logger(__name__)

@@ -12,7 +12,7 @@ from nextlabel.connectors.argilla.client import Client
 from nextlabel.connectors.argilla.diagnose_hooks import diagnose_hooks
 from nextlabel.connectors.argilla.people import Person
 from nextlabel.connectors.argilla.rows import Rows
-from nextlabel.connectors.argilla.wiring import Wiring
+from nextlabel.connectors.argilla.webhooks import Webhooks
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
 from nextlabel.connectors.diagnosis import examine, server_findings
 from nextlabel.connectors.errors import LabelingMismatch
@@ -27,20 +27,20 @@ Json = dict[str, Any]
 
 
 def diagnose(
-    client: Client, dataset_id: str, wiring: Wiring, backend: BackendAddress | None, control: str | None = None
+    client: Client, dataset_id: str, webhooks: Webhooks, backend: BackendAddress | None, control: str | None = None
 ) -> Iterator[Finding]:
     """Every check in turn. ``backend`` is where the service is, or should be; without it, its checks are left out.
 
     A server that can't be reached, or that refuses the key, is the last finding: the rest could not be looked at.
     """
-    found = _everything(client, dataset_id, wiring, backend, control)
+    found = _everything(client, dataset_id, webhooks, backend, control)
     return examine(
         client, found, ("ARGILLA_API_URL", "ARGILLA_API_KEY"), "an owner, or of an admin who is in the workspace"
     )
 
 
 def _everything(
-    client: Client, dataset_id: str, wiring: Wiring, backend: BackendAddress | None, control: str | None
+    client: Client, dataset_id: str, webhooks: Webhooks, backend: BackendAddress | None, control: str | None
 ) -> Iterator[Finding]:
     answer = client.respond("GET", "/api/v1/version", again=True)
     yield from server_findings(client, str(answer.json().get("version", "?")), TRIED, answer)
@@ -55,7 +55,7 @@ def _everything(
     yield from _people(dataset, users, people)
     properties = client.request("GET", f"/api/v1/me/datasets/{dataset_id}/metadata-properties", again=True)["items"]
     yield from _lanes(dataset, {one["name"] for one in properties}, people)
-    yield from diagnose_hooks(client, wiring, backend, me["role"] == "owner")
+    yield from diagnose_hooks(client, webhooks, backend, me["role"] == "owner")
     yield from _records(client, dataset_id)
     vectors = client.request("GET", f"{path}/vectors-settings", again=True)["items"]
     if vectors:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from nextlabel.connectors.argilla.client import Client
-from nextlabel.connectors.argilla.wiring import Wiring, hook_url, is_right, same_address
+from nextlabel.connectors.argilla.webhooks import Webhooks, hook_url, is_right, same_address
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
 from nextlabel.connectors.errors import PlatformUnavailable
 
@@ -24,7 +24,9 @@ MOST = 10
 """The most webhooks that Argilla takes."""
 
 
-def diagnose_hooks(client: Client, wiring: Wiring, backend: BackendAddress | None, owner: bool) -> Iterator[Finding]:
+def diagnose_hooks(
+    client: Client, webhooks: Webhooks, backend: BackendAddress | None, owner: bool
+) -> Iterator[Finding]:
     """What the webhooks of the server do for us, and to us. ``owner``: whether we may look."""
     if not owner:
         yield Finding(
@@ -34,8 +36,8 @@ def diagnose_hooks(client: Client, wiring: Wiring, backend: BackendAddress | Non
             "use the API key of an owner",
         )
         return
-    hooks = wiring.webhooks()
-    yield from _strays(wiring, hooks, backend)
+    hooks = webhooks.hooks()
+    yield from _strays(webhooks, hooks, backend)
     yield _storm(hooks)
     if backend is not None:
         yield from _ours(client, hooks, backend)
@@ -112,10 +114,10 @@ def _signed_ping(hook: dict[str, Any]) -> int:
     return httpx.post(hook["url"], content=body, headers=headers, timeout=ANSWER_S).status_code
 
 
-def _strays(wiring: Wiring, hooks: Sequence[dict[str, Any]], backend: BackendAddress | None) -> Iterator[Finding]:
+def _strays(webhooks: Webhooks, hooks: Sequence[dict[str, Any]], backend: BackendAddress | None) -> Iterator[Finding]:
     url = hook_url(backend) if backend else None
-    elsewhere = [hook for hook in hooks if url and wiring.mine(hook) and not same_address(hook["url"], url)]
-    strays = elsewhere + [hook for hook in hooks if wiring.orphaned(hook)]
+    elsewhere = [hook for hook in hooks if url and webhooks.mine(hook) and not same_address(hook["url"], url)]
+    strays = elsewhere + [hook for hook in hooks if webhooks.orphaned(hook)]
     if strays:
         yield Finding(
             "webhook-stray",

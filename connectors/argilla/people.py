@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from nextlabel.connectors.argilla.client import Client
-from nextlabel.connectors.argilla.wire import LANE
+from nextlabel.connectors.argilla.payloads import LANE
 from nextlabel.connectors.records import Annotation, AnnotationStatus
 
 AT_WORK = timedelta(minutes=15)

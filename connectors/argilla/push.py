@@ -9,8 +9,8 @@ from typing import Any
 import structlog
 
 from nextlabel.connectors.argilla.config import Form
+from nextlabel.connectors.argilla.payloads import write_record
 from nextlabel.connectors.argilla.rows import BATCH, Rows
-from nextlabel.connectors.argilla.wire import write_record
 from nextlabel.connectors.base import Progress
 from nextlabel.connectors.batches import weighed
 from nextlabel.connectors.errors import LabelingMismatch, PlatformError, PlatformUnavailable, RecordsRejected

@@ -21,9 +21,9 @@ from nextlabel.connectors.argilla.config import Form
 from nextlabel.connectors.argilla.delivery import TOP, Delivery, Moves
 from nextlabel.connectors.argilla.lanes import HELD, arrange, settle
 from nextlabel.connectors.argilla.order import renumber
+from nextlabel.connectors.argilla.payloads import write_suggestion
 from nextlabel.connectors.argilla.people import People, Person
 from nextlabel.connectors.argilla.rows import Rows
-from nextlabel.connectors.argilla.wire import write_suggestion
 from nextlabel.connectors.errors import PlatformError
 from nextlabel.connectors.records import Annotation, QueueEntry
 
@@ -63,7 +63,7 @@ class Lane:
         self.order = order
 
 
-class Queue:
+class ArgillaQueue:
     """The queues of one dataset. One process publishes at a time; another may take over at any moment."""
 
     def __init__(self, client: Client, rows: Rows, people: People, dataset_id: str) -> None:

@@ -11,7 +11,7 @@ import structlog
 
 from nextlabel.connectors.argilla.client import Client
 from nextlabel.connectors.argilla.config import Form
-from nextlabel.connectors.argilla.wire import read_record
+from nextlabel.connectors.argilla.payloads import read_record
 from nextlabel.connectors.batches import batched
 from nextlabel.connectors.errors import PlatformError, PlatformUnavailable, RecordsRejected
 from nextlabel.connectors.http import IMPORT_TIMEOUT_S

@@ -9,8 +9,8 @@ from nextlabel.connectors.label_studio.config import (
     write_config,
 )
 from nextlabel.connectors.label_studio.connector import LabelStudioConnector
-from nextlabel.connectors.label_studio.wire import prediction_from, record_from_task
-from nextlabel.connectors.label_studio.wiring import SECRET_HEADER
+from nextlabel.connectors.label_studio.payloads import prediction_from, record_from_task
+from nextlabel.connectors.label_studio.webhooks import SECRET_HEADER
 
 __all__ = [
     "SECRET_HEADER",

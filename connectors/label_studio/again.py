@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from nextlabel.connectors.batches import batched
 from nextlabel.connectors.errors import RecordsRejected
 from nextlabel.connectors.label_studio.client import Client
+from nextlabel.connectors.label_studio.payloads import Json
 from nextlabel.connectors.label_studio.tasks import Tasks, _in
-from nextlabel.connectors.label_studio.wire import Json
 
 FETCH = 200
 """Tasks looked at in one request."""

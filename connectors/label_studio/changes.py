@@ -18,8 +18,8 @@ from nextlabel.connectors.errors import PlatformError
 from nextlabel.connectors.http import server_time
 from nextlabel.connectors.label_studio.client import Client
 from nextlabel.connectors.label_studio.config import Form
+from nextlabel.connectors.label_studio.payloads import Json, read_annotation
 from nextlabel.connectors.label_studio.tasks import Tasks
-from nextlabel.connectors.label_studio.wire import Json, read_annotation
 from nextlabel.connectors.records import Annotation, Changes
 
 log = structlog.get_logger(__name__)

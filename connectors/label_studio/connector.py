@@ -17,15 +17,15 @@ from nextlabel.connectors.base import (
     no_progress,
 )
 from nextlabel.connectors.errors import PlatformError, ProjectNotFound
-from nextlabel.connectors.label_studio import config, projects, wire
+from nextlabel.connectors.label_studio import config, payloads, projects
 from nextlabel.connectors.label_studio.again import ask_again
 from nextlabel.connectors.label_studio.changes import Poll
 from nextlabel.connectors.label_studio.client import Client
 from nextlabel.connectors.label_studio.config import Form
 from nextlabel.connectors.label_studio.diagnose import diagnose
-from nextlabel.connectors.label_studio.queue import Queue
+from nextlabel.connectors.label_studio.queue import LabelStudioQueue
 from nextlabel.connectors.label_studio.tasks import Tasks
-from nextlabel.connectors.label_studio.wiring import Wiring
+from nextlabel.connectors.label_studio.webhooks import Webhooks
 from nextlabel.connectors.records import Annotation, Changes, Hint, Labeling, QueueEntry, Record, RemoteRecord
 
 PLATFORM = "label-studio"
@@ -46,8 +46,8 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         self._lock = threading.Lock()
         self._tasks = Tasks(client, number)
         self._poll = Poll(client, number, self._tasks)
-        self._queue = Queue(client, number)
-        self._wiring = Wiring(client, number)
+        self._queue = LabelStudioQueue(client, number)
+        self._webhooks = Webhooks(client, number)
 
     @classmethod
     def create(cls, url: str, token: str, title: str, labeling: Labeling, *, overlap: int = 1, mark: str = "") -> Self:
@@ -129,11 +129,11 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
 
     def parse_event(self, body: Mapping[str, Any]) -> Hint:
         """Read one webhook body. Raises ValueError on a malformed one."""
-        return wire.read_event(self._config, self._ref.id, body)
+        return payloads.read_event(self._config, self._ref.id, body)
 
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Whether a delivery carries the secret that :meth:`connect` gave to the webhooks."""
-        return self._wiring.authentic(headers)
+        return self._webhooks.authentic(headers)
 
     def in_hand(self) -> Collection[str]:
         """None that matters: Label Studio serves one task at a time, and keeps it for whoever has it open."""
@@ -160,12 +160,12 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         ask_again(self._client, self._tasks, remote_ids, opinions)
 
     def connect(self, backend: BackendAddress) -> None:
-        """Hook the service up; see :class:`.wiring.Wiring`."""
-        self._wiring.connect(backend)
+        """Hook the service up; see :class:`.webhooks.Webhooks`."""
+        self._webhooks.connect(backend)
 
     def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
         """Look for what would silently break the loop; see :mod:`.diagnose`."""
-        return diagnose(self._client, int(self._ref.id), self._queue, self._wiring, backend, self._control)
+        return diagnose(self._client, int(self._ref.id), self._queue, self._webhooks, backend, self._control)
 
     def _refresh(self) -> bool:
         """Read the project again; whether its labeling changed since the last look.

@@ -13,8 +13,8 @@ from nextlabel.connectors.diagnosis import examine, server_findings
 from nextlabel.connectors.errors import LabelingMismatch, PlatformError
 from nextlabel.connectors.label_studio.client import Client
 from nextlabel.connectors.label_studio.config import read_config
-from nextlabel.connectors.label_studio.queue import OURS, Queue
-from nextlabel.connectors.label_studio.wiring import SAMPLING, TITLE, Wiring, matches, ours, wanted_hooks
+from nextlabel.connectors.label_studio.queue import OURS, LabelStudioQueue
+from nextlabel.connectors.label_studio.webhooks import SAMPLING, TITLE, Webhooks, matches, ours, wanted_hooks
 
 TRIED = (1, 20)
 """The oldest Label Studio that this was tried with."""
@@ -29,8 +29,8 @@ OK, WARNING, ERROR = Severity.OK, Severity.WARNING, Severity.ERROR
 def diagnose(
     client: Client,
     project: int,
-    queue: Queue,
-    wiring: Wiring,
+    queue: LabelStudioQueue,
+    webhooks: Webhooks,
     backend: BackendAddress | None,
     control: str | None = None,
 ) -> Iterator[Finding]:
@@ -38,22 +38,27 @@ def diagnose(
 
     A platform that can't be reached, or that refuses the token, is the last finding: the rest could not be looked at.
     """
-    found = _everything(client, project, queue, wiring, backend, control)
+    found = _everything(client, project, queue, webhooks, backend, control)
     return examine(client, found, ("LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY"), "a member of the project")
 
 
 def _everything(
-    client: Client, project: int, queue: Queue, wiring: Wiring, backend: BackendAddress | None, control: str | None
+    client: Client,
+    project: int,
+    queue: LabelStudioQueue,
+    webhooks: Webhooks,
+    backend: BackendAddress | None,
+    control: str | None,
 ) -> Iterator[Finding]:
     yield from _server(client)
     found: Mapping[str, Any] = client.request("GET", f"/api/projects/{project}", again=True)
     yield from _labeling(found, control)
     yield from _settings(found)
-    backends = wiring.backends()
+    backends = webhooks.backends()
     yield from _version(found, queue, [one.title for one in backends])
     yield from _import_path(found, queue)
     yield from _backends(backends, backend)
-    yield from _webhooks(wiring, backends, backend)
+    yield from _webhooks(webhooks, backends, backend)
     if backend is not None:
         yield from _switches(client, project, backend)
 
@@ -148,7 +153,7 @@ def _settings(found: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _version(found: Mapping[str, Any], queue: Queue, titles: list[str]) -> Iterator[Finding]:
+def _version(found: Mapping[str, Any], queue: LabelStudioQueue, titles: list[str]) -> Iterator[Finding]:
     current = str(found.get("model_version") or "")
     rows = queue.versions().get(current, 0)
     if current and current in titles:
@@ -174,7 +179,7 @@ def _version(found: Mapping[str, Any], queue: Queue, titles: list[str]) -> Itera
         yield Finding("model-version", OK, f"generation {current} is in force with {rows} tasks")
 
 
-def _import_path(found: Mapping[str, Any], queue: Queue) -> Iterator[Finding]:
+def _import_path(found: Mapping[str, Any], queue: LabelStudioQueue) -> Iterator[Finding]:
     tasks = int(found.get("task_number") or 0)
     if queue.imports_in_batches():
         yield Finding("speed-flag", OK, "predictions are imported in batches")
@@ -215,8 +220,8 @@ def _backends(backends: list[Any], backend: BackendAddress | None) -> Iterator[F
         )
 
 
-def _webhooks(wiring: Wiring, backends: list[Any], backend: BackendAddress | None) -> Iterator[Finding]:
-    hooks = wiring.webhooks()
+def _webhooks(webhooks: Webhooks, backends: list[Any], backend: BackendAddress | None) -> Iterator[Finding]:
+    hooks = webhooks.hooks()
     urls = {f"{one.url.rstrip('/')}/webhook" for one in backends}
     if backend is not None:
         missing = [hook for hook in wanted_hooks(backend) if not any(matches(one, hook, backend) for one in hooks)]

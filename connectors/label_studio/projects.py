@@ -14,8 +14,8 @@ import structlog
 from nextlabel.connectors.errors import PlatformError
 from nextlabel.connectors.label_studio.client import Client
 from nextlabel.connectors.label_studio.config import write_config
-from nextlabel.connectors.label_studio.wire import Json
-from nextlabel.connectors.label_studio.wiring import SAMPLING
+from nextlabel.connectors.label_studio.payloads import Json
+from nextlabel.connectors.label_studio.webhooks import SAMPLING
 from nextlabel.connectors.records import Labeling
 
 log = structlog.get_logger(__name__)

@@ -18,7 +18,7 @@ from nextlabel.connectors.errors import ConnectorError, PlatformError, PlatformU
 from nextlabel.connectors.http import IMPORT_TIMEOUT_S
 from nextlabel.connectors.label_studio.client import Client
 from nextlabel.connectors.label_studio.config import Form
-from nextlabel.connectors.label_studio.wire import Json, write_result
+from nextlabel.connectors.label_studio.payloads import Json, write_result
 from nextlabel.connectors.records import QueueEntry
 
 log = structlog.get_logger(__name__)
@@ -35,7 +35,7 @@ def score_of(rank: int) -> float:
     return rank / (rank + 1)
 
 
-class Queue:
+class LabelStudioQueue:
     """Publishes generations in one project. Old ones may be retired by another thread meanwhile."""
 
     def __init__(self, client: Client, project: int) -> None:

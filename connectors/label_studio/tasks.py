@@ -15,7 +15,7 @@ from nextlabel.connectors.errors import ConnectorError, LabelingMismatch, Platfo
 from nextlabel.connectors.http import IMPORT_TIMEOUT_S, dump
 from nextlabel.connectors.label_studio.client import Client
 from nextlabel.connectors.label_studio.config import UID_KEY, Form
-from nextlabel.connectors.label_studio.wire import Json, remote_record, write_task
+from nextlabel.connectors.label_studio.payloads import Json, remote_record, write_task
 from nextlabel.connectors.records import Record, RemoteRecord
 
 log = structlog.get_logger(__name__)

@@ -22,7 +22,7 @@ from nextlabel.backend.settings import Settings
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer, ArgillaStack
 from nextlabel.connectors.argilla import diagnose_hooks
 from nextlabel.connectors.argilla.jobs import diagnose_jobs
-from nextlabel.connectors.argilla.wiring import DESCRIPTION
+from nextlabel.connectors.argilla.webhooks import DESCRIPTION
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
 from nextlabel.connectors.records import Hint
 from tests.live.argilla_calls import (

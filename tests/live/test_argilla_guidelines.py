@@ -30,7 +30,7 @@ def test_annotators_find_their_link_and_do_not_see_the_markers(
     httpx.patch(address, headers=headers, json={"guidelines": "# Rules\n\nBe kind."}).raise_for_status()
     connector._queue.look_after(connector.form)
     link = connector.links()[name]
-    connector._wiring.guidelines(connector.links())
+    connector._webhooks.guidelines(connector.links())
     with window() as page:
         ArgillaPage(page, argilla).sign_in(name)
         page.goto(f"{argilla.url}/dataset/{connector.project.id}/annotation-mode")

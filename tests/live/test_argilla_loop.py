@@ -17,7 +17,7 @@ from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer
 from nextlabel.backend.stack.backend import BackendProcess, at, past
 from nextlabel.backend.stack.processes import free_port
 from nextlabel.backend.store import Store
-from nextlabel.connectors.argilla.wiring import EVENTS
+from nextlabel.connectors.argilla.webhooks import EVENTS
 from nextlabel.connectors.records import AnnotationStatus
 from tests.live.argilla_calls import api, forget_webhooks, in_store, until
 

@@ -16,8 +16,8 @@ import pytest
 from nextlabel.backend.stack import Annotator, ArgillaAnnotator, ArgillaServer, LabelStudioServer
 from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.backend.store import Store
-from nextlabel.connectors.argilla.wiring import WEBHOOK
-from nextlabel.connectors.label_studio.wiring import SECRET_HEADER
+from nextlabel.connectors.argilla.webhooks import WEBHOOK
+from nextlabel.connectors.label_studio.webhooks import SECRET_HEADER
 from tests.crash.people import check_log, exported, write_recipe
 from tests.live.argilla_calls import api as argilla_api
 from tests.live.argilla_calls import forget_webhooks, hooks, signed

@@ -183,7 +183,7 @@ def export_spans(folder: Path, out: Path, form: str) -> str:
 
 Format: TypeAlias = Literal["transformers", "nextlabel", "onnx"]
 
-Form: TypeAlias = Literal["transformers", "custom-code", "nextlabel", "onnx"]
+ExportFormat: TypeAlias = Literal["transformers", "custom-code", "nextlabel", "onnx"]
 
 LARGEST_DIFFERENCE = 1e-3  # of any probability of any text
 
@@ -203,7 +203,7 @@ class Exported:
     """``difference``: the largest of a probability from ours, over ``texts`` texts; ``note`` is for the reader."""
 
     path: Path
-    form: Form
+    form: ExportFormat
     difference: float
     texts: int
     note: str = ""
@@ -254,7 +254,7 @@ def export_transformers(folder: Path, out: Path, texts: Sequence[str] = (), *, a
         ids = Tokeniser(model.folder, Path(scratch))(_sample(model, texts))
         vectors = _vectors(model.folder, ids)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        form: Form = "transformers"
+        form: ExportFormat = "transformers"
         reason, difference = obstacle(config, model.folder.pooling), float("nan")
         if not reason:
             _write_plain(model, work, vectors[::2])  # chosen on one half, checked on the other

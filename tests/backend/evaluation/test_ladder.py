@@ -13,7 +13,7 @@ import pytest
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.evaluation.auto import make_rung
 from nextlabel.backend.evaluation.ladder import LadderReport, climb, make_splits, row_scores
-from nextlabel.backend.training.progress import Report
+from nextlabel.backend.training.progress import ProgressReport
 from nextlabel.backend.training.spec import RungName, TrainingSpec
 from nextlabel.connectors.errors import LearningError
 
@@ -31,7 +31,7 @@ class Guesses:
     tested: list[set[str]] = field(default_factory=list)
     rung: RungName = "probe"
 
-    def fit(self, train: Examples, report: Report | None = None) -> Guesses:
+    def fit(self, train: Examples, report: ProgressReport | None = None) -> Guesses:
         self.trained.append(set(train.texts))
         self.clock[0] += self.cost
         return self
@@ -50,7 +50,7 @@ class Guesses:
 class Broken:
     name: str = "broken"
 
-    def fit(self, train: Examples, report: Report | None = None) -> Guesses:
+    def fit(self, train: Examples, report: ProgressReport | None = None) -> Guesses:
         raise LearningError("no memory for it")
 
 

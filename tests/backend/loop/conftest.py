@@ -23,11 +23,11 @@ from nextlabel.backend.models.spans.token_cache import TokenCache
 from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.queue.publishing import QueueSizes
 from nextlabel.backend.queue.ranking import Ranker
-from nextlabel.backend.retraining.candidates import Tuning
-from nextlabel.backend.retraining.embedding_space import Spaces
+from nextlabel.backend.retraining.candidates import TrainingSetup
+from nextlabel.backend.retraining.embedding_space import EmbeddingSpaces
 from nextlabel.backend.retraining.learner import Learner
 from nextlabel.backend.retraining.probe_model import TextKind
-from nextlabel.backend.retraining.retraining import Tuner
+from nextlabel.backend.retraining.retrainer import Retrainer
 from nextlabel.backend.retraining.span_model import SpanKind
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.service.service import Service
@@ -100,7 +100,7 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
         kind = SpanKind(labeling) if spans else TextKind(labeling)
         cache = TokenCache if spans else EmbeddingCache
         load = partial(load_span_encoder, max_length=32, cache_dir=tmp_path) if spans else load_encoder
-        spaces = Spaces(
+        spaces = EmbeddingSpaces(
             labeling,
             lambda folder: load(encoder) if folder is None else trained(folder),
             lambda encoder: cache.open(tmp_path / "embeddings", encoder),
@@ -119,7 +119,7 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
             seed=0,
             agreement=Agreement(consensus, soft),
         )
-        tuning = Tuning(
+        tuning = TrainingSetup(
             "animals",
             labeling,
             encoder,
@@ -139,7 +139,7 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
             controller=controller,
             learner=learner,
             batcher=MicroBatcher(),
-            tuner=Tuner(store, controller, spaces, tuning),
+            tuner=Retrainer(store, controller, spaces, tuning),
             leadership=leadership,
             poll_interval=poll_interval,
             compare_interval=compare_interval,

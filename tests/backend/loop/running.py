@@ -30,7 +30,7 @@ def started(make_service: ServiceFactory, platform: MemoryPlatform, **options: o
 
 def tell(service: Service, store: Store, *annotations: Annotation) -> None:
     """A webhook speaks of these; they are in the log when this returns."""
-    assert service.hear(about(*annotations))
+    assert service.notify(about(*annotations))
     wanted = {(one.id, one.updated_at) for one in annotations}
     wait_for(lambda: wanted <= {(one.id, one.updated_at) for one in store.answers(drafts=True)})
 

@@ -18,8 +18,8 @@ from nextlabel.backend.models.card import ModelCard
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE, save_head
 from nextlabel.backend.retraining.candidates import Choice
-from nextlabel.backend.retraining.embedding_space import OWN, Space, Spaces
-from nextlabel.backend.retraining.plan import Candidate, TuningPlan
+from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace, EmbeddingSpaces
+from nextlabel.backend.retraining.plan import Candidate, TrainingPlan
 from nextlabel.backend.training.jobs import JOB_FILE
 from nextlabel.backend.training.process import MODEL
 from nextlabel.connectors.records import Labeling, LabelKind
@@ -28,9 +28,9 @@ from tests.backend.loop.conftest import LABELS, Trained
 LABELING = Labeling(LabelKind.SINGLE, LABELS)
 
 
-def spaces_in(folder: Path, labeling: Labeling = LABELING) -> Spaces:
+def spaces_in(folder: Path, labeling: Labeling = LABELING) -> EmbeddingSpaces:
     """The spaces of the models in ``folder / "models"``."""
-    return Spaces(
+    return EmbeddingSpaces(
         labeling,
         lambda model: load_encoder("hashing") if model is None else Trained(model),
         lambda encoder: EmbeddingCache.open(folder / "embeddings", encoder),
@@ -41,14 +41,14 @@ def spaces_in(folder: Path, labeling: Labeling = LABELING) -> Spaces:
 class Loop:
     """Stands for the Controller: it moves when the test says so, or says why it can't (``refusal``)."""
 
-    def __init__(self, space: Space, labels: int = 40) -> None:
+    def __init__(self, space: EmbeddingSpace, labels: int = 40) -> None:
         self.space, self.model, self.move_error = space, None, ""
         self.pool = SimpleNamespace(revision=0)
         self.refusal = ""
         self.labels = labels
-        self._next: Space | None = None
+        self._next: EmbeddingSpace | None = None
 
-    def move_to(self, space: Space) -> None:
+    def move_to(self, space: EmbeddingSpace) -> None:
         self.move_error, self._next = "", space
 
     def go(self) -> None:
@@ -68,7 +68,7 @@ class Loop:
         at = np.arange(self.labels)
         targets = at % len(LABELS)
         return SimpleNamespace(
-            log_seq=self.labels, training=at, lots=at / 60, audited=at[:0], targets=targets, majority=targets
+            log_seq=self.labels, training=at, sampling_keys=at / 60, audited=at[:0], targets=targets, majority=targets
         )
 
 
@@ -126,7 +126,7 @@ class Trainings:
     def job(self, candidate: Candidate, train: Any, held_out: Any, predict: Sequence[str]) -> None:
         return None
 
-    def choose(self, plan: TuningPlan, finished: Mapping[int, Path], labelled: Any) -> Choice:
+    def choose(self, plan: TrainingPlan, finished: Mapping[int, Path], labelled: Any) -> Choice:
         if self.broken is not None:
             raise self.broken
         return Choice(min(finished), Verdict(self.live, "it is the test's wish", {}), ())

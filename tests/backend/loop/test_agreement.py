@@ -18,9 +18,9 @@ from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.retraining.answers import Labelled
-from nextlabel.backend.retraining.candidates import TextTraining, Tuning
-from nextlabel.backend.retraining.embedding_space import OWN, Space
-from nextlabel.backend.retraining.plan import Candidate, TuningPlan
+from nextlabel.backend.retraining.candidates import TextTraining, TrainingSetup
+from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace
+from nextlabel.backend.retraining.plan import Candidate, TrainingPlan
 from nextlabel.backend.retraining.probe_model import TextKind, TextModel
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.process import PREDICTIONS
@@ -42,10 +42,10 @@ def text(at: int) -> str:
 
 
 @pytest.fixture
-def space(tmp_path: Path) -> Space:
+def space(tmp_path: Path) -> EmbeddingSpace:
     encoder = load_encoder("hashing")
     cache = EmbeddingCache.open(tmp_path, encoder)
-    return Space(OWN, encoder, cache, label_anchors(Labeling(LabelKind.SINGLE, LABELS), encoder))
+    return EmbeddingSpace(OWN, encoder, cache, label_anchors(Labeling(LabelKind.SINGLE, LABELS), encoder))
 
 
 def given(at: int, who: str) -> Annotation:
@@ -54,14 +54,14 @@ def given(at: int, who: str) -> Annotation:
     return answer(f"r{at}", right if who in GOOD else LABELS[at // 2 % 2], by=who)
 
 
-def fill(pool: PoolState, space: Space, answers: dict[int, list[Annotation]]) -> PoolState:
+def fill(pool: PoolState, space: EmbeddingSpace, answers: dict[int, list[Annotation]]) -> PoolState:
     items = [stored(at, audit=at >= AUDITED, lot=at / SIZE) for at in range(SIZE)]
     pool.add(items, space.cache.ensure([text(at) for at in range(SIZE)], space.encoder))
     pool.answer({f"r{at}": some for at, some in answers.items()})
     return pool
 
 
-def crowd_of(labeling: Labeling, space: Space) -> PoolState:
+def crowd_of(labeling: Labeling, space: EmbeddingSpace) -> PoolState:
     """Who is good answers most, who is bad too, later, so that ties go to them."""
     answers = {at: [given(at, "ann")] for at in range(SIZE)}
     for at in range(SIZE):
@@ -71,19 +71,19 @@ def crowd_of(labeling: Labeling, space: Space) -> PoolState:
 
 
 @pytest.fixture
-def crowd(space: Space) -> PoolState:
+def crowd(space: EmbeddingSpace) -> PoolState:
     return crowd_of(Labeling(LabelKind.SINGLE, LABELS), space)
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     fits: list[int] = []
-    whole = Space.fit
+    whole = EmbeddingSpace.fit
 
-    def fit(self: Space, vectors: npt.NDArray[np.float32], *rest: Any, **options: Any) -> Probe:
+    def fit(self: EmbeddingSpace, vectors: npt.NDArray[np.float32], *rest: Any, **options: Any) -> Probe:
         fits.append(len(vectors))
         return whole(self, vectors, *rest, **options)
 
-    monkeypatch.setattr(Space, "fit", fit)
+    monkeypatch.setattr(EmbeddingSpace, "fit", fit)
     return fits
 
 
@@ -92,7 +92,9 @@ def right(pool: PoolState, positions: Positions) -> float:
 
 
 @pytest.mark.parametrize("method", ["crowdlab", "dawid-skene"])
-def test_what_is_learned_is_agreed_with_held_out_predictions(crowd: PoolState, space: Space, method: Method) -> None:
+def test_what_is_learned_is_agreed_with_held_out_predictions(
+    crowd: PoolState, space: EmbeddingSpace, method: Method
+) -> None:
     majority = right(crowd, crowd.training())
     said = crowd.targets(crowd.training()).tolist()
     audit = crowd.targets(crowd.audited()).tolist()
@@ -111,7 +113,7 @@ def test_what_is_learned_is_agreed_with_held_out_predictions(crowd: PoolState, s
 
 
 def test_the_audit_slice_is_the_same_whatever_the_model_says(
-    crowd: PoolState, space: Space, monkeypatch: pytest.MonkeyPatch
+    crowd: PoolState, space: EmbeddingSpace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []
     for liar in (0, 1):
@@ -125,9 +127,9 @@ def test_the_audit_slice_is_the_same_whatever_the_model_says(
     assert found[0][2] != found[2][2], "the labels that are learned do go by the model"
 
 
-def test_probabilities_are_learned_where_they_are_wanted(crowd: PoolState, space: Space) -> None:
+def test_probabilities_are_learned_where_they_are_wanted(crowd: PoolState, space: EmbeddingSpace) -> None:
     Agreement("crowdlab", soft=True).settle(crowd, space)
-    soft = crowd.lessons(crowd.training())
+    soft = crowd.learned_targets(crowd.training())
     assert soft.shape == (AUDITED, 2)
     assert np.allclose(soft.sum(axis=1), 1)
     assert ((soft > 0.01) & (soft < 0.99)).any()
@@ -136,11 +138,11 @@ def test_probabilities_are_learned_where_they_are_wanted(crowd: PoolState, space
     majority = crowd.targets(crowd.training()).tolist()
     Agreement("majority", soft=True).settle(crowd, space)
     assert crowd.targets(crowd.training()).tolist() == majority
-    assert set(np.unique(crowd.lessons(crowd.training()))) == {0.0, 1 / 3, 0.5, 2 / 3, 1.0}
+    assert set(np.unique(crowd.learned_targets(crowd.training()))) == {0.0, 1 / 3, 0.5, 2 / 3, 1.0}
 
 
 def test_the_majority_and_single_answers_take_no_fit(
-    crowd: PoolState, space: Space, monkeypatch: pytest.MonkeyPatch
+    crowd: PoolState, space: EmbeddingSpace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fits = counted(monkeypatch)
     Agreement().settle(crowd, space)
@@ -149,7 +151,7 @@ def test_the_majority_and_single_answers_take_no_fit(
     for method in ("crowdlab", "dawid-skene"):
         Agreement(method, soft=True).settle(alone, space)
         assert alone.agreed is None
-        assert alone.lessons(alone.training()).tolist() == [at % 2 for at in range(AUDITED)]
+        assert alone.learned_targets(alone.training()).tolist() == [at % 2 for at in range(AUDITED)]
     assert fits == []
     agreement = Agreement("crowdlab")
     agreement.settle(crowd, space)
@@ -161,10 +163,10 @@ def test_the_majority_and_single_answers_take_no_fit(
 
 
 def test_in_a_trained_space_people_agree_without_a_model(
-    crowd: PoolState, space: Space, monkeypatch: pytest.MonkeyPatch
+    crowd: PoolState, space: EmbeddingSpace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prior = Probe(np.ones((2, space.encoder.dimension), np.float32), np.zeros(2, np.float32), False)
-    trained = Space("fine-tune-1", space.encoder, space.cache, space.anchors, prior)
+    trained = EmbeddingSpace("fine-tune-1", space.encoder, space.cache, space.anchors, prior)
     fits = counted(monkeypatch)
     for method in ("crowdlab", "dawid-skene"):
         crowd.agreed = None
@@ -174,7 +176,7 @@ def test_in_a_trained_space_people_agree_without_a_model(
     assert fits == []
 
 
-def test_of_several_labels_each_is_agreed_on(space: Space) -> None:
+def test_of_several_labels_each_is_agreed_on(space: EmbeddingSpace) -> None:
     pool = crowd_of(Labeling(LabelKind.MULTI, LABELS), space)
     audit = pool.targets(pool.audited()).tolist()
     truth = np.array([[at % 2 == 0, at % 2 == 1] for at in range(AUDITED)])
@@ -200,14 +202,14 @@ def test_the_same_log_makes_the_same_model_again(
         service = started(make_service, platform, **options)
         pool, model = service._controller.pool, service._controller.model
         assert isinstance(model, TextModel)
-        found.append((pool.lessons(pool.training()), model.probe.layer))
+        found.append((pool.learned_targets(pool.training()), model.probe.layer))
         labelled = service._controller.labelled()
         assert labelled.majority.tolist() == pool.targets(pool.training(), settled=False).tolist()
     assert all(np.array_equal(one, other) for one, other in zip(*found, strict=True))
     assert found[0][0].ndim == 2
 
 
-def test_models_are_judged_by_what_people_said(crowd: PoolState, space: Space, tmp_path: Path) -> None:
+def test_models_are_judged_by_what_people_said(crowd: PoolState, space: EmbeddingSpace, tmp_path: Path) -> None:
     """What is learned is agreed on with the model in use, which would be its own judge."""
     said = crowd.targets(crowd.training())
     Agreement("crowdlab").settle(crowd, space)
@@ -221,7 +223,7 @@ def test_models_are_judged_by_what_people_said(crowd: PoolState, space: Space, t
         targets=crowd.targets(training),
         majority=said,
         rows=crowd.rows[training],
-        lots=crowd.lots[training],
+        sampling_keys=crowd.sampling_keys[training],
         audited=audited[:0],
         audit_targets=crowd.targets(audited[:0]),
         audit_rows=crowd.rows[audited[:0]],
@@ -229,7 +231,7 @@ def test_models_are_judged_by_what_people_said(crowd: PoolState, space: Space, t
     predicted = np.eye(2, dtype=np.float32)[crowd.targets(held_out, settled=False)]
     save_file({"probabilities": predicted}, tmp_path / PREDICTIONS)
     spec = TrainingSpec()
-    tuning = Tuning("p", crowd.labeling, "e", "torch", 32, 1, spec, tmp_path, tmp_path, tmp_path)
-    plan = TuningPlan(1, len(training), tuple(held_out.tolist()), (), (Candidate("fine-tune", ""),))
+    tuning = TrainingSetup("p", crowd.labeling, "e", "torch", 32, 1, spec, tmp_path, tmp_path, tmp_path)
+    plan = TrainingPlan(1, len(training), tuple(held_out.tolist()), (), (Candidate("fine-tune", ""),))
     choice = TextTraining(tuning).choose(plan, {0: tmp_path}, labelled)
     assert choice.verdict.figures["held_out_accuracy"] == 1.0

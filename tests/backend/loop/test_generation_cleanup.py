@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nextlabel.backend.queue.generation_cleanup import Janitor
+from nextlabel.backend.queue.generation_cleanup import GenerationCleanup
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import PlatformError
 from tests.backend.loop.platform import MemoryPlatform
@@ -12,7 +12,7 @@ def test_a_generation_that_the_platform_keeps_is_left_and_the_next_goes(store: S
     rows = [store.plan_generation(0, "probe-0", 1) for _ in range(4)]
     for row in rows:
         store.mark_published(row.number)
-    janitor = Janitor(store, platform, 0.0, lambda: 0.0)
+    janitor = GenerationCleanup(store, platform, 0.0, lambda: 0.0)
     platform.fail_next["retire"] = PlatformError("somebody put it in force by hand", status=409)
     for _ in range(5):
         janitor.tidy()

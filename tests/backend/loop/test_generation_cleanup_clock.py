@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nextlabel.backend.queue import generation_cleanup
-from nextlabel.backend.queue.generation_cleanup import Janitor
+from nextlabel.backend.queue.generation_cleanup import GenerationCleanup
 from nextlabel.backend.store import Store
 from tests.backend.loop.platform import MemoryPlatform
 
@@ -47,18 +47,18 @@ def publish(store: Store) -> str:
 
 
 @pytest.fixture
-def at_work(store: Store, platform: MemoryPlatform) -> Janitor:
-    return Janitor(store, platform, KEEP, lambda: 0.0)
+def at_work(store: Store, platform: MemoryPlatform) -> GenerationCleanup:
+    return GenerationCleanup(store, platform, KEEP, lambda: 0.0)
 
 
-def tidy(janitor: Janitor) -> None:
+def tidy(janitor: GenerationCleanup) -> None:
     while generation_cleanup.tidy() == 0.0:
         pass
 
 
 @pytest.mark.parametrize("jump", [0.0, 3600.0, -3600.0, 1e9, -1e9])
 def test_it_goes_when_it_was_out_of_force_for_long_enough(
-    at_work: Janitor, clocks: Clocks, store: Store, platform: MemoryPlatform, jump: float
+    at_work: GenerationCleanup, clocks: Clocks, store: Store, platform: MemoryPlatform, jump: float
 ) -> None:
     old, new = publish(store), publish(store)
     tidy(at_work)
@@ -81,7 +81,7 @@ def test_it_goes_when_it_was_out_of_force_for_long_enough(
 
 
 def test_what_was_before_a_restart_counts(
-    at_work: Janitor, clocks: Clocks, store: Store, platform: MemoryPlatform
+    at_work: GenerationCleanup, clocks: Clocks, store: Store, platform: MemoryPlatform
 ) -> None:
     old, _ = publish(store), publish(store)
     clocks.seconds += KEEP - 1
@@ -93,7 +93,7 @@ def test_what_was_before_a_restart_counts(
 
 
 def test_replaced_in_the_future_is_kept_as_long_as_any_and_no_longer(
-    at_work: Janitor, clocks: Clocks, store: Store, platform: MemoryPlatform
+    at_work: GenerationCleanup, clocks: Clocks, store: Store, platform: MemoryPlatform
 ) -> None:
     """The clock was ahead by years, and was put right while nobody ran."""
     clocks.wrong = 1e8

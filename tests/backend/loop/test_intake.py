@@ -63,7 +63,7 @@ def label(platform: MemoryPlatform, count: int) -> list[Annotation]:
 def give(intake: Intake, platform: MemoryPlatform, count: int) -> list[Annotation]:
     """So many answers, in the log already."""
     given = label(platform, count)
-    intake.hear(about(*given))
+    intake.notify(about(*given))
     work(intake)
     return given
 
@@ -75,12 +75,12 @@ def test_a_hint_brings_in_what_the_platform_has(
     intake: Intake, platform: MemoryPlatform, store: Store, news: list[float | None]
 ) -> None:
     [one] = label(platform, 1)
-    assert intake.hear(about(one))
+    assert intake.notify(about(one))
     assert logged(store) == {}, "nothing is taken from the hint itself"
     work(intake)
     assert logged(store) == {one.id: one}
     assert [when is not None for when in news] == [True]
-    intake.hear(about(one))
+    intake.notify(about(one))
     work(intake)
     assert len(news) == 1, "a repeat is no news"
 
@@ -88,9 +88,9 @@ def test_a_hint_brings_in_what_the_platform_has(
 def test_forged_hints_change_nothing(intake: Intake, platform: MemoryPlatform, store: Store, gone: list[str]) -> None:
     one, two = give(intake, platform, 2)
     before = store.head()
-    intake.hear(Hint(annotations={"invented": "r-u5", one.id: one.remote_id, two.id: None}))
-    intake.hear(Hint(records=frozenset({one.remote_id, "r-u9", "never seen"})))
-    intake.hear(Hint(annotations={one.id: "r-u7"}))  # on another record
+    intake.notify(Hint(annotations={"invented": "r-u5", one.id: one.remote_id, two.id: None}))
+    intake.notify(Hint(records=frozenset({one.remote_id, "r-u9", "never seen"})))
+    intake.notify(Hint(annotations={one.id: "r-u7"}))  # on another record
     work(intake)
     assert logged(store) == {one.id: one, two.id: two}
     assert store.head() == before
@@ -102,7 +102,7 @@ def test_an_announced_annotation_that_is_not_there_yet_is_looked_for_again(
 ) -> None:
     [one] = label(platform, 1)
     del platform.answers[one.id]
-    intake.hear(about(one))
+    intake.notify(about(one))
     work(intake)
     assert logged(store) == {}
     platform.answers[one.id] = one
@@ -116,7 +116,7 @@ def test_an_announced_annotation_that_is_not_there_yet_is_looked_for_again(
 def test_what_never_comes_is_left_to_the_poll(
     intake: Intake, platform: MemoryPlatform, clock: Callable[[float], None]
 ) -> None:
-    intake.hear(Hint(annotations={"invented": "r-u5"}))
+    intake.notify(Hint(annotations={"invented": "r-u5"}))
     for _ in range(10):
         work(intake)
         clock(10)
@@ -128,10 +128,10 @@ def test_a_platform_that_is_down_loses_no_hint(
 ) -> None:
     one, two = label(platform, 2)
     platform.fail_next["annotations"] = PlatformUnavailable("down")
-    intake.hear(about(one))
+    intake.notify(about(one))
     with pytest.raises(PlatformUnavailable):
         intake.tick()
-    intake.hear(about(two))
+    intake.notify(about(two))
     work(intake)
     clock(LOOKS_S[0])
     work(intake)
@@ -139,8 +139,8 @@ def test_a_platform_that_is_down_loses_no_hint(
 
 
 def test_there_is_an_end_to_hints(intake: Intake) -> None:
-    assert intake.hear(Hint(annotations={str(number): None for number in range(MOST_HINTS + 1)}))
-    assert not intake.hear(Hint(annotations={"one more": None}))
+    assert intake.notify(Hint(annotations={str(number): None for number in range(MOST_HINTS + 1)}))
+    assert not intake.notify(Hint(annotations={"one more": None}))
 
 
 def test_the_version_that_was_shown_is_kept_if_it_is_one_of_ours(
@@ -156,7 +156,7 @@ def test_the_version_that_was_shown_is_kept_if_it_is_one_of_ours(
         one = replace(platform.annotate(f"r-u{number}", "cat"), updated_at=when)
         platform.answers[one.id] = one
         answers[one.id] = version.strip()
-        intake.hear(Hint(annotations={one.id: one.remote_id}, seen_versions={one.id: version.strip()}))
+        intake.notify(Hint(annotations={one.id: one.remote_id}, seen_versions={one.id: version.strip()}))
     work(intake)
     assert [logged(store)[number].seen_version for number in answers] == [row.version, None, None]
 
@@ -169,11 +169,11 @@ def test_an_answer_that_is_gone_is_hidden_and_comes_back(
 ) -> None:
     one, two = give(intake, platform, 2)
     del platform.answers[one.id]
-    intake.hear(Hint(annotations={one.id: None}))
+    intake.notify(Hint(annotations={one.id: None}))
     work(intake)
     assert set(logged(store)) == {two.id}
     platform.answers[one.id] = one
-    intake.hear(Hint(annotations={one.id: None}))
+    intake.notify(Hint(annotations={one.id: None}))
     work(intake)
     assert set(logged(store)) == {one.id, two.id}
 
@@ -182,7 +182,7 @@ def test_a_stale_listing_hides_nothing(intake: Intake, platform: MemoryPlatform,
     """It lacks an answer, and has another as it was before: each is asked for by itself."""
     one, two = give(intake, platform, 2)
     platform.answers[two.id] = new = replace(two, value=("oak",), updated_at=two.updated_at + timedelta(seconds=5))
-    intake.hear(about(new))
+    intake.notify(about(new))
     work(intake)
     stale = Changes((two,), {one.remote_id: frozenset(), two.remote_id: frozenset({two.id})})
     new_rows, doubts = intake.read(stale, store.head())
@@ -256,7 +256,7 @@ def test_what_somebody_decided_is_believed_once(intake: Intake, platform: Memory
     given = give(intake, platform, 40)
     for one in given[:25]:
         del platform.answers[one.id]
-    intake.hear(Hint(annotations={one.id: None for one in given[:25]}))
+    intake.notify(Hint(annotations={one.id: None for one in given[:25]}))
     work(intake)
     assert len(logged(store)) == 40
     intake.doubt_withheld(believe=True)
@@ -272,7 +272,7 @@ def test_what_somebody_decided_is_believed_once(intake: Intake, platform: Memory
 def test_a_few_are_believed_even_if_they_are_all(intake: Intake, platform: MemoryPlatform, store: Store) -> None:
     given = give(intake, platform, MANY - 1)
     platform.answers.clear()
-    intake.hear(Hint(annotations={one.id: None for one in given}))
+    intake.notify(Hint(annotations={one.id: None for one in given}))
     work(intake)
     assert logged(store) == {}
 
@@ -282,12 +282,12 @@ def test_all_records_gone_at_once_are_told_and_not_believed(
 ) -> None:
     known, pushed = store.remote_ids(), dict(platform.pushed)
     del platform.pushed[known[0]]
-    intake.hear(Hint(records=frozenset(known[:3])))
+    intake.notify(Hint(records=frozenset(known[:3])))
     work(intake)
     assert gone == known[:1]
     assert set(store.remote_ids()) == set(known[1:])
     platform.pushed.clear()
-    intake.hear(Hint(records=frozenset(known)))
+    intake.notify(Hint(records=frozenset(known)))
     work(intake)
     assert gone == known[:1]
     assert "59 records" in intake.told
@@ -296,7 +296,7 @@ def test_all_records_gone_at_once_are_told_and_not_believed(
     work(intake)
     assert intake.told == ""
     platform.pushed.clear()
-    intake.hear(Hint(records=frozenset(known)))
+    intake.notify(Hint(records=frozenset(known)))
     work(intake)
     intake.doubt_withheld(believe=True)
     work(intake)
@@ -334,7 +334,7 @@ def test_one_that_can_not_be_asked_for_holds_up_no_other(
 
 def test_drafts_are_kept_apart_from_answers(intake: Intake, platform: MemoryPlatform, store: Store) -> None:
     draft = platform.annotate("r-u1", "cat", status=AnnotationStatus.DRAFT)
-    intake.hear(about(draft))
+    intake.notify(about(draft))
     work(intake)
     assert list(store.answers()) == []
     assert logged(store) == {draft.id: draft}

@@ -112,13 +112,13 @@ def test_what_was_agreed_holds_until_an_answer_or_the_vectors_change(pool: PoolS
     pool.answer(given)
     pool.agreed = agreed
     assert pool.targets(np.array([2, 3, 0, 1])).tolist() == [0, 0, 1, -1]
-    assert pool.lessons(pool.training()).tolist() == [[0.3, 0.7], [0.6, 0.4]]
+    assert pool.learned_targets(pool.training()).tolist() == [[0.3, 0.7], [0.6, 0.4]]
     assert pool.label_counts() == {"cat": 2, "dog": 1}
     pool.answer({"stranger": [answer("stranger", "cat")]})
     assert pool.agreed is agreed
     pool.set_rows(np.arange(6))
     assert pool.targets(pool.training()).tolist() == [0, 0]
     pool.agreed = Agreed(agreed.positions, agreed.targets)
-    assert pool.lessons(pool.training()).tolist() == [1, 0]
+    assert pool.learned_targets(pool.training()).tolist() == [1, 0]
     pool.answer({"r5": [answer("r5", "dog")]})
-    assert pool.lessons(pool.training()).tolist() == [0, 0, 1]
+    assert pool.learned_targets(pool.training()).tolist() == [0, 0, 1]

@@ -9,10 +9,10 @@ import pytest
 
 from nextlabel.backend.models.registry import CHOSEN_SPACE, ModelStore, choose_version
 from nextlabel.backend.retraining import model_switch
-from nextlabel.backend.retraining.candidates import Tuning
-from nextlabel.backend.retraining.embedding_space import OWN, Spaces
-from nextlabel.backend.retraining.plan import FILE, TuningPlan
-from nextlabel.backend.retraining.retraining import TUNED_AT, Tuner
+from nextlabel.backend.retraining.candidates import TrainingSetup
+from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpaces
+from nextlabel.backend.retraining.plan import FILE, TrainingPlan
+from nextlabel.backend.retraining.retrainer import TUNED_AT, Retrainer
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import LearningError
@@ -28,12 +28,12 @@ class Step:
     """The slow step of one process, and its loop. ``until`` ticks both until something holds."""
 
     def __init__(self, store: Store, folder: Path, spec: TrainingSpec, labeling: Labeling) -> None:
-        self.spaces: Spaces = spaces_in(folder, labeling)
+        self.spaces: EmbeddingSpaces = spaces_in(folder, labeling)
         self.loop = Loop(self.spaces(OWN))
-        tuning = Tuning(
+        tuning = TrainingSetup(
             "animals", labeling, "hashing", "auto", 32, 1, spec, folder / "training", folder / "models", folder
         )
-        self.tuner = Tuner(store, self.loop, self.spaces, tuning)  # type: ignore[arg-type]
+        self.tuner = Retrainer(store, self.loop, self.spaces, tuning)  # type: ignore[arg-type]
         self.trainings = self.tuner._training = Trainings()  # type: ignore[assignment]
         self.store, self.models, self.work = store, ModelStore(folder / "models"), folder / "training"
 
@@ -205,7 +205,7 @@ def interrupted(begin: Begin, monkeypatch: pytest.MonkeyPatch, labeling: Labelin
 
 
 def test_an_interrupted_training_for_the_same_labels_goes_on(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = TuningPlan.read(interrupted(begin, monkeypatch).work)
+    plan = TrainingPlan.read(interrupted(begin, monkeypatch).work)
     step = begin()
     step.loop.label(50)
     step.tick()

@@ -12,7 +12,7 @@ from nextlabel.backend.models.registry import CHOSEN_SPACE
 from nextlabel.backend.queue import second_opinions
 from nextlabel.backend.queue.overlap import ASKED
 from nextlabel.backend.queue.publishing import QueueSizes
-from nextlabel.backend.retraining.embedding_space import note_lessons
+from nextlabel.backend.retraining.embedding_space import note_trained_on
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
@@ -131,7 +131,7 @@ def test_a_trained_encoder_is_not_asked_about_what_it_has_learned(
     learned = [one for at, one in enumerate(chosen) if at % 2]  # of the five disputed ones, two
     trained(tmp_path / "models", "fine-tune-1")
     if noted:
-        note_lessons(tmp_path / "models" / "fine-tune-1", [positions[one] for one in learned], None)
+        note_trained_on(tmp_path / "models" / "fine-tune-1", [positions[one] for one in learned], None)
     before = set(platform.asked_again)
     store.set_meta(CHOSEN_SPACE, "fine-tune-1")
     wait_for(lambda: service.status().model_version.endswith("-fine-tune-1") and settled(service, store))

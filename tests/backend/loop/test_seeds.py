@@ -12,7 +12,7 @@ from nextlabel.backend.encoders.label_anchors import label_anchors
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.queue.ranking import Ranker
-from nextlabel.backend.retraining.embedding_space import OWN, Space
+from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace
 from nextlabel.backend.retraining.probe_model import TextKind
 from nextlabel.backend.selection import Seeds, get_strategy
 from nextlabel.backend.store import StoredRecord
@@ -29,13 +29,13 @@ def text(number: int) -> str:
 def test_a_search_starts_from_its_seeds_and_asks_nothing_twice(tmp_path: Path) -> None:
     encoder = load_encoder("hashing")
     cache = EmbeddingCache.open(tmp_path, encoder)
-    space = Space(OWN, encoder, cache, label_anchors(LABELING, encoder))
+    space = EmbeddingSpace(OWN, encoder, cache, label_anchors(LABELING, encoder))
     pool, kind, rng = PoolState(LABELING), TextKind(LABELING), np.random.default_rng(0)
     strategy = get_strategy("rare", positive=0, likely=1.0, uncertain=0.0, random=0.0, enough=3)
     ranker = Ranker(strategy, 0.2, Seeds(keywords=("novel",)))
-    lots = rng.random(300)
+    sampling_keys = rng.random(300)
     stored = [
-        StoredRecord(n, Record(str(n), {"text": text(n)}), str(n), None, lots[n], n % 10 == 5, gone=False)
+        StoredRecord(n, Record(str(n), {"text": text(n)}), str(n), None, sampling_keys[n], n % 10 == 5, gone=False)
         for n in range(300)
     ]
     rows = cache.ensure([text(n) for n in range(300)], encoder)
@@ -72,6 +72,6 @@ def test_without_seeds_nothing_is_noted(tmp_path: Path) -> None:
     stored = [StoredRecord(0, Record("0", {"text": "novel"}), "0", None, 0.5, False, gone=False)]
     rows = cache.ensure(["novel"], encoder)
     pool.add(stored, rows)
-    space = Space(OWN, encoder, cache, np.zeros((2, 1), np.float32))
+    space = EmbeddingSpace(OWN, encoder, cache, np.zeros((2, 1), np.float32))
     Ranker(get_strategy("rare"), 0.0).note_seeds(pool, stored, rows, space)
     assert pool.seeds.tolist() == [0]

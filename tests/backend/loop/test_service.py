@@ -56,7 +56,7 @@ def test_a_burst_of_labels_is_one_queue(make_service: ServiceFactory, platform: 
     before = len(platform.published)
     answers = [platform.annotate(remote_id, "oak") for remote_id in list(platform.pushed)[:40]]
     for one in answers:
-        service.hear(about(one))
+        service.notify(about(one))
     wait_for(lambda: settled(service, store) and service.status().labelled == 40)
     assert len(platform.published) - before < 40
 
@@ -176,10 +176,10 @@ def test_deleted_records_and_answers_leave(
     tell(service, store, one)
     wait_for(lambda: settled(service, store) and service.status().labelled == 1)
     del platform.answers[one.id]
-    service.hear(Hint(annotations={one.id: None}))
+    service.notify(Hint(annotations={one.id: None}))
     wait_for(lambda: settled(service, store) and service.status().labelled == 0)
     del platform.pushed[second]
-    service.hear(Hint(records=frozenset({second})))
+    service.notify(Hint(records=frozenset({second})))
     wait_for(lambda: settled(service, store) and service.status().records == 59)
     assert second not in {entry.remote_id for entry in platform.published[-1][1]}
 
@@ -243,7 +243,7 @@ def test_records_added_on_the_platform_join_the_pool(
 ) -> None:
     service = started(make_service, platform, poll_interval=60)
     platform.pushed["foreign"] = Record("memory:foreign", {"text": "an oak out of the blue"})
-    service.hear(Hint(records_added=True))
+    service.notify(Hint(records_added=True))
     wait_for(lambda: service.status().records == 61)
 
 

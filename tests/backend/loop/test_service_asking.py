@@ -27,7 +27,7 @@ def test_without_live_predictions_everything_open_gets_a_suggestion(
     _, queue = platform.published[-1]
     assert [entry.rank for entry in queue] == list(range(len(queue)))
     platform.pushed["foreign"] = Record("memory:foreign", {"text": "an oak out of the blue"})
-    service.hear(Hint(records_added=True))
+    service.notify(Hint(records_added=True))
     wait_for(lambda: any(entry.remote_id == "foreign" and entry.suggestion for entry in platform.published[-1][1]))
 
 

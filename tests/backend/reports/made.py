@@ -35,9 +35,9 @@ def make(folder: Path, records: int, audit: int, kind: str = "single") -> Store:
     recipe, settings = find_recipe(RECIPE), Settings.load()
     store = open_store(recipe, settings)
     load_records(recipe, store, settings)
-    lots = sorted(item.lot for item in store.records())
+    sampling_keys = sorted(item.lot for item in store.records())
     if audit:
-        store.set_audit_threshold((lots[audit - 1] + lots[audit]) / 2)
+        store.set_audit_threshold((sampling_keys[audit - 1] + sampling_keys[audit]) / 2)
     store.set_remote({str(at): f"r{at}" for at in range(records)})
     return store
 

@@ -19,9 +19,9 @@ from nextlabel.backend.credentials import Credentials
 from nextlabel.backend.retraining.probe_model import Prediction
 from nextlabel.backend.service.ports import Status
 from nextlabel.backend.settings import Settings
-from nextlabel.connectors.argilla.wire import read_event as read_response_event
+from nextlabel.connectors.argilla.payloads import read_event as read_response_event
 from nextlabel.connectors.base import ProjectRef
-from nextlabel.connectors.label_studio.wire import read_event
+from nextlabel.connectors.label_studio.payloads import read_event
 from nextlabel.connectors.records import Hint, Labeling, LabelKind, Record, Suggestion
 
 ARGILLA, DATASET = "http://127.0.0.1:6900", "5c8f4b9e-8d52-4d11-9f35-0a2b6d2f7c11"
@@ -81,7 +81,7 @@ class MemoryService:
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
         return headers.get("webhook-signature") == self.signed
 
-    def hear(self, hint: Hint) -> bool:
+    def notify(self, hint: Hint) -> bool:
         self.heard.append(hint)
         return self.has_room
 

@@ -134,14 +134,14 @@ def test_a_stranger_on_the_wire(port: int) -> None:
 def test_a_caller_that_hangs_up_does_not_undo_the_event(port: int, service: Any) -> None:
     body = b'{"action": "TASKS_CREATED"}'
     arrived = threading.Event()
-    hear = service.hear
+    notify = service.notify
 
     def noted(hint: Any) -> bool:
-        hear(hint)
+        notify(hint)
         arrived.set()
         return True
 
-    service.hear = noted
+    service.notify = noted
     head = (
         b"POST /webhook HTTP/1.1\r\nHost: x\r\nX-Nextlabel-Secret: webhook-secret\r\n"
         b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)

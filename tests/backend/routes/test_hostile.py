@@ -122,17 +122,17 @@ def spoiled(draw: st.DrawFn, payloads: list[tuple[str, Any]]) -> tuple[str, Any]
 def service(service: Any, tmp_path: Path) -> Iterator[Any]:
     """The service with a real store: what the parser lets through can be looked up."""
     with Store.open(tmp_path / "store.sqlite") as store:
-        hear = service.hear
+        notify = service.notify
 
         def look_up(hint: Hint) -> bool:
-            hear(hint)
+            notify(hint)
             assert store.visible(hint.annotations) == {}
             assert store.get_remote(sorted(hint.records)) == {}
             assert all(0 < int(number) < 2**63 for number in hint.records)
             assert all(store.generation_of(version) is None for version in hint.seen_versions.values())
             return True
 
-        service.hear = look_up
+        service.notify = look_up
         yield service
 
 

@@ -110,12 +110,12 @@ def test_gone_records_stay_but_are_marked(store: Store, make_records: Make) -> N
 
 
 def test_lots_are_uniform_and_fixed_by_the_seed(tmp_path: Path, make_records: Make) -> None:
-    def lots(name: str, seed: int) -> list[float]:
+    def sampling_keys(name: str, seed: int) -> list[float]:
         with Store.open(tmp_path / name, seed=seed) as store:
             store.add_records(make_records(4000))
             return [item.lot for item in store.records()]
 
-    one, again, other = lots("a.db", 1), lots("b.db", 1), lots("c.db", 2)
+    one, again, other = sampling_keys("a.db", 1), sampling_keys("b.db", 1), sampling_keys("c.db", 2)
     assert one == again != other
     assert all(0.0 <= value < 1.0 for value in one)
     for tenth in range(10):  # 400 expected a bin; 5 standard deviations are 95

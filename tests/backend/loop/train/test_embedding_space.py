@@ -17,7 +17,7 @@ from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.registry import CHOSEN_SPACE
 from nextlabel.backend.models.saving import HEAD_FILE
-from nextlabel.backend.retraining.embedding_space import LESSONS_FILE, OWN, Space, note_lessons
+from nextlabel.backend.retraining.embedding_space import OWN, TRAINED_ON_FILE, EmbeddingSpace, note_trained_on
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Record
@@ -104,11 +104,11 @@ def test_a_restart_finds_the_model_that_was_chosen(make_service: ServiceFactory,
 
 def test_who_goes_on_from_a_model_has_learned_what_that_one_had(tmp_path: Path) -> None:
     first, second, third = (tmp_path / name for name in ("first", "second", "third"))
-    note_lessons(first, [7, 3, 3], None)
-    note_lessons(second, [5, 3], first)
-    assert np.load(second / LESSONS_FILE).tolist() == [3, 5, 7]
-    note_lessons(third, [1], tmp_path / "trained before this was noted")
-    assert not (third / LESSONS_FILE).exists()
+    note_trained_on(first, [7, 3, 3], None)
+    note_trained_on(second, [5, 3], first)
+    assert np.load(second / TRAINED_ON_FILE).tolist() == [3, 5, 7]
+    note_trained_on(third, [1], tmp_path / "trained before this was noted")
+    assert not (third / TRAINED_ON_FILE).exists()
 
 
 def test_a_head_tells_of_what_it_has_not_learned_and_a_probe_of_all(tmp_path: Path) -> None:
@@ -117,20 +117,20 @@ def test_a_head_tells_of_what_it_has_not_learned_and_a_probe_of_all(tmp_path: Pa
     rows = cache.ensure([f"{SUBJECTS[at % 3]} near house {at}" for at in range(30)], encoder)
     targets, at = np.arange(30) % 3, np.arange(100, 130)
     probe = Probe.fit(cache.take(rows), targets, 3)
-    own = Space(OWN, encoder, cache, np.zeros((3, encoder.dimension), np.float32))
+    own = EmbeddingSpace(OWN, encoder, cache, np.zeros((3, encoder.dimension), np.float32))
     folds = probe.held_out_proba(cache.take(rows))
     assert folds is not None
     of_the_probe = own.held_out(probe, rows, at)
     assert of_the_probe is not None
     assert np.array_equal(of_the_probe, folds)
     head = Probe.fit(cache.take(rows[:20]), 2 - targets[:20], 3)  # it says something else
-    trained_space = replace(own, version="fine-tune-1", prior=head, lessons=np.arange(90, 120))
+    trained_space = replace(own, version="fine-tune-1", prior=head, learned_targets=np.arange(90, 120))
     found = trained_space.held_out(probe, rows, at)
     assert found is not None
     assert np.isnan(found[:20]).all()
     assert np.array_equal(found[20:], head.predict_proba(cache.take(rows[20:])))
     assert trained_space.held_out(probe, rows[:20], at[:20]) is None
-    assert replace(trained_space, lessons=None).held_out(probe, rows, at) is None
+    assert replace(trained_space, learned_targets=None).held_out(probe, rows, at) is None
 
 
 def test_a_head_for_one_label_a_record_is_believed_until_an_answer_has_several(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_head_for_one_label_a_record_is_believed_until_an_answer_has_several(t
     vectors = cache.take(cache.ensure([f"{SUBJECTS[at % 3]} near house {at}" for at in range(30)], encoder))
     targets = np.arange(30) % 3
     head = replace(Probe.fit(vectors, targets, 3), names=LABELS).aligned(LABELS, multi_label=True)
-    space = Space("fine-tune-1", encoder, cache, np.zeros((3, encoder.dimension), np.float32), head)
+    space = EmbeddingSpace("fine-tune-1", encoder, cache, np.zeros((3, encoder.dimension), np.float32), head)
     several = np.eye(3, dtype=np.bool_)[targets]
     for rows in (0, 30):
         probe = space.fit(vectors[:rows], several[:rows], 3)

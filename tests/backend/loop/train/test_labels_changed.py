@@ -273,5 +273,5 @@ def test_a_webhook_that_tells_of_it_brings_the_poll_forward(
         return changes(cursor)
 
     platform.changes = noting  # type: ignore[method-assign]
-    service.hear(Hint(labeling_changed=True))
+    service.notify(Hint(labeling_changed=True))
     wait_for(lambda: polls)

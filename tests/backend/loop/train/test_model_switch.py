@@ -81,7 +81,7 @@ def in_use(service: Service) -> str:
 
 
 def worker(service: Service) -> EmbeddingProcess:
-    process = service._tuner._mover._process
+    process = service._retrainer._switch._process
     assert process is not None
     return process
 
@@ -135,7 +135,7 @@ def test_a_process_that_is_killed_is_followed_by_one_that_does_the_rest(
     first = worker(service)
     assert first.pid is not None
     os.killpg(first.pid, signal.SIGKILL)
-    wait(lambda: service._tuner._mover._process not in (first, None))
+    wait(lambda: service._retrainer._switch._process not in (first, None))
     left = json.loads((worker(service).work / "job.json").read_bytes())["count"]
     assert 0 < left < COUNT
     wait(lambda: service.status().model_version.endswith(f"-{MODEL}"))
@@ -172,7 +172,7 @@ def test_chosen_back_the_process_ends(begin: Callable[[], Service], store: Store
     store.set_meta(CHOSEN_SPACE, MODEL)
     wait(lambda: encodes(service))
     store.set_meta(CHOSEN_SPACE, "")
-    wait(lambda: service._tuner._mover._process is None)
+    wait(lambda: service._retrainer._switch._process is None)
     assert in_use(service) == ""
 
 

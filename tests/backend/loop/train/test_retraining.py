@@ -15,7 +15,7 @@ import pytest
 
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.models.registry import ModelStore
-from nextlabel.backend.retraining.embedding_space import LESSONS_FILE
+from nextlabel.backend.retraining.embedding_space import TRAINED_ON_FILE
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.spec import TrainingSpec
@@ -102,7 +102,7 @@ def test_the_encoder_is_trained_and_goes_live(
     assert {figure.measured_on for figure in entry.card.figures} == {"held-out", "audit"}
     assert not (tmp_path / "training").exists()
     learned = [item.position for item in store.records() if item.position < 200 and item.lot < 0.8 and not item.audit]
-    assert np.load(entry.path / LESSONS_FILE).tolist() == learned
+    assert np.load(entry.path / TRAINED_ON_FILE).tolist() == learned
     # The same labels are no reason to train again.
     time.sleep(2.5)
     assert service.status().training["ended"] == 1
@@ -117,8 +117,8 @@ def test_a_model_that_is_worse_is_kept_and_not_used(
     platform.annotate_all(wrong)
     wait(lambda: service.status().generation_log_head >= 240)
     service.train()  # by itself it might start on some of them, too few to learn the wrong thing
-    wait(lambda: service._tuner._process is not None and service._tuner._process.pid)
-    process = service._tuner._process
+    wait(lambda: service._retrainer._process is not None and service._retrainer._process.pid)
+    process = service._retrainer._process
     assert process is not None
     assert process.pid is not None
     os.killpg(process.pid, signal.SIGSTOP)  # or it may be done before the loop has heard of the right answers
@@ -141,9 +141,9 @@ def test_a_trainer_that_is_killed_goes_on_and_nobody_notices(
     answer_all(platform)
     dice = random.Random(5)
     for _ in range(4):
-        wait(lambda: service._tuner._process is not None and service._tuner._process.pid)
+        wait(lambda: service._retrainer._process is not None and service._retrainer._process.pid)
         time.sleep(dice.uniform(0, 6))
-        process = service._tuner._process
+        process = service._retrainer._process
         if process is not None and process.pid is not None and process.poll() == "running":
             os.killpg(process.pid, signal.SIGKILL)
         assert right(service) >= 0.0  # it answers

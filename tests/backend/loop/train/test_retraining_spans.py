@@ -157,8 +157,8 @@ def test_a_model_that_is_worse_is_kept_and_not_used(
     answer(platform, COUNT, swapped=True)
     wait(lambda: service.status().generation_log_head >= COUNT)
     service.train()  # by itself it might start on some of them, too few to learn the wrong thing
-    wait(lambda: service._tuner._process is not None and service._tuner._process.pid)
-    process = service._tuner._process
+    wait(lambda: service._retrainer._process is not None and service._retrainer._process.pid)
+    process = service._retrainer._process
     assert process is not None
     assert process.pid is not None
     os.killpg(process.pid, signal.SIGSTOP)  # or it may be done before the loop has heard of the right answers
@@ -177,11 +177,11 @@ def test_a_trainer_that_is_killed_goes_on(begin: Callable[..., Service], platfor
     service = begin(QUICK.model_copy(update={"epochs": 20}))  # long enough to be caught at work
     answer(platform, 180)
     wait(lambda: service.status().training.get("stage"))
-    process = service._tuner._process
+    process = service._retrainer._process
     assert process is not None
     assert process.pid is not None
     os.killpg(process.pid, signal.SIGKILL)
-    wait(lambda: service._tuner._process is not process)  # its successor may be quick, and gone already
+    wait(lambda: service._retrainer._process is not process)  # its successor may be quick, and gone already
     wait(lambda: ended(service))
     assert "spans-1 goes live" in service.status().training["verdict"]
 
@@ -200,6 +200,6 @@ def test_the_next_training_also_goes_on_from_the_model_in_use(
     make_service: ServiceFactory, store: Store, rung: str
 ) -> None:
     service = make_service(rungs=("spans",), spec=TrainingSpec.model_validate({"rung": rung}))
-    assert service._tuner._candidates() == [Candidate("spans", "")]
+    assert service._retrainer._candidates() == [Candidate("spans", "")]
     store.set_meta(CHOSEN_SPACE, "spans-7")
-    assert service._tuner._candidates() == [Candidate("spans", ""), Candidate("spans", "spans-7")]
+    assert service._retrainer._candidates() == [Candidate("spans", ""), Candidate("spans", "spans-7")]

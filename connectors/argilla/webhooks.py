@@ -38,7 +38,7 @@ LONGEST_GUIDELINES = 10_000
 _BLOCK = re.compile(rf"{re.escape(START)}(?:(?!{re.escape(START)}).)*?{re.escape(END)}\n*", re.DOTALL)
 
 
-class Wiring:
+class Webhooks:
     """The connection between one dataset and one address of our service. Thread-safe.
 
     Raises MissingExtra if the library that reads the signatures is not installed.
@@ -73,7 +73,7 @@ class Wiring:
         except PlatformError as error:
             log.warning("answers are found by polling only: Argilla did not take the webhook", reason=str(error))
 
-    def webhooks(self, timeout: float | None = None) -> list[dict[str, Any]]:
+    def hooks(self, timeout: float | None = None) -> list[dict[str, Any]]:
         """Every webhook of the server, with its secret: not for logs. Raises Unauthorized unless we are an owner."""
         answer = self._client.request("GET", "/api/v1/webhooks", again=timeout is None, timeout=timeout)
         return list(answer["items"])
@@ -96,7 +96,7 @@ class Wiring:
         return False
 
     def _connect(self, url: str) -> None:
-        hooks = self.webhooks()
+        hooks = self.hooks()
         here = [hook for hook in hooks if same_address(hook["url"], url)]
         for hook in hooks:
             if hook in here[1:] or (hook not in here and (self.mine(hook) or self.orphaned(hook))):
@@ -131,7 +131,7 @@ class Wiring:
 
     def _ask(self) -> None:
         try:
-            hooks = self.webhooks(ASK_TIMEOUT_S)
+            hooks = self.hooks(ASK_TIMEOUT_S)
             self._secrets = tuple(hook["secret"] for hook in hooks if httpx.URL(hook["url"]).path.endswith(WEBHOOK))
         except ConnectorError as error:
             log.warning("a webhook delivery can't be verified: the secret can't be read", reason=str(error))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from nextlabel.connectors.argilla.wiring import END, LONGEST_GUIDELINES, START, same_address, verified, with_links
+from nextlabel.connectors.argilla.webhooks import END, LONGEST_GUIDELINES, START, same_address, verified, with_links
 
 LINKS = {"ann": "http://a/dataset/1/annotation-mode?sort=metadata.queue_0a.desc", "b_b": "http://a/2"}
 SECRET = "c2VjcmV0IHNlY3JldCBzZWNyZXQ="

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.label_studio import UID_KEY, form_of, read_config
-from nextlabel.connectors.label_studio.wire import (
+from nextlabel.connectors.label_studio.payloads import (
     as_text,
     prediction_from,
     read_annotation,

@@ -11,7 +11,7 @@ from nextlabel.connectors.base import BackendAddress, Finding, Severity
 from nextlabel.connectors.errors import PlatformError
 from nextlabel.connectors.label_studio import SECRET_HEADER, LabelStudioConnector
 from nextlabel.connectors.label_studio.diagnose import token_expiry
-from nextlabel.connectors.label_studio.wiring import SAMPLING, TITLE
+from nextlabel.connectors.label_studio.webhooks import SAMPLING, TITLE
 from nextlabel.connectors.records import Hint, Labeling, LabelKind, QueueEntry, Record, Suggestion
 from tests.live.label_studio_calls import api
 

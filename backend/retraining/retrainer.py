@@ -3,7 +3,7 @@
 Level-triggered like the loop: the labels have grown enough since the last training, so there should be another one.
 The plan and every candidate lie on disk, so that a service that was killed goes on where the training is. Nothing
 here ever waits for the loop, and the loop never waits for this: a new model is announced through the store, and the
-Mover brings the loop to it.
+ModelSwitch brings the loop to it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import LabelKind
 
 from .answers import Labelled, Loop
-from .candidates import Answered, TextTraining, Training, Tuning
-from .embedding_space import LESSONS_FILE, OWN, Spaces, note_lessons
+from .candidates import Answered, TextTraining, Training, TrainingSetup
+from .embedding_space import OWN, TRAINED_ON_FILE, EmbeddingSpaces, note_trained_on
 from .learner import KEPT_PROBES
-from .model_switch import Mover
-from .plan import Candidate, TuningPlan
+from .model_switch import ModelSwitch
+from .plan import Candidate, TrainingPlan
 from .span_candidates import SpanTraining
 
 log = structlog.get_logger(__name__)
@@ -52,17 +52,17 @@ TRAINED_ON: tuple[JobKind, ...] = ("fine-tune", "spans")
 """Rungs whose models the next training may go on from."""
 
 
-class Tuner:
+class Retrainer:
     """The trainings of one project. ``tick`` belongs to one thread, everything else may be called from any."""
 
-    def __init__(self, store: Store, loop: Loop, spaces: Spaces, tuning: Tuning) -> None:
-        self._store, self._loop, self._tuning = store, loop, tuning
+    def __init__(self, store: Store, loop: Loop, spaces: EmbeddingSpaces, tuning: TrainingSetup) -> None:
+        self._store, self._loop, self._setup = store, loop, tuning
         self._training: Training = (
             SpanTraining(tuning) if tuning.labeling.kind is LabelKind.SPAN else TextTraining(tuning)
         )
-        self._plan: TuningPlan | None = None
+        self._plan: TrainingPlan | None = None
         self._process: TrainingProcess | None = None
-        self._mover = Mover(store, loop, spaces, tuning, tuning.work.with_name("embedding"))
+        self._switch = ModelSwitch(store, loop, spaces, tuning, tuning.work.with_name("embedding"))
         self._asked = False
         self._cancelled = False
         self._stopped = False
@@ -84,7 +84,7 @@ class Tuner:
 
         Raises LearningError if nothing can be trained here.
         """
-        if reason := self._tuning.reason or self._training.too_few(self._loop.labelled()):
+        if reason := self._setup.reason or self._training.too_few(self._loop.labelled()):
             raise LearningError(reason)
         with self._telling:
             self._asked = True
@@ -95,7 +95,7 @@ class Tuner:
         So is one that was asked for and has not begun. A model that was chosen and is not in use yet, because its
         records are being encoded, is not used then.
         """
-        stays = self._mover.cancel()
+        stays = self._switch.cancel()
         with self._telling:
             asked, self._asked = self._asked, False
             self._cancelled = self._plan is not None
@@ -104,14 +104,14 @@ class Tuner:
     def stop(self) -> None:
         """The service ends: the training is interrupted, and goes on at the next start."""
         self._stopped = True
-        self._mover.stop()
+        self._switch.stop()
         with self._lock:
             if self._process is not None:
                 self._process.cancel()
 
     def stand_by(self) -> None:
         """Another replica leads: what was begun here is interrupted, and goes on when this one leads again."""
-        self._mover.stand_by()
+        self._switch.stand_by()
         with self._lock:
             if self._process is not None:
                 self._process.cancel()
@@ -133,21 +133,21 @@ class Tuner:
             found |= {"labels": plan.labels}
             if (number := self._open(plan)) is not None:
                 found["candidate"] = f"{plan.candidates[number].rung} ({number + 1} of {len(plan.candidates)})"
-        if (target := self._mover.target) is not None:
-            found["moving_to"] = target or self._tuning.encoder
-        progress = process.progress() if process is not None else self._mover.progress()
+        if (target := self._switch.target) is not None:
+            found["moving_to"] = target or self._setup.encoder
+        progress = process.progress() if process is not None else self._switch.progress()
         if progress is not None:
             found |= {"stage": progress.stage, "step": progress.step, "steps": progress.steps}
             found |= {"epoch": progress.epoch, "seconds": progress.seconds}
-        error = self._error or self._mover.error
-        texts = {"verdict": self._verdict, "error": error, "unable": self._tuning.reason}
+        error = self._error or self._switch.error
+        texts = {"verdict": self._verdict, "error": error, "unable": self._setup.reason}
         return found | {name: text for name, text in texts.items() if text}
 
-    def _begins(self, plan: TuningPlan | None) -> str:
+    def _begins(self, plan: TrainingPlan | None) -> str:
         if plan is not None:
             return "a training runs already; another one starts when it has ended"
         if self._moving:
-            model = self._mover.target or "the recipe's own encoder"
+            model = self._switch.target or "the recipe's own encoder"
             return f"the training starts once all records are encoded for {model}"
         return "the training starts within seconds"
 
@@ -155,8 +155,8 @@ class Tuner:
 
     def tick(self) -> float:
         """The next piece of work. Returns seconds to sleep."""
-        self._moving = self._mover.tick()
-        if self._tuning.reason or self._stopped:
+        self._moving = self._switch.tick()
+        if self._setup.reason or self._stopped:
             return WATCH if self._moving else IDLE
         if self._cancelled:
             self._end("cancelled", made=False)
@@ -170,11 +170,11 @@ class Tuner:
             return self._next(self._plan)
         return self._watch(self._plan, self._process)
 
-    def _kept_plan(self) -> TuningPlan | None:
+    def _kept_plan(self) -> TrainingPlan | None:
         """The plan of a training that was interrupted. One for other labels is left, and a new one takes its place."""
         try:
-            plan = TuningPlan.read(self._tuning.work)
-            if plan is None or plan.is_for(self._tuning.labeling):
+            plan = TrainingPlan.read(self._setup.work)
+            if plan is None or plan.is_for(self._setup.labeling):
                 return plan
             reason = "it was for other labels, or in another order"
         except LearningError as error:
@@ -184,7 +184,7 @@ class Tuner:
             log.warning("a training that was interrupted is begun anew", reason=reason)
         return None
 
-    def _start_plan(self) -> TuningPlan | None:
+    def _start_plan(self) -> TrainingPlan | None:
         """A plan if a training is due. The same records are held out for ever, so that no model was trained on them."""
         revision, wanted = self._loop.pool.revision, self._asked or self._left
         if revision == self._looked and not wanted:
@@ -196,20 +196,20 @@ class Tuner:
             self._forget_asking(too_few)
         if not (wanted or self._is_due(len(labelled.training))) or too_few:
             return None
-        spec = self._tuning.spec
-        held_out = labelled.training[labelled.lots >= 1.0 - spec.held_out]
-        plan = TuningPlan(
+        spec = self._setup.spec
+        held_out = labelled.training[labelled.sampling_keys >= 1.0 - spec.held_out]
+        plan = TrainingPlan(
             labelled.log_seq,
             len(labelled.training),
             tuple(held_out.tolist()),
             tuple(labelled.audited.tolist()),
             tuple(self._candidates()),
-            names=self._tuning.labeling.labels,
-            kind=self._tuning.labeling.kind.value,
+            names=self._setup.labeling.labels,
+            kind=self._setup.labeling.kind.value,
         )
-        shutil.rmtree(self._tuning.work, ignore_errors=True)
-        self._tuning.work.mkdir(parents=True)
-        plan.write(self._tuning.work)
+        shutil.rmtree(self._setup.work, ignore_errors=True)
+        self._setup.work.mkdir(parents=True)
+        plan.write(self._setup.work)
         with self._telling:
             self._plan, self._asked, self._left, self._error = plan, False, False, ""
         log.info("training starts", labels=plan.labels, held_out=len(held_out), candidates=len(plan.candidates))
@@ -222,15 +222,15 @@ class Tuner:
 
     def _is_due(self, labels: int) -> bool:
         before = int(self._store.get_meta(TUNED_AT) or 0)
-        spec = self._tuning.spec
+        spec = self._setup.spec
         return labels >= max(spec.start_at, before * (1 + spec.growth))
 
     def _candidates(self) -> list[Candidate]:
         """Each rung that is wanted, from the recipe's encoder; and on from the model in use, if it was fine-tuned."""
-        rung = self._tuning.spec.rung
-        wanted = [Candidate(one, OWN) for one in self._tuning.rungs if rung in ("auto", one) or one == "spans"]
+        rung = self._setup.spec.rung
+        wanted = [Candidate(one, OWN) for one in self._setup.rungs if rung in ("auto", one) or one == "spans"]
         chosen = self._store.get_meta(CHOSEN_SPACE) or OWN
-        line = next((one for one in TRAINED_ON if one in self._tuning.rungs and chosen.startswith(f"{one}-")), None)
+        line = next((one for one in TRAINED_ON if one in self._setup.rungs and chosen.startswith(f"{one}-")), None)
         if line is not None and rung in ("auto", "fine-tune"):
             wanted.append(Candidate(line, chosen))
         return wanted
@@ -238,12 +238,12 @@ class Tuner:
     # -- candidates --------------------------------------------------------------------------------------------------
 
     def _folder(self, candidate: int) -> Path:
-        return self._tuning.work / f"candidate-{candidate}"
+        return self._setup.work / f"candidate-{candidate}"
 
     def _is_done(self, candidate: int) -> bool:
         return (self._folder(candidate) / MODEL).is_dir()
 
-    def _next(self, plan: TuningPlan) -> float:
+    def _next(self, plan: TrainingPlan) -> float:
         """Start the first candidate that is not finished, or decide."""
         number = self._open(plan)
         if number is None:
@@ -257,18 +257,18 @@ class Tuner:
             self._process = self._training.process.resume(folder) if begun else self._begin(plan, number)
         return WATCH
 
-    def _open(self, plan: TuningPlan) -> int | None:
+    def _open(self, plan: TrainingPlan) -> int | None:
         """The first candidate that is neither finished nor failed."""
         numbers = (number for number in range(len(plan.candidates)) if str(number) not in plan.failed)
         return next((number for number in numbers if not self._is_done(number)), None)
 
-    def _begin(self, plan: TuningPlan, number: int) -> TrainingProcess:
+    def _begin(self, plan: TrainingPlan, number: int) -> TrainingProcess:
         labelled = self._loop.labelled()
         held_out = np.isin(labelled.training, plan.held_out)
         train = ~held_out & ~np.isin(labelled.training, plan.audit)
         candidate = plan.candidates[number]
-        start = self._tuning.models / candidate.start if candidate.start else None
-        note_lessons(self._folder(number), labelled.training[train], start)
+        start = self._setup.models / candidate.start if candidate.start else None
+        note_trained_on(self._folder(number), labelled.training[train], start)
         job = self._training.job(
             candidate,
             self._answered(labelled, train),
@@ -282,9 +282,9 @@ class Tuner:
 
     def _texts(self, positions: Sequence[int]) -> list[str]:
         found = {item.position: item.record for item in self._store.at(list(positions))}
-        return [self._tuning.labeling.text(found[at]) for at in positions]
+        return [self._setup.labeling.text(found[at]) for at in positions]
 
-    def _watch(self, plan: TuningPlan, process: TrainingProcess) -> float:
+    def _watch(self, plan: TrainingPlan, process: TrainingProcess) -> float:
         state = process.poll()
         if state == "running" or self._stopped:
             return WATCH
@@ -298,12 +298,12 @@ class Tuner:
             log.warning("training failed", candidate=plan.candidates[number], reason=process.error)
             self._error = process.error
             self._plan = plan.without(number, process.error)
-            self._plan.write(self._tuning.work)
+            self._plan.write(self._setup.work)
         return 0.0
 
     # -- the decision ------------------------------------------------------------------------------------------------
 
-    def _decide(self, plan: TuningPlan) -> None:
+    def _decide(self, plan: TrainingPlan) -> None:
         finished = [number for number in range(len(plan.candidates)) if self._is_done(number)]
         if not finished:
             self._end("no candidate could be trained", made=False)
@@ -317,9 +317,9 @@ class Tuner:
             self._error = str(error)
             self._end("what was trained can't be read", made=False)
             return
-        if (lessons := folder / LESSONS_FILE).exists():
-            shutil.copyfile(lessons, folder / MODEL / LESSONS_FILE)
-        entry = ModelStore(self._tuning.models).add(folder / MODEL, card)
+        if (lessons := folder / TRAINED_ON_FILE).exists():
+            shutil.copyfile(lessons, folder / MODEL / TRAINED_ON_FILE)
+        entry = ModelStore(self._setup.models).add(folder / MODEL, card)
         verdict = choice.verdict
         metrics = {"labels": plan.labels, **verdict.figures, "goes_live": verdict.goes_live, "reason": verdict.reason}
         self._store.add_model(entry.version, candidate.rung, plan.log_seq, metrics, str(entry.path))
@@ -335,7 +335,7 @@ class Tuner:
         """Keep what is in use, what the kept probes stand on, and the newest."""
         stood_on = {row.base for row in self._store.models(KEPT_PROBES)}
         in_use = stood_on | {self._store.get_meta(name) or OWN for name in (CHOSEN_SPACE, SPACE_IN_USE)}
-        if removed := ModelStore(self._tuning.models).prune(KEPT_MODELS, in_use - {OWN}):
+        if removed := ModelStore(self._setup.models).prune(KEPT_MODELS, in_use - {OWN}):
             log.info("old models removed", versions=removed)
 
     def _end(self, verdict: str, *, made: bool = True) -> None:
@@ -346,7 +346,7 @@ class Tuner:
         self._kills = 0
         if self._plan is not None:
             self._store.set_meta(TUNED_AT, str(self._plan.labels))
-        shutil.rmtree(self._tuning.work, ignore_errors=True)
+        shutil.rmtree(self._setup.work, ignore_errors=True)
         with self._telling:
             self._plan, self._cancelled = None, False
             self._verdict, self._made, self._ended = verdict, made, self._ended + 1

@@ -23,7 +23,7 @@ from nextlabel.backend.settings import Settings
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer
 from nextlabel.backend.store import Store
 from nextlabel.connectors.argilla import ArgillaConnector
-from nextlabel.connectors.argilla.wiring import DESCRIPTION, EVENTS, WEBHOOK
+from nextlabel.connectors.argilla.webhooks import DESCRIPTION, EVENTS, WEBHOOK
 from nextlabel.connectors.base import BackendAddress, Severity
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Hint, QueueEntry, Suggestion
 from tests.live.argilla_calls import (
@@ -161,13 +161,13 @@ def test_forged_deliveries_are_refused_and_do_not_make_us_ask_again_and_again(
     connector.connect(service.address())
     [made] = hooks(argilla)
     asked = []
-    look = connector._wiring.webhooks
+    look = connector._webhooks.hooks
 
     def noting(timeout: float | None = None) -> Any:
         asked.append(timeout)
         return look(timeout)
 
-    monkeypatch.setattr(connector._wiring, "webhooks", noting)
+    monkeypatch.setattr(connector._webhooks, "hooks", noting)
     good = signed(made["secret"], b"{}")
     assert connector.authentic(good, b"{}")
     assert asked == [], "the secret is known"
@@ -211,11 +211,11 @@ def test_guidelines_that_people_wrote_stay(argilla: ArgillaServer, argilla_datas
     written = dataset(argilla, connector)["guidelines"]
     assert written.endswith("# Rules\n\nBe kind.")
     assert all(link in written for link in connector.links().values())
-    connector._wiring.guidelines({})
+    connector._webhooks.guidelines({})
     assert dataset(argilla, connector)["guidelines"] == "# Rules\n\nBe kind."
     api(argilla, "PATCH", path, json={"guidelines": None})
-    connector._wiring.guidelines({"ann": "http://a"})
-    connector._wiring.guidelines({})
+    connector._webhooks.guidelines({"ann": "http://a"})
+    connector._webhooks.guidelines({})
     assert dataset(argilla, connector)["guidelines"] is None
 
 

@@ -41,7 +41,7 @@ class Hook:
     payload: bool
 
 
-class Wiring:
+class Webhooks:
     """The connection between one project and one address of our service."""
 
     def __init__(self, client: Client, project: int) -> None:
@@ -69,7 +69,7 @@ class Wiring:
         """The ML backends of the project."""
         return list(self._client.call(lambda: self._client.sdk.ml.list(project=self._project), again=True))
 
-    def webhooks(self) -> list[Any]:
+    def hooks(self) -> list[Any]:
         """The webhooks of the project."""
         return list(self._client.call(lambda: self._client.sdk.webhooks.list(project=str(self._project)), again=True))
 
@@ -111,7 +111,7 @@ class Wiring:
 
     def _webhooks(self, backend: BackendAddress) -> None:
         wanted = wanted_hooks(backend)
-        for found in self.webhooks():
+        for found in self.hooks():
             hook = next((hook for hook in wanted if matches(found, hook, backend)), None)
             if hook is not None:
                 wanted.remove(hook)

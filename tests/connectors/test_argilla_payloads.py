@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nextlabel.connectors.argilla.config import NONE, Form
-from nextlabel.connectors.argilla.wire import (
+from nextlabel.connectors.argilla.payloads import (
     DATA_URL_LENGTH,
     WEB_URL_LENGTH,
     placed,

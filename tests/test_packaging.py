@@ -129,7 +129,7 @@ import importlib, pkgutil, nextlabel.backend, nextlabel.connectors, nextlabel.re
 for package in (nextlabel.backend, nextlabel.connectors, nextlabel.recipes):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         # hub_model is copied into exported models, where transformers imports it.
-        if not module.name.endswith(("__main__", ".hub_model")) and ".migrations." not in module.name:
+        if not module.name.endswith(("__main__", ".modeling_nextlabel")) and ".migrations." not in module.name:
             importlib.import_module(module.name)
 print("all")
 """

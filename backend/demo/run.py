@@ -24,9 +24,9 @@ from nextlabel.connectors.errors import ConfigError, PlatformUnavailable
 from nextlabel.connectors.records import LabelKind
 
 from .annotators import Quota, SimulatedAnnotator
+from .figures import Figures, measure
 from .options import DemoOptions
 from .platforms import PLATFORMS
-from .plots import Figures, measure
 
 READY_WITHIN = 600.0
 

@@ -8,7 +8,7 @@
 
 What comes out is scaled to one length, and a linear layer on it gives the labels: so a head splits into vectors like
 any encoder's, and a probe on them. It is trained on the towers' vectors, which are made once (see
-``encoder.MultimodalEncoder.towers``), in seconds, and predicts with numpy alone.
+``multimodal.MultimodalEncoder.towers``), in seconds, and predicts with numpy alone.
 """
 
 from __future__ import annotations

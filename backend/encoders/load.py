@@ -52,7 +52,7 @@ def load_encoder(
     is read; with 1, what is past ``max_length`` is not read. ``hashing`` has no windows.
 
     For records with images: ``clip:MODEL`` (CLIP, SigLIP), or ``TEXT+IMAGE`` with ``efficientnet-lite0`` or an image
-    model of transformers (see multimodal.encoder), or the folder of a fusion head on one of these. ``images`` says
+    model of transformers (see multimodal), or the folder of a fusion head on one of these. ``images`` says
     where images may be read from.
 
     Raises EncoderNotFound, LearningError (a model that can't be used), MissingExtra, ConfigError.

@@ -1,8 +1,8 @@
 """Honest figures: held-out predictions, what they are worth and how far that can be trusted.
 
-``metrics`` and ``resampled`` hold the figures, ``intervals`` how sure they are, ``calibration`` what probabilities
-mean, ``crossvalidation`` makes predictions of unseen texts, ``comparison`` tests two models on the same rows,
-``remaining`` is about rare classes, ``summary`` is all of it, ``pictures`` and ``page`` show it.
+``resampled`` holds the figures of ``metrics`` on many resamples at once, ``intervals`` how sure they are,
+``calibration`` what probabilities mean, ``crossvalidation`` makes predictions of unseen texts, ``comparison`` tests two
+models on the same rows, ``remaining`` is about rare classes, ``summary`` is all of it. ``reports`` shows it.
 """
 
 from nextlabel.backend.metrics import accuracy, average_precision, class_figures, confusion, macro_f1, roc_auc

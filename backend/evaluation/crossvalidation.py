@@ -1,6 +1,6 @@
 """Predictions of texts by models that have not seen them: k folds of anything that can be fitted, or a fixed test set.
 
-Folds are stratified and never split a group (``learning.folds``). Copies of a text are a group where no other is
+Folds are stratified and never split a group (``data.folds``). Copies of a text are a group where no other is
 given: a model that has read the answer to the very same text is not evaluated by it. Fits that are done are kept in a
 folder under a hash of all that went into them, so that a run that was killed goes on where it was.
 """

@@ -169,7 +169,7 @@ class Controller:
 
     def _take_in(self) -> None:
         """Take in what other threads told us."""
-        self._records.hear()
+        self._records.update()
         while self._asked:
             positions, opinions = self._asked.popleft()
             at = np.array(positions, dtype=np.int64)

@@ -6,7 +6,6 @@ Every plot of it comes with a caption, and with words that are read aloud in its
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from nextlabel.backend.evaluation.summary import ConfidentError, FoldScore, Summ
 from nextlabel.backend.metrics import ClassFigures
 
 from . import plots
-from .page import bar, card, facts, figures, framed, notes, sentence, table
+from .page import NO_NUMBER, Card, Cell, Column, Table, number, render
 from .picture import Picture
 
 
@@ -104,104 +103,93 @@ SHOWN = {
 }
 
 LONGEST = 400  # characters of a text that are shown
-
 CONFUSED = 12  # pairs of labels that are listed
-
 FEW = 8  # labels, up to which the matrix says it all
 
 
-def page(found: HeldOut, summary: Summary, about: About, album: Sequence[Picture], verdict: str | None = None) -> str:
-    """The page as HTML, with the pictures that :func:`.album.drawn` makes, and a learning curve's verdict."""
+def page(found: HeldOut, summary: Summary, about: About, drawn: Sequence[Picture], verdict: str | None = None) -> str:
+    """The page as HTML, with the pictures that :func:`drawn` makes, and a learning curve's verdict."""
     how = about.facts.get("How", "")
     sure = (
         "Bands are 95% intervals from whole groups drawn anew"
         if found.groups is not None
         else "Bands are 95% intervals"
     )
-    return framed(
-        __package__,
+    return render(
+        "evaluation.html",
         about.title,
         about.subtitle,
-        cards=_cards(summary),
-        how=escape(f"{how[:1].upper()}{how[1:]}. {sure}." if how else f"{sure}."),
-        verdict=f"<p>{escape(sentence(verdict))}</p>" if verdict else "",
-        notes=notes(about.remarks),
+        headline=_cards(summary),
+        how=f"{how[:1].upper()}{how[1:]}. {sure}." if how else f"{sure}.",
+        verdict=verdict,
+        remarks=about.remarks,
         classes=_classes(summary.classes),
-        pictures=figures(album),
+        drawn=drawn,
         confused=_confused(summary),
         errors=_errors(summary.errors),
-        facts=facts(about.facts),
+        about=about.facts,
     )
 
 
-def _cards(summary: Summary) -> str:
+def _cards(summary: Summary) -> list[Card]:
     cards = [_card(name, says, summary.headline[key]) for key, (name, says) in SHOWN.items()]
     error = summary.calibration_error
     if error == error:
         verdict = (
             f"how far probabilities are off; {summary.tempered_error:.3f} at temperature {summary.temperature:.2f}"
         )
-        cards.append(card("Calibration error", f"{error:.3f}", [verdict]))
-    return "".join(cards)
+        cards.append(Card("Calibration error", f"{error:.3f}", [verdict]))
+    return cards
 
 
-def _card(name: str, says: str, value: Interval) -> str:
+def _card(name: str, says: str, value: Interval) -> Card:
     if value.mean != value.mean:
-        return card(name, "–", ["not defined for these answers"])
-    return card(name, f"{value.mean:.3f}", [f"{value.low:.3f} to {value.high:.3f}", says], value)
+        return Card(name, NO_NUMBER, ["not defined for these answers"])
+    return Card(name, f"{value.mean:.3f}", [f"{value.low:.3f} to {value.high:.3f}", says], value)
 
 
-def _classes(found: Sequence[ClassFigures]) -> str:
-    head = ("label", "F1", "n:precision", "n:recall", "n:ROC-AUC", "n:average precision", "n:rows", "n:predicted")
-    rows = (
+def _classes(found: Sequence[ClassFigures]) -> Table:
+    names = ("precision", "recall", "ROC-AUC", "average precision", "rows", "predicted")
+    return Table(
+        [Column("label", "label"), Column("F1", "f1"), *(Column(name) for name in names)],
         [
-            ("label", escape(one.label)),
-            ("f1", _number(one.f1) + (bar(0, one.f1) if one.f1 == one.f1 else "")),
-            ("n", _number(one.precision)),
-            ("n", _number(one.recall)),
-            ("n", _number(one.roc_auc)),
-            ("n", _number(one.average_precision)),
-            ("n", f"{one.support:,}"),
-            ("n", f"{one.said:,}"),
-        ]
-        for one in found
+            (
+                one.label,
+                Cell(number(one.f1), bar=one.f1 if one.f1 == one.f1 else None),
+                number(one.precision),
+                number(one.recall),
+                number(one.roc_auc),
+                number(one.average_precision),
+                f"{one.support:,}",
+                f"{one.said:,}",
+            )
+            for one in found
+        ],
     )
-    return table(head, rows, "pinned")
 
 
-def _confused(summary: Summary) -> str:
+def _confused(summary: Summary) -> Table:
     """The pairs that are mixed up most, where the matrix is too large to find them."""
     labels = [one.label for one in summary.classes]
+    columns = [Column("answer", "label"), Column("predicted", "label"), Column("texts")]
     if summary.confusion.ndim != 2 or len(labels) <= FEW:
-        return ""
+        return Table(columns, [])
     wrong = summary.confusion - np.diag(np.diag(summary.confusion))
-    worst = [
-        (int(at) // len(labels), int(at) % len(labels))
-        for at in np.argsort(-wrong, axis=None, kind="stable")[:CONFUSED]
-    ]
-    rows = [
-        [("label", escape(labels[answer])), ("label", escape(labels[said])), ("n", f"{wrong[answer, said]:,}")]
-        for answer, said in worst
-        if wrong[answer, said]
-    ]
-    return f"<h2>Mixed up most</h2>{table(('answer', 'predicted', 'n:texts'), rows)}" if rows else ""
+    worst = [divmod(int(at), len(labels)) for at in np.argsort(-wrong, axis=None, kind="stable")[:CONFUSED]]
+    rows = [(labels[answer], labels[said], f"{wrong[answer, said]:,}") for answer, said in worst if wrong[answer, said]]
+    return Table(columns, rows)
 
 
-def _errors(found: Sequence[ConfidentError]) -> str:
-    if not found:
-        return '<p class="soft">Nothing was wrong.</p>'
-    rows = (
+def _errors(found: Sequence[ConfidentError]) -> Table:
+    return Table(
+        [Column("text", "text"), Column("answer", "label"), Column("predicted", "label"), Column("probability")],
         [
-            ("text", escape(one.text if len(one.text) <= LONGEST else one.text[:LONGEST] + "…")),
-            ("label", escape(", ".join(one.answer) or "none")),
-            ("label", escape(", ".join(one.said) or "none")),
-            ("n", f"{one.probability:.2f}"),
-        ]
-        for one in found
+            (
+                one.text if len(one.text) <= LONGEST else one.text[:LONGEST] + "…",
+                ", ".join(one.answer) or "none",
+                ", ".join(one.said) or "none",
+                f"{one.probability:.2f}",
+            )
+            for one in found
+        ],
     )
-    says = "The wrong predictions it was surest of. Some of them may be wrong answers: they are worth a second look."
-    return f'<p class="soft small">{says}</p>{table(("text", "answer", "predicted", "n:probability"), rows, "wrapped")}'
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if value == value else "–"

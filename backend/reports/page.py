@@ -1,50 +1,71 @@
-"""What pages of figures share: their frame and its looks, cards, tables, plots. A single file, no scripts."""
+"""What pages of figures share: how they are rendered, and their cards and tables. A single file, no scripts.
+
+The templates are in ``templates/``: ``frame.html`` with its looks, ``kit.html`` with what several pages show, and one
+file per page. All text in them is escaped by Jinja2; only plots are markup.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
-from importlib.resources import files
-from string import Template
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TypeAlias
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from nextlabel.backend.evaluation.intervals import Interval
 
 from . import plots
 from .picture import Picture
 
-
-def framed(package: str, title: str, subtitle: str, **parts: str) -> str:
-    """A page: ``page.html`` of ``package`` with its ``parts``, HTML that is safe, and ``looks.css`` if there is one.
-
-    ``title`` and ``subtitle`` are plain text.
-    """
-    folder = files(package)
-    looks = folder.joinpath("looks.css")
-    return Template(files(__package__).joinpath("frame.html").read_text(encoding="utf-8")).substitute(
-        title=escape(title),
-        subtitle=escape(subtitle),
-        looks=looks.read_text(encoding="utf-8") if looks.is_file() else "",
-        main=Template(folder.joinpath("page.html").read_text(encoding="utf-8")).substitute(parts),
-    )
+NO_NUMBER = "–"
 
 
-def card(name: str, value: str, says: Iterable[str], shown: Interval | None = None) -> str:
-    """A figure with a line or more about it, all plain text, and with a bar if its interval is to be shown."""
-    lines = "".join(f'<span class="soft small">{escape(line)}</span>' for line in says)
-    drawn = "" if shown is None else bar(shown.low, shown.high, shown.mean)
-    return f'<div class="card"><span class="soft small">{escape(name)}</span><b>{escape(value)}</b>{lines}{drawn}</div>'
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A figure with a line or more about it, and a bar if its interval is to be shown."""
+
+    name: str
+    value: str
+    lines: Sequence[str]
+    interval: Interval | None = None
 
 
-def bar(low: float, high: float, mark: float | None = None) -> str:
-    """A band from ``low`` to ``high`` on a line from 0 to 1, with a mark."""
-    at = "" if mark is None else f'<u style="left:calc({100 * mark:.1f}% - 1px)"></u>'
-    return f'<div class="bar"><i style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></i>{at}</div>'
+@dataclass(frozen=True, slots=True)
+class Column:
+    """``kind``: the class of its cells, "n" for numbers."""
+
+    name: str
+    kind: str = "n"
 
 
-def notes(remarks: Sequence[str]) -> str:
-    """What a reader has to know, as a list; nothing for nothing."""
-    items = "".join(f"<li>{escape(sentence(remark))}</li>" for remark in remarks)
-    return f'<ul class="notes">{items}</ul>' if items else ""
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A text with what may stand beside it. ``bar``: a figure in [0, 1] drawn below it; ``good``: of the tag."""
+
+    text: str
+    strong: bool = False
+    small: str = ""
+    tag: str = ""
+    good: bool = False
+    bar: float | None = None
+
+
+Row: TypeAlias = Sequence[str | Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What ``kit.html`` shows as a table; a row has as many cells as there are columns."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+
+
+def render(template: str, title: str, subtitle: str, **values: object) -> str:
+    """The page of ``template`` as HTML. Texts in ``values`` are plain text."""
+    return _environment().get_template(template).render(title=title, subtitle=subtitle, **values)
 
 
 def sentence(said: str) -> str:
@@ -52,43 +73,28 @@ def sentence(said: str) -> str:
     return f"{said[:1].upper()}{said[1:]}."
 
 
-def figures(album: Sequence[Picture]) -> str:
-    """The pictures with their captions, side by side where there is room."""
-    layout = "pictures pairs" if len(album) % 3 == 1 else "pictures"
-    shown = "".join(
-        f"<figure><figcaption>{escape(one.title)}<span>{escape(one.says)}</span></figcaption>"
-        f"{plots.svg(one.figure, f'p{number}', one.alt)}</figure>"
-        for number, one in enumerate(album)
+def number(value: float) -> str:
+    """Three digits, or a dash for what is not defined."""
+    return f"{value:.3f}" if value == value else NO_NUMBER
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return f'<div class="{layout}">{shown}</div>'
+    made.filters |= {"sentence": sentence, "svg": _svg}
+    made.globals["zip"] = _zip
+    return made
 
 
-def facts(found: Mapping[str, str]) -> str:
-    """What was done and on what, a line each."""
-    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in found.items())
-    return f'<div class="scroll"><table class="facts">{rows}</table></div>'
+def _zip(columns: Sequence[Column], row: Row) -> Iterable[tuple[Column, str | Cell]]:
+    return zip(columns, row, strict=True)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[tuple[str, str]]], kind: str = "plain") -> str:
-    """``head`` entries that begin with ``n:`` are numbers; cells are (class, HTML that is already safe).
-
-    On a phone, a ``pinned`` table scrolls under its first column, and rows of a ``wrapped`` one stand as paragraphs,
-    in which ``data-of`` says what a cell is.
-    """
-    names = [name.removeprefix("n:") for name in head]
-    heads = "".join(
-        f'<th class="n">{escape(name)}</th>' if given.startswith("n:") else f"<th>{escape(name)}</th>"
-        for given, name in zip(head, names, strict=True)
-    )
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td class="{css}" data-of="{escape(name)}">{cell}</td>'
-            for name, (css, cell) in zip(names, cells, strict=True)
-        )
-        + "</tr>"
-        for cells in rows
-    )
-    return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+def _svg(picture: Picture, prefix: str) -> Markup:
+    return Markup(plots.svg(picture.figure, prefix, picture.alt))  # noqa: S704  # drawn by us, its alt is escaped there

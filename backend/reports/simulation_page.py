@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 
 from nextlabel.backend.evaluation.intervals import Interval
@@ -18,7 +17,7 @@ from nextlabel.backend.simulation.statistics import NONE_SHOWN, Figures, Reached
 from nextlabel.backend.store.atomic import write_atomically
 from nextlabel.connectors.errors import ConfigError
 
-from .page import card, facts, figures, framed, notes, sentence, table
+from .page import NO_NUMBER, Card, Cell, Column, Table, render
 from .picture import Picture, save
 from .simulation_figures import drawn
 
@@ -31,7 +30,7 @@ LEGEND = (
 )
 
 
-def page(found: Simulation, album: list[Picture]) -> str:
+def page(found: Simulation, drawn: list[Picture]) -> str:
     """The page as HTML."""
     asked, summary = found.request, found.summary
     why = summary.why.removeprefix(NONE_SHOWN).lstrip(":, ")
@@ -40,24 +39,24 @@ def page(found: Simulation, album: list[Picture]) -> str:
         if summary.recommended is not None
         else f"{NONE_SHOWN[:1].upper()}{NONE_SHOWN[1:]}"
     )  # fmt: skip
-    return framed(
-        __package__,
+    return render(
+        "simulation.html",
         Path(asked.data).name,
         f"which record next: {len(summary.strategies)} strategies, {_many(asked.seeds, 'seed')}",
-        kind="yes" if summary.recommended is not None else "no",
-        verdict=escape(verdict),
-        why=escape(sentence(why)),
-        cards="".join(_cards(found)),
-        how=escape(_how(found)),
-        notes=notes(_warnings(found)),
-        pictures=figures(album),
+        recommended=summary.recommended is not None,
+        verdict=verdict,
+        why=why,
+        headline=list(_cards(found)),
+        how=_how(found),
+        remarks=_warnings(found),
+        drawn=drawn,
         strategies=_strategies(found),
-        legend=escape(LEGEND),
-        facts=facts(dict(_facts(found))),
+        legend=LEGEND,
+        about=dict(_facts(found)),
     )
 
 
-def _cards(found: Simulation) -> Iterator[str]:
+def _cards(found: Simulation) -> Iterator[Card]:
     """What a reader takes home: of the recommended strategy, else of random."""
     summary, asked = found.summary, found.request
     name = summary.recommended or RANDOM
@@ -77,46 +76,38 @@ def _cards(found: Simulation) -> Iterator[str]:
             yield _card(name_of, *_cost(price[key]), f"{name}, one answer a record")
 
 
-def _card(name: str, value: str, span: str, says: str) -> str:
-    return card(name, value, [" · ".join(part for part in (span, says) if part)])
+def _card(name: str, value: str, span: str, says: str) -> Card:
+    return Card(name, value, [" · ".join(part for part in (span, says) if part)])
 
 
-def _strategies(found: Simulation) -> str:
+def _strategies(found: Simulation) -> Table:
     summary = found.summary
-    head = [
-        "strategy",
-        "n:area",
-        "n:gain over random",
-        "n:labels to target",
-        "n:of random's",
-        "n:final",
-        "n:error ratio",
-    ]
+    head = ["area", "gain over random", "labels to target", "of random's", "final", "error ratio"]
     priced = [key for key in ("money", "hours") if found.request.price.of(Interval(1.0, 1.0, 1.0)).get(key)]
-    head += [f"n:{'cost' if key == 'money' else 'hours'} to target" for key in priced]
-    rows = []
+    head += [f"{'cost' if key == 'money' else 'hours'} to target" for key in priced]
+    rows: list[list[str | Cell]] = []
     order = sorted(summary.strategies.items(), key=lambda row: -row[1].area.mean)
     for name, one in order:
         price = found.request.price.of(one.labels_to_target.interval)
-        cells = [
-            ("label", escape(name) + _tag(found, name)),
-            ("n", _cell(*_three(one.area))),
-            ("n", "" if name == RANDOM else _cell(f"{one.gain.mean:+.3f}", _span(one.gain, "+.3f"))),
-            ("n", _cell(*_labels(one.labels_to_target))),
-            ("n", "" if name == RANDOM else _cell(*_share(one))),
-            ("n", _cell(*_three(one.final))),
-            ("n", "" if name == RANDOM else _cell(f"{one.error_ratio.mean:.2f}", _span(one.error_ratio, ".2f"))),
+        cells: list[str | Cell] = [
+            _name(found, name),
+            _cell(*_three(one.area)),
+            "" if name == RANDOM else _cell(f"{one.gain.mean:+.3f}", _span(one.gain, "+.3f")),
+            _cell(*_labels(one.labels_to_target)),
+            "" if name == RANDOM else _cell(*_share(one)),
+            _cell(*_three(one.final)),
+            "" if name == RANDOM else _cell(f"{one.error_ratio.mean:.2f}", _span(one.error_ratio, ".2f")),
         ]
-        rows.append(cells + [("n", _cell(*_cost(price[key]))) for key in priced])
-    return table(head, rows, "pinned")
+        rows.append(cells + [_cell(*_cost(price[key])) for key in priced])
+    return Table([Column("strategy", "label"), *(Column(name) for name in head)], rows)
 
 
-def _tag(found: Simulation, name: str) -> str:
+def _name(found: Simulation, name: str) -> Cell:
     if name == found.summary.recommended:
-        return '<span class="tag yes">recommended</span>'
+        return Cell(name, tag="recommended", good=True)
     if name in found.summary.better:
-        return '<span class="tag yes">beats random</span>'
-    return '<span class="tag">loses to random</span>' if name in found.summary.worse else ""
+        return Cell(name, tag="beats random", good=True)
+    return Cell(name, tag="loses to random" if name in found.summary.worse else "")
 
 
 def _how(found: Simulation) -> str:
@@ -171,13 +162,15 @@ def _labels(one: Reached) -> tuple[str, str]:
 
 def _share(one: Figures) -> tuple[str, str]:
     ratio = one.labels_ratio
-    return ("–", "") if ratio.mean != ratio.mean else ("≤ " * one.at_most + f"{ratio.mean:.0%}", _span(ratio, ".0%"))
+    return (
+        (NO_NUMBER, "") if ratio.mean != ratio.mean else ("≤ " * one.at_most + f"{ratio.mean:.0%}", _span(ratio, ".0%"))
+    )
 
 
 def _cost(found: dict[str, float | None]) -> tuple[str, str]:
     mean, low, high = found["mean"], found["low"], found["high"]
     if mean is None:
-        return ("–", "") if low is None else (f"over {low:,.2f}", "")
+        return (NO_NUMBER, "") if low is None else (f"over {low:,.2f}", "")
     return f"{mean:,.2f}", "" if low is None or high is None else f"{low:,.2f} to {high:,.2f}"
 
 
@@ -185,8 +178,8 @@ def _span(one: Interval, form: str) -> str:
     return f"{one.low:{form}} to {one.high:{form}}" if one.low == one.low else ""
 
 
-def _cell(value: str, span: str) -> str:
-    return f"<b>{escape(value)}</b>" + (f"<small>{escape(span)}</small>" if span else "")
+def _cell(value: str, span: str) -> Cell:
+    return Cell(value, strong=True, small=span)
 
 
 def _many(count: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""Models for spans: a probe on the vectors of tokens. What text models do with one vector a text, see model.py."""
+"""Models for spans: a probe on the vectors of tokens. For what models of whole texts do, see probe_model.py."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from nextlabel.backend.stack.argilla_annotator import Response
 from nextlabel.backend.stack.argilla_page import Page
 from nextlabel.connectors.argilla.config import Form
 from nextlabel.connectors.argilla.people import People, Person
-from nextlabel.connectors.argilla.queue import LabelStudioQueue
+from nextlabel.connectors.argilla.queue import ArgillaQueue
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, QueueEntry, Suggestion
 from tests.size import count
 
@@ -88,7 +88,7 @@ class Reader:
 def test_nothing_is_passed_over_and_nothing_comes_twice(seed: int) -> None:
     server, dice = Server(), random.Random(seed)
     people = People(server, "workspace", 1)  # type: ignore[arg-type]
-    queue = LabelStudioQueue(server, server, people, "dataset")  # type: ignore[arg-type]
+    queue = ArgillaQueue(server, server, people, "dataset")  # type: ignore[arg-type]
 
     def publish(ranking: Sequence[str]) -> None:
         queue.publish([QueueEntry(one, rank, SPORT) for rank, one in enumerate(ranking)], FORM)

@@ -232,7 +232,7 @@ class Heard:
         self.connector, self.store = connector, store
         nothing: Any = lambda *_: None  # noqa: E731
         self.intake = Intake(store, connector, on_news=nothing, on_gone=nothing, wake=nothing)
-        self.hear = self.intake.hear
+        self.notify = self.intake.notify
 
     def authentic(self, headers: Any, body: bytes) -> bool:
         return self.connector.authentic(headers, body)

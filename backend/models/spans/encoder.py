@@ -102,7 +102,7 @@ def _shape(character: str) -> str:
 
 
 def load_span_encoder(name: str, *, max_length: int | None, cache_dir: Path, threads: int | None = None) -> SpanEncoder:
-    """The encoder called ``name`` as in ``encoders.load_encoder``, run by torch for its token vectors.
+    """The encoder called ``name`` as in ``load_encoder``, run by torch for its token vectors.
 
     Raises EncoderNotFound, LearningError (a model that can't be used), MissingExtra, ConfigError.
     """

@@ -73,7 +73,7 @@ def test_a_defect_says_that_it_is_one(nextlabel: Run, monkeypatch: pytest.Monkey
     def broken(*arguments: Any) -> None:
         raise ZeroDivisionError("[bold]not markup[/bold]")
 
-    monkeypatch.setattr("nextlabel.backend.recipe.catalogue.names", broken)
+    monkeypatch.setattr("nextlabel.backend.cli.recipes.names", broken)
     done = nextlabel("recipes", "list")
     assert done.code == 1
     assert "a defect in nextlabel: ZeroDivisionError: [bold]not markup[/bold]" in done.err
@@ -83,7 +83,7 @@ def test_ctrl_c_is_exit_code_130(nextlabel: Run, monkeypatch: pytest.MonkeyPatch
     def interrupted(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nextlabel.backend.recipe.catalogue.names", interrupted)
+    monkeypatch.setattr("nextlabel.backend.cli.recipes.names", interrupted)
     assert nextlabel("recipes", "list").code == 130
 
 

@@ -51,8 +51,8 @@ def at_work(store: Store, platform: MemoryPlatform) -> GenerationCleanup:
     return GenerationCleanup(store, platform, KEEP, lambda: 0.0)
 
 
-def tidy(janitor: GenerationCleanup) -> None:
-    while generation_cleanup.tidy() == 0.0:
+def tidy(cleanup: GenerationCleanup) -> None:
+    while cleanup.tidy() == 0.0:
         pass
 
 

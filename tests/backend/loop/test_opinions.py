@@ -62,7 +62,7 @@ def test_changed_and_withdrawn_answers_leave_nothing_behind(pool: PoolState) -> 
     for label in ("cat", "dog") * 200:
         pool.answer({"r0": [answer("r0", label), answer("r0", "cat", by="bob")]})
     assert said(pool, 0) == {(0, "ann", "dog"), (0, "bob", "cat")}
-    assert len(pool._said._table) <= 64  # as much memory as answers need
+    assert len(pool._answers._table) <= 64  # as much memory as answers need
     pool.answer({"r0": [answer("r0", "cat", by="bob")]})
     assert said(pool, 0) == {(0, "bob", "cat")}
     assert pool.people() == 1
@@ -103,7 +103,7 @@ def test_spans_are_not_kept() -> None:
     pool.add([stored(0)], np.arange(1))
     pool.answer({"r0": [answer("r0", Span(0, 1, "a"))]})
     assert pool.training().tolist() == [0]
-    assert (pool.people(), len(pool._said._table)) == (0, 0)
+    assert (pool.people(), len(pool._answers._table)) == (0, 0)
 
 
 def test_what_was_agreed_holds_until_an_answer_or_the_vectors_change(pool: PoolState) -> None:

@@ -177,7 +177,7 @@ def test_what_was_asked_is_known_after_a_restart_and_not_taken_for_asked_by_hand
     service = started(make_service, platform, **options)
     assert platform.asked_again == before, "the same answers, and room for no more"
     assert [entry.remote_id for entry in platform.published[-1][1]] == queue
-    assert set(service._controller._asking.own().tolist()) == {
+    assert set(service._controller._overlap.own().tolist()) == {
         int(at) for at in json.loads(store.get_meta(ASKED) or "")
     }
     # The last one is asked about by hand: it comes first from now on.

@@ -13,7 +13,7 @@ from nextlabel.backend.recipe.reference import EXAMPLE, markdown
 from nextlabel.connectors.errors import ConfigError, DataError
 from nextlabel.connectors.records import Field, FieldKind, LabelKind, Record
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 GOOD = """\
 name: reviews

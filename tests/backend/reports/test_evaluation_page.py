@@ -132,7 +132,7 @@ def test_a_learning_curve_is_drawn_where_there_is_one():
     html, _ = checked(held_out(), a_curve())
     assert "Learning curve" in html
     assert "Macro-F1 against labels learned from: 0.500 [0.400, 0.600] with 50, 0.600 [0.500, 0.700] with 100." in html
-    assert html.index("&quot;quoted&quot; $what ${title} \u202e.</p>") < html.index("Label by label"), "the verdict"
+    assert html.index("&#34;quoted&#34; $what ${title} \u202e.</p>") < html.index("Label by label"), "the verdict"
     assert "Learning curve" not in checked(held_out())[0]
 
 

@@ -267,7 +267,7 @@ def test_the_report_is_one_page(evaluate: Run, data: str, folder: Path) -> None:
     assert done.code == 0, done.err
     html = (folder / "out.html").read_text(encoding="utf-8")
     assert html.startswith("<!doctype html>")
-    for said in ("data.csv", "12 groups of &#x27;user&#x27; kept whole", "sha256", "nextlabel 0."):
+    for said in ("data.csv", "12 groups of &#39;user&#39; kept whole", "sha256", "nextlabel 0."):
         assert said in html
     assert "report: out.html" in done.err
 

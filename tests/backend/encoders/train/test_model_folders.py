@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextlabel.backend.encoders import load
-from nextlabel.backend.encoders.base import Engine
+from nextlabel.backend.encoders.base import Engine, default_cache_dir
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.model_folder import find_model, read_folder
 from nextlabel.connectors.errors import ConfigError, EncoderNotFound, LearningError
@@ -155,9 +154,9 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], complai
 
 def test_the_default_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEXTLABEL_CACHE", "/somewhere")
-    assert load.default_cache_dir() == Path("/somewhere")
+    assert default_cache_dir() == Path("/somewhere")
     monkeypatch.delenv("NEXTLABEL_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
-    assert load.default_cache_dir() == Path("/caches/nextlabel")
+    assert default_cache_dir() == Path("/caches/nextlabel")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert load.default_cache_dir() == Path.home() / ".cache" / "nextlabel"
+    assert default_cache_dir() == Path.home() / ".cache" / "nextlabel"

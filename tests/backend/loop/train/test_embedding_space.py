@@ -124,13 +124,13 @@ def test_a_head_tells_of_what_it_has_not_learned_and_a_probe_of_all(tmp_path: Pa
     assert of_the_probe is not None
     assert np.array_equal(of_the_probe, folds)
     head = Probe.fit(cache.take(rows[:20]), 2 - targets[:20], 3)  # it says something else
-    trained_space = replace(own, version="fine-tune-1", prior=head, learned_targets=np.arange(90, 120))
+    trained_space = replace(own, version="fine-tune-1", prior=head, trained_on=np.arange(90, 120))
     found = trained_space.held_out(probe, rows, at)
     assert found is not None
     assert np.isnan(found[:20]).all()
     assert np.array_equal(found[20:], head.predict_proba(cache.take(rows[20:])))
     assert trained_space.held_out(probe, rows[:20], at[:20]) is None
-    assert replace(trained_space, learned_targets=None).held_out(probe, rows, at) is None
+    assert replace(trained_space, trained_on=None).held_out(probe, rows, at) is None
 
 
 def test_a_head_for_one_label_a_record_is_believed_until_an_answer_has_several(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ import structlog
 from nextlabel.backend.models.registry import CHOSEN_SPACE
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.embedding_jobs import EmbeddingJob, EmbeddingProcess
-from nextlabel.backend.training.progress import TrainingProgress
 from nextlabel.connectors.batches import batched
 from nextlabel.connectors.errors import NextlabelError
 from nextlabel.connectors.records import LabelKind
@@ -60,10 +59,10 @@ class ModelSwitch:
         """The version that the loop is about to move to; None if it is where it should be."""
         return self._target
 
-    def progress(self) -> TrainingProgress | None:
-        """How many records are encoded; None if there is nothing to tell."""
-        process = self._process
-        return process.progress() if process is not None else None
+    @property
+    def process(self) -> EmbeddingProcess | None:
+        """The process that encodes the records; None if there is none."""
+        return self._process
 
     def cancel(self) -> bool:
         """Stay with the model in use; whether the loop was about to leave it."""

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from nextlabel.backend.models.card import JobKind
 from nextlabel.backend.store.atomic import write_atomically
+from nextlabel.backend.training.spec import RungName
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling
 
 FILE = "plan.json"
+CONTINUED: tuple[JobKind, ...] = ("fine-tune", "spans")
+"""Rungs whose models the next training may go on from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,18 @@ class Candidate:
 
     rung: JobKind
     start: str
+
+
+def candidates(rungs: Sequence[JobKind], rung: RungName | Literal["auto"], chosen: str) -> list[Candidate]:
+    """Each of ``rungs`` that the recipe's ``rung`` wants, from its own encoder; and on from the ``chosen`` model.
+
+    ``chosen`` is a version, empty for the recipe's own encoder. Only what was fine-tuned is gone on from.
+    """
+    wanted = [Candidate(one, "") for one in rungs if rung in ("auto", one) or one == "spans"]
+    line = next((one for one in CONTINUED if one in rungs and chosen.startswith(f"{one}-")), None)
+    if line is not None and rung in ("auto", "fine-tune"):
+        wanted.append(Candidate(line, chosen))
+    return wanted
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from nextlabel.backend.models.card import JobKind
 from nextlabel.backend.models.registry import CHOSEN_SPACE, SPACE_IN_USE, ModelStore
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.jobs import JOB_FILE
@@ -31,7 +30,7 @@ from .candidates import Answered, TextTraining, Training, TrainingSetup
 from .embedding_space import OWN, TRAINED_ON_FILE, EmbeddingSpaces, note_trained_on
 from .learner import KEPT_PROBES
 from .model_switch import ModelSwitch
-from .plan import Candidate, TrainingPlan
+from .plan import TrainingPlan, candidates
 from .span_candidates import SpanTraining
 
 log = structlog.get_logger(__name__)
@@ -48,8 +47,6 @@ MOST_KILLS = 30
 """Times that a killed trainer is started again in one training: if memory is short, it will be killed every time."""
 TUNED_AT = "tuned_at"
 """Where the store keeps how many labels the last training knew of, however it ended."""
-TRAINED_ON: tuple[JobKind, ...] = ("fine-tune", "spans")
-"""Rungs whose models the next training may go on from."""
 
 
 class Retrainer:
@@ -125,7 +122,8 @@ class Retrainer:
         ``asked``: when the training that was asked for begins. ``made``: whether the last one made a model.
         """
         with self._telling:
-            plan, process, asked = self._plan, self._process, self._asked
+            plan, asked = self._plan, self._asked
+            process: TrainingProcess | None = self._process
             found: dict[str, Any] = {"ended": self._ended, "made": self._made}
         if asked:
             found["asked"] = self._begins(plan)
@@ -135,7 +133,10 @@ class Retrainer:
                 found["candidate"] = f"{plan.candidates[number].rung} ({number + 1} of {len(plan.candidates)})"
         if (target := self._switch.target) is not None:
             found["moving_to"] = target or self._setup.encoder
-        progress = process.progress() if process is not None else self._switch.progress()
+        process = process or self._switch.process
+        if process is not None and process.poll() == "running":
+            found["pid"] = process.pid
+        progress = process.progress() if process is not None else None
         if progress is not None:
             found |= {"stage": progress.stage, "step": progress.step, "steps": progress.steps}
             found |= {"epoch": progress.epoch, "seconds": progress.seconds}
@@ -203,7 +204,7 @@ class Retrainer:
             len(labelled.training),
             tuple(held_out.tolist()),
             tuple(labelled.audited.tolist()),
-            tuple(self._candidates()),
+            tuple(candidates(self._setup.rungs, self._setup.spec.rung, self._store.get_meta(CHOSEN_SPACE) or OWN)),
             names=self._setup.labeling.labels,
             kind=self._setup.labeling.kind.value,
         )
@@ -224,16 +225,6 @@ class Retrainer:
         before = int(self._store.get_meta(TUNED_AT) or 0)
         spec = self._setup.spec
         return labels >= max(spec.start_at, before * (1 + spec.growth))
-
-    def _candidates(self) -> list[Candidate]:
-        """Each rung that is wanted, from the recipe's encoder; and on from the model in use, if it was fine-tuned."""
-        rung = self._setup.spec.rung
-        wanted = [Candidate(one, OWN) for one in self._setup.rungs if rung in ("auto", one) or one == "spans"]
-        chosen = self._store.get_meta(CHOSEN_SPACE) or OWN
-        line = next((one for one in TRAINED_ON if one in self._setup.rungs and chosen.startswith(f"{one}-")), None)
-        if line is not None and rung in ("auto", "fine-tune"):
-            wanted.append(Candidate(line, chosen))
-        return wanted
 
     # -- candidates --------------------------------------------------------------------------------------------------
 

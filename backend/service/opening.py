@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from importlib.util import find_spec
@@ -112,7 +112,7 @@ def load_records(recipe: Recipe, store: Store, settings: Settings) -> Added:
     return added
 
 
-def tuning(recipe: Recipe, settings: Settings) -> TrainingSetup:
+def training_setup(recipe: Recipe, settings: Settings) -> TrainingSetup:
     """What the slow step trains for this recipe, and where."""
     home = project_home(recipe, settings)
     reason, images = "", is_multimodal(recipe.encoder)
@@ -166,13 +166,49 @@ def open_service(
 def _service(
     recipe: Recipe, settings: Settings, store: Store, connector: Connector, leadership: Leadership, seed: int
 ) -> Service:
-    labeling = recipe.labeling()
-    models = project_home(recipe, settings) / "models"
-    spaces = EmbeddingSpaces(labeling, partial(open_encoder, recipe, settings), partial(open_cache, settings), models)
-    kind = SpanKind(labeling) if labeling.kind is LabelKind.SPAN else TextKind(labeling)
-    learner = Learner(labeling, kind, spaces, store, models)
     strategy = get_strategy(recipe.strategy, **recipe.strategy_arguments())
-    ranker = Ranker(strategy, audit_share(recipe, settings), recipe.seeds, recipe.opinions or 0)
+    return assemble(
+        store,
+        connector,
+        leadership,
+        training_setup(recipe, settings),
+        open_encoder=partial(open_encoder, recipe, settings),
+        open_cache=partial(open_cache, settings),
+        ranker=Ranker(strategy, audit_share(recipe, settings), recipe.seeds, recipe.opinions or 0),
+        sizes=QueueSizes(settings.queue_head, settings.queue_tail, recipe.window),
+        agreement=Agreement(recipe.consensus, recipe.soft_labels),
+        poll_interval=settings.poll_interval_s,
+        compare_interval=settings.compare_interval_s,
+        keep_generations=settings.queue_keep_s,
+        seed=seed,
+    )
+
+
+def assemble(
+    store: Store,
+    connector: Connector,
+    leadership: Leadership,
+    setup: TrainingSetup,
+    *,
+    open_encoder: Callable[[Path | None], Encoder],
+    open_cache: Callable[[Encoder], EmbeddingCache],
+    ranker: Ranker,
+    sizes: QueueSizes,
+    agreement: Agreement,
+    poll_interval: float,
+    compare_interval: float,
+    keep_generations: float,
+    seed: int = 0,
+) -> Service:
+    """The parts of a service, put together. Nothing else does.
+
+    ``open_encoder`` opens the recipe's encoder (None), or the one in the folder of a trained model. Intervals in
+    seconds.
+    """
+    labeling = setup.labeling
+    spaces = EmbeddingSpaces(labeling, open_encoder, open_cache, setup.models)
+    kind = SpanKind(labeling) if labeling.kind is LabelKind.SPAN else TextKind(labeling)
+    learner = Learner(labeling, kind, spaces, store, setup.models)
     controller = Controller(
         store=store,
         connector=connector,
@@ -180,9 +216,9 @@ def _service(
         ranker=ranker,
         pool=PoolState(labeling, connector.overlap),
         leadership=leadership,
-        sizes=QueueSizes(settings.queue_head, settings.queue_tail, recipe.window),
+        sizes=sizes,
         seed=seed,
-        agreement=Agreement(recipe.consensus, recipe.soft_labels),
+        agreement=agreement,
     )
     return Service(
         store=store,
@@ -190,9 +226,9 @@ def _service(
         controller=controller,
         learner=learner,
         batcher=MicroBatcher(),
-        tuner=Retrainer(store, controller, spaces, tuning(recipe, settings)),
+        retrainer=Retrainer(store, controller, spaces, setup),
         leadership=leadership,
-        poll_interval=settings.poll_interval_s,
-        compare_interval=settings.compare_interval_s,
-        keep_generations=settings.queue_keep_s,
+        poll_interval=poll_interval,
+        compare_interval=compare_interval,
+        keep_generations=keep_generations,
     )

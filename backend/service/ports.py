@@ -17,16 +17,16 @@ class Status:
 
     Times are seconds. ``state`` is what the loop does just now; ``done`` of ``total`` is how far it is with it,
     where that is known. ``leader`` is False on a replica that stands by. ``lease`` says who leads (``owner``,
-    ``ours``), ``since`` when, and ``until`` when and for how long (``left_s``) unless it renews; empty if nobody does.
-    ``asked_again``: records that wait for one more opinion. ``audit`` holds accuracy, low, high and n, or is empty
-    while the audit slice has no label. ``links``: annotator's name -> the address at which that person gets records in
-    our order; empty where ``project.link`` is everybody's. ``training``: ``ended``, trainings since the start;
-    ``candidate``, ``stage``, ``step``, ``steps``, ``epoch``, ``seconds`` of the one that runs; ``verdict`` on the last
-    one; ``error``, why one failed; ``unable``, why nothing can be trained here; ``asked``, when the one that was asked
-    for begins; ``made``, whether the last one made a model. ``comparison``: ``answers`` on the platform, rows ``found``
-    by it, how many are ``withheld``, whether both ``agree``, ``ended_at``, ``age_s`` of the last one; ``ended``, how
-    many since the start; ``running``. ``labeling``: how the labels of platform, recipe and trained model differ, and
-    what to do about it; empty where they don't.
+    ``ours``), ``since`` when, and ``until`` when and for how long (``left_s``) unless it renews; empty if nobody
+    does. ``asked_again``: records that wait for one more opinion. ``audit`` holds accuracy, low, high and n, or is
+    empty while the audit slice has no label. ``links``: annotator's name -> the address at which that person gets
+    records in our order; empty where ``project.link`` is everybody's. ``training``: ``ended``, trainings since the
+    start; ``candidate``, ``stage``, ``step``, ``steps``, ``epoch``, ``seconds``, ``pid`` of the one that runs;
+    ``verdict`` on the last one; ``error``, why one failed; ``unable``, why nothing can be trained here; ``asked``,
+    when one that was asked for begins; ``made``, whether the last one made a model. ``comparison``: ``answers`` on
+    the platform, rows ``found`` by it, how many are ``withheld``, whether both ``agree``, ``ended_at``, ``age_s``
+    of the last one; ``ended``, how many since the start; ``running``. ``labeling``: how the labels of platform,
+    recipe and trained model differ, and what to do about it; empty where they don't.
     """
 
     project: ProjectRef | None

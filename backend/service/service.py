@@ -50,7 +50,7 @@ class Service:
         learner: Learner,
         batcher: MicroBatcher,
         leadership: Leadership,
-        tuner: Retrainer,
+        retrainer: Retrainer,
         poll_interval: float,
         compare_interval: float,
         keep_generations: float,
@@ -59,7 +59,7 @@ class Service:
         self._learner, self._batcher = learner, batcher
         self._answering = Answering(batcher, controller.pool, store.audit_slice())
         self._leadership, self._poll_interval = leadership, poll_interval
-        self._retrainer = tuner
+        self._retrainer = retrainer
         self._live: Model | None = None
         controller.on_model = self._model_changed
         controller.on_unknown_records = self._want_records

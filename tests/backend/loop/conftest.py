@@ -15,23 +15,16 @@ from nextlabel.backend.encoders.base import Encoder, Engine
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.loop.agreement import Agreement
-from nextlabel.backend.loop.controller import Controller
 from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.models.card import JobKind
 from nextlabel.backend.models.spans.encoder import load_span_encoder
 from nextlabel.backend.models.spans.token_cache import TokenCache
-from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.queue.publishing import QueueSizes
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.retraining.candidates import TrainingSetup
-from nextlabel.backend.retraining.embedding_space import EmbeddingSpaces
-from nextlabel.backend.retraining.learner import Learner
-from nextlabel.backend.retraining.probe_model import TextKind
-from nextlabel.backend.retraining.retrainer import Retrainer
-from nextlabel.backend.retraining.span_model import SpanKind
 from nextlabel.backend.selection import get_strategy
+from nextlabel.backend.service.opening import assemble
 from nextlabel.backend.service.service import Service
-from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.records import Labeling, LabelKind, Record
@@ -97,29 +90,9 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
         store = Store.open(tmp_path / "store.sqlite")
         labeling = platform.labeling
         spans = labeling.kind is LabelKind.SPAN
-        kind = SpanKind(labeling) if spans else TextKind(labeling)
         cache = TokenCache if spans else EmbeddingCache
         load = partial(load_span_encoder, max_length=32, cache_dir=tmp_path) if spans else load_encoder
-        spaces = EmbeddingSpaces(
-            labeling,
-            lambda folder: load(encoder) if folder is None else trained(folder),
-            lambda encoder: cache.open(tmp_path / "embeddings", encoder),
-            tmp_path / "models",
-        )
-        learner = Learner(labeling, kind, spaces, store, tmp_path / "models")
-        leadership = Leadership(store)
-        controller = Controller(
-            store=store,
-            connector=platform,
-            learner=learner,
-            ranker=Ranker(get_strategy(strategy), audit_share, most=opinions),
-            pool=PoolState(labeling, platform.overlap),
-            leadership=leadership,
-            sizes=sizes,
-            seed=0,
-            agreement=Agreement(consensus, soft),
-        )
-        tuning = TrainingSetup(
+        setup = TrainingSetup(
             "animals",
             labeling,
             encoder,
@@ -133,14 +106,16 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
             reason="hashing can't be trained" if encoder == "hashing" else "",
             rungs=rungs,
         )
-        service = Service(
-            store=store,
-            connector=platform,
-            controller=controller,
-            learner=learner,
-            batcher=MicroBatcher(),
-            tuner=Retrainer(store, controller, spaces, tuning),
-            leadership=leadership,
+        service = assemble(
+            store,
+            platform,
+            Leadership(store),
+            setup,
+            open_encoder=lambda folder: load(encoder) if folder is None else trained(folder),
+            open_cache=lambda encoder: cache.open(tmp_path / "embeddings", encoder),
+            ranker=Ranker(get_strategy(strategy), audit_share, most=opinions),
+            sizes=sizes,
+            agreement=Agreement(consensus, soft),
             poll_interval=poll_interval,
             compare_interval=compare_interval,
             keep_generations=keep,

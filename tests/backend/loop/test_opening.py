@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.recipe.recipe import Platform, Recipe
-from nextlabel.backend.service.opening import tuning
+from nextlabel.backend.service.opening import training_setup
 from nextlabel.backend.service.platforms import access
 from nextlabel.backend.service.project import PLATFORM, PROJECT, check_platform, open_connector, platform_of
 from nextlabel.backend.settings import Settings
@@ -82,5 +82,5 @@ def test_a_store_stays_on_its_platform(settings: Settings, store: Store) -> None
 def test_for_spans_there_is_a_rung_of_its_own(settings: Settings, encoder: str, rung: str, reason: str) -> None:
     spec = TrainingSpec.model_validate({"rung": rung})
     asked = recipe().model_copy(update={"kind": LabelKind.SPAN, "encoder": encoder, "training": spec})
-    found = tuning(asked, settings)
+    found = training_setup(asked, settings)
     assert (found.rungs, found.reason) == (("spans",), reason)

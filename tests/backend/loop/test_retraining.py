@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from nextlabel.backend.models.card import JobKind
 from nextlabel.backend.models.registry import CHOSEN_SPACE, ModelStore, choose_version
 from nextlabel.backend.retraining import model_switch
 from nextlabel.backend.retraining.candidates import TrainingSetup
 from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpaces
-from nextlabel.backend.retraining.plan import FILE, TrainingPlan
+from nextlabel.backend.retraining.plan import FILE, TrainingPlan, candidates
 from nextlabel.backend.retraining.retrainer import TUNED_AT, Retrainer
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.spec import TrainingSpec
@@ -273,10 +274,8 @@ def test_a_replica_that_leads_no_more_lets_go_and_takes_up_again(begin: Begin, m
     assert step.train().startswith("fine-tune-2 goes live")
 
 
-def test_names_of_models_tell_rungs_of_another_kind_apart(begin: Begin, store: Store) -> None:
+def test_names_of_models_tell_rungs_of_another_kind_apart() -> None:
     """A project that turned from whole texts to spans does not train a classifier of texts on."""
-    step = begin()
-    store.set_meta(CHOSEN_SPACE, "spans-1")
-    assert [one.start for one in step.tuner._candidates()] == [""]
-    store.set_meta(CHOSEN_SPACE, "fine-tune-1")
-    assert [one.start for one in step.tuner._candidates()] == ["", "fine-tune-1"]
+    rungs: tuple[JobKind, ...] = ("few-shot", "fine-tune")
+    assert [one.start for one in candidates(rungs, "fine-tune", "spans-1")] == [""]
+    assert [one.start for one in candidates(rungs, "fine-tune", "fine-tune-1")] == ["", "fine-tune-1"]

@@ -80,10 +80,9 @@ def in_use(service: Service) -> str:
     return service._controller.space.version
 
 
-def worker(service: Service) -> EmbeddingProcess:
-    process = service._retrainer._switch._process
-    assert process is not None
-    return process
+def pid(service: Service) -> int | None:
+    """The process that encodes."""
+    return service.status().training.get("pid")
 
 
 def test_the_loop_goes_on_until_all_is_encoded_and_then_moves_at_once(
@@ -127,16 +126,16 @@ def test_records_that_come_in_meanwhile_are_encoded_by_the_loop(
 
 
 def test_a_process_that_is_killed_is_followed_by_one_that_does_the_rest(
-    begin: Callable[[], Service], store: Store
+    begin: Callable[[], Service], store: Store, tmp_path: Path
 ) -> None:
     service = begin()
     store.set_meta(CHOSEN_SPACE, MODEL)
     wait(lambda: encodes(service))
-    first = worker(service)
-    assert first.pid is not None
-    os.killpg(first.pid, signal.SIGKILL)
-    wait(lambda: service._retrainer._switch._process not in (first, None))
-    left = json.loads((worker(service).work / "job.json").read_bytes())["count"]
+    first = pid(service)
+    assert first is not None
+    os.killpg(first, signal.SIGKILL)
+    wait(lambda: pid(service) not in (first, None))
+    left = json.loads((tmp_path / "embedding" / "job.json").read_bytes())["count"]
     assert 0 < left < COUNT
     wait(lambda: service.status().model_version.endswith(f"-{MODEL}"))
 
@@ -157,13 +156,13 @@ def test_cancelled_the_model_in_use_stays(begin: Callable[[], Service], store: S
     version = service.status().model_version
     store.set_meta(CHOSEN_SPACE, MODEL)
     wait(lambda: encodes(service))
-    pid = worker(service).pid
+    encoding = pid(service)
     assert service.cancel_training()
     wait(lambda: "moving_to" not in service.status().training)
     assert store.get_meta(CHOSEN_SPACE) == ""
     assert service.status().model_version == version
     with pytest.raises(ProcessLookupError):
-        os.kill(pid or 0, 0)
+        os.kill(encoding or 0, 0)
     assert not service.cancel_training()
 
 
@@ -172,7 +171,7 @@ def test_chosen_back_the_process_ends(begin: Callable[[], Service], store: Store
     store.set_meta(CHOSEN_SPACE, MODEL)
     wait(lambda: encodes(service))
     store.set_meta(CHOSEN_SPACE, "")
-    wait(lambda: service._retrainer._switch._process is None)
+    wait(lambda: pid(service) is None)
     assert in_use(service) == ""
 
 

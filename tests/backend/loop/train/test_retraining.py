@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -117,14 +118,12 @@ def test_a_model_that_is_worse_is_kept_and_not_used(
     platform.annotate_all(wrong)
     wait(lambda: service.status().generation_log_head >= 240)
     service.train()  # by itself it might start on some of them, too few to learn the wrong thing
-    wait(lambda: service._retrainer._process is not None and service._retrainer._process.pid)
-    process = service._retrainer._process
-    assert process is not None
-    assert process.pid is not None
-    os.killpg(process.pid, signal.SIGSTOP)  # or it may be done before the loop has heard of the right answers
+    wait(lambda: service.status().training.get("pid"))
+    trainer = service.status().training["pid"]
+    os.killpg(trainer, signal.SIGSTOP)  # or it may be done before the loop has heard of the right answers
     answer_all(platform, most=240)
     wait(lambda: service.status().generation_log_head >= 480)
-    os.killpg(process.pid, signal.SIGCONT)
+    os.killpg(trainer, signal.SIGCONT)
     wait(lambda: ended(service))
     assert "fine-tune-1 is kept, not used" in service.status().training["verdict"]
     assert service.status().model_version.startswith("probe-")
@@ -141,11 +140,11 @@ def test_a_trainer_that_is_killed_goes_on_and_nobody_notices(
     answer_all(platform)
     dice = random.Random(5)
     for _ in range(4):
-        wait(lambda: service._retrainer._process is not None and service._retrainer._process.pid)
+        wait(lambda: service.status().training.get("pid"))
         time.sleep(dice.uniform(0, 6))
-        process = service._retrainer._process
-        if process is not None and process.pid is not None and process.poll() == "running":
-            os.killpg(process.pid, signal.SIGKILL)
+        if (trainer := service.status().training.get("pid")) is not None:
+            with contextlib.suppress(ProcessLookupError):  # it may just have ended
+                os.killpg(trainer, signal.SIGKILL)
         assert right(service) >= 0.0  # it answers
         assert [path.name for path in (tmp_path / "models").glob("fine-tune-*")] in ([], ["fine-tune-1"])
         if ended(service):

@@ -8,15 +8,16 @@ import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from nextlabel.backend.models.registry import CHOSEN_SPACE, ModelStore, choose_version, roll_back
+from nextlabel.backend.models.registry import ModelStore, choose_version, roll_back
 from nextlabel.backend.models.spans.encoder import load_span_encoder
-from nextlabel.backend.retraining.plan import Candidate
+from nextlabel.backend.retraining.plan import Candidate, candidates
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
-from nextlabel.backend.training.spec import TrainingSpec
+from nextlabel.backend.training.spec import RungName, TrainingSpec
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind, Record, Span
 from tests.backend.loop.conftest import ServiceFactory
@@ -157,14 +158,12 @@ def test_a_model_that_is_worse_is_kept_and_not_used(
     answer(platform, COUNT, swapped=True)
     wait(lambda: service.status().generation_log_head >= COUNT)
     service.train()  # by itself it might start on some of them, too few to learn the wrong thing
-    wait(lambda: service._retrainer._process is not None and service._retrainer._process.pid)
-    process = service._retrainer._process
-    assert process is not None
-    assert process.pid is not None
-    os.killpg(process.pid, signal.SIGSTOP)  # or it may be done before the loop has heard of the right answers
+    wait(lambda: service.status().training.get("pid"))
+    trainer = service.status().training["pid"]
+    os.killpg(trainer, signal.SIGSTOP)  # or it may be done before the loop has heard of the right answers
     answer(platform, COUNT)
     wait(lambda: service.status().generation_log_head >= 2 * COUNT)
-    os.killpg(process.pid, signal.SIGCONT)
+    os.killpg(trainer, signal.SIGCONT)
     wait(lambda: ended(service))
     assert "spans-1 is kept, not used" in service.status().training["verdict"]
     row = next(row for row in store.models() if row.version == "spans-1")
@@ -177,11 +176,10 @@ def test_a_trainer_that_is_killed_goes_on(begin: Callable[..., Service], platfor
     service = begin(QUICK.model_copy(update={"epochs": 20}))  # long enough to be caught at work
     answer(platform, 180)
     wait(lambda: service.status().training.get("stage"))
-    process = service._retrainer._process
-    assert process is not None
-    assert process.pid is not None
-    os.killpg(process.pid, signal.SIGKILL)
-    wait(lambda: service._retrainer._process is not process)  # its successor may be quick, and gone already
+    wait(lambda: service.status().training.get("pid"))
+    trainer = service.status().training["pid"]
+    os.killpg(trainer, signal.SIGKILL)
+    wait(lambda: service.status().training.get("pid") != trainer)  # its successor may be quick, and gone already
     wait(lambda: ended(service))
     assert "spans-1 goes live" in service.status().training["verdict"]
 
@@ -196,10 +194,6 @@ def test_what_cannot_be_trained_says_so(begin: Callable[..., Service], platform:
 
 
 @pytest.mark.parametrize("rung", ["auto", "fine-tune"])
-def test_the_next_training_also_goes_on_from_the_model_in_use(
-    make_service: ServiceFactory, store: Store, rung: str
-) -> None:
-    service = make_service(rungs=("spans",), spec=TrainingSpec.model_validate({"rung": rung}))
-    assert service._retrainer._candidates() == [Candidate("spans", "")]
-    store.set_meta(CHOSEN_SPACE, "spans-7")
-    assert service._retrainer._candidates() == [Candidate("spans", ""), Candidate("spans", "spans-7")]
+def test_the_next_training_also_goes_on_from_the_model_in_use(rung: RungName | Literal["auto"]) -> None:
+    assert candidates(("spans",), rung, "") == [Candidate("spans", "")]
+    assert candidates(("spans",), rung, "spans-7") == [Candidate("spans", ""), Candidate("spans", "spans-7")]

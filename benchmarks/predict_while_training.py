@@ -25,6 +25,7 @@ from benchmarks.predict_servers import ENCODER
 from benchmarks.reporting import publish
 from benchmarks.texts import short_texts
 from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.training.jobs import TrainingJob
 from nextlabel.backend.training.process import TrainingProcess
 from nextlabel.backend.training.spec import TrainingSpec
@@ -82,7 +83,8 @@ def endless(place: Path) -> TrainingJob:
     """A training that will not end before we have measured."""
     texts = tuple(short_texts(600))
     examples = Examples(texts, np.arange(len(texts)) % 2, ("one", "other"))
-    return TrainingJob("fine-tune", ENCODER, examples, TrainingSpec(epochs=1000, patience=0), place / "encoders")
+    encoder = EncoderSpec(ENCODER, cache_dir=place / "encoders")
+    return TrainingJob(kind="fine-tune", encoder=encoder, examples=examples, spec=TrainingSpec(epochs=1000, patience=0))
 
 
 def wait_for_steps(trainer: TrainingProcess) -> None:

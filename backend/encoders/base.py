@@ -4,17 +4,45 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from nextlabel.backend.data.image_rules import ImageRules
 
 Engine: TypeAlias = Literal["auto", "torch", "onnx", "onnx-int8"]
 
 FloatMatrix: TypeAlias = npt.NDArray[np.float32]
 
 HASHING = "hashing"
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """Which encoder, and how it reads a text: what recipes ask for, and what jobs and trainings pass on.
+
+    ``name``: see load_encoder. ``max_length`` in tokens and ``prompt``, which is put before every text, are the
+    model's own by default. ``windows``: most windows of ``max_length`` tokens in which a text is read. ``images``:
+    where images may be read from. ``cache_dir`` keeps what is made once for a model; default_cache_dir() by default.
+    """
+
+    name: str
+    engine: Engine = "auto"
+    max_length: int | None = None
+    prompt: str | None = None
+    windows: int = 1
+    images: ImageRules | None = None
+    cache_dir: Path | None = None
+
+    def told(self) -> dict[str, Any]:
+        """It as JSON for another process, whatever folder that runs in."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        images = None if self.images is None else self.images.told()
+        cache_dir = None if self.cache_dir is None else str(self.cache_dir.absolute())
+        return values | {"images": images, "cache_dir": cache_dir}
 
 
 class Encoder(Protocol):

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from nextlabel.connectors.errors import LearningError
 
-from .base import Encoder, FloatMatrix
+from .base import Encoder, EncoderSpec, FloatMatrix
 from .fusion import WEIGHTS_FILE, FusionHead
 from .multimodal import MultimodalEncoder, TowerVectors
 
@@ -59,13 +61,14 @@ def fused_on(folder: Path) -> str:
     return str(_facts(folder)["encoder"])
 
 
-def load_fused(folder: Path, load: Callable[..., Encoder]) -> FusedEncoder:
-    """The encoder that ``train_fused`` wrote; ``load`` is load_encoder with its options.
+def load_fused(spec: EncoderSpec, load: Callable[[EncoderSpec], Encoder]) -> FusedEncoder:
+    """The encoder in the folder that ``spec`` names; ``load`` loads the one below, as ``spec`` says.
 
     Raises LearningError if it can't be read, or the encoder below is another one now.
     """
+    folder = Path(spec.name)
     facts = _facts(folder)
-    base = load(facts["encoder"], max_length=facts["max_length"])
+    base = load(replace(spec, name=facts["encoder"], max_length=facts["max_length"]))
     if not isinstance(base, MultimodalEncoder) or base.fingerprint != facts["fingerprint"]:
         raise LearningError(
             f"{folder} was trained on the vectors of {facts['encoder']} ({facts['fingerprint']}), which makes others "
@@ -75,7 +78,7 @@ def load_fused(folder: Path, load: Callable[..., Encoder]) -> FusedEncoder:
     return FusedEncoder(str(folder), base, FusionHead.load(folder), digest)
 
 
-def _facts(folder: Path) -> dict[str, str]:
+def _facts(folder: Path) -> dict[str, Any]:
     file = folder / FUSED_FILE
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))

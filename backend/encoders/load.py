@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from nextlabel.connectors.errors import ConfigError, LearningError, MissingExtra
 
-from .base import HASHING, Encoder, Engine, default_cache_dir, usable_cores
+from .base import HASHING, Encoder, EncoderSpec, Engine, default_cache_dir, usable_cores
 
 if TYPE_CHECKING:
     from nextlabel.backend.data.image_rules import ImageRules
@@ -57,36 +57,38 @@ def load_encoder(
 
     Raises EncoderNotFound, LearningError (a model that can't be used), MissingExtra, ConfigError.
     """
-    if engine not in get_args(Engine):
-        raise ConfigError(f"engine {engine!r} is unknown; choose one of {', '.join(get_args(Engine))}")
-    if max_length is not None and max_length < 3:
-        raise ConfigError(f"max_length is {max_length}; a text needs at least 3 tokens, 128 is usual")
+    cache = Path(cache_dir) if cache_dir is not None else None
+    return load(EncoderSpec(name, engine, max_length, prompt, windows, images, cache), threads=threads)
+
+
+def load(spec: EncoderSpec, *, threads: int | None = None) -> Encoder:
+    """Load an encoder as load_encoder does."""
+    if spec.engine not in get_args(Engine):
+        raise ConfigError(f"engine {spec.engine!r} is unknown; choose one of {', '.join(get_args(Engine))}")
+    if spec.max_length is not None and spec.max_length < 3:
+        raise ConfigError(f"max_length is {spec.max_length}; a text needs at least 3 tokens, 128 is usual")
     if threads is not None and threads < 1:
         raise ConfigError(f"threads is {threads}; it must be 1 or more")
-    if windows < 1:
-        raise ConfigError(f"windows is {windows}; it must be 1 or more")
-    if name == HASHING:
+    if spec.windows < 1:
+        raise ConfigError(f"windows is {spec.windows}; it must be 1 or more")
+    if spec.name == HASHING:
         from .hashing import HashingEncoder
 
         return HashingEncoder()
-    cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     from .fused import FUSED_FILE, load_fused
     from .multimodal import is_multimodal, load_multimodal
 
-    if (Path(name) / FUSED_FILE).is_file():
-        load = partial(load_encoder, engine=engine, cache_dir=cache, threads=threads, windows=windows, images=images)
-        return load_fused(Path(name), load)
-    if is_multimodal(name):
-        text = partial(
-            load_encoder, engine=engine, max_length=max_length, cache_dir=cache, prompt=prompt, windows=windows
-        )
-        return load_multimodal(name, text, images, engine=engine, max_length=max_length, cache=cache, threads=threads)
+    if (Path(spec.name) / FUSED_FILE).is_file():
+        return load_fused(spec, partial(load, threads=threads))
+    cache = spec.cache_dir or default_cache_dir()
+    if is_multimodal(spec.name):
+        return load_multimodal(spec, partial(load, threads=threads), cache=cache, threads=threads)
     from .model_folder import find_model
 
-    folder = replace(find_model(name, max_length=max_length, prompt=prompt), windows=windows)
-    if engine == "auto":
+    folder = replace(find_model(spec.name, max_length=spec.max_length, prompt=spec.prompt), windows=spec.windows)
+    if spec.engine == "auto":
         return _load_best(folder, cache, threads)
-    return _load(folder, engine, cache, threads)
+    return _load(folder, spec.engine, cache, threads)
 
 
 def _load_best(folder: ModelFolder, cache: Path, threads: int | None) -> Encoder:

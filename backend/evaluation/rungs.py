@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Protocol, get_args
 import numpy as np
 
 from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.encoders.base import HASHING, Encoder, Engine, FloatMatrix
+from nextlabel.backend.encoders.base import HASHING, Encoder, EncoderSpec, Engine, FloatMatrix
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.label_anchors import label_anchors
-from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.model_folder import find_model
 from nextlabel.backend.encoders.multimodal import is_multimodal
 from nextlabel.backend.models.classifier import Classifier
@@ -67,24 +67,17 @@ class Rung(Protocol):
 
 @dataclass(frozen=True)
 class Setup:
-    """What all rungs of one ladder share. ``cache_dir`` holds embeddings and what is made once for a model."""
+    """What all rungs of one ladder share. ``cache_dir`` holds embeddings, and a training while it runs."""
 
-    encoder: str
+    encoder: EncoderSpec
     spec: TrainingSpec
-    engine: Engine
-    max_length: int
-    windows: int
     cache_dir: Path
     descriptions: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def loaded(self) -> Encoder:
         """The encoder as it is, loaded when it is first used."""
-        return self.load(self.encoder, self.engine, self.cache_dir)
-
-    def load(self, name: str, engine: Engine, cache_dir: Path) -> Encoder:
-        """Some encoder that reads as much of a text as this one. Raises LearningError."""
-        return load_encoder(name, engine, max_length=self.max_length, windows=self.windows, cache_dir=cache_dir)
+        return load(self.encoder)
 
     @cached_property
     def cache(self) -> EmbeddingCache:
@@ -176,7 +169,8 @@ class TrainedRung:
     def fit(self, train: Examples, report: ProgressReport | None = None) -> TrainedModel:
         """See Rung."""
         setup = self.setup
-        base = replace(find_model(setup.encoder, max_length=setup.max_length), windows=setup.windows)
+        spec = setup.encoder
+        base = replace(find_model(spec.name, max_length=spec.max_length), windows=spec.windows)
         # A small number of passes is right for few-shot whatever the labels, so none of them is spent on stopping.
         few = self.name == "few-shot"
         tuner: Trainer = FewShotTuner() if few else FineTuner()
@@ -186,14 +180,14 @@ class TrainedRung:
             folder, scratch = Path(place) / "model", Path(place) / "scratch"
             tell = report or no_report
             tuner.train(base, rest, held_out, setup.spec, folder, scratch=scratch, report=tell, stop=never)
-            engine: Engine = "torch" if setup.engine == "auto" else setup.engine
-            trained = setup.load(str(folder), engine, Path(place))
+            engine: Engine = "torch" if spec.engine == "auto" else spec.engine
+            trained = load(replace(spec, name=str(folder), engine=engine, cache_dir=Path(place)))
             return TrainedModel(trained, Probe.load(folder / HEAD_FILE), self.name)
 
 
 def rungs_for(setup: Setup) -> list[Rung]:
     """The rungs that ``setup`` can climb, the cheapest first."""
     frozen: list[Rung] = [ZeroShot(setup), ProbeRung(setup)]
-    if setup.encoder == HASHING or is_multimodal(setup.encoder):
+    if setup.encoder.name == HASHING or is_multimodal(setup.encoder.name):
         return frozen
     return [*frozen, TrainedRung(setup, "few-shot"), TrainedRung(setup, "fine-tune")]

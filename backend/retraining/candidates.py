@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.data.folds import Targets
-from nextlabel.backend.data.image_rules import ImageRules
-from nextlabel.backend.encoders.base import Engine
+from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.evaluation import wilson_interval
 from nextlabel.backend.evaluation.gate import Pair, Verdict, best_candidate, judge
 from nextlabel.backend.metrics import right
@@ -23,8 +22,7 @@ from nextlabel.backend.models.card import Figure, JobKind, ModelCard, data_hash,
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE, TRAINING_FILE
 from nextlabel.backend.pool.pool import Positions
-from nextlabel.backend.training.jobs import TrainingJob
-from nextlabel.backend.training.process import MODEL, PREDICTIONS, Job, TrainingProcess
+from nextlabel.backend.training.jobs import MODEL, PREDICTIONS, Job, TrainingJob
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling
@@ -45,23 +43,22 @@ LEAST_A_LABEL = 2
 class TrainingSetup:
     """What is trained, and where. ``reason`` says why nothing can be; empty if it can.
 
-    ``rungs``: what may be trained of this encoder, the cheapest first. ``cache`` (as ``cache_dir``) and ``images``
-    as for load_encoder.
+    ``encoder``: the recipe's own. ``rungs``: what may be trained of it, the cheapest first. ``work`` holds a training
+    while it runs, ``models`` those that it made.
     """
 
     project: str
     labeling: Labeling
-    encoder: str
-    engine: Engine
-    max_length: int
-    windows: int
+    encoder: EncoderSpec
     spec: TrainingSpec
     work: Path
     models: Path
-    cache: Path
     reason: str = ""
-    images: ImageRules | None = None
     rungs: tuple[JobKind, ...] = ("few-shot", "fine-tune")
+
+    def of(self, version: str) -> EncoderSpec:
+        """The encoder of a trained model, read in the same way; of an empty ``version`` the recipe's own."""
+        return replace(self.encoder, name=str(self.models / version)) if version else self.encoder
 
 
 class Answered(NamedTuple):
@@ -82,8 +79,6 @@ class Choice:
 
 class Training(Protocol):
     """How the models of one kind of question are trained and judged."""
-
-    process: ClassVar[type[TrainingProcess]]
 
     def too_few(self, labelled: Labelled) -> str:
         """Why nothing can be trained on these answers yet; empty if it can."""
@@ -109,8 +104,6 @@ class Training(Protocol):
 class TextTraining:
     """Trainings for labels of whole texts. Fulfils Training."""
 
-    process: ClassVar[type[TrainingProcess]] = TrainingProcess
-
     def __init__(self, tuning: TrainingSetup) -> None:
         self._setup = tuning
 
@@ -126,17 +119,12 @@ class TextTraining:
         """See Training."""
         tuning, labels = self._setup, self._setup.labeling.labels
         return TrainingJob(
-            candidate.rung,
-            str(tuning.models / candidate.start) if candidate.start else tuning.encoder,
-            Examples(tuple(train.texts), train.targets, labels),
-            tuning.spec,
-            tuning.cache,
+            kind=candidate.rung,
+            encoder=tuning.of(candidate.start),
+            examples=Examples(tuple(train.texts), train.targets, labels),
+            spec=tuning.spec,
             held_out=Examples(tuple(held_out.texts), held_out.targets, labels),
-            engine=tuning.engine,
-            max_length=tuning.max_length,
-            windows=tuning.windows,
             predict=predict,
-            images=tuning.images,
         )
 
     def choose(self, plan: TrainingPlan, finished: Mapping[int, Path], labelled: Labelled) -> Choice:
@@ -209,15 +197,15 @@ def card_of(folder: Path, candidate: Candidate, tuning: TrainingSetup, choice: C
         project=tuning.project,
         rung=candidate.rung,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        base=tuning.encoder,
+        base=tuning.encoder.name,
         parent=candidate.start,
         labels=tuning.labeling.labels,
         multi_label=False,
         figures=choice.figures,
         measured=f"{MEASURED} {reason[:1].upper()}{reason[1:]}.",
         temperature=trained.get("temperature", 1.0),
-        max_length=tuning.max_length,
-        windows=tuning.windows,
+        max_length=tuning.encoder.max_length or 0,
+        windows=tuning.encoder.windows,
         spec=tuning.spec.model_dump(mode="json"),
         seeds=(tuning.spec.seed,),
         libraries=library_versions(),

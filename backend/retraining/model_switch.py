@@ -18,7 +18,8 @@ import structlog
 
 from nextlabel.backend.models.registry import CHOSEN_SPACE
 from nextlabel.backend.store import Store
-from nextlabel.backend.training.embedding_jobs import EmbeddingJob, EmbeddingProcess
+from nextlabel.backend.training.jobs import EmbeddingJob
+from nextlabel.backend.training.process import TrainingProcess
 from nextlabel.connectors.batches import batched
 from nextlabel.connectors.errors import NextlabelError
 from nextlabel.connectors.records import LabelKind
@@ -47,7 +48,7 @@ class ModelSwitch:
         self._target: str | None = None  # where it is going; None while the loop is where it should be
         self._kills = 0
         self._told = False  # the loop was told to move
-        self._process: EmbeddingProcess | None = None
+        self._process: TrainingProcess | None = None
         self._not_before = 0.0
         self._cancelled = False
         self._stopped = False
@@ -60,7 +61,7 @@ class ModelSwitch:
         return self._target
 
     @property
-    def process(self) -> EmbeddingProcess | None:
+    def process(self) -> TrainingProcess | None:
         """The process that encodes the records; None if there is none."""
         return self._process
 
@@ -152,7 +153,7 @@ class ModelSwitch:
             self._loop.move_to(space)
 
     def _failed(self, reason: str) -> None:
-        self.error = f"the records can't be encoded for {self._target or self._setup.encoder}: {reason}"
+        self.error = f"the records can't be encoded for {self._target or self._setup.encoder.name}: {reason}"
         log.warning("records can't be encoded", model=self._target, reason=reason, again_in_s=RETRY_S)
         self._not_before, self._kills = time.monotonic() + RETRY_S, 0
 
@@ -160,20 +161,15 @@ class ModelSwitch:
         shutil.rmtree(self._work, ignore_errors=True)
         tuning = self._setup
         job = EmbeddingJob(
-            str(tuning.models / target) if target else tuning.encoder,
-            tuning.engine,
-            tuning.max_length,
-            tuning.windows,
-            tuning.cache,
-            space.cache.folder,
-            self._missing(space),
-            tuning.images,
-            tuning.labeling.kind is LabelKind.SPAN,
+            encoder=tuning.of(target),
+            embeddings=space.cache.folder.absolute(),
+            spans=tuning.labeling.kind is LabelKind.SPAN,
+            texts=self._missing(space),
         )
         log.info("encoding the records for another model", model=target or "the recipe's own encoder")
         with self._lock:
             if not self._stopped:
-                self._process = EmbeddingProcess.start(self._work, job)
+                self._process = TrainingProcess.start(self._work, job)
 
     def _missing(self, space: EmbeddingSpace, most: int | None = None) -> Iterator[str]:
         """Texts of the pool that are not in the cache of ``space``; no more than ``most``."""

@@ -20,8 +20,8 @@ import structlog
 
 from nextlabel.backend.models.registry import CHOSEN_SPACE, SPACE_IN_USE, ModelStore
 from nextlabel.backend.store import Store
-from nextlabel.backend.training.jobs import JOB_FILE
-from nextlabel.backend.training.process import MODEL, TrainingProcess
+from nextlabel.backend.training.jobs import MODEL, job_type
+from nextlabel.backend.training.process import TrainingProcess
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import LabelKind
 
@@ -52,14 +52,21 @@ TUNED_AT = "tuned_at"
 class Retrainer:
     """The trainings of one project. ``tick`` belongs to one thread, everything else may be called from any."""
 
-    def __init__(self, store: Store, loop: Loop, spaces: EmbeddingSpaces, tuning: TrainingSetup) -> None:
-        self._store, self._loop, self._setup = store, loop, tuning
-        self._training: Training = (
-            SpanTraining(tuning) if tuning.labeling.kind is LabelKind.SPAN else TextTraining(tuning)
-        )
+    def __init__(
+        self,
+        store: Store,
+        loop: Loop,
+        spaces: EmbeddingSpaces,
+        setup: TrainingSetup,
+        training: Training | None = None,
+        process: type[TrainingProcess] = TrainingProcess,
+    ) -> None:
+        self._store, self._loop, self._setup, self._trainer = store, loop, setup, process
+        spans = setup.labeling.kind is LabelKind.SPAN
+        self._training = training or (SpanTraining(setup) if spans else TextTraining(setup))
         self._plan: TrainingPlan | None = None
         self._process: TrainingProcess | None = None
-        self._switch = ModelSwitch(store, loop, spaces, tuning, tuning.work.with_name("embedding"))
+        self._switch = ModelSwitch(store, loop, spaces, setup, setup.work.with_name("embedding"))
         self._asked = False
         self._cancelled = False
         self._stopped = False
@@ -132,7 +139,7 @@ class Retrainer:
             if (number := self._open(plan)) is not None:
                 found["candidate"] = f"{plan.candidates[number].rung} ({number + 1} of {len(plan.candidates)})"
         if (target := self._switch.target) is not None:
-            found["moving_to"] = target or self._setup.encoder
+            found["moving_to"] = target or self._setup.encoder.name
         process = process or self._switch.process
         if process is not None and process.poll() == "running":
             found["pid"] = process.pid
@@ -244,9 +251,17 @@ class Retrainer:
             if self._stopped:
                 return LONG
             folder = self._folder(number)
-            begun = (folder / JOB_FILE).is_file()
-            self._process = self._training.process.resume(folder) if begun else self._begin(plan, number)
+            self._process = self._trainer.resume(folder) if self._begun(folder) else self._begin(plan, number)
         return WATCH
+
+    def _begun(self, folder: Path) -> bool:
+        """Whether there is a job to go on with. One that another version wrote is begun anew."""
+        try:
+            job_type(folder)
+        except LearningError:
+            shutil.rmtree(folder, ignore_errors=True)
+            return False
+        return True
 
     def _open(self, plan: TrainingPlan) -> int | None:
         """The first candidate that is neither finished nor failed."""
@@ -266,7 +281,7 @@ class Retrainer:
             self._answered(labelled, held_out),
             self._texts([*plan.held_out, *plan.audit]),
         )
-        return self._training.process.start(self._folder(number), job)
+        return self._trainer.start(self._folder(number), job)
 
     def _answered(self, labelled: Labelled, which: npt.NDArray[np.bool_]) -> Answered:
         return Answered(self._texts(labelled.training[which].tolist()), labelled.targets[which])

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,7 @@ from nextlabel.backend.models.spans.decoding import ScoredSpan
 from nextlabel.backend.models.spans.metrics import all_right, span_f1, span_report
 from nextlabel.backend.models.spans.probe import SpanProbe
 from nextlabel.backend.pool.pool import Positions
-from nextlabel.backend.training.process import TrainingProcess
-from nextlabel.backend.training.span_jobs import SPANS_FILE, SpanTrainingJob, SpanTrainingProcess, read_found
+from nextlabel.backend.training.jobs import SPANS_FILE, SpanTrainingJob, read_found
 from nextlabel.connectors.content import read_beside
 from nextlabel.connectors.records import Span
 
@@ -38,8 +37,6 @@ Answers: TypeAlias = Sequence[Sequence[Span]]
 class SpanTraining:
     """Fulfils Training."""
 
-    process: ClassVar[type[TrainingProcess]] = SpanTrainingProcess
-
     def __init__(self, tuning: TrainingSetup) -> None:
         self._setup = tuning
 
@@ -54,11 +51,9 @@ class SpanTraining:
         """See Training."""
         tuning = self._setup
         return SpanTrainingJob(
-            str(tuning.models / candidate.start) if candidate.start else tuning.encoder,
-            self._examples(train),
-            tuning.spec,
-            tuning.cache,
-            tuning.max_length,
+            encoder=tuning.of(candidate.start),
+            examples=self._examples(train),
+            spec=tuning.spec,
             held_out=self._examples(held_out),
             predict=predict,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,9 +12,9 @@ from pathlib import Path
 import structlog
 
 from nextlabel.backend.data.image_rules import ImageRules
-from nextlabel.backend.encoders.base import HASHING, Encoder
+from nextlabel.backend.encoders.base import HASHING, Encoder, EncoderSpec
 from nextlabel.backend.encoders.cache import EmbeddingCache
-from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.multimodal import is_multimodal
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.controller import Controller
@@ -56,27 +57,27 @@ def open_store(recipe: Recipe, settings: Settings, seed: int = 0) -> Store:
     return Store.open(settings.store or project_home(recipe, settings) / "store.sqlite", seed=seed)
 
 
-def open_encoder(recipe: Recipe, settings: Settings, trained: Path | None = None) -> Encoder:
-    """The recipe's encoder, or the one in the folder of a ``trained`` model, run in the same way.
-
-    What is made once for a model is kept beside the embeddings, shared by all projects.
-    """
-    if recipe.kind is LabelKind.SPAN:
-        return load_span_encoder(
-            str(trained or recipe.encoder),
-            max_length=recipe.max_length,
-            cache_dir=settings.home / "encoders",
-            threads=settings.thread_count(),
-        )
-    return load_encoder(
-        str(trained or recipe.encoder),
+def encoder_spec(recipe: Recipe, settings: Settings) -> EncoderSpec:
+    """The recipe's encoder. What is made once for a model is kept beside the embeddings, shared by all projects."""
+    return EncoderSpec(
+        recipe.encoder,
         recipe.engine,
         max_length=recipe.max_length,
-        cache_dir=settings.home / "encoders",
-        threads=settings.thread_count(),
         windows=recipe.windows,
         images=image_rules(recipe, settings),
+        cache_dir=settings.home / "encoders",
     )
+
+
+def open_encoder(recipe: Recipe, settings: Settings, trained: Path | None = None) -> Encoder:
+    """The recipe's encoder, or the one in the folder of a ``trained`` model, run in the same way."""
+    spec, threads = encoder_spec(recipe, settings), settings.thread_count()
+    if trained is not None:
+        spec = replace(spec, name=str(trained))
+    if recipe.kind is LabelKind.SPAN:
+        cache = settings.home / "encoders"
+        return load_span_encoder(spec.name, max_length=spec.max_length, cache_dir=cache, threads=threads)
+    return load(spec, threads=threads)
 
 
 def image_rules(recipe: Recipe, settings: Settings) -> ImageRules:
@@ -128,16 +129,11 @@ def training_setup(recipe: Recipe, settings: Settings) -> TrainingSetup:
     return TrainingSetup(
         project=recipe.name,
         labeling=recipe.labeling(),
-        encoder=recipe.encoder,
-        engine=recipe.engine,
-        max_length=recipe.max_length,
-        windows=recipe.windows,
+        encoder=encoder_spec(recipe, settings),
         spec=recipe.training,
         work=home / "training",
         models=home / "models",
-        cache=settings.home / "encoders",
         reason=reason,
-        images=image_rules(recipe, settings),
         rungs=("fusion",) if images else rungs,
     )
 

@@ -30,10 +30,10 @@ from nextlabel.connectors.errors import LearningError, MissingExtra
 
 from .averaging import train_members
 from .classifier_task import AnsweredTexts, ClassifierTask
-from .loop import CHECKPOINT_SECONDS, Checkpoints, Outcome, Watch, choose_device, run
+from .loop import Checkpoints, Outcome, Watch, choose_device, run
 from .network import Vocabulary, text_classifier
 from .progress import ProgressReport, never, no_report
-from .spec import TrainingSpec
+from .spec import CHECKPOINT_SECONDS, TrainingSpec
 from .texts import WindowedTexts, text_vectors, tokenised
 
 

@@ -20,7 +20,7 @@ from nextlabel.backend.data.folds import Targets, assign_folds
 from nextlabel.backend.encoders.base import usable_cores
 from nextlabel.backend.encoders.fused import FUSED_FILE
 from nextlabel.backend.encoders.fusion import FusionHead, FusionKind, Matrix, scaled
-from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.multimodal import MultimodalEncoder, TowerVectors
 from nextlabel.backend.models.calibration import fit_temperature
 from nextlabel.backend.models.probe import Probe
@@ -223,17 +223,9 @@ def train_fused(job: TrainingJob, folder: Path, report: ProgressReport, stop: Ca
     if kind == "none":
         raise LearningError("the recipe says `fusion: none`, so there is no head to train")
     threads = max(1, usable_cores() - 1)
-    encoder = load_encoder(
-        job.encoder,
-        job.engine,
-        max_length=job.max_length,
-        cache_dir=job.cache_dir,
-        threads=threads,
-        windows=job.windows,
-        images=job.images,
-    )
+    encoder = load(job.encoder, threads=threads)
     if not isinstance(encoder, MultimodalEncoder):
-        raise LearningError(f"{job.encoder} encodes no images, so there is nothing to fuse")
+        raise LearningError(f"{job.encoder.name} encodes no images, so there is nothing to fuse")
     parts = []
     for at in range(0, len(examples.texts), CHUNK):
         tell("embedding", at, len(examples.texts))
@@ -251,7 +243,7 @@ def train_fused(job: TrainingJob, folder: Path, report: ProgressReport, stop: Ca
         )
     head = min(heads, key=_loss)
     tell("training", len(kinds), len(kinds))
-    facts = {"encoder": job.encoder, "fingerprint": encoder.fingerprint, "max_length": job.max_length}
+    facts = {"encoder": job.encoder.name, "fingerprint": encoder.fingerprint, "max_length": job.encoder.max_length}
     with whole_folder(folder) as partial:
         head.save(partial)
         write_atomically(partial / FUSED_FILE, (json.dumps(facts, indent=1) + "\n").encode())

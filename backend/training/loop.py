@@ -28,8 +28,6 @@ from .spec import TrainingSpec
 
 NOTE = "nextlabel.json"
 
-CHECKPOINT_SECONDS = 120.0  # between two; a small job needs none, a long one loses two minutes at most
-
 
 class Checkpoints:
     """The checkpoints in ``scratch`` of the training called ``key``. Files of others in the folder are removed."""

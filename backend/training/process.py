@@ -11,48 +11,30 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol, Self
+from typing import Literal, Self
 
 from nextlabel.backend.encoders.base import usable_cores
 from nextlabel.connectors.errors import LearningError
 
-from .jobs import JOB_FILE, readable_errors
+from .jobs import JOB_FILE, MODEL, PREDICTIONS, Job, job_type, readable_errors
 from .progress import TrainingProgress
 
 WORKER = "nextlabel.backend.training.worker"
-MODEL, PREDICTIONS, PROGRESS, ERROR, LOG, LOCK = (
-    "model",
-    "predictions.safetensors",
-    "progress.json",
-    "error.txt",
-    "worker.log",
-    "lock",
-)
+PROGRESS, ERROR, LOG, LOCK = "progress.json", "error.txt", "worker.log", "lock"
 LOCK_WAIT_S = 10.0  # a worker whose parent has died ends within a second or two
 LOG_LINES = 15
 
 
-class Job(Protocol):
-    """What a worker is to do, as files."""
-
-    def save(self, work: Path) -> None:
-        """Write it into ``work``, JOB_FILE last. Raises StoreFull and StoreError."""
-        ...
-
-
 class TrainingProcess:
-    """A training in a process of its own, in the folder ``work``.
+    """A job in a process of its own, in the folder ``work``.
 
-    ``work/model`` appears by one rename, after predictions and embeddings are there too. The worker ends when its
-    parent does. One process may work in a folder at a time.
+    The job's RESULT appears by one rename, after all else is there too. The worker ends when its parent does. One
+    process may work in a folder at a time.
     """
 
-    WORKER: ClassVar[str] = WORKER
-    RESULT: ClassVar[str] = MODEL
-    WORD: ClassVar[str] = "training"
-
-    def __init__(self, work: Path, process: subprocess.Popen[bytes] | None) -> None:
+    def __init__(self, work: Path, job: type[Job], process: subprocess.Popen[bytes] | None) -> None:
         self.work = work
+        self._job = job
         self._process = process
         self._cancelled = False
 
@@ -70,7 +52,7 @@ class TrainingProcess:
         lock = _locked(work, 0)
         try:
             job.save(work)
-            return cls(work, _spawn(cls.WORKER, work, lock))
+            return cls(work, type(job), _spawn(work, lock))
         finally:
             os.close(lock)
 
@@ -80,13 +62,10 @@ class TrainingProcess:
 
         Raises LearningError if there is no job, or another process works on it; else as ``start``.
         """
-        if not (work / JOB_FILE).is_file():
-            raise LearningError(f"{work} holds no training to go on with; start one")
+        job = job_type(work)
         lock = _locked(work, LOCK_WAIT_S)
         try:
-            if (work / cls.RESULT).exists():
-                return cls(work, None)
-            return cls(work, _spawn(cls.WORKER, work, lock))
+            return cls(work, job, None if (work / job.RESULT).exists() else _spawn(work, lock))
         finally:
             os.close(lock)
 
@@ -115,7 +94,7 @@ class TrainingProcess:
         """How it stands. Never waits."""
         if self._process is not None and self._process.poll() is None:
             return "running"
-        return "done" if (self.work / self.RESULT).exists() else "failed"
+        return "done" if (self.work / self._job.RESULT).exists() else "failed"
 
     @property
     def killed(self) -> bool:
@@ -129,7 +108,7 @@ class TrainingProcess:
         if self.poll() != "failed":
             return ""
         if self._cancelled:
-            return f"the {self.WORD} was cancelled"
+            return f"the {self._job.WORD} was cancelled"
         with contextlib.suppress(OSError):
             return (self.work / ERROR).read_text(encoding="utf-8").strip()
         status = self._process.returncode if self._process is not None else None
@@ -139,7 +118,7 @@ class TrainingProcess:
             )
         else:
             ended = f"ended with status {status}"
-        return f"the {self.WORD} {ended}; its log {self.work / LOG}:\n{_tail(self.work / LOG)}"
+        return f"the {self._job.WORD} {ended}; its log {self.work / LOG}:\n{_tail(self.work / LOG)}"
 
     def cancel(self, grace_s: float = 10) -> None:
         """End it: ask, and kill what has not ended after ``grace_s`` seconds. Quiet if it has ended. Resumable."""
@@ -157,7 +136,7 @@ class TrainingProcess:
                 self._process.wait(grace_s)
 
 
-def _spawn(worker: str, work: Path, lock: int) -> subprocess.Popen[bytes]:
+def _spawn(work: Path, lock: int) -> subprocess.Popen[bytes]:
     """Start a worker that takes over the lock."""
     for name in (ERROR, PROGRESS):
         (work / name).unlink(missing_ok=True)
@@ -166,7 +145,7 @@ def _spawn(worker: str, work: Path, lock: int) -> subprocess.Popen[bytes]:
     env = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
     with readable_errors(work), (work / LOG).open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", worker, str(work), str(lock), str(os.getpid())],
+            [sys.executable, "-m", WORKER, str(work), str(lock), str(os.getpid())],
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -28,11 +28,11 @@ from nextlabel.connectors.errors import LearningError, MissingExtra
 from nextlabel.connectors.records import Span
 
 from .finetune import TrainingResult, result_of
-from .loop import CHECKPOINT_SECONDS, Checkpoints, Watch, choose_device, run
+from .loop import Checkpoints, Watch, choose_device, run
 from .network import Vocabulary
 from .progress import ProgressReport, TrainingProgress, never, no_report
 from .sampling import EpochBatches
-from .spec import TrainingSpec
+from .spec import CHECKPOINT_SECONDS, TrainingSpec
 
 IGNORED = -100  # what torch's cross-entropy leaves out: special tokens, and tokens that begin no unit
 

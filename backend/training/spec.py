@@ -6,6 +6,8 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+CHECKPOINT_SECONDS = 120.0  # between two; a small job needs none, a long one loses two minutes at most
+
 RungName: TypeAlias = Literal["zero-shot", "probe", "few-shot", "fine-tune"]
 PoolingName: TypeAlias = Literal["model", "mean", "cls", "max", "attention", "bilstm"]
 

@@ -20,6 +20,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.encoders.model_folder import read_folder
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.training.jobs import TrainingJob
@@ -55,13 +56,11 @@ def reviews(count: int, seed: int) -> Examples:
 def job(place: Path) -> TrainingJob:
     """A training with dropout and held-out texts whose every step leaves a checkpoint."""
     return TrainingJob(
-        "fine-tune",
-        str(place / "encoder"),
-        reviews(16 * STEPS_AN_EPOCH, 0),
-        TrainingSpec(epochs=EPOCHS, patience=0, learning_rate=1e-3, head_learning_rate=1e-2, dropout=0.2),
-        place / "cache",
+        kind="fine-tune",
+        encoder=EncoderSpec(str(place / "encoder"), "torch", cache_dir=place / "cache"),
+        examples=reviews(16 * STEPS_AN_EPOCH, 0),
+        spec=TrainingSpec(epochs=EPOCHS, patience=0, learning_rate=1e-3, head_learning_rate=1e-2, dropout=0.2),
         held_out=reviews(40, 1),
-        engine="torch",
         predict=reviews(30, 2).texts,
         checkpoint_seconds=0.0,
     )

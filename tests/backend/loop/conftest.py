@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from nextlabel.backend.annotators.consensus import Method
-from nextlabel.backend.encoders.base import Encoder, Engine
+from nextlabel.backend.encoders.base import Encoder, EncoderSpec, Engine
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.loop.agreement import Agreement
@@ -95,14 +95,10 @@ def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFa
         setup = TrainingSetup(
             "animals",
             labeling,
-            encoder,
-            engine,
-            32,
-            1,
+            EncoderSpec(encoder, engine, max_length=32, cache_dir=tmp_path),
             spec,
             tmp_path / "training",
             tmp_path / "models",
-            tmp_path,
             reason="hashing can't be trained" if encoder == "hashing" else "",
             rungs=rungs,
         )

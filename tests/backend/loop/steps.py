@@ -20,8 +20,7 @@ from nextlabel.backend.models.saving import HEAD_FILE, save_head
 from nextlabel.backend.retraining.candidates import Choice
 from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace, EmbeddingSpaces
 from nextlabel.backend.retraining.plan import Candidate, TrainingPlan
-from nextlabel.backend.training.jobs import JOB_FILE
-from nextlabel.backend.training.process import MODEL
+from nextlabel.backend.training.jobs import JOB_FILE, MODEL
 from nextlabel.connectors.records import Labeling, LabelKind
 from tests.backend.loop.conftest import LABELS, Trained
 
@@ -86,7 +85,7 @@ class Process:
     @classmethod
     def start(cls, work: Path, job: Any) -> Process:
         work.mkdir(parents=True, exist_ok=True)
-        (work / JOB_FILE).write_text("{}")
+        (work / JOB_FILE).write_text('{"job": "texts"}')
         return cls.resume(work)
 
     @classmethod
@@ -113,8 +112,6 @@ class Process:
 
 class Trainings:
     """Fulfils Training: whether the next model goes live is ``live``; what can't be read is ``broken``."""
-
-    process: Any = Process
 
     def __init__(self) -> None:
         self.live, self.few = True, ""

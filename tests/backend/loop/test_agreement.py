@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from nextlabel.backend.annotators.consensus import Method, agree
+from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.label_anchors import label_anchors
 from nextlabel.backend.encoders.load import load_encoder
@@ -23,7 +24,7 @@ from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace
 from nextlabel.backend.retraining.plan import Candidate, TrainingPlan
 from nextlabel.backend.retraining.probe_model import TextKind, TextModel
 from nextlabel.backend.store import Store
-from nextlabel.backend.training.process import PREDICTIONS
+from nextlabel.backend.training.jobs import PREDICTIONS
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.records import Annotation, Labeling, LabelKind
 from tests.backend.loop.conftest import ServiceFactory
@@ -231,7 +232,7 @@ def test_models_are_judged_by_what_people_said(crowd: PoolState, space: Embeddin
     predicted = np.eye(2, dtype=np.float32)[crowd.targets(held_out, settled=False)]
     save_file({"probabilities": predicted}, tmp_path / PREDICTIONS)
     spec = TrainingSpec()
-    tuning = TrainingSetup("p", crowd.labeling, "e", "torch", 32, 1, spec, tmp_path, tmp_path, tmp_path)
+    tuning = TrainingSetup("p", crowd.labeling, EncoderSpec("e"), spec, tmp_path, tmp_path)
     plan = TrainingPlan(1, len(training), tuple(held_out.tolist()), (), (Candidate("fine-tune", ""),))
     choice = TextTraining(tuning).choose(plan, {0: tmp_path}, labelled)
     assert choice.verdict.figures["held_out_accuracy"] == 1.0

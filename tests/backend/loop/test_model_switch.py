@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.models.registry import CHOSEN_SPACE
 from nextlabel.backend.retraining import model_switch
 from nextlabel.backend.retraining.candidates import TrainingSetup
@@ -38,9 +39,9 @@ def switch(
     store: Store, loop: Loop, spaces: EmbeddingSpaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> ModelSwitch:
     monkeypatch.setattr(model_switch, "RETRY_S", 0.0)
-    folders = (tmp_path / "training", tmp_path / "models", tmp_path)
-    tuning = TrainingSetup("animals", LABELING, "hashing", "auto", 32, 1, TrainingSpec(), *folders)
-    return ModelSwitch(store, loop, spaces, tuning, tmp_path / "embedding")  # type: ignore[arg-type]
+    folders = (tmp_path / "training", tmp_path / "models")
+    setup = TrainingSetup("animals", LABELING, EncoderSpec("hashing"), TrainingSpec(), *folders)
+    return ModelSwitch(store, loop, spaces, setup, tmp_path / "embedding")  # type: ignore[arg-type]
 
 
 def choose(store: Store, version: str) -> None:

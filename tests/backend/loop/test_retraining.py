@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.models.card import JobKind
 from nextlabel.backend.models.registry import CHOSEN_SPACE, ModelStore, choose_version
 from nextlabel.backend.retraining import model_switch
@@ -31,11 +32,9 @@ class Step:
     def __init__(self, store: Store, folder: Path, spec: TrainingSpec, labeling: Labeling) -> None:
         self.spaces: EmbeddingSpaces = spaces_in(folder, labeling)
         self.loop = Loop(self.spaces(OWN))
-        tuning = TrainingSetup(
-            "animals", labeling, "hashing", "auto", 32, 1, spec, folder / "training", folder / "models", folder
-        )
-        self.tuner = Retrainer(store, self.loop, self.spaces, tuning)  # type: ignore[arg-type]
-        self.trainings = self.tuner._training = Trainings()  # type: ignore[assignment]
+        setup = TrainingSetup("animals", labeling, EncoderSpec("hashing"), spec, folder / "training", folder / "models")
+        self.trainings = Trainings()
+        self.tuner = Retrainer(store, self.loop, self.spaces, setup, self.trainings, Process)  # type: ignore[arg-type]
         self.store, self.models, self.work = store, ModelStore(folder / "models"), folder / "training"
 
     @property

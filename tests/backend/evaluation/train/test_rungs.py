@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.encoders.base import FloatMatrix
+from nextlabel.backend.encoders.base import EncoderSpec, FloatMatrix
 from nextlabel.backend.evaluation.auto import Auto, make_rung
 from nextlabel.backend.evaluation.rungs import RUNGS, ProbeRung, Setup, rungs_for
 from nextlabel.backend.training.progress import TrainingProgress
@@ -31,7 +31,7 @@ TARGETS = np.array([0, 1, 0, 1, 0, 1])
 
 @pytest.fixture
 def setup(tmp_path: Path) -> Setup:
-    return Setup("hashing", TrainingSpec(), "auto", 128, 1, tmp_path)
+    return Setup(EncoderSpec("hashing", max_length=128, cache_dir=tmp_path), TrainingSpec(), tmp_path)
 
 
 def test_zero_shot_reads_the_labels_names_and_no_answer(setup: Setup):
@@ -118,7 +118,7 @@ def test_an_unknown_rung_names_those_there_are(tmp_path: Path):
 
 
 def test_all_rungs_are_there_for_a_model_of_its_own(tmp_path: Path):
-    setup = Setup("some-model", TrainingSpec(), "auto", 128, 1, tmp_path)
+    setup = Setup(EncoderSpec("some-model", max_length=128, cache_dir=tmp_path), TrainingSpec(), tmp_path)
     assert tuple(rung.name for rung in rungs_for(setup)) == RUNGS
 
 

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.encoders.load import load_encoder
-from nextlabel.backend.training import embedding_worker
-from nextlabel.backend.training.embedding_jobs import EmbeddingProcess
-from nextlabel.backend.training.worker import main
+from nextlabel.backend.training import worker
 from nextlabel.connectors.errors import LearningError
 
 DAWDLE = 0.01
@@ -36,12 +35,12 @@ class Slow:
         return -self._hashing.encode(texts)
 
 
-def load(name: str, *_: Any, **__: Any) -> Slow:
-    if (Path(name) / "broken").exists():
+def load(spec: EncoderSpec, **_: Any) -> Slow:
+    if (Path(spec.name) / "broken").exists():
         raise LearningError("the weights are damaged")
-    return Slow(Path(name))
+    return Slow(Path(spec.name))
 
 
 if __name__ == "__main__":
-    embedding_worker.load_encoder = load  # type: ignore[attr-defined]
-    sys.exit(main(sys.argv[1:], embedding_worker.embed, EmbeddingProcess.WORD))
+    worker.load = load  # type: ignore[attr-defined]
+    sys.exit(worker.main(sys.argv[1:]))

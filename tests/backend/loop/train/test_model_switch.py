@@ -22,7 +22,7 @@ from nextlabel.backend.retraining import model_switch
 from nextlabel.backend.retraining.model_switch import FEW
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
-from nextlabel.backend.training.embedding_jobs import EmbeddingProcess
+from nextlabel.backend.training import process
 from nextlabel.connectors.records import Record
 from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory, Trained
 from tests.backend.loop.platform import MemoryPlatform
@@ -54,7 +54,7 @@ def begin(
     """Start a service that encodes slowly for whatever model is chosen."""
     places = [str(Path(__file__).parents[1] / "processes"), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
-    monkeypatch.setattr(EmbeddingProcess, "WORKER", "slow_embedding")
+    monkeypatch.setattr(process, "WORKER", "slow_embedding")
     Counting.encoded.clear()
     trained(tmp_path / "models", MODEL)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.encoders.fused import FUSED_FILE, FusedEncoder, fused_on, is_fused
 from nextlabel.backend.encoders.fusion import FusionHead
 from nextlabel.backend.encoders.load import load_encoder
@@ -45,7 +47,8 @@ def make_job(vit: Path, cache: Path, count: int = 120, **spec: object) -> Traini
     texts = tuple(write_content(text, [image]) for text, image, _ in made)
     answers = np.array([answer for _, _, answer in made])
     examples = Examples((*texts[:-1], write_content(made[-1][0], [BROKEN])), answers, LABELS)
-    return TrainingJob("fusion", f"hashing+{vit}", examples, TrainingSpec(**spec), cache)  # type: ignore[arg-type]
+    encoder = EncoderSpec(f"hashing+{vit}", cache_dir=cache)
+    return TrainingJob(kind="fusion", encoder=encoder, examples=examples, spec=TrainingSpec(**spec))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,7 @@ def trained(vit: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 def test_encoder_and_probe_say_what_the_head_says(trained: tuple[Path, TrainingJob]) -> None:
     folder, job = trained
-    encoder = load_encoder(str(folder), cache_dir=job.cache_dir)
+    encoder = load_encoder(str(folder), cache_dir=job.encoder.cache_dir)
     assert isinstance(encoder, FusedEncoder)
     texts = [write_content(text, [image]) for text, image, _ in map(meme, range(500, 560))]
     vectors = encoder.encode(texts)
@@ -75,7 +78,7 @@ def test_encoder_and_probe_say_what_the_head_says(trained: tuple[Path, TrainingJ
 
 def test_of_three_kinds_the_one_that_learned_it_is_taken(trained: tuple[Path, TrainingJob]) -> None:
     folder, job = trained
-    encoder, probe = load_encoder(str(folder), cache_dir=job.cache_dir), Probe.load(folder / HEAD_FILE)
+    encoder, probe = load_encoder(str(folder), cache_dir=job.encoder.cache_dir), Probe.load(folder / HEAD_FILE)
     unseen = [meme(number) for number in range(600, 800)]
     said = probe.predict_proba(encoder.encode([write_content(text, [image]) for text, image, _ in unseen]))
     assert (said.argmax(axis=1) == [answer for _, _, answer in unseen]).mean() > 0.85
@@ -86,7 +89,7 @@ def test_a_head_is_told_from_other_models_and_names_its_encoder(trained: tuple[P
     folder, job = trained
     assert is_fused(folder)
     assert not is_fused(vit)
-    assert fused_on(folder) == job.encoder
+    assert fused_on(folder) == job.encoder.name
 
 
 def test_on_other_towers_it_is_refused(trained: tuple[Path, TrainingJob], tmp_path: Path) -> None:
@@ -96,10 +99,10 @@ def test_on_other_towers_it_is_refused(trained: tuple[Path, TrainingJob], tmp_pa
     facts = json.loads((tmp_path / FUSED_FILE).read_text())
     (tmp_path / FUSED_FILE).write_text(json.dumps({**facts, "fingerprint": "another"}))
     with pytest.raises(LearningError, match="train again"):
-        load_encoder(str(tmp_path), cache_dir=job.cache_dir)
+        load_encoder(str(tmp_path), cache_dir=job.encoder.cache_dir)
     (tmp_path / FUSED_FILE).write_text("{}")
     with pytest.raises(LearningError, match="train the head again"):
-        load_encoder(str(tmp_path), cache_dir=job.cache_dir)
+        load_encoder(str(tmp_path), cache_dir=job.encoder.cache_dir)
 
 
 def test_what_is_told_and_how_it_is_stopped(vit: Path, tmp_path: Path) -> None:
@@ -117,7 +120,7 @@ def test_where_there_is_nothing_to_fuse_it_says_so(vit: Path, tmp_path: Path) ->
     with pytest.raises(LearningError, match="fusion: none"):
         train_fused(make_job(vit, tmp_path, count=20, fusion="none"), tmp_path / "model", no_report, never)
     job = make_job(vit, tmp_path, count=20)
-    blind = TrainingJob("fusion", "hashing", job.examples, job.spec, tmp_path)
+    blind = job.model_copy(update={"encoder": EncoderSpec("hashing", cache_dir=tmp_path)})
     with pytest.raises(LearningError, match="encodes no images"):
         train_fused(blind, tmp_path / "model", no_report, never)
 
@@ -126,10 +129,10 @@ def test_a_job_for_images_is_the_same_after_a_trip_through_files(vit: Path, tmp_
     encoder = load_encoder(f"hashing+{vit}", cache_dir=tmp_path)
     assert isinstance(encoder, MultimodalEncoder)
     made = make_job(vit, tmp_path, count=20)
-    job = TrainingJob(made.kind, made.encoder, made.examples, made.spec, tmp_path.absolute(), images=encoder.rules)
+    job = made.model_copy(update={"encoder": replace(made.encoder, images=encoder.rules)})
     job.save(tmp_path / "job")
     read = TrainingJob.load(tmp_path / "job")
-    assert read.images is not None
-    assert read.images.roots == (Path().absolute(),)
-    assert (read.images.hosts, read.images.max_bytes) == (encoder.rules.hosts, encoder.rules.max_bytes)
+    assert read.encoder.images is not None
+    assert read.encoder.images.roots == (Path().absolute(),)
+    assert (read.encoder.images.hosts, read.encoder.images.max_bytes) == (encoder.rules.hosts, encoder.rules.max_bytes)
     assert read.examples.texts == job.examples.texts

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.models.export.export import export_model
 from nextlabel.backend.models.spans.encoder import load_span_encoder
 from nextlabel.backend.models.spans.metrics import all_right
 from nextlabel.backend.models.spans.probe import SpanProbe
 from nextlabel.backend.models.spans.token_vectors import Layer, layer_of, set_layer
-from nextlabel.backend.training import span_worker
+from nextlabel.backend.training import worker
+from nextlabel.backend.training.jobs import SPANS_FILE, SpanTrainingJob, read_found
 from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress, never, no_report
-from nextlabel.backend.training.span_jobs import SPANS_FILE, SpanTrainingJob, read_found
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.content import write_beside
 from nextlabel.connectors.errors import LearningError
@@ -32,21 +33,27 @@ UNSEEN = bookings(20, first=100)
 def make_job(encoder: ModelFolder, cache: Path, count: int = 60) -> SpanTrainingJob:
     train = replace(bookings(count), contexts=tuple("when?" if n % 2 else "" for n in range(count)))
     predict = [write_beside(UNSEEN.texts[0], "when?"), *UNSEEN.texts[1:], ""]
-    return SpanTrainingJob(str(encoder.path), train, SPEC, cache, 24, held_out=bookings(20, first=60), predict=predict)
+    return SpanTrainingJob(
+        encoder=EncoderSpec(str(encoder.path), max_length=24, cache_dir=cache),
+        examples=train,
+        spec=SPEC,
+        held_out=bookings(20, first=60),
+        predict=predict,
+    )
 
 
 def test_what_is_saved_is_loaded(tiny_encoder: ModelFolder, tmp_path: Path) -> None:
     job = make_job(tiny_encoder, tmp_path / "cache")
     odd = replace(job.examples, texts=("x\ud800\u2028é", *job.examples.texts[1:]), spans=((), *job.examples.spans[1:]))
-    job = replace(job, examples=odd)
+    job = job.model_copy(update={"examples": odd})
     job.save(tmp_path / "work")
     again = SpanTrainingJob.load(tmp_path / "work")
     assert again.examples == job.examples
     assert again.held_out is not None
     assert job.held_out is not None
     assert again.held_out.spans == job.held_out.spans
-    assert (again.predict, again.spec, again.max_length) == (job.predict, job.spec, 24)
-    replace(job, held_out=None).save(tmp_path / "other")
+    assert (again.predict, again.spec, again.encoder) == (job.predict, job.spec, job.encoder)
+    job.model_copy(update={"held_out": None}).save(tmp_path / "other")
     assert SpanTrainingJob.load(tmp_path / "other").held_out is None
 
 
@@ -55,10 +62,10 @@ def test_what_is_saved_is_loaded(tiny_encoder: ModelFolder, tmp_path: Path) -> N
     [
         ("job.json", None, r"no training job \(.*job.json is missing\)"),
         ("job.json", "{", "can't be read"),
-        ("job.json", '{"format": "nextlabel-training-2"}', "of another version"),
-        ("examples.jsonl", '["text"]\n', "can't be read"),
-        ("examples.jsonl", '["text", "", [[0, 99, "name"]]]\n', "reaches out"),
-        ("held_out.jsonl", None, "held_out.jsonl is missing"),
+        ("job.json", '{"format": "nextlabel-span-training-1"}', "of another version"),
+        ("examples.jsonl", '["name"]\n["text"]\n', "can't be read"),
+        ("examples.jsonl", '["name"]\n["text", "", [[0, 99, "name"]]]\n', "reaches out"),
+        ("predict.jsonl", None, "predict.jsonl is missing"),
     ],
 )
 def test_what_is_not_whole_is_refused(
@@ -79,10 +86,10 @@ def test_the_worker_leaves_a_model_that_finds_what_it_said(tiny_encoder: ModelFo
     seen: list[TrainingProgress] = []
     # Stopped after the training, before anything is predicted, it goes on there.
     with pytest.raises(TrainingCancelled):
-        span_worker.train(tmp_path / "work", seen.append, lambda: (tmp_path / "work" / "trained").exists())
+        worker.run(tmp_path / "work", job, seen.append, lambda: (tmp_path / "work" / "trained").exists())
     assert not (tmp_path / "work" / "model").exists()
     seen.clear()
-    span_worker.train(tmp_path / "work", seen.append, never)
+    worker.run(tmp_path / "work", job, seen.append, never)
     assert {one.stage for one in seen} == {"embedding"}
     assert not (tmp_path / "work" / "scratch").exists()
     model, found = tmp_path / "work" / "model", read_found(tmp_path / "work" / SPANS_FILE)
@@ -94,8 +101,10 @@ def test_the_worker_leaves_a_model_that_finds_what_it_said(tiny_encoder: ModelFo
     assert all_right([one.spans for one in again], found).all()
     assert probe.texts == 60, "neither held-out texts nor those asked about"
     # Another training goes on from it.
-    replace(job, encoder=str(model), spec=SPEC.model_copy(update={"epochs": 1})).save(tmp_path / "next")
-    span_worker.train(tmp_path / "next", no_report, never)
+    more = {"encoder": replace(job.encoder, name=str(model)), "spec": SPEC.model_copy(update={"epochs": 1})}
+    job = job.model_copy(update=more)
+    job.save(tmp_path / "next")
+    worker.run(tmp_path / "next", job, no_report, never)
     assert all_right(read_found(tmp_path / "next" / SPANS_FILE)[:-1], UNSEEN.spans).mean() > 0.9
     exported(model, tmp_path / "out")
 
@@ -124,7 +133,7 @@ def test_the_layer_that_does_better_on_held_out_texts_is_read(
     tiny_encoder: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: Layer
 ) -> None:
     """The other one is spoilt."""
-    original = span_worker._read
+    original = worker.read_tokens
 
     def spoilt(texts: list[str], *more: Any) -> Any:
         found = original(texts, *more)
@@ -132,9 +141,10 @@ def test_the_layer_that_does_better_on_held_out_texts_is_read(
             return [replace(one, vectors=np.ones_like(one.vectors)) for one in found]
         return found
 
-    monkeypatch.setattr(span_worker, "_read", spoilt)
-    make_job(tiny_encoder, tmp_path / "cache", count=20).save(tmp_path / "work")
-    span_worker.train(tmp_path / "work", no_report, never)
+    monkeypatch.setattr(worker, "read_tokens", spoilt)
+    job = make_job(tiny_encoder, tmp_path / "cache", count=20)
+    job.save(tmp_path / "work")
+    worker.run(tmp_path / "work", job, no_report, never)
     assert layer_of(tmp_path / "work" / "model") == better
 
 

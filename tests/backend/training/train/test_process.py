@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.models.probe import Probe
@@ -32,13 +33,13 @@ PATIENCE_S = 240.0  # a busy machine
 def make_job(tiny: ModelFolder, tmp_path: Path, **changes: Any) -> TrainingJob:
     options: dict[str, Any] = {
         "held_out": made_up(30, 1),
-        "engine": "torch",
         "predict": ["aa bb", "zz", ""],
         "checkpoint_seconds": 0.0,
     }
     spec = changes.pop("spec", TrainingSpec(epochs=3, patience=0, learning_rate=1e-3, head_learning_rate=1e-2))
-    name = changes.pop("encoder", str(tiny.path))
-    return TrainingJob("fine-tune", name, made_up(60), spec, tmp_path / "cache", **(options | changes))
+    name, cache = changes.pop("encoder", str(tiny.path)), changes.pop("cache_dir", tmp_path / "cache")
+    encoder = EncoderSpec(name, changes.pop("engine", "torch"), cache_dir=cache)
+    return TrainingJob(kind="fine-tune", encoder=encoder, examples=made_up(60), spec=spec, **(options | changes))
 
 
 def wait(what: Callable[[TrainingProcess], bool], process: TrainingProcess) -> None:

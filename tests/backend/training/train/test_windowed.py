@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.evaluation import accuracy
@@ -29,7 +30,7 @@ from nextlabel.backend.training.network import text_classifier
 from nextlabel.backend.training.progress import never, no_report
 from nextlabel.backend.training.spec import PoolingName, TrainingSpec
 from nextlabel.backend.training.texts import parts, portions, tokenised
-from nextlabel.backend.training.worker import run_job
+from nextlabel.backend.training.worker import run
 from nextlabel.connectors.errors import LearningError
 from tests.backend.device import DEVICE
 from tests.backend.training.conftest import LETTERS, made_up
@@ -210,12 +211,11 @@ def test_a_rung_trains_on_as_many_windows_as_it_reads(tiny: ModelFolder, tmp_pat
 
 
 def test_a_worker_trains_on_as_many_windows_as_its_job_says(tiny: ModelFolder, tmp_path: Path) -> None:
-    spec, cache = TrainingSpec(learning_rate=2e-3), tmp_path / "cache"
-    job = TrainingJob(
-        "few-shot", str(tiny.path), late_answers(20), spec, cache, engine="torch", max_length=LENGTH, windows=2
-    )
+    encoder = EncoderSpec(str(tiny.path), "torch", LENGTH, windows=2, cache_dir=tmp_path / "cache")
+    spec = TrainingSpec(learning_rate=2e-3)
+    job = TrainingJob(kind="few-shot", encoder=encoder, examples=late_answers(20), spec=spec)
     (tmp_path / "work").mkdir()
-    run_job(tmp_path / "work", job, no_report, never)
+    run(tmp_path / "work", job, no_report, never)
     told = json.loads((tmp_path / "work" / "model" / "training.json").read_text())
     assert (told["max_length"], told["windows"]) == (LENGTH, 2)
 

@@ -6,7 +6,6 @@ one set: the first to link its file into place wins, the other reads it. Where f
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -17,6 +16,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from nextlabel.backend.files import exclusive
 from nextlabel.backend.settings import Settings
 from nextlabel.connectors.errors import ConfigError
 
@@ -93,8 +93,7 @@ def _create(path: Path) -> None:
         except FileExistsError:
             return  # another process was first, and its secrets are as good
         except OSError:  # a file system without hard links
-            with path.with_suffix(".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with exclusive(path.with_suffix(".lock")):
                 if not path.exists():
                     Path(temporary).replace(path)
     finally:

@@ -31,9 +31,9 @@ from nextlabel.backend.encoders.base import Encoder, default_cache_dir
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.label_anchors import label_anchors
 from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.backend.files import write_atomically
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.selection import ArrayVectors, Pool, get_strategy
-from nextlabel.backend.store.atomic import write_atomically
 from nextlabel.connectors.records import Labeling, LabelKind
 
 Matrix = npt.NDArray[np.float32]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nextlabel.backend.data.tables import Row, Table, check_columns
+from nextlabel.backend.data.tables import Row, Table, check_columns, value_text
 from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Span, Value
 
@@ -74,17 +73,11 @@ def matching(table: Table, columns: Sequence[str], id_column: str = "") -> list[
 
 
 def cell(value: Any) -> str:
-    """What a cell says, "" for nothing; a whole number that gaps made a float is a whole number again.
+    """What a cell says, "" for nothing; a whole number that gaps made a float is a whole number again, in text too.
 
-    Raises DataError for several labels in one cell.
+    Raises DataError for several labels in one cell: annotators are compared on single labels.
     """
-    if isinstance(value, list):
-        if len(value) > 1:
-            raise DataError(f"{value} is one answer with {len(value)} labels; annotators are compared on single labels")
-        value = value[0] if value else None
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    text = value_text(value).strip()
     return text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text
 
 

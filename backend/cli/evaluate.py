@@ -192,9 +192,9 @@ def _check_written(report: Path | None, folder: Path | None) -> None:
 
 
 def _write(found: Evaluation, report: Path | None, folder: Path | None) -> None:
+    from nextlabel.backend.files import write_atomically
     from nextlabel.backend.reports.evaluation_page import drawn, page
     from nextlabel.backend.reports.picture import save
-    from nextlabel.backend.store.atomic import write_atomically
 
     verdict = None if found.curve is None else found.curve.verdict
     figures = drawn(found.found, found.summary, found.curve)

@@ -114,9 +114,9 @@ def _check_out(out: Path | None) -> None:
 
 
 def _write(made: ProjectReport, out: Path) -> None:
+    from nextlabel.backend.files import write_atomically
     from nextlabel.backend.reports.project_figures import drawn
     from nextlabel.backend.reports.project_page import page
-    from nextlabel.backend.store.atomic import write_atomically
 
     try:
         write_atomically(out, page(made, drawn(made)).encode())

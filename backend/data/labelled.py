@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +15,7 @@ from nextlabel.connectors.errors import DataError
 
 from .examples import Examples
 from .folds import Targets
-from .tables import Row, Table, open_table
+from .tables import Row, Table, cell_text, open_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +87,7 @@ def read_labelled(source: str, columns: LabelledColumns, *, split: str = "train"
     table = open_table(source, columns.all(), split)
     found = LabelledRows(table.name, several=columns.separator is not None, remark=table.remark)
     for row in table.rows:
-        text = cell(table, row, columns.text)
+        text = cell_text(table, row, columns.text)
         if not text.strip():
             found.blank += 1
             continue
@@ -100,8 +98,8 @@ def read_labelled(source: str, columns: LabelledColumns, *, split: str = "train"
             continue
         found.texts.append(text)
         found.labels.append(labels)
-        found.groups.append(cell(table, row, columns.group).strip() if columns.group else "")
-        found.splits.append(cell(table, row, columns.split).strip() if columns.split else "")
+        found.groups.append(cell_text(table, row, columns.group).strip() if columns.group else "")
+        found.splits.append(cell_text(table, row, columns.split).strip() if columns.split else "")
     if not found.texts:
         left_out = f"{found.blank} rows without text, {found.unlabelled} without label"
         raise DataError(f"{table.name}: no row has both a text and a label ({left_out})")
@@ -157,7 +155,7 @@ def _labels(table: Table, row: Row, columns: LabelledColumns) -> tuple[str, ...]
         return _distinct(str(one) for one in value if one is not None)
     if value is None:
         return None
-    text = str(value).lower() if isinstance(value, bool) else cell(table, row, columns.label)
+    text = cell_text(table, row, columns.label)
     if columns.separator is not None:
         return _distinct(text.split(columns.separator))
     return _distinct([text]) or None
@@ -165,20 +163,6 @@ def _labels(table: Table, row: Row, columns: LabelledColumns) -> tuple[str, ...]
 
 def _distinct(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
-
-
-def cell(table: Table, row: Row, column: str) -> str:
-    """A cell as text, empty for what is missing. Raises DataError for what is neither text nor a number."""
-    value: Any = row.values.get(column)
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))  # a column of whole numbers with gaps is read as floats
-    if isinstance(value, (str, int, float)):
-        return str(value)
-    raise DataError(
-        f"{table.name}:{row.number}: the column {column!r} holds a {type(value).__name__}; text or a number is expected"
-    )
 
 
 def _order(label: str) -> tuple[bool, float, str]:

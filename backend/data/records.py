@@ -20,7 +20,7 @@ from nextlabel.connectors.records import Record, Span
 from .image_rules import ImageRules, UnreadableImage
 from .images import Known, image_source, known_by, no_records, with_images
 from .span_examples import SpanExamples, fault_of
-from .tables import Row, Table, check_columns, open_table
+from .tables import Row, Table, cell_text, check_columns, open_table
 
 # Databases refuse NUL, encoders of text refuse half a surrogate pair.
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
@@ -123,9 +123,8 @@ def read_answers(source: str | Table, columns: Columns, *, split: str = "train")
     table = _opened(source, columns, split)
     answers = {}
     for row, record in _walk(table, columns, ReadReport()):
-        answer = row.values.get(columns.answer)
-        if answer is not None and str(answer).strip():
-            answers[record.uid] = str(answer).strip()
+        if answer := cell_text(table, row, columns.answer).strip():
+            answers[record.uid] = answer
     return answers
 
 
@@ -180,16 +179,8 @@ def _walk(table: Table, columns: Columns, report: ReadReport) -> Iterator[tuple[
 
 
 def _text(table: Table, row: Row, column: str) -> str:
-    value = row.values.get(column)
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (int, float)):
-        return str(value)
-    raise DataError(
-        f"{table.name}:{row.number}: the column {column!r} holds a {type(value).__name__}; text or a number is expected"
-    )
+    """A cell of a record or its id. Records are known by these, so they stay as earlier versions wrote them."""
+    return cell_text(table, row, column, whole=False)
 
 
 def _image(table: Table, row: Row, column: str) -> str:

@@ -13,8 +13,6 @@ again. Readers take no lock. An index from digests to row numbers holds a millio
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -28,7 +26,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.store.atomic import write_atomically
+from nextlabel.backend.files import exclusive, is_full, write_atomically
 from nextlabel.connectors.errors import LearningError, StoreError, StoreFull
 
 from .base import Encoder, FloatMatrix
@@ -37,7 +35,6 @@ from .mapped import Reader
 FORMAT = 1
 
 # EFBIG: the process's own file-size limit (ulimit -f)
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 HalfMatrix = npt.NDArray[np.float16]
 
@@ -80,15 +77,13 @@ class CacheFiles:
             if self._depth:  # this thread holds it already
                 yield
                 return
-            handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX)
+            with exclusive(self.folder / "lock"):
                 self._depth += 1
-                self._cut(self.count())
-                yield
-            finally:
-                self._depth -= 1
-                os.close(handle)  # and with it the lock
+                try:
+                    self._cut(self.count())
+                    yield
+                finally:
+                    self._depth -= 1
 
     def count(self) -> int:
         """How many rows are whole."""
@@ -152,7 +147,7 @@ def _readable_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if is_full(error):
             raise StoreFull(
                 f"no space is left for the embedding cache in {folder}; what was encoded before is kept. "
                 "Free some space and start again: it goes on where it was"

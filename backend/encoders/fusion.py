@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.blas import one_blas_thread
+from nextlabel.backend.files import atomic_path, write_atomically
 from nextlabel.backend.numeric import probabilities
-from nextlabel.backend.store.atomic import atomic_path, write_atomically
 from nextlabel.connectors.errors import LearningError
 
 from .image_models import unit

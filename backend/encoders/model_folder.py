@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
-from nextlabel.backend.store.atomic import write_atomically
+from nextlabel.backend.files import write_atomically
 from nextlabel.connectors.errors import EncoderNotFound, LearningError
 
 Pooling: TypeAlias = Literal["mean", "cls", "max", "attention", "bilstm"]

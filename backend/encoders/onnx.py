@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from nextlabel.backend.store.atomic import atomic_path
+from nextlabel.backend.files import atomic_path
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
 from .base import FloatMatrix

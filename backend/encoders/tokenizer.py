@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.store.atomic import atomic_path
+from nextlabel.backend.files import atomic_path
 from nextlabel.connectors.content import text_of
 from nextlabel.connectors.errors import LearningError, MissingExtra
 

@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.data.folds import Targets, assign_folds
+from nextlabel.backend.files import atomic_path
 from nextlabel.backend.metrics import Predicted
 from nextlabel.backend.models.probe import Probe
-from nextlabel.backend.store.atomic import atomic_path
 from nextlabel.connectors.errors import LearningError
 
 if TYPE_CHECKING:

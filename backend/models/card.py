@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.store.atomic import write_atomically
+from nextlabel.backend.files import write_atomically
 from nextlabel.connectors.errors import LearningError
 
 from .label_names import CARD_FILE

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import difflib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -25,8 +24,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
+from nextlabel.backend.files import exclusive, is_full, write_atomically
 from nextlabel.backend.store import ModelRow, Store
-from nextlabel.backend.store.atomic import write_atomically
 from nextlabel.connectors.errors import LearningError
 
 from .card import PAGE_FILE, JobKind, ModelCard
@@ -39,8 +38,6 @@ _VERSION = re.compile(rf"({'|'.join(RUNGS)})-([1-9][0-9]*)")
 _NUMBERS, _LOCK = ".numbers.json", ".lock"
 
 _COMING, _GOING = ".coming-", ".going-"
-
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,20 +165,15 @@ class ModelStore:
     def _changing(self) -> Iterator[None]:
         """Be the only one who changes the folder. Removes what a process that was killed left behind."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX)
+            with exclusive(self.folder / _LOCK):
                 self._sweep()
                 try:
                     yield
                 except BaseException:
                     self._sweep()
                     raise
-            finally:
-                os.close(handle)  # and with it the lock
         except OSError as error:
-            if error.errno in _NO_ROOM:
+            if is_full(error):
                 raise LearningError(f"the disk under {self.folder} is full; free some space and try again") from error
             raise LearningError(f"{self.folder} can't be changed: {error}") from error
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nextlabel.backend.store.atomic import write_atomically
+from nextlabel.backend.files import write_atomically
 
 from . import plots
 

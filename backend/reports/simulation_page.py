@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nextlabel.backend.evaluation.intervals import Interval
+from nextlabel.backend.files import write_atomically
 from nextlabel.backend.simulation.plan import METRICS
 from nextlabel.backend.simulation.request import Simulation
 from nextlabel.backend.simulation.runs import RANDOM
 from nextlabel.backend.simulation.statistics import NONE_SHOWN, Figures, Reached
-from nextlabel.backend.store.atomic import write_atomically
 from nextlabel.connectors.errors import ConfigError
 
 from .page import NO_NUMBER, Card, Cell, Column, Table, render

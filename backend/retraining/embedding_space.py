@@ -19,11 +19,11 @@ from nextlabel.backend.encoders.base import Encoder
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.label_anchors import label_anchors
 from nextlabel.backend.encoders.multimodal import for_requests
+from nextlabel.backend.files import atomic_path
 from nextlabel.backend.models.label_names import differences
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.backend.models.spans.probe import SpanProbe
-from nextlabel.backend.store.atomic import atomic_path
 from nextlabel.backend.training.jobs import readable_errors
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import structlog
 
+from nextlabel.backend.files import atomic_path
 from nextlabel.backend.models.registry import CHOSEN_SPACE, SPACE_IN_USE, line_of
 from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.store import ModelRow, Store
-from nextlabel.backend.store.atomic import atomic_path
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling
 

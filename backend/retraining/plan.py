@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from nextlabel.backend.files import write_atomically
 from nextlabel.backend.models.card import JobKind
-from nextlabel.backend.store.atomic import write_atomically
 from nextlabel.backend.training.spec import RungName
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling

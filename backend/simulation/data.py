@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.data.folds import Targets
-from nextlabel.backend.store.atomic import atomic_path
+from nextlabel.backend.files import atomic_path
 from nextlabel.connectors.errors import LearningError
 
 NO_ANSWER = -1

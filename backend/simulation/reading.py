@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -10,8 +9,10 @@ from fnmatch import fnmatchcase
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.labelled import LabelledColumns, LabelledRows, cell, labels_of, read_labelled
-from nextlabel.backend.data.tables import Row, Table, open_table
+from nextlabel.backend.annotators.base import majority_labels
+from nextlabel.backend.annotators.opinions import from_rows
+from nextlabel.backend.data.labelled import LabelledColumns, LabelledRows, labels_of, read_labelled
+from nextlabel.backend.data.tables import Row, Table, cell_text, open_table
 from nextlabel.connectors.errors import DataError
 
 from .data import NO_ANSWER
@@ -35,8 +36,8 @@ class Asked:
 class Answered:
     """Records as read. ``rows`` holds each record once, with the majority as its label; ``votes`` all answers to it.
 
-    ``votes`` is empty where every record has one right answer. ``tied`` records have no majority: the answer that is
-    the commoner one in the whole data stands in.
+    ``votes`` is empty where every record has one right answer. ``tied`` records have no majority: see
+    majority_labels for the answer that stands in.
     """
 
     rows: LabelledRows
@@ -76,8 +77,8 @@ def read_answers(source: str, asked: Asked, *, split: str = "train") -> Answered
     for text, row, answers in _records(table, asked, rows):
         if text is not None:
             rows.texts.append(text)
-            rows.groups.append(cell(table, row, columns.group).strip() if columns.group else "")
-            rows.splits.append(cell(table, row, columns.split).strip() if columns.split else "")
+            rows.groups.append(cell_text(table, row, columns.group).strip() if columns.group else "")
+            rows.splits.append(cell_text(table, row, columns.split).strip() if columns.split else "")
             given.append(answers)
     if not given:
         raise DataError(
@@ -85,11 +86,15 @@ def read_answers(source: str, asked: Asked, *, split: str = "train") -> Answered
             "answer)"
         )
     found = Answered(rows, [tuple(answers.values()) for answers in given])
-    overall = Counter(vote for votes in found.votes for vote in votes)
-    for votes in found.votes:
-        majority, tied = _majority(votes, overall)
-        rows.labels.append((majority,))
-        found.tied += tied
+    labels = sorted({vote for votes in found.votes for vote in votes})
+    number = {label: at for at, label in enumerate(labels)}
+    opinions = from_rows(
+        [(at, who, number[vote]) for at, answers in enumerate(given) for who, vote in answers.items()],
+        len(given),
+        labels,
+    )
+    rows.labels.extend((labels[at],) for at in majority_labels(opinions))
+    found.tied = int(((opinions.votes == opinions.votes.max(axis=1, keepdims=True)).sum(axis=1) > 1).sum())
     return found
 
 
@@ -98,15 +103,15 @@ def _records(table: Table, asked: Asked, rows: LabelledRows) -> Iterator[tuple[s
     names = _matching(table, asked) if asked.annotators else []
     earlier: dict[str, dict[str, str]] = {}
     for row in table.rows:
-        text = cell(table, row, asked.columns.text)
+        text = cell_text(table, row, asked.columns.text)
         if not text.strip():
             rows.blank += 1
             continue
         if asked.annotator is None:
-            answers = {name: answer for name in names if (answer := cell(table, row, name).strip())}
+            answers = {name: answer for name in names if (answer := cell_text(table, row, name).strip())}
         else:
-            answer = cell(table, row, asked.columns.label).strip()
-            answers = {cell(table, row, asked.annotator).strip(): answer} if answer else {}
+            answer = cell_text(table, row, asked.columns.label).strip()
+            answers = {cell_text(table, row, asked.annotator).strip(): answer} if answer else {}
         if not answers:
             rows.unlabelled += 1
         elif asked.annotator is not None and text in earlier:
@@ -127,14 +132,6 @@ def _matching(table: Table, asked: Asked) -> list[str]:
             raise DataError(f"{table.name}:1: no column fits {pattern!r}; columns found: {columns}")
         found += [name for name in names if name not in found]
     return found
-
-
-def _majority(votes: Sequence[str], overall: Counter[str]) -> tuple[str, bool]:
-    """The answer given most often, and whether another was given as often."""
-    counts = Counter(votes)
-    most = max(counts.values())
-    leading = sorted((vote for vote, count in counts.items() if count == most), key=lambda vote: (-overall[vote], vote))
-    return leading[0], len(leading) > 1
 
 
 def _is_pattern(name: str) -> bool:

@@ -247,7 +247,7 @@ def _remarks(request: Request, found: Answered, counts: dict[str, int], material
         remarks.append(f"{counts['copies']:,} rows repeat the text of another; copies are never split by a test")
     if found.tied:
         remarks.append(
-            f"{found.tied:,} records have no majority among their answers; the commoner answer was taken for right"
+            f"{found.tied:,} records have no majority among their answers; the answer rarer in all was taken for right"
         )
     if request.seeds < 2:
         remarks.append("one seed gives no intervals: nothing can be shown with it")

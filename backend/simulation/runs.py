@@ -17,8 +17,8 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from nextlabel.backend.blas import one_blas_thread
+from nextlabel.backend.files import write_atomically
 from nextlabel.backend.selection import get_strategy
-from nextlabel.backend.store.atomic import write_atomically
 from nextlabel.connectors.errors import ConfigError, LearningError
 
 from .data import Material

@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from nextlabel.backend.files import exclusive
 from nextlabel.connectors.errors import PlatformUnavailable
 
-from .processes import exclusive, tail
+from .processes import tail
 
 CACHE_VARIABLE = "NEXTLABEL_CACHE"
 """Where installed servers, templates and run files are kept; else the user's cache folder."""

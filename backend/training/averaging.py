@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.data.folds import assign_folds
+from nextlabel.backend.files import atomic_path
 from nextlabel.backend.models.calibration import fit_temperature
-from nextlabel.backend.store.atomic import atomic_path
 
 from .classifier_task import AnsweredTexts, ClassifierTask
 from .loop import Checkpoints, Outcome, Watch, run

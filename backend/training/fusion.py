@@ -22,10 +22,10 @@ from nextlabel.backend.encoders.fused import FUSED_FILE
 from nextlabel.backend.encoders.fusion import FusionHead, FusionKind, Matrix, scaled
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.multimodal import MultimodalEncoder, TowerVectors
+from nextlabel.backend.files import write_atomically
 from nextlabel.backend.models.calibration import fit_temperature
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import save_head, whole_folder
-from nextlabel.backend.store.atomic import write_atomically
 from nextlabel.connectors.errors import ConfigError, LearningError
 
 from .progress import TrainingCancelled, TrainingProgress

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,9 +28,9 @@ from pydantic import (
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.data.span_examples import SpanExamples
 from nextlabel.backend.encoders.base import EncoderSpec
+from nextlabel.backend.files import atomic_path, is_full, write_atomically
 from nextlabel.backend.models.card import JobKind
 from nextlabel.backend.models.spans.decoding import ScoredSpan
-from nextlabel.backend.store.atomic import atomic_path, write_atomically
 from nextlabel.connectors.errors import LearningError, StoreError, StoreFull
 from nextlabel.connectors.records import Span
 
@@ -39,7 +38,6 @@ from .spec import CHECKPOINT_SECONDS, TrainingSpec
 
 JOB_FILE, ARRAYS_FILE, PREDICT_FILE, TEXTS_FILE = "job.json", "arrays.safetensors", "predict.jsonl", "texts.jsonl"
 MODEL, PREDICTIONS, SPANS_FILE, EMBEDDED = "model", "predictions.safetensors", "predictions.json", "embedded"
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Job(BaseModel):
@@ -248,7 +246,7 @@ def readable_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if is_full(error):
             raise StoreFull(f"no space is left for the training in {folder}; free some and start it again") from error
         raise StoreError(f"the training can't use the folder {folder}: {error}") from error
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nextlabel.backend.store.atomic import atomic_path, write_atomically
+from nextlabel.backend.files import atomic_path, write_atomically
 from nextlabel.connectors.errors import LearningError
 
 from .progress import ProgressReport, TrainingCancelled, TrainingProgress

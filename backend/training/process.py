@@ -156,7 +156,7 @@ def _spawn(work: Path, lock: int) -> subprocess.Popen[bytes]:
 
 
 def _locked(work: Path, patience_s: float) -> int:
-    """A descriptor that holds the folder's lock; who inherits it holds it too."""
+    """A descriptor that holds the folder's lock; who inherits it holds it too, which filelock has no way to say."""
     with readable_errors(work):
         handle = os.open(work / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     deadline = time.monotonic() + patience_s

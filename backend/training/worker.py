@@ -27,6 +27,7 @@ from nextlabel.backend.encoders.base import EncoderSpec, default_cache_dir, usab
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.model_folder import find_model
+from nextlabel.backend.files import write_atomically
 from nextlabel.backend.models.label_names import LABELS_FILE
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE
@@ -35,7 +36,6 @@ from nextlabel.backend.models.spans.metrics import all_right, span_f1
 from nextlabel.backend.models.spans.probe import SpanProbe
 from nextlabel.backend.models.spans.token_cache import TokenCache
 from nextlabel.backend.models.spans.token_vectors import Layer, TokenVectors, set_layer
-from nextlabel.backend.store.atomic import write_atomically
 from nextlabel.connectors.content import write_beside
 from nextlabel.connectors.errors import NextlabelError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from nextlabel.backend.encoders.base import default_cache_dir
-from nextlabel.backend.store.atomic import atomic_path
+from nextlabel.backend.files import atomic_path
 from nextlabel.connectors.errors import DataError
 
 TIMEOUT_S = 30.0

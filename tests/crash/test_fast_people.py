@@ -65,7 +65,9 @@ def test_nothing_is_lost_where_people_are_fast_and_the_platform_is_late(site: Si
         stack.enter_context(lagging(site, project, stop))
         began = time.monotonic()
         people = hire(site.server, site.keys, status, stop, pause_s=NO_PAUSE_S, patient=True)
-        backend.wait(lambda _: sum(person.done["submitted"] for person in people) >= ANSWERS, "people at work", 300)
+        backend.wait(
+            lambda _: sum(person.done["submitted"] for person in people) >= ANSWERS, "people at work", 300 + 2 * ANSWERS
+        )
         dismiss(people, stop)
         proxy.stale = False
         until_delivered(site.server)

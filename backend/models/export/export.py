@@ -11,7 +11,6 @@ pipeline has no place for the neighbours that it reads each token with.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import secrets
@@ -32,6 +31,7 @@ from nextlabel.backend.encoders.model_folder import LEARNED, POOLER_FILE, ModelF
 from nextlabel.backend.encoders.onnx import SAMPLE
 from nextlabel.backend.encoders.pooling import load_body, pooled_model
 from nextlabel.backend.encoders.tokenizer import Tokeniser, batches_by_length, pad, tokenizer_file
+from nextlabel.backend.files import is_full
 from nextlabel.backend.models.card import PAGE_FILE, Figure, ModelCard, read_or_make_card
 from nextlabel.backend.models.label_names import CARD_FILE, LABELS_FILE
 from nextlabel.backend.models.probe import Probe
@@ -42,8 +42,6 @@ from nextlabel.connectors.errors import LearningError, MissingExtra
 
 from .extra_layer import layer_count_name, lost_direction, obstacle, write_extra_layer
 from .onnx import run_onnx, trace_classifier
-
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
@@ -60,7 +58,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         yield work
         work.replace(out)
     except OSError as error:
-        reason = "the disk is full" if error.errno in _NO_ROOM else str(error)
+        reason = "the disk is full" if is_full(error) else str(error)
         raise LearningError(f"{out} can't be written: {reason}") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)

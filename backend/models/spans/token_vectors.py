@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.encoders.model_folder import ModelFolder
-from nextlabel.backend.store.atomic import write_atomically
+from nextlabel.backend.files import write_atomically
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
 from .network import best_device, run_windows, takes_types

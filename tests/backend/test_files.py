@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nextlabel.backend.store.atomic import atomic_path, write_atomically
+from nextlabel.backend.files import atomic_path, write_atomically
 
 
 def test_the_folder_is_made_and_the_file_replaced(tmp_path: Path) -> None:

@@ -1,12 +1,17 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, locks between processes, and disks that are full."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
@@ -30,3 +35,16 @@ def write_atomically(target: Path, data: bytes) -> None:
     """Write ``data`` to ``target``, whole or not at all."""
     with atomic_path(target) as path:
         path.write_bytes(data)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path`` while the block runs; waits for other processes. Released by the system if we die."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        yield
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a write failed because there is no room: a full disk, a quota, a limit on the size of files."""
+    return error.errno in _FULL

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nextlabel.backend.credentials import Credentials, credentials
-from nextlabel.backend.routes import argilla, compare, label_studio, predict, relabel, status, train
+from nextlabel.backend.routes import compare, label_studio, predict, relabel, status, train, webhooks
 from nextlabel.backend.routes.auth import RequireCredentials
 from nextlabel.backend.routes.edge import Edge
 from nextlabel.backend.routes.limits import LimitBody
@@ -62,7 +62,7 @@ def create_app(backend: Backend, settings: Settings, *, secrets: Credentials | N
     )
     app.state.edge = edge
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
-    for routes in (label_studio, argilla, predict, relabel, train, compare, status):
+    for routes in (label_studio, webhooks, predict, relabel, train, compare, status):
         app.include_router(routes.router)
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(NextlabelError, _unavailable)

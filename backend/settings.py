@@ -14,15 +14,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import SettingsConfigDict
 
+from nextlabel.connectors.addresses import Address
 from nextlabel.connectors.errors import ConfigError
+from nextlabel.connectors.platforms import PlatformSettings
 
 PREFIX = "NEXTLABEL_"
 
 
-class Settings(BaseSettings):
+class Settings(PlatformSettings):
     """How this machine runs the service. What is asked, and about which data, is the recipe's business.
 
     Build it with :meth:`load`, which turns pydantic's complaints into a ConfigError that names the variable.
@@ -51,49 +53,10 @@ class Settings(BaseSettings):
         default="127.0.0.1", description="Address to listen on. Anything else opens the service to the network."
     )
     port: int = Field(default=9090, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
-    public_url: str = Field(
+    public_url: Address = Field(
         default="",
         description="Address under which the platform reaches this service, if it is not `http://HOST:PORT` "
         "(containers, proxies).",
-    )
-    label_studio_url: str = Field(
-        default="",
-        validation_alias=AliasChoices("NEXTLABEL_LABEL_STUDIO_URL", "LABEL_STUDIO_URL"),
-        description="Address of Label Studio, for instance `http://127.0.0.1:8080`.",
-    )
-    label_studio_api_key: SecretStr | None = Field(
-        default=None,
-        validation_alias=AliasChoices("NEXTLABEL_LABEL_STUDIO_API_KEY", "LABEL_STUDIO_API_KEY"),
-        description="Access token of Label Studio: a personal access token or a legacy token.",
-    )
-    label_studio_bin: Path | None = Field(
-        default=None, description="A `label-studio` command to use for the demo, in place of installing one."
-    )
-    argilla_url: str = Field(
-        default="",
-        validation_alias=AliasChoices("NEXTLABEL_ARGILLA_URL", "ARGILLA_API_URL"),
-        description="Address of Argilla, for instance `http://127.0.0.1:6900`.",
-    )
-    argilla_api_key: SecretStr | None = Field(
-        default=None,
-        validation_alias=AliasChoices("NEXTLABEL_ARGILLA_API_KEY", "ARGILLA_API_KEY"),
-        description="API key of an owner or admin of Argilla: My settings, API key.",
-    )
-    argilla_workspace: str = Field(
-        default="",
-        description="Workspace for new datasets, if the recipe names none. Empty: the only one that the key's user "
-        "sees, else one called `nextlabel`, which is made.",
-    )
-    argilla_redis_url: str = Field(
-        default="",
-        repr=False,  # it may hold a password
-        validation_alias=AliasChoices("NEXTLABEL_ARGILLA_REDIS_URL", "ARGILLA_REDIS_URL"),
-        description="Redis of the Argilla server, where `nextlabel doctor` looks for webhooks that wait or failed. "
-        "Nothing else needs it.",
-    )
-    argilla_venv: Path | None = Field(
-        default=None,
-        description="Virtual environment with an Argilla server to use for the demo, in place of installing one.",
     )
     ml_user: str = Field(
         default="nextlabel", min_length=1, description="User name that the platform sends (basic auth) with its calls."
@@ -153,14 +116,6 @@ class Settings(BaseSettings):
         default="auto",
         description="`console` for people, `json` for machines; `auto` looks whether stderr is a terminal.",
     )
-
-    @field_validator("public_url", "label_studio_url", "argilla_url")
-    @classmethod
-    def _address(cls, value: str) -> str:
-        value = value.strip().rstrip("/")
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError("must start with http:// or https://")
-        return value
 
     @classmethod
     def load(cls, **overrides: Any) -> Settings:

@@ -9,7 +9,7 @@ import typer
 
 from nextlabel.backend.recipe.catalogue import find_recipe
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
-from nextlabel.connectors.errors import ConfigError, ConnectorError, MissingExtra
+from nextlabel.connectors.errors import ConfigError, ConnectorError
 
 from .compare import sentence
 from .output import AsJson, console, examples, print_json
@@ -17,9 +17,9 @@ from .status import leading
 from .stores import existing_store
 
 if TYPE_CHECKING:
-    from nextlabel.backend.recipe.recipe import Platform
     from nextlabel.backend.settings import Settings
     from nextlabel.connectors.base import Connector, Finding
+    from nextlabel.connectors.platform import Platform
 
 _MARKS = {"error": ("✗", "red"), "warning": ("!", "yellow"), "ok": ("✓", "green")}
 
@@ -74,6 +74,7 @@ def doctor(
 
 def _findings(recipe: str | None, project: str | None, platform: str | None, settings: Settings) -> Iterator[Finding]:
     from nextlabel.backend.credentials import credentials
+    from nextlabel.connectors.platforms import PLATFORMS
 
     yield from _own_findings(settings)
     address = None
@@ -91,8 +92,8 @@ def _findings(recipe: str | None, project: str | None, platform: str | None, set
         yield _compared(recipe, platform, settings)
     try:
         yield from connector.diagnose(address)
-        if connector.project.platform == "argilla":
-            yield from _deliveries(settings)
+        if connector.project.platform in PLATFORMS:
+            yield from PLATFORMS[connector.project.platform].diagnose(settings)
     except ConnectorError as error:
         yield Finding("platform", Severity.ERROR, f"{type(error).__name__}: {error}")
     finally:
@@ -148,28 +149,14 @@ def _leader(recipe: str, settings: Settings) -> Finding:
     return Finding("leader", Severity.OK, f"runs the loop: {leading(facts(lease))}")
 
 
-def _deliveries(settings: Settings) -> Iterator[Finding]:
-    """What Argilla's worker has still to deliver, which only its Redis knows."""
-    from nextlabel.connectors.argilla.jobs import diagnose_jobs
-
-    if not settings.argilla_redis_url:
-        yield Finding("worker", Severity.OK, "not looked at; set ARGILLA_REDIS_URL to see whether it delivers events")
-        return
-    try:
-        yield from diagnose_jobs(settings.argilla_redis_url)
-    except MissingExtra as error:
-        yield Finding("worker", Severity.WARNING, "can't be looked at", str(error))
-
-
 def _connector(recipe: str | None, project: str | None, platform: str | None, settings: Settings) -> Connector:
     """The project as it is: nothing is created or changed. Raises ConfigError or ConnectorError."""
-    from nextlabel.backend.service.platforms import attach
     from nextlabel.backend.service.project import PROJECT, check_platform
 
     if recipe is None:
         if project is None:
             raise ConfigError("name a recipe, or a project with --project")
-        return attach(_platform(platform, settings), settings, project)
+        return _platform(platform, settings).attach(settings, project)
     chosen = find_recipe(recipe)
     if platform is not None:
         chosen = chosen.on(platform)
@@ -180,19 +167,16 @@ def _connector(recipe: str | None, project: str | None, platform: str | None, se
     if project is None:
         raise ConfigError(f"{chosen.name} has no project yet; start with: nextlabel run {recipe}")
     question = chosen.question if "question" in chosen.model_fields_set else None
-    return attach(chosen.platform, settings, project, workspace=chosen.workspace, question=question)
+    return _platform(chosen.platform, settings).attach(settings, project, workspace=chosen.workspace, question=question)
 
 
 def _platform(name: str | None, settings: Settings) -> Platform:
-    """The platform called ``name``, or else the one that the settings have an address of; Label Studio if of both."""
-    from nextlabel.backend.service.platforms import NAMES
+    """The platform called ``name``, or else the first one that the settings have an address of."""
+    from nextlabel.connectors.platforms import DEFAULT, PLATFORMS, find_platform
 
-    if name is None:
-        return "argilla" if settings.argilla_url and not settings.label_studio_url else "label-studio"
-    for known in NAMES:
-        if known == name:
-            return known
-    raise ConfigError(f"there is no platform {name!r}; there are {' and '.join(NAMES)}")
+    if name is not None:
+        return find_platform(name)
+    return next((one for one in PLATFORMS.values() if one.address(settings)), PLATFORMS[DEFAULT])
 
 
 def _show(findings: list[Finding]) -> None:

@@ -170,6 +170,7 @@ def _prepare(
     from nextlabel.backend.credentials import credentials
     from nextlabel.backend.logging import configure
     from nextlabel.backend.settings import Settings, unknown_variables
+    from nextlabel.connectors.platforms import PLATFORMS
 
     settings = Settings.load(host=host, port=port)
     recipe = find_recipe(name)
@@ -180,7 +181,7 @@ def _prepare(
     if platform is not None:
         recipe = recipe.on(platform)
     shown = credentials(settings)
-    keys = [key.get_secret_value() for key in (settings.label_studio_api_key, settings.argilla_api_key) if key]
+    keys = [key for one in PLATFORMS.values() if (key := one.key(settings))]
     configure(settings.log_level, settings.log_format, [shown.password, shown.api_token, shown.webhook_secret, *keys])
     for sentence in unknown_variables():
         say(f"warning: {sentence}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import structlog
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,6 +18,7 @@ from nextlabel.backend.selection import declared, get_strategy
 from nextlabel.backend.selection.seeds import Seeds
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import ConfigError
+from nextlabel.connectors.platforms import DEFAULT, NAMES, PLATFORMS, find_platform
 from nextlabel.connectors.records import Field as RecordField
 from nextlabel.connectors.records import FieldKind, Labeling, LabelKind, Record
 
@@ -27,7 +28,6 @@ log = structlog.get_logger(__name__)
 
 
 FieldName = Annotated[str, AfterValidator(variable)]
-Platform = Literal["label-studio", "argilla"]
 LABEL_OPTIONS = {"positive", "labels"}
 """Options of strategies that name labels of the recipe."""
 SPAN_RUNGS = ("auto", "probe", "fine-tune")
@@ -43,6 +43,12 @@ class FieldSource(BaseModel):
     kind: FieldKind = FieldKind.TEXT
 
 
+def _known_platform(name: str) -> str:
+    if name not in PLATFORMS:
+        raise ValueError(f"there is no platform {name!r}; there are {' and '.join(PLATFORMS)}")
+    return name
+
+
 class Recipe(BaseModel):
     """What to label and how. Everything about this machine is in the settings instead.
 
@@ -56,7 +62,9 @@ class Recipe(BaseModel):
     name: Annotated[str, AfterValidator(slug)] = Field(description="Names the project's folder; keep it.")
     title: str = Field(default="", description="Title of the project on the platform; the name, if empty.")
     description: str = Field(default="", description="One line for `nextlabel recipes list`.")
-    platform: Platform = Field(default="label-studio", description="Where people label: `label-studio` or `argilla`.")
+    platform: Annotated[str, AfterValidator(_known_platform)] = Field(
+        default=DEFAULT, description=f"Where people label: {NAMES}."
+    )
     project: str | None = Field(
         default=None,
         description="An existing project to attach to: its id, or the name of a dataset of Argilla; a new one is made "
@@ -227,9 +235,7 @@ class Recipe(BaseModel):
 
     def on(self, platform: str) -> Recipe:
         """The same recipe on another platform. Raises ConfigError if there is no such platform."""
-        if platform not in get_args(Platform):
-            raise ConfigError(f"there is no platform {platform!r}; there are {' and '.join(get_args(Platform))}")
-        return self.model_copy(update={"platform": platform})
+        return self.model_copy(update={"platform": find_platform(platform).name})
 
     def with_data(self, path: str) -> Recipe:
         """The same recipe on other data of the same form. Raises ConfigError if it takes none."""

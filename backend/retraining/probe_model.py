@@ -6,7 +6,6 @@ tokens (spans.SpanModel). Here and there is all that tells them apart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,18 +23,7 @@ from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind, Suggestion
 
 from .embedding_space import EmbeddingSpace
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """All that the model says of one record: what it suggests, and the probability of every label.
-
-    Probabilities sum to 1 for a single label, and stand each for itself where there may be several. Span labelings
-    have none.
-    """
-
-    suggestion: Suggestion
-    probabilities: Mapping[str, float]
+from .prediction import Prediction
 
 
 class Model(Protocol):

@@ -26,7 +26,8 @@ from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, Span, Suggestion
 
 from .embedding_space import EmbeddingSpace
-from .probe_model import CachedVectors, Model, Prediction
+from .prediction import Prediction
+from .probe_model import CachedVectors, Model
 
 CHUNK = 1024  # texts whose token vectors are in memory together: some 25 MB of short ones
 

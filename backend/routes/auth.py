@@ -19,11 +19,12 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nextlabel.backend.credentials import Credentials
+from nextlabel.connectors.platforms import PLATFORMS
 
 SECRET_HEADER: Final = "X-Nextlabel-Secret"  # noqa: S105 - a name
 OPEN_PATHS: Final = frozenset({"/health"})
 WEBHOOK_PATHS: Final = frozenset({"/webhook"})
-SIGNED_PATHS: Final = frozenset({"/webhook/argilla"})
+SIGNED_PATHS: Final = frozenset(f"/webhook/{one.name}" for one in PLATFORMS.values() if one.signs)
 _SECRET_ONLY: Final = "nextlabel.secret_only"  # noqa: S105 - a key of the scope
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 import structlog
 from fastapi import Depends, HTTPException, Request
 
-from nextlabel.backend.retraining.probe_model import Prediction
+from nextlabel.backend.retraining.prediction import Prediction
 from nextlabel.backend.service.ports import Backend
 from nextlabel.backend.settings import Settings
 from nextlabel.connectors.base import ProjectRef

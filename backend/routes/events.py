@@ -12,8 +12,7 @@ import structlog
 from fastapi import HTTPException, Request
 from pydantic import BaseModel
 
-from nextlabel.backend.recipe.recipe import Platform
-from nextlabel.backend.service.platforms import NAMES
+from nextlabel.connectors.platforms import PLATFORMS
 from nextlabel.connectors.records import Hint
 
 from .edge import Edge, EdgeDep
@@ -30,14 +29,16 @@ class Taken(BaseModel):
 IGNORED: Final = Taken(status="ignored: an event of another project")
 
 
-def only_for(platform: Platform) -> Callable[[Request, EdgeDep], Awaitable[None]]:
+def only_for(platform: str) -> Callable[[Request, EdgeDep], Awaitable[None]]:
     """A dependency that answers 404 unless the project served is on ``platform``, or not known yet."""
 
     async def check(request: Request, edge: EdgeDep) -> None:
         await request.body()  # before anything else is waited for: the caller may hang up, and its event be lost
         project = await edge.project()
         if project is not None and project.platform != platform:
-            raise HTTPException(404, f"the project served is not on {NAMES[platform]}, which this route is for")
+            raise HTTPException(
+                404, f"the project served is not on {PLATFORMS[platform].title}, which this route is for"
+            )
 
     return check
 

@@ -13,7 +13,7 @@ from typing import Final
 from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from nextlabel.backend.retraining.probe_model import Prediction
+from nextlabel.backend.retraining.prediction import Prediction
 from nextlabel.connectors.records import FieldKind, Labeling, Record, Span
 
 from .body import read_json, validate

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from nextlabel.backend.encoders.multimodal import MultimodalEncoder
 from nextlabel.backend.pool.pool import PoolState
-from nextlabel.backend.retraining.probe_model import Model, Prediction
+from nextlabel.backend.retraining.prediction import Prediction
+from nextlabel.backend.retraining.probe_model import Model
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import AuditSlice
 from nextlabel.connectors.records import Record

@@ -12,13 +12,13 @@ import time
 import structlog
 
 from nextlabel.backend.loop.leadership import Leadership
-from nextlabel.backend.recipe.recipe import Platform, Recipe
+from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Connector, closed_on_failure
 from nextlabel.connectors.errors import ConfigError, ConnectorError
-
-from .platforms import NAMES, CheckedConnector, access, attach, create, marked
+from nextlabel.connectors.platform import CheckedConnector
+from nextlabel.connectors.platforms import DEFAULT, PLATFORMS
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ def open_connector(recipe: Recipe, settings: Settings, store: Store, leadership:
     else; ConnectorError if it can't be reached.
     """
     check_platform(recipe, settings, store)
-    access(recipe.platform, settings)
+    PLATFORMS[recipe.platform].access(settings)
     waiting = False
     while True:
         known = store.get_meta(PROJECT)
@@ -59,17 +59,22 @@ def check_platform(recipe: Recipe, settings: Settings, store: Store) -> None:
     known = platform_of(store)
     if known is not None and known != recipe.platform:
         raise ConfigError(
-            f"{recipe.name} is a project on {NAMES[known]}, and the recipe now says {NAMES[recipe.platform]}: give the "
-            f"recipe another name, set NEXTLABEL_HOME to another folder, or {_fresh(recipe, settings)} to start over"
+            f"{recipe.name} is a project on {_title(known)}, and the recipe now says {_title(recipe.platform)}: give "
+            "the recipe another name, set NEXTLABEL_HOME to another folder, or "
+            f"{_fresh(recipe, settings)} to start over"
         )
 
 
-def platform_of(store: Store) -> Platform | None:
+def platform_of(store: Store) -> str | None:
     """The platform of the project in ``store``, None before there is one."""
     known = store.get_meta(PLATFORM)
-    if known is None:  # stores from before there was a second platform don't say
-        return "label-studio" if store.get_meta(PROJECT) else None
-    return "argilla" if known == "argilla" else "label-studio"
+    if known is None and store.get_meta(PROJECT):  # stores from before there was a second platform don't say
+        return DEFAULT
+    return known
+
+
+def _title(platform: str) -> str:
+    return PLATFORMS[platform].title if platform in PLATFORMS else platform
 
 
 def _attach(recipe: Recipe, settings: Settings, store: Store, known: str | None) -> CheckedConnector:
@@ -93,10 +98,11 @@ def _make(recipe: Recipe, settings: Settings, store: Store, leadership: Leadersh
         if not leads or store.get_meta(PROJECT) is not None:
             return None
         mark = store.instance
-        found = marked(recipe.platform, settings, mark)
+        platform = PLATFORMS[recipe.platform]
+        found = platform.marked(settings, mark)
         if found:
             log.info("going on with the project that an earlier start made", project=found[0])
-        connector = _attached(recipe, settings, found[0]) if found else create(recipe, settings, mark)
+        connector = _attached(recipe, settings, found[0]) if found else _created(recipe, settings, mark)
         with closed_on_failure(connector):
             ours = {PROJECT: connector.project.id, PLATFORM: recipe.platform}
             if store.claim_meta(ours | {STRAYS: "yes"}).items() >= ours.items():
@@ -107,10 +113,23 @@ def _make(recipe: Recipe, settings: Settings, store: Store, leadership: Leadersh
         return None
 
 
+def _created(recipe: Recipe, settings: Settings, mark: str) -> CheckedConnector:
+    return PLATFORMS[recipe.platform].create(
+        settings,
+        recipe.title or recipe.name,
+        recipe.labeling(),
+        mark=mark,
+        overlap=recipe.overlap,
+        opinions=recipe.opinions,
+        workspace=recipe.workspace,
+    )
+
+
 def _attached(recipe: Recipe, settings: Settings, project: str) -> CheckedConnector:
     """A connector to ``project``, which asks what the recipe says."""
     question = recipe.question if "question" in recipe.model_fields_set else None  # to choose among several
-    connector = attach(recipe.platform, settings, project, workspace=recipe.workspace, question=question)
+    platform = PLATFORMS[recipe.platform]
+    connector = platform.attach(settings, project, workspace=recipe.workspace, question=question)
     with closed_on_failure(connector):
         connector.expect(recipe.labeling())
         return connector
@@ -124,7 +143,7 @@ def _tidy(recipe: Recipe, settings: Settings, store: Store, leadership: Leadersh
         if not leads:
             return  # then it is up to whoever leads
         try:
-            marked(recipe.platform, settings, store.instance, tidy=store.get_meta(PROJECT))
+            PLATFORMS[recipe.platform].marked(settings, store.instance, tidy=store.get_meta(PROJECT))
             store.set_meta(STRAYS, "")
         except ConnectorError as error:
             log.warning("can't look whether the project was made twice; the next start does", reason=str(error))

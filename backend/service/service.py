@@ -17,7 +17,8 @@ from nextlabel.backend.loop.repeater import Repeater
 from nextlabel.backend.loop.sync import Sync
 from nextlabel.backend.queue.generation_cleanup import GenerationCleanup
 from nextlabel.backend.retraining.learner import Learner
-from nextlabel.backend.retraining.probe_model import Model, Prediction
+from nextlabel.backend.retraining.prediction import Prediction
+from nextlabel.backend.retraining.probe_model import Model
 from nextlabel.backend.retraining.retrainer import Retrainer
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store

@@ -16,6 +16,8 @@ from nextlabel.backend.service.project import PLATFORM, PROJECT
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Finding, ProjectRef, Severity
+from nextlabel.connectors.platform import Platform
+from nextlabel.connectors.platforms import PLATFORMS
 
 Run = Callable[..., Any]
 
@@ -37,11 +39,12 @@ class Attached:
 def attached(monkeypatch: pytest.MonkeyPatch) -> list[Attached]:
     made: list[Attached] = []
 
-    def attach(platform: str, settings: Settings, project: str, **options: Any) -> Attached:
-        made.append(Attached(platform, project, options))
+    def attach(self: Platform, settings: Settings, project: str, **options: Any) -> Attached:
+        made.append(Attached(self.name, project, options))
         return made[-1]
 
-    monkeypatch.setattr("nextlabel.backend.service.platforms.attach", attach)
+    for platform in PLATFORMS.values():
+        monkeypatch.setattr(type(platform), "attach", attach)
     return made
 
 

@@ -9,14 +9,14 @@ import pytest
 from pydantic import SecretStr
 
 from nextlabel.backend.loop.leadership import Leadership
-from nextlabel.backend.recipe.recipe import Platform, Recipe
+from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.service.opening import training_setup
-from nextlabel.backend.service.platforms import access
 from nextlabel.backend.service.project import PLATFORM, PROJECT, check_platform, open_connector, platform_of
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import ConfigError
+from nextlabel.connectors.platforms import PLATFORMS
 from nextlabel.connectors.records import LabelKind, Record
 
 
@@ -25,7 +25,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path)
 
 
-def recipe(platform: Platform = "label-studio") -> Recipe:
+def recipe(platform: str = "label-studio") -> Recipe:
     return Recipe(name="mine", labels=("a", "b"), platform=platform, records=lambda: [Record("u", {"text": "x"})])
 
 
@@ -38,7 +38,7 @@ def recipe(platform: Platform = "label-studio") -> Recipe:
         ("argilla", {"argilla_api_key": "k"}, "set ARGILLA_API_URL: the address of Argilla"),
     ],
 )
-def test_missing_variables_are_named(platform: Platform, given: dict[str, Any], said: str, store: Store) -> None:
+def test_missing_variables_are_named(platform: str, given: dict[str, Any], said: str, store: Store) -> None:
     with pytest.raises(ConfigError) as raised:
         open_connector(recipe(platform), Settings(**given), store, Leadership(store))
     assert str(raised.value) == said
@@ -51,8 +51,8 @@ def test_each_platform_has_its_own_address_and_key() -> None:
         argilla_url="http://ar/",
         argilla_api_key=SecretStr("ak"),
     )
-    assert access("label-studio", settings) == ("http://ls", "lk")
-    assert access("argilla", settings) == ("http://ar", "ak")
+    assert PLATFORMS["label-studio"].access(settings) == ("http://ls", "lk")
+    assert PLATFORMS["argilla"].access(settings) == ("http://ar", "ak")
 
 
 def test_a_store_stays_on_its_platform(settings: Settings, store: Store) -> None:

@@ -18,6 +18,8 @@ from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import ProjectRef
 from nextlabel.connectors.errors import ConfigError, LabelingMismatch, PlatformUnavailable, ProjectNotFound
+from nextlabel.connectors.label_studio.platform import LabelStudio
+from nextlabel.connectors.platforms import PLATFORMS
 from nextlabel.connectors.records import Labeling, Record
 from tests.backend.loop.platform import MemoryPlatform
 
@@ -42,7 +44,7 @@ class OneOfMany(MemoryPlatform):
         self.closed += 1
 
 
-class Server:
+class Server(LabelStudio):
     """Projects by id with their marks. ``making`` is called while one is made, after it is there."""
 
     def __init__(self) -> None:
@@ -59,7 +61,7 @@ class Server:
             self.projects[made] = mark
             return made
 
-    def attach(self, platform: str, settings: Settings, wanted: str, **more: Any) -> OneOfMany:
+    def attach(self, settings: Any, wanted: str, **more: Any) -> OneOfMany:  # type: ignore[override]
         if wanted not in self.projects:
             raise ProjectNotFound(f"no project {wanted}")
         found = OneOfMany(recipe().labeling())
@@ -67,12 +69,12 @@ class Server:
         self.opened.append(found)
         return found
 
-    def create(self, recipe: Recipe, settings: Settings, mark: str) -> OneOfMany:
-        made = self.add(mark)
+    def create(self, settings: Any, title: str, labeling: Labeling, **more: Any) -> OneOfMany:
+        made = self.add(more["mark"])
         self.making()
-        return self.attach(recipe.platform, settings, made)
+        return self.attach(settings, made)
 
-    def marked(self, platform: str, settings: Settings, mark: str, *, tidy: str | None = None) -> list[str]:
+    def marked(self, settings: Any, mark: str, *, tidy: str | None = None) -> list[str]:
         if self.down:
             raise PlatformUnavailable("down")
         found = sorted((one for one in self.projects if self.projects[one] == mark), key=int, reverse=True)
@@ -101,8 +103,7 @@ def store(target: str) -> Iterator[Store]:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     made = Server()
-    for name in ("attach", "create", "marked"):
-        monkeypatch.setattr(project, name, getattr(made, name))
+    monkeypatch.setitem(PLATFORMS, "label-studio", made)
     monkeypatch.setattr(project, "LOOK_EVERY", 0.01)
     return made
 
@@ -223,11 +224,11 @@ def test_who_lost_the_lease_while_making_it_works_on_what_the_other_made(
     def sleep() -> None:
         server.making = lambda: None
         monkeypatch.setattr(slow, "_store", None)  # no renewal from here
-        monkeypatch.setattr(project, "marked", lambda *arguments, **more: [])  # what it made is not there yet
+        monkeypatch.setattr(server, "marked", lambda *arguments, **more: [])  # what it made is not there yet
         with Store.open(target) as other:
             assert start(other) == "2"
         monkeypatch.setattr(slow, "_store", store)
-        monkeypatch.setattr(project, "marked", listed)
+        monkeypatch.setattr(server, "marked", listed)
 
     server.making = sleep
     assert start(store, slow) == "2"

@@ -1,0 +1,133 @@
+"""Argilla as a platform that recipes may name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings
+
+from nextlabel.connectors.addresses import Address
+from nextlabel.connectors.base import Finding, Severity
+from nextlabel.connectors.errors import MissingExtra
+from nextlabel.connectors.platform import CheckedConnector, Platform
+from nextlabel.connectors.records import Labeling
+
+
+class ArgillaSettings(BaseSettings):
+    """How this machine reaches Argilla."""
+
+    argilla_url: Address = Field(
+        default="",
+        validation_alias=AliasChoices("NEXTLABEL_ARGILLA_URL", "ARGILLA_API_URL"),
+        description="Address of Argilla, for instance `http://127.0.0.1:6900`.",
+    )
+    argilla_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("NEXTLABEL_ARGILLA_API_KEY", "ARGILLA_API_KEY"),
+        description="API key of an owner or admin of Argilla: My settings, API key.",
+    )
+    argilla_workspace: str = Field(
+        default="",
+        description="Workspace for new datasets, if the recipe names none. Empty: the only one that the key's user "
+        "sees, else one called `nextlabel`, which is made.",
+    )
+    argilla_redis_url: str = Field(
+        default="",
+        repr=False,  # it may hold a password
+        validation_alias=AliasChoices("NEXTLABEL_ARGILLA_REDIS_URL", "ARGILLA_REDIS_URL"),
+        description="Redis of the Argilla server, where `nextlabel doctor` looks for webhooks that wait or failed. "
+        "Nothing else needs it.",
+    )
+    argilla_venv: Path | None = Field(
+        default=None,
+        description="Virtual environment with an Argilla server to use for the demo, in place of installing one.",
+    )
+
+
+class Argilla(Platform):
+    """See Platform. Deliveries are signed as Standard Webhooks says.
+
+    Argilla waits twenty seconds for the answer and repeats a delivery that fails after 10, 60 and 180 seconds, in any
+    order. So an event says where to look and is answered at once, and what it is about is read from Argilla.
+    """
+
+    name: ClassVar[str] = "argilla"
+    title: ClassVar[str] = "Argilla"
+    variables: ClassVar[tuple[str, str]] = ("ARGILLA_API_URL", "ARGILLA_API_KEY")
+    fields: ClassVar[tuple[str, str]] = ("argilla_url", "argilla_api_key")
+    signs: ClassVar[bool] = True
+    events: ClassVar[frozenset[str]] = frozenset(
+        {"ping"}
+        | {f"dataset.{what}" for what in ("created", "updated", "deleted", "published")}
+        | {f"record.{what}" for what in ("created", "updated", "deleted", "completed")}
+        | {f"response.{what}" for what in ("created", "updated", "deleted")}
+    )
+    example: ClassVar[Mapping[str, Any]] = {
+        "type": "ping",
+        "version": 1,
+        "timestamp": "2026-11-22T04:00:00.000000Z",
+        "data": {"agent": "argilla-server", "version": "2.8.0"},
+    }
+
+    def attach(
+        self, settings: ArgillaSettings, project: str, *, workspace: str = "", question: str | None = None
+    ) -> CheckedConnector:
+        """See Platform. A project is a dataset."""
+        from nextlabel.connectors.argilla.connector import ArgillaConnector
+
+        place = workspace or settings.argilla_workspace
+        return ArgillaConnector.attach(*self.access(settings), project, workspace=place, control=question)
+
+    def create(
+        self,
+        settings: ArgillaSettings,
+        title: str,
+        labeling: Labeling,
+        *,
+        mark: str,
+        overlap: int,
+        opinions: int | None,
+        workspace: str = "",
+    ) -> CheckedConnector:
+        """See Platform."""
+        from nextlabel.connectors.argilla.connector import ArgillaConnector
+
+        return ArgillaConnector.create(
+            *self.access(settings),
+            title,
+            labeling,
+            workspace=workspace or settings.argilla_workspace,
+            overlap=overlap,
+            opinions=opinions,
+            mark=mark,
+        )
+
+    def marked(self, settings: ArgillaSettings, mark: str, *, tidy: str | None = None) -> list[str]:
+        """See Platform."""
+        from nextlabel.connectors.argilla.connector import ArgillaConnector
+
+        return ArgillaConnector.marked(*self.access(settings), mark, tidy=tidy)
+
+    def diagnose(self, settings: ArgillaSettings) -> Iterator[Finding]:
+        """What Argilla's worker has still to deliver, which only its Redis knows."""
+        from nextlabel.connectors.argilla.jobs import diagnose_jobs
+
+        if not settings.argilla_redis_url:
+            yield Finding(
+                "worker", Severity.OK, "not looked at; set ARGILLA_REDIS_URL to see whether it delivers events"
+            )
+            return
+        try:
+            yield from diagnose_jobs(settings.argilla_redis_url)
+        except MissingExtra as error:
+            yield Finding("worker", Severity.WARNING, "can't be looked at", str(error))
+
+    def event(self, body: Mapping[str, Any]) -> tuple[str, str | None]:
+        """See Platform."""
+        place: Any = body
+        for key in ("data", "record", "dataset", "id"):
+            place = place.get(key) if isinstance(place, dict) else None
+        return str(body.get("type")), None if place is None else str(place)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports a library that would ask the hub
 
+pytest.register_assert_rewrite("tests.contract.connector_contract")
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one takes its time, which is no defect
 hypothesis.settings.load_profile("any machine")
 

@@ -28,7 +28,7 @@ from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.records import Labeling, LabelKind, Record
-from tests.backend.loop.platform import MemoryPlatform
+from nextlabel.connectors.testing import MemoryConnector
 
 SUBJECTS = ("a cat asleep", "an oak in leaf", "a pebble, smooth")
 LABELS = ("cat", "oak", "pebble")
@@ -54,8 +54,8 @@ def records() -> list[Record]:
 
 
 @pytest.fixture
-def platform() -> MemoryPlatform:
-    return MemoryPlatform(Labeling(LabelKind.SINGLE, LABELS))
+def platform() -> MemoryConnector:
+    return MemoryConnector(Labeling(LabelKind.SINGLE, LABELS))
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def store(tmp_path: Path, records: list[Record]) -> Iterator[Store]:
 
 
 @pytest.fixture
-def make_service(tmp_path: Path, platform: MemoryPlatform) -> Iterator[ServiceFactory]:
+def make_service(tmp_path: Path, platform: MemoryConnector) -> Iterator[ServiceFactory]:
     """Build a service on the platform in memory; each call is one more backend process on the same store."""
     made: list[Service] = []
 

@@ -8,9 +8,14 @@ from collections.abc import Callable
 
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
-from nextlabel.connectors.records import Annotation
+from nextlabel.connectors.records import Annotation, Hint
+from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.platform import MemoryPlatform, about
+
+
+def about(*annotations: Annotation) -> Hint:
+    """What a webhook would say of these."""
+    return Hint(annotations={one.id: one.remote_id for one in annotations})
 
 
 def wait_for(condition: Callable[[], object], limit_s: float = 20) -> None:
@@ -20,7 +25,7 @@ def wait_for(condition: Callable[[], object], limit_s: float = 20) -> None:
         threading.Event().wait(0.01)
 
 
-def started(make_service: ServiceFactory, platform: MemoryPlatform, **options: object) -> Service:
+def started(make_service: ServiceFactory, platform: MemoryConnector, **options: object) -> Service:
     service = make_service(**options)
     before = len(platform.published)
     service.start()

@@ -27,8 +27,8 @@ from nextlabel.backend.store import Store
 from nextlabel.backend.training.jobs import PREDICTIONS
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.records import Annotation, Labeling, LabelKind
+from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import settled, started, tell, wait_for
 from tests.backend.loop.test_pool import answer, stored
 from tests.backend.loop.test_second_opinions import disagreement
@@ -190,7 +190,7 @@ def test_of_several_labels_each_is_agreed_on(space: EmbeddingSpace) -> None:
 
 
 def test_the_same_log_makes_the_same_model_again(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     """Whatever an earlier process knew: what is learned comes from the log."""
     options = {"poll_interval": 60, "consensus": "crowdlab", "soft": True}

@@ -9,8 +9,8 @@ import pytest
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind, Record
+from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import LABELS, ServiceFactory
-from tests.backend.loop.platform import MemoryPlatform
 
 
 def test_classify_says_what_predict_says_and_how_likely_the_other_labels_are(make_service: ServiceFactory) -> None:
@@ -30,7 +30,7 @@ def test_classify_says_what_predict_says_and_how_likely_the_other_labels_are(mak
 
 
 def test_labels_that_may_stand_together_have_probabilities_each(
-    make_service: ServiceFactory, platform: MemoryPlatform
+    make_service: ServiceFactory, platform: MemoryConnector
 ) -> None:
     platform.labeling = Labeling(LabelKind.MULTI, LABELS)
     service = make_service()

@@ -16,15 +16,15 @@ from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import Overloaded, PlatformUnavailable
 from nextlabel.connectors.records import Annotation, Changes
+from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import started, tell, wait_for
 
 Begin = Callable[[], Service]
 
 
 @pytest.fixture
-def begin(make_service: ServiceFactory, platform: MemoryPlatform, store: Store) -> Begin:
+def begin(make_service: ServiceFactory, platform: MemoryConnector, store: Store) -> Begin:
     """A service that polls once and then seldom, and has compared."""
 
     def start() -> Service:
@@ -45,11 +45,11 @@ def current(store: Store) -> dict[str, Annotation]:
     return {one.id: one for one in store.answers(drafts=True)}
 
 
-def label(platform: MemoryPlatform, count: int) -> list[Annotation]:
+def label(platform: MemoryConnector, count: int) -> list[Annotation]:
     return [platform.annotate(remote_id, "cat") for remote_id in list(platform.pushed)[:count]]
 
 
-def test_what_polls_and_webhooks_missed_is_found(begin: Begin, platform: MemoryPlatform, store: Store) -> None:
+def test_what_polls_and_webhooks_missed_is_found(begin: Begin, platform: MemoryConnector, store: Store) -> None:
     service = begin()
     given = label(platform, 20)
     tell(service, store, *given)
@@ -65,7 +65,7 @@ def test_what_polls_and_webhooks_missed_is_found(begin: Begin, platform: MemoryP
 
 
 def test_answers_that_an_earlier_version_hid_come_back_at_the_start(
-    begin: Begin, platform: MemoryPlatform, store: Store, tmp_path: Path
+    begin: Begin, platform: MemoryConnector, store: Store, tmp_path: Path
 ) -> None:
     """It believed counters (absent), webhooks (deleted; a time of the future), and that a record was gone."""
     first = begin()
@@ -89,7 +89,7 @@ def test_answers_that_an_earlier_version_hid_come_back_at_the_start(
     assert service.status().comparison["agree"]
 
 
-def test_everything_gone_is_told_until_somebody_decides(begin: Begin, platform: MemoryPlatform, store: Store) -> None:
+def test_everything_gone_is_told_until_somebody_decides(begin: Begin, platform: MemoryConnector, store: Store) -> None:
     service = begin()
     tell(service, store, *label(platform, 20))
     platform.answers.clear()
@@ -103,7 +103,7 @@ def test_everything_gone_is_told_until_somebody_decides(begin: Begin, platform: 
     wait_for(lambda: service.status().labelled == 0 and service.status().last_error == "")
 
 
-def test_a_comparison_that_fails_is_begun_again(begin: Begin, platform: MemoryPlatform, store: Store) -> None:
+def test_a_comparison_that_fails_is_begun_again(begin: Begin, platform: MemoryConnector, store: Store) -> None:
     service = begin()
     platform.fail_next["annotated"] = PlatformUnavailable("down")
     missed = label(platform, 3)
@@ -111,7 +111,7 @@ def test_a_comparison_that_fails_is_begun_again(begin: Begin, platform: MemoryPl
     assert set(current(store)) == {one.id for one in missed}
 
 
-def test_it_comes_again_by_itself(make_service: ServiceFactory, platform: MemoryPlatform, store: Store) -> None:
+def test_it_comes_again_by_itself(make_service: ServiceFactory, platform: MemoryConnector, store: Store) -> None:
     service = started(make_service, platform, poll_interval=60, compare_interval=0.05)
     wait_for(lambda: service.status().comparison["ended"] > 3)
     label(platform, 3)
@@ -119,7 +119,7 @@ def test_it_comes_again_by_itself(make_service: ServiceFactory, platform: Memory
 
 
 def test_a_service_that_stops_does_not_wait_for_it(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store, monkeypatch: pytest.MonkeyPatch
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endless = threading.Event()
 
@@ -135,7 +135,7 @@ def test_a_service_that_stops_does_not_wait_for_it(
     assert not any(thread.name == "nextlabel-comparison" for thread in threading.enumerate())
 
 
-def test_a_standby_does_not_compare(begin: Begin, make_service: ServiceFactory, platform: MemoryPlatform) -> None:
+def test_a_standby_does_not_compare(begin: Begin, make_service: ServiceFactory, platform: MemoryConnector) -> None:
     begin()
     standby = make_service()
     standby.start()

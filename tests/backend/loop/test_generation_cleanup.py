@@ -5,10 +5,12 @@ from __future__ import annotations
 from nextlabel.backend.queue.generation_cleanup import GenerationCleanup
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import PlatformError
-from tests.backend.loop.platform import MemoryPlatform
+from nextlabel.connectors.testing import MemoryConnector
 
 
-def test_a_generation_that_the_platform_keeps_is_left_and_the_next_goes(store: Store, platform: MemoryPlatform) -> None:
+def test_a_generation_that_the_platform_keeps_is_left_and_the_next_goes(
+    store: Store, platform: MemoryConnector
+) -> None:
     rows = [store.plan_generation(0, "probe-0", 1) for _ in range(4)]
     for row in rows:
         store.mark_published(row.number)

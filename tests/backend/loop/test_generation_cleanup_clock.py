@@ -10,7 +10,7 @@ import pytest
 from nextlabel.backend.queue import generation_cleanup
 from nextlabel.backend.queue.generation_cleanup import GenerationCleanup
 from nextlabel.backend.store import Store
-from tests.backend.loop.platform import MemoryPlatform
+from nextlabel.connectors.testing import MemoryConnector
 
 KEEP = 3600.0
 
@@ -47,7 +47,7 @@ def publish(store: Store) -> str:
 
 
 @pytest.fixture
-def at_work(store: Store, platform: MemoryPlatform) -> GenerationCleanup:
+def at_work(store: Store, platform: MemoryConnector) -> GenerationCleanup:
     return GenerationCleanup(store, platform, KEEP, lambda: 0.0)
 
 
@@ -58,7 +58,7 @@ def tidy(cleanup: GenerationCleanup) -> None:
 
 @pytest.mark.parametrize("jump", [0.0, 3600.0, -3600.0, 1e9, -1e9])
 def test_it_goes_when_it_was_out_of_force_for_long_enough(
-    at_work: GenerationCleanup, clocks: Clocks, store: Store, platform: MemoryPlatform, jump: float
+    at_work: GenerationCleanup, clocks: Clocks, store: Store, platform: MemoryConnector, jump: float
 ) -> None:
     old, new = publish(store), publish(store)
     tidy(at_work)
@@ -81,7 +81,7 @@ def test_it_goes_when_it_was_out_of_force_for_long_enough(
 
 
 def test_what_was_before_a_restart_counts(
-    at_work: GenerationCleanup, clocks: Clocks, store: Store, platform: MemoryPlatform
+    at_work: GenerationCleanup, clocks: Clocks, store: Store, platform: MemoryConnector
 ) -> None:
     old, _ = publish(store), publish(store)
     clocks.seconds += KEEP - 1
@@ -93,7 +93,7 @@ def test_what_was_before_a_restart_counts(
 
 
 def test_replaced_in_the_future_is_kept_as_long_as_any_and_no_longer(
-    at_work: GenerationCleanup, clocks: Clocks, store: Store, platform: MemoryPlatform
+    at_work: GenerationCleanup, clocks: Clocks, store: Store, platform: MemoryConnector
 ) -> None:
     """The clock was ahead by years, and was put right while nobody ran."""
     clocks.wrong = 1e8

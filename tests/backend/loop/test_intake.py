@@ -12,7 +12,8 @@ from nextlabel.backend.loop.intake import LOOKS_S, MANY, MOST_FAILURES, MOST_HIN
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import PlatformUnavailable
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes, Hint
-from tests.backend.loop.platform import MemoryPlatform, about
+from nextlabel.connectors.testing import MemoryConnector
+from tests.backend.loop.running import about
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def gone() -> list[str]:
 
 
 @pytest.fixture
-def intake(platform: MemoryPlatform, store: Store, news: list[float | None], gone: list[str]) -> Intake:
+def intake(platform: MemoryConnector, store: Store, news: list[float | None], gone: list[str]) -> Intake:
     platform.push([item.record for item in store.records()])
     store.set_remote({item.record.uid: f"r-{item.record.uid}" for item in store.records()})
     return Intake(store, platform, on_news=news.append, on_gone=gone.extend, wake=lambda: None)
@@ -56,11 +57,11 @@ def logged(store: Store) -> dict[str, Annotation]:
     return {one.id: one for one in store.answers(drafts=True)}
 
 
-def label(platform: MemoryPlatform, count: int) -> list[Annotation]:
+def label(platform: MemoryConnector, count: int) -> list[Annotation]:
     return [platform.annotate(remote_id, "cat") for remote_id in list(platform.pushed)[:count]]
 
 
-def give(intake: Intake, platform: MemoryPlatform, count: int) -> list[Annotation]:
+def give(intake: Intake, platform: MemoryConnector, count: int) -> list[Annotation]:
     """So many answers, in the log already."""
     given = label(platform, count)
     intake.notify(about(*given))
@@ -72,7 +73,7 @@ def give(intake: Intake, platform: MemoryPlatform, count: int) -> list[Annotatio
 
 
 def test_a_hint_brings_in_what_the_platform_has(
-    intake: Intake, platform: MemoryPlatform, store: Store, news: list[float | None]
+    intake: Intake, platform: MemoryConnector, store: Store, news: list[float | None]
 ) -> None:
     [one] = label(platform, 1)
     assert intake.notify(about(one))
@@ -85,7 +86,7 @@ def test_a_hint_brings_in_what_the_platform_has(
     assert len(news) == 1, "a repeat is no news"
 
 
-def test_forged_hints_change_nothing(intake: Intake, platform: MemoryPlatform, store: Store, gone: list[str]) -> None:
+def test_forged_hints_change_nothing(intake: Intake, platform: MemoryConnector, store: Store, gone: list[str]) -> None:
     one, two = give(intake, platform, 2)
     before = store.head()
     intake.notify(Hint(annotations={"invented": "r-u5", one.id: one.remote_id, two.id: None}))
@@ -98,7 +99,7 @@ def test_forged_hints_change_nothing(intake: Intake, platform: MemoryPlatform, s
 
 
 def test_an_announced_annotation_that_is_not_there_yet_is_looked_for_again(
-    intake: Intake, platform: MemoryPlatform, store: Store, clock: Callable[[float], None]
+    intake: Intake, platform: MemoryConnector, store: Store, clock: Callable[[float], None]
 ) -> None:
     [one] = label(platform, 1)
     del platform.answers[one.id]
@@ -114,7 +115,7 @@ def test_an_announced_annotation_that_is_not_there_yet_is_looked_for_again(
 
 
 def test_what_never_comes_is_left_to_the_poll(
-    intake: Intake, platform: MemoryPlatform, clock: Callable[[float], None]
+    intake: Intake, platform: MemoryConnector, clock: Callable[[float], None]
 ) -> None:
     intake.notify(Hint(annotations={"invented": "r-u5"}))
     for _ in range(10):
@@ -124,7 +125,7 @@ def test_what_never_comes_is_left_to_the_poll(
 
 
 def test_a_platform_that_is_down_loses_no_hint(
-    intake: Intake, platform: MemoryPlatform, store: Store, clock: Callable[[float], None]
+    intake: Intake, platform: MemoryConnector, store: Store, clock: Callable[[float], None]
 ) -> None:
     one, two = label(platform, 2)
     platform.fail_next["annotations"] = PlatformUnavailable("down")
@@ -144,7 +145,7 @@ def test_there_is_an_end_to_hints(intake: Intake) -> None:
 
 
 def test_the_version_that_was_shown_is_kept_if_it_is_one_of_ours(
-    intake: Intake, platform: MemoryPlatform, store: Store
+    intake: Intake, platform: MemoryConnector, store: Store
 ) -> None:
     row = store.plan_generation(0, "probe-0", 1)
     store.mark_published(row.number)
@@ -165,7 +166,7 @@ def test_the_version_that_was_shown_is_kept_if_it_is_one_of_ours(
 
 
 def test_an_answer_that_is_gone_is_hidden_and_comes_back(
-    intake: Intake, platform: MemoryPlatform, store: Store
+    intake: Intake, platform: MemoryConnector, store: Store
 ) -> None:
     one, two = give(intake, platform, 2)
     del platform.answers[one.id]
@@ -178,7 +179,7 @@ def test_an_answer_that_is_gone_is_hidden_and_comes_back(
     assert set(logged(store)) == {one.id, two.id}
 
 
-def test_a_stale_listing_hides_nothing(intake: Intake, platform: MemoryPlatform, store: Store) -> None:
+def test_a_stale_listing_hides_nothing(intake: Intake, platform: MemoryConnector, store: Store) -> None:
     """It lacks an answer, and has another as it was before: each is asked for by itself."""
     one, two = give(intake, platform, 2)
     platform.answers[two.id] = new = replace(two, value=("oak",), updated_at=two.updated_at + timedelta(seconds=5))
@@ -193,7 +194,7 @@ def test_a_stale_listing_hides_nothing(intake: Intake, platform: MemoryPlatform,
     assert logged(store) == {one.id: one, two.id: new}
 
 
-def test_a_platform_that_went_back_is_followed(intake: Intake, platform: MemoryPlatform, store: Store) -> None:
+def test_a_platform_that_went_back_is_followed(intake: Intake, platform: MemoryConnector, store: Store) -> None:
     one, two, *_ = give(intake, platform, 5)
     platform.answers[one.id] = replace(one, value=("oak",), updated_at=one.updated_at - timedelta(days=1))
     del platform.answers[two.id]
@@ -206,7 +207,7 @@ def test_a_platform_that_went_back_is_followed(intake: Intake, platform: MemoryP
 
 
 def test_an_answer_that_came_in_while_it_was_asked_for_is_not_hidden(
-    intake: Intake, platform: MemoryPlatform, store: Store, monkeypatch: pytest.MonkeyPatch
+    intake: Intake, platform: MemoryConnector, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another replica logs it between our question and our writing down that it is not there."""
     [one] = label(platform, 1)
@@ -231,7 +232,7 @@ def test_an_answer_that_came_in_while_it_was_asked_for_is_not_hidden(
 
 @pytest.mark.parametrize("otherwise", [False, True], ids=["gone", "of another content"])
 def test_everything_gone_at_once_is_told_and_not_believed(
-    intake: Intake, platform: MemoryPlatform, store: Store, otherwise: bool
+    intake: Intake, platform: MemoryConnector, store: Store, otherwise: bool
 ) -> None:
     given = give(intake, platform, MANY + 5)
     before = dict(platform.answers)
@@ -252,7 +253,7 @@ def test_everything_gone_at_once_is_told_and_not_believed(
     assert logged(store) == before
 
 
-def test_what_somebody_decided_is_believed_once(intake: Intake, platform: MemoryPlatform, store: Store) -> None:
+def test_what_somebody_decided_is_believed_once(intake: Intake, platform: MemoryConnector, store: Store) -> None:
     given = give(intake, platform, 40)
     for one in given[:25]:
         del platform.answers[one.id]
@@ -269,7 +270,7 @@ def test_what_somebody_decided_is_believed_once(intake: Intake, platform: Memory
     assert len(logged(store)) == 15, "the next time it is told again"
 
 
-def test_a_few_are_believed_even_if_they_are_all(intake: Intake, platform: MemoryPlatform, store: Store) -> None:
+def test_a_few_are_believed_even_if_they_are_all(intake: Intake, platform: MemoryConnector, store: Store) -> None:
     given = give(intake, platform, MANY - 1)
     platform.answers.clear()
     intake.notify(Hint(annotations={one.id: None for one in given}))
@@ -278,7 +279,7 @@ def test_a_few_are_believed_even_if_they_are_all(intake: Intake, platform: Memor
 
 
 def test_all_records_gone_at_once_are_told_and_not_believed(
-    intake: Intake, platform: MemoryPlatform, store: Store, gone: list[str]
+    intake: Intake, platform: MemoryConnector, store: Store, gone: list[str]
 ) -> None:
     known, pushed = store.remote_ids(), dict(platform.pushed)
     del platform.pushed[known[0]]
@@ -307,7 +308,7 @@ def test_all_records_gone_at_once_are_told_and_not_believed(
 
 
 def test_one_that_can_not_be_asked_for_holds_up_no_other(
-    intake: Intake, platform: MemoryPlatform, store: Store, monkeypatch: pytest.MonkeyPatch
+    intake: Intake, platform: MemoryConnector, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = give(intake, platform, 8)
     bad, ask = given[2].id, platform.annotations
@@ -332,7 +333,7 @@ def test_one_that_can_not_be_asked_for_holds_up_no_other(
     assert intake.is_settled
 
 
-def test_drafts_are_kept_apart_from_answers(intake: Intake, platform: MemoryPlatform, store: Store) -> None:
+def test_drafts_are_kept_apart_from_answers(intake: Intake, platform: MemoryConnector, store: Store) -> None:
     draft = platform.annotate("r-u1", "cat", status=AnnotationStatus.DRAFT)
     intake.notify(about(draft))
     work(intake)

@@ -21,12 +21,12 @@ from nextlabel.connectors.errors import ConfigError, LabelingMismatch, PlatformU
 from nextlabel.connectors.label_studio.platform import LabelStudio
 from nextlabel.connectors.platforms import PLATFORMS
 from nextlabel.connectors.records import Labeling, Record
-from tests.backend.loop.platform import MemoryPlatform
+from nextlabel.connectors.testing import MemoryConnector
 
 SETTINGS = Settings(label_studio_url="http://127.0.0.1:9", label_studio_api_key=SecretStr("k"))
 
 
-class OneOfMany(MemoryPlatform):
+class OneOfMany(MemoryConnector):
     """A project with an id, on a server that has several."""
 
     id = ""

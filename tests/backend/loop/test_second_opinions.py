@@ -18,16 +18,16 @@ from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import PlatformError, PlatformUnavailable
 from nextlabel.connectors.records import Annotation, AnnotationStatus, QueueEntry
+from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop import conftest
 from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory
-from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import settled, started, tell, wait_for
 from tests.backend.loop.train.test_embedding_space import trained
 
 SMALL = QueueSizes(head=30, tail=0)
 
 
-def truth(platform: MemoryPlatform, remote_id: str) -> str:
+def truth(platform: MemoryConnector, remote_id: str) -> str:
     text = platform.pushed[remote_id].fields["text"]
     return next(label for subject, label in zip(SUBJECTS, LABELS, strict=True) if subject in text)
 
@@ -37,7 +37,7 @@ def take(service: Service, store: Store, *answers: Annotation) -> None:
     wait_for(lambda: settled(service, store))
 
 
-def disagreement(platform: MemoryPlatform, known: int = 30) -> list[Annotation]:
+def disagreement(platform: MemoryConnector, known: int = 30) -> list[Annotation]:
     """``known`` records answered, the first five of them by two who disagree, and by three people in all."""
     chosen = platform.queue()[:known]
     wrong = {label: LABELS[at - 1] for at, label in enumerate(LABELS)}
@@ -45,14 +45,14 @@ def disagreement(platform: MemoryPlatform, known: int = 30) -> list[Annotation]:
     return given + [platform.annotate(one, wrong[truth(platform, one)], "bob") for one in chosen[:5]]
 
 
-def two_disagree(service: Service, platform: MemoryPlatform, store: Store, known: int = 30) -> list[str]:
+def two_disagree(service: Service, platform: MemoryConnector, store: Store, known: int = 30) -> list[str]:
     """Take such answers in; returns their records."""
     given = disagreement(platform, known)
     take(service, store, *given)
     return list(dict.fromkeys(one.remote_id for one in given))
 
 
-def outstanding(platform: MemoryPlatform) -> dict[str, int]:
+def outstanding(platform: MemoryConnector) -> dict[str, int]:
     """What was asked again and waits, with the answers that it has."""
     given: dict[str, set[str]] = {}
     for one in platform.answers.values():
@@ -62,7 +62,7 @@ def outstanding(platform: MemoryPlatform) -> dict[str, int]:
 
 
 def test_the_strategy_asks_again_a_few_at_a_time_and_blind(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60, sizes=SMALL, strategy="activelab", opinions=5)
     chosen = two_disagree(service, platform, store)
@@ -85,7 +85,7 @@ def is_audit(store: Store, entry: QueueEntry) -> bool:
 
 
 def test_second_opinions_neither_pile_up_nor_crowd_out_new_records(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     """One person labels on and answers nothing that was asked again: it is others' turn."""
     service = started(
@@ -105,7 +105,7 @@ def test_second_opinions_neither_pile_up_nor_crowd_out_new_records(
 
 
 def test_what_is_answered_makes_room_for_another(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60, sizes=SMALL, strategy="activelab", opinions=3)
     two_disagree(service, platform, store)
@@ -121,7 +121,7 @@ def test_what_is_answered_makes_room_for_another(
 
 @pytest.mark.parametrize("noted", [True, False])
 def test_a_trained_encoder_is_not_asked_about_what_it_has_learned(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store, tmp_path: Path, noted: bool
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store, tmp_path: Path, noted: bool
 ) -> None:
     service = started(
         make_service, platform, poll_interval=60, sizes=SMALL, strategy="activelab", opinions=3, audit_share=0.0
@@ -145,7 +145,7 @@ def test_a_trained_encoder_is_not_asked_about_what_it_has_learned(
 
 
 def test_one_annotator_alone_is_asked_nothing_again(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60, sizes=SMALL, strategy="activelab", opinions=5)
     chosen = platform.queue()[:30]
@@ -158,7 +158,7 @@ def test_one_annotator_alone_is_asked_nothing_again(
 
 @pytest.mark.parametrize("options", [{"opinions": 0}, {"opinions": 5, "strategy": "margin"}])
 def test_without_opinions_or_another_strategy_nothing_is_asked_again(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store, options: dict[str, object]
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store, options: dict[str, object]
 ) -> None:
     options = {"strategy": "activelab", **options}
     service = started(make_service, platform, poll_interval=60, sizes=SMALL, **options)
@@ -167,7 +167,7 @@ def test_without_opinions_or_another_strategy_nothing_is_asked_again(
 
 
 def test_what_was_asked_is_known_after_a_restart_and_not_taken_for_asked_by_hand(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     options = {"poll_interval": 60, "sizes": SMALL, "strategy": "activelab", "opinions": 5}
     service = started(make_service, platform, **options)
@@ -188,7 +188,7 @@ def test_what_was_asked_is_known_after_a_restart_and_not_taken_for_asked_by_hand
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_crash_between_the_platform_and_the_store_loses_nothing(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store, monkeypatch: pytest.MonkeyPatch
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"poll_interval": 60, "sizes": SMALL, "strategy": "activelab", "opinions": 5}
     service = started(make_service, platform, **options)
@@ -208,7 +208,7 @@ def test_a_crash_between_the_platform_and_the_store_loses_nothing(
 @pytest.mark.parametrize("failure", [PlatformUnavailable("down"), PlatformError("no", status=422, body="")])
 def test_a_platform_that_does_not_ask_again_holds_up_nothing(
     make_service: ServiceFactory,
-    platform: MemoryPlatform,
+    platform: MemoryConnector,
     store: Store,
     failure: Exception,
     monkeypatch: pytest.MonkeyPatch,
@@ -230,7 +230,7 @@ def test_a_platform_that_does_not_ask_again_holds_up_nothing(
 
 
 def test_who_skips_what_was_asked_holds_up_nobody(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60, sizes=SMALL, strategy="activelab", opinions=5)
     two_disagree(service, platform, store)
@@ -242,7 +242,7 @@ def test_who_skips_what_was_asked_holds_up_nobody(
 
 
 def test_a_mixture_asks_again_within_the_share_of_its_part(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store, monkeypatch: pytest.MonkeyPatch
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mixed = get_strategy("mixture", shares={"activelab": 0.3, "random": 0.7})
     monkeypatch.setattr(conftest, "get_strategy", lambda name: mixed)

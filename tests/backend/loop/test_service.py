@@ -13,19 +13,19 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector
 from nextlabel.connectors.errors import LearningError, Overloaded, PlatformUnavailable, RecordsRejected
 from nextlabel.connectors.records import AnnotationStatus, Hint, Record
+from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.platform import MemoryPlatform, about
-from tests.backend.loop.running import settled, started, tell, wait_for
+from tests.backend.loop.running import about, settled, started, tell, wait_for
 
 
-def test_the_fakes_are_what_they_stand_for(platform: MemoryPlatform, make_service: ServiceFactory) -> None:
+def test_the_fakes_are_what_they_stand_for(platform: MemoryConnector, make_service: ServiceFactory) -> None:
     assert isinstance(platform, Connector)
     backend: Backend = make_service()  # checked by mypy, as all tests are
     assert backend.labeling is platform.labeling
 
 
 def test_first_queue_exists_before_the_first_label(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     started(make_service, platform)
     assert len(platform.pushed) == 60
@@ -38,7 +38,7 @@ def test_first_queue_exists_before_the_first_label(
 
 
 def test_a_label_makes_a_new_queue_without_its_record(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60)
     first = platform.queue()[0]
@@ -51,7 +51,7 @@ def test_a_label_makes_a_new_queue_without_its_record(
     assert service.status().label_to_queue_p50 is not None
 
 
-def test_a_burst_of_labels_is_one_queue(make_service: ServiceFactory, platform: MemoryPlatform, store: Store) -> None:
+def test_a_burst_of_labels_is_one_queue(make_service: ServiceFactory, platform: MemoryConnector, store: Store) -> None:
     service = started(make_service, platform, poll_interval=60)
     before = len(platform.published)
     answers = [platform.annotate(remote_id, "oak") for remote_id in list(platform.pushed)[:40]]
@@ -62,7 +62,7 @@ def test_a_burst_of_labels_is_one_queue(make_service: ServiceFactory, platform: 
 
 
 def test_a_label_without_webhook_is_found_by_the_poll(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform)
     platform.annotate(platform.queue()[0], "cat")
@@ -70,7 +70,7 @@ def test_a_label_without_webhook_is_found_by_the_poll(
 
 
 def test_a_label_given_while_nothing_ran_is_in_the_first_queue(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     started(make_service, platform).stop()
     remote_id = platform.queue()[0]
@@ -81,7 +81,7 @@ def test_a_label_given_while_nothing_ran_is_in_the_first_queue(
 
 
 def test_a_crash_between_publishing_and_noting_it_is_repaired(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     platform.fail_next["published"] = PlatformUnavailable("the reply was lost; the queue is there")
     service = make_service()
@@ -93,7 +93,7 @@ def test_a_crash_between_publishing_and_noting_it_is_repaired(
 
 
 def test_old_queues_are_kept_for_those_who_hold_their_records(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60, keep=3600.0)
     tell(service, store, platform.annotate(platform.queue()[0], "cat"))
@@ -103,7 +103,7 @@ def test_old_queues_are_kept_for_those_who_hold_their_records(
 
 
 def test_rows_that_the_platform_drops_are_sent_again(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     platform.fail_next["publish"] = RecordsRejected("50 sent, 0 stored", sent=50, stored=0)
     service = make_service()
@@ -112,7 +112,7 @@ def test_rows_that_the_platform_drops_are_sent_again(
 
 
 def test_platform_down_is_reported_and_survived(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform)
     platform.down = True
@@ -128,7 +128,7 @@ def test_platform_down_is_reported_and_survived(
 
 
 def test_of_two_backends_one_publishes_and_the_other_takes_over(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     leader = started(make_service, platform)
     standby = make_service()
@@ -147,7 +147,7 @@ def test_of_two_backends_one_publishes_and_the_other_takes_over(
 
 
 def test_a_training_is_refused_before_the_answers_are_known(
-    make_service: ServiceFactory, platform: MemoryPlatform
+    make_service: ServiceFactory, platform: MemoryConnector
 ) -> None:
     platform.down = True
     leader = make_service()
@@ -168,7 +168,7 @@ def test_a_training_is_refused_before_the_answers_are_known(
 
 
 def test_deleted_records_and_answers_leave(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60)
     first, second = platform.queue()[:2]
@@ -184,7 +184,7 @@ def test_deleted_records_and_answers_leave(
     assert second not in {entry.remote_id for entry in platform.published[-1][1]}
 
 
-def test_a_skipped_record_comes_last(make_service: ServiceFactory, platform: MemoryPlatform, store: Store) -> None:
+def test_a_skipped_record_comes_last(make_service: ServiceFactory, platform: MemoryConnector, store: Store) -> None:
     service = started(make_service, platform, poll_interval=60, sizes=QueueSizes(head=60, tail=0))
     first = platform.queue()[0]
     tell(service, store, platform.annotate(first, None, status=AnnotationStatus.SKIPPED))
@@ -193,7 +193,7 @@ def test_a_skipped_record_comes_last(make_service: ServiceFactory, platform: Mem
 
 
 def test_overlap_keeps_a_record_open_until_enough_people_answered(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     platform.overlap = 2
     service = started(make_service, platform, poll_interval=60, sizes=QueueSizes(head=60, tail=0))
@@ -207,7 +207,7 @@ def test_overlap_keeps_a_record_open_until_enough_people_answered(
 
 
 def test_when_all_is_labelled_the_loop_rests(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60)
     tell(service, store, *(platform.annotate(one, "cat") for one in platform.pushed))
@@ -219,7 +219,7 @@ def test_when_all_is_labelled_the_loop_rests(
 
 
 def test_unknown_labels_are_kept_in_the_log_and_not_learned(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60)
     tell(service, store, platform.annotate(platform.queue()[0], "unicorn"))
@@ -229,7 +229,7 @@ def test_unknown_labels_are_kept_in_the_log_and_not_learned(
     assert [one.value for one in store.answers()] == [("unicorn",)]
 
 
-def test_feed_mode_keeps_a_window_full(make_service: ServiceFactory, platform: MemoryPlatform, store: Store) -> None:
+def test_feed_mode_keeps_a_window_full(make_service: ServiceFactory, platform: MemoryConnector, store: Store) -> None:
     service = started(make_service, platform, poll_interval=60, sizes=QueueSizes(head=5, tail=5, window=12))
     assert len(platform.pushed) == 12
     for remote_id in platform.queue()[:4]:
@@ -239,7 +239,7 @@ def test_feed_mode_keeps_a_window_full(make_service: ServiceFactory, platform: M
 
 
 def test_records_added_on_the_platform_join_the_pool(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60)
     platform.pushed["foreign"] = Record("memory:foreign", {"text": "an oak out of the blue"})
@@ -247,7 +247,7 @@ def test_records_added_on_the_platform_join_the_pool(
     wait_for(lambda: service.status().records == 61)
 
 
-def test_connects_once_the_platform_answers(make_service: ServiceFactory, platform: MemoryPlatform) -> None:
+def test_connects_once_the_platform_answers(make_service: ServiceFactory, platform: MemoryConnector) -> None:
     platform.down = True
     service = make_service()
     address = BackendAddress("http://127.0.0.1:9", "user", "password", "secret")
@@ -258,7 +258,7 @@ def test_connects_once_the_platform_answers(make_service: ServiceFactory, platfo
 
 
 def test_answers_to_records_that_we_lack_bring_the_records_in(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60)
     platform.pushed["foreign"] = Record("memory:foreign", {"text": "an oak out of the blue"})

@@ -11,13 +11,13 @@ from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import ConfigError, Overloaded, PlatformUnavailable, RecordsRejected
 from nextlabel.connectors.records import AnnotationStatus, Hint, Record
+from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import settled, started, tell, wait_for
 
 
 def test_without_live_predictions_everything_open_gets_a_suggestion(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     platform.live_predictions = False
     service = started(make_service, platform, poll_interval=60)
@@ -32,7 +32,7 @@ def test_without_live_predictions_everything_open_gets_a_suggestion(
 
 
 def test_what_was_suggested_is_not_suggested_again_after_a_restart(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     platform.live_predictions = False
     started(make_service, platform, poll_interval=60).stop()
@@ -41,7 +41,7 @@ def test_what_was_suggested_is_not_suggested_again_after_a_restart(
 
 
 def test_rejected_suggestions_do_not_hold_up_the_others(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     platform.live_predictions = False
     platform.fail_next["extend"] = RecordsRejected("no", sent=5, stored=0)
@@ -53,13 +53,13 @@ def test_rejected_suggestions_do_not_hold_up_the_others(
 
 
 def test_with_live_predictions_the_queue_is_all(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     started(make_service, platform, poll_interval=60)
     assert len(platform.published[-1][1]) == 10
 
 
-def labelled(service: Service, platform: MemoryPlatform, store: Store, count: int) -> list[str]:
+def labelled(service: Service, platform: MemoryConnector, store: Store, count: int) -> list[str]:
     chosen = platform.queue()[:count]
     tell(service, store, *(platform.annotate(one, "cat") for one in chosen))
     wait_for(lambda: settled(service, store) and service.status().labelled == count)
@@ -67,7 +67,7 @@ def labelled(service: Service, platform: MemoryPlatform, store: Store, count: in
 
 
 def test_records_asked_about_again_take_every_other_place_blind(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60)
     chosen = labelled(service, platform, store, 3)
@@ -88,7 +88,7 @@ def test_records_asked_about_again_take_every_other_place_blind(
 
 
 def test_what_was_asked_survives_a_restart(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60)
     chosen = labelled(service, platform, store, 1)
@@ -98,7 +98,7 @@ def test_what_was_asked_survives_a_restart(
     assert platform.published[-1][1][0].remote_id == chosen[0]
 
 
-def test_asking_is_all_or_nothing(make_service: ServiceFactory, platform: MemoryPlatform, store: Store) -> None:
+def test_asking_is_all_or_nothing(make_service: ServiceFactory, platform: MemoryConnector, store: Store) -> None:
     service = started(make_service, platform, poll_interval=60)
     uid = platform.pushed[platform.queue()[0]].uid
     with pytest.raises(ConfigError, match=r"there is no record .u99.*nobody was asked"):
@@ -112,7 +112,7 @@ def test_asking_is_all_or_nothing(make_service: ServiceFactory, platform: Memory
     assert [item.opinions for item in store.get([uid])] == [0]
 
 
-def test_who_stands_by_is_not_asked(make_service: ServiceFactory, platform: MemoryPlatform, store: Store) -> None:
+def test_who_stands_by_is_not_asked(make_service: ServiceFactory, platform: MemoryConnector, store: Store) -> None:
     leader = started(make_service, platform)
     standby = make_service()
     standby.start()
@@ -122,7 +122,7 @@ def test_who_stands_by_is_not_asked(make_service: ServiceFactory, platform: Memo
 
 
 def test_a_draft_takes_its_record_out_of_the_queue(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60, sizes=QueueSizes(head=60, tail=0))
     first = platform.queue()[0]
@@ -132,7 +132,7 @@ def test_a_draft_takes_its_record_out_of_the_queue(
     assert first not in {entry.remote_id for entry in platform.published[-1][1]}
 
 
-def test_links_follow_the_people(make_service: ServiceFactory, platform: MemoryPlatform) -> None:
+def test_links_follow_the_people(make_service: ServiceFactory, platform: MemoryConnector) -> None:
     platform.people = {"ann": "memory://1/ann"}
     service = make_service()
     platform.fail_next["links"] = PlatformUnavailable("down")
@@ -145,7 +145,7 @@ def test_links_follow_the_people(make_service: ServiceFactory, platform: MemoryP
 
 @pytest.mark.parametrize("known", [True, False])
 def test_predictions_are_blind_for_the_audit_slice_only(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store, known: bool
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store, known: bool
 ) -> None:
     service = started(make_service, platform)
     stored = list(store.records())

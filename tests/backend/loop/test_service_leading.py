@@ -10,8 +10,8 @@ from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.errors import ConfigError, Overloaded
+from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import settled, started, wait_for
 
 
@@ -35,7 +35,7 @@ def hand_over(leader: Service, standby: Service) -> None:
 
 
 def test_each_new_leader_hooks_itself_up_and_nobody_who_stands_by(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     one, other = make_service(), make_service()
     one.start(address("one"))
@@ -50,7 +50,7 @@ def test_each_new_leader_hooks_itself_up_and_nobody_who_stands_by(
 
 
 def test_a_leader_that_is_back_knows_what_was_done_meanwhile(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     one, other = started(make_service, platform), make_service()
     other.start()
@@ -73,7 +73,7 @@ def test_a_leader_that_is_back_knows_what_was_done_meanwhile(
 
 
 def test_one_that_stands_by_writes_no_model(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     store.acquire(LEASE, "another machine", 3600.0)
     standby = make_service()
@@ -88,7 +88,7 @@ def test_one_that_stands_by_writes_no_model(
 
 
 def test_one_that_stands_by_says_who_leads(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     store.acquire(LEASE, "another machine", 3600.0)
     standby = make_service()
@@ -101,7 +101,7 @@ def test_one_that_stands_by_says_who_leads(
 
 @pytest.mark.parametrize("leads", [True, False])
 def test_a_service_whose_project_is_no_longer_the_stores_ends(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store, leads: bool
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store, leads: bool
 ) -> None:
     store.set_meta(PROJECT, platform.project.id)
     if not leads:

@@ -24,8 +24,8 @@ from nextlabel.connectors.records import (
     Span,
     Value,
 )
+from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import settled, started, tell, wait_for
 from tests.backend.loop.test_pool import stored
 
@@ -57,27 +57,27 @@ def records() -> list[Record]:
 
 
 @pytest.fixture
-def platform() -> MemoryPlatform:
-    return MemoryPlatform(Labeling(LabelKind.SPAN, LABELS))
+def platform() -> MemoryConnector:
+    return MemoryConnector(Labeling(LabelKind.SPAN, LABELS))
 
 
-def text(platform: MemoryPlatform, remote_id: str) -> str:
+def text(platform: MemoryConnector, remote_id: str) -> str:
     return platform.pushed[remote_id].fields["text"]
 
 
-def label_next(service: Service, platform: MemoryPlatform, store: Store, count: int = 1) -> None:
+def label_next(service: Service, platform: MemoryConnector, store: Store, count: int = 1) -> None:
     for _ in range(count):
         remote_id = platform.queue()[0]
         tell(service, store, platform.annotate(remote_id, truth(text(platform, remote_id))))
         wait_for(lambda: settled(service, store))
 
 
-def shown(platform: MemoryPlatform) -> list[QueueEntry]:
+def shown(platform: MemoryConnector) -> list[QueueEntry]:
     return [entry for entry in platform.published[-1][1] if entry.suggestion is not None]
 
 
 def test_before_the_first_label_there_is_a_queue_and_nothing_is_suggested(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     platform.live_predictions = False
     service = started(make_service, platform)
@@ -88,7 +88,7 @@ def test_before_the_first_label_there_is_a_queue_and_nothing_is_suggested(
 
 @pytest.mark.parametrize("strategy", ["margin", "margin-diverse", "entropy", "least-sure-span", "mixture", "badge"])
 def test_what_is_marked_is_proposed_elsewhere_at_the_right_characters(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store, strategy: str
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store, strategy: str
 ) -> None:
     service = started(make_service, platform, poll_interval=60, strategy=strategy)
     first = platform.queue()
@@ -107,7 +107,7 @@ def test_what_is_marked_is_proposed_elsewhere_at_the_right_characters(
     assert [entry.remote_id for entry in queue] != first
 
 
-def test_texts_in_doubt_come_first(make_service: ServiceFactory, platform: MemoryPlatform, store: Store) -> None:
+def test_texts_in_doubt_come_first(make_service: ServiceFactory, platform: MemoryConnector, store: Store) -> None:
     odd = Record("odd", {"text": "quarter to 7 or 8 pm people, for lunch at noon for at 9"})
     store.add_records([odd])
     service = started(make_service, platform, poll_interval=60, audit_share=0.0)
@@ -118,7 +118,7 @@ def test_texts_in_doubt_come_first(make_service: ServiceFactory, platform: Memor
 
 
 def test_live_predictions_are_those_of_the_queue_also_for_texts_never_seen(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60)
     label_next(service, platform, store, 12)
@@ -138,7 +138,7 @@ def test_live_predictions_are_those_of_the_queue_also_for_texts_never_seen(
 
 
 def test_after_a_restart_the_same_model_answers_and_without_its_file_the_log_makes_it_again(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store, tmp_path: Path
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store, tmp_path: Path
 ) -> None:
     ask = [Record("", {"text": "a table for 5 people at 3 pm, thanks"})]
     service = started(make_service, platform, poll_interval=60)
@@ -162,7 +162,7 @@ def test_after_a_restart_the_same_model_answers_and_without_its_file_the_log_mak
 
 
 def test_answers_that_make_no_sense_cost_nobody_the_loop(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60)
     bad: list[Value] = [
@@ -181,7 +181,7 @@ def test_answers_that_make_no_sense_cost_nobody_the_loop(
 
 
 def test_the_audit_slice_counts_texts_whose_spans_are_all_right(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=60)
     for remote_id in list(platform.pushed)[:40]:
@@ -196,7 +196,7 @@ def test_the_audit_slice_counts_texts_whose_spans_are_all_right(
 
 
 def test_suggestions_are_filled_in_everywhere_once_something_is_known(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     platform.live_predictions = False
     service = started(make_service, platform, poll_interval=60)
@@ -212,7 +212,7 @@ def test_suggestions_are_filled_in_everywhere_once_something_is_known(
 
 
 def test_of_two_opinions_that_overlap_the_newer_counts(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     platform.overlap = 2
     service = started(make_service, platform, poll_interval=60)
@@ -246,7 +246,7 @@ def test_the_pool_keeps_spans_as_they_are() -> None:
     assert len(pool.training()) == 0
 
 
-def test_other_text_fields_are_context(make_service: ServiceFactory, platform: MemoryPlatform, store: Store) -> None:
+def test_other_text_fields_are_context(make_service: ServiceFactory, platform: MemoryConnector, store: Store) -> None:
     platform.labeling = Labeling(LabelKind.SPAN, LABELS, fields=(Field("text"), Field("asked")))
     service = started(make_service, platform)
     found = asyncio.run(service.classify([Record("", {"text": "for 4", "asked": "for how many people?"})]))

@@ -11,7 +11,7 @@ from nextlabel.backend.loop.sync import Sync
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import PlatformUnavailable
 from nextlabel.connectors.records import Record
-from tests.backend.loop.platform import MemoryPlatform
+from nextlabel.connectors.testing import MemoryConnector
 
 SIZE = 1000
 
@@ -22,7 +22,7 @@ def found() -> list[str]:
 
 
 @pytest.fixture
-def sync(tmp_path: Path, platform: MemoryPlatform, store: Store, found: list[str]) -> Sync:
+def sync(tmp_path: Path, platform: MemoryConnector, store: Store, found: list[str]) -> Sync:
     """A sync that has read a platform with a thousand records once."""
     add(platform, range(SIZE))
     made = make_sync(store, platform, found)
@@ -36,16 +36,16 @@ def sync(tmp_path: Path, platform: MemoryPlatform, store: Store, found: list[str
 def nothing(*_: object) -> None: ...
 
 
-def make_sync(store: Store, platform: MemoryPlatform, found: list[str]) -> Sync:
+def make_sync(store: Store, platform: MemoryConnector, found: list[str]) -> Sync:
     intake = Intake(store, platform, on_news=nothing, on_gone=nothing, wake=nothing)
     return Sync(store, platform, intake, found=found.extend, noticed=nothing)
 
 
-def add(platform: MemoryPlatform, numbers: range) -> None:
+def add(platform: MemoryConnector, numbers: range) -> None:
     platform.pushed.update({f"f{n}": Record(f"memory:f{n}", {"text": f"foreign text {n}"}) for n in numbers})
 
 
-def test_a_look_for_news_reads_little(sync: Sync, platform: MemoryPlatform, store: Store, found: list[str]) -> None:
+def test_a_look_for_news_reads_little(sync: Sync, platform: MemoryConnector, store: Store, found: list[str]) -> None:
     sync.pull()
     assert platform.records_read == 0, "nobody said that there is anything"
     sync.want_records()
@@ -60,7 +60,7 @@ def test_a_look_for_news_reads_little(sync: Sync, platform: MemoryPlatform, stor
     assert platform.records_read <= 250
 
 
-def test_news_behind_many_of_our_own_are_found(sync: Sync, platform: MemoryPlatform, store: Store) -> None:
+def test_news_behind_many_of_our_own_are_found(sync: Sync, platform: MemoryConnector, store: Store) -> None:
     add(platform, range(SIZE, SIZE + 1))
     ours = [Record(f"o{n}", {"text": f"ours {n}"}) for n in range(300)]
     store.add_records(ours)
@@ -71,7 +71,7 @@ def test_news_behind_many_of_our_own_are_found(sync: Sync, platform: MemoryPlatf
     assert platform.records_read < 500
 
 
-def test_a_stranger_is_looked_for_everywhere(sync: Sync, platform: MemoryPlatform, store: Store) -> None:
+def test_a_stranger_is_looked_for_everywhere(sync: Sync, platform: MemoryConnector, store: Store) -> None:
     platform.pushed = {"old": Record("memory:old", {"text": "came back"}), **platform.pushed}  # the oldest of all
     sync.want_records()
     sync.pull()
@@ -81,7 +81,7 @@ def test_a_stranger_is_looked_for_everywhere(sync: Sync, platform: MemoryPlatfor
     assert store.get(["memory:old"])
 
 
-def test_a_failed_look_is_repeated(sync: Sync, platform: MemoryPlatform, store: Store) -> None:
+def test_a_failed_look_is_repeated(sync: Sync, platform: MemoryConnector, store: Store) -> None:
     add(platform, range(SIZE, SIZE + 1))
     sync.want_records()
     platform.fail_next["records"] = PlatformUnavailable("down")
@@ -92,7 +92,7 @@ def test_a_failed_look_is_repeated(sync: Sync, platform: MemoryPlatform, store: 
 
 
 def test_a_start_looks_for_what_was_added_meanwhile(
-    sync: Sync, platform: MemoryPlatform, store: Store, found: list[str]
+    sync: Sync, platform: MemoryConnector, store: Store, found: list[str]
 ) -> None:
     add(platform, range(SIZE, SIZE + 1))
     make_sync(store, platform, found).pull()

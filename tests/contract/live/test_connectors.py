@@ -1,61 +1,14 @@
-"""What every connector must do, on a real server of its platform. A new platform joins by one entry in PLATFORMS.
-
-A platform brings a maker of projects and a way to answer as an annotator; everything else goes through the protocol.
-"""
+"""The contract of every connector, on a real server of its platform. A new platform joins by one entry in PLATFORMS."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
 
-from nextlabel.connectors.base import Connector, Finding, ProjectRef, Severity
-from nextlabel.connectors.errors import LabelingMismatch
-from nextlabel.connectors.records import (
-    AnnotationStatus,
-    Hint,
-    Labeling,
-    LabelKind,
-    QueueEntry,
-    Record,
-    RemoteRecord,
-    Suggestion,
-)
+from nextlabel.connectors.base import Connector
+from tests.contract.connector_contract import *  # noqa: F403 - the tests
+from tests.contract.connector_contract import Platform
 from tests.live.argilla_calls import api as argilla_api
 from tests.live.label_studio_calls import api
-
-LABELING = Labeling(LabelKind.SINGLE, ("sport", "politics"))
-
-
-@dataclass
-class Platform:
-    """One platform under test, and its users by number.
-
-    ``make`` a project, ``answer`` a record as a user (None skips it) and get the answer's id, ``take_back`` an answer
-    as the user who gave it, ``delete`` a record as the owner, look at the ``next`` record that a user is served.
-    ``unknown`` is an event that means nothing; ``keeps_rows``: whether a generation leaves rows of its own behind.
-    """
-
-    make: Callable[..., Connector]
-    answer: Callable[[Connector, str, str | None, int], str]
-    take_back: Callable[[Connector, str, int], None]
-    delete: Callable[[Connector, str], None]
-    next: Callable[[Connector, int], str | None]
-    unknown: Mapping[str, Any]
-    keeps_rows: bool
-
-    def serve(self, connector: Connector, count: int, user: int = 0) -> list[str]:
-        """The next ``count`` records that a user is served, each of them answered."""
-        served = []
-        for _ in range(count):
-            record = self.next(connector, user)
-            assert record is not None
-            served.append(record)
-            self.answer(connector, record, "sport", user)
-        return served
 
 
 def label_studio_platform(request: pytest.FixtureRequest) -> Platform:
@@ -86,7 +39,7 @@ def label_studio_platform(request: pytest.FixtureRequest) -> Platform:
 
     make = request.getfixturevalue("label_studio_project")
     unknown = {"action": "nobody knows this"}
-    return Platform(make, answer, take_back, delete, next_record, unknown, keeps_rows=True)
+    return Platform("label-studio", make, answer, take_back, delete, next_record, unknown, keeps_rows=True)
 
 
 def argilla_platform(request: pytest.FixtureRequest) -> Platform:
@@ -117,7 +70,7 @@ def argilla_platform(request: pytest.FixtureRequest) -> Platform:
 
     make = request.getfixturevalue("argilla_dataset")
     unknown = {"type": "nobody.knows.this", "data": {}}
-    return Platform(make, answer, take_back, delete, next_record, unknown, keeps_rows=False)
+    return Platform("argilla", make, answer, take_back, delete, next_record, unknown, keeps_rows=False)
 
 
 PLATFORMS = {"label-studio": label_studio_platform, "argilla": argilla_platform}
@@ -126,191 +79,3 @@ PLATFORMS = {"label-studio": label_studio_platform, "argilla": argilla_platform}
 @pytest.fixture(params=PLATFORMS)
 def platform(request: pytest.FixtureRequest) -> Platform:
     return PLATFORMS[request.param](request)
-
-
-@pytest.fixture
-def connector(platform: Platform) -> Connector:
-    return platform.make()
-
-
-def numbered(count: int) -> list[Record]:
-    return [Record(f"u{number}", {"text": f"text {number} ✨ مرحبا"}, {"row": number}) for number in range(count)]
-
-
-def entries(ids: Sequence[str], first: int = 0) -> list[QueueEntry]:
-    shown = Suggestion(("politics",), 0.6, "model-1")
-    return [QueueEntry(task, rank, None if rank % 4 == 1 else shown) for rank, task in enumerate(ids, first)]
-
-
-def test_it_fulfils_the_protocol(connector: Connector):
-    assert isinstance(connector, Connector)
-    assert isinstance(connector.project, ProjectRef)
-    assert connector.project.platform in PLATFORMS
-    assert connector.project.link.startswith("http")
-    assert connector.labeling == LABELING
-    assert connector.overlap == 1
-
-
-def test_push_is_idempotent_and_records_come_back(connector: Connector):
-    progress: list[tuple[int, int]] = []
-    ids = connector.push(numbered(5), lambda done, total: progress.append((done, total)))
-    assert progress[-1] == (5, 5)
-    assert connector.push(numbered(5)) == ids
-    more = connector.push(numbered(7))
-    assert {uid: more[uid] for uid in ids} == ids
-    back = sorted(connector.records(), key=lambda item: item.record.uid)
-    assert back == [RemoteRecord(more[record.uid], record) for record in numbered(7)]
-    assert connector.push([]) == {}
-
-
-def test_who_wants_the_newest_records_gets_them_first(connector: Connector):
-    connector.push(numbered(120))
-    ids = connector.push(numbered(123))
-    newest = [item.remote_id for item in connector.records(newest_first=True)]
-    assert set(newest[:3]) == {ids["u120"], ids["u121"], ids["u122"]}
-    assert sorted(newest) == sorted(ids.values())
-
-
-def test_answers_come_in_once_with_their_ids(platform: Platform, connector: Connector):
-    ids = list(connector.push(numbered(4)).values())
-    assert connector.changes(None).annotations == ()
-    platform.answer(connector, ids[0], "sport", 0)
-    platform.answer(connector, ids[2], None, 0)
-    changes = connector.changes(None)
-    got = {one.remote_id: (one.value, one.status) for one in changes.annotations}
-    assert got == {ids[0]: (("sport",), AnnotationStatus.SUBMITTED), ids[2]: ((), AnnotationStatus.SKIPPED)}
-    assert len({one.id for one in changes.annotations}) == 2
-    assert all(one.updated_at.tzinfo is not None for one in changes.annotations)
-    platform.answer(connector, ids[1], "politics", 1)
-    later = connector.changes(changes.cursor)
-    assert ids[1] in {one.remote_id for one in later.annotations}, "no gap after the cursor"
-    for one in (*changes.annotations, *later.annotations):
-        assert one.id in (later.complete.get(one.remote_id) or changes.complete[one.remote_id])
-
-
-def test_a_generation_is_served_before_all_others_and_can_grow(platform: Platform, connector: Connector):
-    ids = list(connector.push(numbered(12)).values())[::-1]
-    connector.publish("nl-contract-1", entries(ids[6:10]))
-    connector.publish("nl-contract-2", entries(ids[:3]))
-    connector.extend("nl-contract-2", entries(ids[3:5], first=3))
-    assert sorted(platform.serve(connector, 5)) == sorted(ids[:5])
-
-
-def test_the_best_record_is_served_first(platform: Platform, connector: Connector):
-    ids = list(connector.push(numbered(6)).values())
-    for user, record in enumerate((ids[4], ids[2])):  # whoever has a record open may keep it: somebody else each time
-        connector.publish(f"nl-contract-{user}", entries([record]))
-        assert platform.next(connector, user) == record
-
-
-def test_old_generations_go_and_the_one_in_force_stays(platform: Platform, connector: Connector):
-    """Where a generation leaves rows of its own, they are listed until it is retired; elsewhere there is nothing."""
-
-    def listed(*versions: str) -> bool:
-        return sorted(connector.generations()) == (sorted(versions) if platform.keeps_rows else [])
-
-    ids = list(connector.push(numbered(6)).values())
-    assert connector.generations() == ()
-    connector.publish("nl-contract-1", entries(ids[:4]))
-    assert listed("nl-contract-1")
-    connector.publish("nl-contract-2", entries(ids[4:]))
-    assert listed("nl-contract-1", "nl-contract-2")
-    connector.retire("nl-contract-1")
-    assert listed("nl-contract-2")
-    assert sorted(platform.serve(connector, 2)) == sorted(ids[4:])
-
-
-def test_an_unknown_label_is_refused_and_the_queue_stays(platform: Platform, connector: Connector):
-    ids = list(connector.push(numbered(4)).values())
-    connector.publish("nl-contract-1", entries(ids[3:]))
-    with pytest.raises(LabelingMismatch, match="economy"):
-        connector.publish("nl-contract-2", [QueueEntry(ids[0], 0, Suggestion(("economy",), 0.5, "m"))])
-    assert platform.serve(connector, 1) == [ids[3]]
-
-
-def test_a_record_that_is_asked_about_again_goes_to_somebody_else(platform: Platform, connector: Connector):
-    ids = list(connector.push(numbered(4)).values())
-    connector.publish("nl-contract-1", entries(ids[:1]))
-    assert platform.serve(connector, 1, user=0) == ids[:1]
-    connector.changes(None)
-    connector.ask_again(ids[:1], 2)
-    connector.publish("nl-contract-2", entries(ids[:1]))
-    deadline = time.monotonic() + 30
-    while platform.next(connector, 1) != ids[0]:  # a platform may open the record again in the background
-        assert time.monotonic() < deadline, "it reached nobody"
-    assert platform.next(connector, 0) not in (None, ids[0]), "who answered it is not asked again"
-    assert platform.serve(connector, 1, user=1) == ids[:1]
-    answers = {one.annotator: one.remote_id for one in connector.changes(None).annotations}
-    assert list(answers.values()) == [ids[0], ids[0]]
-
-
-def test_records_that_are_gone_are_told_from_those_that_are_there(platform: Platform, connector: Connector):
-    ids = list(connector.push(numbered(5)).values())
-    assert connector.missing(ids) == ()
-    for gone in (ids[1], ids[4]):
-        platform.delete(connector, gone)
-    assert sorted(connector.missing(ids)) == sorted([ids[1], ids[4]])
-    assert connector.missing([ids[0], ids[2]]) == ()
-    assert connector.missing([ids[4]]) == (ids[4],)
-    assert connector.missing([]) == ()
-
-
-def test_annotations_are_asked_for_by_themselves(platform: Platform, connector: Connector):
-    ids = list(connector.push(numbered(4)).values())
-    given, skipped, gone, lost = (
-        platform.answer(connector, record, label, 0)
-        for record, label in zip(ids, ("sport", None, "politics", "sport"), strict=True)
-    )
-    where = dict(zip((given, skipped, gone, lost), ids, strict=True))
-    assert connector.annotations(where) == {one.id: one for one in connector.changes(None).annotations}
-    platform.take_back(connector, gone, 0)
-    platform.delete(connector, ids[3])
-    found = connector.annotations(where)
-    assert {number: one and one.status for number, one in found.items()} == {
-        given: AnnotationStatus.SUBMITTED,
-        skipped: AnnotationStatus.SKIPPED,
-        gone: None,
-        lost: None,
-    }
-    assert connector.annotations({}) == {}
-
-
-def test_what_belongs_to_another_project_is_not_ours(platform: Platform, connector: Connector):
-    other = platform.make()
-    [record] = other.push(numbered(1)).values()
-    theirs = platform.answer(other, record, "sport", 0)
-    assert connector.annotations({theirs: record}).get(theirs) is None
-    assert other.annotations({theirs: record})[theirs] is not None
-    assert [page for page in connector.annotated() if page.annotations] == []
-
-
-def test_every_annotation_is_listed(platform: Platform, connector: Connector):
-    ids = list(connector.push(numbered(6)).values())
-    assert [page for page in connector.annotated() if page.annotations] == []
-    for user in (0, 1):
-        for record in ids[:4]:
-            platform.answer(connector, record, "sport" if user else None, user)
-    pages = list(connector.annotated())
-    told = connector.changes(None)
-    assert {one.id: one for page in pages for one in page.annotations} == {one.id: one for one in told.annotations}
-    complete = {record: here for page in pages for record, here in page.complete.items()}
-    assert complete == {record: here for record, here in told.complete.items() if here}
-    assert set(complete) == set(ids[:4])
-
-
-def test_events_are_read_or_refused(platform: Platform, connector: Connector):
-    assert connector.parse_event(platform.unknown) == Hint()
-    with pytest.raises(ValueError, match="malformed"):
-        connector.parse_event({})
-
-
-def test_a_delivery_that_nobody_signed_is_not_authentic(connector: Connector):
-    assert not connector.authentic({}, b"{}")
-
-
-def test_the_doctor_says_a_fix_for_all_that_is_wrong(connector: Connector):
-    found = list(connector.diagnose())
-    assert found
-    for one in found:
-        assert isinstance(one, Finding)
-        assert one.severity is Severity.OK or one.fix

@@ -21,8 +21,8 @@ from nextlabel.backend.retraining.embedding_space import OWN, TRAINED_ON_FILE, E
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Record
+from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory, Trained
-from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import settled, started
 
 
@@ -42,7 +42,7 @@ def wait(until: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def test_the_loop_moves_and_every_request_is_answered_from_one_space(
-    make_service: ServiceFactory, store: Store, platform: MemoryPlatform, tmp_path: Path
+    make_service: ServiceFactory, store: Store, platform: MemoryConnector, tmp_path: Path
 ) -> None:
     service = make_service()
     service.start()
@@ -76,7 +76,7 @@ class Breaks(Trained):
 
 
 def test_a_model_that_fails_at_the_records_stops_neither_the_loop_nor_the_slow_step(
-    make_service: ServiceFactory, store: Store, platform: MemoryPlatform, tmp_path: Path
+    make_service: ServiceFactory, store: Store, platform: MemoryConnector, tmp_path: Path
 ) -> None:
     service = started(make_service, platform, trained=Breaks)
     trained(tmp_path / "models", "fine-tune-1")

@@ -18,8 +18,8 @@ from nextlabel.backend.store import Store
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Record
+from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.multimodal.memes import LABELS, meme, tiny_vit
 
 QUICK = TrainingSpec(start_at=100, fusion="product")
@@ -37,9 +37,9 @@ def records() -> list[Record]:
 
 
 @pytest.fixture
-def platform() -> MemoryPlatform:
+def platform() -> MemoryConnector:
     fields = (Field("text"), Field("image", FieldKind.IMAGE))
-    return MemoryPlatform(Labeling(LabelKind.SINGLE, LABELS, fields))
+    return MemoryConnector(Labeling(LabelKind.SINGLE, LABELS, fields))
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def right(service: Service) -> float:
 
 
 def test_the_fusion_head_goes_live_and_beats_the_probe(
-    begin: Callable[[], Service], platform: MemoryPlatform, store: Store, tmp_path: Path
+    begin: Callable[[], Service], platform: MemoryConnector, store: Store, tmp_path: Path
 ) -> None:
     service = begin()
     platform.annotate_all({key: LABELS[meme(int(one.uid[1:]))[2]] for key, one in platform.pushed.items()})

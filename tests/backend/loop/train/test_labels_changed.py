@@ -19,8 +19,8 @@ from nextlabel.backend.queue.publishing import QueueSizes
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Changes, Hint, Labeling, LabelKind, Record, Span, Suggestion
+from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory
-from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import settled, started, tell, wait_for
 from tests.backend.loop.train.test_embedding_space import trained
 
@@ -76,7 +76,7 @@ def stays(service: Service) -> dict[str, tuple[object, ...]]:
 
 
 def run_before(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store, folder: Path, labeling: Labeling, model: str
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store, folder: Path, labeling: Labeling, model: str
 ) -> None:
     """A service has learned some answers, and was stopped."""
     platform.labeling = labeling
@@ -93,7 +93,7 @@ def run_before(
 
 @pytest.mark.parametrize("model", ["", MODEL], ids=["own", "trained"])
 def test_between_two_starts(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store, tmp_path: Path, change: Change, model: str
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store, tmp_path: Path, change: Change, model: str
 ) -> None:
     run_before(make_service, platform, store, tmp_path, change.before, model)
     before = {row.version for row in store.models()}
@@ -119,7 +119,7 @@ def test_between_two_starts(
 
 @pytest.mark.parametrize("model", ["", MODEL], ids=["own", "trained"])
 def test_heads_from_before_their_names_were_kept_are_not_believed(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store, tmp_path: Path, model: str
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store, tmp_path: Path, model: str
 ) -> None:
     run_before(make_service, platform, store, tmp_path, SAME, model)
     for file in (tmp_path / "models").glob("*/*.safetensors"):
@@ -135,7 +135,7 @@ def test_heads_from_before_their_names_were_kept_are_not_believed(
 
 
 def test_a_trained_model_for_spans_leaves_its_encoder(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store, tmp_path: Path
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store, tmp_path: Path
 ) -> None:
     run_before(make_service, platform, store, tmp_path, SAME, MODEL)
     (tmp_path / "models" / MODEL / HEAD_FILE).write_bytes(b"a head of another kind")
@@ -162,7 +162,7 @@ def booking(number: int) -> tuple[str, tuple[Span, ...]]:
     "labels", [("time", "name"), ("place", "name", "time"), ("time",), ("name", "hour")], ids=list(CHANGES)[:4]
 )
 def test_span_labels_between_two_starts(
-    make_service: ServiceFactory, store: Store, platform: MemoryPlatform, labels: tuple[str, ...]
+    make_service: ServiceFactory, store: Store, platform: MemoryConnector, labels: tuple[str, ...]
 ) -> None:
     store.add_records([Record(f"s{at}", {"text": booking(at)[0]}) for at in range(40)])
     platform.labeling = Labeling(SPAN, ("name", "time"))
@@ -202,7 +202,7 @@ Suggested = dict[str, Suggestion | None]
 
 
 @pytest.fixture
-def running(make_service: ServiceFactory, platform: MemoryPlatform, store: Store) -> Service:
+def running(make_service: ServiceFactory, platform: MemoryConnector, store: Store) -> Service:
     """Fifteen answers, and a suggestion for every other record but those of the audit slice."""
     platform.live_predictions = False
     service = started(make_service, platform, sizes=QueueSizes(10, 10), audit_share=0.0, strategy="random")
@@ -213,7 +213,7 @@ def running(make_service: ServiceFactory, platform: MemoryPlatform, store: Store
 
 
 def turn(
-    service: Service, platform: MemoryPlatform, labeling: Labeling, rested: Callable[[], bool]
+    service: Service, platform: MemoryConnector, labeling: Labeling, rested: Callable[[], bool]
 ) -> tuple[Suggested, str]:
     """The platform asks ``labeling`` from now on: the suggestions of the next queue, and what status says."""
     before = len(platform.published)
@@ -224,7 +224,7 @@ def turn(
 
 
 def test_a_label_that_the_platform_drops_is_not_suggested_and_the_loop_goes_on(
-    running: Service, platform: MemoryPlatform, store: Store
+    running: Service, platform: MemoryConnector, store: Store
 ) -> None:
     rested = lambda: settled(running, store)  # noqa: E731
     shown, text = turn(running, platform, Labeling(SINGLE, ("cat", "oak", "moss")), rested)
@@ -247,7 +247,7 @@ def test_a_label_that_the_platform_drops_is_not_suggested_and_the_loop_goes_on(
     "labeling", [Labeling(MULTI, LABELS), Labeling(SPAN, LABELS), Labeling(SINGLE, ("fish", "fowl"))]
 )
 def test_whatever_it_asks_the_loop_goes_on_and_predictions_are_made(
-    running: Service, platform: MemoryPlatform, store: Store, labeling: Labeling
+    running: Service, platform: MemoryConnector, store: Store, labeling: Labeling
 ) -> None:
     shown, text = turn(running, platform, labeling, lambda: settled(running, store))
     assert (set(shown.values()) == {None}) == (labeling.kind is not MULTI)
@@ -262,7 +262,7 @@ def test_whatever_it_asks_the_loop_goes_on_and_predictions_are_made(
 
 
 def test_a_webhook_that_tells_of_it_brings_the_poll_forward(
-    make_service: ServiceFactory, platform: MemoryPlatform, store: Store
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
     service = started(make_service, platform, poll_interval=3600)
     polls: list[str | None] = []

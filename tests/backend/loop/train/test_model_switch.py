@@ -24,8 +24,8 @@ from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.backend.training import process
 from nextlabel.connectors.records import Record
+from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory, Trained
-from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.train.test_embedding_space import trained, wait
 
 MODEL = "fine-tune-1"
@@ -86,7 +86,7 @@ def pid(service: Service) -> int | None:
 
 
 def test_the_loop_goes_on_until_all_is_encoded_and_then_moves_at_once(
-    begin: Callable[[], Service], store: Store, platform: MemoryPlatform, records: list[Record]
+    begin: Callable[[], Service], store: Store, platform: MemoryConnector, records: list[Record]
 ) -> None:
     service = begin()
     before = len(platform.published)
@@ -178,7 +178,7 @@ def test_chosen_back_the_process_ends(begin: Callable[[], Service], store: Store
 def test_what_fails_is_told_and_tried_again(
     begin: Callable[[], Service],
     store: Store,
-    platform: MemoryPlatform,
+    platform: MemoryConnector,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -22,9 +22,9 @@ from nextlabel.backend.store import Store
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind, Record
+from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import ServiceFactory
 from tests.backend.loop.parity import LABELS, text, truth
-from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.tiny_bert import tiny_bert
 
 QUICK = TrainingSpec(
@@ -39,8 +39,8 @@ def records() -> list[Record]:
 
 
 @pytest.fixture
-def platform() -> MemoryPlatform:
-    return MemoryPlatform(Labeling(LabelKind.SINGLE, LABELS))
+def platform() -> MemoryConnector:
+    return MemoryConnector(Labeling(LabelKind.SINGLE, LABELS))
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def wait(until: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def answer_all(platform: MemoryPlatform, most: int = 200) -> None:
+def answer_all(platform: MemoryConnector, most: int = 200) -> None:
     some = list(platform.pushed.items())[:most]
     platform.annotate_all({remote_id: truth(record.uid) for remote_id, record in some})
 
@@ -87,7 +87,7 @@ def right(service: Service) -> float:
 
 
 def test_the_encoder_is_trained_and_goes_live(
-    begin: Callable[..., Service], platform: MemoryPlatform, store: Store, tmp_path: Path
+    begin: Callable[..., Service], platform: MemoryConnector, store: Store, tmp_path: Path
 ) -> None:
     service = begin()
     answer_all(platform)
@@ -110,7 +110,7 @@ def test_the_encoder_is_trained_and_goes_live(
 
 
 def test_a_model_that_is_worse_is_kept_and_not_used(
-    begin: Callable[..., Service], platform: MemoryPlatform, store: Store, tmp_path: Path
+    begin: Callable[..., Service], platform: MemoryConnector, store: Store, tmp_path: Path
 ) -> None:
     """Trained on swapped answers that were put right before it ended."""
     service = begin(QUICK.model_copy(update={"start_at": 1000}))
@@ -134,7 +134,7 @@ def test_a_model_that_is_worse_is_kept_and_not_used(
 
 
 def test_a_trainer_that_is_killed_goes_on_and_nobody_notices(
-    begin: Callable[..., Service], platform: MemoryPlatform, tmp_path: Path
+    begin: Callable[..., Service], platform: MemoryConnector, tmp_path: Path
 ) -> None:
     service = begin(QUICK.model_copy(update={"epochs": 40, "patience": 0}))
     answer_all(platform)
@@ -154,7 +154,7 @@ def test_a_trainer_that_is_killed_goes_on_and_nobody_notices(
 
 
 def test_a_restart_goes_on_with_the_training(
-    begin: Callable[..., Service], platform: MemoryPlatform, tmp_path: Path
+    begin: Callable[..., Service], platform: MemoryConnector, tmp_path: Path
 ) -> None:
     service = begin(QUICK.model_copy(update={"epochs": 40, "patience": 0}))
     answer_all(platform)
@@ -166,7 +166,7 @@ def test_a_restart_goes_on_with_the_training(
     assert "fine-tune-1" in again.status().training["verdict"]
 
 
-def test_cancel_ends_it_until_there_are_more_labels(begin: Callable[..., Service], platform: MemoryPlatform) -> None:
+def test_cancel_ends_it_until_there_are_more_labels(begin: Callable[..., Service], platform: MemoryConnector) -> None:
     service = begin(QUICK.model_copy(update={"epochs": 500, "patience": 0}))
     answer_all(platform)
     wait(lambda: trains(service))
@@ -179,7 +179,7 @@ def test_cancel_ends_it_until_there_are_more_labels(begin: Callable[..., Service
 
 
 def test_what_cannot_be_trained_says_so(
-    begin: Callable[..., Service], make_service: ServiceFactory, platform: MemoryPlatform
+    begin: Callable[..., Service], make_service: ServiceFactory, platform: MemoryConnector
 ) -> None:
     service = begin()
     with pytest.raises(LearningError, match="two labels with 2 answers each"):

@@ -20,8 +20,8 @@ from nextlabel.backend.store import Store
 from nextlabel.backend.training.spec import RungName, TrainingSpec
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind, Record, Span
+from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.train.test_retraining import ended, wait
 from tests.backend.tiny_bert import tiny_bert
 
@@ -54,8 +54,8 @@ def records() -> list[Record]:
 
 
 @pytest.fixture
-def platform() -> MemoryPlatform:
-    return MemoryPlatform(Labeling(LabelKind.SPAN, LABELS))
+def platform() -> MemoryConnector:
+    return MemoryConnector(Labeling(LabelKind.SPAN, LABELS))
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def number(record: Record) -> int:
     return int(record.uid[1:])
 
 
-def answer(platform: MemoryPlatform, most: int, swapped: bool = False) -> None:
+def answer(platform: MemoryConnector, most: int, swapped: bool = False) -> None:
     some = list(platform.pushed.items())[:most]
     platform.annotate_all({remote_id: truth(number(record), swapped) for remote_id, record in some})
 
@@ -92,7 +92,7 @@ def right(service: Service) -> float:
     return sum(one is not None and one.value == truth(1000 + n) for n, one in enumerate(said)) / len(said)
 
 
-def suggested(platform: MemoryPlatform, version: str) -> list[bool]:
+def suggested(platform: MemoryConnector, version: str) -> list[bool]:
     """Of the queue in force, whether each suggestion of ``version`` is right."""
     return [
         entry.suggestion.value == truth(number(platform.pushed[entry.remote_id]))
@@ -102,7 +102,7 @@ def suggested(platform: MemoryPlatform, version: str) -> list[bool]:
 
 
 def test_the_encoder_is_trained_goes_live_and_stays_until_it_is_rolled_back(
-    begin: Callable[..., Service], platform: MemoryPlatform, store: Store, tmp_path: Path
+    begin: Callable[..., Service], platform: MemoryConnector, store: Store, tmp_path: Path
 ) -> None:
     service = begin()
     answer(platform, 180)
@@ -151,7 +151,7 @@ def heldback(store: Store) -> int:
 
 
 def test_a_model_that_is_worse_is_kept_and_not_used(
-    begin: Callable[..., Service], platform: MemoryPlatform, store: Store
+    begin: Callable[..., Service], platform: MemoryConnector, store: Store
 ) -> None:
     """Trained on swapped answers that were put right before it ended."""
     service = begin(QUICK.model_copy(update={"start_at": 10 * COUNT}))
@@ -172,7 +172,7 @@ def test_a_model_that_is_worse_is_kept_and_not_used(
     assert not service.status().model_version.endswith("spans-1")
 
 
-def test_a_trainer_that_is_killed_goes_on(begin: Callable[..., Service], platform: MemoryPlatform) -> None:
+def test_a_trainer_that_is_killed_goes_on(begin: Callable[..., Service], platform: MemoryConnector) -> None:
     service = begin(QUICK.model_copy(update={"epochs": 20}))  # long enough to be caught at work
     answer(platform, 180)
     wait(lambda: service.status().training.get("stage"))
@@ -184,7 +184,7 @@ def test_a_trainer_that_is_killed_goes_on(begin: Callable[..., Service], platfor
     assert "spans-1 goes live" in service.status().training["verdict"]
 
 
-def test_what_cannot_be_trained_says_so(begin: Callable[..., Service], platform: MemoryPlatform) -> None:
+def test_what_cannot_be_trained_says_so(begin: Callable[..., Service], platform: MemoryConnector) -> None:
     service = begin()
     for remote_id in list(platform.pushed)[:20]:
         platform.annotate(remote_id, ())

@@ -19,9 +19,9 @@ from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.records import Labeling, LabelKind, Record
+from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import ServiceFactory
 from tests.backend.loop.parity import LABELS, text, truth
-from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.train.test_retraining import wait
 from tests.backend.tiny_bert import tiny_bert
 
@@ -34,8 +34,8 @@ def records() -> list[Record]:
 
 
 @pytest.fixture
-def platform() -> MemoryPlatform:
-    return MemoryPlatform(Labeling(LabelKind.SINGLE, LABELS))
+def platform() -> MemoryConnector:
+    return MemoryConnector(Labeling(LabelKind.SINGLE, LABELS))
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def stands_on(service: Service, model: str) -> bool:
 
 def test_six_trainings_with_a_refusal_a_failure_a_rollback_and_a_restart_between(
     begin: Callable[[], Service],
-    platform: MemoryPlatform,
+    platform: MemoryConnector,
     store: Store,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

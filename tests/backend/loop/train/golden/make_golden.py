@@ -21,9 +21,9 @@ from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.records import Labeling, LabelKind, Record
+from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import ServiceFactory
 from tests.backend.loop.parity import LABELS, text, truth
-from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import settled, started, wait_for
 from tests.backend.loop.train.golden.homes import (
     FOLDER,
@@ -50,12 +50,12 @@ def records(request: pytest.FixtureRequest) -> list[Record]:
 
 
 @pytest.fixture
-def platform(request: pytest.FixtureRequest) -> MemoryPlatform:
+def platform(request: pytest.FixtureRequest) -> MemoryConnector:
     span = "spans" in request.node.name
-    return MemoryPlatform(Labeling(LabelKind.SPAN, SPAN_LABELS) if span else Labeling(LabelKind.SINGLE, LABELS))
+    return MemoryConnector(Labeling(LabelKind.SPAN, SPAN_LABELS) if span else Labeling(LabelKind.SINGLE, LABELS))
 
 
-def keep(home: str, folder: Path, service: Service, platform: MemoryPlatform, store: Store) -> None:
+def keep(home: str, folder: Path, service: Service, platform: MemoryConnector, store: Store) -> None:
     """Note what the service says, stop it, and pack its folder."""
     wait_for(lambda: settled(service, store), 60)
     status = service.status()
@@ -87,7 +87,7 @@ def is_counted(service: Service, store: Store, answers: int) -> bool:
     return service.status().labelled == answers and settled(service, store)
 
 
-def test_choices(make_service: ServiceFactory, platform: MemoryPlatform, store: Store, tmp_path: Path) -> None:
+def test_choices(make_service: ServiceFactory, platform: MemoryConnector, store: Store, tmp_path: Path) -> None:
     tiny_bert(tmp_path / "tiny", spread=0.1)
     service = started(
         make_service,
@@ -107,7 +107,7 @@ def test_choices(make_service: ServiceFactory, platform: MemoryPlatform, store: 
     keep("choices", tmp_path, service, platform, store)
 
 
-def test_spans(make_service: ServiceFactory, platform: MemoryPlatform, store: Store, tmp_path: Path) -> None:
+def test_spans(make_service: ServiceFactory, platform: MemoryConnector, store: Store, tmp_path: Path) -> None:
     service = started(make_service, platform)
     for number in range(1, 13):
         remote_id = platform.queue()[0]

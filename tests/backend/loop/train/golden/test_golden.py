@@ -17,9 +17,9 @@ from nextlabel.backend.models.registry import ModelStore
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Labeling, LabelKind, Record
+from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import ServiceFactory
 from tests.backend.loop.parity import LABELS
-from tests.backend.loop.platform import MemoryPlatform
 from tests.backend.loop.running import settled, wait_for
 from tests.backend.loop.train.golden.homes import FOLDER, HOMES, NEW, SPAN_LABELS, STORE, Expected, plain
 
@@ -45,9 +45,9 @@ def expected(home: str) -> Expected:
 
 
 @pytest.fixture
-def platform(home: str, tmp_path: Path) -> MemoryPlatform:
+def platform(home: str, tmp_path: Path) -> MemoryConnector:
     """As it stood when the service stopped."""
-    platform = MemoryPlatform(QUESTIONS[home])
+    platform = MemoryConnector(QUESTIONS[home])
     with Store.open(tmp_path / STORE) as store:
         platform.pushed = {str(item.remote_id): item.record for item in store.records()}
         platform.answers = {one.id: one for one in store.answers(drafts=True)}
@@ -70,7 +70,7 @@ def opened(home: str, make_service: ServiceFactory, tmp_path: Path, monkeypatch:
 
 
 def test_it_goes_on_where_it_was(
-    opened: Open, platform: MemoryPlatform, expected: Expected, home: str, tmp_path: Path
+    opened: Open, platform: MemoryConnector, expected: Expected, home: str, tmp_path: Path
 ) -> None:
     service = opened()
     assert service.status().model_version == expected.model, "the model is there at once"

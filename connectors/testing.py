@@ -1,6 +1,6 @@
-"""A platform in memory, for failures that a real server can't be asked to have at the right moment.
+"""A platform in memory: for tests of what runs on a platform, and for failures that a real one can't be asked to have.
 
-What a platform does when all is well is tested on real servers (tests/contract, tests/live).
+It passes the contract of every connector (tests/contract). Annotators are methods of it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from nextlabel.connectors.base import BackendAddress, Finding, Progress, ProjectRef, no_progress
-from nextlabel.connectors.errors import PlatformUnavailable
+from nextlabel.connectors.base import BackendAddress, Finding, Progress, ProjectRef, Severity, no_progress
+from nextlabel.connectors.errors import LabelingMismatch, PlatformUnavailable
 from nextlabel.connectors.labelings import check_labels
 from nextlabel.connectors.records import (
     Annotation,
@@ -26,15 +26,16 @@ from nextlabel.connectors.records import (
     Value,
 )
 
-
-def about(*annotations: Annotation) -> Hint:
-    """What a webhook would say of these."""
-    return Hint(annotations={one.id: one.remote_id for one in annotations})
+EVENTS = frozenset({"annotation.changed", "record.deleted"})
 
 
 @dataclass
-class MemoryPlatform:
-    """Fulfils Connector. ``fail_next`` names methods whose next call fails; ``down`` makes all of them fail."""
+class MemoryConnector:
+    """A Connector. ``fail_next``: names of methods -> what their next call raises; ``down`` makes all of them fail.
+
+    What was done to it can be looked at: ``pushed`` records by remote id, ``answers`` by id, ``published`` generations
+    with their entries, ``retired`` ones, ``asked_for`` annotations, ``asked_again`` records.
+    """
 
     labeling: Labeling
     overlap: int = 1
@@ -57,7 +58,7 @@ class MemoryPlatform:
         self._told = self.labeling
         self._clock = datetime(2026, 1, 1, tzinfo=UTC)
 
-    # -- what annotators do ------------------------------------------------------------------------------------------
+    # -- what people do ----------------------------------------------------------------------------------------------
 
     def annotate(
         self,
@@ -66,6 +67,7 @@ class MemoryPlatform:
         annotator: str = "ann",
         status: AnnotationStatus = AnnotationStatus.SUBMITTED,
     ) -> Annotation:
+        """Answer a record, a second after the answer before."""
         one = self._annotation(remote_id, label, annotator, status)
         self.answers[one.id] = one
         return one
@@ -76,6 +78,32 @@ class MemoryPlatform:
         made = [self._annotation(remote_id, label, "ann", submitted) for remote_id, label in labels.items()]
         self.answers.update({one.id: one for one in made})
 
+    def take_back(self, annotation_id: str) -> None:
+        """Delete an answer."""
+        del self.answers[annotation_id]
+
+    def delete(self, remote_id: str) -> None:
+        """Delete a record with its answers."""
+        del self.pushed[remote_id]
+        self.answers = {number: one for number, one in self.answers.items() if one.remote_id != remote_id}
+
+    def next(self, annotator: str = "ann") -> str | None:
+        """The record that ``annotator`` gets: the best of the queue that wants one more answer, and not theirs."""
+        given: dict[str, set[str]] = {}
+        for one in list(self.answers.values()):
+            given.setdefault(one.remote_id, set()).add(one.annotator)
+        queue = [entry.remote_id for entry in self.published[-1][1]] if self.published else []
+        for remote_id in dict.fromkeys([*queue, *self.pushed]):
+            people, wanted = given.get(remote_id, set()), self.asked_again.get(remote_id, self.overlap)
+            if remote_id in self.pushed and annotator not in people and len(people) < wanted:
+                return remote_id
+        return None
+
+    def queue(self) -> list[str]:
+        """Remote ids that annotators get, in order: the generation in force without what is answered."""
+        done = {one.remote_id for one in self.answers.values()}
+        return [entry.remote_id for entry in self.published[-1][1] if entry.remote_id not in done]
+
     def _annotation(
         self, remote_id: str, label: str | Value | None, annotator: str, status: AnnotationStatus
     ) -> Annotation:
@@ -83,16 +111,17 @@ class MemoryPlatform:
         value = (label,) if isinstance(label, str) else label or ()
         return Annotation(f"a{next(self._ids)}", remote_id, annotator, value, status, self._clock)
 
-    def queue(self) -> list[str]:
-        """Remote ids that annotators get, in order: the generation in force without what is answered."""
-        done = {one.remote_id for one in self.answers.values()}
-        return [entry.remote_id for entry in self.published[-1][1] if entry.remote_id not in done]
-
     # -- Connector ---------------------------------------------------------------------------------------------------
 
     @property
     def project(self) -> ProjectRef:
-        return ProjectRef("memory", "memory://", "1", "memory", "memory://1")
+        """Always the same one."""
+        return ProjectRef("memory", "memory://", "1", "memory", "http://memory.invalid/1")
+
+    def expect(self, labeling: Labeling) -> None:
+        """Raise LabelingMismatch unless the project asks ``labeling``."""
+        if labeling != self.labeling:
+            raise LabelingMismatch(f"the project asks {self.labeling.name!r} otherwise")
 
     def _call(self, name: str) -> None:
         if self.down:
@@ -101,42 +130,49 @@ class MemoryPlatform:
             raise self.fail_next.pop(name)
 
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
+        """See Connector. Remote ids tell the uid."""
         self._call("push")
         for record in records:
-            self.pushed[f"r-{record.uid}"] = record
+            self.pushed.setdefault(f"r-{record.uid}", record)
         progress(len(records), len(records))
         return {record.uid: f"r-{record.uid}" for record in records}
 
     def in_hand(self) -> list[str]:
+        """See Connector: ``held``."""
         return self.held
 
     def links(self) -> Mapping[str, str]:
+        """See Connector: ``people``."""
         self._call("links")
         return dict(self.people)
 
     def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
+        """See Connector."""
         self._call("records")
         for remote_id, record in list(self.pushed.items())[:: -1 if newest_first else 1]:
             self.records_read += 1
             yield RemoteRecord(remote_id, record)
 
     def changes(self, cursor: str | None) -> Changes:
+        """See Connector. Each poll lists everything."""
         self._call("changes")
         answers = tuple(self.answers.values())  # in one step, as others annotate meanwhile
         changed, self._told = self.labeling != self._told, self.labeling
-        return replace(self._listed(answers), labeling_changed=changed, cursor="now")
+        return replace(self._listed(answers, self.pushed), labeling_changed=changed, cursor="now")
 
-    def _listed(self, answers: Sequence[Annotation]) -> Changes:
-        complete = {remote_id: set[str]() for remote_id in self.pushed}
+    def _listed(self, answers: Sequence[Annotation], records: Iterable[str] = ()) -> Changes:
+        complete = {remote_id: set[str]() for remote_id in list(records)}
         for one in answers:
             complete.setdefault(one.remote_id, set()).add(one.id)
         return Changes(tuple(answers), {record: frozenset(ids) for record, ids in complete.items()})
 
     def annotated(self) -> Iterator[Changes]:
+        """See Connector: one page."""
         self._call("annotated")
         yield self._listed(tuple(self.answers.values()))
 
     def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Annotation | None]:
+        """See Connector."""
         self._call("annotations")
         self.asked_for.extend(wanted)
         found = {number: self.answers.get(number) for number in wanted}
@@ -144,25 +180,39 @@ class MemoryPlatform:
         return {number: None if number in elsewhere else one for number, one in found.items()}
 
     def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:
+        """See Connector."""
         self._call("missing")
         return tuple(remote_id for remote_id in remote_ids if remote_id not in self.pushed)
 
     def parse_event(self, body: Mapping[str, Any]) -> Hint:
-        raise ValueError("memory sends no webhooks")
+        """See Connector. ``{"event": "annotation.changed", "annotation": id, "record": id}``, and record.deleted."""
+        event, annotation, record = (body.get(name) for name in ("event", "annotation", "record"))
+        if not isinstance(event, str):
+            raise ValueError("malformed: there is no event")
+        if event not in EVENTS:
+            return Hint()
+        if not isinstance(record, str) or (event == "annotation.changed" and not isinstance(annotation, str)):
+            raise ValueError("malformed: the event names nothing")
+        if event == "record.deleted":
+            return Hint(records=frozenset({record}))
+        return Hint(annotations={str(annotation): record})
 
     def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
+        """See Connector. Raises ValueError for ranks with gaps, or an empty queue."""
         self._call("publish")
         self._check(entries)
-        assert entries
-        assert [entry.rank for entry in entries] == list(range(len(entries)))
+        if not entries or [entry.rank for entry in entries] != list(range(len(entries))):
+            raise ValueError("a generation has entries, ranked from 0 without gaps")
         self.published.append((version, list(entries)))
         self._call("published")
 
     def extend(self, version: str, entries: Sequence[QueueEntry]) -> None:
+        """See Connector. Raises ValueError unless ``version`` is in force."""
         self._call("extend")
         self._check(entries)
         in_force, queue = self.published[-1]
-        assert version == in_force
+        if version != in_force:
+            raise ValueError(f"{version} is not in force; {in_force} is")
         queue.extend(entries)
 
     def _check(self, entries: Sequence[QueueEntry]) -> None:
@@ -172,25 +222,34 @@ class MemoryPlatform:
                 check_labels(self.labeling, entry.suggestion.value)
 
     def retire(self, version: str) -> None:
+        """See Connector."""
         self._call("retire")
         self.retired.append(version)
 
     def generations(self) -> tuple[str, ...]:
+        """See Connector."""
         return tuple(version for version, _ in self.published if version not in self.retired)
 
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """See Connector: it sends nothing."""
         return False
 
     def ask_again(self, remote_ids: Sequence[str], opinions: int) -> None:
+        """See Connector."""
         self._call("ask_again")
         self.asked_again.update(dict.fromkeys(remote_ids, opinions))
 
     def connect(self, backend: BackendAddress) -> None:
+        """See Connector."""
         self._call("connect")
         self.connected.append(backend)
 
     def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
-        return iter(())
+        """See Connector."""
+        if self.down:
+            yield Finding("reachable", Severity.ERROR, "memory is down", "start it")
+        else:
+            yield Finding("reachable", Severity.OK, "memory answers")
 
     def close(self) -> None:
-        pass
+        """There is nothing to release."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from .body import read_json, validate
+from .body import JsonRoute, examples
 from .edge import EdgeDep
-from .openapi import json_body, problems
+from .openapi import problems
 
-router = APIRouter(tags=["nextlabel"])
+router = APIRouter(tags=["nextlabel"], route_class=JsonRoute)
 
 
 class Compare(BaseModel):
@@ -32,9 +33,7 @@ class Begun(BaseModel):
     "/api/compare",
     summary="Compare log and platform",
     responses=problems(400, 401, 413, 415, 422, 503),
-    openapi_extra=json_body(Compare, look={}, believe={"believe": True}),
 )
-async def compare(request: Request, edge: EdgeDep) -> Begun:
+async def compare(wanted: Annotated[Compare, examples(look={}, believe={"believe": True})], edge: EdgeDep) -> Begun:
     """Every answer of the platform against the log; what differs is asked for by itself, and the log follows it."""
-    wanted = validate(Compare, await read_json(request))
     return Begun(number=await asyncio.to_thread(edge.backend.compare, believe=wanted.believe))

@@ -63,9 +63,14 @@ class Edge:
             log.warning(text, topic=topic)
 
 
-async def _edge(request: Request) -> Edge:
+def edge_of(request: Request) -> Edge:
+    """The app's edge, for what is no route."""
     edge: Edge = request.app.state.edge
     return edge
+
+
+async def _edge(request: Request) -> Edge:
+    return edge_of(request)
 
 
 EdgeDep = Annotated[Edge, Depends(_edge)]

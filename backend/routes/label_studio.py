@@ -8,7 +8,7 @@ secret, so an event says where to look and is answered at once, and what it is a
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,12 +20,12 @@ from nextlabel.connectors.labelings import expect
 from nextlabel.connectors.records import Labeling, Record, Suggestion
 
 from .auth import shows_secret_only
-from .body import read_json, validate
+from .body import JsonRoute, examples
 from .edge import Edge, EdgeDep
 from .events import IGNORED, Taken, only_for, take_in
-from .openapi import json_body, problems
+from .openapi import problems
 
-router = APIRouter(tags=["Label Studio"], dependencies=[Depends(only_for("label-studio"))])
+router = APIRouter(tags=["Label Studio"], dependencies=[Depends(only_for("label-studio"))], route_class=JsonRoute)
 
 LONGEST_CONFIG: Final = 1_000_000
 
@@ -65,7 +65,7 @@ class Task(BaseModel):
 class Tasks(BaseModel):
     """Tasks to predict."""
 
-    tasks: list[Task] = Field(json_schema_extra={"items": Task.model_json_schema()})
+    tasks: list[Task]
     project: str | int | None = Field(default=None, description="`<id>.<created_at>`")
     label_config: str = Field(default="", description="The labeling config, XML.")
     params: dict[str, Any] | None = Field(
@@ -111,21 +111,24 @@ class Versions(BaseModel):
     "/setup",
     summary="Say which model version is served",
     responses=problems(400, 401, 404, 409, 413, 415, 422),
-    openapi_extra=json_body(
-        Setup,
-        a_text_project={
-            "project": "9.1795320086",
-            "schema": '<View><Text name="text" value="$text"/><Choices name="label" toName="text">'
-            '<Choice value="sport"/></Choices></View>',
-            "hostname": "http://127.0.0.1:8080",
-            "access_token": "",
-            "extra_params": {},
-        },
-    ),
 )
-async def setup(request: Request, edge: EdgeDep) -> SetupAnswer:
+async def setup(
+    asked: Annotated[
+        Setup,
+        examples(
+            a_text_project={
+                "project": "9.1795320086",
+                "schema": '<View><Text name="text" value="$text"/><Choices name="label" toName="text">'
+                '<Choice value="sport"/></Choices></View>',
+                "hostname": "http://127.0.0.1:8080",
+                "access_token": "",
+                "extra_params": {},
+            },
+        ),
+    ],
+    edge: EdgeDep,
+) -> SetupAnswer:
     """Label Studio asks before every task it opens, so this must be quick."""
-    asked = validate(Setup, await read_json(request))
     await _check_project(edge, asked.project)
     if asked.schema_:
         edge.note("labeling", _difference(asked.schema_, edge.backend.labeling))
@@ -136,22 +139,25 @@ async def setup(request: Request, edge: EdgeDep) -> SetupAnswer:
     "/predict",
     summary="Predict tasks",
     responses=problems(400, 401, 404, 409, 413, 415, 422, 503),
-    openapi_extra=json_body(
-        Tasks,
-        one_task={"tasks": [{"id": 1, "data": {"text": "The striker scored twice."}}], "project": "9.1795320086"},
-        interactive={
-            "tasks": [{"id": 1, "data": {"text": "The striker scored twice."}}],
-            "project": "9.1795320086",
-            "params": {"login": None, "password": None, "context": {"result": []}},
-        },
-    ),
 )
-async def predict(request: Request, edge: EdgeDep) -> Predictions:
+async def predict(
+    asked: Annotated[
+        Tasks,
+        examples(
+            one_task={"tasks": [{"id": 1, "data": {"text": "The striker scored twice."}}], "project": "9.1795320086"},
+            interactive={
+                "tasks": [{"id": 1, "data": {"text": "The striker scored twice."}}],
+                "project": "9.1795320086",
+                "params": {"login": None, "password": None, "context": {"result": []}},
+            },
+        ),
+    ],
+    edge: EdgeDep,
+) -> Predictions:
     """One task, many, or one with the annotator's context; a record of the audit slice gets an empty result.
 
     The context changes nothing: a classifier judges the record, not what was clicked so far.
     """
-    asked = validate(Tasks, await read_json(request))
     await _check_project(edge, asked.project)
     labeling, version = edge.backend.labeling, edge.backend.serving_version
     try:
@@ -167,16 +173,21 @@ async def predict(request: Request, edge: EdgeDep) -> Predictions:
     "/webhook",
     summary="Take an event in",
     responses=problems(400, 401, 403, 404, 413, 415, 422),
-    openapi_extra=json_body(
-        Event,
-        train={"action": "START_TRAINING", "project": {"id": 9}},
-        deleted={"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 44}], "project": {"id": 9}},
-    ),
 )
-async def webhook(request: Request, edge: EdgeDep) -> Taken:
+async def webhook(
+    event: Annotated[
+        Event,
+        examples(
+            train={"action": "START_TRAINING", "project": {"id": 9}},
+            deleted={"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 44}], "project": {"id": 9}},
+        ),
+    ],
+    request: Request,
+    edge: EdgeDep,
+) -> Taken:
     """Every event of the project: it says where to look. START_TRAINING asks for the ML backend's basic auth."""
-    body = await read_json(request)
-    action = validate(Event, body).action
+    body = event.model_dump()
+    action = event.action
     action = action if action in ACTIONS else "other"
     if action == TRAIN and shows_secret_only(request):
         edge.metrics.events.labels(action, "refused").inc()

@@ -62,21 +62,3 @@ _WORDS: Final = {
     422: "The body is JSON of another shape.",
     503: "Not now: no model yet, or the store can't be written. Try again after Retry-After seconds.",
 }
-
-
-def json_body(schema: type[BaseModel] | dict[str, Any], **examples: Any) -> dict[str, Any]:
-    """The ``openapi_extra`` of a route that reads its JSON body itself: a schema, or a model that is one."""
-    if not isinstance(schema, dict):
-        schema = schema.model_json_schema()
-        schema.pop("$defs", None)  # a nested model has to bring its schema along: nobody looks for $defs here
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": schema,
-                    "examples": {name.replace("_", " "): {"value": value} for name, value in examples.items()},
-                }
-            },
-        }
-    }

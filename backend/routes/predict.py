@@ -8,19 +8,19 @@ A picture is sent by its address, or inside the request as a data: URL::
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from nextlabel.backend.retraining.prediction import Prediction
 from nextlabel.connectors.records import FieldKind, Labeling, Record, Span
 
-from .body import read_json, validate
+from .body import JsonRoute, examples
 from .edge import EdgeDep
-from .openapi import json_body, problems
+from .openapi import problems
 
-router = APIRouter(prefix="/api", tags=["nextlabel"])
+router = APIRouter(prefix="/api", tags=["nextlabel"], route_class=JsonRoute)
 
 MAX_TEXTS: Final = 1000
 MAX_CHARACTERS: Final = 1_000_000
@@ -30,26 +30,6 @@ MAX_IMAGE: Final = 16 * 2**20
 # An address of the web or the picture itself, never a path: what a stranger sends must not open files here.
 _IMAGE: Final = re.compile(r"https?://[^\s/]\S*|data:image/[\w.+-]{1,40};base64,[A-Za-z0-9+/]+={0,2}", re.ASCII)
 
-
-class Texts(BaseModel):
-    """One of ``text``, ``texts``, ``image`` and ``records``."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    text: str | None = Field(default=None, max_length=MAX_CHARACTERS)
-    image: str | None = Field(default=None, max_length=MAX_IMAGE)
-    texts: list[str] | None = Field(default=None, min_length=1, max_length=MAX_TEXTS)
-    records: list[dict[str, str]] | None = Field(
-        default=None,
-        min_length=1,
-        max_length=MAX_TEXTS,
-        description="Field name -> content, for records of several fields.",
-    )
-
-
-_DOT: Final = (  # the smallest picture there is, for the example
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
-)
 
 # Said by hand, because "exactly one of" can't be said by the model.
 _TEXT: Final = {"type": "string", "pattern": r"\S", "description": f"{MAX_CHARACTERS:,} characters at most."}
@@ -78,6 +58,32 @@ _SCHEMA: Final = {
     "maxProperties": 1,
     "additionalProperties": False,
 }
+
+
+def _said_by_hand(schema: dict[str, Any]) -> None:
+    schema.clear()
+    schema.update(_SCHEMA)
+
+
+class Texts(BaseModel):
+    """One of ``text``, ``texts``, ``image`` and ``records``."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_said_by_hand)
+
+    text: str | None = Field(default=None, max_length=MAX_CHARACTERS)
+    image: str | None = Field(default=None, max_length=MAX_IMAGE)
+    texts: list[str] | None = Field(default=None, min_length=1, max_length=MAX_TEXTS)
+    records: list[dict[str, str]] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_TEXTS,
+        description="Field name -> content, for records of several fields.",
+    )
+
+
+_DOT: Final = (  # the smallest picture there is, for the example
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
 
 
 class MarkedSpan(BaseModel):
@@ -113,17 +119,21 @@ class Guesses(BaseModel):
     "/predict",
     summary="Predict texts, images, or records of several fields",
     responses=problems(400, 401, 413, 415, 422, 503),
-    openapi_extra=json_body(
-        _SCHEMA,
-        one_text={"text": "The striker scored twice in the second half."},
-        several={"texts": ["Shares fell by two per cent.", "The minister resigned."]},
-        one_image={"image": "https://example.org/cat.png"},
-        records_with_an_image={"records": [{"text": "Monday again", "image": f"data:image/png;base64,{_DOT}"}]},
-    ),
 )
-async def predict_texts(request: Request, edge: EdgeDep) -> Guesses:
+async def predict_texts(
+    asked: Annotated[
+        Texts,
+        examples(
+            one_text={"text": "The striker scored twice in the second half."},
+            several={"texts": ["Shares fell by two per cent.", "The minister resigned."]},
+            one_image={"image": "https://example.org/cat.png"},
+            records_with_an_image={"records": [{"text": "Monday again", "image": f"data:image/png;base64,{_DOT}"}]},
+        ),
+    ],
+    edge: EdgeDep,
+) -> Guesses:
     """The newest model's answer. Texts sent together, or at the same moment, share one forward pass."""
-    records = _records(validate(Texts, await read_json(request)), edge.backend.labeling)
+    records = _records(asked, edge.backend.labeling)
     answers = await edge.classify(records, "/api/predict")
     version = next((one.suggestion.model_version for one in answers if one), edge.backend.serving_version)
     return Guesses(model_version=version, predictions=[_guess(one) for one in answers])

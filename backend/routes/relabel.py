@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, Field
 
 from nextlabel.connectors.errors import ConfigError, PlatformError, RecordsRejected
 
-from .body import read_json, validate
+from .body import JsonRoute, examples
 from .edge import EdgeDep
-from .openapi import json_body, problems
+from .openapi import problems
 
 log = structlog.get_logger(__name__)
 
-router = APIRouter(tags=["nextlabel"])
+router = APIRouter(tags=["nextlabel"], route_class=JsonRoute)
 
 
 class Relabel(BaseModel):
@@ -36,14 +37,15 @@ class Asked(BaseModel):
     "/api/relabel",
     summary="Ask other annotators again",
     responses=problems(400, 401, 409, 413, 415, 422, 503),
-    openapi_extra=json_body(Relabel, two_records={"uids": ["review-17", "review-40"], "opinions": 2}),
 )
-async def relabel(request: Request, edge: EdgeDep) -> Asked:
+async def relabel(
+    wanted: Annotated[Relabel, examples(two_records={"uids": ["review-17", "review-40"], "opinions": 2})],
+    edge: EdgeDep,
+) -> Asked:
     """They come first in the queue, without a suggestion, and never to who answered them.
 
     422: a record is unknown, or can't be asked about; 409: the platform does not allow it. Nobody was asked then.
     """
-    wanted = validate(Relabel, await read_json(request))
     uids = list(dict.fromkeys(wanted.uids))
     try:
         asked = await asyncio.to_thread(edge.backend.ask_again, uids, wanted.opinions)

@@ -3,23 +3,43 @@
 An event says where to look and is answered at once; what it is about is read from the platform.
 """
 
-from __future__ import annotations
+# Annotations are evaluated here, and not later by FastAPI: the example is that of the platform at hand.
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from nextlabel.connectors.platform import Platform
 from nextlabel.connectors.platforms import PLATFORMS
 
-from .body import read_json, validate
-from .edge import EdgeDep
+from .body import JsonRoute, examples
+from .edge import EdgeDep, edge_of
 from .events import IGNORED, Taken, only_for, take_in
-from .openapi import json_body, problems
+from .openapi import problems
 
-router = APIRouter()
+
+class SignedRoute(JsonRoute):
+    """A route for deliveries that the platform has signed: nothing else of them is looked at before that is known."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """JsonRoute's own, for those that are authentic."""
+        handler, check = super().get_route_handler(), only_for(self.path.rpartition("/")[2])
+
+        async def handle(request: Request) -> Response:
+            edge, raw = edge_of(request), await request.body()
+            await check(request, edge)
+            if not await asyncio.to_thread(edge.backend.authentic, dict(request.headers), raw):
+                edge.metrics.events.labels("unknown", "forged").inc()
+                raise HTTPException(401, "the signature is missing, wrong, or more than five minutes old")
+            return await handler(request)
+
+        return handle
+
+
+router = APIRouter(route_class=SignedRoute)
 
 
 class Event(BaseModel):
@@ -31,14 +51,9 @@ class Event(BaseModel):
 
 
 def _taker(platform: Platform) -> Callable[..., Awaitable[Taken]]:
-    async def webhook(request: Request, edge: EdgeDep) -> Taken:
+    async def webhook(event: Annotated[Event, examples(event=platform.example)], edge: EdgeDep) -> Taken:
         """Every event of the server, with its signature; those of other projects and unknown ones change nothing."""
-        raw = await request.body()
-        if not await asyncio.to_thread(edge.backend.authentic, dict(request.headers), raw):
-            edge.metrics.events.labels("unknown", "forged").inc()
-            raise HTTPException(401, "the signature is missing, wrong, or more than five minutes old")
-        body = await read_json(request)
-        validate(Event, body)
+        body = event.model_dump()
         named, project = platform.event(body)
         kind = named if named in platform.events else "other"
         ours = await edge.project()
@@ -57,9 +72,7 @@ for _platform in PLATFORMS.values():
             _taker(_platform),
             methods=["POST"],
             tags=[_platform.title],
-            dependencies=[Depends(only_for(_platform.name))],
             summary=f"Take an event of {_platform.title} in",
             responses=problems(400, 401, 404, 413, 415, 422),
-            openapi_extra=json_body(Event, event=_platform.example),
             response_model=Taken,
         )

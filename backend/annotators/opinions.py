@@ -136,19 +136,3 @@ def from_rows(rows: Sequence[tuple[int, str, int]], size: int, labels: Sequence[
     table = table[np.lexsort((table[:, 1], table[:, 0]))]
     columns = np.ascontiguousarray(table.T)
     return Opinions(columns[0], columns[1], columns[2], size, tuple(names), tuple(labels))
-
-
-def from_matrix(matrix: npt.NDArray[np.floating], annotators: Sequence[str], labels: Sequence[str]) -> Opinions:
-    """Opinions from a table with one column an annotator: float [size, annotators] of classes, NaN for no answer."""
-    record, annotator = np.nonzero(~np.isnan(matrix))
-    label = matrix[record, annotator].astype(np.int64)
-    return Opinions(
-        record.astype(np.int64), annotator.astype(np.int64), label, len(matrix), tuple(annotators), tuple(labels)
-    )
-
-
-def to_matrix(opinions: Opinions) -> Doubles:
-    """The other way: float64 [size, annotators], NaN for no answer. It is mostly empty; keep it for small sets."""
-    matrix = np.full((opinions.size, len(opinions.annotators)), np.nan)
-    matrix[opinions.record, opinions.annotator] = opinions.label
-    return matrix

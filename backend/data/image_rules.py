@@ -76,16 +76,10 @@ class ImageRules:
         return replace(self, roots=(), hosts=frozenset(), timeout_s=min(self.timeout_s, REQUEST_TIMEOUT_S))
 
     def told(self) -> dict[str, Any]:
-        """The rules as JSON for another process, whatever folder that runs in."""
+        """The rules as JSON for another process, whatever folder that runs in; pydantic reads it."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         roots = [str(root.expanduser().absolute()) for root in self.roots]
         return values | {"roots": roots, "hosts": sorted(self.hosts), "prefixes": dict(self.prefixes)}
-
-    @classmethod
-    def from_told(cls, values: Mapping[str, Any]) -> ImageRules:
-        """What ``told`` wrote. Raises TypeError and KeyError for anything else."""
-        roots = tuple(map(Path, values["roots"]))
-        return cls(**{**values, "roots": roots, "hosts": frozenset(values["hosts"])})
 
     def rewrite(self, address: str) -> str:
         """``address`` with the longest prefix that fits replaced; what follows a folder is unquoted (``%20``)."""

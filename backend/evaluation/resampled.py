@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from nextlabel.backend import metrics
 from nextlabel.backend.data.folds import Targets
-from nextlabel.backend.metrics import Metric, Predicted
+from nextlabel.backend.metrics import Predicted
 
 Counts: TypeAlias = npt.NDArray[np.float32]
 Scores: TypeAlias = npt.NDArray[np.float64]
@@ -50,17 +50,6 @@ def average_precision(predicted: Predicted, targets: Targets, counts: Counts) ->
     true = metrics.one_hot(targets, predicted.shape[1])
     found = [_precision_area(true[:, at], predicted[:, at], counts) for at in metrics.curve_columns(predicted, targets)]
     return _mean(np.array(found))
-
-
-def row_by_row(metric: Metric) -> Resampled:
-    """Any plain figure as one over resamples: slow, one call a resample."""
-
-    def figure(predicted: Predicted, targets: Targets, counts: Counts) -> Scores:
-        rows = np.arange(len(targets))
-        drawn = (np.repeat(rows, count.astype(np.int64)) for count in counts)
-        return np.array([metric(predicted[picked], targets[picked]) for picked in drawn], np.float64)
-
-    return figure
 
 
 def _auc(true: npt.NDArray[np.bool_], scores: npt.NDArray[np.float32], counts: Counts) -> Scores:

@@ -18,10 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 
-def _no_predictions() -> npt.NDArray[np.int64]:
-    return np.empty(0, dtype=np.int64)
-
-
 @dataclass(frozen=True, slots=True)
 class Round:
     """What is known after one refit. What is not known is left out.

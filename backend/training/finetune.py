@@ -189,23 +189,6 @@ def how_it_reads(encoder: ModelFolder) -> dict[str, int]:
     return {"max_length": encoder.max_length, "windows": encoder.windows}
 
 
-def train_model(
-    encoder: ModelFolder,
-    examples: Examples,
-    spec: TrainingSpec,
-    folder: Path,
-    *,
-    scratch: Path,
-    held_out: Examples | None = None,
-    report: ProgressReport = no_report,
-    stop: Callable[[], bool] = never,
-) -> TrainingResult:
-    """Fine-tune, with a share of ``examples`` held out as ``spec`` says where ``held_out`` is None. See Trainer."""
-    if held_out is None:
-        examples, held_out = split_held_out(examples, spec)
-    return FineTuner().train(encoder, examples, held_out, spec, folder, scratch=scratch, report=report, stop=stop)
-
-
 def split_held_out(examples: Examples, spec: TrainingSpec) -> tuple[Examples, Examples | None]:
     """What to train on, and about the share ``spec.held_out`` to hold out: stratified, whole groups.
 

@@ -1,13 +1,13 @@
 """Training a fusion head on vectors that are at hand: whole epochs in milliseconds.
 
-``train_fused`` leaves a model folder, ``FusionClassifier`` is a multimodal encoder and its head as one classifier.
+``train_fused`` leaves a model folder, as every training does.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.data.folds import Targets, assign_folds
 from nextlabel.backend.encoders.base import usable_cores
 from nextlabel.backend.encoders.fused import FUSED_FILE
-from nextlabel.backend.encoders.fusion import FusionHead, FusionKind, Matrix, scaled
+from nextlabel.backend.encoders.fusion import FusionHead, FusionKind, scaled
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.multimodal import MultimodalEncoder, TowerVectors
 from nextlabel.backend.files import write_atomically
@@ -263,50 +262,3 @@ def _last_layer(head: FusionHead, labels: int) -> Probe:
 def _loss(head: FusionHead) -> float:
     """The lowest loss on what the head was not trained on, the same rows for all heads; without such, in training."""
     return min(epoch.get("held_out_loss", epoch["train_loss"]) for epoch in head.history)
-
-
-ENCODER_FILE = "encoder.json"
-
-
-@dataclass(frozen=True, slots=True)
-class FusionClassifier:
-    """Predicts labels of the strings of ``connectors.content``."""
-
-    encoder: MultimodalEncoder
-    head: FusionHead
-
-    def predict_proba(self, texts: Sequence[str]) -> Matrix:
-        """float32 [n, c]: rows sum to 1, or each label apart when multi-label."""
-        return self.head.predict_proba(self.encoder.towers(texts))
-
-    def save(self, folder: str | Path) -> None:
-        """Write the head into ``folder``, and which encoder it is for."""
-        named = {"name": self.encoder.name, "fingerprint": self.encoder.fingerprint}
-        self.head.save(folder)
-        write_atomically(Path(folder) / ENCODER_FILE, (json.dumps(named, indent=1) + "\n").encode())
-
-    @classmethod
-    def load(cls, folder: str | Path, encoder: MultimodalEncoder) -> FusionClassifier:
-        """Read what ``save`` wrote. Raises LearningError if it is for another encoder, or can't be read."""
-        file = Path(folder) / ENCODER_FILE
-        try:
-            named = json.loads(file.read_text(encoding="utf-8"))
-            name, fingerprint = named["name"], named["fingerprint"]
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise LearningError(f"{file} can't be read: {error}; train the head again") from error
-        if fingerprint != encoder.fingerprint:
-            raise LearningError(f"{folder} was trained on {name} ({fingerprint}), not on {encoder.fingerprint}")
-        return cls(encoder, FusionHead.load(folder))
-
-
-def fusion_fit(encoder: MultimodalEncoder, spec: FusionSpec | None = None) -> Callable[[Examples], FusionClassifier]:
-    """What trains a classifier on examples, as cross-validation takes it; images are encoded once in all."""
-
-    def fit(examples: Examples) -> FusionClassifier:
-        towers = encoder.towers(examples.texts)
-        head = train_fusion(
-            towers, examples.targets, examples.labels, spec, weights=examples.weights, groups=examples.groups
-        )
-        return FusionClassifier(encoder, head)
-
-    return fit

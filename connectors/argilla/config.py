@@ -28,9 +28,7 @@ question of ours has this option too, and it stands for the empty answer."""
 NONE_TEXT = "None of these"
 
 NAME_LENGTH = 200
-TITLE_LENGTH = 500
 DESCRIPTION_LENGTH = 1000
-GUIDELINES_LENGTH = 10_000
 
 
 @dataclass(frozen=True, slots=True)

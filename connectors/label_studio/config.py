@@ -44,11 +44,6 @@ class Form:
         """The fields that annotators see."""
         return self.objects.keys()
 
-    @property
-    def target_field(self) -> str:
-        """The field that spans are offsets into."""
-        return next((key for key, name in self.objects.items() if name == self.target), self.labeling.fields[0].name)
-
 
 def form_of(labeling: Labeling) -> Form:
     """The form that :func:`write_config` gives ``labeling``. Raises LabelingMismatch if Label Studio can't ask it."""

@@ -71,7 +71,7 @@ def test_a_project_made_by_hand_is_understood():
         "Is it hateful?",
         {"yes": "aimed at people"},
     )
-    assert (form.control, form.target, form.target_field) == ("hateful", "img", "picture_url")
+    assert (form.control, form.target) == ("hateful", "img")
     assert dict(form.objects) == {"picture_url": "img", "caption": "words"}
 
 

@@ -46,3 +46,10 @@ def numbered(record: Any, annotator: Any, label: Any, size: int, classes: int) -
     return Opinions(
         np.array(record, np.int64), who, np.asarray(label), size, people, tuple(f"l{n}" for n in range(classes))
     )
+
+
+def to_matrix(opinions: Opinions) -> Doubles:
+    """The other way: float64 [size, annotators], NaN for no answer. It is mostly empty; keep it for small sets."""
+    matrix = np.full((opinions.size, len(opinions.annotators)), np.nan)
+    matrix[opinions.record, opinions.annotator] = opinions.label
+    return matrix

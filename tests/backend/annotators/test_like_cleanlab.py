@@ -13,9 +13,9 @@ import pytest
 from nextlabel.backend.annotators.base import majority_labels
 from nextlabel.backend.annotators.consensus import agree
 from nextlabel.backend.annotators.crowdlab import crowdlab
-from nextlabel.backend.annotators.opinions import Doubles, Opinions, to_matrix
+from nextlabel.backend.annotators.opinions import Doubles, Opinions
 from nextlabel.connectors.errors import LearningError
-from tests.backend.annotators.crowd import crowd
+from tests.backend.annotators.crowd import crowd, to_matrix
 
 cleanlab = pytest.importorskip("cleanlab.multiannotator")
 

@@ -8,8 +8,9 @@ from scipy.stats import binom
 
 from nextlabel.backend.evaluation import bootstrap, macro_f1, mcnemar, mcnemar_of, paired_bootstrap, wilson_interval
 from nextlabel.backend.evaluation.intervals import draw, percentiles
-from nextlabel.backend.evaluation.resampled import FIGURES, row_by_row
+from nextlabel.backend.evaluation.resampled import FIGURES
 from nextlabel.connectors.errors import LearningError
+from tests.backend.evaluation.slow import row_by_row
 
 
 def predictions(right: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from sklearn import metrics as sk
 
 from nextlabel.backend import metrics
 from nextlabel.backend.evaluation import resampled
+from tests.backend.evaluation.slow import row_by_row
 
 SEEDS = range(8)
 
@@ -73,7 +74,7 @@ def test_multi_label_figures_equal_scikit_learns(seed: int):
 def test_a_resampled_figure_is_the_plain_one_on_repeated_rows(name: str, made):
     predicted, targets = made(3)
     counts = np.random.default_rng(0).integers(0, 4, (6, len(targets))).astype(np.float32)
-    expected = resampled.row_by_row(getattr(metrics, name))(predicted, targets, counts)
+    expected = row_by_row(getattr(metrics, name))(predicted, targets, counts)
     assert resampled.FIGURES[name](predicted, targets, counts) == pytest.approx(expected, abs=1e-6)
 
 

@@ -18,7 +18,7 @@ from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
 from nextlabel.backend.evaluation import accuracy
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.training import classifier_task, losses
-from nextlabel.backend.training.finetune import FineTuner, TrainingResult, split_held_out, train_model
+from nextlabel.backend.training.finetune import FineTuner, TrainingResult, split_held_out
 from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress, never, no_report
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import LearningError
@@ -232,7 +232,7 @@ def test_nothing_is_written_over(tiny: ModelFolder, tmp_path: Path) -> None:
 
 
 def test_it_is_silent(tiny: ModelFolder, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    train_model(tiny, made_up(40), SPEC, tmp_path / "model", scratch=tmp_path / "scratch")
+    train(tiny, made_up(40), tmp_path)
     assert capfd.readouterr() == ("", "")
 
 

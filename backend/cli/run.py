@@ -212,12 +212,12 @@ def _run_server(service: Service, settings: Settings, listener: socket.socket) -
 
     shown = credentials(settings)
     url = settings.address(listener.getsockname()[1])
-    service.start(BackendAddress(url, shown.user, shown.password, shown.webhook_secret))
+    server = make_server(create_app(service, settings, secrets=shown))
+    address = BackendAddress(url, shown.user, shown.password, shown.webhook_secret)
+    service.start(address, on_failure=lambda: setattr(server, "should_exit", True))
     say(f"label here:  {service.project.link}")
     _say_links(service.links)
     say(f"service:     {url}  (API page: {url}/docs; login {shown.user}, password in {settings.home / FILE})")
-    server = make_server(create_app(service, settings, secrets=shown))
-    service.on_failure = lambda: setattr(server, "should_exit", True)
     server.run(sockets=[listener])
     if service.failure:
         raise service.failure

@@ -40,7 +40,11 @@ IDLE = 1.0
 
 
 class Controller:
-    """One project's loop. ``tick`` does the next piece of work and returns how long there is nothing to do."""
+    """One project's loop. ``tick`` does the next piece of work and returns how long there is nothing to do.
+
+    It calls ``on_model`` with each probe that it fitted, ``on_unknown_records`` with the remote ids of records that
+    were answered and that we don't have, and ``on_rejected`` when the platform refused records of the queue.
+    """
 
     def __init__(
         self,
@@ -54,6 +58,9 @@ class Controller:
         sizes: QueueSizes,
         seed: int,
         agreement: Agreement | None = None,
+        on_model: Callable[[Model], None] = lambda model: None,
+        on_unknown_records: Callable[[set[str]], None] = lambda remote_ids: None,
+        on_rejected: Callable[[], None] = lambda: None,
     ) -> None:
         self.pool = pool
         self.latency = LabelLatency()
@@ -66,9 +73,7 @@ class Controller:
         self._leadership, self._sizes, self._seed = leadership, sizes, seed
         self._records = RecordSync(store, connector, learner, ranker, pool, self._report)
         self._queue = QueuePublisher(store, connector, pool, sizes.head)
-        self.on_model: Callable[[Model], None] = lambda model: None
-        self.on_unknown_records: Callable[[set[str]], None] = lambda remote_ids: None
-        self.on_rejected: Callable[[], None] = lambda: None
+        self._on_model, self._on_unknown_records, self._on_rejected = on_model, on_unknown_records, on_rejected
         self._agreement = agreement or Agreement()
         self._overlap = OverlapRequests(store, connector, pool)
         self._seen = 0  # log sequence up to which answers are in the pool
@@ -196,7 +201,7 @@ class Controller:
         if model is None or model.log_seq < head:
             model = self._learner.fit(self.pool, head, self.space, model)
             self.model = model
-            self.on_model(model)
+            self._on_model(model)
         fitted = time.perf_counter()
         ranking = self._rank(model, head)
         revision = self.pool.revision
@@ -218,7 +223,7 @@ class Controller:
         try:
             return self._queue.publish(head, model, entries, revision)
         except RecordsRejected:
-            self.on_rejected()  # one of them may be gone: the queue stands still until that is known
+            self._on_rejected()  # one of them may be gone: the queue stands still until that is known
             raise
 
     def _answer(self) -> None:
@@ -228,7 +233,7 @@ class Controller:
             remote_id: answers[remote_id] for remote_id in self.pool.answer(answers) if answers[remote_id]
         }
         if news := unknown_records.keys() - self._unknown_records.keys():
-            self.on_unknown_records(news)
+            self._on_unknown_records(news)
         self._unknown_records = unknown_records
 
     def _rank(self, model: Model, head: int) -> Positions:

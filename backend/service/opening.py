@@ -205,7 +205,8 @@ def assemble(
     spaces = EmbeddingSpaces(labeling, open_encoder, open_cache, setup.models)
     kind = SpanKind(labeling) if labeling.kind is LabelKind.SPAN else TextKind(labeling)
     learner = Learner(labeling, kind, spaces, store, setup.models)
-    controller = Controller(
+    controller = partial(
+        Controller,
         store=store,
         connector=connector,
         learner=learner,
@@ -222,7 +223,7 @@ def assemble(
         controller=controller,
         learner=learner,
         batcher=MicroBatcher(),
-        retrainer=Retrainer(store, controller, spaces, setup),
+        retrainer=lambda loop: Retrainer(store, loop, spaces, setup),
         leadership=leadership,
         poll_interval=poll_interval,
         compare_interval=compare_interval,

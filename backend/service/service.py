@@ -40,50 +40,56 @@ LONGEST_DEFERRAL = 6
 
 
 class Service:
-    """Fulfils :class:`~nextlabel.backend.service.ports.Backend`. Build it with ``open_service``."""
+    """Fulfils :class:`~nextlabel.backend.service.ports.Backend`. Build it with ``open_service``.
+
+    ``controller`` makes the loop, with what it calls; ``retrainer`` the trainings of a loop.
+    """
 
     def __init__(
         self,
         *,
         store: Store,
         connector: Connector,
-        controller: Controller,
+        controller: Callable[..., Controller],
         learner: Learner,
         batcher: MicroBatcher,
         leadership: Leadership,
-        retrainer: Retrainer,
+        retrainer: Callable[[Controller], Retrainer],
         poll_interval: float,
         compare_interval: float,
         keep_generations: float,
     ) -> None:
-        self._store, self._connector, self._controller = store, connector, controller
+        self._store, self._connector = store, connector
+        loop = controller(
+            on_model=self._model_changed,
+            on_unknown_records=self._want_records,
+            on_rejected=self._want_deletions,
+        )
+        self._controller = loop
         self._learner, self._batcher = learner, batcher
-        self._answering = Answering(batcher, controller.pool, store.audit_slice())
+        self._answering = Answering(batcher, loop.pool, store.audit_slice())
         self._leadership, self._poll_interval = leadership, poll_interval
-        self._retrainer = retrainer
+        self._retrainer = retrainer(loop)
         self._live: Model | None = None
-        controller.on_model = self._model_changed
-        controller.on_unknown_records = self._want_records
-        controller.on_rejected = self._want_deletions
         self._last_pull = -math.inf
         self._address: BackendAddress | None = None
         self._connected = 0  # the tenure in which the address was hooked up
         self.failure: NextlabelError | None = None
-        self.on_failure: Callable[[], None] = lambda: None
+        self._on_failure: Callable[[], None] = lambda: None
         self._health = Health()
         self._intake = Intake(
             store,
             connector,
             on_news=self._log_grew,
-            on_gone=controller.records_gone,
+            on_gone=loop.records_gone,
             wake=lambda: self._threads["intake"].wake(),
         )
         self._comparison = Comparison(
-            store, connector, self._intake, on_back=controller.records_found, every_s=compare_interval
+            store, connector, self._intake, on_back=loop.records_found, every_s=compare_interval
         )
-        self._sync = Sync(store, connector, self._intake, found=controller.records_found, noticed=self._noticed)
+        self._sync = Sync(store, connector, self._intake, found=loop.records_found, noticed=self._noticed)
         self._links: dict[str, str] | None = None
-        self._cleanup = GenerationCleanup(store, connector, keep_generations, controller.latency.quiet_in)
+        self._cleanup = GenerationCleanup(store, connector, keep_generations, loop.latency.quiet_in)
         self._synced = False
         self._stopped = False
         self._threads: dict[str, Repeater] = {
@@ -101,12 +107,12 @@ class Service:
 
     # -- life --------------------------------------------------------------------------------------------------------
 
-    def start(self, address: BackendAddress | None = None) -> None:
+    def start(self, address: BackendAddress | None = None, on_failure: Callable[[], None] = lambda: None) -> None:
         """Start the threads. ``address``, where given, is hooked up on the platform as soon as it answers.
 
         When the service can't go on, ``failure`` says why, and ``on_failure`` is called, on a thread of its own.
         """
-        self._address = address
+        self._address, self._on_failure = address, on_failure
         self._leadership.renew()
         self._live = self._learner.load_current()
         if self._live is None and self._leadership.held:  # one that stands by writes no model
@@ -154,7 +160,7 @@ class Service:
         )
         log.error("the service ends", reason=str(self.failure))
         self._leadership.give_up()
-        self.on_failure()
+        self._on_failure()
         return True
 
     def _follow(self) -> None:

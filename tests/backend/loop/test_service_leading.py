@@ -107,8 +107,7 @@ def test_a_service_whose_project_is_no_longer_the_stores_ends(
     if not leads:
         store.acquire(LEASE, "another machine", 3600.0)
     service, ended = make_service(), []
-    service.on_failure = lambda: ended.append(service.status().last_error)
-    service.start()
+    service.start(on_failure=lambda: ended.append(service.status().last_error))
     wait_for(lambda: service.status().state == ("idle" if leads else "standing by"))
     assert (service.failure, ended) == (None, [])
     store.set_meta(PROJECT, "2")

@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from nextlabel.connectors.errors import LearningError
 
 from .base import Encoder, EncoderSpec, FloatMatrix
@@ -34,16 +36,16 @@ class FusedEncoder(MultimodalEncoder):
             f"fused-{hashlib.blake2b(f'{base.fingerprint} {digest}'.encode(), digest_size=12).hexdigest()}"
         )
 
+    @override
     def for_requests(self) -> FusedEncoder:
-        """See MultimodalEncoder."""
         return FusedEncoder(self.name, self._base.for_requests(), self._head, self._digest)
 
     def towers(self, texts: Sequence[str]) -> TowerVectors:
         """See MultimodalEncoder: those of the encoder below, which keeps them."""
         return self._base.towers(texts)
 
+    @override
     def encode(self, texts: Sequence[str]) -> FloatMatrix:
-        """See Encoder."""
         return self._head.fused(self.towers(texts))
 
     def encode_labels(self, texts: Sequence[str]) -> FloatMatrix:

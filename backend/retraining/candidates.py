@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.data.folds import Targets
@@ -101,22 +102,22 @@ class Training(Protocol):
         ...
 
 
-class TextTraining:
-    """Trainings for labels of whole texts. Fulfils Training."""
+class TextTraining(Training):
+    """Trainings for labels of whole texts."""
 
     def __init__(self, tuning: TrainingSetup) -> None:
         self._setup = tuning
 
+    @override
     def too_few(self, labelled: Labelled) -> str:
-        """See Training."""
         targets = labelled.targets
         counts = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets)
         if (counts >= LEAST_A_LABEL).sum() >= min(2, len(self._setup.labeling.labels)):
             return ""
         return f"two labels with {LEAST_A_LABEL} answers each are needed before anything can be trained"
 
+    @override
     def job(self, candidate: Candidate, train: Answered, held_out: Answered, predict: Sequence[str]) -> TrainingJob:
-        """See Training."""
         tuning, labels = self._setup, self._setup.labeling.labels
         return TrainingJob(
             kind=candidate.rung,
@@ -127,8 +128,8 @@ class TextTraining:
             predict=predict,
         )
 
+    @override
     def choose(self, plan: TrainingPlan, finished: Mapping[int, Path], labelled: Labelled) -> Choice:
-        """See Training."""
         kept, held_out = among(plan.held_out, labelled.training)
         audit_kept, audit = among(plan.audit, labelled.audited)
         n = len(plan.held_out)
@@ -146,8 +147,8 @@ class TextTraining:
         )
         return Choice(best, verdict, accuracies(verdict))
 
+    @override
     def card(self, folder: Path, candidate: Candidate, choice: Choice) -> ModelCard:
-        """See Training."""
         examples = TrainingJob.load(folder).examples
         return replace(
             card_of(folder, candidate, self._setup, choice),

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.evaluation import audit_report
@@ -204,29 +205,29 @@ class TextModel:
 
 
 @dataclass(frozen=True, slots=True)
-class TextKind:
-    """Makes TextModels. Fulfils Kind."""
+class TextKind(Kind):
+    """Makes TextModels."""
 
     labeling: Labeling
 
+    @override
     def fit(self, pool: PoolState, version: str, log_seq: int, space: EmbeddingSpace, warm: Model | None) -> TextModel:
-        """See Kind."""
         training = pool.training()
         before = warm.probe if isinstance(warm, TextModel) and warm.space is space else None
         vectors, targets = space.cache.take(pool.rows[training]), pool.learned_targets(training)
         probe = space.fit(vectors, targets, len(self.labeling.labels), warm=before)
         return TextModel(version, replace(probe, names=self.labeling.labels), log_seq, space, self.labeling)
 
+    @override
     def load(self, path: Path, version: str, log_seq: int, space: EmbeddingSpace) -> TextModel | None:
-        """See Kind."""
         several = self.labeling.kind is LabelKind.MULTI
         probe = Probe.load(path).aligned(self.labeling.labels, multi_label=several)
         if probe is not None and probe.weights.shape[1] != space.encoder.dimension:
             raise LearningError(f"it reads vectors of {probe.weights.shape[1]}, not {space.encoder.dimension} numbers")
         return None if probe is None else TextModel(version, probe, log_seq, space, self.labeling)
 
+    @override
     def is_for(self, path: Path) -> bool:
-        """See Kind."""
         try:
             probe = Probe.load(path)
         except LearningError:

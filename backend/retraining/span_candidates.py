@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
 from nextlabel.backend.data.span_examples import SpanExamples, fault_of, longest_apart
 from nextlabel.backend.evaluation.gate import Pair, judge
@@ -23,7 +24,7 @@ from nextlabel.connectors.content import read_beside
 from nextlabel.connectors.records import Span
 
 from .answers import Labelled
-from .candidates import Answered, Choice, TrainingSetup, accuracies, among, card_of
+from .candidates import Answered, Choice, Training, TrainingSetup, accuracies, among, card_of
 from .plan import Candidate, TrainingPlan
 from .span_model import cache_of
 
@@ -34,21 +35,21 @@ Found: TypeAlias = Sequence[Sequence[ScoredSpan]]
 Answers: TypeAlias = Sequence[Sequence[Span]]
 
 
-class SpanTraining:
-    """Fulfils Training."""
+class SpanTraining(Training):
+    """Trainings for spans in texts."""
 
     def __init__(self, tuning: TrainingSetup) -> None:
         self._setup = tuning
 
+    @override
     def too_few(self, labelled: Labelled) -> str:
-        """See Training."""
         texts = Counter(label for spans in labelled.targets for label in {span.label for span in spans})
         if max(texts.values(), default=0) >= LEAST_TEXTS:
             return ""
         return f"{LEAST_TEXTS} texts with a span of one label are needed before anything can be trained"
 
+    @override
     def job(self, candidate: Candidate, train: Answered, held_out: Answered, predict: Sequence[str]) -> SpanTrainingJob:
-        """See Training."""
         tuning = self._setup
         return SpanTrainingJob(
             encoder=tuning.of(candidate.start),
@@ -92,8 +93,8 @@ class SpanTraining:
         verdict = replace(verdict, figures=verdict.figures | f1)
         return Choice(best, verdict, (*accuracies(verdict), *_f1_figures(after, truth)))
 
+    @override
     def card(self, folder: Path, candidate: Candidate, choice: Choice) -> ModelCard:
-        """See Training."""
         examples = SpanTrainingJob.load(folder).examples
         spans = [sorted([span.start, span.end, span.label] for span in row) for row in examples.spans]
         counts = Counter(label for row in examples.spans for label in {span.label for span in row})

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
 from nextlabel.backend.data.span_examples import longest_apart
 from nextlabel.backend.evaluation import wilson_interval
@@ -27,7 +28,7 @@ from nextlabel.connectors.records import Labeling, Span, Suggestion
 
 from .embedding_space import EmbeddingSpace
 from .prediction import Prediction
-from .probe_model import CachedVectors, Model
+from .probe_model import CachedVectors, Kind, Model
 
 CHUNK = 1024  # texts whose token vectors are in memory together: some 25 MB of short ones
 
@@ -127,7 +128,7 @@ class SpanModel:
 
 
 @dataclass(frozen=True, slots=True)
-class SpanKind:
+class SpanKind(Kind):
     """Makes SpanModels. Fulfils Kind."""
 
     labeling: Labeling
@@ -141,15 +142,15 @@ class SpanKind:
         probe = SpanProbe.fit(texts, spans, self.labeling.labels, warm=before)
         return SpanModel(version, probe, log_seq, space)
 
+    @override
     def load(self, path: Path, version: str, log_seq: int, space: EmbeddingSpace) -> SpanModel | None:
-        """See Kind."""
         probe = SpanProbe.load(path).aligned(self.labeling.labels)
         if probe is not None and probe.weights.shape[1] not in (0, 3 * space.encoder.dimension):
             raise LearningError(f"it reads other vectors than those of {space.encoder.name}")
         return None if probe is None else SpanModel(version, probe, log_seq, space)
 
+    @override
     def is_for(self, path: Path) -> bool:
-        """See Kind."""
         try:
             return SpanProbe.load(path).labels == self.labeling.labels
         except LearningError:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings
+from typing_extensions import override
 
 from nextlabel.connectors.addresses import Address
 from nextlabel.connectors.base import Finding, Severity
@@ -81,6 +82,7 @@ class Argilla(Platform):
         place = workspace or settings.argilla_workspace
         return ArgillaConnector.attach(*self.access(settings), project, workspace=place, control=question)
 
+    @override
     def create(
         self,
         settings: ArgillaSettings,
@@ -92,7 +94,6 @@ class Argilla(Platform):
         opinions: int | None,
         workspace: str = "",
     ) -> CheckedConnector:
-        """See Platform."""
         from nextlabel.connectors.argilla.connector import ArgillaConnector
 
         return ArgillaConnector.create(
@@ -105,8 +106,8 @@ class Argilla(Platform):
             mark=mark,
         )
 
+    @override
     def marked(self, settings: ArgillaSettings, mark: str, *, tidy: str | None = None) -> list[str]:
-        """See Platform."""
         from nextlabel.connectors.argilla.connector import ArgillaConnector
 
         return ArgillaConnector.marked(*self.access(settings), mark, tidy=tidy)
@@ -125,8 +126,8 @@ class Argilla(Platform):
         except MissingExtra as error:
             yield Finding("worker", Severity.WARNING, "can't be looked at", str(error))
 
+    @override
     def event(self, body: Mapping[str, Any]) -> tuple[str, str | None]:
-        """See Platform."""
         place: Any = body
         for key in ("data", "record", "dataset", "id"):
             place = place.get(key) if isinstance(place, dict) else None

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings
+from typing_extensions import override
 
 from nextlabel.connectors.addresses import Address
 from nextlabel.connectors.platform import CheckedConnector, Platform
@@ -39,10 +40,10 @@ class LabelStudio(Platform):
     variables: ClassVar[tuple[str, str]] = ("LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY")
     fields: ClassVar[tuple[str, str]] = ("label_studio_url", "label_studio_api_key")
 
+    @override
     def attach(
         self, settings: LabelStudioSettings, project: str, *, workspace: str = "", question: str | None = None
     ) -> CheckedConnector:
-        """See Platform."""
         from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 
         return LabelStudioConnector.attach(*self.access(settings), project, control=question)
@@ -63,8 +64,8 @@ class LabelStudio(Platform):
 
         return LabelStudioConnector.create(*self.access(settings), title, labeling, overlap=overlap, mark=mark)
 
+    @override
     def marked(self, settings: LabelStudioSettings, mark: str, *, tidy: str | None = None) -> list[str]:
-        """See Platform."""
         from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 
         return LabelStudioConnector.marked(*self.access(settings), mark, tidy=tidy)

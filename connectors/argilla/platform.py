@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings
 from typing_extensions import override
 
 from nextlabel.connectors.addresses import Address
+from nextlabel.connectors.argilla.jobs import diagnose_jobs
 from nextlabel.connectors.base import Finding, Severity
 from nextlabel.connectors.errors import MissingExtra
 from nextlabel.connectors.platform import CheckedConnector, Platform
@@ -114,8 +115,6 @@ class Argilla(Platform):
 
     def diagnose(self, settings: ArgillaSettings) -> Iterator[Finding]:
         """What Argilla's worker has still to deliver, which only its Redis knows."""
-        from nextlabel.connectors.argilla.jobs import diagnose_jobs
-
         if not settings.argilla_redis_url:
             yield Finding(
                 "worker", Severity.OK, "not looked at; set ARGILLA_REDIS_URL to see whether it delivers events"

@@ -15,6 +15,7 @@ import numpy as np
 from nextlabel.backend.encoders.base import HASHING, FloatMatrix
 from nextlabel.backend.encoders.hashing import projection
 from nextlabel.backend.encoders.model_folder import find_model
+from nextlabel.backend.encoders.multimodal import is_multimodal
 from nextlabel.connectors.content import read_beside
 from nextlabel.connectors.errors import ConfigError, MissingExtra
 
@@ -106,8 +107,6 @@ def load_span_encoder(name: str, *, max_length: int | None, cache_dir: Path, thr
 
     Raises EncoderNotFound, LearningError (a model that can't be used), MissingExtra, ConfigError.
     """
-    from nextlabel.backend.encoders.multimodal import is_multimodal
-
     if name == HASHING:
         return SpanEncoder(name, HashedTokens())
     if is_multimodal(name):

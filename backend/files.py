@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # the last: the process's own limit (ulimit -f)
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from nextlabel.backend.data.folds import Targets
 Predicted: TypeAlias = npt.NDArray[np.float32]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Metric: TypeAlias = Callable[[Predicted, Targets], float]
-
 NAN = float("nan")
 THRESHOLD = 0.5  # of a label's probability, where a text may have several
 

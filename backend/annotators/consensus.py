@@ -14,7 +14,6 @@ from .dawid_skene import dawid_skene
 from .opinions import Doubles, Opinions
 
 Method = Literal["majority", "crowdlab", "dawid-skene"]
-
 METHODS: tuple[Method, ...] = get_args(Method)
 
 

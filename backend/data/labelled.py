@@ -17,6 +17,8 @@ from .examples import Examples
 from .folds import Targets
 from .tables import Row, Table, cell_text, open_table
 
+FEW = 5  # labels that are named one by one
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledColumns:
@@ -168,9 +170,6 @@ def _distinct(names: Iterable[str]) -> tuple[str, ...]:
 def _order(label: str) -> tuple[bool, float, str]:
     number = bool(re.fullmatch(r"-?\d+(\.\d+)?", label))
     return (not number, float(label) if number else 0.0, label)
-
-
-FEW = 5  # labels that are named one by one
 
 
 def remarks_on_folds(rows: LabelledRows, examples: Examples, folds: int, random_folds: bool) -> list[str]:

@@ -24,8 +24,8 @@ from .tables import Row, Table, cell_text, check_columns, open_table
 
 # Databases refuse NUL, encoders of text refuse half a surrogate pair.
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-
 _SHOWN: Final = 5
+Rows = Iterable[tuple[str, str, list[Span], str]]  # place, text, spans, context
 
 
 @dataclass
@@ -228,9 +228,6 @@ def read_spans(source: str | Path, *, text: str = "text", spans: str = "spans", 
         contexts.append(beside)
     labels = sorted({span.label for marked in found for span in marked})
     return SpanExamples(tuple(texts), tuple(found), tuple(labels), tuple(contexts) if any(contexts) else None)
-
-
-Rows = Iterable[tuple[str, str, list[Span], str]]  # place, text, spans, context
 
 
 def _is_list(path: Path) -> bool:

@@ -29,7 +29,6 @@ from .options import DemoOptions
 from .platforms import PLATFORMS
 
 READY_WITHIN = 600.0
-
 TAKEN_IN_WITHIN = 120.0
 """How long the last labels may be on their way. What has not come by then is lost."""
 

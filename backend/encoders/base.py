@@ -14,9 +14,7 @@ import numpy.typing as npt
 from nextlabel.backend.data.image_rules import ImageRules
 
 Engine: TypeAlias = Literal["auto", "torch", "onnx", "onnx-int8"]
-
 FloatMatrix: TypeAlias = npt.NDArray[np.float32]
-
 HASHING = "hashing"
 
 

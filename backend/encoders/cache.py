@@ -33,10 +33,19 @@ from .base import Encoder, FloatMatrix
 from .mapped import Reader
 
 FORMAT = 1
-
-# EFBIG: the process's own file-size limit (ulimit -f)
-
 HalfMatrix = npt.NDArray[np.float16]
+DIGEST_BYTES = 16
+RECENT = 65_536  # entries kept in a dict before they are sorted in; a dict of a million would take 150 MB
+Rows = npt.NDArray[np.int64]
+Halves = npt.NDArray[np.uint64]
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with (texts done, texts in all); 0 in all when the number isn't known."""
+WINDOW_TEXTS = 4096  # texts looked at together: sorted by length, each encoded once
+WINDOW_CHARACTERS = 16_000_000
+SMALLEST_CHUNK = 32  # texts encoded between two flushes, adapted to take about CHUNK_SECONDS
+CHUNK_SECONDS = 1.0
+PAUSE_SECONDS = 0.001  # between two turns; the one who has just let go of a lock would win it again
+REFRESH_SECONDS = 1.0  # how old a lookup may be; looking at the files each time costs more than the lookup
 
 
 class CacheFiles:
@@ -155,15 +164,6 @@ def _readable_errors(folder: Path) -> Iterator[None]:
         raise StoreError(f"the embedding cache in {folder} can't be used: {error}") from error
 
 
-DIGEST_BYTES = 16
-
-RECENT = 65_536  # entries kept in a dict before they are sorted in; a dict of a million would take 150 MB
-
-Rows = npt.NDArray[np.int64]
-
-Halves = npt.NDArray[np.uint64]
-
-
 def digests(texts: Iterable[str]) -> list[bytes]:
     """16 bytes of blake2b for every text; lone surrogates are hashed as they are."""
     return [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest() for text in texts]
@@ -233,22 +233,6 @@ class DigestIndex:
 def _halves(data: bytes) -> tuple[Halves, Halves]:
     pairs = np.frombuffer(data, dtype="<u8").reshape(-1, 2)
     return pairs[:, 0].astype(np.uint64), pairs[:, 1].astype(np.uint64)
-
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with (texts done, texts in all); 0 in all when the number isn't known."""
-
-WINDOW_TEXTS = 4096  # texts looked at together: sorted by length, each encoded once
-
-WINDOW_CHARACTERS = 16_000_000
-
-SMALLEST_CHUNK = 32  # texts encoded between two flushes, adapted to take about CHUNK_SECONDS
-
-CHUNK_SECONDS = 1.0
-
-PAUSE_SECONDS = 0.001  # between two turns; the one who has just let go of a lock would win it again
-
-REFRESH_SECONDS = 1.0  # how old a lookup may be; looking at the files each time costs more than the lookup
 
 
 class EmbeddingCache:

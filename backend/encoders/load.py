@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from .model_folder import ModelFolder
 
 LARGEST_EXPORT = 1_500_000_000  # bytes of weights; an ONNX file ends at 2 GB
-
 log = logging.getLogger(__name__)
 
 

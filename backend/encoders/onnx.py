@@ -31,23 +31,21 @@ from .pooling import pooled_model
 from .tokenizer import Tokeniser, batches_by_length, encode_windows, pad
 
 Precision: TypeAlias = Literal["fp32", "int8"]
-
 RECIPE = "v2"  # changes whenever the same weights would give another file
-
 OPSET = 17
-
 SECONDS = 900  # an export that takes longer hangs
-
 SMALLEST_LIKENESS = 0.9  # mean cosine to the full-precision vectors under which 8 bits are refused
-
 SAMPLE = (
     "The quick brown fox jumps over the lazy dog.",
     "Shares fell by 3% after the company cut its forecast for the year, citing weak demand in Europe.",
     "I can't believe how rude that was!",
     "",
 )
-
 log = logging.getLogger(__name__)
+
+# Texts of like length that share a run. With 8-bit activations a run has one scale for all that is in it, so a
+# text's vector would depend on its neighbours: alone, it is always the same, and nothing is padded.
+BATCH = {"fp32": 8, "int8": 1}
 
 
 def exported(folder: ModelFolder, precision: Precision, cache: Path) -> Path:
@@ -174,10 +172,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-
-# Texts of like length that share a run. With 8-bit activations a run has one scale for all that is in it, so a
-# text's vector would depend on its neighbours: alone, it is always the same, and nothing is padded.
-BATCH = {"fp32": 8, "int8": 1}
 
 
 class OnnxEncoder:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 WINDOWS_AT_ONCE = 4096
 """Texts are read in portions of about so many windows: their token ids take some 30 bytes a token."""
+CHARACTERS_A_TOKEN = 20  # a text is cut to this many times max_length before it is tokenised; 4 to 5 are usual
+OVERLAP = 8  # a window repeats this part of the one before it: an eighth, so that no sentence is only seen torn
+IntMatrix = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +88,6 @@ def pool_windows(vectors: Any, owner: Any, weights: Any, texts: int) -> Any:
     sums = torch.zeros(texts, vectors.shape[1], dtype=vectors.dtype, device=vectors.device)
     sums = sums.index_add(0, owner, vectors * weights.to(vectors.dtype).unsqueeze(1))
     return sums / sums.norm(dim=1, keepdim=True).clamp(min=1e-12)
-
-
-CHARACTERS_A_TOKEN = 20  # a text is cut to this many times max_length before it is tokenised; 4 to 5 are usual
-
-OVERLAP = 8  # a window repeats this part of the one before it: an eighth, so that no sentence is only seen torn
-
-IntMatrix = npt.NDArray[np.int64]
 
 
 class Tokeniser:

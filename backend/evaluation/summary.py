@@ -30,13 +30,9 @@ from .intervals import LEVEL, Interval, bootstrap, wilson_interval
 from .resampled import FIGURES
 
 FOLD_RESAMPLES = 300
-
 ERRORS = 30
-
 RANKED = ("roc_auc", "average_precision")
-
 LEAST_RANKED = 200  # resamples of a figure that sorts every label's scores, however much there is to sort
-
 RANKED_CELLS = 200_000_000  # resamples times rows times labels, about ten seconds of work; beyond, fewer resamples
 
 

@@ -34,7 +34,6 @@ from .leadership import Leadership
 from .record_sync import RecordSync
 
 log = structlog.get_logger(__name__)
-
 IDLE = 1.0
 """Seconds between two looks at the store when nobody wakes us: a label may have come in through another replica."""
 

@@ -23,26 +23,18 @@ from nextlabel.connectors.errors import ConnectorError
 from nextlabel.connectors.records import Annotation, Changes, Hint
 
 Source = Literal["webhook", "poll"]
-
 log = structlog.get_logger(__name__)
-
 SLICE = 50
 """Annotations asked for between two looks for newer hints: each may be a request."""
-
 MOST_HINTS = 10_000
 """Hints that wait. Whoever sends more has found our secret; the next poll finds what is dropped here."""
-
 MOST_FAILURES = 3
 """Times that a doubted annotation is asked for alone in vain before it is left to the next comparison."""
-
 LOOKS_S = (0.2, 0.8, 3.0)
 """Seconds until an announced annotation that is not there yet is looked for again. Then it is left to the poll."""
-
 MANY = 10
 """So many answers or records, and more than half of all, are not taken for deleted or changed at once."""
-
 IDLE = 5.0
-
 VERSION_SLACK_S = 60.0
 """How much earlier than its generation an answer may be dated that was shown a suggestion of it: clocks differ."""
 

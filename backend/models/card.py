@@ -20,13 +20,9 @@ from .saving import TRAINING_FILE
 
 JobKind: TypeAlias = Literal["few-shot", "fine-tune", "fusion", "spans"]
 """Trained models are named after it. For ``spans`` there is a job of its own, spans.jobs.SpanTrainingJob."""
-
 PAGE_FILE = "README.md"
-
 FORMAT = 1
-
 DIGEST_BYTES = 16
-
 LIBRARIES = ("nextlabel", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 

@@ -20,10 +20,23 @@ import numpy.typing as npt
 from nextlabel.backend.numeric import probabilities
 
 Floats = npt.NDArray[np.floating[Any]]
-
 Doubles = npt.NDArray[np.float64]
-
 BIAS_VARIANCE = 1.0  # ten labels of a class outvote it; the very first label doesn't tip the scales for all texts
+Matrix = npt.NDArray[np.float32]
+FOLDS = 5
+LEAST = 20  # labels; with fewer, a fold is too small to tell anything
+GROWTH = 0.1  # of the labels, after which the layers are fitted anew
+SEARCH_GROWTH = 0.5  # of the labels, after which the strength is looked for anew
+SEARCH_MOST = 500  # labels that the search looks at: a prior variance doesn't change with their number
+STEP_COST = 1.0  # log loss that a strength has to save for every step away from the usual one
+MOST = 2000  # labels that the layers are fitted on; more would change what is read off them no further
+ROUGHLY = 1e-4  # tolerance of these fits: only sums over many held-out rows are read off them
+STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # to choose from; scikit-learn's C, for vectors of length 1
+STRENGTH = 3.0
+COLD_TEMPERATURE = 0.5  # what calibration mostly finds at that strength, used until there are enough labels
+ANCHOR_WEIGHT = 10.0  # examples that an anchor counts for before its class has any
+ANCHOR_HALVES_AT = 5.0  # labelled examples of a class that halve the weight of its anchor
+NOISE = 0.05  # share of wrong answers taken for granted when one is doubted
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,37 +117,6 @@ def fit_linear(
 def _flat(layer: Doubles) -> Doubles:
     """[c, d + 1] as the optimiser takes it: all weights, then all biases."""
     return np.concatenate([layer[:, :-1].ravel(), layer[:, -1]])
-
-
-Matrix = npt.NDArray[np.float32]
-
-FOLDS = 5
-
-LEAST = 20  # labels; with fewer, a fold is too small to tell anything
-
-GROWTH = 0.1  # of the labels, after which the layers are fitted anew
-
-SEARCH_GROWTH = 0.5  # of the labels, after which the strength is looked for anew
-
-SEARCH_MOST = 500  # labels that the search looks at: a prior variance doesn't change with their number
-
-STEP_COST = 1.0  # log loss that a strength has to save for every step away from the usual one
-
-MOST = 2000  # labels that the layers are fitted on; more would change what is read off them no further
-
-ROUGHLY = 1e-4  # tolerance of these fits: only sums over many held-out rows are read off them
-
-STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # to choose from; scikit-learn's C, for vectors of length 1
-
-STRENGTH = 3.0
-
-COLD_TEMPERATURE = 0.5  # what calibration mostly finds at that strength, used until there are enough labels
-
-ANCHOR_WEIGHT = 10.0  # examples that an anchor counts for before its class has any
-
-ANCHOR_HALVES_AT = 5.0  # labelled examples of a class that halve the weight of its anchor
-
-NOISE = 0.05  # share of wrong answers taken for granted when one is doubted
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,12 +29,10 @@ from .label_names import by_name, names_beside
 
 SoftTargets = npt.NDArray[np.floating[Any]]
 """Floating [m, c], rows sum to 1: how likely each class is."""
-
 FORMAT = "nextlabel-probe-1"
-
 ROUNDING = 1e-3  # by how much the probabilities of a soft target may miss 1
-
 CHUNK = 1024  # rows that stay in a core's cache from half precision to probabilities
+SCORED_AT_ONCE = 16_384  # rows that are looked at together: side by side in the file or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,9 +250,6 @@ def _one_hot(targets: Targets | SoftTargets, classes: int) -> Matrix:
     one_hot = np.zeros((len(targets), classes), np.float32)
     one_hot[np.arange(len(targets)), targets] = 1.0
     return one_hot
-
-
-SCORED_AT_ONCE = 16_384  # rows that are looked at together: side by side in the file or not
 
 
 def score_pool(

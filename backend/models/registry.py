@@ -32,12 +32,13 @@ from .card import PAGE_FILE, JobKind, ModelCard
 from .label_names import CARD_FILE
 
 RUNGS: tuple[JobKind, ...] = get_args(JobKind)
-
 _VERSION = re.compile(rf"({'|'.join(RUNGS)})-([1-9][0-9]*)")
-
 _NUMBERS, _LOCK = ".numbers.json", ".lock"
-
 _COMING, _GOING = ".coming-", ".going-"
+CHOSEN_SPACE = "space"
+"""Where the store keeps the version of the trained model that was chosen; empty: the recipe's own encoder."""
+SPACE_IN_USE = "space_in_use"
+"""The same of the model that the loop works with: it follows once all records are encoded for the chosen one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,13 +229,6 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-CHOSEN_SPACE = "space"
-"""Where the store keeps the version of the trained model that was chosen; empty: the recipe's own encoder."""
-
-SPACE_IN_USE = "space_in_use"
-"""The same of the model that the loop works with: it follows once all records are encoded for the chosen one."""
 
 
 def line_of(row: ModelRow) -> str:

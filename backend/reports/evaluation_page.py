@@ -20,6 +20,16 @@ from . import plots
 from .page import NO_NUMBER, Card, Cell, Column, Table, number, render
 from .picture import Picture
 
+SHOWN = {
+    "macro_f1": ("Macro-F1", "the labels' mean F1"),
+    "accuracy": ("Accuracy", "texts that are right"),
+    "roc_auc": ("ROC-AUC", "a yes ranked over a no"),
+    "average_precision": ("Average precision", "area under precision–recall"),
+}
+LONGEST = 400  # characters of a text that are shown
+CONFUSED = 12  # pairs of labels that are listed
+FEW = 8  # labels, up to which the matrix says it all
+
 
 def drawn(found: HeldOut, summary: Summary, curve: LearningCurve | None = None) -> list[Picture]:
     """The pictures there are, of the first seed like all of ``summary`` but the headline. Raises MissingExtra."""
@@ -93,18 +103,6 @@ def drawn(found: HeldOut, summary: Summary, curve: LearningCurve | None = None) 
 def _fold_name(one: FoldScore, runs: int, differ: bool) -> str:
     fold = f"fold {one.fold + 1}" if runs == 1 else f"seed {one.seed}, fold {one.fold + 1}"
     return f"{fold}, {one.rung}" if differ else fold
-
-
-SHOWN = {
-    "macro_f1": ("Macro-F1", "the labels' mean F1"),
-    "accuracy": ("Accuracy", "texts that are right"),
-    "roc_auc": ("ROC-AUC", "a yes ranked over a no"),
-    "average_precision": ("Average precision", "area under precision–recall"),
-}
-
-LONGEST = 400  # characters of a text that are shown
-CONFUSED = 12  # pairs of labels that are listed
-FEW = 8  # labels, up to which the matrix says it all
 
 
 def page(found: HeldOut, summary: Summary, about: About, drawn: Sequence[Picture], verdict: str | None = None) -> str:

@@ -28,6 +28,8 @@ LEGEND = (
     "error over random's, below 1 is better. Intervals are Student's t over seeds, which differ in test records, "
     "answers and chance; they speak of this data."
 )
+PAGE = "index.html"
+FIGURES = "simulation.json"
 
 
 def page(found: Simulation, drawn: list[Picture]) -> str:
@@ -184,11 +186,6 @@ def _cell(value: str, span: str) -> Cell:
 
 def _many(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-PAGE = "index.html"
-
-FIGURES = "simulation.json"
 
 
 def write(found: Simulation, folder: Path) -> Path:

@@ -29,12 +29,9 @@ from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind
 
 log = structlog.get_logger(__name__)
-
 Matrix = npt.NDArray[np.float32]
-
 OWN = ""
 """Version of the space that the recipe's own encoder makes."""
-
 TRAINED_ON_FILE = "lessons.npy"
 """In a trained model's folder: positions of the records from whose answers it has learned, int64 [n], ascending."""
 

@@ -39,6 +39,12 @@ from .spec import TrainingSpec
 from .texts import WindowedTexts, portions, text_vectors, tokenised
 
 TEMPERATURE = 0.07  # as in Khosla et al. (2020)
+BATCH = 32  # texts a step; the more, the more each is contrasted with
+WINDOWS = 32  # of them that may have gradients at once
+PART = 8  # windows that go through the network at once, of texts of like length: little padding
+PASSES = 10  # over the labels
+RATE = 0.5  # of the learning rate of fine-tuning: on texts held out from banking77 and politeness better than 1 and 0.3
+FEWEST_STEPS, MOST_STEPS = 50, 500  # whatever the number of labels
 
 
 def contrastive_loss(vectors: Any, alike: Any, weights: Any) -> Any:
@@ -104,19 +110,6 @@ class _Deck:
             self._left = np.concatenate([self._left, fresh[~again], fresh[again]])
         taken, self._left = self._left[:count], self._left[count:]
         return taken
-
-
-BATCH = 32  # texts a step; the more, the more each is contrasted with
-
-WINDOWS = 32  # of them that may have gradients at once
-
-PART = 8  # windows that go through the network at once, of texts of like length: little padding
-
-PASSES = 10  # over the labels
-
-RATE = 0.5  # of the learning rate of fine-tuning: on texts held out from banking77 and politeness better than 1 and 0.3
-
-FEWEST_STEPS, MOST_STEPS = 50, 500  # whatever the number of labels
 
 
 class FewShotTuner:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from .progress import ProgressReport
 
 FEWEST_HELD_OUT = 5
+CHUNK = 64  # records encoded between two reports
+PATIENCE = 40  # epochs; what needs both sides shows late
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +199,6 @@ def _check(towers: TowerVectors, targets: Targets, labels: tuple[str, ...], weig
         raise LearningError(f"targets must lie in [0, {len(labels)}), found {targets.min()} to {targets.max()}")
     if not (np.isfinite(towers.text).all() and np.isfinite(towers.image).all()):
         raise LearningError("some vectors aren't finite: encode them anew")
-
-
-CHUNK = 64  # records encoded between two reports
-
-PATIENCE = 40  # epochs; what needs both sides shows late
 
 
 def train_fused(job: TrainingJob, folder: Path, report: ProgressReport, stop: Callable[[], bool]) -> None:

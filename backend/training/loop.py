@@ -28,6 +28,10 @@ from .spec import TrainingSpec
 
 NOTE = "nextlabel.json"
 
+# As the CPU's allocator, CUDA, cuBLAS and MPS say it; they share no exception class.
+_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cublas_status_alloc_failed")
+REPORT_SECONDS = 0.25  # between two reports; reading the loss off a GPU stops it for a moment
+
 
 class Checkpoints:
     """The checkpoints in ``scratch`` of the training called ``key``. Files of others in the folder are removed."""
@@ -126,10 +130,6 @@ def best_of(history: Sequence[dict[str, float]]) -> dict[str, float] | None:
     return min(measured, key=lambda entry: entry["log_loss"]) if measured else None
 
 
-# As the CPU's allocator, CUDA, cuBLAS and MPS say it; they share no exception class.
-_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cublas_status_alloc_failed")
-
-
 def out_of_memory(error: BaseException) -> bool:
     """Whether this is an allocation that failed."""
     if isinstance(error, MemoryError):
@@ -148,9 +148,6 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
         torch.mps.empty_cache()
-
-
-REPORT_SECONDS = 0.25  # between two reports; reading the loss off a GPU stops it for a moment
 
 
 @dataclass(slots=True)

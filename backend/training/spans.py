@@ -35,6 +35,9 @@ from .sampling import EpochBatches
 from .spec import CHECKPOINT_SECONDS, TrainingSpec
 
 IGNORED = -100  # what torch's cross-entropy leaves out: special tokens, and tokens that begin no unit
+CHUNK = 512  # texts tokenised between two looks at stop
+LAST_LAYERS = ("classifier", "score")
+"""What transformers calls the linear layer of a token classifier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +144,6 @@ class SpanTask:
         """The epoch with the highest held-out span F1, among equals the least log loss; None if none was measured."""
         measured = [entry for entry in history if "span_f1" in entry]
         return max(measured, key=lambda entry: (entry["span_f1"], -entry["log_loss"])) if measured else None
-
-
-CHUNK = 512  # texts tokenised between two looks at stop
-
-LAST_LAYERS = ("classifier", "score")
-"""What transformers calls the linear layer of a token classifier."""
 
 
 class SpanTrainer:

@@ -64,12 +64,10 @@ NICE = 10
 PARENT_SECONDS = 1.0  # between two looks whether the parent is still there
 REPORT_SECONDS = 0.25
 CHUNK = 256  # texts encoded between two reports
-
 FAILED, CANCELLED = 1, 3
 
 # What safetensors and torch say when they can't write: they don't raise OSError.
 _NO_SPACE = ("No space left", "os error 28", "os error 27", "File too large", "PytorchStreamWriter failed")
-
 Stop: TypeAlias = Callable[[], bool]
 
 

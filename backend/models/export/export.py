@@ -43,6 +43,37 @@ from nextlabel.connectors.errors import LearningError, MissingExtra
 from .extra_layer import layer_count_name, lost_direction, obstacle, write_extra_layer
 from .onnx import run_onnx, trace_classifier
 
+ONNX_USAGE = """\
+import json
+import numpy, onnxruntime, tokenizers
+
+labels = json.load(open("labels.json"))["labels"]
+tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
+tokenizer.enable_truncation(json.load(open("tokenizer_config.json"))["model_max_length"])
+ids = numpy.array([tokenizer.encode("a text").ids])
+session = onnxruntime.InferenceSession("model.onnx")
+[probabilities] = session.run(None, {"input_ids": ids, "attention_mask": numpy.ones_like(ids)})
+print(dict(zip(labels, probabilities[0])))"""
+NOTE = (
+    "This classifier was trained together with the encoder. In nextlabel a layer that learns from every new answer has "
+    "its place; the figures were measured with that one."
+)
+USAGE = """from transformers import pipeline
+
+tag = pipeline("token-classification", model=".", aggregation_strategy="simple")
+print(tag("a text of the kind that the model was trained for"))"""
+_OURS = {HEAD_FILE, LABELS_FILE, TRAINING_FILE, CARD_FILE, PAGE_FILE, LAYER_FILE}
+Format: TypeAlias = Literal["transformers", "nextlabel", "onnx"]
+ExportFormat: TypeAlias = Literal["transformers", "custom-code", "nextlabel", "onnx"]
+LARGEST_DIFFERENCE = 1e-3  # of any probability of any text
+FEWEST_TEXTS = 64  # fewer are topped up with texts of random tokens
+MOST_TEXTS = 512
+BATCH = 32
+MODELLING_FILE = "modeling_nextlabel.py"
+Matrix = npt.NDArray[np.float32]
+_LENGTH_FILE = "sentence_bert_config.json"
+_OWN = {HEAD_FILE, LABELS_FILE, CARD_FILE, PAGE_FILE, _LENGTH_FILE, TRAINING_FILE}
+
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
@@ -127,31 +158,6 @@ def pipeline_usage(trust: bool) -> str:
     )
 
 
-ONNX_USAGE = """\
-import json
-import numpy, onnxruntime, tokenizers
-
-labels = json.load(open("labels.json"))["labels"]
-tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
-tokenizer.enable_truncation(json.load(open("tokenizer_config.json"))["model_max_length"])
-ids = numpy.array([tokenizer.encode("a text").ids])
-session = onnxruntime.InferenceSession("model.onnx")
-[probabilities] = session.run(None, {"input_ids": ids, "attention_mask": numpy.ones_like(ids)})
-print(dict(zip(labels, probabilities[0])))"""
-
-NOTE = (
-    "This classifier was trained together with the encoder. In nextlabel a layer that learns from every new answer has "
-    "its place; the figures were measured with that one."
-)
-
-USAGE = """from transformers import pipeline
-
-tag = pipeline("token-classification", model=".", aggregation_strategy="simple")
-print(tag("a text of the kind that the model was trained for"))"""
-
-_OURS = {HEAD_FILE, LABELS_FILE, TRAINING_FILE, CARD_FILE, PAGE_FILE, LAYER_FILE}
-
-
 def is_span_model(folder: Path) -> bool:
     """Whether the trained model in ``folder`` marks spans."""
     try:
@@ -177,23 +183,6 @@ def export_spans(folder: Path, out: Path, form: str) -> str:
         card = replace(read_or_make_card(folder, model.labels, multi_label=False), rung="spans")
         (work / PAGE_FILE).write_text(card.page(USAGE, NOTE), encoding="utf-8")
     return NOTE
-
-
-Format: TypeAlias = Literal["transformers", "nextlabel", "onnx"]
-
-ExportFormat: TypeAlias = Literal["transformers", "custom-code", "nextlabel", "onnx"]
-
-LARGEST_DIFFERENCE = 1e-3  # of any probability of any text
-
-FEWEST_TEXTS = 64  # fewer are topped up with texts of random tokens
-
-MOST_TEXTS = 512
-
-BATCH = 32
-
-MODELLING_FILE = "modeling_nextlabel.py"
-
-Matrix = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,11 +438,6 @@ def _write_custom(model: _Model, config: dict[str, Any], out: Path) -> None:
         classifier.classifier.bias.copy_(torch.from_numpy(model.head.bias / np.float32(model.head.temperature)))
     classifier.save_pretrained(out)
     shutil.copyfile(Path(hub_model.__file__), out / MODELLING_FILE)
-
-
-_LENGTH_FILE = "sentence_bert_config.json"
-
-_OWN = {HEAD_FILE, LABELS_FILE, CARD_FILE, PAGE_FILE, _LENGTH_FILE, TRAINING_FILE}
 
 
 def lay_out(encoder: ModelFolder, head: Probe, card: ModelCard, folder: Path) -> None:

@@ -29,16 +29,13 @@ from .tagging import TagSet
 from .token_vectors import TokenEncoder, TokenStack, TokenVectors
 
 Matrix = npt.NDArray[np.float32]
-
 FORMAT = "nextlabel-span-probe-1"
-
 STRENGTH = (
     30.0  # scikit-learn's C, for rows of length 1; found on held-out texts of restaurant8k, 10 and 100 do as well
 )
-
 TOLERANCE = 1e-5
-
 MOST = 20_000  # units that it is fitted on, some 2,000 sentences: beyond, fine-tuning is the better use of time
+Proposals = tuple[list[SpanPrediction], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +176,6 @@ def features(vectors: npt.NDArray[np.floating]) -> Matrix:
     rows = np.pad(np.asarray(vectors, np.float32), ((1, 1), (0, 0)))
     beside = np.concatenate([rows[:-2], rows[1:-1], rows[2:]], axis=1)
     return np.asarray(beside / np.maximum(np.linalg.norm(beside, axis=1, keepdims=True), 1e-6), np.float32)
-
-
-Proposals = tuple[list[SpanPrediction], npt.NDArray[np.float32]]
 
 
 class SpanFinder(Protocol):

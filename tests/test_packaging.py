@@ -109,7 +109,8 @@ def test_the_wheel_has_every_module_and_says_that_it_is_typed(wheel: Path) -> No
             assert f"nextlabel/{path.relative_to(ROOT)}" in held
     for name in FOLDERS:
         assert f"nextlabel/{name}/py.typed" in held
-    assert not [name for name in held if "test" in name or name.endswith(".pyc")]
+    assert not [name for name in held if "tests/" in name or "/test_" in name or name.endswith(".pyc")]
+    assert {name.name for name in (ROOT / "backend/reports/templates").iterdir()} <= {Path(name).name for name in held}
 
 
 def test_the_command_runs_without_development_dependencies(bare: Path) -> None:
@@ -128,7 +129,7 @@ def test_every_module_can_be_imported_without_extras(bare: Path) -> None:
 import importlib, pkgutil, nextlabel.backend, nextlabel.connectors, nextlabel.recipes
 for package in (nextlabel.backend, nextlabel.connectors, nextlabel.recipes):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        # hub_model is copied into exported models, where transformers imports it.
+        # modeling_nextlabel is copied into exported models, where transformers imports it.
         if not module.name.endswith(("__main__", ".modeling_nextlabel")) and ".migrations." not in module.name:
             importlib.import_module(module.name)
 print("all")

@@ -77,7 +77,10 @@ def cell(value: Any) -> str:
 
     Raises DataError for several labels in one cell: annotators are compared on single labels.
     """
-    text = value_text(value).strip()
+    try:
+        text = value_text(value).strip()
+    except DataError as error:
+        raise DataError(f"an answer {error}: annotators are compared on single labels") from None
     return text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text
 
 

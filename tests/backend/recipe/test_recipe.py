@@ -137,7 +137,10 @@ def test_options_of_a_strategy_name_labels(folder: Path, labels: str, number: in
         ("data: r.csv\nlabels: [a]\nmax_length: long", "FILE:3: max_length: should be a valid integer"),
         ("data: r.csv\nlabels: [a]\nmax_length: 1", "FILE:3: max_length: should be greater than or equal to 8"),
         ("data: r.csv\nlabels: [a]\naudit_share: 2", "FILE:3: audit_share: should be less than 1"),
-        ("data: r.csv\nlabels: [a]\nplatform: prodigy", "FILE:3: platform: should be 'label-studio'"),
+        (
+            "data: r.csv\nlabels: [a]\nplatform: prodigy",
+            "FILE:3: platform: there is no platform 'prodigy'; there are label-studio and argilla",
+        ),
         ("data: r.csv\nlabels: [a]\nname: a/b", "FILE:3: name: use letters, digits"),
         (
             "data: r.csv\nlabels: [a]\nfields:\n  t: a\n  my text: b",
@@ -269,7 +272,9 @@ def test_platform_and_overlap(folder: Path) -> None:
     assert complaint(folder, GOOD + "overlap: 3\nopinions: 2\n") == (
         "FILE:12: opinions: 2 is less than the overlap, 3; leave it out, or raise it"
     )
-    assert complaint(folder, GOOD + "platform: prodigy\n").startswith("FILE:11: platform: should be 'label-studio'")
+    assert complaint(folder, GOOD + "platform: prodigy\n").startswith(
+        "FILE:11: platform: there is no platform 'prodigy'"
+    )
 
 
 def test_the_consensus_goes_with_the_question(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Figures of predictions against answers, for single labels and for several labels a text.
+"""Figures of predictions against answers, for single labels and for several labels per text.
 
 ``predicted`` float32 [n, c] holds probabilities; ``targets`` is int64 [n], or bool [n, c] where a text may have
 several labels. What is not defined (no rows, only one class among the answers) is nan, never an error.
@@ -98,7 +98,7 @@ class ClassFigures:
 
 
 def class_figures(predicted: Predicted, targets: Targets, labels: Sequence[str]) -> list[ClassFigures]:
-    """One entry a label, in the order of ``labels``. What is divided by nothing is nan."""
+    """One entry per label, in the order of ``labels``. What is divided by nothing is nan."""
     said, true = decided(predicted, targets.ndim == 2), one_hot(targets, predicted.shape[1])
     hits, claims, support = (said & true).sum(axis=0), said.sum(axis=0), true.sum(axis=0)
     return [

@@ -1,1 +1,1 @@
-"""One short file a recipe: data, labeling, model, selection. All machinery is imported."""
+"""One short file per recipe: data, labeling, model, selection. All machinery is imported."""

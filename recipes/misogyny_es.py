@@ -22,7 +22,7 @@ Rounds, as the service makes them by itself:
 3. When the labels have grown by half (``growth``), a new model is trained on all of them. It is used if it is not worse
    on the audit slice, records drawn at random, than the one in use; otherwise it is kept, with the reason.
 
-``nextlabel models list misogyny-es`` compares the rounds: a line a model, with its labels, its figures and whether it
+``nextlabel models list misogyny-es`` compares the rounds: a line per model, with its labels, its figures and whether it
 is in use; ``nextlabel models rollback misogyny-es`` goes back. ``nextlabel train`` starts a round now.
 
 Figures: docs/models.md

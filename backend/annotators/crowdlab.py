@@ -3,7 +3,7 @@
 Goh, Tkachenko and Mueller, "CROWDLAB: Supervised learning to infer consensus labels and quality scores for data with
 multiple annotators", 2022 (https://arxiv.org/abs/2210.06812). The same numbers as cleanlab's
 ``get_label_quality_multiannotator`` (a test holds them together), from the list of answers in place of a table with a
-column an annotator: the time grows with the answers and not with the square of the annotators.
+column per annotator: the time grows with the answers and not with the square of the annotators.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Votes:
 def read_rows(
     table: Table, id_column: str, annotator_column: str, label_column: str, labels: Sequence[str] = ()
 ) -> Votes:
-    """One row an answer, such as ``nextlabel export --each`` writes; rows without a label are skips.
+    """One row per answer, such as ``nextlabel export --each`` writes; rows without a label are skips.
 
     ``labels`` fixes which there are and their order; without it, they are those found, sorted. Raises DataError that
     names the file, the line and the fix: for a missing column, a label not in ``labels``, a second answer.
@@ -41,7 +41,7 @@ def read_rows(
 
 
 def read_columns(table: Table, id_column: str, columns: Sequence[str], labels: Sequence[str] = ()) -> Votes:
-    """One column an annotator, one row a record; empty cells are no answers.
+    """One column per annotator, one row per record; empty cells are no answers.
 
     ``columns`` are names, or patterns as in ``a*``; the id column is never one of them. Otherwise as read_rows.
     """

@@ -35,11 +35,11 @@ def register(app: typer.Typer) -> None:
 def annotators(
     recipe: RecipeName,
     id_column: Annotated[str, typer.Option("--id", help="A file: its column with the record's id.")] = "uid",
-    annotator: Annotated[str, typer.Option(help="A file with a row an answer: who gave it.")] = "annotator",
-    label: Annotated[str, typer.Option(help="A file with a row an answer: the label.")] = "answer",
+    annotator: Annotated[str, typer.Option(help="A file with a row per answer: who gave it.")] = "annotator",
+    label: Annotated[str, typer.Option(help="A file with a row per answer: the label.")] = "answer",
     annotator_columns: Annotated[
         list[str] | None,
-        typer.Option(help="A file with a column an annotator: their names; * stands for any letters.", metavar="NAME"),
+        typer.Option(help="A file with a column per annotator: their names; * stands for any letters.", metavar="NAME"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -47,7 +47,7 @@ def annotators(
 
     Everybody is held against the majority of the others on the same record. Shares of few answers are drawn
     towards the crowd's, come with a wide interval, and give no rank. In place of a recipe, a .csv or .jsonl file
-    with a row an answer (as `nextlabel export --each` writes it) or a column an annotator. The platform need not run.
+    with a row per answer (as `nextlabel export --each` writes it) or a column per annotator. The platform need not run.
     """
     from nextlabel.backend.annotators.quality import annotator_quality
 
@@ -79,7 +79,7 @@ def _from_file(path: str, id_column: str, annotator: str, label: str, columns: l
 
 
 def _from_store(name: str) -> Opinions:
-    """Raises ConfigError if the project asks for anything else than one label a record."""
+    """Raises ConfigError if the project asks for anything else than one label per record."""
     from nextlabel.backend.annotators.opinions import from_annotations
     from nextlabel.backend.settings import Settings
 

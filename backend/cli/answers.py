@@ -25,11 +25,11 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .csv or .jsonl.")] = Path(
         "answers.csv"
     ),
-    each: Annotated[bool, typer.Option("--each", help="One row an answer, in place of one row a record.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="One row per answer, in place of one row per record.")] = False,
 ) -> None:
     """Write the current answers to a CSV or JSON lines file.
 
-    One row a labelled record, with the answer of the majority; exact copies of a record get its label.
+    One row per labelled record, with the answer of the majority; exact copies of a record get its label.
     The platform need not run: everything comes from our own log.
     """
     from nextlabel.backend.pool.export import answer_rows, record_rows, write_rows

@@ -7,7 +7,7 @@ from typing import Any
 from nextlabel.connectors.errors import ConfigError, Overloaded, PlatformUnavailable, Unauthorized
 
 TIMEOUT_S = 600
-"""Seconds to wait: the platform may take a tenth of a second a record."""
+"""Seconds to wait: the platform may take a tenth of a second per record."""
 
 
 def call(url: str, method: str, path: str, body: Any = None) -> dict[str, Any]:

@@ -47,7 +47,9 @@ def simulate(
     label: Annotated[str | None, typer.Option(help="Column with the labels.", show_default=False)] = None,
     annotator_columns: Annotated[
         str | None,
-        typer.Option(help="One column an annotator, in place of --label: names or patterns, as in 'anna,ben' or 'a*'."),
+        typer.Option(
+            help="One column per annotator, in place of --label: names or patterns, as in 'anna,ben' or 'a*'."
+        ),
     ] = None,
     annotator: Annotated[
         str | None, typer.Option(help="Column that names who answered: rows with the same text are one record.")
@@ -155,7 +157,7 @@ def _asked(
     if annotator is not None and label is None:
         raise ConfigError("--annotator goes with --label: a row is then one answer of one annotator")
     if separator is not None and (annotator or annotator_columns):
-        raise ConfigError("--separator means several labels a text, which several annotators can't be replayed with")
+        raise ConfigError("--separator means several labels per text, which several annotators can't be replayed with")
     if separator == "":
         raise ConfigError("--separator is empty; give what parts the labels in a cell, like ';'")
     columns = LabelledColumns(text, label or "", group, separator, split)

@@ -259,7 +259,9 @@ def _dialogues(path: Path) -> Rows:
         where = f"{path}: item {number}"
         said = turn.get("userInput") if isinstance(turn, dict) else None
         if not isinstance(said, dict) or not isinstance(said.get("text"), str):
-            raise DataError(f"{where}: a list must hold {{userInput: {{text}}, labels}}; else write one object a line")
+            raise DataError(
+                f"{where}: a list must hold {{userInput: {{text}}, labels}}; else write one object per line"
+            )
         marked = []
         for label in turn.get("labels") or ():
             place = label.get("valueSpan") if isinstance(label, dict) else None

@@ -1,7 +1,7 @@
 """The embedding cache: every text is encoded once, and a million vectors are there at the next start.
 
 ``vectors.f16``  rows of float16, one after the other
-``keys``         16 bytes a row: the digest of its text
+``keys``         16 bytes per row: the digest of its text
 ``meta.json``    which encoder they are from; written once
 ``lock``         held by the one who appends
 

@@ -41,7 +41,7 @@ WEIGHTS_FILE, HEADER_FILE = "fusion.safetensors", "fusion.json"
 class FusionHead:
     """A fitted head. Immutable; safe to share between threads.
 
-    ``weights`` by name, float32; ``temperature`` divides the logits; ``history`` has one entry an epoch, with
+    ``weights`` by name, float32; ``temperature`` divides the logits; ``history`` has one entry per epoch, with
     ``train_loss`` and ``held_out_loss``.
     """
 

@@ -146,7 +146,7 @@ def _quantised(plain: Path, work: Path, folder: ModelFolder) -> Path:
         source = work / "fused.onnx"
     except Exception as error:  # an architecture whose patterns it trips over: slower, not wrong
         log.warning("attention was not fused: %s", error)
-    # One scale a column: with one scale a matrix the vectors of MiniLM fall from 0.99 to 0.95 alike.
+    # One scale per column: with one scale per matrix the vectors of MiniLM fall from 0.99 to 0.95 alike.
     # DefaultTensorType (1 is float): after the fusion some tensors have no recorded type.
     target = work / "int8.onnx"
     quantize_dynamic(

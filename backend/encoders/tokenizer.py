@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .base import FloatMatrix
 
 WINDOWS_AT_ONCE = 4096
-"""Texts are read in portions of about so many windows: their token ids take some 30 bytes a token."""
+"""Texts are read in portions of about so many windows: their token ids take some 30 bytes per token."""
 CHARACTERS_A_TOKEN = 20  # a text is cut to this many times max_length before it is tokenised; 4 to 5 are usual
 OVERLAP = 8  # a window repeats this part of the one before it: an eighth, so that no sentence is only seen torn
 IntMatrix = npt.NDArray[np.int64]

@@ -65,7 +65,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Held-out predictions of ``examples``, one run a seed.
+    """Held-out predictions of ``examples``, one run per seed.
 
     ``groups`` int64 [n] are drawn whole when intervals are made; None where every row is a group of its own.
     """

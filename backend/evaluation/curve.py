@@ -29,7 +29,7 @@ PARTS = 16
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 """Of the training texts; the whole of them is the evaluation itself."""
 LEAST = 16
-"""Texts that a share must have, and two a label: below, a point says more about the draw than about the number."""
+"""Texts that a share must have, and two per label: below, a point says more about the draw than about the number."""
 
 Named: TypeAlias = Callable[[int], tuple[Fit, str]]
 

@@ -286,7 +286,7 @@ def _held_out(
     on_fold: Callable[[FoldDone], None] | None,
     on_step: ProgressReport | None,
 ) -> tuple[HeldOut, Examples]:
-    """Predictions of the test set, one run a seed of the training, and the examples learned from."""
+    """Predictions of the test set, one run per seed of the training, and the examples learned from."""
     labels, grouped = labels_of(train, test), request.columns.group is not None
     among = [*train.groups, *test.groups]
     learned, tested = (to_examples(part, labels, grouped, among) for part in (train, test))

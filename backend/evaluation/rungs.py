@@ -95,7 +95,7 @@ class Setup:
         return self.cache.take(self.cache.ensure(texts, self.loaded, tell))
 
     def anchors(self, train: Examples) -> FloatMatrix:
-        """One vector a label, float32 [c, d], from its name or description."""
+        """One vector per label, float32 [c, d], from its name or description."""
         kind = LabelKind.MULTI if train.multi_label else LabelKind.SINGLE
         return label_anchors(Labeling(kind, train.labels, descriptions=self.descriptions), self.loaded)
 

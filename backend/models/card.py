@@ -47,7 +47,7 @@ class ModelCard:
 
     ``version`` is empty until the registry gives one. ``created`` is ISO 8601 in UTC. ``base``: the encoder that the
     line of models started from; ``parent``: the version whose weights this training started from, empty for the base.
-    ``data_hash``: see data_hash(). ``counts``: training texts a label. ``measured``: how held-out texts were chosen.
+    ``data_hash``: see data_hash(). ``counts``: training texts per label. ``measured``: how held-out texts were chosen.
     A text is read in up to ``windows`` windows of ``max_length`` tokens. ``spec``: the training section of the
     recipe. ``files``: digest of every file of the model. ``licence`` is the user's to fill in.
     """

@@ -169,7 +169,7 @@ class ProbeData:
 
 @dataclass(frozen=True, slots=True)
 class CrossFit:
-    """``layers`` float32 [5, c, d + 1], one a fold left out, fitted on ``labels`` labels, and what they told.
+    """``layers`` float32 [5, c, d + 1], one per fold left out, fitted on ``labels`` labels, and what they told.
 
     ``searched`` is the number of labels when the strength was chosen.
     """

@@ -1,8 +1,8 @@
 """What the rows of a kept head stand for: the names of its labels, by which it is read, never their order.
 
-A recipe's labels may be put in another order, added, removed and renamed after a head was kept, and one label a record
-may become several. What a head knows of a label follows the label's name. A head whose labels are not known, because
-it was kept before they were noted in it, is not used: nobody can tell what its rows stand for.
+A recipe's labels may be put in another order, added, removed and renamed after a head was kept, and one label per
+record may become several. What a head knows of a label follows the label's name. A head whose labels are not known,
+because it was kept before they were noted in it, is not used: nobody can tell what its rows stand for.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ def by_name(layer: Matrix, known: Sequence[str], wanted: Sequence[str], new: Mat
 def differences(known: Sequence[str], wanted: Sequence[str], *, several: bool, wants_several: bool) -> str:
     """How what a head was made for differs from what is asked, in words; empty if only the order does.
 
-    ``known``: its labels, none if that is not known. ``several``: whether it was made for several labels a record.
+    ``known``: its labels, none if that is not known. ``several``: whether it was made for several labels per record.
     """
     if not known:
         return "which labels it was made for is not known"
     parts = []
     if several and not wants_several:
-        parts.append("it was made for any number of labels a record, and one is asked for")
+        parts.append("it was made for any number of labels per record, and one is asked for")
     elif wants_several and not several:
-        parts.append("it was made for one label a record, and any number is asked for")
+        parts.append("it was made for one label per record, and any number is asked for")
     if new := [name for name in wanted if name not in known]:
         parts.append(f"it knows nothing yet of {', '.join(new)}")
     if gone := [name for name in known if name not in wanted]:

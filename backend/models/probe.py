@@ -103,7 +103,7 @@ class Probe:
         """The fit that starts from ``prior`` in place of nothing."""
         shape = (task.targets.shape[1], task.x.shape[1])
         if prior.exclusive:
-            raise LearningError("the prior is for one label a record; it is no start for a probe of yes and no")
+            raise LearningError("the prior is for one label per record; it is no start for a probe of yes and no")
         if prior.weights.shape != shape or prior.multi_label != task.multi_label:
             raise LearningError(f"the prior has weights {list(prior.weights.shape)}, these labels want {list(shape)}")
         task = replace(task, anchors=None, centre=prior.layer)
@@ -148,9 +148,9 @@ class Probe:
         A label that it knows keeps its row, one that is not asked for loses it. One that it does not know gets the mean
         of all rows, which takes no text from a label that stays; or, where each label is a yes or no, even odds.
 
-        From several labels a record to one the rows stay: given that it is exactly one, the softmax of the same logits
-        is how likely each is. From one label to several it says what it said, ``exclusive``: no linear layer of yes and
-        no says the same, and the one nearest to it makes a worse start for the next fit than none.
+        From several labels per record to one the rows stay: given that it is exactly one, the softmax of the same
+        logits is how likely each is. From one label to several it says what it said, ``exclusive``: no linear layer of
+        yes and no says the same, and the one nearest to it makes a worse start for the next fit than none.
         """
         wanted = tuple(names)
         if (self.names, self.multi_label) == (wanted, multi_label):

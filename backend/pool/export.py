@@ -1,4 +1,4 @@
-"""The answers as rows: one a record, with the majority's answer, or one an answer."""
+"""The answers as rows: one per record, with the majority's answer, or one per answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling,
 
 
 def record_rows(store: Store, labeling: Labeling) -> Iterator[dict[str, Any]]:
-    """One row a labelled record: uid, answer, number of answers, audit, copy_of, then fields and metadata.
+    """One row per labelled record: uid, answer, number of answers, audit, copy_of, then fields and metadata.
 
     A copy of a labelled record has its answer. The order is that of the data.
     """
@@ -41,7 +41,7 @@ def record_rows(store: Store, labeling: Labeling) -> Iterator[dict[str, Any]]:
 
 
 def answer_rows(store: Store) -> Iterator[dict[str, Any]]:
-    """One row an answer, skips included: record, annotator, status, answer, time, model version seen."""
+    """One row per answer, skips included: record, annotator, status, answer, time, model version seen."""
     answers = _by_record(store)
     for item in store.records():
         for one in answers.get(item.remote_id or "", []):

@@ -1,4 +1,4 @@
-"""The pool in memory: one row a record, kept up to date from the store, so that a label costs no table scan.
+"""The pool in memory: one row per record, kept up to date from the store, so that a label costs no table scan.
 
 Everything here can be rebuilt from the store at any time; nothing here is ever the only copy.
 """

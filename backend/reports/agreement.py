@@ -54,8 +54,8 @@ def agreement(opinions: Opinions, seed: int = 0) -> Agreement | None:
 def pair_agreement(votes: Values, counts: Values) -> Values:
     """float64 [k]: of all pairs of answers to one record, those that are equal.
 
-    ``votes`` float64 [r, c]: answers by label, two a record at least; ``counts`` float64 [k, r]: how often each record
-    counts.
+    ``votes`` float64 [r, c]: answers by label, two per record at least; ``counts`` float64 [k, r]: how often each
+    record counts.
     """
     of_record = votes.sum(axis=1)
     same, pairs = (votes * (votes - 1)).sum(axis=1), of_record * (of_record - 1)

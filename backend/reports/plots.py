@@ -36,7 +36,7 @@ SIZE = (4.0, 3.1)  # inches
 
 
 def precision_recall(predicted: Predicted, targets: Targets, labels: Sequence[str]) -> Figure:
-    """Precision against recall, a curve a label (the most frequent, if there are many)."""
+    """Precision against recall, a curve per label (the most frequent, if there are many)."""
     from sklearn.metrics import precision_recall_curve
 
     figure, axes = canvas()
@@ -50,7 +50,7 @@ def precision_recall(predicted: Predicted, targets: Targets, labels: Sequence[st
 
 
 def roc(predicted: Predicted, targets: Targets, labels: Sequence[str]) -> Figure:
-    """True against false positives, a curve a label, over the diagonal of knowing nothing."""
+    """True against false positives, a curve per label, over the diagonal of knowing nothing."""
     from sklearn.metrics import roc_curve
 
     figure, axes = canvas()
@@ -106,7 +106,7 @@ def reliability_diagram(table: Sequence[Bin]) -> Figure:
 
 
 def fold_scores(names: Sequence[str], scores: Sequence[Interval], whole: Interval, what: str) -> Figure:
-    """One score a fold with its interval, over the band of the whole."""
+    """One score per fold with its interval, over the band of the whole."""
     figure, axes = canvas((SIZE[0], max(2.2, 0.9 + 0.27 * len(names))))
     axes.axvspan(whole.low, whole.high, color=COLOURS[0], alpha=0.14, lw=0)
     axes.axvline(whole.mean, color=COLOURS[0], lw=1.2)

@@ -28,7 +28,7 @@ LEAST_SHARE = 20
 RARE = 0.1
 """A label whose share may not be above this is rare: whether all of it is found is a question of its own."""
 MOST_POINTS = 200
-"""Points of the learning curve that are kept: a running project has one a label."""
+"""Points of the learning curve that are kept: a running project has one per label."""
 
 
 @dataclass(frozen=True, slots=True)

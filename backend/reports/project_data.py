@@ -23,7 +23,7 @@ class Gathered:
     ``training`` int64 [m]: positions of the records that models learn from, in the order of their first answers;
     ``audited`` int64 [n]: of the answered audit slice. ``records`` are those to label: no copies, none that is gone.
     ``models``: oldest first. ``trained``: version of the trained encoder in use, empty for the recipe's own.
-    ``opinions``: who said what, None where the question does not have one label a record.
+    ``opinions``: who said what, None where the question does not have one label per record.
     """
 
     pool: PoolState

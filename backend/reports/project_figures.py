@@ -79,7 +79,7 @@ def against(saved: Saved) -> Figure:
 
 
 def balance(shares: list[Balance], chosen: int) -> Figure:
-    """A line a label: the estimated share with its interval, and the share among the chosen."""
+    """A line per label: the estimated share with its interval, and the share among the chosen."""
     figure, axes = canvas((WIDE[0], max(2.2, 0.9 + 0.27 * len(shares))))
     for place, one in enumerate(shares):
         if one.share is None:

@@ -75,7 +75,7 @@ def _cards(found: Simulation) -> Iterator[Card]:
     price = asked.price.of(one.labels_to_target.interval)
     for key, name_of in (("money", "Cost to the target"), ("hours", "Hours to the target")):
         if key in price:
-            yield _card(name_of, *_cost(price[key]), f"{name}, one answer a record")
+            yield _card(name_of, *_cost(price[key]), f"{name}, one answer per record")
 
 
 def _card(name: str, value: str, span: str, says: str) -> Card:
@@ -189,7 +189,7 @@ def _many(count: int, noun: str) -> str:
 
 
 def write(found: Simulation, folder: Path) -> Path:
-    """Write index.html, simulation.json and a PNG a picture to ``folder``, over what may be there; return the page.
+    """Write index.html, simulation.json and a PNG per picture to ``folder``, over what may be there; return the page.
 
     Raises MissingExtra (matplotlib), ConfigError if the folder can't be written.
     """

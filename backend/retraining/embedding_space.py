@@ -40,9 +40,9 @@ TRAINED_ON_FILE = "lessons.npy"
 class EmbeddingSpace:
     """``version`` is that of the trained model, empty for the recipe's own encoder.
 
-    ``anchors`` float32 [c, d]: a vector a label, from its words. ``prior``: the trained head, with a row for each label
-    that is asked, in their order. None without one; for spans, whose probe starts anew from what is marked; and where
-    nothing that the head knows is asked. ``note``: how what the model was trained for differs from what is asked.
+    ``anchors`` float32 [c, d]: a vector per label, from its words. ``prior``: the trained head, with a row for each
+    label that is asked, in their order. None without one; for spans, whose probe starts anew from what is marked; and
+    where nothing that the head knows is asked. ``note``: how what the model was trained for differs from what is asked.
     ``public``: the same encoder for what comes in over HTTP, where it is another one. ``trained_on``: see
     TRAINED_ON_FILE; None where that is not known.
     """
@@ -76,7 +76,7 @@ class EmbeddingSpace:
         """A probe on vectors of this space, float32 [m, d].
 
         A trained encoder has learned from most of these answers, so no prediction on them would be held out, and
-        nothing is read off such; see Probe.fit. A head that learned one label a record is believed that there is just
+        nothing is read off such; see Probe.fit. A head that learned one label per record is believed that there is just
         one for as long as all answers say so, though several may be given.
         """
         prior = self.prior

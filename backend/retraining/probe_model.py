@@ -1,6 +1,6 @@
 """What the loop asks of a model, whatever the question: to rank, to suggest, to answer requests, to be audited.
 
-Single and multiple labels are a probe on one vector a text (TextModel); spans are a probe on the vectors of a text's
+Single and multiple labels are a probe on one vector per text (TextModel); spans are a probe on the vectors of a text's
 tokens (spans.SpanModel). Here and there is all that tells them apart.
 """
 
@@ -77,7 +77,7 @@ class Model(Protocol):
 
     @property
     def reader(self) -> Encode:
-        """Reads texts for ``judge``: one item a text. Equal for models of one space."""
+        """Reads texts for ``judge``: one item per text. Equal for models of one space."""
         ...
 
     def known(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
@@ -126,7 +126,7 @@ class CachedVectors:
 
 @dataclass(frozen=True, slots=True)
 class TextModel:
-    """A probe on one vector a text. Fulfils Model."""
+    """A probe on one vector per text. Fulfils Model."""
 
     version: str
     probe: Probe
@@ -157,7 +157,7 @@ class TextModel:
         return self._suggestions(score_pool(self.probe, self.space.cache.matrix, pool.rows[positions]))
 
     def _suggestions(self, probabilities: npt.NDArray[np.float32]) -> list[Suggestion]:
-        """One suggestion a row of ``probabilities``, float32 [n, c].
+        """One suggestion per row of ``probabilities``, float32 [n, c].
 
         Single: the likeliest label and its probability. Multi: every label past one half, and the mean
         certainty over all labels.

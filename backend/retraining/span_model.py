@@ -159,19 +159,19 @@ class SpanKind(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Token vectors of texts for the micro-batcher: an object array, one TokenVectors a text."""
+    """Token vectors of texts for the micro-batcher: an object array, one TokenVectors per text."""
 
     encoder: SpanEncoder
 
     def __call__(self, texts: list[str]) -> npt.NDArray[np.object_]:
-        """One TokenVectors a text."""
+        """One TokenVectors per text."""
         return _objects(self.encoder.tokens(texts).texts())
 
 
 def encoder_of(space: EmbeddingSpace) -> SpanEncoder:
     """The encoder of a space that was opened for spans. Raises LearningError for any other."""
     if not isinstance(space.encoder, SpanEncoder):
-        raise LearningError(f"{space.encoder.name} makes one vector a text; spans need one for every token")
+        raise LearningError(f"{space.encoder.name} makes one vector per text; spans need one for every token")
     return space.encoder
 
 

@@ -88,7 +88,7 @@ class Prediction(BaseModel):
 
 
 class Predictions(BaseModel):
-    """One prediction a task, in order."""
+    """One prediction per task, in order."""
 
     results: list[Prediction]
 

@@ -109,7 +109,7 @@ class Guess(BaseModel):
 
 
 class Guesses(BaseModel):
-    """One guess a text or record, in order, all by the model of that version."""
+    """One guess per text or record, in order, all by the model of that version."""
 
     model_version: str
     predictions: list[Guess]

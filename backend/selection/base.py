@@ -95,7 +95,7 @@ class Pool:
                 f"{list(self.probabilities.shape)}"
             )
         if self.opinions.several != self.multi_label:
-            raise ValueError("a pool with several labels a record has opinions with several labels, another has none")
+            raise ValueError("a pool with several labels per record has opinions with several labels, another has none")
 
     def __len__(self) -> int:
         return len(self.probabilities)

@@ -70,7 +70,7 @@ class Backend(Protocol):
         ...
 
     async def predict(self, records: Sequence[Record]) -> list[Suggestion | None]:
-        """One suggestion a record, in order; None for a record of the audit slice, which annotators see blind.
+        """One suggestion per record, in order; None for a record of the audit slice, which annotators see blind.
 
         Requests that arrive together share one forward pass. Raises LearningError while there is no model.
         """

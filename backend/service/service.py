@@ -253,7 +253,7 @@ class Service:
         return generation.version if generation else "nextlabel"
 
     async def predict(self, records: Sequence[Record]) -> list[Suggestion | None]:
-        """One suggestion a record, None for those of the audit slice. Known texts cost no forward pass.
+        """One suggestion per record, None for those of the audit slice. Known texts cost no forward pass.
 
         A record without a uid (a text sent with curl) is nobody's audit record.
         """

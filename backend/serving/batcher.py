@@ -16,7 +16,7 @@ import numpy.typing as npt
 from nextlabel.connectors.errors import ConfigError, Overloaded
 
 Encode: TypeAlias = Callable[[list[str]], npt.NDArray[Any]]
-"""Texts to an array with one row a text."""
+"""Texts to an array with one row per text."""
 
 MAX_BATCH = 16
 MAX_WAITING = 20_000
@@ -108,7 +108,7 @@ class MicroBatcher:
             thread.join()
 
     async def submit(self, texts: list[str], encode: Encode | None = None) -> npt.NDArray[Any]:
-        """One row a text, in order, all by ``encode``, or by the function that the batcher was made with.
+        """One row per text, in order, all by ``encode``, or by the function that the batcher was made with.
 
         Raises Overloaded, or what ``encode`` raised for these texts.
         """

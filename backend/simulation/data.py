@@ -23,7 +23,7 @@ class Material:
     """Records with their answers; processes share it by mapping its files.
 
     ``vectors``: floating [n, d], rows of length 1, mostly float16 as in the embedding cache. ``anchors``: float32
-    [c, d], a vector a label. ``truth``: int64 [n], or bool [n, c] where a record may have several labels: what models
+    [c, d], a vector per label. ``truth``: int64 [n], or bool [n, c] where a record may have several labels: what models
     are tested against. ``answers``: int64 [n, a], the answers of up to ``a`` annotators, packed to the left and
     filled with -1, or bool [n, 1, c]: what models learn from. ``groups``: int64 [n], never split between the records
     to choose from and those to test on. ``tested``: bool [n], which records are tested on in every seed; without it,

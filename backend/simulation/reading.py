@@ -22,9 +22,9 @@ from .data import NO_ANSWER
 class Asked:
     """Where the answers are.
 
-    ``columns.label`` holds the right label, or with ``annotator`` (a column that names who answered) one answer a row,
-    rows with the same text being answers to one record. ``annotators`` names a column an annotator instead, each entry
-    a name or a pattern like ``a*``; an empty cell means that this annotator was not asked.
+    ``columns.label`` holds the right label, or with ``annotator`` (a column that names who answered) one answer per
+    row, rows with the same text being answers to one record. ``annotators`` names a column per annotator instead, each
+    entry a name or a pattern like ``a*``; an empty cell means that this annotator was not asked.
     """
 
     columns: LabelledColumns

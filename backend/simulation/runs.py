@@ -30,7 +30,7 @@ RANDOM = "random"
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """The curves of every strategy, a curve a seed in the order of the seeds, and what all labels give, by seed."""
+    """The curves of every strategy, a curve per seed in the order of the seeds, and what all labels give, by seed."""
 
     curves: dict[str, list[Curve]]
     full: list[float]

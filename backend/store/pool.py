@@ -53,7 +53,8 @@ class RecordsPart(MetaPart):
     def add_listed(self, items: Iterable[RemoteRecord]) -> None:
         """Store the records that the platform lists, with the ids that it has for them.
 
-        In one step a batch: a record of others that had no id for a moment would be pushed as if it were missing there.
+        In one step per batch: a record of others that had no id for a moment would be pushed as if it were missing
+        there.
         """
         for batch in chunks(items):
             with self._write() as connection:

@@ -4,7 +4,7 @@ The two steps of SetFit (Tunstall et al., 2022, "Efficient Few-Shot Learning Wit
 make n * n pairs, which is much to learn from where labels are few. The pairs are those of whole batches (supervised
 contrastive loss): a batch of 32 texts gives 496 of them for the price of 32.
 
-The idea is setfit's and the code is not: that library goes through the pairs one by one (585,200 an epoch for 77
+The idea is setfit's and the code is not: that library goes through the pairs one by one (585,200 per epoch for 77
 labels of ten texts), takes texts that share any label for the same, and keeps its head as a pickle.
 """
 
@@ -39,7 +39,7 @@ from .spec import TrainingSpec
 from .texts import WindowedTexts, portions, text_vectors, tokenised
 
 TEMPERATURE = 0.07  # as in Khosla et al. (2020)
-BATCH = 32  # texts a step; the more, the more each is contrasted with
+BATCH = 32  # texts per step; the more, the more each is contrasted with
 WINDOWS = 32  # of them that may have gradients at once
 PART = 8  # windows that go through the network at once, of texts of like length: little padding
 PASSES = 10  # over the labels

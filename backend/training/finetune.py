@@ -56,7 +56,7 @@ class TrainingResult:
     """Where the model is, and how it came about.
 
     ``epochs`` were trained, the weights are those after ``best_epoch``. ``seconds`` without interruptions.
-    ``history`` has one entry an epoch: loss, and on held-out texts log_loss, macro_f1 and temperature.
+    ``history`` has one entry per epoch: loss, and on held-out texts log_loss, macro_f1 and temperature.
     ``temperature`` is the head's.
     """
 

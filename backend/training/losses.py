@@ -67,7 +67,7 @@ def example_losses(
 def balanced_weights(
     targets: Targets, classes: int, weights: npt.NDArray[np.float32] | None = None
 ) -> npt.NDArray[np.float32]:
-    """A weight a class, float32 [classes], with which all classes count alike; 1 for a class that doesn't occur.
+    """A weight per class, float32 [classes], with which all classes count alike; 1 for a class that doesn't occur.
 
     Single label: n / (k * count), k classes occurring, as scikit-learn's ``balanced``. Multi-label: absences over
     presences of each label. ``weights`` [n] makes the counts weighted.

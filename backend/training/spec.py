@@ -60,7 +60,7 @@ class TrainingSpec(BaseModel):
     )
     learning_rate: float = Field(default=1e-4, gt=0, description="Of the encoder, at its peak.")
     head_learning_rate: float = Field(default=1e-3, gt=0, description="Of what stands on the encoder, at its peak.")
-    batch_size: int = Field(default=16, ge=1, description="Texts a step; fewer at once if they do not fit in memory.")
+    batch_size: int = Field(default=16, ge=1, description="Texts per step; fewer at once if they do not fit in memory.")
     warmup: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps over which the rate rises.")
     weight_decay: float = Field(default=0.01, ge=0, description="As in AdamW.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="In front of the linear layer.")

@@ -115,7 +115,7 @@ def portions(counts: Sequence[int], most: int) -> list[slice]:
 def parts(batch: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
     """The texts of a batch in parts of up to ``most`` windows (a text is never torn), cut to their longest windows.
 
-    What the batch holds beside the four tensors of ``WindowedTexts.batch`` has a row a text.
+    What the batch holds beside the four tensors of ``WindowedTexts.batch`` has a row per text.
     """
     import torch
 

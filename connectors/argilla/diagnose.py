@@ -148,8 +148,8 @@ def _people(dataset: Json, users: Sequence[Json], people: Sequence[Person]) -> I
         yield Finding(
             "overlap",
             OK,
-            f"one answer a record; up to {needed} for those that are asked again. Records with enough answers stay in "
-            "the queue, behind all others",
+            f"one answer per record; up to {needed} for those that are asked again. Records with enough answers stay "
+            "in the queue, behind all others",
         )
     else:
         yield Finding("overlap", OK, "a record is done after one answer; none can be asked again")

@@ -39,7 +39,7 @@ class Rows:
     def __init__(self, client: Client, dataset_id: str) -> None:
         self._client = client
         self._path = f"/api/v1/datasets/{dataset_id}"
-        self._weight = PAGE_BYTES / 100  # bytes a record, of what was read last; the first page is short
+        self._weight = PAGE_BYTES / 100  # bytes per record, of what was read last; the first page is short
 
     def now(self) -> datetime:
         """The server's time."""
@@ -165,7 +165,7 @@ class Rows:
         return found
 
     def upsert(self, items: Sequence[Json]) -> None:
-        """Change records: each item has an ``id`` and what is to be replaced. In order, 500 a request.
+        """Change records: each item has an ``id`` and what is to be replaced. In order, 500 per request.
 
         Never send back fields or responses that were read: people may have changed them meanwhile.
         Raises RecordsRejected if not all were taken; those before the refused batch were.

@@ -27,7 +27,7 @@ OURS = "nl-"
 """Every version that we publish begins with this."""
 BATCH = 500
 GENTLY = 50
-"""Rows deleted in one go. Label Studio needs 8-20 ms a row and holds SQLite's one write lock all the while."""
+"""Rows deleted in one go. Label Studio needs 8-20 ms per row and holds SQLite's one write lock all the while."""
 
 
 def score_of(rank: int) -> float:

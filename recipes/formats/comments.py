@@ -1,4 +1,4 @@
-"""Comments, one a row in the column ``text``; or 2,000 made-up ones, of which one in 100 names a book.
+"""Comments, one per row in the column ``text``; or 2,000 made-up ones, of which one in 100 names a book.
 
 A column ``label`` may hold the true answer, for simulated annotators. The made-up comments are there to see the search
 work before there is data: they are far easier than what people write.

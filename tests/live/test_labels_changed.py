@@ -73,7 +73,7 @@ CHANGES = {
     "added": Question("added", ("refund", *LABELS), word="it knows nothing yet of refund"),
     "removed": Question("removed", ("bill", "bug"), word="what it knows of praise is no longer asked for"),
     "renamed": Question("renamed", ("bug", "thanks", "bill"), word="it knows nothing yet of thanks"),
-    "several": Question("several", LABELS, "multi", word="it was made for one label a record"),
+    "several": Question("several", LABELS, "multi", word="it was made for one label per record"),
 }
 
 

@@ -119,7 +119,7 @@ def write_tokenizer(folder: ModelFolder, source: Path, out: Path) -> None:
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",  # takes tokenizer.json as it is, in every version
         "model_max_length": folder.max_length,
-        "model_input_names": ["input_ids", "attention_mask"],  # one segment a text: its type ids are all 0
+        "model_input_names": ["input_ids", "attention_mask"],  # one segment per text: its type ids are all 0
         "truncation_side": "right",
         "padding_side": "right",
         "clean_up_tokenization_spaces": False,

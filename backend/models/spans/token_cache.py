@@ -3,7 +3,7 @@
 Beside the one vector of each text, which EmbeddingCache keeps, lie its units::
 
     units   a row a unit: its bounds (two int32) and its vector (float16)
-    ends    a row a text: how many units there are up to its last one (int64)
+    ends    a row per text: how many units there are up to its last one (int64)
 
 A text of 15 units takes 12 kB with MiniLM. They are written and flushed before the text's vector and key, and count
 once the key is whole: what holds for the files of the embedding cache holds for these.
@@ -102,7 +102,7 @@ class TokenCache(EmbeddingCache):
 
     def _add(self, texts: list[str], keys: bytes, encoder: Encoder) -> None:
         if not isinstance(encoder, SpanEncoder):
-            raise LearningError(f"{encoder.name} makes one vector a text; spans need one for every token")
+            raise LearningError(f"{encoder.name} makes one vector per text; spans need one for every token")
         stack = encoder.tokens(texts)
         self._files.append_units(stack)
         self._append(stack.means(), keys, encoder)

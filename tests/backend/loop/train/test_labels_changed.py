@@ -44,7 +44,7 @@ CHANGES = {
     "added": Change(SAME, Labeling(SINGLE, ("cat", "moss", "oak", "pebble")), "knows nothing yet of moss"),
     "removed": Change(SAME, Labeling(SINGLE, ("cat", "pebble")), "knows of oak is no longer asked for"),
     "renamed": Change(SAME, Labeling(SINGLE, ("cat", "tree", "pebble")), "nothing yet of tree"),
-    "single to multi": Change(SAME, Labeling(MULTI, LABELS), "made for one label a record"),
+    "single to multi": Change(SAME, Labeling(MULTI, LABELS), "made for one label per record"),
     "multi to single": Change(Labeling(MULTI, LABELS), SAME),
     "all at once": Change(SAME, Labeling(MULTI, ("pebble", "moss", "cat")), "nothing yet of moss"),
 }

@@ -168,7 +168,7 @@ def test_parts_of_a_batch_are_bounded_in_windows_and_add_up_to_it(tiny: ModelFol
 def test_memory_bounds_windows_and_not_texts(
     tiny: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sixteen texts a step have more windows than sixteen: they go in parts; four windows fit, five don't."""
+    """Sixteen texts per step have more windows than sixteen: they go in parts; four windows fit, five don't."""
     sizes: list[int] = []
     room = 1000
 

@@ -17,8 +17,8 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
 
-from nextlabel.connectors.addresses import Address
 from nextlabel.connectors.errors import ConfigError
+from nextlabel.connectors.platform import Address
 from nextlabel.connectors.platforms import PlatformSettings
 
 PREFIX = "NEXTLABEL_"

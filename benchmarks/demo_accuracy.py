@@ -20,7 +20,7 @@ from rich.progress import Progress
 
 from benchmarks.reporting import publish
 from nextlabel.backend.demo.annotators import noisy
-from nextlabel.backend.encoders.label_anchors import label_anchors
+from nextlabel.backend.encoders.base import label_anchors
 from nextlabel.backend.evaluation import accuracy, wilson_interval
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.pool.pool import PoolState

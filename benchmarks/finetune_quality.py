@@ -28,8 +28,7 @@ import yaml
 from scipy.stats import t as student
 
 from benchmarks.reporting import RESULTS, publish
-from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.data.folds import assign_folds
+from nextlabel.backend.data.examples import Examples, assign_folds
 from nextlabel.backend.encoders.base import FloatMatrix, default_cache_dir, usable_cores
 from nextlabel.backend.encoders.model_folder import find_model
 from nextlabel.backend.evaluation import accuracy, bootstrap, macro_f1, roc_auc

@@ -25,9 +25,8 @@ import numpy as np
 from benchmarks.reporting import publish
 from benchmarks.texts import bbc, vicomtech
 from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.encoders.base import Encoder, default_cache_dir
+from nextlabel.backend.encoders.base import Encoder, default_cache_dir, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
-from nextlabel.backend.encoders.label_anchors import label_anchors
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.evaluation.crossvalidation import fold_groups
 from nextlabel.backend.evaluation.intervals import Interval

@@ -27,9 +27,8 @@ from rich.progress import Progress
 from scipy.stats import t as student
 
 from benchmarks.reporting import RESULTS, publish
-from nextlabel.backend.encoders.base import Encoder, default_cache_dir
+from nextlabel.backend.encoders.base import Encoder, default_cache_dir, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
-from nextlabel.backend.encoders.label_anchors import label_anchors
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.files import write_atomically
 from nextlabel.backend.models.probe import Probe

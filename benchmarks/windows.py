@@ -19,7 +19,7 @@ from rich.progress import track
 
 from benchmarks.reporting import publish
 from benchmarks.texts import bbc
-from nextlabel.backend.data.folds import assign_folds
+from nextlabel.backend.data.examples import assign_folds
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.evaluation.comparison import mcnemar
 from nextlabel.backend.evaluation.intervals import wilson_interval

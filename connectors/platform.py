@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
-from pydantic import SecretStr
+from pydantic import AfterValidator, SecretStr
 
 from nextlabel.connectors.base import Connector, Finding
 from nextlabel.connectors.errors import ConfigError
@@ -99,3 +99,14 @@ class Platform(ABC):
     def event(self, body: Mapping[str, Any]) -> tuple[str, str | None]:
         """What a signed delivery is about, and the id of the project, None if it names none. Never raises."""
         return "", None
+
+
+def _address(value: str) -> str:
+    value = value.strip().rstrip("/")
+    if value and not value.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+"""An http(s) address without a slash at its end; may be empty."""

@@ -26,7 +26,7 @@ from . import (
     status,
     train,
 )
-from .output import complain, examples
+from .common import complain, examples
 
 EPILOG = """
 \b

@@ -12,8 +12,7 @@ from nextlabel.backend.recipe.catalogue import find_recipe
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import LabelKind
 
-from .output import AsJson, RecipeName, examples, print_json, print_table, say
-from .stores import existing_store
+from .common import AsJson, RecipeName, examples, existing_store, print_json, print_table, say
 
 if TYPE_CHECKING:
     from nextlabel.backend.annotators.opinions import Opinions

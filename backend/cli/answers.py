@@ -9,8 +9,7 @@ import typer
 
 from nextlabel.backend.recipe.catalogue import find_recipe
 
-from .output import RecipeName, examples, say
-from .stores import existing_store
+from .common import RecipeName, examples, existing_store, say
 
 
 def register(app: typer.Typer) -> None:

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .calling import call
-from .output import AsJson, examples, print_json, say
+from .common import AsJson, call, examples, print_json, say
 
 EVERY_S = 0.5
 

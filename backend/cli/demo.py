@@ -10,7 +10,7 @@ import typer
 
 from nextlabel.backend.recipe.catalogue import find_recipe
 
-from .output import console, examples, say
+from .common import console, examples, say
 
 
 def register(app: typer.Typer) -> None:

@@ -11,10 +11,9 @@ from nextlabel.backend.recipe.catalogue import find_recipe
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
 from nextlabel.connectors.errors import ConfigError, ConnectorError
 
+from .common import AsJson, console, examples, existing_store, print_json
 from .compare import sentence
-from .output import AsJson, console, examples, print_json
 from .status import leading
-from .stores import existing_store
 
 if TYPE_CHECKING:
     from nextlabel.backend.settings import Settings

@@ -12,7 +12,7 @@ import typer
 from nextlabel.backend.training.progress import TrainingProgress
 from nextlabel.connectors.errors import ConfigError, MissingExtra
 
-from .output import AsJson, console, examples, print_table, say
+from .common import AsJson, console, examples, print_table, say
 
 if TYPE_CHECKING:
     from nextlabel.backend.evaluation.curve import LearningCurve
@@ -194,7 +194,7 @@ def _check_written(report: Path | None, folder: Path | None) -> None:
 def _write(found: Evaluation, report: Path | None, folder: Path | None) -> None:
     from nextlabel.backend.files import write_atomically
     from nextlabel.backend.reports.evaluation_page import drawn, page
-    from nextlabel.backend.reports.picture import save
+    from nextlabel.backend.reports.plots import save
 
     verdict = None if found.curve is None else found.curve.verdict
     figures = drawn(found.found, found.summary, found.curve)

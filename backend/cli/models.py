@@ -12,9 +12,8 @@ from nextlabel.backend.recipe.catalogue import find_recipe
 from nextlabel.connectors.errors import LearningError
 
 from . import models_export
+from .common import AsJson, RecipeName, examples, existing_store, print_json, print_table, say
 from .model_rows import Version, checked_entry, find_row, model_store, other_labels
-from .output import AsJson, RecipeName, examples, print_json, print_table, say
-from .stores import existing_store
 
 if TYPE_CHECKING:
     from nextlabel.backend.models.registry import Entry

@@ -16,9 +16,8 @@ from nextlabel.backend.recipe.catalogue import find_recipe
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import LabelKind
 
+from .common import AsJson, RecipeName, examples, existing_store, print_json, say
 from .model_rows import Version, checked_entry, find_row, model_store, other_labels
-from .output import AsJson, RecipeName, examples, print_json, say
-from .stores import existing_store
 
 if TYPE_CHECKING:
     from nextlabel.backend.models.registry import ModelStore

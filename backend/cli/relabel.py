@@ -9,9 +9,7 @@ import typer
 from nextlabel.backend.recipe.catalogue import find_recipe
 from nextlabel.connectors.errors import ConfigError
 
-from .calling import call
-from .output import AsJson, RecipeName, examples, print_json, say
-from .stores import existing_store
+from .common import AsJson, RecipeName, call, examples, existing_store, print_json, say
 
 
 def register(app: typer.Typer) -> None:

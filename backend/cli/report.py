@@ -12,8 +12,7 @@ import typer
 from nextlabel.backend.recipe.catalogue import find_recipe
 from nextlabel.connectors.errors import ConfigError, LearningError, MissingExtra
 
-from .output import RecipeName, console, examples, print_table, say
-from .stores import existing_store
+from .common import RecipeName, console, examples, existing_store, print_table, say
 
 if TYPE_CHECKING:
     from nextlabel.backend.recipe.recipe import Recipe
@@ -115,8 +114,7 @@ def _check_out(out: Path | None) -> None:
 
 def _write(made: ProjectReport, out: Path) -> None:
     from nextlabel.backend.files import write_atomically
-    from nextlabel.backend.reports.project_figures import drawn
-    from nextlabel.backend.reports.project_page import page
+    from nextlabel.backend.reports.project_page import drawn, page
 
     try:
         write_atomically(out, page(made, drawn(made)).encode())

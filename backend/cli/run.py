@@ -16,8 +16,7 @@ from nextlabel.backend.server import listen, make_server
 from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.errors import ConfigError
 
-from .output import RecipeName, console, examples, say
-from .stores import existing_store
+from .common import RecipeName, console, examples, existing_store, say
 
 if TYPE_CHECKING:
     from nextlabel.backend.loop.leadership import Leadership

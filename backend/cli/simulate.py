@@ -11,7 +11,7 @@ import typer
 
 from nextlabel.connectors.errors import ConfigError, MissingExtra
 
-from .output import AsJson, console, examples, print_table, say
+from .common import AsJson, console, examples, print_table, say
 
 if TYPE_CHECKING:
     from nextlabel.backend.evaluation.intervals import Interval

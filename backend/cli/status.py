@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .calling import call
+from .common import AsJson, call, examples, print_json, print_table
 from .compare import sentence
-from .output import AsJson, examples, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:

@@ -10,8 +10,7 @@ import typer
 
 from nextlabel.connectors.errors import LearningError
 
-from .calling import call
-from .output import AsJson, examples, print_json, say
+from .common import AsJson, call, examples, print_json, say
 
 EVERY_S = 0.5
 

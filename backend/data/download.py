@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from nextlabel.backend.data.image_rules import ANY_HOST, ImageRules, UnreadableImage
+from .image_rules import ANY_HOST, ImageRules, UnreadableImage
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 

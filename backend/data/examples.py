@@ -1,4 +1,7 @@
-"""Labelled texts, as everything that trains or evaluates takes them."""
+"""Labelled texts, as everything that trains or evaluates takes them, and folds of them for out-of-fold figures.
+
+Folds are stratified and keep groups whole, and no class needs a minimum size.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,55 @@ import numpy.typing as npt
 
 from nextlabel.connectors.errors import LearningError
 
-from .folds import Targets
+Targets = npt.NDArray[np.int64] | npt.NDArray[np.bool_]
+
+
+def assign_folds(
+    targets: Targets, folds: int, rng: np.random.Generator, groups: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.int64]:
+    """Give every row one of ``folds`` folds, int64 [m], with each class spread as evenly as can be.
+
+    ``targets`` int64 [m], or bool [m, c] for multi-label. Rows with equal ``groups`` [m] (same user, same
+    template) share a fold. scikit-learn's splitters do the same but warn or refuse when a class has fewer members
+    than there are folds, which is how every labelling project begins.
+    """
+    size = len(targets)
+    if groups is None:
+        # Sorted by class and dealt round the table, a class never differs by more than one between folds.
+        shuffled = rng.permutation(size)
+        keys = targets if targets.ndim == 1 else rarest_label(targets.astype(np.bool_))
+        order = shuffled[np.argsort(keys[shuffled], kind="stable")]
+        fold_of = np.empty(size, np.int64)
+        fold_of[order] = (np.arange(size) + rng.integers(folds)) % folds
+        return fold_of
+    return _whole_groups(targets, folds, rng, groups)
+
+
+def rarest_label(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """The rarest label of each row, -1 for none: the one that it matters most to spread."""
+    counts = targets.sum(axis=0)
+    order = np.argsort(counts, kind="stable")
+    return np.where(targets.any(axis=1), order[targets[:, order].argmax(axis=1)], -1)
+
+
+def _whole_groups(
+    targets: Targets, folds: int, rng: np.random.Generator, groups: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Greedy: the largest group first, each to the fold where it leaves the class shares most even."""
+    one_hot = targets if targets.ndim == 2 else targets[:, None] == np.unique(targets)
+    _, group_of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    counts = np.zeros((len(sizes), one_hot.shape[1] + 1))
+    np.add.at(counts, group_of, np.column_stack([one_hot, np.ones(len(targets))]))
+    counts /= np.maximum(counts.sum(axis=0), 1)
+    filled = np.zeros((folds, counts.shape[1]))
+    fold_of_group = np.empty(len(sizes), np.int64)
+    shuffled = rng.permutation(len(sizes))
+    for group in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
+        # Adding g to f raises the sum of squares by 2 f.g + g.g: the smallest product is the evenest choice.
+        fold = int(np.argmin(filled @ counts[group]))
+        fold_of_group[group] = fold
+        filled[fold] += counts[group]
+    return fold_of_group[group_of]
 
 
 @dataclass(frozen=True, slots=True)

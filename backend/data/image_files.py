@@ -20,8 +20,9 @@ from urllib.parse import unquote_to_bytes
 
 import numpy as np
 
-from nextlabel.backend.data.image_rules import ImageRules, UnreadableImage
 from nextlabel.connectors.errors import MissingExtra
+
+from .image_rules import ImageRules, UnreadableImage
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -67,7 +68,7 @@ def read_bytes(source: str | bytes, rules: ImageRules) -> ImageData:
     if scheme in ("http", "https"):
         if not rules.urls:
             raise UnreadableImage(source, "refused", "URLs are not read here")
-        from nextlabel.backend.data.download import download
+        from .download import download
 
         return ImageData(source, download(address, rules))
     if "://" in address:

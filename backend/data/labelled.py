@@ -13,8 +13,7 @@ import numpy as np
 
 from nextlabel.connectors.errors import DataError
 
-from .examples import Examples
-from .folds import Targets
+from .examples import Examples, Targets
 from .tables import Row, Table, cell_text, open_table
 
 FEW = 5  # labels that are named one by one

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span
 
-from .folds import assign_folds
+from .examples import assign_folds
 
 
 @dataclass(frozen=True, slots=True)

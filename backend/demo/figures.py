@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from nextlabel.backend.encoders.label_anchors import label_anchors
+from nextlabel.backend.encoders.base import label_anchors
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.service.opening import audit_share, open_cache, open_encoder, open_store
 from nextlabel.backend.settings import Settings

@@ -1,4 +1,9 @@
-"""What an encoder is, and what all of them share."""
+"""What an encoder is, what all of them share, and what the labels' words are to one.
+
+Before the first label a text is closest to the label whose words fit it best (Chang et al., 2008, "Importance of
+Semantic Representation: Dataless Classification"). The probe takes their vectors as examples of their classes, and each
+counts for less the more labelled examples its class has.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.data.image_rules import ImageRules
+from nextlabel.connectors.records import Labeling
 
 Engine: TypeAlias = Literal["auto", "torch", "onnx", "onnx-int8"]
 FloatMatrix: TypeAlias = npt.NDArray[np.float32]
@@ -80,3 +86,10 @@ def default_cache_dir() -> Path:
 def usable_cores() -> int:
     """Cores that this process may use (its affinity mask, not the machine's count)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def label_anchors(labeling: Labeling, encoder: Encoder) -> npt.NDArray[np.float32]:
+    """One unit vector a label, float32 [c, d], in the order of ``labeling.labels``."""
+    # Where texts and images share a space, a label's words are compared with both.
+    encode = getattr(encoder, "encode_labels", encoder.encode)
+    return np.asarray(encode([labeling.describe(label) for label in labeling.labels]), np.float32)

@@ -8,14 +8,17 @@
 Rows are written and flushed to the disk before their keys are written, and a row counts once its key is whole. So
 after a crash at any point the counted rows are good, and the next writer cuts off what is beyond them. The keys
 themselves are left to the system to flush: a power cut may cost the last of them, which only means encoding
-again. Readers take no lock. An index from digests to row numbers holds a million entries in 24 MB.
+again. Readers take no lock. An index from digests to row numbers holds a million entries in 24 MB. What was read of a
+mapped matrix counts as memory of the process until it is let go.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,8 +33,9 @@ from nextlabel.backend.files import exclusive, is_full, write_atomically
 from nextlabel.connectors.errors import LearningError, StoreError, StoreFull
 
 from .base import Encoder, FloatMatrix
-from .mapped import Reader
 
+RESIDENT = 256 * 2**20
+"""Bytes of a mapped file that may stay in the process while a whole pool is read."""
 FORMAT = 1
 HalfMatrix = npt.NDArray[np.float16]
 DIGEST_BYTES = 16
@@ -46,6 +50,36 @@ SMALLEST_CHUNK = 32  # texts encoded between two flushes, adapted to take about 
 CHUNK_SECONDS = 1.0
 PAUSE_SECONDS = 0.001  # between two turns; the one who has just let go of a lock would win it again
 REFRESH_SECONDS = 1.0  # how old a lookup may be; looking at the files each time costs more than the lookup
+
+
+class Reader:
+    """Counts what is read of a matrix, and lets it go whenever ``limit`` bytes are reached.
+
+    Only pages of a file that is mapped to be read are let go: the system still has them, and maps them again when they
+    are wanted. Anything else is left alone.
+    """
+
+    def __init__(self, limit: int = RESIDENT) -> None:
+        self._limit = limit
+        self._read = 0
+
+    def read(self, matrix: npt.NDArray[Any], rows: int) -> None:
+        """``rows`` of ``matrix``, [n, d], were read, wherever they lie."""
+        self._read += rows * matrix.shape[1] * matrix.itemsize
+        if self._read >= self._limit:
+            self._read = 0
+            release(matrix)
+
+
+def release(matrix: npt.NDArray[Any]) -> bool:
+    """Let go of the pages of a matrix that is mapped read-only; say whether there was anything to let go."""
+    if not isinstance(matrix, np.memmap) or matrix.mode != "r" or sys.platform != "linux":
+        return False
+    mapping = getattr(matrix, "_mmap", None)
+    if not isinstance(mapping, mmap.mmap):
+        return False
+    mapping.madvise(mmap.MADV_DONTNEED)
+    return True
 
 
 class CacheFiles:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.folds import Targets
+from nextlabel.backend.data.examples import Targets
 from nextlabel.backend.metrics import Predicted, one_hot, right
 from nextlabel.backend.numeric import probabilities
 from nextlabel.connectors.errors import LearningError

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.folds import Targets
+from nextlabel.backend.data.examples import Targets
 from nextlabel.backend.metrics import Flags, Predicted, right
 from nextlabel.connectors.errors import LearningError
 

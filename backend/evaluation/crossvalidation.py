@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.data.folds import Targets, assign_folds
+from nextlabel.backend.data.examples import Examples, Targets, assign_folds
 from nextlabel.backend.files import atomic_path
 from nextlabel.backend.metrics import Predicted
 from nextlabel.backend.models.probe import Probe

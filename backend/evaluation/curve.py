@@ -16,8 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.data.folds import assign_folds
+from nextlabel.backend.data.examples import Examples, assign_folds
 from nextlabel.backend.metrics import Predicted
 
 from .comparison import Difference, paired_bootstrap

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.data.folds import Targets, assign_folds
+from nextlabel.backend.data.examples import Examples, Targets, assign_folds
 from nextlabel.connectors.errors import LearningError
 
 from . import wilson_interval

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend import metrics
-from nextlabel.backend.data.folds import Targets
+from nextlabel.backend.data.examples import Targets
 from nextlabel.backend.metrics import Predicted
 
 Counts: TypeAlias = npt.NDArray[np.float32]

@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING, Protocol, get_args
 import numpy as np
 
 from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.encoders.base import HASHING, Encoder, EncoderSpec, Engine, FloatMatrix
+from nextlabel.backend.encoders.base import HASHING, Encoder, EncoderSpec, Engine, FloatMatrix, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
-from nextlabel.backend.encoders.label_anchors import label_anchors
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.model_folder import find_model
 from nextlabel.backend.encoders.multimodal import is_multimodal

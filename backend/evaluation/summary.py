@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.data.folds import Targets
+from nextlabel.backend.data.examples import Examples, Targets
 from nextlabel.backend.metrics import (
     THRESHOLD,
     ClassFigures,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.folds import Targets
+from nextlabel.backend.data.examples import Targets
 from nextlabel.backend.numeric import probabilities
 
 LOWEST, HIGHEST = 0.1, 10.0

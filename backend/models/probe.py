@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.blas import one_blas_thread
-from nextlabel.backend.data.folds import Targets
-from nextlabel.backend.encoders.mapped import Reader
+from nextlabel.backend.data.examples import Targets
+from nextlabel.backend.encoders.cache import Reader
 from nextlabel.backend.numeric import probabilities
 from nextlabel.connectors.errors import LearningError
 

@@ -18,7 +18,7 @@ from nextlabel.backend.metrics import ClassFigures
 
 from . import plots
 from .page import NO_NUMBER, Card, Cell, Column, Table, number, render
-from .picture import Picture
+from .plots import Picture
 
 SHOWN = {
     "macro_f1": ("Macro-F1", "the labels' mean F1"),

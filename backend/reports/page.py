@@ -17,7 +17,7 @@ from markupsafe import Markup
 from nextlabel.backend.evaluation.intervals import Interval
 
 from . import plots
-from .picture import Picture
+from .plots import Picture
 
 NO_NUMBER = "–"
 

@@ -1,7 +1,7 @@
-"""Pictures of an evaluation, each a matplotlib Figure of its own: no window, no state shared with other threads.
+"""Plots, each a matplotlib Figure of its own: no window, no state shared with other threads.
 
 Text and axes are drawn in one colour that :func:`svg` turns into ``currentColor``, so that a page decides whether they
-are dark or light. matplotlib is imported when something is drawn.
+are dark or light. matplotlib is imported when something is drawn. A Picture is a plot with its caption.
 """
 
 from __future__ import annotations
@@ -9,17 +9,22 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.folds import Targets
+from nextlabel.backend.data.examples import Targets
 from nextlabel.backend.evaluation.calibration import Bin
 from nextlabel.backend.evaluation.intervals import Interval
+from nextlabel.backend.files import write_atomically
 from nextlabel.backend.metrics import Predicted, curve_columns, one_hot
 from nextlabel.connectors.errors import MissingExtra
+
+from . import plots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -206,3 +211,23 @@ def _short(text: str, most: int = 24) -> str:
     """A label as matplotlib may draw it: not too long, no formulas."""
     cut = text if len(text) <= most else text[: most - 1] + "…"
     return cut.replace("$", r"\$")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A drawing with its file name (no suffix), title, a line below it, and the text that stands for it."""
+
+    name: str
+    title: str
+    says: str
+    alt: str
+    figure: Figure
+
+
+def save(album: list[Picture], folder: Path) -> list[Path]:
+    """Write each picture to ``folder`` as NAME.png, over what may be there; the folder is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{picture.name}.png" for picture in album]
+    for path, picture in zip(paths, album, strict=True):
+        write_atomically(path, plots.png(picture.figure))
+    return paths

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.folds import Targets, assign_folds
+from nextlabel.backend.data.examples import Targets, assign_folds
 from nextlabel.backend.evaluation.intervals import RESAMPLES, Interval, draw, percentiles
 from nextlabel.backend.metrics import right
 from nextlabel.backend.models.probe import Probe

@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.folds import Targets
-from nextlabel.backend.encoders.base import Encoder
+from nextlabel.backend.data.examples import Targets
+from nextlabel.backend.encoders.base import Encoder, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
-from nextlabel.backend.encoders.label_anchors import label_anchors
 from nextlabel.backend.metrics import right
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.pool.pool import Positions

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.data.folds import Targets
+from nextlabel.backend.data.examples import Examples, Targets
 from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.evaluation import wilson_interval
 from nextlabel.backend.evaluation.gate import Pair, Verdict, best_candidate, judge

@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from nextlabel.backend.encoders.base import Encoder
+from nextlabel.backend.encoders.base import Encoder, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
-from nextlabel.backend.encoders.label_anchors import label_anchors
 from nextlabel.backend.encoders.multimodal import for_requests
 from nextlabel.backend.files import atomic_path
 from nextlabel.backend.models.label_names import differences

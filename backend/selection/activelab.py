@@ -8,9 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from nextlabel.backend.annotators.base import majority_labels
-from nextlabel.backend.annotators.crowdlab import crowdlab
+from nextlabel.backend.annotators.crowdlab import TINY, at_temperature, best_temperature, crowdlab
 from nextlabel.backend.annotators.opinions import Doubles, Opinions
-from nextlabel.backend.annotators.temperature import TINY, at_temperature, best_temperature
 
 from .base import Floats, Indices, Pool, check_request, top_k
 from .registry import register

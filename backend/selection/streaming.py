@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.encoders.mapped import Reader
+from nextlabel.backend.encoders.cache import Reader
 from nextlabel.connectors.errors import DataError
 
 from .base import Indices

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.folds import Targets
+from nextlabel.backend.data.examples import Targets
 from nextlabel.backend.files import atomic_path
 from nextlabel.connectors.errors import LearningError
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.folds import Targets, assign_folds
+from nextlabel.backend.data.examples import Targets, assign_folds
 from nextlabel.backend.metrics import accuracy, macro_f1
 from nextlabel.backend.models.probe import Probe, score_pool
 from nextlabel.backend.selection import Pool, get_strategy

@@ -12,9 +12,8 @@ import numpy as np
 
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.data.labelled import LabelledRows, to_examples
-from nextlabel.backend.encoders.base import HASHING, Engine
+from nextlabel.backend.encoders.base import HASHING, Engine, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache, Progress
-from nextlabel.backend.encoders.label_anchors import label_anchors
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.evaluation.crossvalidation import fold_groups
 from nextlabel.backend.evaluation.intervals import Interval

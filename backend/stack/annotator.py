@@ -1,6 +1,7 @@
 """An annotator who works through Label Studio's HTTP API, call by call as its web page does.
 
-For the demo and the tests: nothing here knows our connector, so what it sees is what a person would see.
+For the demo and the tests: nothing here knows our connector, so what it sees is what a person would see. What a
+platform answers to somebody who works there is the same for every platform.
 """
 
 from __future__ import annotations
@@ -12,9 +13,23 @@ from typing import Any
 
 import httpx
 
-from .answers import checked, json_of
+from nextlabel.connectors.errors import PlatformError
 
 Json = dict[str, Any]
+
+
+def checked(answer: httpx.Response) -> httpx.Response:
+    """``answer``, unless it says no. Raises PlatformError with what was asked and how the refusal begins."""
+    if answer.is_error:
+        asked = f"{answer.request.method} {answer.request.url.path}"
+        raise PlatformError(f"{asked}: {answer.status_code}", status=answer.status_code, body=answer.text[:500])
+    return answer
+
+
+def json_of(answer: httpx.Response) -> dict[str, Any]:
+    """The object that was answered. Raises PlatformError as :func:`checked` does."""
+    body: dict[str, Any] = checked(answer).json()
+    return body
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from .answers import json_of
+from .annotator import json_of
 
 Json = dict[str, Any]
 Answer = str | list[Any] | Mapping[str, Any]

@@ -3,10 +3,13 @@
 >>> with LabelStudioStack().start() as server:
 ...     token = server.add_user("ann@example.com")
 ...     print(server.url)
+
+Label Studio reads every setting NAME as LABEL_STUDIO_NAME, HEARTEX_NAME or NAME; feature flags only by their own name.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Mapping
@@ -16,15 +19,85 @@ from typing import ClassVar
 
 import httpx
 
-from nextlabel.connectors.errors import PlatformError
+from nextlabel.connectors.errors import ConfigError, PlatformError
 
-from .install import Say, silent
-from .label_studio_flags import FAST_PREDICTION_IMPORT, LEGACY_TOKENS, LOCAL_ADDRESSES, QUIET, SHORT_LOCKS
-from .label_studio_install import DATABASE, install, server_environment, template
+from .install import Say, clean_environment, install_venv, make_template, run, silent, use_write_ahead_log
 from .processes import free_port
 from .server import HOST, LocalServer, LocalStack, credentials, data_folder
 
+FAST_PREDICTION_IMPORT = {
+    # Predictions are imported in batches and only the tasks touched are recounted. Without it every import recounts
+    # the whole project: 10 s instead of 0.2 s for 500 rows at 10,000 tasks. It is a switch of Label Studio's own,
+    # there since 1.16; the price is that nothing checks the rows against the labeling config (we do it ourselves).
+    "fflag_fix_back_4620_memory_efficient_predictions_import_08012025_short": "true",
+}
+LOCAL_ADDRESSES = {
+    # Two switches, since webhooks and ML backends are guarded apart; both refuse 127.0.0.1 and private networks.
+    "SSRF_PROTECTION_ENABLED": "false",  # webhooks
+    "ML_BLOCK_LOCAL_IP": "false",  # ML backend
+}
+SHORT_LOCKS = {
+    # A task handed out stays reserved for its annotator for this many seconds (a day by default). Ten minutes give
+    # back the tasks of people who closed the tab.
+    "TASK_LOCK_TTL": "600",
+}
+LEGACY_TOKENS = {
+    # `Authorization: Token ...`: one header and no refresh every five minutes. Only heeded when the organisation is
+    # created, so it has to be there at the very first start.
+    "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+}
+QUIET = {
+    "LATEST_VERSION_CHECK": "false",  # asks the package index
+    "COLLECT_ANALYTICS": "false",
+    "SENTRY_DSN": "",  # both have real addresses as defaults
+    "FRONTEND_SENTRY_DSN": "",
+    "DEBUG": "false",
+    "DISABLE_SIGNUP_WITHOUT_LINK": "true",
+    "DJANGO_DB": "sqlite",
+}
+LABEL_STUDIO_VERSION = "1.23.2"
+"""The version that everything here was tried with."""
+BINARY_VARIABLE = "NEXTLABEL_LABEL_STUDIO_BIN"
+"""Names a label-studio executable to use instead of installing one."""
+DATABASE = "label_studio.sqlite3"
 ADMIN = "admin@example.com"
+
+
+def server_environment() -> dict[str, str]:
+    """Our environment without what would change a Label Studio server behind our back."""
+    return clean_environment("LABEL_STUDIO_", "HEARTEX_", "fflag_", "DJANGO_")
+
+
+def install(home: Path, say: Say = silent) -> Path:
+    """The label-studio executable, installed under ``home`` if need be (about 1 GB and two minutes).
+
+    Raises ConfigError if NEXTLABEL_LABEL_STUDIO_BIN names no executable, PlatformUnavailable if pip fails.
+    """
+    if chosen := os.environ.get(BINARY_VARIABLE):
+        binary = Path(chosen).expanduser().absolute()
+        if not os.access(binary, os.X_OK):
+            raise ConfigError(f"{BINARY_VARIABLE} is {chosen}, which is no executable; unset it to have one installed")
+        return binary
+    place = home / f"label-studio-{LABEL_STUDIO_VERSION}"
+    packages = [f"label-studio=={LABEL_STUDIO_VERSION}"]
+    install_venv(place, packages, f"Label Studio {LABEL_STUDIO_VERSION}, about 1 GB,", say)
+    return place / "bin" / "label-studio"
+
+
+def template(home: Path, binary: Path, say: Say = silent) -> Path:
+    """A data folder with every migration done and nobody in it, made by ``binary`` under ``home`` if need be.
+
+    No user, no token and no secret key: each copy makes its own.
+    """
+
+    def fill(folder: Path) -> None:
+        say("preparing Label Studio's database (its migrations take a minute, once)")
+        env = server_environment() | QUIET | LEGACY_TOKENS | {"LABEL_STUDIO_BASE_DATA_DIR": str(folder)}
+        run([str(binary), "version"], home / "template.log", env)  # migrates, and ends before it would create a user
+        (folder / ".env").unlink(missing_ok=True)  # the secret key
+        use_write_ahead_log(folder / DATABASE)  # its own switch, AZURE_MOUNT_FIX, is only heeded where it migrates
+
+    return make_template(home / f"template-{LABEL_STUDIO_VERSION}", fill)
 
 
 @dataclass
@@ -71,7 +144,7 @@ class LabelStudioStack(LocalStack):
     """Installs and starts Label Studio."""
 
     def install(self, say: Say = silent) -> Path:
-        """The label-studio executable, installed first where needed. See :func:`.label_studio_install.install`."""
+        """The label-studio executable, installed first where needed. See :func:`install`."""
         return install(self.home, say)
 
     def template(self, say: Say = silent) -> Path:
@@ -94,7 +167,7 @@ class LabelStudioStack(LocalStack):
         """Start a server on 127.0.0.1 and wait until it answers.
 
         ``data_dir`` is made from the template if it is empty and used again, with its users, if it is not; None is a
-        temporary folder. ``fast_import`` and ``local_addresses`` are the flags of :mod:`.label_studio_flags`;
+        temporary folder. ``fast_import`` and ``local_addresses`` are feature flags of ours;
         ``env`` has the last word. A ``detach``-ed server is not stopped when this process dies.
         Raises PlatformUnavailable if it does not come up within ``limit_s`` seconds.
         """

@@ -5,8 +5,7 @@ One file (SQLite) or one PostgreSQL database a project. ``Store.open(path)`` is 
 
 from __future__ import annotations
 
-from .clocks import Clock
-from .leases import Lease
+from .leases import Clock, Lease
 from .rows import Added, AuditSlice, Counts, GenerationRow, LogRow, ModelRow, StoredRecord
 from .store import Store
 

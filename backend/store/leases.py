@@ -6,7 +6,7 @@ another, on the database's too. A renewal is a word, drawn anew each time, and a
 - if it is free, or the taker's own;
 - if the taker has watched one renewal stay the last for a whole term, by a clock of its own. Who renewed counts the
   same term from before the renewal was written, and so stopped believing in it earlier, wherever it runs;
-- on SQLite also at once, if the term is over by the clock of the machine (:mod:`.clocks`). Processes on one SQLite
+- on SQLite also at once, if the term is over by the clock of the machine, its time since boot. Processes on one SQLite
   file share memory for its WAL, so they run on one kernel and read one clock. A row says which: one from before a
   reboot has to be watched, and so has one that claims to be of the future, which can't be true.
 
@@ -16,17 +16,46 @@ Times of day are noted beside that for people to read. Nothing is decided by the
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Row
 
+from nextlabel.connectors.clocks import elapsed
+
 from . import codec
-from .clocks import Clock
 from .database import Database
 from .schema import leases
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_NAMESPACE = Path("/proc/self/ns/time")
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A clock that only runs forward. Two readings may be compared if they are of clocks with the same ``name``.
+
+    ``name`` is empty where nobody else is known to read the same clock.
+    """
+
+    name: str
+    read: Callable[[], float]
+
+    @classmethod
+    def of_machine(cls) -> Clock:
+        """The one of this machine, which all processes that run on the same kernel share, in containers too.
+
+        Named by the boot, at which it begins anew, and the time namespace, which may shift it; both are the kernel's.
+        """
+        try:
+            namespace = str(_NAMESPACE.readlink()) if _NAMESPACE.is_symlink() else ""
+            return cls(f"{_BOOT.read_text().strip()} {namespace}".strip(), elapsed)
+        except OSError:
+            return cls("", elapsed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from .clocks import Clock
 from .database import open_engine
-from .leases import LeasesPart
+from .leases import Clock, LeasesPart
 from .lineage import INSTANCE_KEY, GenerationsPart, ModelsPart
 from .log import LogPart
 from .meta import look_up, put

@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.data.folds import assign_folds
+from nextlabel.backend.data.examples import Examples, assign_folds
 from nextlabel.backend.files import atomic_path
 from nextlabel.backend.models.calibration import fit_temperature
 
-from .classifier_task import AnsweredTexts, ClassifierTask
+from .classifier import AnsweredTexts, ClassifierTask
 from .loop import Checkpoints, Outcome, Watch, run
 from .progress import ProgressReport, TrainingProgress
 from .spec import TrainingSpec

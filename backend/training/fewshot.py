@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.data.folds import Targets
+from nextlabel.backend.data.examples import Examples, Targets
 from nextlabel.backend.encoders.base import FloatMatrix
 from nextlabel.backend.encoders.last_norm import flatten_last_norm
 from nextlabel.backend.encoders.model_folder import ModelFolder
@@ -30,9 +29,9 @@ from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import check_free, save_encoder, save_head, whole_folder
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
+from .classifier import Vocabulary, parameter_groups, text_classifier
 from .finetune import TrainingResult, check_examples, how_it_reads
 from .loop import Watch, choose_device, free_memory, out_of_memory
-from .network import Vocabulary, parameter_groups, text_classifier
 from .progress import ProgressReport, TrainingProgress, never, no_report
 from .sampling import Rows, strata
 from .spec import TrainingSpec

@@ -20,8 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.data.folds import assign_folds
+from nextlabel.backend.data.examples import Examples, assign_folds
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.models.crossfit import LEAST
 from nextlabel.backend.models.probe import Probe
@@ -29,9 +28,8 @@ from nextlabel.backend.models.saving import check_free, head_of, save_encoder, s
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
 from .averaging import train_members
-from .classifier_task import AnsweredTexts, ClassifierTask
+from .classifier import AnsweredTexts, ClassifierTask, Vocabulary, text_classifier
 from .loop import Checkpoints, Outcome, Watch, choose_device, run
-from .network import Vocabulary, text_classifier
 from .progress import ProgressReport, never, no_report
 from .spec import CHECKPOINT_SECONDS, TrainingSpec
 from .texts import WindowedTexts, text_vectors, tokenised

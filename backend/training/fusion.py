@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.folds import Targets, assign_folds
+from nextlabel.backend.data.examples import Targets, assign_folds
 from nextlabel.backend.encoders.base import usable_cores
 from nextlabel.backend.encoders.fused import FUSED_FILE
 from nextlabel.backend.encoders.fusion import FusionHead, FusionKind, scaled

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.folds import Targets, rarest_label
+from nextlabel.backend.data.examples import Targets, rarest_label
 
 Rows = npt.NDArray[np.int64]
 

@@ -20,16 +20,15 @@ from nextlabel.backend.models.label_names import by_name
 from nextlabel.backend.models.saving import TRAINING_FILE, check_free, copy_tokenizer, whole_folder
 from nextlabel.backend.models.spans.decoding import decode
 from nextlabel.backend.models.spans.metrics import span_f1
-from nextlabel.backend.models.spans.model import network_logits
-from nextlabel.backend.models.spans.network import model_inputs, takes_types
+from nextlabel.backend.models.spans.model import model_inputs, network_logits, takes_types
 from nextlabel.backend.models.spans.tagging import IntArray, Scheme, TagSet
 from nextlabel.backend.models.spans.tokens import SpanTokeniser, TokenisedText, Window
 from nextlabel.connectors.errors import LearningError, MissingExtra
 from nextlabel.connectors.records import Span
 
+from .classifier import Vocabulary
 from .finetune import TrainingResult, result_of
 from .loop import Checkpoints, Watch, choose_device, run
-from .network import Vocabulary
 from .progress import ProgressReport, TrainingProgress, never, no_report
 from .sampling import EpochBatches
 from .spec import CHECKPOINT_SECONDS, TrainingSpec

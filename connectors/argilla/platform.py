@@ -10,11 +10,10 @@ from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings
 from typing_extensions import override
 
-from nextlabel.connectors.addresses import Address
 from nextlabel.connectors.argilla.jobs import diagnose_jobs
 from nextlabel.connectors.base import Finding, Severity
 from nextlabel.connectors.errors import MissingExtra
-from nextlabel.connectors.platform import CheckedConnector, Platform
+from nextlabel.connectors.platform import Address, CheckedConnector, Platform
 from nextlabel.connectors.records import Labeling
 
 

@@ -9,8 +9,7 @@ from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings
 from typing_extensions import override
 
-from nextlabel.connectors.addresses import Address
-from nextlabel.connectors.platform import CheckedConnector, Platform
+from nextlabel.connectors.platform import Address, CheckedConnector, Platform
 from nextlabel.connectors.records import Labeling
 
 

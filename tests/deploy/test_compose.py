@@ -12,8 +12,12 @@ import pytest
 
 from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.settings import variables
-from nextlabel.backend.stack.label_studio_flags import FAST_PREDICTION_IMPORT, LEGACY_TOKENS, LOCAL_ADDRESSES
-from nextlabel.backend.stack.label_studio_install import LABEL_STUDIO_VERSION
+from nextlabel.backend.stack.label_studio import (
+    FAST_PREDICTION_IMPORT,
+    LABEL_STUDIO_VERSION,
+    LEGACY_TOKENS,
+    LOCAL_ADDRESSES,
+)
 
 from .stack_file import COMPOSE, ROOT, example_values, fill_in, interpolate, load, raw, used_variables
 

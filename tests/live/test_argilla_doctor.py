@@ -20,7 +20,7 @@ from nextlabel.backend.cli import main
 from nextlabel.backend.credentials import credentials
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer, ArgillaStack
-from nextlabel.connectors.argilla import diagnose_hooks
+from nextlabel.connectors.argilla import diagnose
 from nextlabel.connectors.argilla.jobs import diagnose_jobs
 from nextlabel.connectors.argilla.webhooks import DESCRIPTION
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
@@ -106,7 +106,7 @@ def test_a_service_that_is_down_deaf_or_somebody_elses_is_found(
     assert "Argilla can't reach http://127.0.0.1:9" in delivery(down).message
     assert "NEXTLABEL_PUBLIC_URL" in delivery(down).fix
     with socket.create_server(("127.0.0.1", 0)) as deaf:
-        monkeypatch.setattr(diagnose_hooks, "ANSWER_S", 0.3)
+        monkeypatch.setattr(diagnose, "ANSWER_S", 0.3)
         silent = BackendAddress(f"http://127.0.0.1:{deaf.getsockname()[1]}", "", "", "")
         connector.connect(silent)
         started = time.monotonic()

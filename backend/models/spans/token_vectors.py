@@ -23,7 +23,7 @@ from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.files import write_atomically
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
-from .network import best_device, run_windows, takes_types
+from .model import best_device, run_windows, takes_types
 from .tagging import IntArray
 from .tokens import SpanTokeniser
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from nextlabel.backend.store.migrations import VERSION_TABLE
+from . import VERSION_TABLE
 
 context.configure(connection=context.config.attributes["connection"], version_table=VERSION_TABLE)
 with context.begin_transaction():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nextlabel.backend.data.folds import assign_folds
+from nextlabel.backend.data.examples import assign_folds
 
 
 def test_a_class_never_differs_by_more_than_one_between_folds():

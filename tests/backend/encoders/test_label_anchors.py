@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nextlabel.backend.encoders.label_anchors import label_anchors
+from nextlabel.backend.encoders.base import label_anchors
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.models.probe import Probe
 from nextlabel.connectors.records import Labeling, LabelKind

@@ -11,9 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from nextlabel.backend.annotators.consensus import Method, agree
-from nextlabel.backend.encoders.base import EncoderSpec
+from nextlabel.backend.encoders.base import EncoderSpec, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
-from nextlabel.backend.encoders.label_anchors import label_anchors
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.models.probe import Probe

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nextlabel.backend.encoders.base import label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
-from nextlabel.backend.encoders.label_anchors import label_anchors
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.queue.ranking import Ranker

@@ -19,7 +19,7 @@ from nextlabel.backend.evaluation.run import About
 from nextlabel.backend.evaluation.summary import summarise
 from nextlabel.backend.reports import plots
 from nextlabel.backend.reports.evaluation_page import drawn, page
-from nextlabel.backend.reports.picture import save
+from nextlabel.backend.reports.plots import save
 
 EVIL = "<script>alert('x')</script> & \"quoted\" $what ${title} \u202e"
 VOID = {"meta", "br", "img", "link", "input", "hr"}

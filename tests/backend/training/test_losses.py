@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from nextlabel.backend.training.losses import balanced_weights, cross_entropy, example_losses, focal
+from nextlabel.backend.training.classifier import balanced_weights, cross_entropy, example_losses, focal
 
 
 def test_cross_entropy_by_hand() -> None:

@@ -15,7 +15,7 @@ from nextlabel.backend.encoders.model_folder import LEARNED, read_folder
 from nextlabel.backend.encoders.tokenizer import Tokeniser, pad
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE, head_of, save_encoder, save_head, write_pooling
-from nextlabel.backend.training.network import text_classifier
+from nextlabel.backend.training.classifier import text_classifier
 from nextlabel.backend.training.spec import TrainingSpec
 from tests.backend.tiny_bert import WORDS, export_here, tiny_bert
 

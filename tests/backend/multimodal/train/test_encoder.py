@@ -16,8 +16,8 @@ from PIL import Image
 from nextlabel.backend.data.image_files import data_url, read_bytes
 from nextlabel.backend.data.image_rules import ImageRules, UnreadableImage
 from nextlabel.backend.encoders import multimodal as encoder_module
+from nextlabel.backend.encoders.base import label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
-from nextlabel.backend.encoders.label_anchors import label_anchors
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.multimodal import MultimodalEncoder, TowerVectors, for_requests, is_multimodal
 from nextlabel.backend.models.probe import Probe

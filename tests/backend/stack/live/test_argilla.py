@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer, ArgillaStack
-from nextlabel.backend.stack.argilla_install import VENV_VARIABLE, install
+from nextlabel.backend.stack.argilla import VENV_VARIABLE, install
 from nextlabel.backend.stack.processes import RunFiles, started_at
 from nextlabel.backend.stack.supervisor import descendants
 from nextlabel.connectors.errors import ConfigError, PlatformError, PlatformUnavailable

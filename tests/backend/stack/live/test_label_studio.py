@@ -7,7 +7,7 @@ import pytest
 
 from nextlabel.backend.stack import LabelStudioServer, LabelStudioStack
 from nextlabel.backend.stack.install import cache_home
-from nextlabel.backend.stack.label_studio_install import BINARY_VARIABLE, install
+from nextlabel.backend.stack.label_studio import BINARY_VARIABLE, install
 from nextlabel.backend.stack.processes import started_at
 from nextlabel.connectors.errors import ConfigError, PlatformError, PlatformUnavailable
 

@@ -16,10 +16,10 @@ from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.training import fewshot
+from nextlabel.backend.training.classifier import text_classifier
 from nextlabel.backend.training.fewshot import Contrasts, FewShotTuner, fit_head, tuning_steps
 from nextlabel.backend.training.finetune import TrainingResult
 from nextlabel.backend.training.loop import Watch
-from nextlabel.backend.training.network import text_classifier
 from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress, never, no_report
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.backend.training.texts import tokenised

@@ -17,7 +17,7 @@ from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
 from nextlabel.backend.evaluation import accuracy
 from nextlabel.backend.models.probe import Probe
-from nextlabel.backend.training import classifier_task, losses
+from nextlabel.backend.training import classifier
 from nextlabel.backend.training.finetune import FineTuner, TrainingResult, split_held_out
 from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress, never, no_report
 from nextlabel.backend.training.spec import TrainingSpec
@@ -181,9 +181,9 @@ def test_out_of_memory_makes_smaller_parts_and_the_same_gradients(
             sizes.append(len(logits))
             if len(logits) > 5:
                 raise error
-        return losses.example_losses(logits, *others)
+        return classifier.example_losses(logits, *others)
 
-    monkeypatch.setattr(classifier_task, "example_losses", example_losses)
+    monkeypatch.setattr(classifier, "example_losses", example_losses)
     parts = train(tiny, made_up(60), tmp_path / "parts", dropout=0.0)
     assert sizes[:3] == [16, 8, 4]
     assert max(sizes[3:]) == 4, "it tries again what did not fit"
@@ -197,7 +197,7 @@ def test_a_text_that_never_fits_and_other_errors_are_told(
     def fail(*_: Any) -> Any:
         raise RuntimeError(message)
 
-    monkeypatch.setattr(classifier_task, "example_losses", fail)
+    monkeypatch.setattr(classifier, "example_losses", fail)
     message = "[enforce fail] DefaultCPUAllocator: can't allocate memory"
     with pytest.raises(LearningError, match=r"a single text of .* does not fit in memory"):
         train(tiny, made_up(60), tmp_path)

@@ -16,7 +16,7 @@ from nextlabel.backend.encoders.tokenizer import Tokeniser, pad
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import head_of, save_encoder, save_head
 from nextlabel.backend.numeric import probabilities
-from nextlabel.backend.training.network import Vocabulary, parameter_groups, text_classifier
+from nextlabel.backend.training.classifier import Vocabulary, parameter_groups, text_classifier
 from nextlabel.backend.training.spec import PoolingName, TrainingSpec
 from nextlabel.connectors.errors import LearningError
 

@@ -19,14 +19,12 @@ from nextlabel.backend.evaluation.auto import make_rung
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import head_of, save_encoder, save_head
 from nextlabel.backend.numeric import probabilities
-from nextlabel.backend.training import classifier_task
-from nextlabel.backend.training.classifier_task import AnsweredTexts, ClassifierTask
+from nextlabel.backend.training import classifier
+from nextlabel.backend.training.classifier import AnsweredTexts, ClassifierTask, example_losses, text_classifier
 from nextlabel.backend.training.fewshot import FewShotTuner
 from nextlabel.backend.training.finetune import FineTuner, Trainer, training_key
 from nextlabel.backend.training.jobs import TrainingJob
 from nextlabel.backend.training.loop import Watch
-from nextlabel.backend.training.losses import example_losses
-from nextlabel.backend.training.network import text_classifier
 from nextlabel.backend.training.progress import never, no_report
 from nextlabel.backend.training.spec import PoolingName, TrainingSpec
 from nextlabel.backend.training.texts import parts, portions, tokenised
@@ -179,7 +177,7 @@ def test_memory_bounds_windows_and_not_texts(
                 raise MemoryError
             yield one
 
-    monkeypatch.setattr(classifier_task, "parts", forward)
+    monkeypatch.setattr(classifier, "parts", forward)
 
     def train(name: str) -> Any:
         sizes.clear()

@@ -1,0 +1,300 @@
+"""What fine-tuning of a text classifier trains, minimises and measures; ``loop`` does the rest.
+
+The network is encoder, pooling, unit vector, dropout and linear layer. Single labels get a softmax, multi-label one
+sigmoid per label, as in the probe; every loss is one value per example, so that weights and parts of batches are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nextlabel.backend.data.examples import Targets
+from nextlabel.backend.encoders.last_norm import flatten_last_norm
+from nextlabel.backend.encoders.model_folder import ModelFolder, Pooling, pooled_dimension
+from nextlabel.backend.encoders.pooling import load_body, load_pooler, make_pooler
+from nextlabel.backend.encoders.tokenizer import pool_windows
+from nextlabel.backend.metrics import macro_f1
+from nextlabel.backend.models.calibration import fit_temperature, log_loss
+from nextlabel.backend.numeric import probabilities
+
+from .loop import Watch, best_of
+from .sampling import EpochBatches
+from .spec import TrainingSpec
+from .texts import WindowedTexts, parts, text_vectors
+
+LARGEST_PAD = 16  # ids below it are always kept, so that padding keeps its id
+
+
+def cross_entropy(logits: Any, targets: Any, class_weights: Any = None) -> Any:
+    """Cross-entropy [b] of logits [b, c] and targets int64 [b]; binary, the mean over labels, for bool [b, c].
+
+    ``class_weights`` [c] multiplies the loss of that class; multi-label, that of its presence.
+    """
+    from torch.nn.functional import binary_cross_entropy_with_logits
+    from torch.nn.functional import cross_entropy as softmax_cross_entropy
+
+    if targets.ndim == 1:
+        return softmax_cross_entropy(logits, targets, weight=class_weights, reduction="none")
+    each = binary_cross_entropy_with_logits(
+        logits, targets.to(logits.dtype), pos_weight=class_weights, reduction="none"
+    )
+    return each.mean(dim=1)
+
+
+def focal(logits: Any, targets: Any, gamma: float, class_weights: Any = None) -> Any:
+    """Focal loss [b]: cross-entropy times (1 - p)^gamma, p being the probability given to what is right.
+
+    Lin et al., 2017, "Focal Loss for Dense Object Detection". Arguments as in ``cross_entropy``; multi-label, the
+    mean over labels.
+    """
+    import torch
+    from torch.nn.functional import logsigmoid
+
+    if targets.ndim == 1:
+        right = logits.log_softmax(dim=1).gather(1, targets.unsqueeze(1)).squeeze(1)
+        loss = _focused(right, gamma)
+        return loss if class_weights is None else loss * class_weights[targets]
+    right = logsigmoid(torch.where(targets.bool(), logits, -logits))
+    loss = _focused(right, gamma)
+    if class_weights is not None:
+        loss = loss * torch.where(targets.bool(), class_weights, torch.ones_like(class_weights))
+    return loss.mean(dim=1)
+
+
+def _focused(right: Any, gamma: float) -> Any:
+    # Away from 0, where a root has no gradient: an exponent below 1 would make nan of a text that is surely right.
+    wrong = (-right.expm1()).clamp(min=1e-12)
+    return -(wrong**gamma) * right
+
+
+def example_losses(
+    logits: Any, targets: Any, loss: Literal["cross-entropy", "focal"], gamma: float, class_weights: Any = None
+) -> Any:
+    """The loss that a spec names, [b]."""
+    if loss == "focal":
+        return focal(logits, targets, gamma, class_weights)
+    return cross_entropy(logits, targets, class_weights)
+
+
+def balanced_weights(
+    targets: Targets, classes: int, weights: npt.NDArray[np.float32] | None = None
+) -> npt.NDArray[np.float32]:
+    """A weight per class, float32 [classes], with which all classes count alike; 1 for a class that doesn't occur.
+
+    Single label: n / (k * count), k classes occurring, as scikit-learn's ``balanced``. Multi-label: absences over
+    presences of each label. ``weights`` [n] makes the counts weighted.
+    """
+    counts = np.ones(len(targets), np.float64) if weights is None else weights.astype(np.float64)
+    out = np.ones(classes, np.float64)
+    if targets.ndim == 2:
+        present = counts @ targets
+        occurs = (present > 0) & (present < counts.sum())
+        out[occurs] = (counts.sum() - present[occurs]) / present[occurs]
+    else:
+        present = np.bincount(targets, weights=counts, minlength=classes).astype(np.float64)
+        occurs = present > 0
+        out[occurs] = counts.sum() / (occurs.sum() * present[occurs])
+    return out.astype(np.float32)
+
+
+def text_classifier(folder: ModelFolder, spec: TrainingSpec, classes: int) -> Any:
+    """A torch module (input_ids, attention_mask), int64 [w, t] -> logits float32 [b, classes].
+
+    With ``owner`` and ``shares`` (see WindowedTexts.batch) the w rows are the windows of ``texts`` texts; without,
+    each is a text. Its method ``vectors`` gives the unit vectors of the rows, float [w, d].
+
+    It starts from the weights in ``folder``, and from its pooling if ``spec`` names no other. The unit vector is
+    multiplied by the root of its length, which gives its numbers a variance of about 1: what a linear layer is
+    used to. The head that is saved has this factor in its weights. Raises LearningError.
+    """
+    import torch
+
+    pooling: Pooling = folder.pooling if spec.pooling == "model" else spec.pooling
+    body = load_body(folder, attention="sdpa")
+    kept = pooling == folder.pooling
+    pooled = load_pooler(folder) if kept else make_pooler(pooling, folder.width)
+    dimension = pooled_dimension(pooling, folder.width)
+
+    class TextClassifier(torch.nn.Module):  # type: ignore[misc]  # torch comes without types here
+        def __init__(self) -> None:
+            super().__init__()
+            self.pooling, self.dimension = pooling, dimension
+            self.body, self.pooler = body, pooled
+            self.dropout = torch.nn.Dropout(spec.dropout)
+            self.head = torch.nn.Linear(dimension, classes)
+
+        def forward(
+            self, input_ids: Any, attention_mask: Any, owner: Any = None, shares: Any = None, texts: int = 0
+        ) -> Any:
+            unit = self.vectors(input_ids, attention_mask)
+            if owner is not None and texts < len(unit):
+                unit = pool_windows(unit, owner, shares, texts)
+            return self.read(unit)
+
+        def vectors(self, input_ids: Any, attention_mask: Any) -> Any:
+            """Unit vectors of the windows."""
+            hidden = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            vector = self.pooler(hidden.float(), attention_mask).float()
+            return vector / vector.norm(dim=1, keepdim=True).clamp(min=1e-12)
+
+        def read(self, unit: Any) -> Any:
+            """Logits of texts from their unit vectors."""
+            return self.head(self.dropout(unit * dimension**0.5))
+
+    return TextClassifier()
+
+
+class Vocabulary:
+    """Trains only the rows of the token table that the texts need.
+
+    A row without a token in any text gets no gradient, so nothing but weight decay would ever change it; but the
+    optimiser would walk over all of them, which is half of a small encoder, at every step. Tables that aren't a
+    plain one, or whose padding has a high id, are left as they are.
+    """
+
+    def __init__(self, body: Any, rows: Sequence[Sequence[int]]) -> None:
+        import torch
+
+        self._table = body.get_input_embeddings()
+        self._kept: npt.NDArray[np.int64] | None = None
+        pad = getattr(body.config, "pad_token_id", None) or 0
+        if type(self._table) is not torch.nn.Embedding or pad >= LARGEST_PAD:
+            return
+        used = np.unique(np.concatenate([np.arange(LARGEST_PAD), *(np.asarray(row) for row in rows)]))
+        kept = used[used < self._table.num_embeddings].astype(np.int64)
+        if kept[-1] != used[-1]:
+            return  # a token that the table does not have: the model itself will say so
+        self._kept, self._full = kept, self._table.weight.detach().clone()
+        self._table.weight = torch.nn.Parameter(self._full[torch.from_numpy(kept)])
+
+    def narrow(self, rows: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Token ids as places in the smaller table."""
+        if self._kept is None:
+            return [list(row) for row in rows]
+        return [np.searchsorted(self._kept, np.asarray(row, np.int64)).tolist() for row in rows]
+
+    def widen(self) -> None:
+        """Put the whole table back, with the rows that were trained."""
+        import torch
+
+        if self._kept is not None:
+            self._full[torch.from_numpy(self._kept)] = self._table.weight.detach().to(self._full.device)
+            self._table.weight = torch.nn.Parameter(self._full)
+            self._kept = None
+
+
+def parameter_groups(network: Any, spec: TrainingSpec) -> list[dict[str, Any]]:
+    """Parameters for AdamW: body and what stands on it at their own rates, no decay of biases and of norms."""
+    groups = []
+    for modules, rate in (
+        ((network.body,), spec.learning_rate),
+        ((network.pooler, network.head), spec.head_learning_rate),
+    ):
+        parameters = [p for part in modules for p in part.parameters() if p.requires_grad]
+        for decay, chosen in (
+            (spec.weight_decay, [p for p in parameters if p.ndim > 1]),
+            (0.0, [p for p in parameters if p.ndim <= 1]),
+        ):
+            if chosen:
+                groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
+    return groups
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredTexts:
+    """Tokenised texts with their answers and ``weights``, float32 [n] with a mean of 1."""
+
+    texts: WindowedTexts
+    targets: Targets
+    weights: npt.NDArray[np.float32]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> AnsweredTexts:
+        """Some of the texts, in the order of ``rows``."""
+        return AnsweredTexts(self.texts.take(rows), self.targets[rows], self.weights[rows])
+
+
+class ClassifierTask:
+    """A network of ``text_classifier`` on labelled texts; a TrainingTask. A row is a text with its windows."""
+
+    unit = "text"
+
+    def __init__(
+        self,
+        network: Any,
+        train: AnsweredTexts,
+        held_out: AnsweredTexts | None,
+        spec: TrainingSpec,
+        device: str,
+        watch: Watch,
+    ) -> None:
+        import torch
+
+        self.network, self.train, self.held_out, self.spec = network, train, held_out, spec
+        self.device, self.watch = device, watch
+        self._class_weights: Any = None
+        if spec.class_weights == "balanced":
+            balance = balanced_weights(train.targets, network.head.out_features, train.weights)
+            self._class_weights = torch.from_numpy(balance).to(device)
+
+    def batches(self) -> EpochBatches:
+        """See TrainingTask."""
+        train, spec = self.train, self.spec
+        lengths = train.texts.lengths().tolist()
+        return EpochBatches(lengths, train.targets, batch_size=spec.batch_size, resample=spec.resample, seed=spec.seed)
+
+    def collate(self, rows: list[int]) -> dict[str, Any]:
+        """See TrainingTask."""
+        import torch
+
+        answers = {"targets": self.train.targets[rows], "weights": self.train.weights[rows]}
+        return self.train.texts.batch(rows) | {name: torch.from_numpy(part) for name, part in answers.items()}
+
+    def parts(self, inputs: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
+        """See TrainingTask."""
+        return parts(inputs, most)
+
+    def loss(self, model: Any, part: dict[str, Any], whole: dict[str, Any]) -> Any:
+        """See TrainingTask."""
+        targets, spec = part["targets"], self.spec
+        logits = model(part["input_ids"], part["attention_mask"], part["owner"], part["shares"], len(targets))
+        each = example_losses(logits.float(), targets, spec.loss, spec.focal_gamma, self._class_weights)
+        return (each * part["weights"]).sum() / len(whole["targets"])
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """See TrainingTask."""
+        return parameter_groups(self.network, self.spec)
+
+    def after_step(self) -> None:
+        """See TrainingTask."""
+        flatten_last_norm(self.network.body)  # or transformers' own classes could only nearly say what it says
+
+    def measure(self) -> dict[str, float]:
+        """Temperature, and log loss and macro-F1 with it, on the held-out texts."""
+        held = self.held_out
+        if held is None:
+            return {}
+        logits = self.logits(held.texts)
+        temperature = fit_temperature(logits, held.targets, held.weights)
+        return {
+            "temperature": temperature,
+            "log_loss": log_loss(logits, held.targets, held.weights, temperature),
+            "macro_f1": macro_f1(probabilities(logits.copy(), held.targets.ndim == 2), held.targets),
+        }
+
+    def best_of(self, history: Sequence[dict[str, float]]) -> dict[str, float] | None:
+        """See TrainingTask."""
+        return best_of(history)
+
+    def logits(self, texts: WindowedTexts) -> npt.NDArray[np.float32]:
+        """What the network says of ``texts``, float32 [n, c]. Leaves it in evaluation mode."""
+        import torch
+
+        vectors = text_vectors(self.network, texts, self.device, self.watch)
+        with torch.inference_mode():
+            logits: npt.NDArray[np.float32] = self.network.read(torch.from_numpy(vectors).to(self.device)).cpu().numpy()
+        return logits

@@ -42,7 +42,7 @@ def majority_labels(opinions: Opinions, predicted: Doubles | None = None) -> Ind
     Ties go to the label that the model, ``predicted`` [n, c], finds likelier; then to the one given less often in all;
     then to the one whose supporters agree more with the majority elsewhere; then to the first. It is the order of
     cleanlab's ``get_majority_vote_label``, which draws lots in the end. Where the times of answers are known, as in the
-    log, a tie goes to the newest before all this: see reading.consensus.
+    log, a tie goes to the newest before all this: see Question.consensus.
     """
     votes = opinions.votes
     tied = (votes == votes.max(axis=1, keepdims=True)) & (votes.max(axis=1, keepdims=True) > 0)

@@ -10,7 +10,6 @@ import typer
 from nextlabel.backend.data.tables import FILE_SUFFIXES, open_table
 from nextlabel.backend.recipe.catalogue import find_recipe
 from nextlabel.connectors.errors import ConfigError
-from nextlabel.connectors.records import LabelKind
 
 from .common import AsJson, RecipeName, examples, existing_store, print_json, print_table, say
 
@@ -80,11 +79,12 @@ def _from_file(path: str, id_column: str, annotator: str, label: str, columns: l
 def _from_store(name: str) -> Opinions:
     """Raises ConfigError if the project asks for anything else than one label per record."""
     from nextlabel.backend.annotators.opinions import from_annotations
+    from nextlabel.backend.questions import question_of
     from nextlabel.backend.settings import Settings
 
     recipe = find_recipe(name)
     labeling = recipe.labeling()
-    if labeling.kind is not LabelKind.SINGLE:
+    if not question_of(labeling).compares:
         raise ConfigError(
             f"{recipe.name} asks for {labeling.kind.value} labels; annotators are compared on single ones"
         )

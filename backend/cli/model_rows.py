@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nextlabel.connectors.errors import LearningError
-from nextlabel.connectors.records import LabelKind
 
 if TYPE_CHECKING:
     from nextlabel.backend.models.registry import Entry, ModelStore
@@ -59,22 +58,18 @@ def other_labels(models: ModelStore, row: ModelRow, recipe: Recipe) -> str:
     Or if its files are gone, which is for others to say.
     """
     from nextlabel.backend.models.label_names import differences
-    from nextlabel.backend.models.probe import Probe
     from nextlabel.backend.models.registry import is_trained
-    from nextlabel.backend.models.spans.probe import SpanProbe
+    from nextlabel.backend.questions import question_of
 
-    spans, wants_several = recipe.kind is LabelKind.SPAN, recipe.kind is LabelKind.MULTI
+    question = question_of(recipe.labeling())
     try:
         if is_trained(row.version):
             card = models.get(row.version, check=False).card
-            if card is not None and (card.rung == "spans") is not spans:
-                return f"it was made for {'whole texts' if spans else 'spans'}"
+            if card is not None and (card.rung == "spans") is not question.reads_tokens:
+                return f"it was made for {'whole texts' if question.reads_tokens else 'spans'}"
             known, several = (card.labels, card.multi_label) if card is not None else ((), False)
-        elif spans:
-            known, several = SpanProbe.load(row.path).labels, False
         else:
-            probe = Probe.load(row.path)
-            known, several = probe.names, probe.multi_label
+            known, several = question.head_labels(Path(row.path))
     except LearningError:
         return ""
-    return differences(known, recipe.labels, several=several, wants_several=wants_several)
+    return differences(known, recipe.labels, several=several, wants_several=question.several)

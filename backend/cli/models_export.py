@@ -14,7 +14,6 @@ import typer
 from nextlabel.backend.models.export.hub import push_to_hub
 from nextlabel.backend.recipe.catalogue import find_recipe
 from nextlabel.connectors.errors import LearningError
-from nextlabel.connectors.records import LabelKind
 
 from .common import AsJson, RecipeName, examples, existing_store, print_json, say
 from .model_rows import Version, checked_entry, find_row, model_store, other_labels
@@ -111,8 +110,9 @@ def _folder_of(row: ModelRow, models: ModelStore, recipe: Recipe) -> Iterator[Pa
     from nextlabel.backend.models.card import ModelCard
     from nextlabel.backend.models.export.export import audit_figures, lay_out
     from nextlabel.backend.models.probe import Probe
+    from nextlabel.backend.questions import question_of
 
-    if recipe.kind is LabelKind.SPAN:
+    if question_of(recipe.labeling()).reads_tokens:
         instead = f"export {row.base} itself" if row.base else "one that is fine-tuned can be exported"
         raise LearningError(f"{row.version} marks spans with a layer that no pipeline has a place for; {instead}")
     if not row.base and (recipe.encoder == "hashing" or is_multimodal(recipe.encoder)):

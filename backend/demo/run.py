@@ -17,11 +17,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.stack.backend import BackendProcess, Status
 from nextlabel.backend.stack.processes import started_at, stop_group
 from nextlabel.backend.stack.server import PlatformServer
 from nextlabel.connectors.errors import ConfigError, PlatformUnavailable
-from nextlabel.connectors.records import LabelKind
 
 from .annotators import Quota, SimulatedAnnotator
 from .figures import Figures, measure
@@ -40,7 +40,7 @@ def run_demo(options: DemoOptions, console: Console) -> Figures:
     spans.
     """
     began = time.monotonic()
-    if options.recipe.kind is LabelKind.SPAN:
+    if question_of(options.recipe.labeling()).reads_tokens:
         raise ConfigError(
             f"{options.recipe.name} asks for spans, and the demo's simulated annotators answer with labels; take "
             "another recipe, or label yourself: nextlabel run"

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nextlabel.backend.annotators.reading import consensus
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, Span, Value
@@ -24,7 +24,7 @@ def record_rows(store: Store, labeling: Labeling) -> Iterator[dict[str, Any]]:
     labels: dict[str, tuple[Value, int]] = {}
     for item in store.records():
         given = answers.get(item.remote_id or "", [])
-        decided = consensus(given, labeling)
+        decided = question_of(labeling).consensus(given)
         if decided is not None:
             labels[item.record.uid] = (decided, sum(one.status is AnnotationStatus.SUBMITTED for one in given))
         found = labels.get(item.duplicate_of or item.record.uid)

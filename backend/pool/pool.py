@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.annotators.opinions import Opinions
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.store import StoredRecord
-from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling
 
-from .answers import UNLABELLED, Agreed, Answers, count_labels
+from .answers import Agreed, Answers
 from .answers import Positions as Positions
 
 _DONE, _SKIPPED, _DRAFT = AnnotationStatus.SUBMITTED, AnnotationStatus.SKIPPED, AnnotationStatus.DRAFT
@@ -38,15 +39,13 @@ class PoolState:
         self.overlap = overlap
         self.revision = 0
         self.originals: dict[str, str] = {}  # uid of a duplicate -> uid of the first record with its content
-        self._kind = labeling.kind
-        self._answers = Answers(labeling)
+        self.question = question_of(labeling)
+        self._answers = Answers(self.question)
         self.agreed: Agreed | None = None
         self._remote: list[str] = []
         self._by_remote: dict[str, int] = {}
         self._left: set[int] = set()  # positions of records that left the pool because the platform deleted them
-        several = (len(labeling.labels),) if self._kind is LabelKind.MULTI else ()
-        types = {LabelKind.SINGLE: np.int64, LabelKind.MULTI: np.bool_, LabelKind.SPAN: np.object_}
-        target = ("target", types[self._kind], several)
+        target = self.question.column("target")
         flags = [(name, np.bool_) for name in ("audit", "active", "pushed", "suggested", "held", "known")]
         counts = [(name, np.int32) for name in ("answers", "skips", "drafts", "opinions")]
         self._table = np.zeros(
@@ -58,8 +57,8 @@ class PoolState:
         if size > len(self._table):
             table = np.zeros(max(size, 2 * len(self._table), 1024), dtype=self._table.dtype)
             table["row"] = -1
-            if self._kind is LabelKind.SINGLE:
-                table["target"] = UNLABELLED
+            if self.question.blank is not None:
+                table["target"] = self.question.blank
             table[: self._size] = self._table[: self._size]
             self._table = table
         self._remote.extend([""] * (size - len(self._remote)))
@@ -140,8 +139,10 @@ class PoolState:
                 self._table[name][at] = len({one.annotator for one in current if one.status is status})
             target = self._answers.update(at, current)
             self._table["known"][at] = target is not None
-            if target is not None or self._kind is LabelKind.SINGLE:
-                self._table["target"][at] = UNLABELLED if target is None else target
+            if target is not None:
+                self._table["target"][at] = target
+            elif self.question.blank is not None:
+                self._table["target"][at] = self.question.blank
             self.agreed = None
         self.revision += bool(touched)
         return unknown_records
@@ -310,4 +311,4 @@ class PoolState:
 
     def label_counts(self) -> dict[str, int]:
         """How many labelled records carry each label, spans as often as they come."""
-        return count_labels(self.targets(np.flatnonzero(self._labelled)), self.labeling)
+        return self.question.count(self.targets(np.flatnonzero(self._labelled)))

@@ -14,9 +14,9 @@ from nextlabel.backend.annotators.quality import LEAST_RANKED, Quality, annotato
 from nextlabel.backend.evaluation.intervals import Interval, wilson_interval
 from nextlabel.backend.evaluation.remaining import remaining_positives
 from nextlabel.backend.pool.pool import Positions
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.selection.stopping import Advice, Confident, FewRemaining, Round, SmallGain, StablePredictions
 from nextlabel.backend.store import ModelRow
-from nextlabel.connectors.records import LabelKind
 
 from .agreement import LEAST_REPEATED, Agreement, agreement
 from .project_data import Gathered
@@ -208,16 +208,7 @@ def class_balance(found: Gathered) -> tuple[Balance, ...]:
 
 def _carried(found: Gathered, positions: Positions) -> npt.NDArray[np.bool_]:
     """bool [k, c]: which labels the records carry, spans of a label at least once."""
-    targets, labels = found.pool.targets(positions), found.labeling.labels
-    if found.labeling.kind is LabelKind.MULTI:
-        return np.asarray(targets, np.bool_)
-    if found.labeling.kind is LabelKind.SINGLE:
-        single: npt.NDArray[np.bool_] = targets[:, None] == np.arange(len(labels))
-        return single
-    carried = np.zeros((len(targets), len(labels)), np.bool_)
-    for row, spans in enumerate(targets):
-        carried[row, [labels.index(span.label) for span in spans]] = True
-    return carried
+    return question_of(found.labeling).carried(found.pool.targets(positions))
 
 
 def _advice(

@@ -11,9 +11,10 @@ import numpy as np
 from nextlabel.backend.annotators.opinions import Opinions, from_annotations
 from nextlabel.backend.models.registry import SPACE_IN_USE
 from nextlabel.backend.pool.pool import PoolState, Positions
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.store import LogRow, ModelRow, Store
 from nextlabel.connectors.errors import ConfigError
-from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,6 @@ def _log(store: Store) -> Iterator[LogRow]:
 
 
 def _opinions(labeling: Labeling, given: list[Annotation], position: dict[str, int]) -> Opinions | None:
-    if labeling.kind is not LabelKind.SINGLE:
+    if not question_of(labeling).compares:
         return None
     return from_annotations(given, position, max(position.values(), default=-1) + 1, labeling.labels)

@@ -18,9 +18,9 @@ from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.metrics import right
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.pool.pool import Positions
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.selection.stopping import Round
 from nextlabel.backend.store import Store
-from nextlabel.connectors.records import LabelKind
 
 from .project_data import Gathered
 from .random_reference import FOLDS, REPEATS, Curve, Saved, Vectors, compare, random_curve, random_size, sizes
@@ -50,7 +50,7 @@ class Refitted:
 
 def why_not(found: Gathered) -> str:
     """Why no comparison with random can be made of these answers; empty if it can."""
-    if found.labeling.kind is LabelKind.SPAN:
+    if question_of(found.labeling).reads_tokens:
         return "not made for spans"
     if len(found.audited) < LEAST_AUDIT:
         return (

@@ -19,13 +19,12 @@ from nextlabel.backend.encoders.base import Encoder, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.multimodal import for_requests
 from nextlabel.backend.files import atomic_path
-from nextlabel.backend.models.label_names import differences
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE
-from nextlabel.backend.models.spans.probe import SpanProbe
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.training.jobs import readable_errors
 from nextlabel.connectors.errors import LearningError
-from nextlabel.connectors.records import Labeling, LabelKind
+from nextlabel.connectors.records import Labeling
 
 log = structlog.get_logger(__name__)
 Matrix = npt.NDArray[np.float32]
@@ -168,24 +167,12 @@ class EmbeddingSpaces:
             )
         encoder = self._load(folder)
         anchors = label_anchors(self._labeling, encoder)
-        prior, note, trained_on = (None, "", None) if folder is None else (*self._head(folder), _trained_on(folder))
+        prior, note, trained_on = None, "", None
+        if folder is not None:
+            prior, note = question_of(self._labeling).prior(folder / HEAD_FILE)
+            trained_on = _trained_on(folder)
         if note:
             log.warning("a trained model was made for other labels", model=version, note=note)
         return EmbeddingSpace(
             version, encoder, self._cache(encoder), anchors, prior, for_requests(encoder), trained_on, note
         )
-
-    def _head(self, folder: Path) -> tuple[Probe | None, str]:
-        """What the head in ``folder`` knows of the labels that are asked, and how those differ from its own."""
-        labels, kind = self._labeling.labels, self._labeling.kind
-        try:
-            if kind is LabelKind.SPAN:
-                known = SpanProbe.load(folder / HEAD_FILE).labels
-                return None, differences(known, labels, several=True, wants_several=True)
-            head = Probe.load(folder / HEAD_FILE)
-        except LearningError:
-            return None, f"its head is for {'whole texts' if kind is LabelKind.SPAN else 'spans'}, or can't be read"
-        several = kind is LabelKind.MULTI
-        note = differences(head.names, labels, several=head.multi_label, wants_several=several)
-        prior = head.aligned(labels, multi_label=several)
-        return prior, note if prior is not None else f"{note}; its head is not used, its encoder is"

@@ -17,12 +17,12 @@ import numpy as np
 import structlog
 
 from nextlabel.backend.models.registry import CHOSEN_SPACE
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.jobs import EmbeddingJob
 from nextlabel.backend.training.process import TrainingProcess
 from nextlabel.connectors.batches import batched
 from nextlabel.connectors.errors import NextlabelError
-from nextlabel.connectors.records import LabelKind
 
 from .answers import Loop
 from .candidates import TrainingSetup
@@ -163,7 +163,7 @@ class ModelSwitch:
         job = EmbeddingJob(
             encoder=tuning.of(target),
             embeddings=space.cache.folder.absolute(),
-            spans=tuning.labeling.kind is LabelKind.SPAN,
+            spans=question_of(tuning.labeling).reads_tokens,
             texts=self._missing(space),
         )
         log.info("encoding the records for another model", model=target or "the recipe's own encoder")

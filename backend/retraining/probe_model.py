@@ -18,10 +18,11 @@ from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.evaluation import audit_report
 from nextlabel.backend.models.probe import Probe, score_pool
 from nextlabel.backend.pool.pool import PoolState, Positions
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.selection import Pool
 from nextlabel.backend.serving.batcher import Encode
 from nextlabel.connectors.errors import LearningError
-from nextlabel.connectors.records import Labeling, LabelKind, Suggestion
+from nextlabel.connectors.records import Labeling, Suggestion
 
 from .embedding_space import EmbeddingSpace
 from .prediction import Prediction
@@ -144,7 +145,7 @@ class TextModel:
             vectors=CachedVectors(cache, rows),
             labelled_vectors=cache.take(pool.rows[training]),
             labelled_targets=pool.targets(training),
-            multi_label=self.labeling.kind is LabelKind.MULTI,
+            multi_label=question_of(self.labeling).several,
             labelled_probabilities=score_pool(self.probe, cache.matrix, pool.rows[training]),
         )
 
@@ -163,7 +164,7 @@ class TextModel:
         certainty over all labels.
         """
         labels = self.labeling.labels
-        if self.labeling.kind is LabelKind.MULTI:
+        if question_of(self.labeling).several:
             chosen = probabilities > 0.5
             scores = np.maximum(probabilities, 1 - probabilities).mean(axis=1)
             values = [tuple(labels[i] for i in np.flatnonzero(row)) for row in chosen]
@@ -220,7 +221,7 @@ class TextKind(Kind):
 
     @override
     def load(self, path: Path, version: str, log_seq: int, space: EmbeddingSpace) -> TextModel | None:
-        several = self.labeling.kind is LabelKind.MULTI
+        several = question_of(self.labeling).several
         probe = Probe.load(path).aligned(self.labeling.labels, multi_label=several)
         if probe is not None and probe.weights.shape[1] != space.encoder.dimension:
             raise LearningError(f"it reads vectors of {probe.weights.shape[1]}, not {space.encoder.dimension} numbers")
@@ -232,5 +233,5 @@ class TextKind(Kind):
             probe = Probe.load(path)
         except LearningError:
             return False
-        several = self.labeling.kind is LabelKind.MULTI
+        several = question_of(self.labeling).several
         return probe.multi_label == several and probe.names in ((), self.labeling.labels)

@@ -19,11 +19,11 @@ import numpy.typing as npt
 import structlog
 
 from nextlabel.backend.models.registry import CHOSEN_SPACE, SPACE_IN_USE, ModelStore
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.jobs import MODEL, job_type
 from nextlabel.backend.training.process import TrainingProcess
 from nextlabel.connectors.errors import LearningError
-from nextlabel.connectors.records import LabelKind
 
 from .answers import Labelled, Loop
 from .candidates import Answered, TextTraining, Training, TrainingSetup
@@ -62,7 +62,7 @@ class Retrainer:
         process: type[TrainingProcess] = TrainingProcess,
     ) -> None:
         self._store, self._loop, self._setup, self._trainer = store, loop, setup, process
-        spans = setup.labeling.kind is LabelKind.SPAN
+        spans = question_of(setup.labeling).reads_tokens
         self._training = training or (SpanTraining(setup) if spans else TextTraining(setup))
         self._plan: TrainingPlan | None = None
         self._process: TrainingProcess | None = None

@@ -19,10 +19,10 @@ from nextlabel.backend.encoders.multimodal import is_multimodal
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.controller import Controller
 from nextlabel.backend.loop.leadership import Leadership
-from nextlabel.backend.models.card import JobKind
 from nextlabel.backend.models.spans.encoder import SpanEncoder, load_span_encoder
 from nextlabel.backend.models.spans.token_cache import TokenCache
 from nextlabel.backend.pool.pool import PoolState
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.queue.publishing import QueueSizes
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.recipe.recipe import Recipe
@@ -37,7 +37,7 @@ from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Added, Store
 from nextlabel.connectors.base import Connector
-from nextlabel.connectors.records import LabelKind, Record
+from nextlabel.connectors.records import Record
 
 from .project import check_platform, open_connector
 from .service import Service
@@ -74,7 +74,7 @@ def open_encoder(recipe: Recipe, settings: Settings, trained: Path | None = None
     spec, threads = encoder_spec(recipe, settings), settings.thread_count()
     if trained is not None:
         spec = replace(spec, name=str(trained))
-    if recipe.kind is LabelKind.SPAN:
+    if question_of(recipe.labeling()).reads_tokens:
         cache = settings.home / "encoders"
         return load_span_encoder(spec.name, max_length=spec.max_length, cache_dir=cache, threads=threads)
     return load(spec, threads=threads)
@@ -125,7 +125,6 @@ def training_setup(recipe: Recipe, settings: Settings) -> TrainingSetup:
         reason = "the recipe says `fusion: none`"
     elif find_spec("torch") is None or find_spec("transformers") is None:
         reason = "torch and transformers are not installed: pip install 'nextlabel[train]'"
-    rungs: tuple[JobKind, ...] = ("spans",) if recipe.kind is LabelKind.SPAN else ("few-shot", "fine-tune")
     return TrainingSetup(
         project=recipe.name,
         labeling=recipe.labeling(),
@@ -134,7 +133,7 @@ def training_setup(recipe: Recipe, settings: Settings) -> TrainingSetup:
         work=home / "training",
         models=home / "models",
         reason=reason,
-        rungs=("fusion",) if images else rungs,
+        rungs=("fusion",) if images else question_of(recipe.labeling()).rungs,
     )
 
 
@@ -203,7 +202,7 @@ def assemble(
     """
     labeling = setup.labeling
     spaces = EmbeddingSpaces(labeling, open_encoder, open_cache, setup.models)
-    kind = SpanKind(labeling) if labeling.kind is LabelKind.SPAN else TextKind(labeling)
+    kind = SpanKind(labeling) if question_of(labeling).reads_tokens else TextKind(labeling)
     learner = Learner(labeling, kind, spaces, store, setup.models)
     controller = partial(
         Controller,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nextlabel.backend.annotators.reading import consensus
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.stack import Annotator, ArgillaAnnotator, ArgillaServer, LabelStudioServer
 from nextlabel.backend.stack.backend import BackendProcess, past
 from nextlabel.backend.store import Store
@@ -118,7 +118,7 @@ def majority(process: BackendProcess) -> dict[str, int]:
     """How often each label is the majority's."""
     with Store.open(process.home / "second" / "store.sqlite") as store:
         labeling = Labeling(LabelKind.SINGLE, LABELS)
-        said = [consensus(given, labeling) for given in store.touched(0).values()]
+        said = [question_of(labeling).consensus(given) for given in store.touched(0).values()]
     return {label: said.count((label,)) for label in LABELS}
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import httpx
 import pytest
 
-from nextlabel.backend.annotators.reading import consensus
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.stack import Annotator, ArgillaAnnotator, ArgillaServer, LabelStudioServer
 from nextlabel.backend.stack.backend import BackendProcess, Status
 from nextlabel.backend.store import Store
@@ -217,7 +217,7 @@ def test_spans_are_learned_proposed_and_put_in_order(office: Office) -> None:
             office.answer(person, shown, *truth(shown.text))
     assert process.status()["generation"] != first
     with Store.open(process.home / "spans" / "store.sqlite") as store:
-        decided = {remote_id: consensus(given, LABELING) for remote_id, given in store.touched(0).items()}
+        decided = {remote_id: question_of(LABELING).consensus(given) for remote_id, given in store.touched(0).items()}
         texts = {item.remote_id: item.record.fields["text"] for item in store.records()}
     for remote_id, value in decided.items():
         assert value == truth(texts[remote_id]), "what was marked is not what arrived, or the newer did not count"

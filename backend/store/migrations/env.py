@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from . import VERSION_TABLE
+from nextlabel.backend.store.migrations import VERSION_TABLE  # alembic runs this file by its path
 
 context.configure(connection=context.config.attributes["connection"], version_table=VERSION_TABLE)
 with context.begin_transaction():

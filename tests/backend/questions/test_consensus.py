@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nextlabel.backend.annotators.reading import consensus
+from nextlabel.backend.questions import question_of
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Span
 
 SINGLE = Labeling(LabelKind.SINGLE, ("a", "b", "c"))
@@ -24,39 +24,39 @@ def answers(*values, who=None, status=AnnotationStatus.SUBMITTED):
 
 
 def test_nobody_has_answered():
-    assert consensus([], SINGLE) is None
-    assert consensus(answers(("a",), status=AnnotationStatus.SKIPPED), SINGLE) is None
-    assert consensus(answers(("a",), status=AnnotationStatus.DRAFT), SINGLE) is None
+    assert question_of(SINGLE).consensus([]) is None
+    assert question_of(SINGLE).consensus(answers(("a",), status=AnnotationStatus.SKIPPED)) is None
+    assert question_of(SINGLE).consensus(answers(("a",), status=AnnotationStatus.DRAFT)) is None
 
 
 def test_the_majority_wins_in_any_order():
     given = answers(("a",), ("a",), ("b",))
-    assert consensus(given, SINGLE) == ("a",)
-    assert consensus(given[::-1], SINGLE) == ("a",)
+    assert question_of(SINGLE).consensus(given) == ("a",)
+    assert question_of(SINGLE).consensus(given[::-1]) == ("a",)
 
 
 def test_skips_have_no_vote():
     given = answers(("a",)) + answers((), (), status=AnnotationStatus.SKIPPED)
-    assert consensus(given, SINGLE) == ("a",)
+    assert question_of(SINGLE).consensus(given) == ("a",)
 
 
 def test_a_tie_goes_to_the_newest():
     given = answers(("a",), ("b",), ("b",), ("a",), ("c",))
-    assert consensus(given, SINGLE) == ("a",)
-    assert consensus(answers(("a",), ("b",)), SINGLE) == ("b",)
-    assert consensus(answers(("b",), ("a",))[::-1], SINGLE) == ("a",)
+    assert question_of(SINGLE).consensus(given) == ("a",)
+    assert question_of(SINGLE).consensus(answers(("a",), ("b",))) == ("b",)
+    assert question_of(SINGLE).consensus(answers(("b",), ("a",))[::-1]) == ("a",)
 
 
 def test_at_equal_times_the_greater_id_is_newer():
     one, other = answers(("a",), ("b",))
     same = Annotation("0", "7", "user 0", ("a",), one.status, other.updated_at)
-    assert consensus([same, other], SINGLE) == consensus([other, same], SINGLE) == ("b",)
+    assert question_of(SINGLE).consensus([same, other]) == question_of(SINGLE).consensus([other, same]) == ("b",)
 
 
 def test_everyone_has_one_vote():
     given = [*answers(("a",), ("a",), ("c",), who="eager"), *answers(("b",), ("b",))]
-    assert consensus(given, SINGLE) == ("b",)
-    assert consensus(answers(("a",), ("b",), who="second thoughts"), SINGLE) == ("b",)
+    assert question_of(SINGLE).consensus(given) == ("b",)
+    assert question_of(SINGLE).consensus(answers(("a",), ("b",), who="second thoughts")) == ("b",)
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def test_everyone_has_one_vote():
     ],
 )
 def test_multi_label_votes_label_by_label(values, expected):
-    assert consensus(answers(*values), MULTI) == expected
+    assert question_of(MULTI).consensus(answers(*values)) == expected
 
 
 def test_spans_are_equal_whatever_their_order():
     first, second = Span(0, 4, "a"), Span(9, 12, "a")
     given = answers((first, second), (first,), (second, first))
-    assert consensus(given, SPANS) == (first, second)
+    assert question_of(SPANS).consensus(given) == (first, second)

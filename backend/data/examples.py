@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.records import LabelKind
 
 Targets = npt.NDArray[np.int64] | npt.NDArray[np.bool_]
 
@@ -96,6 +97,16 @@ class Examples:
     def multi_label(self) -> bool:
         """Whether a text may have several labels."""
         return self.targets.ndim == 2
+
+    @property
+    def kind(self) -> LabelKind:
+        """What was asked of the texts."""
+        return LabelKind.MULTI if self.multi_label else LabelKind.SINGLE
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether there is anything to learn: of exclusive labels, two at least."""
+        return self.multi_label or len(np.unique(self.targets)) > 1
 
     def take(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> Examples:
         """Some of the examples, in the order of ``rows``."""

@@ -202,5 +202,4 @@ def _usable(learned: Sequence[dict[float, Examples]]) -> list[float]:
 
 
 def _teaches(train: Examples) -> bool:
-    enough = len(train) >= max(LEAST, 2 * len(train.labels))
-    return enough and (train.multi_label or len(np.unique(train.targets)) > 1)
+    return len(train) >= max(LEAST, 2 * len(train.labels)) and train.tells_apart

@@ -33,7 +33,7 @@ from nextlabel.backend.training.fewshot import FewShotTuner
 from nextlabel.backend.training.finetune import FineTuner, Trainer, split_held_out
 from nextlabel.backend.training.progress import TrainingProgress, never, no_report
 from nextlabel.backend.training.spec import RungName, TrainingSpec
-from nextlabel.connectors.records import Labeling, LabelKind
+from nextlabel.connectors.records import Labeling
 
 if TYPE_CHECKING:
     from nextlabel.backend.training.progress import ProgressReport
@@ -95,8 +95,7 @@ class Setup:
 
     def anchors(self, train: Examples) -> FloatMatrix:
         """One vector per label, float32 [c, d], from its name or description."""
-        kind = LabelKind.MULTI if train.multi_label else LabelKind.SINGLE
-        return label_anchors(Labeling(kind, train.labels, descriptions=self.descriptions), self.loaded)
+        return label_anchors(Labeling(train.kind, train.labels, descriptions=self.descriptions), self.loaded)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""RecordSync of the records: store, pool, embeddings and platform hold the same ones, in the space that is in use."""
+"""The same records everywhere: store, pool, embeddings and platform hold them, in the space that is in use."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class RecordSync:
         self._next_space = space
 
     def move(self) -> None:
-        """To the vectors of another trained model, if the ModelSwitch says so: it has had the records encoded."""
+        """To the vectors of another trained model, if the model switch says so: it has had the records encoded."""
         space = self._next_space
         if space is not None and space is not self.space:
             try:

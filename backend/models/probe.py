@@ -68,17 +68,16 @@ class Probe:
         calibrate: bool = True,
         doubt: bool = True,
     ) -> Probe:
-        """ProbeData a probe.
+        """Fit a probe.
 
-        vectors: floating [m, d], rows of length 1, m may be 0. targets: int64 [m] in [0, classes), or bool
-        [m, classes] for multi-label, or floating [m, classes] whose rows sum to 1: single labels in doubt, weighed
-        by a consensus already, so that they are taken as given. weights: [m], how much each row counts. anchors:
-        [classes, d], one vector a class to start from. warm: an earlier probe; saves time, and what its held-out
-        predictions told is kept until the labels have grown by a tenth. prior: the head of a trained encoder that
-        made the vectors; the fit starts from it and stays near it, and takes its temperature over: the encoder was
-        trained on most of these very rows, so predictions on them would not be held out, and nothing can be read off
-        them. calibrate=False: no held-out predictions, thus neither calibration nor doubt. doubt=False: take every
-        answer for right.
+        vectors: floating [m, d], rows of length 1, m may be 0. targets: int64 [m] in [0, classes), or bool [m, classes]
+        for multi-label, or floating [m, classes] whose rows sum to 1: single labels in doubt, weighed by a consensus
+        already, so that they are taken as given. weights: [m], how much each row counts. anchors: [classes, d], one
+        vector a class to start from. warm: an earlier probe; saves time, and what its held-out predictions told is kept
+        until the labels have grown by a tenth. prior: the head of a trained encoder that made the vectors; the fit
+        starts from it and stays near it, and takes its temperature over: the encoder was trained on most of these very
+        rows, so predictions on them would not be held out, and nothing can be read off them. calibrate=False: no
+        held-out predictions, thus neither calibration nor doubt. doubt=False: take every answer for right.
 
         Raises LearningError when shapes or values don't fit together.
         """
@@ -97,6 +96,31 @@ class Probe:
         # Contiguous copies: safetensors writes the memory as it lies, strides or not.
         probe = cls(layer[:, :-1].copy(), layer[:, -1].copy(), task.multi_label, labels=len(targets))
         return probe if cross is None else replace(probe, temperature=cross.temperature, cross=cross)
+
+    @classmethod
+    def fit_after(
+        cls,
+        prior: Probe | None,
+        vectors: npt.NDArray[Any],
+        targets: Targets,
+        classes: int,
+        *,
+        anchors: npt.NDArray[Any] | None,
+        warm: Probe | None,
+        calibrate: bool,
+    ) -> Probe:
+        """Fit a probe after whatever trained model there is: ``prior`` is its head, None without one. See fit.
+
+        A head that learned one label per record is believed that there is just one for as long as all answers say so,
+        though several may be given.
+        """
+        if prior is not None and prior.exclusive:
+            if (targets.sum(axis=1) == 1).all():
+                one = prior.aligned(prior.names, multi_label=False)
+                fitted = cls.fit(vectors, targets.argmax(axis=1), classes, prior=one)
+                return replace(fitted, multi_label=True, exclusive=True)
+            prior = None
+        return cls.fit(vectors, targets, classes, anchors=anchors, prior=prior, warm=warm, calibrate=calibrate)
 
     @classmethod
     def _near(cls, prior: Probe, task: ProbeData, warm: Probe | None) -> Probe:
@@ -120,6 +144,14 @@ class Probe:
     def layer(self) -> Matrix:
         """Weights beside bias, float32 [c, d + 1]."""
         return np.column_stack([self.weights, self.bias])
+
+    def decide(self, predicted: Matrix) -> npt.NDArray[Any]:
+        """What ``predicted`` [n, c] says: classes int64 [n], or bool [n, c] when multi-label."""
+        return predicted > 0.5 if self.multi_label else predicted.argmax(axis=1)
+
+    def sureness(self, predicted: Matrix) -> Matrix:
+        """How sure ``predicted`` [n, c] is: of the likeliest class, [n]; when multi-label of each label, [n, c]."""
+        return np.maximum(predicted, 1 - predicted) if self.multi_label else predicted.max(axis=1)
 
     def predict_proba(self, vectors: npt.NDArray[Any]) -> Matrix:
         """float32 [n, c] for floating [n, d]: rows sum to 1, or each label apart when multi-label.

@@ -15,6 +15,10 @@ QUESTIONS: dict[LabelKind, type[Question]] = {
 }
 
 
+DEFAULT_KIND = LabelKind.SINGLE
+"""What a recipe asks that says nothing else."""
+
+
 def question_of(labeling: Labeling) -> Question:
     """What ``labeling`` asks."""
     return QUESTIONS[labeling.kind](labeling)

@@ -14,6 +14,7 @@ from nextlabel.backend.data.image_rules import ImageRules
 from nextlabel.backend.data.images import Known, no_records
 from nextlabel.backend.data.records import Columns, ReadReport, counted, read_answers, read_records
 from nextlabel.backend.data.tables import FILE_SUFFIXES, Table
+from nextlabel.backend.questions import DEFAULT_KIND, QUESTIONS
 from nextlabel.backend.selection import declared, get_strategy
 from nextlabel.backend.selection.seeds import Seeds
 from nextlabel.backend.training.spec import TrainingSpec
@@ -108,7 +109,7 @@ class Recipe(BaseModel):
     metadata: tuple[str, ...] = Field(default=(), description="Columns to keep beside the record.")
     answer: str | None = Field(default=None, description="Column with the true label, for simulated annotators only.")
 
-    kind: LabelKind = Field(default=LabelKind.SINGLE, description="`single`, `multi` or `span`.")
+    kind: LabelKind = Field(default=DEFAULT_KIND, description="`single`, `multi` or `span`.")
     labels: tuple[str, ...] = Field(min_length=1, description="The labels; or label -> a sentence that describes it.")
     descriptions: Mapping[str, str] = Field(default_factory=dict, description="Label -> a sentence that describes it.")
     question: Annotated[str, AfterValidator(variable)] = Field(
@@ -186,15 +187,15 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"opinions: {self.opinions} is less than the overlap, {self.overlap}; leave it out, or raise it"
             )
-        if self.consensus != "majority" and self.kind is LabelKind.SPAN:
+        if self.consensus != "majority" and not QUESTIONS[self.kind].votes:
             raise ValueError(f"consensus: {self.consensus} weighs labels of whole texts; for spans there is `majority`")
-        if self.soft_labels and self.kind is not LabelKind.SINGLE:
+        if self.soft_labels and not QUESTIONS[self.kind].compares:
             raise ValueError(
                 f"soft_labels: only for `kind: single`, and this is `kind: {self.kind.value}`; leave it out"
             )
         if self.seeds is not None and self.strategy != "rare":
             raise ValueError(f"seeds: the strategy {self.strategy} takes none; write `strategy: rare`")
-        if self.kind is LabelKind.SPAN and self.training.rung not in SPAN_RUNGS:
+        if QUESTIONS[self.kind].reads_tokens and self.training.rung not in SPAN_RUNGS:
             raise ValueError(
                 f"training: the rung {self.training.rung} is for whole texts; for spans there are "
                 f"{', '.join(SPAN_RUNGS[:-1])} and {SPAN_RUNGS[-1]}"

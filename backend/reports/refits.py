@@ -118,9 +118,9 @@ def _round(size: int, probe: Probe, tested: Vectors, hits: npt.NDArray[np.bool_]
     Records that are still open can't show whether predictions are stable: what a model doubted was chosen since.
     """
     stable = probe.predict_proba(tested) if len(tested) >= LEAST_STOP_SET else None
-    said = None if stable is None else stable > 0.5 if probe.multi_label else stable.argmax(axis=1)
+    said = None if stable is None else probe.decide(stable)
     sure = probe.predict_proba(aside)
-    confidence = (np.maximum(sure, 1 - sure) if probe.multi_label else sure.max(axis=1)).mean() if len(sure) else None
+    confidence = probe.sureness(sure).mean() if len(sure) else None
     return replace(_audited(size, hits), predictions=said, confidence=None if confidence is None else float(confidence))
 
 

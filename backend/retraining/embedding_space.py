@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -74,18 +74,10 @@ class EmbeddingSpace:
         """A probe on vectors of this space, float32 [m, d].
 
         A trained encoder has learned from most of these answers, so no prediction on them would be held out, and
-        nothing is read off such; see Probe.fit. A head that learned one label per record is believed that there is just
-        one for as long as all answers say so, though several may be given.
+        nothing is read off such; see Probe.fit_after.
         """
-        prior = self.prior
-        if prior is not None and prior.exclusive:
-            if (targets.sum(axis=1) == 1).all():
-                one = prior.aligned(prior.names, multi_label=False)
-                fitted = Probe.fit(vectors, targets.argmax(axis=1), classes, prior=one)
-                return replace(fitted, multi_label=True, exclusive=True)
-            prior = None
         fresh = not self.trained
-        return Probe.fit(vectors, targets, classes, anchors=self.anchors, prior=prior, warm=warm, calibrate=fresh)
+        return Probe.fit_after(self.prior, vectors, targets, classes, anchors=self.anchors, warm=warm, calibrate=fresh)
 
     def held_out(self, probe: Probe, rows: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> Matrix | None:
         """float32 [k, c]: probabilities of answered records by what has not learned from their answers.

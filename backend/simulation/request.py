@@ -19,7 +19,7 @@ from nextlabel.backend.evaluation.crossvalidation import fold_groups
 from nextlabel.backend.evaluation.intervals import Interval
 from nextlabel.backend.selection import get_strategy
 from nextlabel.connectors.errors import ConfigError, DataError
-from nextlabel.connectors.records import Labeling, LabelKind
+from nextlabel.connectors.records import Labeling
 
 from .data import Material
 from .plan import Plan, Target
@@ -221,8 +221,7 @@ def _material(
     examples = examples.take(kept)
     rows = cache.ensure(examples.texts, encoder, on_text)
     vectors = cache.matrix[rows]
-    kind = LabelKind.MULTI if examples.multi_label else LabelKind.SINGLE
-    anchors = label_anchors(Labeling(kind, examples.labels), encoder)
+    anchors = label_anchors(Labeling(examples.kind, examples.labels), encoder)
     answers = found.answers(examples.labels)[kept] if found.votes else examples.targets[:, None]
     tested = splits == request.parts[1] if request.parts is not None else None
     return Material(vectors, anchors, examples.targets, answers, fold_groups(examples), tested)

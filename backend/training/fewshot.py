@@ -11,6 +11,7 @@ labels of ten texts), takes texts that share any label for the same, and keeps i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -313,4 +314,4 @@ def fit_head(vectors: FloatMatrix, examples: Examples, held_vectors: FloatMatrix
     if held_out is not None:
         logits = held_vectors @ head.weights.T + head.bias
         temperature = fit_temperature(logits, held_out.targets, held_out.weights)
-    return Probe(head.weights, head.bias, head.multi_label, temperature, head.labels)
+    return replace(head, temperature=temperature, cross=None)

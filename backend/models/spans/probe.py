@@ -59,7 +59,7 @@ class SpanProbe:
         *,
         warm: SpanProbe | None = None,
     ) -> SpanProbe:
-        """ProbeData on texts with their spans, none overlapping (``SpanExamples.without_overlaps``).
+        """Fit on texts with their spans, none overlapping (``SpanExamples.without_overlaps``).
 
         ``warm``: an earlier probe; it saves time and does not change what is found. With no text at all, it says
         nothing of any text. Of many texts, as many are taken as hold 20,000 units, evenly spread over their order.

@@ -186,13 +186,16 @@ _ANY_JOB: TypeAdapter[TrainingJob | SpanTrainingJob | EmbeddingJob] = TypeAdapte
 
 def job_type(work: Path) -> type[Job]:
     """What kind of job ``work`` holds. Raises LearningError if there is none, or it is of another version."""
+    file = work / JOB_FILE
     try:
-        told: dict[str, Any] = json.loads((work / JOB_FILE).read_bytes())
+        told: dict[str, Any] = json.loads(file.read_bytes())
         return _JOBS[told["job"]]
     except FileNotFoundError as error:
-        raise LearningError(f"{work} holds no training to go on with; start one") from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise LearningError(f"{work / JOB_FILE} is of another version; start the training anew") from error
+        raise LearningError(f"{work} holds no training job ({file} is missing); start one") from error
+    except (TypeError, KeyError) as error:
+        raise LearningError(f"{file} is of another version; start the training anew") from error
+    except (OSError, ValueError) as error:
+        raise LearningError(f"{file} can't be read: {error}; start the training anew") from error
 
 
 def load_job(work: Path) -> TrainingJob | SpanTrainingJob | EmbeddingJob:

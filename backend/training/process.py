@@ -62,6 +62,8 @@ class TrainingProcess:
 
         Raises LearningError if there is no job, or another process works on it; else as ``start``.
         """
+        if not (work / JOB_FILE).is_file():
+            raise LearningError(f"{work} holds no training to go on with; start one")
         job = job_type(work)
         lock = _locked(work, LOCK_WAIT_S)
         try:

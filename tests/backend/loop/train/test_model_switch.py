@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import time
@@ -23,6 +22,7 @@ from nextlabel.backend.retraining.model_switch import FEW
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.backend.training import process
+from nextlabel.backend.training.jobs import TEXTS_FILE
 from nextlabel.connectors.records import Record
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory, Trained
@@ -135,7 +135,7 @@ def test_a_process_that_is_killed_is_followed_by_one_that_does_the_rest(
     assert first is not None
     os.killpg(first, signal.SIGKILL)
     wait(lambda: pid(service) not in (first, None))
-    left = json.loads((tmp_path / "embedding" / "job.json").read_bytes())["count"]
+    left = len((tmp_path / "embedding" / TEXTS_FILE).read_text().splitlines())
     assert 0 < left < COUNT
     wait(lambda: service.status().model_version.endswith(f"-{MODEL}"))
 

@@ -21,7 +21,7 @@ import structlog
 from nextlabel.backend.models.registry import CHOSEN_SPACE, SPACE_IN_USE, ModelStore
 from nextlabel.backend.questions import question_of
 from nextlabel.backend.store import Store
-from nextlabel.backend.training.jobs import MODEL, job_type
+from nextlabel.backend.training.jobs import JOB_FILE, MODEL, job_type
 from nextlabel.backend.training.process import TrainingProcess
 from nextlabel.connectors.errors import LearningError
 
@@ -255,10 +255,13 @@ class Retrainer:
         return WATCH
 
     def _begun(self, folder: Path) -> bool:
-        """Whether there is a job to go on with. One that another version wrote is begun anew."""
+        """Whether there is a job to go on with. One of another version is begun anew."""
+        if not (folder / JOB_FILE).is_file():
+            return False
         try:
             job_type(folder)
-        except LearningError:
+        except LearningError as error:
+            log.warning("a training that was interrupted is begun anew", reason=str(error))
             shutil.rmtree(folder, ignore_errors=True)
             return False
         return True

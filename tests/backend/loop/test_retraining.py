@@ -16,6 +16,7 @@ from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpaces
 from nextlabel.backend.retraining.plan import FILE, TrainingPlan, candidates
 from nextlabel.backend.retraining.retrainer import TUNED_AT, Retrainer
 from nextlabel.backend.store import Store
+from nextlabel.backend.training.jobs import JOB_FILE
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind
@@ -252,6 +253,23 @@ def test_a_plan_that_cannot_be_read_or_is_from_before_is_begun_anew(begin: Begin
     step = begin()
     step.work.mkdir()
     (step.work / FILE).write_text(damage)
+    step.until(lambda: step.status["ended"] == 1)
+    assert str(step.status["verdict"]).startswith("fine-tune-1 goes live")
+
+
+@pytest.mark.parametrize("written", ['{"format": "nextlabel-training-2"}', "torn"])
+def test_a_job_of_another_version_is_begun_anew(begin: Begin, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    """An upgrade in the middle of a training: the plan counts, and what is left of the job goes."""
+    folder = interrupted(begin, monkeypatch).work / "candidate-0"
+    (folder / JOB_FILE).write_text(written)
+    (folder / "scratch").mkdir()
+    monkeypatch.setattr(Process, "outcome", "runs")
+    step = begin()
+    step.until(lambda: step.tuner._process is not None)
+    assert (folder / JOB_FILE).read_text() == '{"job": "texts"}'
+    assert not (folder / "scratch").exists()
+    monkeypatch.setattr(Process, "outcome", "made")
+    step.tuner.stand_by()  # what runs here never ends
     step.until(lambda: step.status["ended"] == 1)
     assert str(step.status["verdict"]).startswith("fine-tune-1 goes live")
 

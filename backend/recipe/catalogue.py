@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -12,18 +11,26 @@ from typing import TYPE_CHECKING
 from nextlabel.connectors.errors import ConfigError
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
+
     from .recipe import Recipe
 
 GROUP = "nextlabel.recipes"
 
 
+def _points() -> EntryPoints:
+    from importlib.metadata import entry_points  # 10 ms that `--help` need not wait for
+
+    return entry_points(group=GROUP)
+
+
 def names() -> list[str]:
     """Names of the installed recipes."""
-    return sorted(point.name for point in entry_points(group=GROUP))
+    return sorted(point.name for point in _points())
 
 
 def _find(name: str) -> EntryPoint:
-    for point in entry_points(group=GROUP):
+    for point in _points():
         if point.name == name:
             return point
     near = difflib.get_close_matches(name, names(), n=1)

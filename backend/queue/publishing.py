@@ -87,7 +87,7 @@ class QueuePublisher:
         self._revision = -1  # of the pool, when the generation in force was ranked
         self._asked: Labeling | None = None  # what the platform asked then
         self._tail: deque[QueueEntry] = deque()
-        self._filler = SuggestionBackfill(store, connector, pool)
+        self._backfill = SuggestionBackfill(store, connector, pool)
 
     def look_again(self) -> None:
         """Another process published meanwhile: its queue is in force, and the next is made at once."""
@@ -121,7 +121,7 @@ class QueuePublisher:
         row = self._store.plan_generation(head, model.version, len(entries))
         if entries:  # with nothing left to label there is no queue to change
             self._connector.publish(row.version, entries[: self._head])
-            self._filler.published(entries[: self._head])
+            self._backfill.published(entries[: self._head])
         self._store.mark_published(row.number)
         self.generation, self._revision, self._asked = row, revision, asked
         self._tail = deque(entries[self._head :])
@@ -129,12 +129,12 @@ class QueuePublisher:
 
     def rest(self, model: Model) -> tuple[str, Positions]:
         """What there is to append, as a state, and what still needs a suggestion; "" if there is nothing."""
-        due = self._filler.due()[: 0 if model.is_blank else None]
+        due = self._backfill.due()[: 0 if model.is_blank else None]
         if self._tail:
             return "publishing", due
         if len(due):
             return "suggesting", due
-        self._filler.save()
+        self._backfill.save()
         return "", due
 
     def extend(self, model: Model, due: Positions) -> None:
@@ -144,7 +144,7 @@ class QueuePublisher:
         if self._tail:
             stretch = [self._tail.popleft() for _ in range(min(self._head, len(self._tail)))]
             self._connector.extend(self.generation.version, stretch)
-            self._filler.published(stretch)
+            self._backfill.published(stretch)
         else:
-            self._filler.fill(self.generation.version, self.entries(model, due[: self._head]))
-            self._filler.save()
+            self._backfill.fill(self.generation.version, self.entries(model, due[: self._head]))
+            self._backfill.save()

@@ -22,6 +22,7 @@ from nextlabel.backend.models.card import Figure, JobKind, ModelCard, data_hash,
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE, TRAINING_FILE
 from nextlabel.backend.pool.pool import Positions
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.training.jobs import MODEL, PREDICTIONS, Job, TrainingJob
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import LearningError
@@ -104,25 +105,24 @@ class Training(Protocol):
 class TextTraining(Training):
     """Trainings for labels of whole texts."""
 
-    def __init__(self, tuning: TrainingSetup) -> None:
-        self._setup = tuning
+    def __init__(self, setup: TrainingSetup) -> None:
+        self._setup = setup
 
     @override
     def too_few(self, labelled: Labelled) -> str:
-        targets = labelled.targets
-        counts = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets)
-        if (counts >= LEAST_A_LABEL).sum() >= min(2, len(self._setup.labeling.labels)):
+        counts = question_of(self._setup.labeling).count(labelled.targets).values()
+        if sum(count >= LEAST_A_LABEL for count in counts) >= min(2, len(self._setup.labeling.labels)):
             return ""
         return f"two labels with {LEAST_A_LABEL} answers each are needed before anything can be trained"
 
     @override
     def job(self, candidate: Candidate, train: Answered, held_out: Answered, predict: Sequence[str]) -> TrainingJob:
-        tuning, labels = self._setup, self._setup.labeling.labels
+        setup, labels = self._setup, self._setup.labeling.labels
         return TrainingJob(
             kind=candidate.rung,
-            encoder=tuning.of(candidate.start),
+            encoder=setup.of(candidate.start),
             examples=Examples(tuple(train.texts), train.targets, labels),
-            spec=tuning.spec,
+            spec=setup.spec,
             held_out=Examples(tuple(held_out.texts), held_out.targets, labels),
             predict=predict,
         )
@@ -183,7 +183,7 @@ def _predictions(file: Path) -> npt.NDArray[np.float32]:
         raise LearningError(f"{file} can't be read: {error}; train anew") from error
 
 
-def card_of(folder: Path, candidate: Candidate, tuning: TrainingSetup, choice: Choice) -> ModelCard:
+def card_of(folder: Path, candidate: Candidate, setup: TrainingSetup, choice: Choice) -> ModelCard:
     """What is the same on all cards of models that the loop trains. Raises LearningError."""
     file = folder / MODEL / TRAINING_FILE
     try:
@@ -194,20 +194,20 @@ def card_of(folder: Path, candidate: Candidate, tuning: TrainingSetup, choice: C
     reason = choice.verdict.reason
     return ModelCard(
         version="",
-        project=tuning.project,
+        project=setup.project,
         rung=candidate.rung,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        base=tuning.encoder.name,
+        base=setup.encoder.name,
         parent=candidate.start,
-        labels=tuning.labeling.labels,
+        labels=setup.labeling.labels,
         multi_label=False,
         figures=choice.figures,
         measured=f"{MEASURED} {reason[:1].upper()}{reason[1:]}.",
         temperature=trained.get("temperature", 1.0),
-        max_length=tuning.encoder.max_length or 0,
-        windows=tuning.encoder.windows,
-        spec=tuning.spec.model_dump(mode="json"),
-        seeds=(tuning.spec.seed,),
+        max_length=setup.encoder.max_length or 0,
+        windows=setup.encoder.windows,
+        spec=setup.spec.model_dump(mode="json"),
+        seeds=(setup.spec.seed,),
         libraries=library_versions(),
         device=device,
         seconds=seconds,

@@ -42,8 +42,8 @@ RETRY_S = 60.0
 class ModelSwitch:
     """Brings the loop to the model that was chosen. ``tick`` belongs to one thread, the rest may come from any."""
 
-    def __init__(self, store: Store, loop: Loop, spaces: EmbeddingSpaces, tuning: TrainingSetup, work: Path) -> None:
-        self._store, self._loop, self._spaces, self._setup = store, loop, spaces, tuning
+    def __init__(self, store: Store, loop: Loop, spaces: EmbeddingSpaces, setup: TrainingSetup, work: Path) -> None:
+        self._store, self._loop, self._spaces, self._setup = store, loop, spaces, setup
         self._work = work
         self._target: str | None = None  # where it is going; None while the loop is where it should be
         self._kills = 0
@@ -159,11 +159,11 @@ class ModelSwitch:
 
     def _start(self, target: str, space: EmbeddingSpace) -> None:
         shutil.rmtree(self._work, ignore_errors=True)
-        tuning = self._setup
+        setup = self._setup
         job = EmbeddingJob(
-            encoder=tuning.of(target),
+            encoder=setup.of(target),
             embeddings=space.cache.folder.absolute(),
-            spans=question_of(tuning.labeling).reads_tokens,
+            spans=question_of(setup.labeling).reads_tokens,
             texts=self._missing(space),
         )
         log.info("encoding the records for another model", model=target or "the recipe's own encoder")

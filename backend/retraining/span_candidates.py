@@ -38,8 +38,8 @@ Answers: TypeAlias = Sequence[Sequence[Span]]
 class SpanTraining(Training):
     """Trainings for spans in texts."""
 
-    def __init__(self, tuning: TrainingSetup) -> None:
-        self._setup = tuning
+    def __init__(self, setup: TrainingSetup) -> None:
+        self._setup = setup
 
     @override
     def too_few(self, labelled: Labelled) -> str:
@@ -50,11 +50,11 @@ class SpanTraining(Training):
 
     @override
     def job(self, candidate: Candidate, train: Answered, held_out: Answered, predict: Sequence[str]) -> SpanTrainingJob:
-        tuning = self._setup
+        setup = self._setup
         return SpanTrainingJob(
-            encoder=tuning.of(candidate.start),
+            encoder=setup.of(candidate.start),
             examples=self._examples(train),
-            spec=tuning.spec,
+            spec=setup.spec,
             held_out=self._examples(held_out),
             predict=predict,
         )

@@ -24,10 +24,9 @@ import numpy.typing as npt
 
 from nextlabel.backend.blas import one_blas_thread
 from nextlabel.backend.files import atomic_path, write_atomically
-from nextlabel.backend.numeric import probabilities
+from nextlabel.backend.numeric import probabilities, unit_rows
 from nextlabel.connectors.errors import LearningError
 
-from .image_models import unit
 from .multimodal import TowerVectors
 
 FusionKind: TypeAlias = Literal["concatenation", "product", "gated"]
@@ -89,7 +88,7 @@ class FusionHead:
                 opening = self._linear("gate", np.concatenate([text, image], axis=1))
                 gate = 1 / (1 + np.exp(-opening.clip(-60, 60)))
                 hidden = gate * from_text + (1 - gate) * from_image
-        return unit(hidden)
+        return unit_rows(hidden)
 
     def _linear(self, name: str, x: Matrix) -> Matrix:
         return np.asarray(x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"], np.float32)

@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 
+from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.content import text_of
 
 from .base import HASHING, FloatMatrix
@@ -40,10 +41,8 @@ class HashingEncoder:
         if not texts:
             return np.empty((0, DIMENSION), dtype=np.float32)
         hashed = self._words.transform([clean_text(text_of(text)[:CHARACTERS]) for text in texts])
-        vectors = np.asarray(hashed @ self._projection, dtype=np.float32)
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        vectors[lengths[:, 0] == 0] = DIMENSION**-0.5  # a text without words: one place for all of them
-        vectors /= np.where(lengths == 0, 1, lengths)
+        vectors = unit_rows(hashed @ self._projection)
+        vectors[~vectors.any(axis=1)] = DIMENSION**-0.5  # a text without words: one place for all of them
         return vectors
 
 

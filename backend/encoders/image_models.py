@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from nextlabel.backend.data.image_files import READING
+from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.content import text_of
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
@@ -229,12 +230,6 @@ class _ClipImages:
         return _batched(self._towers.image_features, images, self.dimension, self._towers.device)
 
 
-def unit(vectors: FloatMatrix) -> FloatMatrix:
-    """Rows of length 1; rows of zeros stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths == 0, 1, lengths), np.float32)
-
-
 def _batched(features: Any, items: Sequence[Any], dimension: int, device: str) -> FloatMatrix:
     """``features`` of ``items``, some at a time, as unit vectors float32 [n, dimension]."""
     import torch
@@ -245,7 +240,7 @@ def _batched(features: Any, items: Sequence[Any], dimension: int, device: str) -
     with torch.inference_mode(), half:
         for at in range(0, len(items), size):
             vectors[at : at + size] = features(items[at : at + size]).float().cpu().numpy()
-    return unit(vectors)
+    return unit_rows(vectors)
 
 
 def _pooled(output: Any) -> Any:

@@ -21,12 +21,13 @@ import numpy as np
 
 from nextlabel.backend.data.image_files import ImageData, data_url, decode, read_bytes
 from nextlabel.backend.data.image_rules import ImageProblem, ImageRules, UnreadableImage
+from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.content import read_content, write_content
 from nextlabel.connectors.errors import ConfigError, MissingExtra
 
 from .base import Encoder, EncoderSpec, FloatMatrix
 from .cache import EmbeddingCache
-from .image_models import ClipTowers, ImageTower, load_image_tower, unit
+from .image_models import ClipTowers, ImageTower, load_image_tower
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -51,15 +52,15 @@ class TowerVectors:
         """One unit vector a row, float32 [n, dt + dv], or [n, 3 d] where both have d: their product comes last."""
         parts = [self.text, self.image]
         if self.text.shape[1] == self.image.shape[1]:
-            parts.append(unit(self.text * self.image))
-        return unit(np.concatenate(parts, axis=1))
+            parts.append(unit_rows(self.text * self.image))
+        return unit_rows(np.concatenate(parts, axis=1))
 
     @classmethod
     def split(cls, joined: FloatMatrix, text_dimension: int, image_dimension: int) -> TowerVectors:
         """The towers' vectors again, from ``joined`` (floating, also from the cache in half precision)."""
         both = np.asarray(joined, np.float32)
         end = text_dimension + image_dimension
-        return cls(unit(both[:, :text_dimension]), unit(both[:, text_dimension:end]))
+        return cls(unit_rows(both[:, :text_dimension]), unit_rows(both[:, text_dimension:end]))
 
 
 class MultimodalEncoder:
@@ -107,7 +108,7 @@ class MultimodalEncoder:
         both = TowerVectors(vectors, image).joined()
         if self._shared:  # a product with itself says nothing about a class
             both[:, 2 * self.text.dimension :] = 0
-        return unit(both)
+        return unit_rows(both)
 
     def fetched(self, texts: Sequence[str]) -> list[str]:
         """``texts`` with pictures in place of their http(s) addresses, as data: URLs; those that fail are left out.
@@ -151,14 +152,14 @@ class MultimodalEncoder:
         silent = np.flatnonzero(~text.any(axis=1) & ~image.any(axis=1))
         if len(silent):
             text[silent] = self._encode_texts([""])[0]
-        return TowerVectors(text, unit(image))
+        return TowerVectors(text, unit_rows(image))
 
     def _encode_texts(self, texts: list[str]) -> FloatMatrix:
         if not texts:
             return np.empty((0, self.text.dimension), np.float32)
         if self._texts is None:
-            return unit(self.text.encode(texts))
-        return unit(self._texts.take(self._texts.ensure(texts, self.text)))
+            return unit_rows(self.text.encode(texts))
+        return unit_rows(self._texts.take(self._texts.ensure(texts, self.text)))
 
     def _encode_images(self, addresses: Sequence[str]) -> dict[str, FloatMatrix]:
         """Address -> vector float32 [d], without those that can't be read."""
@@ -184,7 +185,7 @@ class MultimodalEncoder:
             vectors = dict(zip(order, self.image.encode([pictures[key] for key in order]), strict=True))
             return {address: vectors[one.key] for address, one in read.items()}
         rows = self._images.ensure(keys, _Pictures(self.image, pictures))
-        return dict(zip(read, unit(self._images.take(rows)), strict=True))
+        return dict(zip(read, unit_rows(self._images.take(rows)), strict=True))
 
     def _read(self, address: str) -> _Read | ImageProblem:
         """One image: what its vector is kept by, and the picture unless the vector is known.

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.files import atomic_path
+from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.content import text_of
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
@@ -70,10 +71,11 @@ def pool(vectors: FloatMatrix, windows: Windows, texts: int) -> FloatMatrix:
     first = np.searchsorted(windows.owner, np.arange(texts))
     counts = np.diff(first, append=len(windows.rows))
     pooled: FloatMatrix = vectors[first]  # what fits into one window stays as it is, to the last bit
-    for text in np.flatnonzero(counts > 1):
+    several = np.flatnonzero(counts > 1)
+    for text in several:
         its = slice(first[text], first[text] + counts[text])
-        mean = windows.weights[its] @ vectors[its]
-        pooled[text] = mean / max(float(np.linalg.norm(mean)), 1e-12)
+        pooled[text] = windows.weights[its] @ vectors[its]
+    pooled[several] = unit_rows(pooled[several])
     return pooled
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.annotators.opinions import Opinions
+from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.errors import EmptyPool, ExhaustedPool, SelectionError
 
 from .evidence import Spans
@@ -208,6 +209,7 @@ def _top(scores: npt.NDArray[np.floating[Any]], k: int, rng: np.random.Generator
 
 def to_unit(vectors: npt.NDArray[np.floating[Any]]) -> Floats:
     """float32 rows of length 1; rows of zeros stay zeros, what isn't finite becomes 0."""
-    single = np.nan_to_num(np.asarray(vectors, dtype=np.float32), posinf=0.0, neginf=0.0)
-    length = np.sqrt(np.einsum("ij,ij->i", single, single))
-    return np.asarray(single / np.maximum(length, np.float32(1e-12))[:, None], dtype=np.float32)
+    single = np.asarray(vectors, dtype=np.float32)
+    if not np.isfinite(single).all():
+        single = np.nan_to_num(single, posinf=0.0, neginf=0.0)
+    return unit_rows(single)

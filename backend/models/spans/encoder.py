@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from nextlabel.backend.encoders.base import HASHING, FloatMatrix
 from nextlabel.backend.encoders.hashing import projection
 from nextlabel.backend.encoders.model_folder import find_model
 from nextlabel.backend.encoders.multimodal import is_multimodal
+from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.content import read_beside
 from nextlabel.connectors.errors import ConfigError, MissingExtra
 
-from .token_vectors import TokenEncoder, TokenStack, TokenVectors, unit_length
+from .token_vectors import TokenEncoder, TokenStack, TokenVectors
 from .tokens import units
 
 FEATURES = 2**15
@@ -79,10 +81,9 @@ class HashedTokens:
             for text, places in zip(texts, bounds, strict=True)
             for start, end in places.tolist()
         ]
+        vectors: npt.NDArray[np.float16] = np.empty((0, DIMENSION), np.float16)
         if words:
-            vectors = unit_length(np.asarray(self._hasher.transform(words) @ self._projection, np.float32))
-        else:
-            vectors = np.empty((0, DIMENSION), np.float16)
+            vectors = unit_rows(self._hasher.transform(words) @ self._projection).astype(np.float16)
         starts = np.cumsum([0, *map(len, bounds)])
         return TokenStack(np.concatenate([np.empty((0, 2), np.int64), *bounds]), vectors, starts).texts()
 

@@ -20,6 +20,7 @@ from nextlabel.backend.data.span_examples import SpanExamples
 from nextlabel.backend.files import atomic_path
 from nextlabel.backend.models.crossfit import fit_linear
 from nextlabel.backend.models.label_names import by_name
+from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span
 
@@ -175,7 +176,7 @@ def features(vectors: npt.NDArray[np.floating]) -> Matrix:
     """What a unit is told apart by, float32 [u, 3 d] of length 1: before it, itself, after it."""
     rows = np.pad(np.asarray(vectors, np.float32), ((1, 1), (0, 0)))
     beside = np.concatenate([rows[:-2], rows[1:-1], rows[2:]], axis=1)
-    return np.asarray(beside / np.maximum(np.linalg.norm(beside, axis=1, keepdims=True), 1e-6), np.float32)
+    return unit_rows(beside)
 
 
 class SpanFinder(Protocol):

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.files import write_atomically
+from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
 from .model import best_device, run_windows, takes_types
@@ -75,9 +76,9 @@ class TokenStack:
         held = np.diff(self.starts) > 0
         if held.any():
             sums[held] = np.add.reduceat(self.vectors, self.starts[:-1][held], axis=0, dtype=np.float32)
-        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        alike = np.float32(sums.shape[1] ** -0.5)
-        return np.asarray(np.where(lengths > 1e-6, sums / np.maximum(lengths, 1e-6), alike), np.float32)
+        means = unit_rows(sums)
+        means[~means.any(axis=1)] = sums.shape[1] ** -0.5
+        return means
 
 
 class TokenEncoder:
@@ -120,7 +121,12 @@ class TokenEncoder:
         rows = run_windows(
             self._network, lambda output: output.last_hidden_state, tokenised, self.dimension, types=self._types
         )
-        return [TokenVectors(text.bounds, unit_length(one)) for text, one in zip(tokenised, rows, strict=True)]
+        for one in rows:
+            one[~np.isfinite(one).all(axis=1)] = 0  # a unit that the network has nothing to say of
+        return [
+            TokenVectors(text.bounds, unit_rows(one).astype(np.float16))
+            for text, one in zip(tokenised, rows, strict=True)
+        ]
 
 
 def layer_of(folder: Path) -> Layer:
@@ -158,13 +164,6 @@ def _load(folder: ModelFolder, whole: bool) -> Any:
     finally:
         chatter.set_verbosity(level)
     return network.float().eval()
-
-
-def unit_length(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
-    """Every row of [u, d] brought to length 1; one that is not finite becomes zeros."""
-    rows = np.where(np.isfinite(rows).all(axis=1, keepdims=True), rows, 0.0)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(lengths, 1e-6), np.float16)
 
 
 def _size(key: tuple[str, str], one: TokenVectors) -> int:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.encoders.fusion import HEADER_FILE, WEIGHTS_FILE, FusionHead, FusionKind
-from nextlabel.backend.encoders.image_models import unit
 from nextlabel.backend.encoders.multimodal import TowerVectors
+from nextlabel.backend.numeric import unit_rows
 from nextlabel.backend.training.fusion import FusionSpec, train_fusion
 from nextlabel.connectors.errors import ConfigError, LearningError
 
@@ -36,7 +36,7 @@ def exclusive_or(n: int, seed: int = 0) -> tuple[TowerVectors, Any, Any]:
         rng.standard_normal((n, size)) + np.where(bits[:, [side]], 2, -2) * directions[side][:size]
         for side, size in enumerate((24, 40))
     ]
-    return TowerVectors(*(unit(part.astype(np.float32)) for part in parts)), bits[:, 0] ^ bits[:, 1], bits
+    return TowerVectors(*(unit_rows(part.astype(np.float32)) for part in parts)), bits[:, 0] ^ bits[:, 1], bits
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -152,8 +152,8 @@ def epochs(
     import torch
 
     from nextlabel.backend.data.image_files import read_image
-    from nextlabel.backend.encoders.pooling import pooled_model
     from nextlabel.backend.encoders.tokenizer import Tokeniser, pad
+    from nextlabel.backend.encoders.torch import pooled_model
     from nextlabel.connectors.content import read_content
 
     described = find_model(text, max_length=32)

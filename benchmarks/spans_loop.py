@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.reporting import publish
-from nextlabel.backend.data.records import read_spans
-from nextlabel.backend.data.span_examples import SpanExamples
+from nextlabel.backend.data.span_examples import SpanExamples, read_spans
 from nextlabel.backend.encoders.base import default_cache_dir
 from nextlabel.backend.models.spans.encoder import load_span_encoder
 from nextlabel.backend.models.spans.metrics import span_f1

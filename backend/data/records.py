@@ -1,31 +1,46 @@
 """From rows to records: stable ids, blank rows left out, repeated ones noticed, everything streamed.
 
-Texts with marked spans come from JSON lines of {text, spans}, or from the JSON of restaurant8k.
+An image's address stays as it is. A browser loads neither a path of this machine nor the bytes in a Parquet file, and
+nothing here serves them: files and bytes become small data: URLs.
 """
 
 from __future__ import annotations
 
-import json
+import io
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
+from nextlabel.connectors.batches import batched
 from nextlabel.connectors.errors import DataError
-from nextlabel.connectors.records import Record, Span
+from nextlabel.connectors.records import Record
 
+from .image_files import ImageData, data_url, read_image
 from .image_rules import ImageRules, UnreadableImage
-from .images import Known, image_source, known_by, no_records, with_images
-from .span_examples import SpanExamples, fault_of
 from .tables import Row, Table, cell_text, check_columns, open_table
 
 # Databases refuse NUL, encoders of text refuse half a surrogate pair.
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _SHOWN: Final = 5
-Rows = Iterable[tuple[str, str, list[Span], str]]  # place, text, spans, context
+Known = Callable[[Sequence[str]], Mapping[str, Record]]
+"""Those records of these uids that were read at an earlier start, by uid."""
+
+EDGE: Final = 384
+"""Pixels of the shorter side of what is shown: the words on a meme can be read, and it has some 40 kB."""
+
+_QUALITY: Final = 85
+_READERS: Final = 4  # most of the work is done outside of Python's lock
+_BATCH: Final = 64
+_OF_THE_PLATFORM: Final = "/data/"  # Label Studio serves such paths; on this machine it may be a folder too
+
+
+def no_records(uids: Sequence[str]) -> Mapping[str, Record]:
+    """What is :data:`Known` at a first start."""
+    return {}
 
 
 @dataclass
@@ -207,76 +222,77 @@ def _plain(value: Any) -> Any:
     return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", str(value))
 
 
-def read_spans(source: str | Path, *, text: str = "text", spans: str = "spans", context: str = "") -> SpanExamples:
-    """Read ``source``: one JSON object a line, or one list in the form of restaurant8k (Coope et al., 2020).
+# -- Images ------------------------------------------------------------------------------------------------------------
 
-    JSON lines (and Parquet) hold the text in the column ``text`` and a list of {start, end, label} in ``spans``, and
-    may hold a second text that is read beside it in ``context``. Of restaurant8k, what was asked for in the turn
-    before (``requestedSlots``) becomes the context.
 
-    Raises DataError that names the file, the line and the fix, for spans too that their text can't have.
+def image_source(value: Any) -> str | bytes | None:
+    """The address or the bytes in a cell, empty for no image. None if it holds neither.
+
+    Data sets, and the Parquet files they are kept in, hold an image as ``{"bytes": ..., "path": ...}``.
     """
-    path = Path(source)
-    rows = _dialogues(path) if _is_list(path) else _lines(str(source), text, spans, context)
-    texts, found, contexts = [], [], []
-    for where, content, marked, beside in rows:
-        for span in marked:
-            if fault := fault_of(span, content):
-                raise DataError(f"{where}: {fault}")
-        texts.append(content)
-        found.append(tuple(marked))
-        contexts.append(beside)
-    labels = sorted({span.label for marked in found for span in marked})
-    return SpanExamples(tuple(texts), tuple(found), tuple(labels), tuple(contexts) if any(contexts) else None)
+    if isinstance(value, Mapping) and {"bytes", "path"} >= value.keys():
+        value = value.get("bytes") or value.get("path")
+    if value is None or value != value:  # pandas' way to say that there is nothing
+        return ""
+    return value if isinstance(value, (str, bytes)) else None
 
 
-def _is_list(path: Path) -> bool:
-    if path.suffix.lower() != ".json" or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+def known_by(source: str | bytes) -> str:
+    """What stands for an image when its record is told from others: not what it is shown as, which Pillow decides."""
+    return source if isinstance(source, str) else f"bytes:{ImageData('bytes', source).digest}"
 
 
-def _lines(source: str, text: str, spans: str, context: str) -> Rows:
-    table = open_table(source, [text, *([context] if context else [])])
-    for row in table.rows:
-        where = f"{table.name}:{row.number}"
-        content, beside = row.values.get(text), (row.values.get(context) or "") if context else ""
-        if not isinstance(content, str) or not isinstance(beside, str):
-            raise DataError(f"{where}: the column {text if isinstance(beside, str) else context!r} must hold a text")
-        marked = row.values.get(spans)
-        if marked is not None and not isinstance(marked, list):
-            raise DataError(f"{where}: {spans!r} must be a list of {{start, end, label}}")
-        yield where, content, [_span(where, item, "start", "end", "label") for item in marked or ()], beside
+def shown(source: str | bytes, rules: ImageRules, before: str = "") -> str:
+    """An address that a browser loads: ``source`` itself, or the file or bytes as a data: URL, made smaller.
 
-
-def _dialogues(path: Path) -> Rows:
+    A file or bytes that were shown as ``before`` are not read again: that takes 9 ms. Raises UnreadableImage.
+    """
+    if isinstance(source, str):
+        source = source.strip()
+        if not source or "://" in source or source[:5].lower() == "data:":
+            return source  # what the platform can't show, its connector refuses
+    if before:
+        return before
     try:
-        turns = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: can't be read as JSON: {error}") from None
-    for number, turn in enumerate(turns, start=1):
-        where = f"{path}: item {number}"
-        said = turn.get("userInput") if isinstance(turn, dict) else None
-        if not isinstance(said, dict) or not isinstance(said.get("text"), str):
-            raise DataError(
-                f"{where}: a list must hold {{userInput: {{text}}, labels}}; else write one object per line"
-            )
-        marked = []
-        for label in turn.get("labels") or ():
-            place = label.get("valueSpan") if isinstance(label, dict) else None
-            if not isinstance(place, dict):
-                raise DataError(f"{where}: a label must be {{slot, valueSpan: {{startIndex, endIndex}}}}")
-            # An index of 0 is left out of the file, as its maker's JSON writer does.
-            flat = {"startIndex": 0, **place, "slot": label.get("slot")}
-            marked.append(_span(where, flat, "startIndex", "endIndex", "slot"))
-        asked = (turn.get("context") or {}).get("requestedSlots") or ()
-        yield where, said["text"], marked, ", ".join(str(slot).replace("_", " ") for slot in asked)
+        picture = read_image(source, EDGE, rules)
+    except UnreadableImage:
+        if isinstance(source, str) and source.startswith(_OF_THE_PLATFORM):
+            return source
+        raise
+    written = io.BytesIO()
+    picture.save(written, "JPEG", quality=_QUALITY)
+    return data_url(written.getvalue(), "image/jpeg")
 
 
-def _span(where: str, item: Any, start: str, end: str, label: str) -> Span:
-    values = [item.get(key) for key in (start, end, label)] if isinstance(item, dict) else [None] * 3
-    low, high, name = values
-    if type(low) is not int or type(high) is not int or not isinstance(name, str) or not name.strip():
-        raise DataError(f"{where}: a span needs whole numbers {start!r} and {end!r} and a {label!r}, found {item!r}")
-    return Span(low, high, name)
+def with_images(
+    rows: Iterable[tuple[Row, Record]],
+    columns: Mapping[str, str],
+    rules: ImageRules,
+    unreadable: Callable[[Row, UnreadableImage], None],
+    known: Known,
+) -> Iterator[tuple[Row, Record]]:
+    """The rows, in their order, with what is ``shown`` in the fields of ``columns``, field name -> column.
+
+    What is ``known`` is shown as it was. A record whose image can't be read is left out, as nobody could judge it, and
+    told to ``unreadable``.
+    """
+
+    def read(row: Row, record: Record, before: Mapping[str, str]) -> Record | UnreadableImage:
+        try:
+            images = {
+                name: shown(image_source(row.values.get(key)) or "", rules, before.get(name, ""))
+                for name, key in columns.items()
+            }
+        except UnreadableImage as error:
+            return error
+        return replace(record, fields={**record.fields, **images})
+
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="images") as readers:
+        for batch in batched(rows, _BATCH):
+            earlier = known([record.uid for _, record in batch])
+            before = (earlier[record.uid].fields if record.uid in earlier else {} for _, record in batch)
+            for (row, _), found in zip(batch, readers.map(read, *zip(*batch, strict=True), before), strict=True):
+                if isinstance(found, UnreadableImage):
+                    unreadable(row, found)
+                else:
+                    yield row, found

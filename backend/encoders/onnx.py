@@ -27,8 +27,8 @@ from nextlabel.connectors.errors import LearningError, MissingExtra
 
 from .base import FloatMatrix
 from .model_folder import ModelFolder
-from .pooling import pooled_model
 from .tokenizer import Tokeniser, batches_by_length, encode_windows, pad
+from .torch import pooled_model
 
 Precision: TypeAlias = Literal["fp32", "int8"]
 RECIPE = "v2"  # changes whenever the same weights would give another file

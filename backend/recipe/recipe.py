@@ -11,8 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from nextlabel.backend.annotators.consensus import Method
 from nextlabel.backend.data.image_rules import ImageRules
-from nextlabel.backend.data.images import Known, no_records
-from nextlabel.backend.data.records import Columns, ReadReport, counted, read_answers, read_records
+from nextlabel.backend.data.records import Columns, Known, ReadReport, counted, no_records, read_answers, read_records
 from nextlabel.backend.data.tables import FILE_SUFFIXES, Table
 from nextlabel.backend.questions import DEFAULT_KIND, QUESTIONS
 from nextlabel.backend.selection import declared, get_strategy

@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.data.examples import Targets
-from nextlabel.backend.encoders.last_norm import flatten_last_norm
 from nextlabel.backend.encoders.model_folder import ModelFolder, Pooling, pooled_dimension
-from nextlabel.backend.encoders.pooling import load_body, load_pooler, make_pooler
 from nextlabel.backend.encoders.tokenizer import pool_windows
+from nextlabel.backend.encoders.torch import flatten_last_norm, load_body, load_pooler, make_pooler
 from nextlabel.backend.metrics import macro_f1
 from nextlabel.backend.models.calibration import fit_temperature, log_loss
 from nextlabel.backend.numeric import probabilities

@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from nextlabel.backend.data.examples import Examples, Targets
 from nextlabel.backend.encoders.base import FloatMatrix
-from nextlabel.backend.encoders.last_norm import flatten_last_norm
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.encoders.tokenizer import pool_windows
+from nextlabel.backend.encoders.torch import flatten_last_norm
 from nextlabel.backend.models.calibration import fit_temperature
 from nextlabel.backend.models.crossfit import COLD_TEMPERATURE
 from nextlabel.backend.models.probe import Probe

@@ -34,9 +34,8 @@ def trained_model(
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import AutoConfig, AutoModel
 
-    from nextlabel.backend.encoders.last_norm import flatten_last_norm, last_norm
     from nextlabel.backend.encoders.model_folder import LEARNED
-    from nextlabel.backend.encoders.pooling import make_pooler
+    from nextlabel.backend.encoders.torch import flatten_last_norm, last_norm, make_pooler
 
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]

@@ -29,8 +29,8 @@ import numpy.typing as npt
 from nextlabel.backend.encoders.fused import fused_on, is_fused
 from nextlabel.backend.encoders.model_folder import LEARNED, POOLER_FILE, ModelFolder, read_folder
 from nextlabel.backend.encoders.onnx import SAMPLE
-from nextlabel.backend.encoders.pooling import load_body, pooled_model
 from nextlabel.backend.encoders.tokenizer import Tokeniser, batches_by_length, pad, tokenizer_file
+from nextlabel.backend.encoders.torch import load_body, pooled_model
 from nextlabel.backend.files import is_full
 from nextlabel.backend.models.card import PAGE_FILE, Figure, ModelCard, read_or_make_card
 from nextlabel.backend.models.label_names import CARD_FILE, LABELS_FILE

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.encoders.last_norm import constant_direction, last_norm
+from nextlabel.backend.encoders.torch import constant_direction, last_norm
 from nextlabel.backend.models.probe import Probe
 from nextlabel.connectors.errors import LearningError
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.encoders.onnx import OPSET
-from nextlabel.backend.encoders.pooling import pooled_model
 from nextlabel.backend.encoders.tokenizer import batches_by_length, pad
+from nextlabel.backend.encoders.torch import pooled_model
 from nextlabel.backend.models.probe import Probe
 
 BATCH = 32

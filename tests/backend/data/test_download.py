@@ -13,9 +13,8 @@ from ipaddress import ip_address
 import pytest
 from PIL import Image
 
-from nextlabel.backend.data import download as module
-from nextlabel.backend.data.download import download, is_public
-from nextlabel.backend.data.image_files import read_image
+from nextlabel.backend.data import image_files as module
+from nextlabel.backend.data.image_files import download, is_public, read_image
 from nextlabel.backend.data.image_rules import ImageRules, UnreadableImage
 
 

@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 from nextlabel.backend.data.image_rules import ImageRules
-from nextlabel.backend.data.images import EDGE
-from nextlabel.backend.data.records import Columns, ReadReport, read_answers, read_records
+from nextlabel.backend.data.records import EDGE, Columns, ReadReport, read_answers, read_records
 from nextlabel.backend.recipe.recipe import FieldSource, Recipe
 from nextlabel.backend.service.opening import load_records
 from nextlabel.backend.settings import Settings

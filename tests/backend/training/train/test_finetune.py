@@ -12,9 +12,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.encoders.last_norm import constant_direction
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
+from nextlabel.backend.encoders.torch import constant_direction
 from nextlabel.backend.evaluation import accuracy
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.training import classifier

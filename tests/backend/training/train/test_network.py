@@ -11,8 +11,8 @@ import pytest
 from nextlabel.backend.encoders import onnx
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
-from nextlabel.backend.encoders.pooling import make_pooler
 from nextlabel.backend.encoders.tokenizer import Tokeniser, pad
+from nextlabel.backend.encoders.torch import make_pooler
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import head_of, save_encoder, save_head
 from nextlabel.backend.numeric import probabilities

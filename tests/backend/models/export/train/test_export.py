@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextlabel.backend.encoders.last_norm import constant_direction, flatten_last_norm, last_norm
+from nextlabel.backend.encoders.torch import constant_direction, flatten_last_norm, last_norm
 from nextlabel.backend.models.export.export import export_model, export_nextlabel, export_onnx, export_transformers
 from nextlabel.connectors.errors import LearningError
 from tests.backend.trained_models import TEXTS, our_probabilities, trained_model

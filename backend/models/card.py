@@ -19,7 +19,7 @@ from .label_names import CARD_FILE
 from .saving import TRAINING_FILE
 
 JobKind: TypeAlias = Literal["few-shot", "fine-tune", "fusion", "spans"]
-"""Trained models are named after it. For ``spans`` there is a job of its own, spans.jobs.SpanTrainingJob."""
+"""What is trained, and how; trained models are named after it."""
 PAGE_FILE = "README.md"
 FORMAT = 1
 DIGEST_BYTES = 16

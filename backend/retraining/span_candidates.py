@@ -19,7 +19,7 @@ from nextlabel.backend.models.spans.decoding import ScoredSpan
 from nextlabel.backend.models.spans.metrics import all_right, span_f1, span_report
 from nextlabel.backend.models.spans.probe import SpanProbe
 from nextlabel.backend.pool.pool import Positions
-from nextlabel.backend.training.jobs import SPANS_FILE, SpanTrainingJob, read_found
+from nextlabel.backend.training.jobs import SPANS_FILE, TrainingJob, read_found
 from nextlabel.connectors.content import read_beside
 from nextlabel.connectors.records import Span
 
@@ -49,9 +49,10 @@ class SpanTraining(Training):
         return f"{LEAST_TEXTS} texts with a span of one label are needed before anything can be trained"
 
     @override
-    def job(self, candidate: Candidate, train: Answered, held_out: Answered, predict: Sequence[str]) -> SpanTrainingJob:
+    def job(self, candidate: Candidate, train: Answered, held_out: Answered, predict: Sequence[str]) -> TrainingJob:
         setup = self._setup
-        return SpanTrainingJob(
+        return TrainingJob(
+            kind="spans",
             encoder=setup.of(candidate.start),
             examples=self._examples(train),
             spec=setup.spec,
@@ -95,7 +96,7 @@ class SpanTraining(Training):
 
     @override
     def card(self, folder: Path, candidate: Candidate, choice: Choice) -> ModelCard:
-        examples = SpanTrainingJob.load(folder).examples
+        examples = TrainingJob.load(folder).examples
         spans = [sorted([span.start, span.end, span.label] for span in row) for row in examples.spans]
         counts = Counter(label for row in examples.spans for label in {span.label for span in row})
         return replace(

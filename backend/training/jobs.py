@@ -1,8 +1,8 @@
 """Jobs for a process of its own, as files: another process can go on with one after a kill.
 
-``job.json``            everything but texts and numbers; written last, so a job without it is not one
-``*.jsonl``             one value per line, in JSON: texts, or ``[text, context, [[start, end, label], ...]]``
-``arrays.safetensors``  targets, weights and groups
+``job.json``       everything but texts and numbers; written last, so a job without it is not one
+``*.jsonl``        one value per line, in JSON: texts, or ``[text, context, [[start, end, label], ...]]``
+``*.safetensors``  targets, weights and groups of the texts in the file of that name
 """
 
 from __future__ import annotations
@@ -11,19 +11,11 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, final
+from typing import Any, ClassVar, Literal, Self, final
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    InstanceOf,
-    SkipValidation,
-    TypeAdapter,
-    ValidationError,
-    field_serializer,
-)
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationError, field_serializer
+from typing_extensions import override
 
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.data.span_examples import SpanExamples
@@ -36,7 +28,7 @@ from nextlabel.connectors.records import Span
 
 from .spec import CHECKPOINT_SECONDS, TrainingSpec
 
-JOB_FILE, ARRAYS_FILE, PREDICT_FILE, TEXTS_FILE = "job.json", "arrays.safetensors", "predict.jsonl", "texts.jsonl"
+JOB_FILE, PREDICT_FILE, TEXTS_FILE = "job.json", "predict.jsonl", "texts.jsonl"
 MODEL, PREDICTIONS, SPANS_FILE, EMBEDDED = "model", "predictions.safetensors", "predictions.json", "embedded"
 
 
@@ -80,77 +72,43 @@ class Job(BaseModel):
         raise NotImplementedError
 
     @classmethod
-    def _read(cls, work: Path) -> dict[str, Any]:
-        """What ``_write`` wrote, by name."""
+    def _read(cls, work: Path, told: dict[str, Any]) -> dict[str, Any]:
+        """What ``_write`` wrote, by name; ``told`` is what JOB_FILE has."""
         raise NotImplementedError
 
 
 class TrainingJob(Job):
-    """Train on whole texts, then predict with the new model.
+    """Train on labelled texts, then predict with the new model.
 
-    ``predict``: texts whose probabilities are wanted, in PREDICTIONS. ``checkpoint_seconds`` is the time between two
-    checkpoints, the most that a kill costs.
+    ``examples`` and ``held_out`` are SpanExamples where ``kind`` is ``spans``, else Examples. ``predict``: texts, as
+    the encoder reads them, whose probabilities are wanted in PREDICTIONS, or their spans in SPANS_FILE.
+    ``checkpoint_seconds`` is the time between two checkpoints, the most that a kill costs.
     """
 
-    job: Literal["texts"] = "texts"
+    job: Literal["training"] = "training"
     kind: JobKind
     spec: TrainingSpec
     checkpoint_seconds: float = CHECKPOINT_SECONDS
-    examples: InstanceOf[Examples] = Field(exclude=True)
-    held_out: InstanceOf[Examples] | None = Field(default=None, exclude=True)
+    examples: Any = Field(exclude=True)
+    held_out: Any = Field(default=None, exclude=True)
     predict: SkipValidation[Sequence[str]] = Field(default=(), exclude=True)
 
-    def _write(self, work: Path) -> None:
-        from safetensors.numpy import save
-
-        arrays: dict[str, Any] = {}
-        for name, part in (("examples", self.examples), ("held_out", self.held_out)):
-            if part is not None:
-                write_lines(work / f"{name}.jsonl", [list(part.labels), *part.texts])
-                columns = {"targets": part.targets, "weights": part.weights, "groups": part.groups}
-                arrays |= {f"{name}.{key}": np.ascontiguousarray(c) for key, c in columns.items() if c is not None}
-        write_lines(work / PREDICT_FILE, self.predict)
-        write_atomically(work / ARRAYS_FILE, save(arrays))
-
-    @classmethod
-    def _read(cls, work: Path) -> dict[str, Any]:
-        from safetensors.numpy import load_file
-
-        arrays, parts = load_file(work / ARRAYS_FILE), {}
-        for name in ("examples", "held_out"):
-            if name == "examples" or f"{name}.targets" in arrays:
-                labels, *texts = read_lines(work / f"{name}.jsonl")
-                columns = (arrays.get(f"{name}.{key}") for key in ("weights", "groups"))
-                parts[name] = Examples(tuple(texts), arrays[f"{name}.targets"], tuple(labels), *columns)
-        return {**parts, "predict": list(read_lines(work / PREDICT_FILE))}
-
-
-class SpanTrainingJob(Job):
-    """Fine-tune on tokens, fit a probe on their vectors, and find the spans of ``predict`` with that, in SPANS_FILE.
-
-    ``predict``: texts as SpanEncoder reads them. ``checkpoint_seconds`` as in TrainingJob.
-    """
-
-    job: Literal["spans"] = "spans"
-    spec: TrainingSpec
-    checkpoint_seconds: float = CHECKPOINT_SECONDS
-    examples: InstanceOf[SpanExamples] = Field(exclude=True)
-    held_out: InstanceOf[SpanExamples] | None = Field(default=None, exclude=True)
-    predict: SkipValidation[Sequence[str]] = Field(default=(), exclude=True)
-
+    @override
     def _write(self, work: Path) -> None:
         (work / "held_out.jsonl").unlink(missing_ok=True)
-        for name, part in (("examples", self.examples), ("held_out", self.held_out)):
-            if part is not None:
-                write_lines(work / f"{name}.jsonl", _span_rows(part))
+        _write_examples(work / "examples.jsonl", self.examples)
+        if self.held_out is not None:
+            _write_examples(work / "held_out.jsonl", self.held_out)
         write_lines(work / PREDICT_FILE, self.predict)
 
     @classmethod
-    def _read(cls, work: Path) -> dict[str, Any]:
+    @override
+    def _read(cls, work: Path, told: dict[str, Any]) -> dict[str, Any]:
+        read = _read_spans if told["kind"] == "spans" else _read_examples
         held_out = work / "held_out.jsonl"
         return {
-            "examples": _span_examples(work / "examples.jsonl"),
-            "held_out": _span_examples(held_out) if held_out.exists() else None,
+            "examples": read(work / "examples.jsonl"),
+            "held_out": read(held_out) if held_out.exists() else None,
             "predict": list(read_lines(work / PREDICT_FILE)),
         }
 
@@ -171,25 +129,29 @@ class EmbeddingJob(Job):
     spans: bool = False
     texts: SkipValidation[Iterable[str]] = Field(exclude=True)
 
+    @override
     def _write(self, work: Path) -> None:
         write_lines(work / TEXTS_FILE, self.texts)
 
     @classmethod
-    def _read(cls, work: Path) -> dict[str, Any]:
+    @override
+    def _read(cls, work: Path, told: dict[str, Any]) -> dict[str, Any]:
         return {"texts": read_lines(work / TEXTS_FILE)}
 
 
-AnyJob: TypeAlias = Annotated[TrainingJob | SpanTrainingJob | EmbeddingJob, Field(discriminator="job")]
-_JOBS: dict[str, type[Job]] = {"texts": TrainingJob, "spans": SpanTrainingJob, "embedding": EmbeddingJob}
-_ANY_JOB: TypeAdapter[TrainingJob | SpanTrainingJob | EmbeddingJob] = TypeAdapter(AnyJob)
+_JOBS: dict[str, type[Job]] = {"training": TrainingJob, "embedding": EmbeddingJob}
 
 
 def job_type(work: Path) -> type[Job]:
     """What kind of job ``work`` holds. Raises LearningError if there is none, or it is of another version."""
+    return _head(work)[0]
+
+
+def _head(work: Path) -> tuple[type[Job], dict[str, Any]]:
     file = work / JOB_FILE
     try:
         told: dict[str, Any] = json.loads(file.read_bytes())
-        return _JOBS[told["job"]]
+        return _JOBS[told["job"]], told
     except FileNotFoundError as error:
         raise LearningError(f"{work} holds no training job ({file} is missing); start one") from error
     except (TypeError, KeyError) as error:
@@ -198,11 +160,11 @@ def job_type(work: Path) -> type[Job]:
         raise LearningError(f"{file} can't be read: {error}; start the training anew") from error
 
 
-def load_job(work: Path) -> TrainingJob | SpanTrainingJob | EmbeddingJob:
+def load_job(work: Path) -> Job:
     """The job in ``work``. Raises LearningError if there is none, or it isn't whole, or is of another version."""
+    kind, told = _head(work)
     try:
-        kind, told = job_type(work), json.loads((work / JOB_FILE).read_bytes())
-        return _ANY_JOB.validate_python(told | kind._read(work))
+        return kind.model_validate(told | kind._read(work, told))
     except FileNotFoundError as error:
         raise LearningError(f"{work} holds no training job ({error.filename} is missing); start one") from error
     except LearningError:
@@ -254,14 +216,31 @@ def readable_errors(folder: Path) -> Iterator[None]:
         raise StoreError(f"the training can't use the folder {folder}: {error}") from error
 
 
-def _span_rows(examples: SpanExamples) -> Iterable[Any]:
-    yield list(examples.labels)
-    contexts = examples.contexts or ("",) * len(examples)
-    for text, context, spans in zip(examples.texts, contexts, examples.spans, strict=True):
-        yield [text, context, [[span.start, span.end, span.label] for span in spans]]
+def _write_examples(file: Path, examples: Examples | SpanExamples) -> None:
+    """Labels, then a row for each text; numbers of Examples go beside it, in safetensors."""
+    from safetensors.numpy import save
+
+    rows: Iterable[Any]
+    if isinstance(examples, SpanExamples):
+        contexts = examples.contexts or ("",) * len(examples)
+        spans = ([[span.start, span.end, span.label] for span in row] for row in examples.spans)
+        rows = zip(examples.texts, contexts, spans, strict=True)
+    else:
+        rows = examples.texts
+        columns = {"targets": examples.targets, "weights": examples.weights, "groups": examples.groups}
+        arrays = {name: np.ascontiguousarray(one) for name, one in columns.items() if one is not None}
+        write_atomically(file.with_suffix(".safetensors"), save(arrays))
+    write_lines(file, [list(examples.labels), *rows])
 
 
-def _span_examples(file: Path) -> SpanExamples:
+def _read_examples(file: Path) -> Examples:
+    from safetensors.numpy import load_file
+
+    labels, *texts = read_lines(file)
+    return Examples(tuple(texts), labels=tuple(labels), **load_file(file.with_suffix(".safetensors")))
+
+
+def _read_spans(file: Path) -> SpanExamples:
     labels, *rows = read_lines(file)
     texts, contexts = (tuple(row[at] for row in rows) for at in (0, 1))
     spans = tuple(tuple(Span(*span) for span in row[2]) for row in rows)

@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -40,7 +40,7 @@ from nextlabel.connectors.content import write_beside
 from nextlabel.connectors.errors import NextlabelError
 
 from .fewshot import FewShotTuner
-from .finetune import FineTuner, Trainer
+from .finetune import FineTuner
 from .fusion import train_fused
 from .jobs import (
     EMBEDDED,
@@ -50,7 +50,6 @@ from .jobs import (
     TEXTS_FILE,
     EmbeddingJob,
     Job,
-    SpanTrainingJob,
     TrainingJob,
     load_job,
     readable_errors,
@@ -92,65 +91,55 @@ def run(work: Path, job: Job, report: ProgressReport, stop: Stop) -> None:
     match job:
         case TrainingJob():
             train(work, job, report, stop)
-        case SpanTrainingJob():
-            train_spans(work, job, report, stop)
         case EmbeddingJob():
             embed(work, job, report, stop)
 
 
 def train(work: Path, job: TrainingJob, report: ProgressReport, stop: Stop) -> None:
-    """Train on whole texts, and predict the job's texts."""
+    """Train, and predict the job's texts with what was trained."""
     trained, spec = work / "trained", job.encoder
-    if job.kind == "fusion" and not trained.is_dir():
+    if not trained.is_dir() and job.kind == "fusion":
         train_fused(job, trained, report, stop)
-    if not trained.is_dir():
+    elif not trained.is_dir():
         base = replace(find_model(spec.name, max_length=spec.max_length, prompt=spec.prompt), windows=spec.windows)
-        trainer: Trainer = (
-            FewShotTuner() if job.kind == "few-shot" else FineTuner(checkpoint_seconds=job.checkpoint_seconds)
-        )
-        trainer.train(
-            base, job.examples, job.held_out, job.spec, trained, scratch=work / "scratch", report=report, stop=stop
-        )
-    # It says itself how long a text it reads, and with which prompt.
-    encoder = load(replace(spec, name=str(trained), max_length=None, prompt=None), threads=spare_cores())
-    vectors = np.concatenate(
-        [
-            np.empty((0, encoder.dimension), np.float32),
-            *(encoder.encode(part) for part in in_chunks(job.predict, report, stop)),
-        ]
-    )
-    probabilities = Probe.load(trained / HEAD_FILE).predict_proba(vectors)
+        how: dict[str, Any] = {"scratch": work / "scratch", "report": report, "stop": stop}
+        _trainer(job).train(base, job.examples, job.held_out, job.spec, trained, **how)
+    predict = _predict_spans if job.kind == "spans" else _predict
+    predict(work, job, trained, report, stop)
+    shutil.rmtree(work / "scratch", ignore_errors=True)
+    trained.rename(work / MODEL)
+
+
+def _trainer(job: TrainingJob) -> Any:
+    if job.kind == "few-shot":
+        return FewShotTuner()
+    return (SpanTrainer if job.kind == "spans" else FineTuner)(checkpoint_seconds=job.checkpoint_seconds)
+
+
+def _predict(work: Path, job: TrainingJob, trained: Path, report: ProgressReport, stop: Stop) -> None:
+    """Probabilities of the job's texts."""
     from safetensors.numpy import save
 
+    # It says itself how long a text it reads, and with which prompt.
+    encoder = load(replace(job.encoder, name=str(trained), max_length=None, prompt=None), threads=spare_cores())
+    parts = [encoder.encode(part) for part in in_chunks(job.predict, report, stop)]
+    vectors = np.concatenate([np.empty((0, encoder.dimension), np.float32), *parts])
+    probabilities = Probe.load(trained / HEAD_FILE).predict_proba(vectors)
     write_atomically(work / PREDICTIONS, save({"probabilities": np.ascontiguousarray(probabilities)}))
-    _finish(work, trained)
 
 
-def train_spans(work: Path, job: SpanTrainingJob, report: ProgressReport, stop: Stop) -> None:
-    """Fine-tune on tokens, and mark the job's texts.
+def _predict_spans(work: Path, job: TrainingJob, trained: Path, report: ProgressReport, stop: Stop) -> None:
+    """Spans of the job's texts.
 
-    What it leaves is judged by what the loop would do with it: a probe on the vectors of the fine-tuned tokens, fitted
-    on the training texts, marks the texts asked about.
+    A model is judged by what the loop would do with it: a probe on the vectors of the fine-tuned tokens, fitted on the
+    training texts, marks the texts asked about.
     """
-    trained, spec = work / "trained", job.encoder
-    if not trained.is_dir():
-        SpanTrainer(checkpoint_seconds=job.checkpoint_seconds).train(
-            find_model(spec.name, max_length=spec.max_length),
-            job.examples,
-            job.held_out,
-            job.spec,
-            trained,
-            scratch=work / "scratch",
-            report=report,
-            stop=stop,
-        )
     encoder, probe = _best_layer(job, trained, report, stop)
     probe.save(trained / HEAD_FILE)
     labels = json.dumps({"labels": list(job.examples.labels), "kind": "spans"}, indent=1, ensure_ascii=False)
     (trained / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")
     found = probe.predict(read_tokens(job.predict, encoder, report, stop))
     write_found(work / SPANS_FILE, [one.spans for one in found])
-    _finish(work, trained)
 
 
 def embed(work: Path, job: EmbeddingJob, report: ProgressReport, stop: Stop) -> None:
@@ -170,11 +159,6 @@ def embed(work: Path, job: EmbeddingJob, report: ProgressReport, stop: Stop) -> 
     cache = kind(job.embeddings, encoder.fingerprint, encoder.dimension)
     cache.ensure(job.texts, encoder, progress, total=count)
     write_atomically(work / EMBEDDED, b"")
-
-
-def _finish(work: Path, trained: Path) -> None:
-    shutil.rmtree(work / "scratch", ignore_errors=True)
-    trained.rename(work / MODEL)
 
 
 def spare_cores() -> int:
@@ -200,9 +184,7 @@ def in_chunks(texts: Sequence[str], report: ProgressReport, stop: Stop) -> Itera
         report(TrainingProgress("embedding", done, len(texts), seconds=time.monotonic() - started))
 
 
-def _best_layer(
-    job: SpanTrainingJob, trained: Path, report: ProgressReport, stop: Stop
-) -> tuple[SpanEncoder, SpanProbe]:
+def _best_layer(job: TrainingJob, trained: Path, report: ProgressReport, stop: Stop) -> tuple[SpanEncoder, SpanProbe]:
     """The trained encoder, read from the layer on which a probe gets most held-out texts right, and that probe.
 
     The last one is trained most, but not always best: after 200 texts of restaurant8k a probe found spans with F1 0.77

@@ -18,7 +18,7 @@ from nextlabel.backend.models.spans.metrics import all_right
 from nextlabel.backend.models.spans.probe import SpanProbe
 from nextlabel.backend.models.spans.token_vectors import Layer, layer_of, set_layer
 from nextlabel.backend.training import worker
-from nextlabel.backend.training.jobs import SPANS_FILE, SpanTrainingJob, read_found
+from nextlabel.backend.training.jobs import SPANS_FILE, TrainingJob, read_found
 from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress, never, no_report
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.content import write_beside
@@ -30,10 +30,11 @@ SPEC = TrainingSpec(epochs=10, learning_rate=1e-2, head_learning_rate=1e-2, batc
 UNSEEN = bookings(20, first=100)
 
 
-def make_job(encoder: ModelFolder, cache: Path, count: int = 60) -> SpanTrainingJob:
+def make_job(encoder: ModelFolder, cache: Path, count: int = 60) -> TrainingJob:
     train = replace(bookings(count), contexts=tuple("when?" if n % 2 else "" for n in range(count)))
     predict = [write_beside(UNSEEN.texts[0], "when?"), *UNSEEN.texts[1:], ""]
-    return SpanTrainingJob(
+    return TrainingJob(
+        kind="spans",
         encoder=EncoderSpec(str(encoder.path), max_length=24, cache_dir=cache),
         examples=train,
         spec=SPEC,
@@ -47,14 +48,14 @@ def test_what_is_saved_is_loaded(tiny_encoder: ModelFolder, tmp_path: Path) -> N
     odd = replace(job.examples, texts=("x\ud800\u2028é", *job.examples.texts[1:]), spans=((), *job.examples.spans[1:]))
     job = job.model_copy(update={"examples": odd})
     job.save(tmp_path / "work")
-    again = SpanTrainingJob.load(tmp_path / "work")
+    again = TrainingJob.load(tmp_path / "work")
     assert again.examples == job.examples
     assert again.held_out is not None
     assert job.held_out is not None
     assert again.held_out.spans == job.held_out.spans
     assert (again.predict, again.spec, again.encoder) == (job.predict, job.spec, job.encoder)
     job.model_copy(update={"held_out": None}).save(tmp_path / "other")
-    assert SpanTrainingJob.load(tmp_path / "other").held_out is None
+    assert TrainingJob.load(tmp_path / "other").held_out is None
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_what_is_not_whole_is_refused(
     else:
         (tmp_path / file).write_text(content)
     with pytest.raises(LearningError, match=says):
-        SpanTrainingJob.load(tmp_path)
+        TrainingJob.load(tmp_path)
 
 
 def test_the_worker_leaves_a_model_that_finds_what_it_said(tiny_encoder: ModelFolder, tmp_path: Path) -> None:

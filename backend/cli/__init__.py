@@ -1,32 +1,40 @@
-"""The ``nextlabel`` command. Each group of commands is a module; whatever is slow to import, they import when run."""
+"""The ``nextlabel`` command. Each module has a few of its commands, and is imported when one of them is called."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typing_extensions import override
 
 from nextlabel.connectors.errors import NextlabelError
 
-from . import (
-    annotators,
-    answers,
-    compare,
-    demo,
-    doctor,
-    evaluate,
-    models,
-    recipes,
-    relabel,
-    report,
-    run,
-    simulate,
-    status,
-    train,
-)
 from .common import complain, examples
+
+COMMANDS = {
+    "run": ("run", "Push the data, and keep the queue in the best order."),
+    "serve": ("run", "Serve a project that was pushed before."),
+    "push": ("run", "Push the data to the platform, and leave."),
+    "status": ("service", "Show what the running service is doing."),
+    "doctor": ("doctor", "Find what would silently break the loop, and the fix."),
+    "compare": ("service", "Compare the annotation log with the platform now."),
+    "export": ("answers", "Write the current answers to a CSV or JSON lines file."),
+    "relabel": ("service", "Ask other annotators about records that were answered."),
+    "annotators": ("answers", "Show how often each annotator agrees with the others."),
+    "report": ("report", "Show what a project has reached, and whether to stop."),
+    "train": ("service", "Train the encoder now, however little the labels have grown."),
+    "evaluate": ("evaluate", "See how good a model for your labelled data is, honestly."),
+    "simulate": ("simulate", "See which strategy would have saved labels on labelled data."),
+    "demo": ("run", "See the whole loop work, on a real Label Studio or Argilla."),
+    "version": ("", "Print the version."),
+    "recipes": ("recipes", "List, read and copy recipes."),
+    "models": ("models", "See the models made so far, choose one, or export one."),
+}
+"""Name -> the module that has it, and its line in the list of commands. In the order of that list."""
 
 EPILOG = """
 \b
@@ -38,7 +46,34 @@ Examples:
 Settings are environment variables: LABEL_STUDIO_URL, LABEL_STUDIO_API_KEY, NEXTLABEL_HOME, NEXTLABEL_PORT ...
 """
 
+
+class Listed(TyperCommand):
+    """Stands for a command where commands are listed."""
+
+
+def whole(command: Any) -> Any:
+    """The command itself, imported if what is given stands for it."""
+    if not isinstance(command, Listed) or command.name is None:
+        return command
+    made = typer.main.get_command(import_module(f".{COMMANDS[command.name][0]}", __name__).app)
+    return getattr(made, "commands", {}).get(command.name, made)
+
+
+class Commands(TyperGroup):
+    """Lists commands without importing them, and imports the one that is called."""
+
+    def __init__(self, *, commands: dict[str, Any], **options: Any) -> None:
+        listed: dict[str, Any] = {name: Listed(name, help=line) for name, (_, line) in COMMANDS.items()}
+        super().__init__(commands=listed | commands, **options)
+
+    @override
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, whole(command), rest
+
+
 app = typer.Typer(
+    cls=Commands,
     name="nextlabel",
     help="Make your annotation platform learn while you label: the most valuable record first, pre-annotated.",
     epilog=EPILOG,
@@ -70,12 +105,6 @@ def common(
     ] = False,
 ) -> None:
     """Options that come before the command."""
-
-
-for part in (run, status, doctor, compare, answers, relabel, annotators, report, train, evaluate, simulate, demo):
-    part.register(app)
-app.add_typer(recipes.app, name="recipes")
-app.add_typer(models.app, name="models")
 
 
 @app.command("version", epilog=examples("nextlabel version"))

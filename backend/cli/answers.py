@@ -1,24 +1,25 @@
-"""``export``: the answers, as a file to train on."""
+"""``export``, ``annotators``: the answers, as a file to train on, and how good everybody's are."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.backend.data.tables import FILE_SUFFIXES, open_table
+from nextlabel.connectors.errors import ConfigError
 
-from .common import RecipeName, examples, existing_store, say
+from .common import AsJson, RecipeName, command_group, examples, print_json, print_table, project_of, say
+
+if TYPE_CHECKING:
+    from nextlabel.backend.annotators.opinions import Opinions
+    from nextlabel.backend.annotators.quality import Annotator
+
+app = command_group()
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(
-        epilog=examples("nextlabel export reviews.yaml", "nextlabel export reviews.yaml -o votes.jsonl --each")
-    )(export)
-
-
+@app.command(epilog=examples("nextlabel export reviews.yaml", "nextlabel export reviews.yaml -o votes.jsonl --each"))
 def export(
     recipe: RecipeName,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .csv or .jsonl.")] = Path(
@@ -32,10 +33,90 @@ def export(
     The platform need not run: everything comes from our own log.
     """
     from nextlabel.backend.pool.export import answer_rows, record_rows, write_rows
-    from nextlabel.backend.settings import Settings
 
-    chosen = find_recipe(recipe)
-    with existing_store(chosen, Settings.load()) as store:
+    with project_of(recipe) as (chosen, _, store):
         rows = answer_rows(store) if each else record_rows(store, chosen.labeling())
         written = write_rows(rows, output)
     say(f"{written:,} rows written to {output}")
+
+
+@app.command(
+    epilog=examples(
+        "nextlabel annotators reviews.yaml",
+        "nextlabel annotators reviews.yaml --json | jq '.annotators[] | select(.rank == null) | .name'",
+        "nextlabel annotators votes.csv --id uid --annotator who --label answer",
+        "nextlabel annotators votes.csv --id id --annotator-columns 'a*'",
+    )
+)
+def annotators(
+    recipe: RecipeName,
+    id_column: Annotated[str, typer.Option("--id", help="A file: its column with the record's id.")] = "uid",
+    annotator: Annotated[str, typer.Option(help="A file with a row per answer: who gave it.")] = "annotator",
+    label: Annotated[str, typer.Option(help="A file with a row per answer: the label.")] = "answer",
+    annotator_columns: Annotated[
+        list[str] | None,
+        typer.Option(help="A file with a column per annotator: their names; * stands for any letters.", metavar="NAME"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how often each annotator agrees with the others.
+
+    Everybody is held against the majority of the others on the same record. Shares of few answers are drawn
+    towards the crowd's, come with a wide interval, and give no rank. In place of a recipe, a .csv or .jsonl file
+    with a row per answer (as `nextlabel export --each` writes it) or a column per annotator. The platform need not run.
+    """
+    from nextlabel.backend.annotators.quality import annotator_quality
+
+    if Path(recipe).suffix.lower() in FILE_SUFFIXES:
+        opinions = _from_file(recipe, id_column, annotator, label, annotator_columns)
+    else:
+        opinions = _from_store(recipe)
+    report = annotator_quality(opinions)
+    if as_json:
+        print_json(report.as_dict())
+        return
+    print_table(
+        ("rank", "annotator", "answers", "compared", "agrees", "95%", "confusion"),
+        [_row(one) for one in report.annotators],
+    )
+    say(f"{report.answers:,} answers about {report.records:,} records, {report.repeated:,} with more than one")
+    if report.pair_agreement is None:
+        say("no record has two answers, so nobody can be compared: ask for some with `nextlabel relabel`")
+    else:
+        say(f"two people who answered the same record agree in {report.pair_agreement:.0%} of cases")
+
+
+def _from_file(path: str, id_column: str, annotator: str, label: str, columns: list[str] | None) -> Opinions:
+    from nextlabel.backend.annotators.reading import read_columns, read_rows
+
+    if columns:
+        return read_columns(open_table(path, (id_column,)), id_column, columns).opinions
+    return read_rows(open_table(path, (id_column, annotator, label)), id_column, annotator, label).opinions
+
+
+def _from_store(name: str) -> Opinions:
+    """Raises ConfigError if the project asks for anything else than one label per record."""
+    from nextlabel.backend.annotators.opinions import from_annotations
+    from nextlabel.backend.questions import question_of
+
+    with project_of(name) as (recipe, _, store):
+        labeling = recipe.labeling()
+        if not question_of(labeling).compares:
+            raise ConfigError(
+                f"{recipe.name} asks for {labeling.kind.value} labels; annotators are compared on single ones"
+            )
+        position = {item.remote_id: at for at, item in enumerate(store.records()) if item.remote_id}
+        size = max(position.values(), default=-1) + 1
+        return from_annotations(store.answers(), position, size, labeling.labels)
+
+
+def _row(one: Annotator) -> tuple[str, ...]:
+    rank = "" if one.rank is None else str(one.rank)
+    confused = "; ".join(
+        f"{true}: {other} {share:.0%}"
+        for true, shares in one.confusion.items()
+        for other, share in shares.items()
+        if other != true and share >= 0.05
+    )
+    interval = f"{one.low:.2f}-{one.high:.2f}"
+    return rank, one.name, f"{one.answers:,}", f"{one.compared:,}", f"{one.agreement:.2f}", interval, confused

@@ -1,4 +1,4 @@
-"""What commands share: results and errors on the terminal, calls to the running service, the store of a project.
+"""What commands share: options, the project of a recipe, calls to the running service, results on the terminal.
 
 Rich is imported when something is shown. Commands that only look never make a store.
 """
@@ -7,27 +7,60 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from nextlabel.connectors.errors import ConfigError, Overloaded, PlatformUnavailable, Unauthorized
+from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.connectors.errors import ConfigError, MissingExtra, Overloaded, PlatformUnavailable, Unauthorized
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
 
     from nextlabel.backend.recipe.recipe import Recipe
     from nextlabel.backend.settings import Settings
     from nextlabel.backend.store import Store
+
+TIMEOUT_S = 600
+"""Seconds to wait: the platform may take a tenth of a second per record."""
 
 RecipeName = Annotated[
     str,
     typer.Argument(help="An installed recipe, or a .yaml or .py file of yours.", show_default=False),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-TIMEOUT_S = 600
-"""Seconds to wait: the platform may take a tenth of a second per record."""
+ServiceUrl = Annotated[
+    str | None, typer.Option(help="Address of the service; http://HOST:PORT if not given.", show_default=False)
+]
+
+# Of commands that read labelled data.
+LabelledData = Annotated[
+    str,
+    typer.Argument(help="A .csv, .tsv, .jsonl or .parquet file, a folder saved by `datasets`, or a hub data set."),
+]
+TextColumn = Annotated[str, typer.Option(help="Column with the texts.", show_default=False)]
+Separator = Annotated[
+    str | None, typer.Option(help="A text may have several labels: what parts them in a cell, like ';' or '|'.")
+]
+Encoder = Annotated[
+    str, typer.Option(help="A package that ships a model, a folder, a hub name, or `hashing` for none.")
+]
+Engine = Annotated[Literal["auto", "torch", "onnx", "onnx-int8"], typer.Option(help="What runs the encoder.")]
+MaxLength = Annotated[int, typer.Option(min=3, help="Tokens of a text that are read.")]
+Windows = Annotated[
+    int, typer.Option(min=1, max=256, help="Most windows of --max-length tokens that a longer text is read in.")
+]
+DatasetSplit = Annotated[str, typer.Option(help="Split of a folder or hub data set that DATA means.")]
+
+
+def command_group(**settings: Any) -> typer.Typer:
+    """A module's commands, or a group of commands. Rendering help with rich would double the time to show it."""
+    return typer.Typer(rich_markup_mode=None, add_completion=False, **settings)
 
 
 def examples(*lines: str) -> str:
@@ -42,23 +75,26 @@ def console(*, err: bool = False) -> Console:
     return Console(stderr=err, highlight=False)
 
 
-def complain(message: str) -> None:
-    """One red line (or one a problem) on stderr."""
-    from rich.text import Text
-
-    console(err=True).print(Text(f"error: {message}", "red"), soft_wrap=True)
-
-
-def say(message: str) -> None:
+def say(message: str, style: str = "") -> None:
     """A line for people, on stderr: stdout is for results."""
     from rich.text import Text
 
-    console(err=True).print(Text(message), soft_wrap=True)
+    console(err=True).print(Text(message, style), soft_wrap=True)
+
+
+def complain(message: str) -> None:
+    """One red line (or one a problem) on stderr."""
+    say(f"error: {message}", "red")
 
 
 def print_json(value: Any) -> None:
     """``value`` as indented JSON on stdout."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def print_json_line(value: Any) -> None:
+    """``value`` as one line of JSON on stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
@@ -72,6 +108,42 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console().print(table)
+
+
+def bars(*more: ProgressColumn) -> Progress:
+    """Bars on stderr that vanish at the end: what is done, how far it is, for how long; ``more`` to the right."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), *more)
+    return Progress(*columns, console=console(err=True), transient=True)
+
+
+class Project(NamedTuple):
+    """What the work on a recipe left behind, as far as this machine has it."""
+
+    recipe: Recipe
+    settings: Settings
+    store: Store
+
+
+@contextmanager
+def project_of(name: str) -> Iterator[Project]:
+    """The project of the recipe called ``name``. Raises ConfigError if nothing was run yet."""
+    from nextlabel.backend.settings import Settings
+
+    recipe, settings = find_recipe(name), Settings.load()
+    with existing_store(recipe, settings) as store:
+        yield Project(recipe, settings, store)
+
+
+def existing_store(recipe: Recipe, settings: Settings) -> Store:
+    """Open the project's store. Raises ConfigError if nothing was run yet."""
+    from nextlabel.backend.service.opening import open_store, project_home
+
+    home = settings.home / recipe.name
+    if not settings.store and not (home.is_dir() and any(project_home(recipe, settings).glob("store*"))):
+        raise ConfigError(f"nothing was run for {recipe.name} yet (looked in {home.absolute()}); set NEXTLABEL_HOME?")
+    return open_store(recipe, settings)
 
 
 def call(url: str, method: str, path: str, body: Any = None) -> dict[str, Any]:
@@ -110,11 +182,44 @@ def call(url: str, method: str, path: str, body: Any = None) -> dict[str, Any]:
     return answer
 
 
-def existing_store(recipe: Recipe, settings: Settings) -> Store:
-    """Open the project's store. Raises ConfigError if nothing was run yet."""
-    from nextlabel.backend.service.opening import open_store, project_home
+# What is wrong with options is said before the work, not after it.
 
-    home = settings.home / recipe.name
-    if not settings.store and not (home.is_dir() and any(project_home(recipe, settings).glob("store*"))):
-        raise ConfigError(f"nothing was run for {recipe.name} yet (looked in {home.absolute()}); set NEXTLABEL_HOME?")
-    return open_store(recipe, settings)
+
+def check_page(option: str, page: Path | None) -> None:
+    """Raise ConfigError or MissingExtra if no page can be written to ``page``."""
+    if page is None:
+        return
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"{option} {str(page)!r} must end in .html")
+    if not page.absolute().parent.is_dir():
+        raise ConfigError(f"{option} {str(page)!r}: there is no folder {str(page.absolute().parent)!r}")
+    _check_plots()
+
+
+def check_folder(option: str, folder: Path | None) -> None:
+    """Raise ConfigError or MissingExtra if no pictures can be written to ``folder``."""
+    if folder is None:
+        return
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{option} {str(folder)!r} is a file; name a folder")
+    _check_plots()
+
+
+def _check_plots() -> None:
+    if find_spec("matplotlib") is None:
+        raise MissingExtra("matplotlib", "train")
+
+
+def check_separator(given: str | None) -> None:
+    """Raise ConfigError for one that parts nothing."""
+    if given == "":
+        raise ConfigError("--separator is empty; give what parts the labels in a cell, like ';'")
+
+
+def column_and_values(given: str, option: str, form: str, count: int | None = None) -> tuple[str, tuple[str, ...]]:
+    """COLUMN=VALUE:VALUE, taken apart. Raises ConfigError, also unless there are ``count`` values."""
+    column, _, rest = given.partition("=")
+    values = tuple(value.strip() for value in rest.split(":"))
+    if not column.strip() or not all(values) or count not in (None, len(values)):
+        raise ConfigError(f"{option} {given!r} can't be read; write {form}")
+    return column.strip(), values

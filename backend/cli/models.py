@@ -1,27 +1,45 @@
-"""``models``: which models were made, how good they are, which one is in use, and taking one elsewhere."""
+"""``models``: list what was made of a project, look into a model, put one into use, write one for other programs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.backend.models.export.hub import push_to_hub
 from nextlabel.connectors.errors import LearningError
 
-from . import models_export
-from .common import AsJson, RecipeName, examples, existing_store, print_json, print_table, say
-from .model_rows import Version, checked_entry, find_row, model_store, other_labels
+from .common import AsJson, RecipeName, command_group, examples, print_json, print_table, project_of, say
 
 if TYPE_CHECKING:
-    from nextlabel.backend.models.registry import Entry
-    from nextlabel.backend.store import ModelRow
+    from nextlabel.backend.models.registry import Entry, ModelStore
+    from nextlabel.backend.recipe.recipe import Recipe
+    from nextlabel.backend.settings import Settings
+    from nextlabel.backend.store import ModelRow, Store
 
+CURRENT = "current"
+CHECKED_TEXTS = 256
 FOLLOWS = "a running service follows once it has encoded all records for it; see: nextlabel status"
+Version = Annotated[
+    str,
+    typer.Argument(help=f"A model's name as `nextlabel models list` shows it, or `{CURRENT}`.", show_default=False),
+]
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+class ExportFormat(StrEnum):
+    """What can be written."""
+
+    TRANSFORMERS = "transformers"
+    NEXTLABEL = "nextlabel"
+    ONNX = "onnx"
+
+
+app = command_group(no_args_is_help=True)
 
 
 @app.callback()
@@ -32,9 +50,7 @@ def group() -> None:
 @app.command("list", epilog=examples("nextlabel models list reviews.yaml"))
 def list_models(recipe: RecipeName, as_json: AsJson = False) -> None:
     """List a project's models, newest first, with what was measured."""
-    from nextlabel.backend.settings import Settings
-
-    with existing_store(find_recipe(recipe), Settings.load()) as store:
+    with project_of(recipe) as (_, _, store):
         rows, current = store.models(), store.current_model()
     chosen = current.version if current else None
     if as_json:
@@ -66,10 +82,7 @@ def show_model(recipe: RecipeName, version: Version, as_json: AsJson = False) ->
 
     Its card, figures with intervals, what it was made from, its size.
     """
-    from nextlabel.backend.settings import Settings
-
-    chosen, settings = find_recipe(recipe), Settings.load()
-    with existing_store(chosen, settings) as store:
+    with project_of(recipe) as (chosen, settings, store):
         row, current, models = find_row(store, version), store.current_model(), model_store(chosen, settings)
     try:
         entry, problem = checked_entry(models, row), ""
@@ -93,10 +106,8 @@ def show_model(recipe: RecipeName, version: Version, as_json: AsJson = False) ->
 def promote(recipe: RecipeName, version: Version) -> None:
     """Put a model into use, whatever the figures say. A running service follows once it has encoded all records."""
     from nextlabel.backend.models.registry import choose_version
-    from nextlabel.backend.settings import Settings
 
-    chosen, settings = find_recipe(recipe), Settings.load()
-    with existing_store(chosen, settings) as store:
+    with project_of(recipe) as (chosen, settings, store):
         models = model_store(chosen, settings)
         row = choose_version(store, models, find_row(store, version).version)
     say(f"{row.version} is chosen; {FOLLOWS}")
@@ -108,10 +119,8 @@ def promote(recipe: RecipeName, version: Version) -> None:
 def rollback(recipe: RecipeName) -> None:
     """Go back to what was in use before the trained model."""
     from nextlabel.backend.models.registry import roll_back
-    from nextlabel.backend.settings import Settings
 
-    chosen, settings = find_recipe(recipe), Settings.load()
-    with existing_store(chosen, settings) as store:
+    with project_of(recipe) as (chosen, settings, store):
         models = model_store(chosen, settings)
         version = roll_back(store, models)
         text = other_labels(models, find_row(store, version), chosen) if version else ""
@@ -120,7 +129,56 @@ def rollback(recipe: RecipeName) -> None:
         say(f"note: {version} was made for other labels: {text}")
 
 
-models_export.register(app)
+@app.command(
+    "export",
+    epilog=examples(
+        "nextlabel models export reviews.yaml current reviews-model",
+        "nextlabel models export reviews.yaml fine-tune-2 out --format onnx",
+        "nextlabel models export reviews.yaml fine-tune-2 out --push-to me/reviews",
+    ),
+)
+def export(
+    recipe: RecipeName,
+    version: Version,
+    out: Annotated[Path, typer.Argument(help="The folder to make.", show_default=False)],
+    form: Annotated[
+        ExportFormat,
+        typer.Option(
+            "--format",
+            help="`transformers`: for pipeline(); `onnx`: one file, probabilities out; `nextlabel`: as it is kept.",
+        ),
+    ] = ExportFormat.TRANSFORMERS,
+    push_to: Annotated[
+        str | None, typer.Option(help="OWNER/NAME on the Hugging Face hub to upload to, too.", show_default=False)
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository on the hub public.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a model into a folder for other programs, or to the hub.
+
+    What they make of it is checked against our own probabilities first. The model in use is mostly a probe on an
+    encoder: the two are written as one model.
+    """
+    from nextlabel.backend.models.export.export import export_model
+
+    with project_of(recipe) as (chosen, settings, store):
+        row, labeling = find_row(store, version), chosen.labeling()
+        texts = [labeling.text(item.record) for item in islice(store.records(), CHECKED_TEXTS)]
+    models = model_store(chosen, settings)
+    with _folder_of(row, models, chosen) as folder:
+        done = export_model(folder, out, form.value, texts)
+    if text := other_labels(models, row, chosen):
+        say(f"note: {row.version} was made for other labels, and is exported with its own: {text}")
+    address = push_to_hub(out, push_to, private=not public) if push_to else None
+    if as_json:
+        facts = {"version": row.version, "path": str(out), "form": done.form, "hub": address, "note": done.note}
+        print_json(facts | {"largest_difference": done.difference, "texts": done.texts})
+        return
+    say(f"{row.version} is in {out}" + (f" and at {address}" if address else ""))
+    if done.texts:
+        say(f"no probability differs by more than {max(done.difference, 1e-6):.0e} from ours ({done.texts} texts)")
+    if done.note:
+        say(done.note)
 
 
 def _row(row: ModelRow, current: str | None) -> dict[str, Any]:
@@ -176,3 +234,113 @@ def _measured(row: ModelRow) -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def model_store(recipe: Recipe, settings: Settings) -> ModelStore:
+    """The project's trained models."""
+    from nextlabel.backend.models.registry import ModelStore
+    from nextlabel.backend.service.opening import project_home
+
+    return ModelStore(project_home(recipe, settings) / "models")
+
+
+def find_row(store: Store, version: str) -> ModelRow:
+    """The row called ``version``. Raises LearningError with the nearest names."""
+    from nextlabel.backend.models.registry import unknown_version
+
+    rows = store.models()
+    found = store.current_model() if version == CURRENT else next((row for row in rows if row.version == version), None)
+    if found is None:
+        raise LearningError(unknown_version(version, [row.version for row in rows]))
+    return found
+
+
+def checked_entry(models: ModelStore, row: ModelRow) -> Entry | None:
+    """The trained model's folder, checked; None for a probe that is there. Raises LearningError if files are gone."""
+    from nextlabel.backend.models.registry import is_trained
+
+    if is_trained(row.version):
+        return models.get(row.version)
+    if not Path(row.path).exists():
+        raise LearningError(f"the weights of {row.version} are no longer there ({row.path}); only its figures are")
+    return None
+
+
+def other_labels(models: ModelStore, row: ModelRow, recipe: Recipe) -> str:
+    """How the labels that a model was made for differ from those that the recipe asks for now; "" if they don't.
+
+    Or if its files are gone, which is for others to say.
+    """
+    from nextlabel.backend.models.label_names import differences
+    from nextlabel.backend.models.registry import is_trained
+    from nextlabel.backend.questions import question_of
+
+    question = question_of(recipe.labeling())
+    try:
+        if is_trained(row.version):
+            card = models.get(row.version, check=False).card
+            if card is not None and (card.rung == "spans") is not question.reads_tokens:
+                return f"it was made for {'whole texts' if question.reads_tokens else 'spans'}"
+            known, several = (card.labels, card.multi_label) if card is not None else ((), False)
+        else:
+            known, several = question.head_labels(Path(row.path))
+    except LearningError:
+        return ""
+    return differences(known, recipe.labels, several=several, wants_several=question.several)
+
+
+@contextmanager
+def _folder_of(row: ModelRow, models: ModelStore, recipe: Recipe) -> Iterator[Path]:
+    """A folder that holds the model whole: the trained model's own, or one laid out for a probe."""
+    entry = checked_entry(models, row)
+    if entry is not None:
+        yield entry.path
+        return
+    from tempfile import TemporaryDirectory
+
+    from nextlabel.backend.encoders.fused import is_fused
+    from nextlabel.backend.encoders.model_folder import find_model
+    from nextlabel.backend.encoders.multimodal import is_multimodal
+    from nextlabel.backend.models.card import ModelCard
+    from nextlabel.backend.models.export.export import audit_figures, lay_out
+    from nextlabel.backend.models.probe import Probe
+    from nextlabel.backend.questions import question_of
+
+    if question_of(recipe.labeling()).reads_tokens:
+        instead = f"export {row.base} itself" if row.base else "one that is fine-tuned can be exported"
+        raise LearningError(f"{row.version} marks spans with a layer that no pipeline has a place for; {instead}")
+    if not row.base and (recipe.encoder == "hashing" or is_multimodal(recipe.encoder)):
+        raise LearningError(
+            f"{row.version} stands on the encoder {recipe.encoder}, which has no form to be exported in"
+        )
+    if row.base and is_fused(models.get(row.base).path):
+        raise LearningError(
+            f"{row.version} stands on {row.base}, a head on vectors of texts and images; export {row.base} itself, "
+            "with --format nextlabel"
+        )
+    encoder = find_model(str(models.get(row.base).path) if row.base else recipe.encoder, max_length=recipe.max_length)
+    head = Probe.load(row.path)
+    if not head.names:
+        instead = f", or export {row.base} itself" if row.base else ""
+        raise LearningError(
+            f"which labels {row.version} stands for was not noted yet when it was kept: start the service, which soon "
+            f"keeps a new one{instead}"
+        )
+    card = ModelCard(
+        version=row.version,
+        project=recipe.name,
+        rung=row.kind,
+        created=row.created_at.isoformat(timespec="seconds"),
+        base=recipe.encoder,
+        parent=row.base,
+        labels=head.names,
+        multi_label=head.multi_label,
+        figures=audit_figures(row.metrics),
+        measured="On records drawn at random, shown to people without a suggestion, and never trained on.",
+        temperature=head.temperature,
+        max_length=encoder.max_length,
+        windows=recipe.windows,
+    )
+    with TemporaryDirectory(prefix="nextlabel-export-") as folder:
+        lay_out(encoder, head, card, Path(folder))
+        yield Path(folder)

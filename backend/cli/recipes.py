@@ -10,9 +10,9 @@ import typer
 from nextlabel.backend.recipe.catalogue import find_recipe, names, source_of
 from nextlabel.connectors.errors import ConfigError
 
-from .common import AsJson, examples, print_json, print_table, say
+from .common import AsJson, command_group, examples, print_json, print_table, say
 
-app = typer.Typer(help="List, read and copy recipes.", no_args_is_help=True, rich_markup_mode=None)
+app = command_group(help="List, read and copy recipes.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Name of an installed recipe.", show_default=False)]
 

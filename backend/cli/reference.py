@@ -8,7 +8,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from . import app
+from . import app, whole
 
 WIDTH = 100
 
@@ -21,7 +21,7 @@ def commands(command: Any = None, name: str = "nextlabel", parent: Any = None) -
     )
     yield context.command_path, command, context
     for child_name, child in getattr(command, "commands", {}).items():
-        yield from commands(child, child_name, context)
+        yield from commands(whole(child), child_name, context)
 
 
 def markdown() -> str:

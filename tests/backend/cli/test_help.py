@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nextlabel.backend.cli import COMMANDS as LISTED
 from nextlabel.backend.cli import main
 from nextlabel.backend.cli.reference import commands, markdown
 
@@ -49,6 +50,19 @@ def test_lists_of_commands_cut_no_sentence(
     listed = capsys.readouterr().out.partition("Commands:\n")[2].partition("\n\n")[0]
     assert listed
     assert "..." not in listed
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_the_list_says_of_a_command_what_it_says_of_itself(name: str) -> None:
+    command, _ = COMMANDS[f"nextlabel {name}"]
+    assert command.get_short_help_str(limit=200) == LISTED[name][1]
+
+
+def test_listing_the_commands_imports_none() -> None:
+    code = "import sys\nfrom nextlabel.backend.cli import main\nmain(['--help'])\nprint('|'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    modules = done.stdout.splitlines()[-1].split("|")
+    assert [name for name in modules if name.startswith("nextlabel.backend.cli.")] == ["nextlabel.backend.cli.common"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

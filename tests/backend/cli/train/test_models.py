@@ -181,7 +181,7 @@ def test_the_model_in_use_is_exported_whole_and_pushed(
         pushed.append((str(out), repo_id, private))
         return "https://hub.example/me/reviews"
 
-    monkeypatch.setattr("nextlabel.backend.cli.models_export.push_to_hub", push)
+    monkeypatch.setattr("nextlabel.backend.cli.models.push_to_hub", push)
     done = nextlabel("models", "export", "reviews.yaml", "current", "out", "--push-to", "me/reviews", "--json")
     assert done.code == 0, done.err
     facts = json.loads(done.out)
@@ -213,7 +213,7 @@ def test_other_formats_and_encoders_without_weights(
     def refuse(*_: Any, **__: Any) -> str:
         raise LearningError("there is no token for the hub")
 
-    monkeypatch.setattr("nextlabel.backend.cli.models_export.push_to_hub", refuse)
+    monkeypatch.setattr("nextlabel.backend.cli.models.push_to_hub", refuse)
     done = nextlabel(
         "models", "export", "reviews.yaml", "fine-tune-1", "second", "--format", "nextlabel", "--push-to", "me/x"
     )

@@ -1,0 +1,253 @@
+"""``status``, ``compare``, ``train``, ``relabel``: ask the running service how it is doing, or to do something now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from nextlabel.connectors.errors import ConfigError, LearningError
+
+from .common import (
+    AsJson,
+    RecipeName,
+    ServiceUrl,
+    bars,
+    call,
+    command_group,
+    console,
+    examples,
+    print_json,
+    print_table,
+    project_of,
+    say,
+)
+
+EVERY_S = 0.5
+
+app = command_group()
+
+
+def _address(url: str | None) -> str:
+    from nextlabel.backend.settings import Settings
+
+    return url or Settings.load().address()
+
+
+@app.command(epilog=examples("nextlabel status", "nextlabel status --json | jq .labelled"))
+def status(
+    url: ServiceUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the running service is doing.
+
+    Labels, model, queue, latency, audit accuracy, the last error.
+    """
+    answer = call(_address(url), "GET", "/api/status")
+    if as_json:
+        print_json(answer)
+        return
+    print_table(("", ""), rows(answer))
+
+
+def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The status as lines of a table."""
+    project = answer["project"] or {}
+    doing = answer["state"] + (f" {answer['done']:,} of {answer['total']:,}" if answer["total"] else "")
+    lines = [
+        ("project", f"{project.get('title', '')}  {project.get('link', '')}"),
+        *((f"link: {name}", link) for name, link in answer.get("links", {}).items()),
+        ("doing", doing if answer["leader"] else "standing by, to take over from who leads"),
+        ("leads", leading(answer.get("lease", {}))),
+        ("platform", "reachable" if answer["platform_reachable"] else "not reachable"),
+        ("records", f"{answer['records']:,}, {answer['pushed']:,} on the platform"),
+        ("labelled", f"{answer['labelled']:,}, {answer['audit_labelled']:,} of them for the audit"),
+        ("second opinions", f"{again:,} records wait for one" if (again := answer.get("asked_again", 0)) else ""),
+        ("labels", answer.get("labeling", "")),
+        ("by label", ", ".join(f"{label} {count:,}" for label, count in answer["label_counts"].items())),
+        ("model", answer["model_version"]),
+        ("queue", f"{answer['generation']}, knows {answer['generation_log_head']} of {answer['log_head']} log rows"),
+        ("label to queue", _latency(answer["label_to_queue_p50"], answer["label_to_queue_p95"])),
+        ("comparison", sentence(answer.get("comparison", {}))),
+        ("audit accuracy", _audit(answer["audit"])),
+        ("training", _training(answer.get("training", {}))),
+        ("last error", answer["last_error"]),
+        *((f"note: {topic}", text) for topic, text in answer["notes"].items()),
+    ]
+    return [(name, text) for name, text in lines if text.strip()]
+
+
+def leading(lease: Mapping[str, Any]) -> str:
+    """Who runs the loop, since when, and until when."""
+    if not lease:
+        return "nobody; the queue stands still"
+    who = f"this service ({lease['owner']})" if lease.get("ours") else lease["owner"]
+    since, until = (datetime.fromisoformat(lease[name]).astimezone() for name in ("since", "until"))
+    if not lease["left_s"]:
+        return f"nobody since {until:%Y-%m-%d %H:%M:%S}; {who} did not renew its lease, who stands by takes over"
+    return f"{who}, since {since:%Y-%m-%d %H:%M:%S}; until {until:%H:%M:%S} unless it renews its lease"
+
+
+def _latency(p50: float | None, p95: float | None) -> str:
+    return "" if p50 is None or p95 is None else f"p50 {p50:.2f} s, p95 {p95:.2f} s"
+
+
+def _audit(audit: Mapping[str, float | None]) -> str:
+    accuracy, low, high, n = (audit.get(name) for name in ("accuracy", "low", "high", "n"))
+    if accuracy is None or low is None or high is None:
+        return ""
+    return f"{accuracy:.3f} (95%: {low:.3f} to {high:.3f}, {n or 0:.0f} records)"
+
+
+def _training(training: Mapping[str, Any]) -> str:
+    """What is trained, or how the last training ended."""
+    if "stage" in training:
+        return (
+            f"{training.get('candidate', '')} {training['stage']} {training['step']:,} of {training['steps']:,}".strip()
+        )
+    said = (training.get(name, "") for name in ("verdict", "error", "unable"))
+    return next((text for text in said if text), "")
+
+
+@app.command(epilog=examples("nextlabel compare", "nextlabel compare --believe"))
+def compare(
+    believe: Annotated[
+        bool,
+        typer.Option("--believe", help="Take it as it is where most answers or records are gone, or changed, at once."),
+    ] = False,
+    url: ServiceUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the annotation log with the platform now.
+
+    The running service does it at its start and once an hour. What is missing on either side is mended; exits with 1
+    where so much is gone, or changed, that somebody has to decide.
+    """
+    address = _address(url)
+    found = _compared(address, call(address, "POST", "/api/compare", {"believe": believe})["number"])
+    if as_json:
+        print_json(found)
+    else:
+        say(sentence(found))
+    if not found["agree"]:
+        raise typer.Exit(1)
+
+
+def _compared(address: str, number: int) -> dict[str, Any]:
+    with console(err=True).status("comparing log and platform"):
+        while True:
+            found: dict[str, Any] = call(address, "GET", "/api/status")["comparison"]
+            if found["ended"] >= number:
+                return found
+            time.sleep(EVERY_S)
+
+
+def sentence(found: Mapping[str, Any]) -> str:
+    """What the last comparison came to, in words; empty before the first."""
+    if "answers" not in found:
+        return "being compared for the first time" if found.get("running") else ""
+    when = f"compared {_ago(found['age_s'])} ago"
+    if not found["agree"]:
+        differ = f"log and platform differ in {found['withheld']:,} answers or records, {when}"
+        return f"{differ}; if the platform is right: nextlabel compare --believe"
+    news = f", {found['found']:,} rows were found by it" if found["found"] else ""
+    return f"log and platform agree: {found['answers']:,} answers, {when}{news}"
+
+
+def _ago(seconds: float) -> str:
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+@app.command(epilog=examples("nextlabel train --wait", "nextlabel train --cancel"))
+def train(
+    wait: Annotated[bool, typer.Option("--wait", help="Show how far it is until it has ended.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Stop the training that runs.")] = False,
+    url: ServiceUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the encoder now, however little the labels have grown.
+
+    Needs the running service, which goes on answering meanwhile. Where a training runs already, or the records are
+    being encoded for another model, it says so, and this one follows. The result is used if it is not worse. With
+    --wait, the exit code is 1 if no model came of it.
+    """
+    address = _address(url)
+    if cancel:
+        answer = call(address, "DELETE", "/api/train")
+        say("cancelled" if answer["cancelled"] else "no training was running")
+    else:
+        call(address, "POST", "/api/train")
+        answer = call(address, "GET", "/api/status")["training"]
+        begins = answer.get("asked") or "the training has started"
+        say(begins if wait else f"{begins}; see: nextlabel status")
+        if wait:
+            answer = _watch(address, _ended_after(answer))
+            say(answer.get("verdict", ""))
+    if as_json:
+        print_json(answer)
+    if wait and not answer.get("made", True):
+        raise typer.Exit(1)
+
+
+def _ended_after(training: Mapping[str, Any]) -> int:
+    """How many trainings will have ended once the one that was asked for has."""
+    return int(training["ended"]) + bool(training.get("asked")) + ("labels" in training)
+
+
+def _watch(address: str, ended: int) -> dict[str, Any]:
+    """A progress bar until so many trainings have ended; what the service says of the last.
+
+    Raises LearningError if it won't begin any more.
+    """
+    with bars() as progress:
+        bar = progress.add_task("waiting", total=1)
+        while True:
+            training: dict[str, Any] = call(address, "GET", "/api/status")["training"]
+            if training["ended"] >= ended:
+                return training
+            if _ended_after(training) < ended:
+                raise LearningError(training.get("error") or "the training was cancelled, or the service stopped")
+            text = f"{training.get('candidate', '')} {training.get('stage', 'waiting')}".strip()
+            progress.update(bar, description=text, completed=training.get("step", 0), total=training.get("steps", 1))
+            time.sleep(EVERY_S)
+
+
+@app.command(epilog=examples("nextlabel relabel reviews.yaml 17 40", "nextlabel relabel reviews.yaml 17 --opinions 3"))
+def relabel(
+    recipe: RecipeName,
+    uids: Annotated[
+        list[str], typer.Argument(metavar="UID...", help="Ids of the records, as `nextlabel export` shows them.")
+    ],
+    opinions: Annotated[
+        int, typer.Option(min=2, help="How many annotators shall have answered each record in the end.")
+    ] = 2,
+    url: ServiceUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask other annotators about records that were answered.
+
+    The records come first in the queue of everybody who did not answer them, without a suggestion. Needs the running
+    service.
+    """
+    from nextlabel.backend.service.project import PROJECT
+
+    with project_of(recipe) as (chosen, settings, store):
+        project = store.get_meta(PROJECT)
+    address = url or settings.address()
+    served: dict[str, Any] = call(address, "GET", "/api/status")["project"] or {}
+    if served.get("id") != project:
+        raise ConfigError(
+            f"the service at {address} works for {served.get('title') or 'no project'} ({served.get('id')}), not for "
+            f"{chosen.name} ({project}); name its address with --url"
+        )
+    answer = call(address, "POST", "/api/relabel", {"uids": uids, "opinions": opinions})
+    if as_json:
+        print_json(answer)
+        return
+    say(f"{answer['asked']:,} records will be answered by {opinions} annotators in all; they come first in the queue")

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
-from typing_extensions import override
 
 from nextlabel.connectors.errors import NextlabelError
 
@@ -66,8 +65,8 @@ class Commands(TyperGroup):
         listed: dict[str, Any] = {name: Listed(name, help=line) for name, (_, line) in COMMANDS.items()}
         super().__init__(commands=listed | commands, **options)
 
-    @override
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that is called, imported."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, whole(command), rest
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nextlabel.backend.data.tables import FILE_SUFFIXES, open_table
+from nextlabel.backend.recipe.catalogue import find_recipe
 from nextlabel.connectors.errors import ConfigError
 
 from .common import AsJson, RecipeName, command_group, examples, print_json, print_table, project_of, say
@@ -99,12 +100,13 @@ def _from_store(name: str) -> Opinions:
     from nextlabel.backend.annotators.opinions import from_annotations
     from nextlabel.backend.questions import question_of
 
-    with project_of(name) as (recipe, _, store):
-        labeling = recipe.labeling()
-        if not question_of(labeling).compares:
-            raise ConfigError(
-                f"{recipe.name} asks for {labeling.kind.value} labels; annotators are compared on single ones"
-            )
+    recipe = find_recipe(name)
+    labeling = recipe.labeling()
+    if not question_of(labeling).compares:
+        raise ConfigError(
+            f"{recipe.name} asks for {labeling.kind.value} labels; annotators are compared on single ones"
+        )
+    with project_of(name) as (_, _, store):
         position = {item.remote_id: at for at, item in enumerate(store.records()) if item.remote_id}
         size = max(position.values(), default=-1) + 1
         return from_annotations(store.answers(), position, size, labeling.labels)

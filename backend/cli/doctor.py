@@ -118,7 +118,7 @@ def _own_findings(settings: Settings) -> Iterator[Finding]:
 
 def _compared(recipe: str, platform: str | None, settings: Settings) -> Finding:
     """What the last comparison of log and platform came to."""
-    from nextlabel.backend.loop.comparison import last_comparison
+    from nextlabel.backend.loop.sync import last_comparison
 
     chosen = find_recipe(recipe)
     chosen = chosen if platform is None else chosen.on(platform)

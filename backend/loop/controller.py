@@ -16,9 +16,8 @@ import numpy as np
 import structlog
 
 from nextlabel.backend.pool.pool import PoolState, Positions
-from nextlabel.backend.queue.latency import LabelLatency
 from nextlabel.backend.queue.overlap import OverlapRequests, ask_platform_again
-from nextlabel.backend.queue.publishing import QueuePublisher, QueueSizes
+from nextlabel.backend.queue.publishing import LabelLatency, QueuePublisher, QueueSizes
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.retraining.answers import Labelled
 from nextlabel.backend.retraining.embedding_space import EmbeddingSpace

@@ -1,10 +1,11 @@
-"""Of several backends on one store, one runs the loop; the others answer requests and stand by."""
+"""Of several backends on one store, one runs the loop; the others answer requests and stand by. And its threads."""
 
 from __future__ import annotations
 
 import math
 import os
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,9 +16,7 @@ import structlog
 
 from nextlabel.backend.store import Lease, Store
 from nextlabel.connectors.clocks import elapsed
-from nextlabel.connectors.errors import StoreError
-
-from .repeater import Repeater
+from nextlabel.connectors.errors import NextlabelError, StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +26,8 @@ TERM = 14.0
 RENEW_EVERY = 4.0
 LOOK_EVERY = 1.0
 """Seconds between two looks of who stands by. A renewal is known to be as old as the look that first saw it."""
+LONGEST_PAUSE = 30.0
+"""Seconds. After repeated failures the pauses double up to this."""
 
 
 def facts(lease: Lease | None) -> dict[str, Any]:
@@ -112,7 +113,7 @@ class Leadership:
         if was_held or not self.held:
             yield was_held
             return
-        keeper = Repeater("lease", self.renew, lambda error: None)
+        keeper = Repeater("lease", self.renew)
         keeper.start()
         try:
             yield True
@@ -128,3 +129,68 @@ class Leadership:
         while not self.held and self._watched == first:
             time.sleep(LOOK_EVERY)
             self.renew()
+
+
+class Repeater:
+    """A thread that calls ``tick`` until stopped, and survives every failure of it.
+
+    ``tick`` returns how many seconds it may sleep; ``wake`` cuts the sleep short. A failure stands in ``error`` (""
+    once it is over) and is tried again after 0.5, 1, 2, ... 30 s: what ``tick`` does has to be level-triggered, so that
+    trying again is all the recovery there is.
+    """
+
+    def __init__(self, name: str, tick: Callable[[], float]) -> None:
+        self.error = ""
+        self._name = name
+        self._tick = tick
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._failures = 0
+        self._thread = threading.Thread(target=self._run, name=f"nextlabel-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin. A repeater is started once."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Run the next tick now."""
+        self._wake.set()
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """Let the tick in progress end, then return. Safe to call twice, and before start."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether stop was called: long work inside a tick looks at it between its steps."""
+        return self._stop.is_set()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.clear()  # before the tick: what arrives during it makes the next one run at once
+            pause = self._once()
+            if pause > 0:
+                self._wake.wait(pause)
+
+    def _once(self) -> float:
+        try:
+            pause = self._tick()
+        except NextlabelError as error:
+            log.warning("tick failed", thread=self._name, error=str(error), kind=type(error).__name__)
+            return self._failed(f"{type(error).__name__}: {error}")
+        except Exception as error:  # a defect of ours: it must be seen, and must not end the loop
+            log.exception("tick failed unexpectedly", thread=self._name)
+            return self._failed(f"unexpected {type(error).__name__}: {error}")
+        self._failures, self.error = 0, ""
+        return pause
+
+    def _failed(self, message: str) -> float:
+        pause = min(LONGEST_PAUSE, 0.5 * 2**self._failures)
+        self._failures += 1
+        self.error = message
+        # A wake-up is no reason to hammer a platform that is down: sleep the pause whole, unless told to stop.
+        self._stop.wait(pause)
+        return 0.0

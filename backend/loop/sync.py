@@ -1,11 +1,19 @@
-"""What the platform has and the store lacks: pulled at start and on a timer, because no webhook is sure to arrive."""
+"""What the platform has and the store lacks: pulled at start and on a timer, because no webhook is sure to arrive.
+
+Polls go by a cursor. What slipped through both, or was hidden wrongly by an earlier version, is found by comparing the
+whole log with the whole platform: at the start, once an hour, and whenever somebody asks.
+"""
 
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from itertools import islice
+from typing import Any
 
 import structlog
 
@@ -26,6 +34,14 @@ BATCH = 50
 """Records looked at together; a look goes on for at least that many beyond the last news."""
 DELETIONS_EVERY = 300.0
 """Seconds between two looks for records that were deleted on the platform without an event reaching us."""
+
+SHARE = 0.25
+"""Of the time, the most that the platform is kept busy with."""
+LONGEST_PAUSE_S = 5.0
+WATCH_S = 0.5
+"""Seconds between two looks at whether what was doubted is settled."""
+KEY = "comparison"
+"""Where the store keeps what the last comparison came to."""
 
 
 class Sync:
@@ -129,3 +145,130 @@ class Sync:
     def _find_deletions(self) -> None:
         known = self._store.remote_ids()
         self._intake.lose_records(known, self._connector.missing(known))
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a comparison came to.
+
+    ``answers``: annotations on the platform, drafts too. ``found``: rows that the log gained by it. ``withheld``:
+    what the platform lacks, or has otherwise, that was told instead of believed; 0 means that both agree.
+    ``ended_at``: ISO 8601, UTC.
+    """
+
+    answers: int
+    found: int
+    withheld: int
+    ended_at: str
+
+    @property
+    def agree(self) -> bool:
+        """Whether log and platform are the same now."""
+        return not self.withheld
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values: the fields, ``agree``, and ``age_s``, seconds since it ended."""
+        age = (datetime.now(UTC) - datetime.fromisoformat(self.ended_at)).total_seconds()
+        return {**asdict(self), "agree": self.agree, "age_s": max(0, round(age))}
+
+
+def last_comparison(store: Store) -> Compared | None:
+    """What the last comparison came to; None before the first, or where it was noted by another version."""
+    try:
+        return Compared(**json.loads(store.get_meta(KEY) or ""))
+    except (ValueError, TypeError):
+        return None
+
+
+class Comparison:
+    """Compares when it is time. ``tick`` belongs to one thread, the rest to any.
+
+    Every annotation that the platform lists is held against the log, and every answer of the log that it does not list
+    is asked for by itself. Goes page by page and leaves the platform time for its annotators.
+    """
+
+    def __init__(
+        self, store: Store, connector: Connector, intake: Intake, on_back: Callable[[list[str]], None], every_s: float
+    ) -> None:
+        self._store, self._connector, self._intake, self._on_back = store, connector, intake, on_back
+        self._every_s = every_s
+        self._not_before = 0.0
+        self._stop = threading.Event()
+        self.running = False
+        self.ended = 0
+
+    def status(self) -> dict[str, Any]:
+        """What the last one came to, ``agree`` and ``age_s`` included; empty before the first."""
+        last = last_comparison(self._store)
+        return ({} if last is None else last.as_json()) | {"ended": self.ended, "running": self.running}
+
+    def ask(self) -> int:
+        """Compare now, or anew if one is running: the next :meth:`tick` does. Returns ``ended`` as it will be then."""
+        self._not_before = 0.0
+        return self.ended + 1 + self.running
+
+    def stop(self) -> None:
+        """The service ends: leave off between two pages."""
+        self._stop.set()
+
+    def tick(self) -> float:
+        """Compare if it is time; return seconds to sleep."""
+        wait = self._not_before - time.monotonic()
+        if wait > 0:
+            return wait
+        self._not_before = time.monotonic() + self._every_s
+        self.running = True
+        try:
+            self._compare()
+        except BaseException:
+            self._not_before = 0.0
+            raise
+        finally:
+            self.running = False
+        return 0.0
+
+    def _compare(self) -> None:
+        started = time.monotonic()
+        head, settled = self._store.head(), self._intake.settled
+        listed: set[str] = set()
+        doubted: dict[str, str] = {}
+        found = 0
+        self._intake.doubt_withheld()
+        pages = self._connector.annotated()
+        while not self._stop.is_set():
+            began, as_of = time.monotonic(), self._store.head()
+            page = next(pages, None)
+            if page is None:
+                break
+            listed.update(one.id for one in page.annotations)
+            new, doubts = self._intake.read(page, as_of)
+            found, doubted = found + new, doubted | doubts
+            took = time.monotonic() - began
+            self._stop.wait(min(LONGEST_PAUSE_S, took / SHARE - took))
+        known = self._store.answers(drafts=True, until=head)
+        doubted |= {one.id: one.remote_id for one in known if one.id not in listed}
+        self._intake.doubt(doubted)
+        found += self._welcome_back()
+        while not self._intake.is_settled:
+            if self._stop.wait(WATCH_S):
+                return
+        if not self._stop.is_set():
+            self._note(len(listed), found + self._intake.settled - settled, time.monotonic() - started)
+
+    def _welcome_back(self) -> int:
+        """Records that were taken for deleted, and are there; how many they are."""
+        gone = self._store.gone_ids()
+        missing = set(self._connector.missing(gone))
+        back = [remote_id for remote_id in gone if remote_id not in missing]
+        if back:
+            log.warning("records that were taken for deleted are on the platform", records=len(back))
+            self._store.mark_back(back)
+            self._on_back([item.record.uid for item in self._store.get_remote(back).values()])
+        return len(back)
+
+    def _note(self, answers: int, found: int, took: float) -> None:
+        ended_at = datetime.now(UTC).isoformat(timespec="seconds")
+        compared = Compared(answers, found, self._intake.withheld, ended_at)
+        self._store.set_meta(KEY, json.dumps(asdict(compared)))
+        self.ended += 1
+        log.info("log and platform compared", took_s=round(took, 1), **asdict(compared))

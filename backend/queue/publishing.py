@@ -2,22 +2,40 @@
 
 A platform that stores suggestions and never asks for one shows none for a record that no queue has reached. So once the
 queue's head and tail are out, and nobody labels, everything else that is open gets one, stretch by stretch: what was
-added last goes first.
+added last goes first. Generations that are no longer in force are deleted: not too early, and not while people wait.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
+import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import structlog
 
 from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.retraining.probe_model import Model
 from nextlabel.backend.store import GenerationRow, Store
 from nextlabel.connectors.base import Connector
-from nextlabel.connectors.errors import RecordsRejected
+from nextlabel.connectors.clocks import elapsed
+from nextlabel.connectors.errors import PlatformError, RecordsRejected
 from nextlabel.connectors.labelings import can_be_given
 from nextlabel.connectors.records import Labeling, QueueEntry
+
+log = structlog.get_logger(__name__)
+
+BACKLOG = 200
+"""Generations due before tidying no longer waits for a quiet moment."""
+WINDOW = 2000
+"""Labels looked back on."""
+QUIET = 2.0
+"""Seconds without a label after which nobody is taken to be labelling: time for work that would slow the platform."""
 
 
 class SuggestionBackfill:
@@ -148,3 +166,102 @@ class QueuePublisher:
         else:
             self._backfill.fill(self.generation.version, self.entries(model, due[: self._head]))
             self._backfill.save()
+
+
+class LabelLatency:
+    """Seconds from a label's arrival to the publication of the first generation that has seen it."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[int, float]] = deque()
+        self._seconds: deque[float] = deque(maxlen=WINDOW)
+        self._last = -math.inf
+        self._lock = threading.Lock()
+
+    def arrived(self, log_seq: int, heard_at: float | None = None) -> None:
+        """A label was logged as ``log_seq``; we first heard of it at ``heard_at`` (monotonic clock), or now."""
+        with self._lock:
+            self._last = time.monotonic()
+            self._waiting.append((log_seq, self._last if heard_at is None else heard_at))
+
+    def quiet_in(self) -> float:
+        """Seconds until nobody has labelled for ``QUIET`` seconds; 0 if it is quiet."""
+        return max(0.0, self._last + QUIET - time.monotonic())
+
+    def published(self, log_seq: int) -> list[float]:
+        """A generation that has seen the log up to ``log_seq`` is in force, now. Returns the waits that ended."""
+        now = time.monotonic()
+        ended = []
+        with self._lock:
+            while self._waiting and self._waiting[0][0] <= log_seq:
+                ended.append(now - self._waiting.popleft()[1])
+            self._seconds.extend(ended)
+        return ended
+
+    def quantiles(self) -> tuple[float, float] | None:
+        """Median and 95th percentile in seconds, None before the first."""
+        with self._lock:
+            seconds = list(self._seconds)
+        if not seconds:
+            return None
+        p50, p95 = np.quantile(seconds, [0.5, 0.95])
+        return float(p50), float(p95)
+
+
+class GenerationCleanup:
+    """Retires generations ``keep_s`` seconds after they were replaced, one at a time.
+
+    Not earlier: whoever opened a record holds on to the suggestion that they were shown. Label Studio refuses the
+    answer (400, parent_prediction) if that suggestion was deleted meanwhile. So how long a generation has been out of
+    force is measured, from the first look on, by a clock that nobody sets: one put right by an hour would seem to be an
+    hour.
+
+    ``quiet_in`` says how many seconds of labelling lie ahead: deleting shares the platform with the annotators.
+    """
+
+    def __init__(self, store: Store, connector: Connector, keep_s: float, quiet_in: Callable[[], float]) -> None:
+        self._store = store
+        self._connector = connector
+        self._keep_s = keep_s
+        self._quiet_in = quiet_in
+        self._due_at: dict[str, float] = {}
+        self._refused: set[str] = set()  # generations that the platform keeps, as it said; until the next start
+
+    def tidy(self) -> float:
+        """Retire at most one generation; return seconds until the next look."""
+        due = self._due()
+        if not due:
+            return QUIET
+        if (pause := self._quiet_in()) and len(due) < BACKLOG:
+            return pause
+        try:
+            self._connector.retire(due[0].version)
+        except PlatformError as error:  # this one, whatever it is, must not keep all that came after it
+            self._refused.add(due[0].version)
+            log.warning("a generation stays on the platform", generation=due[0].version, reason=str(error))
+            return 0.0
+        self._store.mark_retired(due[0].version)
+        log.debug("generation retired", generation=due[0].version, left=len(due) - 1)
+        return 0.0
+
+    def _due(self) -> list[GenerationRow]:
+        in_force = self._store.latest_generation()
+        if in_force is None:
+            return []
+        # A generation planned after the one in force is being published right now, or was cut off: not old yet.
+        rows = [row for row in self._store.unretired() if row.number <= in_force.number]
+        now = elapsed()
+        replaced = {row.version: next_row.planned_at for row, next_row in itertools.pairwise(rows)}
+        self._due_at = {
+            version: self._due_at[version] if version in self._due_at else now + self._left(when)
+            for version, when in replaced.items()
+        }
+        due = (row for row in rows if self._due_at.get(row.version, math.inf) <= now)
+        return [row for row in due if row.version not in self._refused]
+
+    def _left(self, replaced: datetime) -> float:
+        """Seconds until a generation is due that we see for the first time: what it was out of force before counts.
+
+        Only the time of day tells that, and one that lies in the future tells nothing.
+        """
+        age = (datetime.now(UTC) - replaced).total_seconds()
+        return self._keep_s - min(max(age, 0.0), self._keep_s)

@@ -19,10 +19,8 @@ from nextlabel.connectors.label_studio.payloads import prediction_from, record_f
 from nextlabel.connectors.labelings import expect
 from nextlabel.connectors.records import Labeling, Record, Suggestion
 
-from .auth import shows_secret_only
-from .body import JsonRoute, examples
-from .edge import Edge, EdgeDep
-from .events import IGNORED, Taken, only_for, take_in
+from .edge import Edge, EdgeDep, JsonRoute, Taken, examples, only_for, take_in
+from .middleware import shows_secret_only
 from .openapi import problems
 
 router = APIRouter(tags=["Label Studio"], dependencies=[Depends(only_for("label-studio"))], route_class=JsonRoute)
@@ -187,15 +185,12 @@ async def webhook(
 ) -> Taken:
     """Every event of the project: it says where to look. START_TRAINING asks for the ML backend's basic auth."""
     body = event.model_dump()
-    action = event.action
-    action = action if action in ACTIONS else "other"
+    action = event.action if event.action in ACTIONS else "other"
     if action == TRAIN and shows_secret_only(request):
         edge.metrics.events.labels(action, "refused").inc()
         raise HTTPException(403, "a training is started with the ML backend's basic auth: the secret is no password")
-    if not await _is_ours(edge, body.get("project")):
-        edge.metrics.events.labels(action, "other project").inc()
-        return IGNORED
-    return take_in(edge, action, body)
+    project = body.get("project")
+    return await take_in(edge, action, body, project.get("id") if isinstance(project, dict) else project)
 
 
 @router.get("/versions", summary="List model versions", responses=problems(401, 404))
@@ -244,15 +239,8 @@ def _difference(config: str, ours: Labeling) -> str:
 
 
 async def _check_project(edge: Edge, project: str | int | None) -> None:
-    if project is not None and not await _is_ours(edge, str(project).partition(".")[0]):
+    if project is not None and not await edge.works_for(str(project).partition(".")[0]):
         ours = await edge.project()
         raise HTTPException(
             409, f"this service works for project {ours.id if ours else '?'} only, not for {project!r:.40}"
         )
-
-
-async def _is_ours(edge: Edge, project: Any) -> bool:
-    """Whether a project's id, or the project as an event carries it, is the one served. What names none is ours."""
-    named = project.get("id") if isinstance(project, dict) else project
-    ours = await edge.project()
-    return ours is None or named is None or str(named) == ours.id

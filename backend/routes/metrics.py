@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final
@@ -10,7 +9,6 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nextlabel.backend.service.ports import Status
 
@@ -91,31 +89,3 @@ class _Loop(Collector):
 
 def _since(status: Status) -> float | None:
     return datetime.fromisoformat(status.lease["since"]).timestamp() if status.lease else None
-
-
-class MeasureRequests:
-    """ASGI middleware: times every request, under the route's pattern so that strangers can't mint series."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app = app
-        self._requests = metrics.requests
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and note how long it took and how it ended."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        start = time.perf_counter()
-        status = 500
-
-        async def noted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, noted)
-        finally:
-            route = getattr(scope.get("route"), "path", "other")
-            self._requests.labels(route, str(status)).observe(time.perf_counter() - start)

@@ -8,9 +8,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
-from .auth import OPEN_PATHS, SECRET_HEADER, SIGNED_PATHS, WEBHOOK_PATHS
+from .middleware import OPEN_PATHS, SECRET_HEADER, SIGNED_PATHS, WEBHOOK_PATHS
 
-# The middleware in auth.py decides; these only tell the API page (and the tools that read it) what it wants.
+# RequireCredentials decides; these only tell the API page (and the tools that read it) what it wants.
 # FastAPI's own security classes would decide too, and turn away passwords that are not ASCII.
 _SCHEMES: Final = {
     "basic": {"type": "http", "scheme": "basic", "description": "What the platform sends."},

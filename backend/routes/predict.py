@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nextlabel.backend.retraining.prediction import Prediction
 from nextlabel.connectors.records import FieldKind, Labeling, Record, Span
 
-from .body import JsonRoute, examples
-from .edge import EdgeDep
+from .edge import EdgeDep, JsonRoute, examples
 from .openapi import problems
 
 router = APIRouter(prefix="/api", tags=["nextlabel"], route_class=JsonRoute)

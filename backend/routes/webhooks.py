@@ -15,9 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from nextlabel.connectors.platform import Platform
 from nextlabel.connectors.platforms import PLATFORMS
 
-from .body import JsonRoute, examples
-from .edge import EdgeDep, edge_of
-from .events import IGNORED, Taken, only_for, take_in
+from .edge import EdgeDep, JsonRoute, Taken, edge_of, examples, only_for, take_in
 from .openapi import problems
 
 
@@ -56,11 +54,7 @@ def _taker(platform: Platform) -> Callable[..., Awaitable[Taken]]:
         body = event.model_dump()
         named, project = platform.event(body)
         kind = named if named in platform.events else "other"
-        ours = await edge.project()
-        if ours is not None and project is not None and project != ours.id:
-            edge.metrics.events.labels(kind, "other project").inc()
-            return IGNORED
-        return take_in(edge, kind, body)
+        return await take_in(edge, kind, body, project)
 
     return webhook
 

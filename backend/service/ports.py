@@ -1,4 +1,4 @@
-"""What the HTTP edges may ask of the service. The controller fulfils it; tests of the routes fake it."""
+"""What the HTTP edges may ask of the service. Tests of the routes fake it."""
 
 from __future__ import annotations
 
@@ -66,13 +66,14 @@ class Backend(Protocol):
 
     @property
     def serving_version(self) -> str:
-        """The one version string that /setup answers and that live predictions are stamped with."""
+        """The generation in force: what /setup answers, and what live predictions are stamped with."""
         ...
 
     async def predict(self, records: Sequence[Record]) -> list[Suggestion | None]:
         """One suggestion per record, in order; None for a record of the audit slice, which annotators see blind.
 
-        Requests that arrive together share one forward pass. Raises LearningError while there is no model.
+        A record without a uid (a text sent with curl) is nobody's audit record. Requests that arrive together share
+        one forward pass, and known texts cost none. Raises LearningError while there is no model.
         """
         ...
 
@@ -89,7 +90,7 @@ class Backend(Protocol):
         ...
 
     def notify(self, hint: Hint) -> bool:
-        """A webhook says that something happened: look at the platform, soon. Whether there was room for it.
+        """A webhook says that something happened: look at the platform, now. Whether there was room for it.
 
         Returns at once, and never raises: what is lost here is found by the next poll.
         """
@@ -104,15 +105,19 @@ class Backend(Protocol):
         ...
 
     def ask_again(self, uids: Sequence[str], opinions: int) -> int:
-        """Have these records answered by ``opinions`` annotators in all; return how many records that is.
+        """Have these records answered by ``opinions`` annotators in all, soon; return how many records that is.
 
+        They come first in the queue, without a suggestion, and never to who answered them. Holds across restarts.
         Raises ConfigError if a record can't be asked about, ConnectorError if the platform doesn't do it, Overloaded
         on a replica that stands by.
         """
         ...
 
     def train(self) -> None:
-        """Train the encoder now. Raises LearningError if there is nothing to train, Overloaded on a standby."""
+        """Train the encoder now. Raises LearningError if there is nothing to train, Overloaded on a standby.
+
+        And Overloaded as long as the answers are not read: only what the loop knows can be trained on.
+        """
         ...
 
     def cancel_training(self) -> bool:
@@ -124,5 +129,5 @@ class Backend(Protocol):
         ...
 
     def status(self) -> Status:
-        """See Status."""
+        """Where everything stands."""
         ...

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
+from typing_extensions import override
 
-from nextlabel.backend.loop.comparison import Comparison
 from nextlabel.backend.loop.controller import Controller
 from nextlabel.backend.loop.intake import Intake
-from nextlabel.backend.loop.leadership import Leadership
-from nextlabel.backend.loop.repeater import Repeater
-from nextlabel.backend.loop.sync import Sync
-from nextlabel.backend.queue.generation_cleanup import GenerationCleanup
+from nextlabel.backend.loop.leadership import Leadership, Repeater
+from nextlabel.backend.loop.sync import Comparison, Sync
+from nextlabel.backend.pool.pool import PoolState
+from nextlabel.backend.queue.publishing import GenerationCleanup
+from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
 from nextlabel.backend.retraining.learner import Learner
 from nextlabel.backend.retraining.prediction import Prediction
 from nextlabel.backend.retraining.probe_model import Model
@@ -24,23 +25,25 @@ from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
 from nextlabel.connectors.errors import ConfigError, ConnectorError, LearningError, NextlabelError, Overloaded
+from nextlabel.connectors.labelings import differences
 from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion
 
 from .answering import Answering
-from .health import Health, labeling_text, unknown_labels
-from .ports import Status
+from .ports import Backend, Status
 from .project import PROJECT
 
 log = structlog.get_logger(__name__)
 
 BETWEEN_LOOKS = 1.0
 """Seconds between two looks of a thread that has nothing to do before something else happens."""
+REFUSED = ("PlatformUnavailable", "Unauthorized")
+"""Errors of a thread that was refused, or left without an answer."""
 LONGEST_DEFERRAL = 6
 """Poll intervals for which a poll may be put off while people label."""
 
 
-class Service:
-    """Fulfils :class:`~nextlabel.backend.service.ports.Backend`. Build it with ``open_service``.
+class Service(Backend):
+    """Build it with ``open_service``.
 
     ``controller`` makes the loop, with what it calls; ``retrainer`` the trainings of a loop.
     """
@@ -76,7 +79,6 @@ class Service:
         self._connected = 0  # the tenure in which the address was hooked up
         self.failure: NextlabelError | None = None
         self._on_failure: Callable[[], None] = lambda: None
-        self._health = Health()
         self._intake = Intake(
             store,
             connector,
@@ -93,7 +95,7 @@ class Service:
         self._synced = False
         self._stopped = False
         self._threads: dict[str, Repeater] = {
-            name: Repeater(name, tick, self._health.reporter(name))
+            name: Repeater(name, tick)
             for name, tick in (
                 ("lease", self._heartbeat),
                 ("intake", self._intake.tick),
@@ -242,40 +244,37 @@ class Service:
         return self._links or {}
 
     @property
+    @override
     def labeling(self) -> Labeling:
-        """The question being asked."""
         return self._controller.pool.labeling
 
     @property
+    @override
     def serving_version(self) -> str:
-        """The generation in force; what /setup answers and live predictions carry."""
         generation = self._controller.generation or self._store.latest_generation()
         return generation.version if generation else "nextlabel"
 
+    @override
     async def predict(self, records: Sequence[Record]) -> list[Suggestion | None]:
-        """One suggestion per record, None for those of the audit slice. Known texts cost no forward pass.
-
-        A record without a uid (a text sent with curl) is nobody's audit record.
-        """
         return [None if one is None else one.suggestion for one in await self.classify(records)]
 
+    @override
     async def classify(self, records: Sequence[Record]) -> list[Prediction | None]:
-        """See Backend: like predict, with the probability of every label."""
         live = self._live
         if live is None:
             raise LearningError("the service has not started yet: there is no model to predict with")
         return await self._answering.answer(records, live)
 
+    @override
     def parse_event(self, body: dict[str, Any]) -> Hint:
-        """Read a webhook body. Raises ValueError on a malformed one."""
         return self._connector.parse_event(body)
 
+    @override
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """Whether a webhook delivery comes from the connected platform."""
         return self._connector.authentic(headers, body)
 
+    @override
     def notify(self, hint: Hint) -> bool:
-        """A webhook says that something happened: look at the platform, now. Whether there was room for it."""
         queued = self._intake.notify(hint)
         if hint.records_added:
             self._want_records()
@@ -290,13 +289,9 @@ class Service:
         self._controller.latency.arrived(self._store.head(), heard_at)
         self._threads["loop"].wake()
 
+    @override
     def compare(self, *, believe: bool = False) -> int:
-        """Compare log and platform now; ``believe``: take as it is what was told instead of believed.
-
-        Returns how many comparisons will have ended when this one has. Raises Overloaded on a standby.
-        """
-        if not self._leadership.held:
-            raise Overloaded("this service stands by; ask the one that leads")
+        self._want_leadership()
         if believe:
             self._intake.doubt_withheld(believe=True)
         number = self._comparison.ask()
@@ -321,44 +316,42 @@ class Service:
         except NextlabelError as error:
             log.info("no training", reason=str(error))
 
+    @override
     def train(self) -> None:
-        """Train the encoder now. Raises LearningError if there is nothing to train, Overloaded on a standby.
-
-        And Overloaded as long as the answers are not read: only what the loop knows can be trained on.
-        """
-        if not self._leadership.held:
-            raise Overloaded(f"this service stands by; ask the one that leads: {self._leadership.leader or 'nobody'}")
+        self._want_leadership()
         if not (self._synced and self._controller.ready):
-            reason = f" ({error})" if (error := self._health.worst()) else ""
+            reason = f" ({error})" if (error := self._worst()) else ""
             raise Overloaded(f"the service has not read the answers since its start{reason}; ask again in a moment")
         self._retrainer.ask()
         self._threads["training"].wake()
 
+    @override
     def cancel_training(self) -> bool:
-        """Cancel the training that runs; whether there was one."""
         cancelled = self._retrainer.cancel()
         self._threads["training"].wake()
         return cancelled
 
+    @override
     def ask_again(self, uids: Sequence[str], opinions: int) -> int:
-        """Have these records answered by ``opinions`` annotators in all, soon; return how many records that is.
-
-        They come first in the queue, without a suggestion, and never to who answered them. Holds across restarts.
-        Raises ConfigError if a record can't be asked about, ConnectorError if the platform doesn't do it, Overloaded
-        on a replica that stands by.
-        """
-        if not self._leadership.held:
-            raise Overloaded(f"this service stands by; ask the one that leads: {self._leadership.leader or 'nobody'}")
+        self._want_leadership()
         asked = self._controller.ask_again(uids, opinions)
         self._threads["loop"].wake()
         return asked
 
+    def _want_leadership(self) -> None:
+        if not self._leadership.held:
+            raise Overloaded(f"this service stands by; ask the one that leads: {self._leadership.leader or 'nobody'}")
+
+    def _worst(self) -> str:
+        """The last error of one of the threads, if there is any."""
+        return next((one.error for one in self._threads.values() if one.error), "")
+
+    @override
     def versions(self) -> list[str]:
-        """Model versions, newest first."""
         return [row.version for row in self._store.models()]
 
+    @override
     def status(self) -> Status:
-        """Where everything stands."""
         controller = self._controller
         counts = controller.pool.counts()
         latency = controller.latency.quantiles()
@@ -383,9 +376,9 @@ class Service:
             generation_log_head=generation.log_seq if generation else 0,
             label_to_queue_p50=latency[0] if latency else None,
             label_to_queue_p95=latency[1] if latency else None,
-            platform_reachable=self._health.platform_reachable,
+            platform_reachable=not any(one.error.startswith(REFUSED) for one in self._threads.values()),
             last_error=str(self.failure or "")
-            or self._health.worst()
+            or self._worst()
             or self._intake.told
             or unknown_labels(controller.pool)
             or controller.trouble,
@@ -396,3 +389,25 @@ class Service:
             comparison=self._comparison.status(),
             labeling=labeling_text(self._connector.labeling, self.labeling, controller.space),
         )
+
+
+def unknown_labels(pool: PoolState) -> str:
+    """Which labels were given that the question lacks; "" if there are none."""
+    if not pool.unknown_labels:
+        return ""
+    return (
+        f"answers with labels that the labeling lacks are logged, not learned: {', '.join(sorted(pool.unknown_labels))}"
+    )
+
+
+def labeling_text(platform: Labeling, recipe: Labeling, space: EmbeddingSpace | None = None) -> str:
+    """How the labels of platform, recipe and the model in ``space`` differ, and what to do; "" if they don't."""
+    parts = []
+    if found := differences(platform, recipe):
+        parts.append(
+            f"the platform asks something else than the recipe: {'; '.join(found)}. What it can't show is not "
+            "suggested, what the recipe lacks is not learned. Change one of them, then start the service again"
+        )
+    if space is not None and space.note:
+        parts.append(f"{space.version} was trained for other labels: {space.note}")
+    return ". ".join(parts)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from nextlabel.backend.pool.pool import PoolState, Positions
-from nextlabel.backend.queue.second_opinions import AMONG, LEAST_SHARE, MOST, Choice, SecondOpinions
+from nextlabel.backend.queue.ranking import AMONG, LEAST_SHARE, MOST, Choice, Ranker
 from nextlabel.backend.selection import Pool
 from nextlabel.backend.selection.base import Floats, top_k
 from nextlabel.connectors.records import Labeling, LabelKind
@@ -71,7 +71,7 @@ def choose(pool: PoolState, best: Sequence[int], own: Sequence[int] = (), k: int
     order = [*best, *(n for n in range(SIZE) if n not in best)]
     scores = np.empty(SIZE, np.float32)
     scores[order] = np.linspace(0.9, 0.1, SIZE)
-    chooser = SecondOpinions(options.pop("strategy", First()), options.pop("most", 3))
+    chooser = Ranker(options.pop("strategy", First()), 0.0, most=options.pop("most", 3))
     model: Any = Told(scores, options.pop("echo", 0.0), options.pop("learned", ()))
     return chooser.choose(pool, model, pool.candidates(), np.array(own, np.int64), k, np.random.default_rng(0))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from nextlabel.backend.loop.comparison import KEY, Compared, last_comparison
+from nextlabel.backend.loop.sync import KEY, Compared, last_comparison
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import Overloaded, PlatformUnavailable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nextlabel.backend.queue.generation_cleanup import GenerationCleanup
+from nextlabel.backend.queue.publishing import GenerationCleanup
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import PlatformError
 from nextlabel.connectors.testing import MemoryConnector

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from nextlabel.backend.queue import generation_cleanup
-from nextlabel.backend.queue.generation_cleanup import GenerationCleanup
+from nextlabel.backend.queue import publishing
+from nextlabel.backend.queue.publishing import GenerationCleanup
 from nextlabel.backend.store import Store
 from nextlabel.connectors.testing import MemoryConnector
 
@@ -34,8 +34,8 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
         def now(cls, tz: Any = None) -> Any:
             return made.present()
 
-    monkeypatch.setattr(generation_cleanup, "elapsed", lambda: made.seconds)
-    monkeypatch.setattr(generation_cleanup, "datetime", Day)
+    monkeypatch.setattr(publishing, "elapsed", lambda: made.seconds)
+    monkeypatch.setattr(publishing, "datetime", Day)
     monkeypatch.setattr("nextlabel.backend.store.codec.now_micros", lambda: int(made.present().timestamp() * 1e6))
     return made
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.models.registry import CHOSEN_SPACE
-from nextlabel.backend.queue import second_opinions
+from nextlabel.backend.queue import ranking
 from nextlabel.backend.queue.overlap import ASKED
 from nextlabel.backend.queue.publishing import QueueSizes
 from nextlabel.backend.retraining.embedding_space import note_trained_on
@@ -248,6 +248,6 @@ def test_a_mixture_asks_again_within_the_share_of_its_part(
     monkeypatch.setattr(conftest, "get_strategy", lambda name: mixed)
     service = started(make_service, platform, poll_interval=60, sizes=SMALL, opinions=5)
     two_disagree(service, platform, store)
-    assert 1 <= len(outstanding(platform)) <= 0.3 * second_opinions.AMONG + 1
+    assert 1 <= len(outstanding(platform)) <= 0.3 * ranking.AMONG + 1
     new = [entry for entry in platform.published[-1][1] if entry.remote_id not in platform.asked_again]
     assert len(new) > 10

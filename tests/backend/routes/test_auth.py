@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from nextlabel.backend.credentials import Credentials
-from nextlabel.backend.routes.auth import SECRET_HEADER
+from nextlabel.backend.routes.middleware import SECRET_HEADER
 
 GUARDED = [
     ("POST", "/setup"),
@@ -84,7 +84,7 @@ def test_training_starts_with_basic_auth_and_no_secret(stranger: TestClient, sec
 
 
 def test_an_empty_secret_opens_nothing(app: object, stranger: TestClient) -> None:
-    from nextlabel.backend.routes.auth import RequireCredentials
+    from nextlabel.backend.routes.middleware import RequireCredentials
 
     guard = RequireCredentials(app, Credentials("ls", "p", "", ""))  # type: ignore[arg-type]
     with TestClient(guard) as client:

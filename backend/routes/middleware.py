@@ -1,0 +1,186 @@
+"""What lies around every route: who may call, how much may be sent, what browsers are told, and how long it took.
+
+Wanted is basic auth or a bearer token on everything but ``/health``.
+
+The webhook is special: Label Studio sends its events without the credentials of the ML backend, so there a
+secret header will do. Whoever may list webhooks can read it, so it opens nothing else. Argilla signs each delivery
+with a secret that only the route can find out, so that route guards itself. Every comparison takes the same time
+whatever was sent.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import time
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nextlabel.backend.credentials import Credentials
+from nextlabel.connectors.platforms import PLATFORMS
+
+from .metrics import Metrics
+
+SECRET_HEADER: Final = "X-Nextlabel-Secret"  # noqa: S105 - a name
+OPEN_PATHS: Final = frozenset({"/health"})
+WEBHOOK_PATHS: Final = frozenset({"/webhook"})
+SIGNED_PATHS: Final = frozenset(f"/webhook/{one.name}" for one in PLATFORMS.values() if one.signs)
+_SECRET_ONLY: Final = "nextlabel.secret_only"  # noqa: S105 - a key of the scope
+
+_DOCS: Final = frozenset({"/docs"})
+_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+_CLOSED: Final = "default-src 'none'; frame-ancestors 'none'"
+_SWAGGER: Final = (  # the API page fetches its scripts from where FastAPI says
+    "default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
+    "style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; img-src 'self' data: https://fastapi.tiangolo.com; "
+    "frame-ancestors 'none'"
+)
+
+
+class RequireCredentials:
+    """ASGI middleware: closed unless shown to be open, so a route added tomorrow is guarded too."""
+
+    def __init__(self, app: ASGIApp, credentials: Credentials) -> None:
+        self.app = app
+        self._basic = f"{credentials.user}:{credentials.password}".encode()
+        self._token = credentials.api_token.encode()
+        self._secret = credentials.webhook_secret.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 401 before a byte of its body is read."""
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS | SIGNED_PATHS:
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        known = self._is_known(headers)
+        if known or self._has_secret(scope["path"], headers):
+            scope[_SECRET_ONLY] = not known
+            await self.app(scope, receive, send)
+            return
+        accepted = "basic auth or a bearer token"
+        if scope["path"] in WEBHOOK_PATHS:
+            accepted = f"the header {SECRET_HEADER}, {accepted}"
+        await JSONResponse(
+            {"detail": f"not authorised: send {accepted}"},
+            401,
+            headers={"WWW-Authenticate": 'Basic realm="nextlabel", Bearer'},
+        )(scope, receive, send)
+
+    def _has_secret(self, path: str, headers: Headers) -> bool:
+        return path in WEBHOOK_PATHS and _same(_bytes(headers.get(SECRET_HEADER, "")), self._secret)
+
+    def _is_known(self, headers: Headers) -> bool:
+        scheme, _, value = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return _same(_bytes(value.strip()), self._token)
+        if scheme.lower() != "basic":
+            return False
+        try:
+            return _same(base64.b64decode(value.strip(), validate=True), self._basic)
+        except (binascii.Error, ValueError):
+            return False
+
+
+def shows_secret_only(request: Request) -> bool:
+    """Whether the caller has shown the webhooks' secret, and no password or token."""
+    return bool(request.scope.get(_SECRET_ONLY))
+
+
+def _bytes(header: str) -> bytes:
+    return header.encode("latin-1")  # what Starlette decoded it with
+
+
+def _same(shown: bytes, expected: bytes) -> bool:
+    return bool(expected) and hmac.compare_digest(shown, expected)
+
+
+TOO_LARGE: Final = 413
+
+
+class LimitBody:
+    """ASGI middleware: answers 413 to a body of more than ``limit`` bytes, without keeping what came so far."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app = app
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse at once by the length announced, else count while the body is read."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        detail = f"the request body is larger than {self.limit} bytes (NEXTLABEL_MAX_REQUEST_BYTES)"
+        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+        if announced.isdigit() and (len(announced) > 18 or int(announced) > self.limit):
+            await JSONResponse({"detail": detail}, TOO_LARGE)(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                if received > self.limit:
+                    raise HTTPException(TOO_LARGE, detail)
+            return message
+
+        await self.app(scope, counted, send)
+
+
+class SecurityHeaders:
+    """ASGI middleware: the headers that tell browsers to trust nothing here."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Add the headers to the answer's start."""
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(_HEADERS)
+                headers["Content-Security-Policy"] = _SWAGGER if scope["path"] in _DOCS else _CLOSED
+            await send(message)
+
+        await self.app(scope, receive, guarded if scope["type"] == "http" else send)
+
+
+class MeasureRequests:
+    """ASGI middleware: times every request, under the route's pattern so that strangers can't mint series."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self._requests = metrics.requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and note how long it took and how it ended."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        status = 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._requests.labels(route, str(status)).observe(time.perf_counter() - start)

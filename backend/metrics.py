@@ -13,34 +13,33 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Targets
+from nextlabel.backend.activation import Flags, Targets, activation_of
 
 Predicted: TypeAlias = npt.NDArray[np.float32]
-Flags: TypeAlias = npt.NDArray[np.bool_]
 Metric: TypeAlias = Callable[[Predicted, Targets], float]
 NAN = float("nan")
-THRESHOLD = 0.5  # of a label's probability, where a text may have several
-
-
-def decided(predicted: Predicted, multi_label: bool) -> Flags:
-    """Which labels are said, bool [n, c]: the likeliest one, or all past one half when multi-label."""
-    if multi_label:
-        return predicted > THRESHOLD
-    said = np.zeros(predicted.shape, np.bool_)
-    said[np.arange(len(predicted)), predicted.argmax(axis=1)] = True
-    return said
+LEAST = 1e-12  # a probability of 0 has no logarithm
 
 
 def right(predicted: Predicted, targets: Targets) -> Flags:
     """Which rows are right, bool [n]. Multi-label: every label of the row has to be right."""
-    if targets.ndim == 2:
-        return np.asarray(((predicted > THRESHOLD) == targets).all(axis=1))
-    return np.asarray(predicted.argmax(axis=1) == targets)
+    return activation_of(targets).right(predicted, targets)
 
 
 def one_hot(targets: Targets, classes: int) -> Flags:
     """The answers as bool [n, c]."""
-    return targets.astype(np.bool_) if targets.ndim == 2 else np.asarray(targets[:, None] == np.arange(classes))
+    return activation_of(targets).flags(targets, classes)
+
+
+def log_loss(predicted: Predicted, targets: Targets, weights: npt.NDArray[np.float32] | None = None) -> float:
+    """Mean negative log likelihood in nats a text; nan without texts.
+
+    Where a text may have several labels, the mean over them too, so that it can be compared whatever their number.
+    """
+    if not len(targets):
+        return NAN
+    likelihood = activation_of(targets).likelihood(predicted, targets).astype(np.float64)
+    return float(np.average(-np.log(np.maximum(likelihood, LEAST)).mean(axis=1), weights=weights))
 
 
 def accuracy(predicted: Predicted, targets: Targets) -> float:
@@ -51,7 +50,7 @@ def accuracy(predicted: Predicted, targets: Targets) -> float:
 
 def macro_f1(predicted: Predicted, targets: Targets) -> float:
     """Mean F1 over the classes that occur in the answers or in the predictions, nan for no rows."""
-    said, true = decided(predicted, targets.ndim == 2), one_hot(targets, predicted.shape[1])
+    said, true = activation_of(targets).decided(predicted), one_hot(targets, predicted.shape[1])
     occurs = (said | true).any(axis=0)
     if not occurs.any():
         return NAN
@@ -74,13 +73,7 @@ def average_precision(predicted: Predicted, targets: Targets) -> float:
 
 def confusion(predicted: Predicted, targets: Targets) -> npt.NDArray[np.int64]:
     """Counts int64 [c, c], answers down, predictions across. Multi-label: [c, 2, 2], one such table a label."""
-    classes = predicted.shape[1]
-    if targets.ndim == 1:
-        pairs = targets * classes + predicted.argmax(axis=1)
-        return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
-    said, true = decided(predicted, True), targets.astype(np.bool_)
-    cells = [[(~true & ~said), (~true & said)], [(true & ~said), (true & said)]]
-    return np.array([[cell.sum(axis=0) for cell in row] for row in cells], np.int64).transpose(2, 0, 1)
+    return activation_of(targets).confusion(predicted, targets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +92,7 @@ class ClassFigures:
 
 def class_figures(predicted: Predicted, targets: Targets, labels: Sequence[str]) -> list[ClassFigures]:
     """One entry per label, in the order of ``labels``. What is divided by nothing is nan."""
-    said, true = decided(predicted, targets.ndim == 2), one_hot(targets, predicted.shape[1])
+    said, true = activation_of(targets).decided(predicted), one_hot(targets, predicted.shape[1])
     hits, claims, support = (said & true).sum(axis=0), said.sum(axis=0), true.sum(axis=0)
     return [
         ClassFigures(
@@ -118,7 +111,7 @@ def class_figures(predicted: Predicted, targets: Targets, labels: Sequence[str])
 
 def curve_columns(predicted: Predicted, targets: Targets) -> list[int]:
     """The classes that have a curve of their own: of two exclusive ones only the second."""
-    return [1] if targets.ndim == 1 and predicted.shape[1] == 2 else list(range(predicted.shape[1]))
+    return activation_of(targets).curve_columns(predicted.shape[1])
 
 
 def _by_class(predicted: Predicted, targets: Targets, figure: Callable[[Flags, Any], float]) -> list[float]:

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float32]
-
-
-def probabilities(logits: Matrix, multi_label: bool) -> Matrix:
-    """Logits [n, c] to probabilities, in place where it can, without overflow."""
-    if multi_label:
-        np.clip(logits, -60, 60, out=logits)
-        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
-    logits -= logits.max(axis=1, keepdims=True)
-    np.exp(logits, out=logits)
-    logits /= logits.sum(axis=1, keepdims=True)
-    return logits
+COOLEST, HOTTEST = 0.1, 10.0
 
 
 def unit_rows(rows: npt.NDArray[np.floating[Any]]) -> Matrix:
@@ -32,3 +23,19 @@ def unit_rows(rows: npt.NDArray[np.floating[Any]]) -> Matrix:
     single = np.asarray(rows, np.float32)
     lengths = np.linalg.norm(single, axis=1, keepdims=True)
     return np.asarray(single / np.where(lengths == 0, np.float32(1), lengths), np.float32)
+
+
+def best_temperature(cost: Callable[[float], float]) -> tuple[float, float]:
+    """The temperature in [0.1, 10] with the least ``cost``, within one per cent, and that cost.
+
+    Temperatures divide logits: Guo et al., 2017, "On Calibration of Modern Neural Networks".
+    """
+    from scipy.optimize import minimize_scalar
+
+    found = minimize_scalar(
+        lambda log: cost(float(np.exp(log))),
+        bounds=(np.log(COOLEST), np.log(HOTTEST)),
+        method="bounded",
+        options={"xatol": 0.01},
+    )
+    return float(np.exp(found.x)), float(found.fun)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nextlabel.backend.activation import activation_of
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Annotation, AnnotationStatus
 
@@ -63,7 +64,7 @@ class Opinions:
     @property
     def several(self) -> bool:
         """Whether an answer may have several labels."""
-        return self.label.ndim == 2
+        return activation_of(self.label).several
 
     @property
     def per_record(self) -> Indices:

@@ -281,7 +281,7 @@ def other_labels(models: ModelStore, row: ModelRow, recipe: Recipe) -> str:
             card = models.get(row.version, check=False).card
             if card is not None and (card.rung == "spans") is not question.reads_tokens:
                 return f"it was made for {'whole texts' if question.reads_tokens else 'spans'}"
-            known, several = (card.labels, card.multi_label) if card is not None else ((), False)
+            known, several = (card.labels, card.activation.several) if card is not None else ((), False)
         else:
             known, several = question.head_labels(Path(row.path))
     except LearningError:
@@ -334,7 +334,7 @@ def _folder_of(row: ModelRow, models: ModelStore, recipe: Recipe) -> Iterator[Pa
         base=recipe.encoder,
         parent=row.base,
         labels=head.names,
-        multi_label=head.multi_label,
+        activation=head.activation,
         figures=audit_figures(row.metrics),
         measured="On records drawn at random, shown to people without a suggestion, and never trained on.",
         temperature=head.temperature,

@@ -11,10 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from nextlabel.backend.activation import Activation, Flags, Targets, activation_of
 from nextlabel.connectors.errors import LearningError
-from nextlabel.connectors.records import LabelKind
-
-Targets = npt.NDArray[np.int64] | npt.NDArray[np.bool_]
 
 
 def assign_folds(
@@ -30,29 +28,28 @@ def assign_folds(
     if groups is None:
         # Sorted by class and dealt round the table, a class never differs by more than one between folds.
         shuffled = rng.permutation(size)
-        keys = targets if targets.ndim == 1 else rarest_label(targets.astype(np.bool_))
-        order = shuffled[np.argsort(keys[shuffled], kind="stable")]
+        order = shuffled[np.argsort(rarest_label(targets)[shuffled], kind="stable")]
         fold_of = np.empty(size, np.int64)
         fold_of[order] = (np.arange(size) + rng.integers(folds)) % folds
         return fold_of
     return _whole_groups(targets, folds, rng, groups)
 
 
-def rarest_label(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+def rarest_label(targets: Targets) -> npt.NDArray[np.int64]:
     """The rarest label of each row, -1 for none: the one that it matters most to spread."""
-    counts = targets.sum(axis=0)
-    order = np.argsort(counts, kind="stable")
-    return np.where(targets.any(axis=1), order[targets[:, order].argmax(axis=1)], -1)
+    flags = activation_of(targets).flags(targets)
+    order = np.argsort(flags.sum(axis=0), kind="stable")
+    return np.where(flags.any(axis=1), order[flags[:, order].argmax(axis=1)], -1)
 
 
 def _whole_groups(
     targets: Targets, folds: int, rng: np.random.Generator, groups: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
     """Greedy: the largest group first, each to the fold where it leaves the class shares most even."""
-    one_hot = targets if targets.ndim == 2 else targets[:, None] == np.unique(targets)
+    flags = activation_of(targets).flags(targets)
     _, group_of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    counts = np.zeros((len(sizes), one_hot.shape[1] + 1))
-    np.add.at(counts, group_of, np.column_stack([one_hot, np.ones(len(targets))]))
+    counts = np.zeros((len(sizes), flags.shape[1] + 1))
+    np.add.at(counts, group_of, np.column_stack([flags, np.ones(len(targets))]))
     counts /= np.maximum(counts.sum(axis=0), 1)
     filled = np.zeros((folds, counts.shape[1]))
     fold_of_group = np.empty(len(sizes), np.int64)
@@ -81,10 +78,9 @@ class Examples:
     groups: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        shape = (len(self), len(self.labels)) if self.multi_label else (len(self),)
-        if self.targets.shape != shape:
+        if self.targets.shape != self.activation.shape(len(self), len(self.labels)):
             raise LearningError(f"{len(self)} texts don't go with targets of shape {list(self.targets.shape)}")
-        if not self.multi_label and len(self) and not 0 <= self.targets.min() <= self.targets.max() < len(self.labels):
+        if not self.activation.in_range(self.targets, len(self.labels)):
             raise LearningError(f"targets must lie in [0, {len(self.labels)})")
         for name, column in (("weights", self.weights), ("groups", self.groups)):
             if column is not None and column.shape != (len(self),):
@@ -94,19 +90,19 @@ class Examples:
         return len(self.texts)
 
     @property
-    def multi_label(self) -> bool:
-        """Whether a text may have several labels."""
-        return self.targets.ndim == 2
+    def activation(self) -> Activation:
+        """Whether a text has one label, or may have several."""
+        return activation_of(self.targets)
 
     @property
-    def kind(self) -> LabelKind:
-        """What was asked of the texts."""
-        return LabelKind.MULTI if self.multi_label else LabelKind.SINGLE
+    def flags(self) -> Flags:
+        """bool [n, len(labels)]: which text has which label."""
+        return self.activation.flags(self.targets, len(self.labels))
 
     @property
     def tells_apart(self) -> bool:
         """Whether there is anything to learn: of exclusive labels, two at least."""
-        return self.multi_label or len(np.unique(self.targets)) > 1
+        return self.activation.tells_apart(self.targets)
 
     def take(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> Examples:
         """Some of the examples, in the order of ``rows``."""

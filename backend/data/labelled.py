@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nextlabel.backend.activation import Targets
 from nextlabel.connectors.errors import DataError
 
-from .examples import Examples, Targets
+from .examples import Examples
 from .tables import Row, Table, cell_text, open_table
 
 FEW = 5  # labels that are named one by one

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.encoders.base import label_anchors
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.service.opening import audit_share, open_cache, open_encoder, open_store
@@ -167,7 +168,7 @@ def gather(options: DemoOptions, settings: Settings, store: Store) -> Run:
 def current_probe(store: Store, labels: tuple[str, ...]) -> Probe:
     """The model in force, for single ``labels``. Raises LearningError if there is none."""
     row = store.current_model()
-    probe = None if row is None else Probe.load(row.path).aligned(labels, multi_label=False)
+    probe = None if row is None else Probe.load(row.path).aligned(labels, SOFTMAX)
     if probe is None:
         raise LearningError("the run made no model")
     return probe

@@ -22,9 +22,10 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
+from nextlabel.backend.activation import Activation, activation_in
 from nextlabel.backend.blas import one_blas_thread
 from nextlabel.backend.files import atomic_path, write_atomically
-from nextlabel.backend.numeric import probabilities, unit_rows
+from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.errors import LearningError
 
 from .multimodal import TowerVectors
@@ -47,7 +48,7 @@ class FusionHead:
     kind: FusionKind
     weights: Mapping[str, Matrix]
     labels: tuple[str, ...]
-    multi_label: bool
+    activation: Activation
     text_dimension: int
     image_dimension: int
     temperature: float = 1.0
@@ -62,7 +63,7 @@ class FusionHead:
                 f"not {shape[0]} and {shape[1]}"
             )
         with one_blas_thread():
-            return probabilities(self.logits(towers) / np.float32(self.temperature), self.multi_label)
+            return self.activation.probabilities(self.logits(towers) / np.float32(self.temperature))
 
     @property
     def width(self) -> int:
@@ -101,7 +102,7 @@ class FusionHead:
             "format": FORMAT,
             "kind": self.kind,
             "labels": list(self.labels),
-            "multi_label": self.multi_label,
+            **self.activation.header,
             "text_dimension": self.text_dimension,
             "image_dimension": self.image_dimension,
             "temperature": self.temperature,
@@ -125,7 +126,7 @@ class FusionHead:
                 kind=header["kind"],
                 weights=load_file(Path(folder) / WEIGHTS_FILE),
                 labels=tuple(header["labels"]),
-                multi_label=bool(header["multi_label"]),
+                activation=activation_in(header),
                 text_dimension=int(header["text_dimension"]),
                 image_dimension=int(header["image_dimension"]),
                 temperature=float(header["temperature"]),

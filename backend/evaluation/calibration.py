@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Targets
-from nextlabel.backend.metrics import Predicted, one_hot, right
-from nextlabel.backend.numeric import probabilities
+from nextlabel.backend.activation import Activation, Targets, activation_of
+from nextlabel.backend.metrics import Predicted
 from nextlabel.connectors.errors import LearningError
 
 BINS = 10
-LEAST = 1e-7  # a probability of 0 has no logarithm
-COOLEST, HOTTEST = 0.1, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +30,7 @@ def reliability(predicted: Predicted, targets: Targets, bins: int = BINS) -> lis
     """
     if bins < 1:
         raise LearningError(f"{bins} bins hold nothing; 10 is usual")
-    claimed: npt.NDArray[np.float32] = predicted.ravel() if targets.ndim == 2 else predicted.max(axis=1, initial=0.0)
-    true: npt.NDArray[np.bool_] = targets.ravel() != 0 if targets.ndim == 2 else right(predicted, targets)
+    claimed, true = activation_of(targets).claims(predicted, targets)
     if not len(claimed):
         return []
     order = np.argsort(claimed, kind="stable")
@@ -52,38 +47,8 @@ def calibration_error(predicted: Predicted, targets: Targets, bins: int = BINS) 
     return sum(one.count * abs(one.confidence - one.accuracy) for one in table) / total if total else float("nan")
 
 
-def log_loss(predicted: Predicted, targets: Targets) -> float:
-    """Mean negative log probability of the answers (summed over a row's labels when multi-label), nan for no rows."""
-    if not len(targets):
-        return float("nan")
-    true = one_hot(targets, predicted.shape[1])
-    p = np.clip(predicted.astype(np.float64), LEAST, 1 - LEAST)
-    losses = -np.log(np.where(true, p, 1 - p)) if targets.ndim == 2 else -np.log(p[true])[:, None]
-    return float(losses.sum(axis=1).mean())
-
-
-def best_temperature(predicted: Predicted, targets: Targets) -> float:
-    """The temperature in [0.1, 10] that fits the answers best (Guo et al., 2017); 1 for no rows.
-
-    Above 1, the probabilities were too sure.
-    """
-    from scipy.optimize import minimize_scalar
-
-    if not len(targets):
-        return 1.0
-    found = minimize_scalar(
-        lambda log: log_loss(tempered(predicted, float(np.exp(log)), targets.ndim == 2), targets),
-        bounds=(np.log(COOLEST), np.log(HOTTEST)),
-        method="bounded",
-        options={"xatol": 0.005},
-    )
-    return float(np.exp(found.x))
-
-
-def tempered(predicted: Predicted, temperature: float, multi_label: bool) -> Predicted:
+def tempered(predicted: Predicted, temperature: float, activation: Activation) -> Predicted:
     """The probabilities float32 [n, c] that the same logits give at another temperature."""
     if temperature <= 0:
         raise LearningError(f"a temperature of {temperature} is none; it must be above 0")
-    p = np.clip(predicted.astype(np.float64), LEAST, 1 - LEAST)
-    logits: npt.NDArray[np.float64] = np.log(p) - (np.log1p(-p) if multi_label else 0.0)
-    return probabilities((logits / temperature).astype(np.float32), multi_label)
+    return activation.probabilities(activation.logits(predicted) / np.float32(temperature))

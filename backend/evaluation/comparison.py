@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Targets
-from nextlabel.backend.metrics import Flags, Predicted, right
+from nextlabel.backend.activation import Flags, Targets
+from nextlabel.backend.metrics import Predicted, right
 from nextlabel.connectors.errors import LearningError
 
 from .intervals import LEVEL, RESAMPLES, percentiles, resampled_scores

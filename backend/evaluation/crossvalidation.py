@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Examples, Targets, assign_folds
+from nextlabel.backend.activation import Targets
+from nextlabel.backend.data.examples import Examples, assign_folds
 from nextlabel.backend.files import atomic_path
 from nextlabel.backend.metrics import Predicted
 from nextlabel.backend.models.probe import Probe

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Targets
+from nextlabel.backend.activation import Targets
 from nextlabel.backend.metrics import Predicted
 from nextlabel.connectors.errors import LearningError
 

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Examples, Targets, assign_folds
+from nextlabel.backend.activation import Targets, activation_of
+from nextlabel.backend.data.examples import Examples, assign_folds
+from nextlabel.backend.metrics import one_hot
 from nextlabel.connectors.errors import LearningError
 
 from . import wilson_interval
@@ -152,11 +154,8 @@ def make_splits(examples: Examples, rng: np.random.Generator, audit: Examples | 
 
 def row_scores(predicted: npt.NDArray[np.float32], targets: Targets) -> Scores:
     """How right each row is, float64 [n] in [0, 1]: right or wrong; multi-label F1 of its labels, 1 for both empty."""
-    if targets.ndim == 1:
-        return np.asarray(predicted.argmax(axis=1) == targets, np.float64)
-    said = predicted > 0.5
-    total = said.sum(axis=1) + targets.sum(axis=1)
-    hits = (said & targets.astype(np.bool_)).sum(axis=1)
+    said, true = activation_of(targets).decided(predicted), one_hot(targets, predicted.shape[1])
+    total, hits = said.sum(axis=1) + true.sum(axis=1), (said & true).sum(axis=1)
     scores: Scores = np.where(total > 0, 2 * hits / np.maximum(total, 1), 1.0)
     return scores
 
@@ -164,9 +163,7 @@ def row_scores(predicted: npt.NDArray[np.float32], targets: Targets) -> Scores:
 def _divisible(examples: Examples) -> bool:
     """Whether two labels at least occur in two groups each (without groups: in two texts)."""
     groups = np.arange(len(examples)) if examples.groups is None else examples.groups
-    targets = examples.targets
-    columns = targets.T if targets.ndim == 2 else [targets == value for value in np.unique(targets)]
-    return sum(len(np.unique(groups[column.astype(np.bool_)])) >= 2 for column in columns) >= 2
+    return sum(len(np.unique(groups[column])) >= 2 for column in examples.flags.T) >= 2
 
 
 def _try(rung: Rung, splits: Sequence[Split], budget_s: float, report: ProgressReport | None) -> _Tried:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend import metrics
-from nextlabel.backend.data.examples import Targets
+from nextlabel.backend.activation import Targets, activation_of
 from nextlabel.backend.metrics import Predicted
 
 Counts: TypeAlias = npt.NDArray[np.float32]
@@ -30,7 +30,7 @@ def accuracy(predicted: Predicted, targets: Targets, counts: Counts) -> Scores:
 
 def macro_f1(predicted: Predicted, targets: Targets, counts: Counts) -> Scores:
     """See :func:`.metrics.macro_f1`: the mean is over the classes that occur in the resample."""
-    said = metrics.decided(predicted, targets.ndim == 2)
+    said = activation_of(targets).decided(predicted)
     true = metrics.one_hot(targets, predicted.shape[1])
     hits = counts @ (said & true).astype(np.float32)
     both = counts @ said.astype(np.float32) + counts @ true.astype(np.float32)

@@ -150,7 +150,7 @@ class Evaluation:
             "seeds": asked.seeds,
             "n": len(self.found.examples),
             "labels": list(self.found.examples.labels),
-            "multi_label": self.found.examples.multi_label,
+            **self.found.examples.activation.header,
             **self.counts,
             "random_folds": asked.random_folds,
             "remarks": list(self.remarks),

@@ -95,7 +95,7 @@ class Setup:
 
     def anchors(self, train: Examples) -> FloatMatrix:
         """One vector per label, float32 [c, d], from its name or description."""
-        return label_anchors(Labeling(train.kind, train.labels, descriptions=self.descriptions), self.loaded)
+        return label_anchors(Labeling(train.activation.kind, train.labels, descriptions=self.descriptions), self.loaded)
 
 
 @dataclass(frozen=True, slots=True)

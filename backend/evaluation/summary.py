@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Examples, Targets
+from nextlabel.backend.activation import Flags, Targets
+from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.metrics import (
-    THRESHOLD,
     ClassFigures,
     Predicted,
     accuracy,
@@ -22,8 +22,9 @@ from nextlabel.backend.metrics import (
     macro_f1,
     right,
 )
+from nextlabel.backend.models.calibration import fit_temperature
 
-from .calibration import Bin, best_temperature, calibration_error, reliability, tempered
+from .calibration import Bin, calibration_error, reliability, tempered
 from .crossvalidation import HeldOut
 from .intervals import LEVEL, Interval, bootstrap, wilson_interval
 from .resampled import FIGURES
@@ -109,7 +110,7 @@ def summarise(found: HeldOut, *, resamples: int = 1000, seed: int = 0) -> Summar
         )
         for name, figure in FIGURES.items()
     }
-    temperature = best_temperature(first, examples.targets)
+    temperature = fit_temperature(examples.activation.logits(first), examples.targets, prior=0)
     return Summary(
         headline=headline,
         classes=class_figures(first, examples.targets, examples.labels),
@@ -117,7 +118,7 @@ def summarise(found: HeldOut, *, resamples: int = 1000, seed: int = 0) -> Summar
         reliability=reliability(first, examples.targets),
         calibration_error=calibration_error(first, examples.targets),
         temperature=temperature,
-        tempered_error=calibration_error(tempered(first, temperature, examples.multi_label), examples.targets),
+        tempered_error=calibration_error(tempered(first, temperature, examples.activation), examples.targets),
         folds=_folds(found, seed),
         errors=confident_errors(first, examples),
     )
@@ -125,26 +126,22 @@ def summarise(found: HeldOut, *, resamples: int = 1000, seed: int = 0) -> Summar
 
 def confident_errors(predicted: Predicted, examples: Examples, most: int = ERRORS) -> list[ConfidentError]:
     """The wrong predictions of which the model was surest, the surest first: look here for wrong answers too."""
-    if examples.multi_label:
-        sure = np.where(examples.targets, 1 - predicted, predicted).max(axis=1, initial=0.0)
-    else:
-        sure = predicted.max(axis=1, initial=0.0)
+    sure, said = examples.activation.mistake(predicted, examples.targets), examples.activation.decided(predicted)
     wrong = np.flatnonzero(~right(predicted, examples.targets))
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:most]
     return [
         ConfidentError(
             examples.texts[row],
-            _names(examples, examples.targets[row]),
-            _names(examples, predicted[row] > THRESHOLD if examples.multi_label else predicted[row].argmax()),
+            _names(examples, examples.flags[row]),
+            _names(examples, said[row]),
             float(sure[row]),
         )
         for row in worst
     ]
 
 
-def _names(examples: Examples, chosen: Any) -> tuple[str, ...]:
-    rows = np.flatnonzero(chosen) if examples.multi_label else [int(chosen)]
-    return tuple(examples.labels[at] for at in rows)
+def _names(examples: Examples, flags: Flags) -> tuple[str, ...]:
+    return tuple(examples.labels[at] for at in np.flatnonzero(flags))
 
 
 def _folds(found: HeldOut, seed: int) -> list[FoldScore]:

@@ -5,44 +5,36 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Targets
-from nextlabel.backend.numeric import probabilities
+from nextlabel.backend.activation import Targets, activation_of
+from nextlabel.backend.metrics import log_loss
+from nextlabel.backend.numeric import best_temperature
 
-LOWEST, HIGHEST = 0.1, 10.0
 PRIOR = 1.0  # nats that a temperature of e or 1/e must save: a dozen texts, all right, don't make anyone sure
 
 
-def log_loss(
-    logits: npt.NDArray[np.float32],
-    targets: Targets,
-    weights: npt.NDArray[np.float32] | None = None,
-    temperature: float = 1.0,
-) -> float:
-    """Mean negative log likelihood in nats a text (multi-label: a label); nan without texts."""
-    if not len(targets):
-        return float("nan")
-    p = probabilities(logits / np.float32(temperature), targets.ndim == 2)
-    right = np.where(targets, p, 1 - p) if targets.ndim == 2 else p[np.arange(len(p)), targets][:, None]
-    each = -np.log(np.maximum(right.astype(np.float64), 1e-12)).mean(axis=1)
-    return float(np.average(each, weights=weights))
+def at_temperature(
+    logits: npt.NDArray[np.float32], temperature: float, targets: npt.NDArray[np.generic]
+) -> npt.NDArray[np.float32]:
+    """The probabilities float32 [n, c] of ``logits`` divided by ``temperature``, for answers such as ``targets``."""
+    return activation_of(targets).probabilities(logits / np.float32(temperature))
 
 
 def fit_temperature(
-    logits: npt.NDArray[np.float32], targets: Targets, weights: npt.NDArray[np.float32] | None = None
+    logits: npt.NDArray[np.float32],
+    targets: Targets,
+    weights: npt.NDArray[np.float32] | None = None,
+    prior: float = PRIOR,
 ) -> float:
     """The temperature in [0.1, 10] with the least log loss; 1 without texts.
 
     Guo et al., 2017, "On Calibration of Modern Neural Networks". logits float32 [n, c], targets int64 [n] or bool
-    [n, c], weights [n]. A weak prior around 1 keeps few texts from deciding too much.
+    [n, c], weights [n]. A weak ``prior`` around 1 keeps few texts from deciding too much; 0 takes it away.
     """
-    from scipy.optimize import minimize_scalar
-
     if not len(targets):
         return 1.0
 
-    def cost(log_temperature: float) -> float:
-        loss = log_loss(logits, targets, weights, float(np.exp(log_temperature)))
-        return loss * len(targets) + PRIOR * log_temperature**2
+    def cost(temperature: float) -> float:
+        loss = log_loss(at_temperature(logits, temperature, targets), targets, weights)
+        return loss * len(targets) + prior * float(np.log(temperature)) ** 2
 
-    best = minimize_scalar(cost, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded", options={"xatol": 0.01})
-    return float(np.exp(best.x))
+    return best_temperature(cost)[0]

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from nextlabel.backend.activation import Activation, activation_in
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.files import write_atomically
 from nextlabel.connectors.errors import LearningError
@@ -58,7 +59,7 @@ class ModelCard:
     created: str
     base: str
     labels: tuple[str, ...]
-    multi_label: bool
+    activation: Activation
     parent: str = ""
     data_hash: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -77,7 +78,9 @@ class ModelCard:
 
     def save(self, folder: Path) -> None:
         """Write card.json and README.md into ``folder``."""
-        data = {"format": FORMAT, **asdict(self)}
+        data: dict[str, Any] = {"format": FORMAT}
+        for name, value in asdict(self).items():
+            data |= value.header if name == "activation" else {name: value}
         write_atomically(folder / CARD_FILE, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
         write_atomically(folder / PAGE_FILE, self.page().encode())
 
@@ -89,6 +92,7 @@ class ModelCard:
             data = json.loads(file.read_text(encoding="utf-8"))
             if data["format"] != FORMAT:
                 raise LearningError(f"{file} has format {data['format']}, this nextlabel reads {FORMAT}; upgrade it")
+            data["activation"] = activation_in(data)
             known = {part.name: data[part.name] for part in fields(cls) if part.name in data}
             known["figures"] = tuple(Figure(**figure) for figure in known.get("figures", ()))
             known["labels"], known["seeds"] = tuple(known["labels"]), tuple(known.get("seeds", ()))
@@ -117,11 +121,7 @@ def hash_of(texts: Sequence[str], answers: Sequence[Any]) -> str:
 
 def label_counts(examples: Examples) -> dict[str, int]:
     """How many texts have each label."""
-    if examples.multi_label:
-        sums = examples.targets.sum(axis=0)
-    else:
-        sums = np.bincount(examples.targets, minlength=len(examples.labels))
-    return {label: int(count) for label, count in zip(examples.labels, sums, strict=True)}
+    return {label: int(count) for label, count in zip(examples.labels, examples.flags.sum(axis=0), strict=True)}
 
 
 def library_versions() -> dict[str, str]:
@@ -137,7 +137,7 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def read_or_make_card(folder: Path, labels: tuple[str, ...], multi_label: bool) -> ModelCard:
+def read_or_make_card(folder: Path, labels: tuple[str, ...], activation: Activation) -> ModelCard:
     """The card in ``folder``, or, for a model that was trained outside a registry, one with the least."""
     if (folder / CARD_FILE).is_file():
         return ModelCard.load(folder)
@@ -145,13 +145,11 @@ def read_or_make_card(folder: Path, labels: tuple[str, ...], multi_label: bool) 
         windows = int(json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8")).get("windows", 1))
     except (OSError, ValueError, TypeError, AttributeError):
         windows = 1
-    return ModelCard(folder.name, "", "", "", "", labels, multi_label, windows=windows)
+    return ModelCard(folder.name, "", "", "", "", labels, activation, windows=windows)
 
 
 def _answers(examples: Examples) -> list[list[str]]:
-    if examples.multi_label:
-        return [sorted(examples.labels[i] for i in np.flatnonzero(row)) for row in examples.targets]
-    return [[examples.labels[i]] for i in examples.targets]
+    return [sorted(examples.labels[i] for i in np.flatnonzero(row)) for row in examples.flags]
 
 
 def _page(card: ModelCard, usage: str, note: str) -> str:
@@ -184,7 +182,7 @@ def _task(card: ModelCard) -> str:
 def _does(card: ModelCard) -> str:
     if card.rung == "spans":
         return "Marks stretches of a text with"
-    return f"Gives a text {'any number of' if card.multi_label else 'exactly one of'}"
+    return f"Gives a text {'any number of' if card.activation.several else 'exactly one of'}"
 
 
 def _result(card: ModelCard, figure: Figure) -> dict[str, Any]:

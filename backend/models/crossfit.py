@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.numeric import probabilities
+from nextlabel.backend.activation import SOFTMAX, Activation
+from nextlabel.backend.numeric import best_temperature
 
 Floats = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
@@ -50,7 +51,7 @@ class _Objective:
     targets: Floats
     sample_weights: Floats
     strength: float
-    multi_label: bool
+    activation: Activation
     centre: Doubles
 
     def __call__(self, flat: Doubles) -> tuple[float, Doubles]:
@@ -58,7 +59,7 @@ class _Objective:
         classes, exact = self.targets.shape[1], self.x.dtype
         weights, bias = flat[:-classes].reshape(classes, -1), flat[-classes:]
         logits = self.x @ weights.T.astype(exact) + bias.astype(exact)
-        losses, residual = _independent(logits, self.targets) if self.multi_label else _softmax(logits, self.targets)
+        losses, residual = self.activation.loss(logits, self.targets)
         residual *= self.sample_weights
         away = flat - self.centre
         prior = (away[:-classes] ** 2).sum() / self.strength + (away[-classes:] ** 2).sum() / BIAS_VARIANCE
@@ -68,34 +69,20 @@ class _Objective:
         return float((losses * self.sample_weights).sum(dtype=np.float64) + 0.5 * prior), gradient
 
 
-def _softmax(logits: Floats, targets: Floats) -> tuple[Floats, Floats]:
-    """Cross-entropy [m, 1] and its derivative by the logits [m, c]."""
-    logits -= logits.max(axis=1, keepdims=True)
-    odds = np.exp(logits)
-    total = odds.sum(axis=1, keepdims=True)
-    return np.log(total) - (targets * logits).sum(axis=1, keepdims=True), odds / total - targets
-
-
-def _independent(logits: Floats, targets: Floats) -> tuple[Floats, Floats]:
-    """Binary cross-entropy of every label [m, c], and its derivative by the logits."""
-    losses = np.logaddexp(0, logits) - targets * logits
-    return losses, 1 / (1 + np.exp(-np.clip(logits, -60, 60))) - targets
-
-
 def fit_linear(
     x: Floats,
     targets: Floats,
     sample_weights: Floats,
     *,
     strength: float,
-    multi_label: bool = False,
+    activation: Activation = SOFTMAX,
     start: Doubles | None = None,
     centre: Doubles | None = None,
     tolerance: float = 1e-7,
 ) -> tuple[Doubles, Doubles]:
     """Weights [c, d] and bias [c] with the least weighted log loss plus Gaussian prior, by L-BFGS (scipy).
 
-    x [m, d]; targets [m, c] probabilities (rows sum to 1, or each in [0, 1] when ``multi_label``);
+    x [m, d]; targets [m, c] probabilities (rows sum to 1, or each in [0, 1] under sigmoids);
     sample_weights [m]; all of one dtype, float32 or float64. ``strength`` is scikit-learn's C, the prior variance of
     every weight, and ``centre`` [c, d + 1] (weights beside bias) the prior's mean, zero without it. The problem is
     convex, so ``start`` [c, d + 1] changes the time taken and not the answer; the fit ends when a step lowers the loss
@@ -106,7 +93,7 @@ def fit_linear(
     classes, dimension = targets.shape[1], x.shape[1]
     nothing: Doubles = np.zeros(classes * (dimension + 1))
     middle = nothing if centre is None else _flat(centre)
-    objective = _Objective(x, targets, sample_weights[:, None], strength, multi_label, middle)
+    objective = _Objective(x, targets, sample_weights[:, None], strength, activation, middle)
     options = {"maxiter": 200, "ftol": tolerance, "gtol": 1e-3}
     flat = minimize(
         objective, middle if start is None else _flat(start), jac=True, method="L-BFGS-B", options=options
@@ -130,7 +117,7 @@ class ProbeData:
     targets: Matrix
     counts: Matrix
     anchors: Matrix | None
-    multi_label: bool
+    activation: Activation
     centre: Matrix | None = None  # [c, d + 1]: the layer to start from and to stay near, in place of zero
     soft: bool = False  # whether targets are what several annotators said, weighed already
 
@@ -154,7 +141,7 @@ class ProbeData:
             targets,
             counts,
             strength=strength,
-            multi_label=self.multi_label,
+            activation=self.activation,
             start=first,
             centre=None if self.centre is None else self.centre.astype(np.float64),
             tolerance=tolerance,
@@ -188,9 +175,9 @@ class CrossFit:
             logits[fold_of == fold] = x[fold_of == fold] @ layer[:, :-1].T + layer[:, -1]
         return logits
 
-    def predicted(self, x: Matrix, multi_label: bool) -> Matrix:
+    def predicted(self, x: Matrix, activation: Activation) -> Matrix:
         """Probabilities float32 [m, c] of every row, held out likewise."""
-        return probabilities(self.held_out(x) / np.float32(self.temperature), multi_label)
+        return activation.probabilities(self.held_out(x) / np.float32(self.temperature))
 
     def believed(self, task: ProbeData) -> Matrix:
         """The targets that are believed, float32 [m, c]: answers as given, but for those that are more likely wrong.
@@ -201,19 +188,11 @@ class CrossFit:
         with a label that it recognises in less than half of its held-out cases: it can't know better, and the few
         positives of a rare class would be the first to be disbelieved.
         """
-        p = self.predicted(task.x, task.multi_label)
+        p = self.predicted(task.x, task.activation)
         given = task.targets
         said = given > 0.5
         unknown = said & (2 * (said & (p > 0.5)).sum(axis=0) < said.sum(axis=0))
-        if task.multi_label:
-            yes = p * np.where(given > 0.5, 1 - NOISE, NOISE)
-            no = (1 - p) * np.where(given > 0.5, NOISE, 1 - NOISE)
-            belief = yes / (yes + no)
-            wrong = ((belief > 0.5) != said) & ~unknown
-        else:
-            belief = p * np.where(given > 0.5, 1 - NOISE, NOISE / max(given.shape[1] - 1, 1))
-            belief /= belief.sum(axis=1, keepdims=True)
-            wrong = ((belief * given).sum(axis=1, keepdims=True) < 0.5) & ~unknown.any(axis=1, keepdims=True)
+        belief, wrong = task.activation.belief(p, given, NOISE, trusted=unknown)
         return np.where(wrong, belief, given).astype(np.float32)
 
 
@@ -247,8 +226,6 @@ def _crossed(part: ProbeData, strength: float, starts: Matrix | None) -> tuple[C
     The loss knows that some answers are wrong: the temperature is the one at which the probabilities fit the truth
     behind the answers, and a wrong answer costs no more than its rarity.
     """
-    from scipy.optimize import minimize_scalar
-
     fold_of = fold_by_content(part.x)
     layers = [
         part.fit(strength, np.flatnonzero(fold_of != fold), None if starts is None else starts[fold], ROUGHLY)
@@ -257,22 +234,13 @@ def _crossed(part: ProbeData, strength: float, starts: Matrix | None) -> tuple[C
     crossed = CrossFit(np.stack(layers), strength)
     logits = crossed.held_out(part.x)
 
-    def loss(log_temperature: float) -> float:
-        p = probabilities(logits / np.float32(np.exp(log_temperature)), part.multi_label)
-        if part.multi_label:
-            given = (1 - NOISE) * np.where(part.targets > 0.5, p, 1 - p) + NOISE * np.where(
-                part.targets > 0.5, 1 - p, p
-            )
-        elif part.soft:
-            each = np.log((1 - NOISE) * p + NOISE / max(p.shape[1] - 1, 1) * (1 - p))
-            return float(-(part.counts[:, None] * part.targets * each).sum(dtype=np.float64))
-        else:
-            right = (p * part.targets).sum(axis=1, keepdims=True)
-            given = (1 - NOISE) * right + NOISE / max(p.shape[1] - 1, 1) * (1 - right)
-        return float(-(part.counts[:, None] * np.log(given)).sum(dtype=np.float64))
+    def loss(temperature: float) -> float:
+        p = part.activation.probabilities(logits / np.float32(temperature))
+        each = part.activation.log_likelihood(p, part.targets, NOISE)
+        return float(-(part.counts[:, None] * each).sum(dtype=np.float64))
 
-    best = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10)), method="bounded", options={"xatol": 0.01})
-    return replace(crossed, temperature=float(np.exp(best.x))), float(best.fun)
+    temperature, least = best_temperature(loss)
+    return replace(crossed, temperature=temperature), least
 
 
 def fold_by_content(x: Matrix) -> npt.NDArray[np.int64]:

@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nextlabel.backend.activation import SIGMOID, SOFTMAX, Activation, Targets, activation_in, activation_of
 from nextlabel.backend.blas import one_blas_thread
-from nextlabel.backend.data.examples import Targets
 from nextlabel.backend.encoders.cache import Reader
-from nextlabel.backend.numeric import probabilities
 from nextlabel.connectors.errors import LearningError
 
 from .crossfit import COLD_TEMPERATURE, STRENGTH, CrossFit, Matrix, ProbeData, cross_fit
@@ -47,7 +46,7 @@ class Probe:
 
     weights: Matrix
     bias: Matrix
-    multi_label: bool
+    activation: Activation
     temperature: float = COLD_TEMPERATURE
     labels: int = 0
     cross: CrossFit | None = None
@@ -82,8 +81,8 @@ class Probe:
         Raises LearningError when shapes or values don't fit together.
         """
         task = _checked(vectors, targets, classes, weights, anchors)
-        kept = (warm.multi_label, warm.weights.shape) if warm is not None else None
-        if kept != (task.multi_label, (classes, task.x.shape[1])):
+        kept = (warm.activation, warm.weights.shape) if warm is not None else None
+        if kept != (task.activation, (classes, task.x.shape[1])):
             warm = None
         if prior is not None:
             return cls._near(prior, task, warm)
@@ -94,7 +93,7 @@ class Probe:
             start = warm.layer if warm is not None else None
             layer = task.fit(cross.strength if cross is not None else STRENGTH, start=start)
         # Contiguous copies: safetensors writes the memory as it lies, strides or not.
-        probe = cls(layer[:, :-1].copy(), layer[:, -1].copy(), task.multi_label, labels=len(targets))
+        probe = cls(layer[:, :-1].copy(), layer[:, -1].copy(), task.activation, labels=len(targets))
         return probe if cross is None else replace(probe, temperature=cross.temperature, cross=cross)
 
     @classmethod
@@ -116,9 +115,9 @@ class Probe:
         """
         if prior is not None and prior.exclusive:
             if (targets.sum(axis=1) == 1).all():
-                one = prior.aligned(prior.names, multi_label=False)
+                one = prior.aligned(prior.names, SOFTMAX)
                 fitted = cls.fit(vectors, targets.argmax(axis=1), classes, prior=one)
-                return replace(fitted, multi_label=True, exclusive=True)
+                return replace(fitted, activation=SIGMOID, exclusive=True)
             prior = None
         return cls.fit(vectors, targets, classes, anchors=anchors, prior=prior, warm=warm, calibrate=calibrate)
 
@@ -128,7 +127,7 @@ class Probe:
         shape = (task.targets.shape[1], task.x.shape[1])
         if prior.exclusive:
             raise LearningError("the prior is for one label per record; it is no start for a probe of yes and no")
-        if prior.weights.shape != shape or prior.multi_label != task.multi_label:
+        if prior.weights.shape != shape or prior.activation is not task.activation:
             raise LearningError(f"the prior has weights {list(prior.weights.shape)}, these labels want {list(shape)}")
         task = replace(task, anchors=None, centre=prior.layer)
         with one_blas_thread():
@@ -145,14 +144,6 @@ class Probe:
         """Weights beside bias, float32 [c, d + 1]."""
         return np.column_stack([self.weights, self.bias])
 
-    def decide(self, predicted: Matrix) -> npt.NDArray[Any]:
-        """What ``predicted`` [n, c] says: classes int64 [n], or bool [n, c] when multi-label."""
-        return predicted > 0.5 if self.multi_label else predicted.argmax(axis=1)
-
-    def sureness(self, predicted: Matrix) -> Matrix:
-        """How sure ``predicted`` [n, c] is: of the likeliest class, [n]; when multi-label of each label, [n, c]."""
-        return np.maximum(predicted, 1 - predicted) if self.multi_label else predicted.max(axis=1)
-
     def predict_proba(self, vectors: npt.NDArray[Any]) -> Matrix:
         """float32 [n, c] for floating [n, d]: rows sum to 1, or each label apart when multi-label.
 
@@ -162,19 +153,20 @@ class Probe:
             raise LearningError(f"the probe takes vectors [n, {self.weights.shape[1]}], not {list(vectors.shape)}")
         weights, bias = self.weights.T / np.float32(self.temperature), self.bias / np.float32(self.temperature)
         out = np.empty((len(vectors), self.classes), np.float32)
+        output = SOFTMAX if self.exclusive else self.activation
         with one_blas_thread():
             for at in range(0, len(vectors), CHUNK):
                 logits = np.asarray(vectors[at : at + CHUNK], np.float32) @ weights + bias
                 if not np.isfinite(logits.sum()):
                     logits[~np.isfinite(logits).all(axis=1)] = 0.0
-                out[at : at + CHUNK] = probabilities(logits, self.multi_label and not self.exclusive)
+                out[at : at + CHUNK] = output.probabilities(logits)
         return out
 
     def held_out_proba(self, vectors: Matrix) -> Matrix | None:
         """float32 [m, c] for rows it was fitted on, [m, d], as if it had not been; None while it has too few labels."""
-        return None if self.cross is None else self.cross.predicted(vectors, self.multi_label)
+        return None if self.cross is None else self.cross.predicted(vectors, self.activation)
 
-    def aligned(self, names: Sequence[str], *, multi_label: bool) -> Probe | None:
+    def aligned(self, names: Sequence[str], activation: Activation) -> Probe | None:
         """The same head for the labels ``names``, whatever it was made for; None if it knows none, or not which.
 
         A label that it knows keeps its row, one that is not asked for loses it. One that it does not know gets the mean
@@ -185,16 +177,16 @@ class Probe:
         yes and no says the same, and the one nearest to it makes a worse start for the next fit than none.
         """
         wanted = tuple(names)
-        if (self.names, self.multi_label) == (wanted, multi_label):
+        if (self.names, self.activation) == (wanted, activation):
             return self
         if not set(self.names) & set(wanted):
             return None
-        exclusive = multi_label and (self.exclusive or not self.multi_label)
-        new = np.zeros_like(self.layer[0]) if multi_label and not exclusive else self.layer.mean(axis=0)
+        exclusive = activation is SIGMOID and (self.exclusive or self.activation is SOFTMAX)
+        new = np.zeros_like(self.layer[0]) if activation is SIGMOID and not exclusive else self.layer.mean(axis=0)
         layer = by_name(self.layer, self.names, wanted, new)
         weights, bias = layer[:, :-1].copy(), layer[:, -1].copy()
         return replace(
-            self, weights=weights, bias=bias, multi_label=multi_label, cross=None, names=wanted, exclusive=exclusive
+            self, weights=weights, bias=bias, activation=activation, cross=None, names=wanted, exclusive=exclusive
         )
 
     def save(self, path: str | Path) -> None:
@@ -203,7 +195,7 @@ class Probe:
 
         header = {
             "format": FORMAT,
-            "multi_label": self.multi_label,
+            **self.activation.header,
             "temperature": self.temperature,
             "labels": self.labels,
             "names": list(self.names),
@@ -236,9 +228,9 @@ class Probe:
                 names = tuple(map(str, header.get("names", ()))) or names_beside(Path(path), len(bias))
                 if names and len(names) != len(bias):
                     raise ValueError(f"it names {len(names)} labels for {len(bias)} rows")
-                multi_label, labels = bool(header["multi_label"]), int(header["labels"])
+                activation, labels = activation_in(header), int(header["labels"])
                 exclusive = bool(header.get("exclusive", False))
-                return cls(weights, bias, multi_label, temperature, labels, cross, names, exclusive)
+                return cls(weights, bias, activation, temperature, labels, cross, names, exclusive)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise LearningError(f"{path} can't be read as a probe: {error}; delete it and refit") from error
 
@@ -264,24 +256,22 @@ def _checked(
         if anchors.shape != (classes, x.shape[1]) or not np.isfinite(anchors).all():
             raise LearningError(f"anchors must be finite [{classes}, {x.shape[1]}], not {list(anchors.shape)}")
         anchors = np.asarray(anchors, np.float32)
-    soft = targets.ndim == 2 and np.issubdtype(targets.dtype, np.floating)
-    return ProbeData(x, _one_hot(targets, classes), counts, anchors, targets.ndim == 2 and not soft, soft=soft)
+    soft = np.issubdtype(targets.dtype, np.floating)
+    activation = SOFTMAX if soft else activation_of(targets)
+    return ProbeData(x, _one_hot(targets, classes, activation), counts, anchors, activation, soft=soft)
 
 
-def _one_hot(targets: Targets | SoftTargets, classes: int) -> Matrix:
-    if targets.ndim == 2:
-        if targets.shape[1] != classes:
-            raise LearningError(f"targets have {targets.shape[1]} columns, but there are {classes} classes")
-        if np.issubdtype(targets.dtype, np.floating):
-            bad = ~((targets >= 0).all(axis=1) & (np.abs(targets.sum(axis=1) - 1) < ROUNDING))
-            if bad.any():
-                raise LearningError(f"soft targets are probabilities; those of row {bad.argmax()} don't sum to 1")
+def _one_hot(targets: Targets | SoftTargets, classes: int, activation: Activation) -> Matrix:
+    if targets.shape[1:] not in ((), (classes,)):
+        raise LearningError(f"targets have {targets.shape[1]} columns, but there are {classes} classes")
+    if np.issubdtype(targets.dtype, np.floating):
+        bad = ~((targets >= 0).all(axis=1) & (np.abs(targets.sum(axis=1) - 1) < ROUNDING))
+        if bad.any():
+            raise LearningError(f"soft targets are probabilities; those of row {bad.argmax()} don't sum to 1")
         return targets.astype(np.float32)
-    if len(targets) and not 0 <= targets.min() <= targets.max() < classes:
+    if not activation.in_range(targets, classes):
         raise LearningError(f"targets must lie in [0, {classes}), found {targets.min()} to {targets.max()}")
-    one_hot = np.zeros((len(targets), classes), np.float32)
-    one_hot[np.arange(len(targets)), targets] = 1.0
-    return one_hot
+    return activation.flags(targets, classes).astype(np.float32)
 
 
 def score_pool(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nextlabel.backend.activation import Activation
 from nextlabel.backend.encoders.model_folder import LEARNED, OWN_FILE, POOLER_FILE, ModelFolder, Pooling
 from nextlabel.connectors.errors import LearningError
 
@@ -65,17 +66,17 @@ def save_encoder(folder: Path, network: Any, base: ModelFolder) -> None:
         save_file(state, folder / POOLER_FILE)
 
 
-def head_of(network: Any, *, multi_label: bool, temperature: float, labels: int) -> Probe:
+def head_of(network: Any, *, activation: Activation, temperature: float, labels: int) -> Probe:
     """The linear layer as a probe on unit vectors: it says what the network says, divided by the temperature."""
     scale = np.float32(network.dimension**0.5)
     weights, bias = (part.detach().cpu().float().numpy() for part in (network.head.weight, network.head.bias))
-    return Probe(np.ascontiguousarray(weights * scale), bias.copy(), multi_label, temperature, labels)
+    return Probe(np.ascontiguousarray(weights * scale), bias.copy(), activation, temperature, labels)
 
 
 def save_head(folder: Path, head: Probe, labels: tuple[str, ...], training: dict[str, Any]) -> None:
     """Write the head, the names of its labels, and how it was trained."""
     replace(head, names=labels).save(folder / HEAD_FILE)
-    _write_json(folder / LABELS_FILE, {"labels": list(labels), "multi_label": head.multi_label})
+    _write_json(folder / LABELS_FILE, {"labels": list(labels), **head.activation.header})
     _write_json(folder / TRAINING_FILE, training)
 
 

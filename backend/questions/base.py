@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from nextlabel.backend.activation import SOFTMAX, Activation
 from nextlabel.backend.models.card import JobKind
 from nextlabel.backend.models.probe import Probe
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, Span, Value
@@ -29,7 +30,8 @@ Column: TypeAlias = tuple[str, Any, tuple[int, ...]]
 class Question(ABC):
     """One project's question.
 
-    ``several``: whether a record may be given any number of labels. ``reads_tokens``: whether its models read a vector
+    ``several``: whether a record may be given any number of labels. ``activation``: how the probabilities that
+    strategies see are to be read. ``reads_tokens``: whether its models read a vector
     per token, and not one per text. ``compares``: whether annotators are compared on its answers. ``votes``: whether
     each annotator's answer is kept as a vote. ``rungs``: what may be trained of a text encoder, the cheapest first.
     ``blank``: the target of a record without an answer, None where nothing says that. ``part``: what values consist of.
@@ -38,6 +40,7 @@ class Question(ABC):
     part: ClassVar[type] = str
 
     several: ClassVar[bool] = False
+    activation: ClassVar[Activation] = SOFTMAX
     reads_tokens: ClassVar[bool] = False
     compares: ClassVar[bool] = False
     votes: ClassVar[bool] = True

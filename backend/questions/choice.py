@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
+from nextlabel.backend.activation import SIGMOID, Activation
 from nextlabel.backend.models.label_names import differences
 from nextlabel.backend.models.probe import Probe
 from nextlabel.connectors.errors import LearningError
@@ -25,7 +26,7 @@ class Choice(Question):
     @override
     def head_labels(self, file: Path) -> tuple[tuple[str, ...], bool]:
         probe = Probe.load(file)
-        return probe.names, probe.multi_label
+        return probe.names, probe.activation.several
 
     @override
     def prior(self, file: Path) -> tuple[Probe | None, str]:
@@ -33,8 +34,9 @@ class Choice(Question):
             head = Probe.load(file)
         except LearningError:
             return None, "its head is for spans, or can't be read"
-        note = differences(head.names, self.labeling.labels, several=head.multi_label, wants_several=self.several)
-        prior = head.aligned(self.labeling.labels, multi_label=self.several)
+        made_for_several = head.activation.several
+        note = differences(head.names, self.labeling.labels, several=made_for_several, wants_several=self.several)
+        prior = head.aligned(self.labeling.labels, self.activation)
         return prior, note if prior is not None else f"{note}; its head is not used, its encoder is"
 
 
@@ -70,6 +72,7 @@ class MultiChoice(Choice):
     """Any number of labels per record. Targets are a flag per label."""
 
     several: ClassVar[bool] = True
+    activation: ClassVar[Activation] = SIGMOID
 
     @override
     def column(self, name: str) -> Column:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.evaluation.crossvalidation import HeldOut
 from nextlabel.backend.evaluation.curve import LearningCurve
 from nextlabel.backend.evaluation.intervals import Interval
@@ -35,9 +36,9 @@ def drawn(found: HeldOut, summary: Summary, curve: LearningCurve | None = None) 
     """The pictures there are, of the first seed like all of ``summary`` but the headline. Raises MissingExtra."""
     examples, predicted, headline = found.examples, found.runs[0].predicted, summary.headline
     # Of two exclusive labels one curve says it all; without a legend, the caption must say whose it is.
-    whose = f" of {examples.labels[1]}" if not examples.multi_label and len(examples.labels) == 2 else ""
+    whose = f" of {examples.labels[1]}" if examples.activation is SOFTMAX and len(examples.labels) == 2 else ""
     album = []
-    if summary.confusion.ndim == 2:
+    if examples.activation is SOFTMAX:
         right, total = int(np.trace(summary.confusion)), int(summary.confusion.sum())
         album.append(
             Picture(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Targets
+from nextlabel.backend.activation import Targets
 from nextlabel.backend.evaluation.calibration import Bin
 from nextlabel.backend.evaluation.intervals import Interval
 from nextlabel.backend.files import write_atomically

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Targets, assign_folds
+from nextlabel.backend.activation import Targets
+from nextlabel.backend.data.examples import assign_folds
 from nextlabel.backend.evaluation.intervals import RESAMPLES, Interval, draw, percentiles
 from nextlabel.backend.metrics import right
 from nextlabel.backend.models.probe import Probe

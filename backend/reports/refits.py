@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Targets
+from nextlabel.backend.activation import Targets
 from nextlabel.backend.encoders.base import Encoder, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.metrics import right
@@ -118,9 +118,9 @@ def _round(size: int, probe: Probe, tested: Vectors, hits: npt.NDArray[np.bool_]
     Records that are still open can't show whether predictions are stable: what a model doubted was chosen since.
     """
     stable = probe.predict_proba(tested) if len(tested) >= LEAST_STOP_SET else None
-    said = None if stable is None else probe.decide(stable)
+    said = None if stable is None else probe.activation.decide(stable)
     sure = probe.predict_proba(aside)
-    confidence = probe.sureness(sure).mean() if len(sure) else None
+    confidence = probe.activation.sureness(sure).mean() if len(sure) else None
     return replace(_audited(size, hits), predictions=said, confidence=None if confidence is None else float(confidence))
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Targets
+from nextlabel.backend.activation import Targets
 from nextlabel.backend.pool.pool import PoolState, Positions
 
 from .embedding_space import EmbeddingSpace

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from nextlabel.backend.data.examples import Examples, Targets
+from nextlabel.backend.activation import SOFTMAX, Targets
+from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.evaluation import wilson_interval
 from nextlabel.backend.evaluation.gate import Pair, Verdict, best_candidate, judge
@@ -151,7 +152,7 @@ class TextTraining(Training):
         examples = TrainingJob.load(folder).examples
         return replace(
             card_of(folder, candidate, self._setup, choice),
-            multi_label=examples.multi_label,
+            activation=examples.activation,
             data_hash=data_hash(examples),
             counts=label_counts(examples),
             temperature=Probe.load(folder / MODEL / HEAD_FILE).temperature,
@@ -200,7 +201,7 @@ def card_of(folder: Path, candidate: Candidate, setup: TrainingSetup, choice: Ch
         base=setup.encoder.name,
         parent=candidate.start,
         labels=setup.labeling.labels,
-        multi_label=False,
+        activation=SOFTMAX,
         figures=choice.figures,
         measured=f"{MEASURED} {reason[:1].upper()}{reason[1:]}.",
         temperature=trained.get("temperature", 1.0),

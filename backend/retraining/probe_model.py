@@ -145,7 +145,7 @@ class TextModel:
             vectors=CachedVectors(cache, rows),
             labelled_vectors=cache.take(pool.rows[training]),
             labelled_targets=pool.targets(training),
-            multi_label=question_of(self.labeling).several,
+            activation=question_of(self.labeling).activation,
             labelled_probabilities=score_pool(self.probe, cache.matrix, pool.rows[training]),
         )
 
@@ -221,8 +221,7 @@ class TextKind(Kind):
 
     @override
     def load(self, path: Path, version: str, log_seq: int, space: EmbeddingSpace) -> TextModel | None:
-        several = question_of(self.labeling).several
-        probe = Probe.load(path).aligned(self.labeling.labels, multi_label=several)
+        probe = Probe.load(path).aligned(self.labeling.labels, question_of(self.labeling).activation)
         if probe is not None and probe.weights.shape[1] != space.encoder.dimension:
             raise LearningError(f"it reads vectors of {probe.weights.shape[1]}, not {space.encoder.dimension} numbers")
         return None if probe is None else TextModel(version, probe, log_seq, space, self.labeling)
@@ -233,5 +232,4 @@ class TextKind(Kind):
             probe = Probe.load(path)
         except LearningError:
             return False
-        several = question_of(self.labeling).several
-        return probe.multi_label == several and probe.names in ((), self.labeling.labels)
+        return probe.activation is question_of(self.labeling).activation and probe.names in ((), self.labeling.labels)

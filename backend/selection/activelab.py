@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from nextlabel.backend.activation import SIGMOID, SOFTMAX
 from nextlabel.backend.annotators.base import majority_labels
 from nextlabel.backend.annotators.crowdlab import TINY, at_temperature, best_temperature, crowdlab
 from nextlabel.backend.annotators.opinions import Doubles, Opinions
@@ -38,18 +39,25 @@ class ActiveLab:
         """float32 [n] in [0, 1]; with one class there is nothing to ask, and all are 0."""
         p = np.clip(np.nan_to_num(np.asarray(pool.probabilities, dtype=np.float64)), 0, 1)
         opinions = pool.opinions if pool.opinions is not None and len(pool.opinions) else None
-        if pool.multi_label:
-            quality = np.stack([_label_quality(p[:, at], opinions, at) for at in range(p.shape[1])], axis=1)
-            return np.asarray(1 - _worst_first(quality), dtype=np.float32)
-        if p.shape[1] < 2:
-            return np.zeros(len(p), dtype=np.float32)
-        p = np.maximum(p, TINY)
-        return np.asarray(1 - _quality(p / p.sum(axis=1, keepdims=True), opinions), dtype=np.float32)
+        return np.asarray(1 - QUALITY[pool.activation](p, opinions), dtype=np.float32)
 
     def query(self, pool: Pool, k: int, rng: np.random.Generator) -> Indices:
         """int64 [k], the highest scores first, ties in random order: records with opinions among them."""
         check_request(pool, k)
         return top_k(self.score(pool), k, rng)
+
+
+def _record_quality(p: Doubles, opinions: Opinions | None) -> Doubles:
+    """float64 [n]: that of single labels; 1 with one class."""
+    if p.shape[1] < 2:
+        return np.ones(len(p))
+    p = np.maximum(p, TINY)
+    return _quality(p / p.sum(axis=1, keepdims=True), opinions)
+
+
+def _labels_quality(p: Doubles, opinions: Opinions | None) -> Doubles:
+    """float64 [n]: that of several labels, each a yes or no of its own."""
+    return _worst_first(np.stack([_label_quality(p[:, at], opinions, at) for at in range(p.shape[1])], axis=1))
 
 
 def _quality(p: Doubles, opinions: Opinions | None) -> Doubles:
@@ -92,3 +100,6 @@ def _worst_first(quality: Doubles) -> Doubles:
     for at in range(ordered.shape[1] - 2, -1, -1):
         average = _FORGETTING * ordered[:, at] + (1 - _FORGETTING) * average
     return average
+
+
+QUALITY = {SOFTMAX: _record_quality, SIGMOID: _labels_quality}

@@ -43,11 +43,7 @@ class Badge:
 def _residuals(pool: Pool, among: Indices) -> Floats:
     """float32 [m, c]: prediction minus guess."""
     p = np.nan_to_num(np.asarray(pool.probabilities[among], dtype=np.float32))
-    if pool.multi_label:
-        return p - (p > 0.5)
-    residuals = p.copy()
-    residuals[np.arange(len(p)), p.argmax(axis=1)] -= 1
-    return residuals
+    return p - pool.activation.decided(p)
 
 
 def _seeds(residuals: Floats, vectors: Floats, k: int, rng: np.random.Generator) -> Indices:

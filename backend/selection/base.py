@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from nextlabel.backend.activation import SOFTMAX, Activation
 from nextlabel.backend.annotators.opinions import Opinions
 from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.errors import EmptyPool, ExhaustedPool, SelectionError
@@ -60,12 +61,12 @@ def _no_targets() -> Indices:
 class Pool:
     """The records to choose from, as the model sees them, and the ones that have labels.
 
-    ``probabilities``: float32 [n, c]; rows sum to 1, or, with ``multi_label``, each label has its own. For spans
+    ``probabilities``: float32 [n, c]; rows sum to 1, or, under sigmoids, each label has its own. For spans
     [n, 2]: 1 - u/2 and u/2, u in [0, 1] being the doubt about all tags of the text, so that margin is u.
     ``vectors``: the embeddings of the same n records; strategies that need none do without.
-    ``labelled_vectors``: float32 [m, d]. ``labelled_targets``: int64 [m], or bool [m, c] with ``multi_label``.
+    ``labelled_vectors``: float32 [m, d]. ``labelled_targets``: int64 [m], or bool [m, c] under sigmoids.
     ``labelled_probabilities``: float32 [m, c], what the model says of them; may be left out.
-    ``opinions``: answers about records *of the pool*, with its labels (several with ``multi_label``). A record that
+    ``opinions``: answers about records *of the pool*, with its labels (several under sigmoids). A record that
     may be asked about again is in the pool with its answers; for it, ``probabilities`` should be held out: from a
     model that did not learn from these answers. Give such a pool to :func:`choose`, which shows those records only to
     strategies that weigh a second answer.
@@ -78,7 +79,7 @@ class Pool:
     vectors: Vectors | None = None
     labelled_vectors: Floats = field(default_factory=_no_rows)
     labelled_targets: npt.NDArray[Any] = field(default_factory=_no_targets)
-    multi_label: bool = False
+    activation: Activation = SOFTMAX
     labelled_probabilities: Floats = field(default_factory=_no_rows)
     opinions: Opinions | None = None
     spans: Spans | None = None
@@ -95,7 +96,7 @@ class Pool:
                 f"opinions about {about[0]} records with {about[1]} labels don't go with probabilities of shape "
                 f"{list(self.probabilities.shape)}"
             )
-        if self.opinions.several != self.multi_label:
+        if self.opinions.several is not self.activation.several:
             raise ValueError("a pool with several labels per record has opinions with several labels, another has none")
 
     def __len__(self) -> int:

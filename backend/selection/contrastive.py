@@ -16,7 +16,6 @@ from .registry import register
 
 _BLOCK = 4_096  # rows of the pool that are compared together
 _MOST_LABELLED = 2_000  # labelled records that they are compared with, evenly spread over their order
-_LEAST = 1e-7  # probability, so that no divergence is infinite
 
 
 @register("contrastive")
@@ -46,7 +45,7 @@ class Contrastive:
             return scores
         rows = np.unique(np.linspace(0, known - 1, min(known, _MOST_LABELLED)).astype(np.int64))
         labelled = to_unit(pool.labelled_vectors[rows])
-        said = _distributions(_said(pool, rows), pool.multi_label)
+        said = pool.activation.distributions(_said(pool, rows))
         negative_entropy = (said * np.log(said)).sum(axis=1)
         near = min(self.neighbours, len(rows))
         with one_blas_thread():
@@ -54,7 +53,7 @@ class Contrastive:
                 at = np.arange(start, min(start + _BLOCK, len(pool)), dtype=np.int64)
                 cosines = pool.unit_vectors(at) @ labelled.T
                 nearest = np.argpartition(cosines, len(rows) - near, axis=1)[:, len(rows) - near :]
-                log_guess = np.log(_distributions(pool.probabilities[at], pool.multi_label))
+                log_guess = np.log(pool.activation.distributions(pool.probabilities[at]))
                 cross = (said[nearest].mean(axis=1) * log_guess).sum(axis=1)
                 scores[at] = np.maximum(negative_entropy[nearest].mean(axis=1) - cross, 0.0)
         return scores
@@ -71,13 +70,4 @@ def _said(pool: Pool, rows: Indices) -> npt.NDArray[Any]:
         return pool.labelled_probabilities[rows]
     if len(pool.labelled_targets) == 0:
         raise SelectionError("contrastive compares records with labels, and spans are none; choose margin-diverse")
-    targets = pool.labelled_targets[rows]
-    return targets if pool.multi_label else np.eye(pool.probabilities.shape[1], dtype=np.float32)[targets]
-
-
-def _distributions(p: npt.NDArray[Any], multi_label: bool) -> Floats:
-    """float32: rows that sum to 1 and have no 0, [k, c]; of several labels, yes and no of each, [k, 2 c]."""
-    clipped = np.maximum(np.nan_to_num(np.asarray(p, dtype=np.float32)), np.float32(_LEAST))
-    if multi_label:
-        return np.concatenate([clipped, np.maximum(1 - clipped, np.float32(_LEAST))], axis=1)
-    return np.asarray(clipped / clipped.sum(axis=1, keepdims=True), dtype=np.float32)
+    return pool.activation.flags(pool.labelled_targets[rows], pool.probabilities.shape[1])

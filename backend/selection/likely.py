@@ -36,7 +36,7 @@ def found_positives(pool: Pool, positive: int) -> npt.NDArray[np.bool_]:
     targets: npt.NDArray[Any] = pool.labelled_targets
     if len(targets) == 0:
         return np.zeros(0, dtype=bool)
-    return np.asarray(targets[:, positive] if pool.multi_label else targets == positive, dtype=bool)
+    return pool.activation.flags(targets, pool.probabilities.shape[1])[:, positive]
 
 
 def check_positive(positive: int) -> None:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from nextlabel.backend.activation import SIGMOID, SOFTMAX
 from nextlabel.backend.blas import one_blas_thread
 
 from .base import Floats, Indices, Pool, check_request, to_unit, top_k
@@ -63,12 +64,12 @@ class ExpectedError:
         others = rng.choice(len(pool), min(self.sample, len(pool)), replace=False)
         with one_blas_thread():
             ahead = _Ahead(_probabilities(pool, among), _probabilities(pool, others), self._reach(pool, among, others))
-            errors = _label_errors(ahead) if pool.multi_label else _errors(ahead, self.answers)
+            errors = ERRORS[pool.activation](ahead, self.answers)
         return among[top_k(-errors, k, rng)]
 
     def _reach(self, pool: Pool, among: Indices, others: Indices) -> Floats:
         """float32 [s, m]: x' A z / (1 + b x' A x), A being the inverse curvature and b its bound for one record."""
-        bound = np.float32(0.25 if pool.multi_label else 0.5)
+        bound = np.float32(pool.activation.curvature)
         candidates = pool.unit_vectors(among)
         known = to_unit(pool.labelled_vectors[-_MOST_LABELLED:])
         curvature = np.eye(candidates.shape[1], dtype=np.float32) / np.float32(self.strength)
@@ -81,7 +82,7 @@ class ExpectedError:
 
 def _probabilities(pool: Pool, rows: Indices) -> Floats:
     p = np.clip(np.nan_to_num(np.asarray(pool.probabilities[rows], dtype=np.float32)), _FEWEST, 1 - _FEWEST)
-    return p if pool.multi_label else np.asarray(p / p.sum(axis=1, keepdims=True), dtype=np.float32)
+    return pool.activation.normalised(p)
 
 
 def _errors(ahead: _Ahead, answers: int) -> Floats:
@@ -104,7 +105,7 @@ def _errors(ahead: _Ahead, answers: int) -> Floats:
     return errors
 
 
-def _label_errors(ahead: _Ahead) -> Floats:
+def _label_errors(ahead: _Ahead, answers: int) -> Floats:
     """float32 [s]: the same for several labels, each an own yes or no; the mean over labels."""
     p, others = ahead.candidates, ahead.others
     logits = np.log(others / (1 - others))
@@ -117,3 +118,6 @@ def _label_errors(ahead: _Ahead) -> Floats:
                 moved = logits[:, label] + ahead.reach[rows] * (answer - p[rows, label])[:, None]
                 errors[rows] += chance * (1 / (1 + np.exp(np.abs(moved)))).mean(axis=1)
     return errors / np.float32(p.shape[1])
+
+
+ERRORS = {SOFTMAX: _errors, SIGMOID: _label_errors}

@@ -6,11 +6,13 @@ stay in the processor's cache, with no sort and no copy of the pool.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 import numpy as np
+
+from nextlabel.backend.activation import SIGMOID, SOFTMAX, Activation
 
 from .base import Floats, Indices, Pool, check_request, top_k
 from .registry import register
@@ -24,12 +26,11 @@ class _Uncertainty:
     """The common half: score in blocks, take the top."""
 
     name: ClassVar[str]
-    single: ClassVar[_Measure]
-    multi: ClassVar[_Measure]
+    measures: ClassVar[Mapping[Activation, _Measure]]
 
     def score(self, pool: Pool) -> Floats:
         """float32 [n] in [0, 1], higher is more doubtful."""
-        measure = type(self).multi if pool.multi_label else type(self).single
+        measure = type(self).measures[pool.activation]
         scores: Floats = np.empty(len(pool), dtype=np.float32)
         for start in range(0, len(pool), _BLOCK):
             block = slice(start, start + _BLOCK)
@@ -91,8 +92,7 @@ class Entropy(_Uncertainty):
     """The entropy of the prediction (Shannon, 1948) over its maximum; several labels: the mean over labels."""
 
     name: ClassVar[str] = "entropy"
-    single: ClassVar[_Measure] = _entropy
-    multi: ClassVar[_Measure] = _label_entropy
+    measures: ClassVar[Mapping[Activation, _Measure]] = {SOFTMAX: _entropy, SIGMOID: _label_entropy}
 
 
 @register("margin")
@@ -105,8 +105,7 @@ class Margin(_Uncertainty):
     """
 
     name: ClassVar[str] = "margin"
-    single: ClassVar[_Measure] = _margin
-    multi: ClassVar[_Measure] = _label_margin
+    measures: ClassVar[Mapping[Activation, _Measure]] = {SOFTMAX: _margin, SIGMOID: _label_margin}
 
 
 @register("least-confidence")
@@ -118,5 +117,4 @@ class LeastConfidence(_Uncertainty):
     """
 
     name: ClassVar[str] = "least-confidence"
-    single: ClassVar[_Measure] = _least_confidence
-    multi: ClassVar[_Measure] = _label_least_confidence
+    measures: ClassVar[Mapping[Activation, _Measure]] = {SOFTMAX: _least_confidence, SIGMOID: _label_least_confidence}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Targets
+from nextlabel.backend.activation import Activation, Targets, activation_of
 from nextlabel.backend.files import atomic_path
 from nextlabel.connectors.errors import LearningError
 
@@ -41,11 +41,11 @@ class Material:
         rows, classes = len(self.vectors), len(self.anchors)
         if self.vectors.ndim != 2 or self.anchors.shape[1:] != self.vectors.shape[1:]:
             raise LearningError(f"vectors {self.vectors.shape} don't go with anchors {self.anchors.shape}")
-        if self.truth.shape != ((rows, classes) if self.multi_label else (rows,)):
+        if self.truth.shape != self.activation.shape(rows, classes):
             raise LearningError(f"{rows} records don't go with truth {self.truth.shape}")
         if self.answers.shape[:1] + self.answers.shape[2:] != self.truth.shape or self.answers.ndim < 2:
             raise LearningError(f"{rows} records don't go with answers {self.answers.shape}")
-        if not self.multi_label and (self.answers[:, 0] == NO_ANSWER).any():
+        if (self.answers[:, 0] == NO_ANSWER).any():
             raise LearningError("a record without any answer can't be asked about; leave it out")
         for name in ("groups", "tested"):
             column = getattr(self, name)
@@ -53,9 +53,9 @@ class Material:
                 raise LearningError(f"{rows} records don't go with {name} {column.shape}")
 
     @property
-    def multi_label(self) -> bool:
-        """Whether a record may have several labels."""
-        return self.truth.ndim == 2
+    def activation(self) -> Activation:
+        """Whether a record has one label, or may have several."""
+        return activation_of(self.truth)
 
     @property
     def classes(self) -> int:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Targets, assign_folds
+from nextlabel.backend.activation import SIGMOID, SOFTMAX, Targets
+from nextlabel.backend.data.examples import assign_folds
 from nextlabel.backend.metrics import accuracy, macro_f1
 from nextlabel.backend.models.probe import Probe, score_pool
 from nextlabel.backend.selection import Pool, get_strategy
@@ -86,7 +87,12 @@ def deal(material: Material, plan: Plan, seed: int) -> Deal:
             f"the budget is {plan.budget:,} labels, and there are {len(pool):,} records to choose from (the other "
             f"{len(test):,} are tested on); lower the budget"
         )
-    return Deal(pool, test, starting.permutation(pool)[: plan.start], _given(material, plan.noise, answering))
+    return Deal(
+        pool,
+        test,
+        starting.permutation(pool)[: plan.start],
+        GIVEN[material.activation](material, plan.noise, answering),
+    )
 
 
 def replay(
@@ -126,7 +132,7 @@ def replay(
                 vectors=_Mapped(material.vectors, left),
                 labelled_vectors=np.asarray(material.vectors[chosen], np.float32),
                 labelled_targets=dealt.given[chosen],
-                multi_label=material.multi_label,
+                activation=material.activation,
                 labelled_probabilities=score_pool(probe, material.vectors, chosen),
             )
             picks = _checked(chooser.query(pool, following - now, rng), following - now, len(left), strategy)
@@ -162,23 +168,26 @@ def _held_out(material: Material, plan: Plan, rng: np.random.Generator) -> npt.N
     return held
 
 
-def _given(material: Material, noise: float, rng: np.random.Generator) -> Targets:
-    """One annotator's answer to every record, a share ``noise`` of them flipped to another label.
+def _several_given(material: Material, noise: float, rng: np.random.Generator) -> Targets:
+    """The answer to every record, to a share ``noise`` of them one label added or taken away."""
+    rows, several = np.arange(len(material)), np.array(material.answers[:, 0], np.bool_)
+    flipped = rows[rng.random(len(rows)) < noise]
+    at = rng.integers(material.classes, size=len(flipped))
+    several[flipped, at] = ~several[flipped, at]
+    return several
 
-    Where a record may have several labels, a flip adds or takes away one of them.
-    """
+
+def _one_given(material: Material, noise: float, rng: np.random.Generator) -> Targets:
+    """One annotator's answer to every record, a share ``noise`` of them flipped to another label."""
     rows, classes = np.arange(len(material)), material.classes
-    if material.multi_label:
-        several: npt.NDArray[np.bool_] = np.array(material.answers[:, 0], np.bool_)
-        flipped = rows[rng.random(len(rows)) < noise]
-        at = rng.integers(classes, size=len(flipped))
-        several[flipped, at] = ~several[flipped, at]
-        return several
     counts = (material.answers != NO_ANSWER).sum(axis=1)
     given: npt.NDArray[np.int64] = np.array(material.answers[rows, rng.integers(counts)], np.int64)
     wrong = rng.random(len(rows)) < noise
     shift = rng.integers(1, classes, size=len(rows)) if classes > 1 else np.zeros(len(rows), np.int64)
     return np.where(wrong, (given + shift) % classes, given)
+
+
+GIVEN = {SOFTMAX: _one_given, SIGMOID: _several_given}
 
 
 def _checked(picks: Rows, k: int, size: int, strategy: str) -> Rows:

@@ -221,7 +221,7 @@ def _material(
     examples = examples.take(kept)
     rows = cache.ensure(examples.texts, encoder, on_text)
     vectors = cache.matrix[rows]
-    anchors = label_anchors(Labeling(examples.kind, examples.labels), encoder)
+    anchors = label_anchors(Labeling(examples.activation.kind, examples.labels), encoder)
     answers = found.answers(examples.labels)[kept] if found.votes else examples.targets[:, None]
     tested = splits == request.parts[1] if request.parts is not None else None
     return Material(vectors, anchors, examples.targets, answers, fold_groups(examples), tested)

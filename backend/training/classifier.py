@@ -13,13 +13,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Targets
+from nextlabel.backend.activation import Targets, activation_of
 from nextlabel.backend.encoders.model_folder import ModelFolder, Pooling, pooled_dimension
 from nextlabel.backend.encoders.tokenizer import pool_windows
 from nextlabel.backend.encoders.torch import flatten_last_norm, load_body, load_pooler, make_pooler
-from nextlabel.backend.metrics import macro_f1
-from nextlabel.backend.models.calibration import fit_temperature, log_loss
-from nextlabel.backend.numeric import probabilities
+from nextlabel.backend.metrics import log_loss, macro_f1
+from nextlabel.backend.models.calibration import at_temperature, fit_temperature
 
 from .loop import Watch, best_of
 from .sampling import EpochBatches
@@ -90,7 +89,7 @@ def balanced_weights(
     """
     counts = np.ones(len(targets), np.float64) if weights is None else weights.astype(np.float64)
     out = np.ones(classes, np.float64)
-    if targets.ndim == 2:
+    if activation_of(targets).several:
         present = counts @ targets
         occurs = (present > 0) & (present < counts.sum())
         out[occurs] = (counts.sum() - present[occurs]) / present[occurs]
@@ -281,8 +280,8 @@ class ClassifierTask:
         temperature = fit_temperature(logits, held.targets, held.weights)
         return {
             "temperature": temperature,
-            "log_loss": log_loss(logits, held.targets, held.weights, temperature),
-            "macro_f1": macro_f1(probabilities(logits.copy(), held.targets.ndim == 2), held.targets),
+            "log_loss": log_loss(at_temperature(logits, temperature, held.targets), held.targets, held.weights),
+            "macro_f1": macro_f1(at_temperature(logits, 1.0, held.targets), held.targets),
         }
 
     def best_of(self, history: Sequence[dict[str, float]]) -> dict[str, float] | None:

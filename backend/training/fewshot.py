@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Examples, Targets
+from nextlabel.backend.activation import Targets
+from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import FloatMatrix
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.encoders.tokenizer import pool_windows

@@ -166,7 +166,7 @@ class FineTuner:
         vocabulary.widen()
         result = result_of(outcome, stopped, folder, device, watch)
         network, count = network.to("cpu"), len(examples)
-        head = head_of(network, multi_label=examples.multi_label, temperature=result.temperature, labels=count)
+        head = head_of(network, activation=examples.activation, temperature=result.temperature, labels=count)
         with whole_folder(folder) as partial:
             save_encoder(partial, network, encoder)
             save_head(partial, head, examples.labels, result.facts(encoder, spec, count) | how_it_reads(encoder))
@@ -200,13 +200,11 @@ def split_held_out(examples: Examples, spec: TrainingSpec) -> tuple[Examples, Ex
     groups = None if examples.groups is None else np.unique(examples.groups, return_inverse=True)[1].astype(np.int64)
     fold_of = assign_folds(examples.targets, folds, np.random.default_rng(spec.seed), groups)
     held: npt.NDArray[np.bool_] = fold_of == 0 if share <= rest else fold_of != 0
-    present = (
-        examples.targets if examples.multi_label else np.eye(len(examples.labels), dtype=np.bool_)[examples.targets]
-    )
+    present = examples.flags
     for label in np.flatnonzero(present.any(axis=0)):
         if not (present[:, label] & ~held).any():
-            back = present[:, label] if groups is None else np.isin(groups, groups[present[:, label].astype(np.bool_)])
-            held = held & ~back.astype(np.bool_)
+            back = present[:, label] if groups is None else np.isin(groups, groups[present[:, label]])
+            held = held & ~back
     if not held.any() or held.all():
         return examples, None
     return examples.take(np.flatnonzero(~held)), examples.take(np.flatnonzero(held))
@@ -216,7 +214,7 @@ def check_examples(examples: Examples, held_out: Examples | None) -> None:
     """Raises LearningError if nothing can be learned from ``examples``, or if ``held_out`` asks something else."""
     if len(examples) < 2:
         raise LearningError(f"{len(examples)} labelled texts are too few to train on; label more")
-    if not examples.multi_label and len(np.unique(examples.targets)) < 2:
+    if not examples.tells_apart:
         only = examples.labels[int(examples.targets[0])]
         raise LearningError(f"all {len(examples)} texts have the label {only!r}: there is nothing to tell apart")
     for part in (examples, held_out):
@@ -224,7 +222,7 @@ def check_examples(examples: Examples, held_out: Examples | None) -> None:
             continue
         if not np.isfinite(part.weights).all() or (part.weights < 0).any() or not part.weights.any():
             raise LearningError("weights must be finite, none below 0, and not all 0")
-    if held_out is not None and (held_out.labels, held_out.multi_label) != (examples.labels, examples.multi_label):
+    if held_out is not None and (held_out.labels, held_out.activation) != (examples.labels, examples.activation):
         raise LearningError("the held-out texts have other labels than the texts to train on")
 
 

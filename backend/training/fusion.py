@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Targets, assign_folds
+from nextlabel.backend.activation import Targets, activation_of
+from nextlabel.backend.data.examples import assign_folds
 from nextlabel.backend.encoders.base import usable_cores
 from nextlabel.backend.encoders.fused import FUSED_FILE
 from nextlabel.backend.encoders.fusion import FusionHead, FusionKind, scaled
@@ -83,15 +84,15 @@ def train_fusion(
 
     spec = FusionSpec() if spec is None else spec
     _check(towers, targets, labels, weights)
-    multi = targets.ndim == 2
+    activation = activation_of(targets)
     counts = np.ones(len(targets), np.float32) if weights is None else np.asarray(weights, np.float32)
     held = _held_out(targets, spec, groups)
     text, image = (torch.from_numpy(np.ascontiguousarray(part)) for part in scaled(towers))
-    truth = torch.from_numpy(targets.astype(np.float32 if multi else np.int64))
+    truth = torch.from_numpy(targets.astype(np.float32 if activation.several else np.int64))
     count = torch.from_numpy(counts)
 
     def loss_of(logits: Any, rows: Any) -> Any:
-        if multi:
+        if activation.several:
             each = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth[rows], reduction="none").mean(1)
         else:
             each = torch.nn.functional.cross_entropy(logits, truth[rows], reduction="none")
@@ -129,7 +130,7 @@ def train_fusion(
         kind=spec.kind,
         weights=best,
         labels=labels,
-        multi_label=multi,
+        activation=activation,
         text_dimension=text.shape[1],
         image_dimension=image.shape[1],
         history=tuple(history),
@@ -193,9 +194,9 @@ def _check(towers: TowerVectors, targets: Targets, labels: tuple[str, ...], weig
     rows = {len(towers.text), len(towers.image), len(targets)} | (set() if weights is None else {len(weights)})
     if len(rows) != 1 or not len(targets):
         raise LearningError(f"texts, images, targets and weights must have equally many rows, not {sorted(rows)}")
-    if targets.ndim == 2 and targets.shape[1] != len(labels):
+    if targets.shape[1:] not in ((), (len(labels),)):
         raise LearningError(f"targets have {targets.shape[1]} columns, but there are {len(labels)} labels")
-    if targets.ndim == 1 and not 0 <= targets.min() <= targets.max() < len(labels):
+    if not activation_of(targets).in_range(targets, len(labels)):
         raise LearningError(f"targets must lie in [0, {len(labels)}), found {targets.min()} to {targets.max()}")
     if not (np.isfinite(towers.text).all() and np.isfinite(towers.image).all()):
         raise LearningError("some vectors aren't finite: encode them anew")
@@ -253,7 +254,7 @@ def _last_layer(head: FusionHead, labels: int) -> Probe:
     """The last layer as a probe on fused vectors; ``labels`` is the number of rows it was trained on."""
     scale = np.float32(head.width**0.5)
     weights, bias = head.weights["out.weight"] * scale, head.weights["out.bias"].copy()
-    return Probe(np.ascontiguousarray(weights), bias, head.multi_label, head.temperature, labels)
+    return Probe(np.ascontiguousarray(weights), bias, head.activation, head.temperature, labels)
 
 
 def _loss(head: FusionHead) -> float:

@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import Targets, rarest_label
+from nextlabel.backend.activation import Targets
+from nextlabel.backend.data.examples import rarest_label
 
 Rows = npt.NDArray[np.int64]
 
@@ -17,8 +18,7 @@ POOL_BATCHES = 16  # batches whose texts are sorted together: little padding, an
 
 def strata(targets: Targets) -> Rows:
     """int64 [n]: the label of each row, or the rarest of its labels, -1 for none."""
-    keys = targets if targets.ndim == 1 else rarest_label(targets.astype(np.bool_))
-    return keys.astype(np.int64)
+    return rarest_label(targets)
 
 
 def epoch_rows(targets: Targets, resample: Literal["none", "under", "over"], rng: np.random.Generator) -> Rows:

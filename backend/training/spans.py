@@ -15,7 +15,8 @@ import numpy as np
 from nextlabel.backend.data.span_examples import SpanExamples, split_held_out
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.encoders.tokenizer import pad
-from nextlabel.backend.models.calibration import fit_temperature, log_loss
+from nextlabel.backend.metrics import log_loss
+from nextlabel.backend.models.calibration import at_temperature, fit_temperature
 from nextlabel.backend.models.label_names import by_name
 from nextlabel.backend.models.saving import TRAINING_FILE, check_free, copy_tokenizer, whole_folder
 from nextlabel.backend.models.spans.decoding import decode
@@ -135,7 +136,7 @@ class SpanTask:
         temperature = fit_temperature(rows, targets)
         return {
             "span_f1": span_f1([one.spans for one in found], held.spans),
-            "log_loss": log_loss(rows, targets, None, temperature),
+            "log_loss": log_loss(at_temperature(rows, temperature, targets), targets),
             "temperature": temperature,
         }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nextlabel.backend.activation import activation_for
 from nextlabel.backend.models.probe import Probe
 
 WORDS = tuple(f"{first}{second}" for first in "bdfgklmnprstv" for second in ("a", "e", "i", "o", "u", "an", "os"))
@@ -87,7 +88,13 @@ def trained_model(
         (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
     rng = np.random.default_rng(5)
     weights = rng.normal(size=(len(labels), dimension)).astype(np.float32) * 8
-    head = Probe(weights, rng.normal(size=len(labels)).astype(np.float32), multi_label, temperature=1.3, labels=90)
+    head = Probe(
+        weights,
+        rng.normal(size=len(labels)).astype(np.float32),
+        activation_for(several=multi_label),
+        temperature=1.3,
+        labels=90,
+    )
     head.save(folder / "head.safetensors")
     (folder / "labels.json").write_text(json.dumps({"labels": labels, "multi_label": multi_label}))
     return folder

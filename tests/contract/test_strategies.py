@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nextlabel.backend.activation import activation_for
 from nextlabel.backend.selection import (
     ArrayVectors,
     Pool,
@@ -42,7 +43,15 @@ def make_pool(
         targets = rng.integers(0, classes, labelled)
     vectors = ArrayVectors(rng.standard_normal((n, DIMENSION)).astype(dtype))
     known = rng.standard_normal((labelled, DIMENSION)).astype(np.float32)
-    return Pool(probabilities[:n], vectors, known, targets, multi_label, probabilities[n:], spans=make_spans(n, rng))
+    return Pool(
+        probabilities[:n],
+        vectors,
+        known,
+        targets,
+        activation_for(several=multi_label),
+        probabilities[n:],
+        spans=make_spans(n, rng),
+    )
 
 
 def make_spans(n: int, rng: np.random.Generator) -> Spans:
@@ -62,7 +71,7 @@ def with_answers(pool: Pool, answered: int, annotators: int = 4, most: int = 3) 
     records, who = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     classes = pool.probabilities.shape[1]
     values: np.ndarray = rng.integers(0, classes, len(records))
-    if pool.multi_label:
+    if pool.activation.several:
         values = rng.random((len(records), classes)) > 0.5
     return replace(pool, opinions=numbered(records, who, values, len(pool), classes))
 

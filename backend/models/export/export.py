@@ -26,6 +26,7 @@ from typing import Any, Literal, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
+from nextlabel.backend.activation import SOFTMAX, activation_in
 from nextlabel.backend.encoders.fused import fused_on, is_fused
 from nextlabel.backend.encoders.model_folder import LEARNED, POOLER_FILE, ModelFolder, read_folder
 from nextlabel.backend.encoders.onnx import SAMPLE
@@ -180,7 +181,7 @@ def export_spans(folder: Path, out: Path, form: str) -> str:
         model = SpanModel.load(work)
         if form == "nextlabel":
             return ""
-        card = replace(read_or_make_card(folder, model.labels, multi_label=False), rung="spans")
+        card = replace(read_or_make_card(folder, model.labels, SOFTMAX), rung="spans")
         (work / PAGE_FILE).write_text(card.page(USAGE, NOTE), encoding="utf-8")
     return NOTE
 
@@ -304,15 +305,15 @@ def _read(folder: Path, scratch: Path) -> _Model:
     head = Probe.load(folder / HEAD_FILE)
     try:
         names = json.loads((folder / LABELS_FILE).read_text(encoding="utf-8"))
-        labels, multi_label = tuple(map(str, names["labels"])), bool(names["multi_label"])
+        labels, activation = tuple(map(str, names["labels"])), activation_in(names)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LearningError(f"{folder / LABELS_FILE} can't be read: {error}") from error
     shape = (len(labels), described.dimension)
-    if head.weights.shape != shape or head.multi_label != multi_label:
+    if head.weights.shape != shape or head.activation is not activation:
         raise LearningError(f"{folder}: the head is {list(head.weights.shape)}, the labels and the body {list(shape)}")
     if head.names != labels:
         raise LearningError(f"{folder}: the head knows {', '.join(head.names)}; {LABELS_FILE} says {', '.join(labels)}")
-    card = read_or_make_card(folder, labels, multi_label)
+    card = read_or_make_card(folder, labels, activation)
     return _Model(described, head, labels, card, tokenizer_file(described, scratch))
 
 
@@ -357,7 +358,7 @@ def _difference(model: _Model, out: Path, vectors: Matrix, ids: Sequence[Sequenc
 
     def probabilities(input_ids: Any, attention_mask: Any) -> Any:
         logits = theirs(input_ids=input_ids, attention_mask=attention_mask).logits
-        return logits.sigmoid() if model.head.multi_label else logits.softmax(-1)
+        return model.head.activation.of_tensor(logits)
 
     found = _in_batches(ids, len(model.labels), probabilities)
     return float(np.abs(found - model.head.predict_proba(vectors)).max())
@@ -382,7 +383,7 @@ def _classes(model: _Model) -> dict[str, Any]:
     return {
         "id2label": dict(enumerate(model.labels)),
         "label2id": {label: i for i, label in enumerate(model.labels)},
-        "problem_type": "multi_label_classification" if model.head.multi_label else "single_label_classification",
+        "problem_type": model.head.activation.problem_type,
     }
 
 
@@ -451,7 +452,7 @@ def lay_out(encoder: ModelFolder, head: Probe, card: ModelCard, folder: Path) ->
         if item.name not in _OWN:
             (folder / item.name).symlink_to(item.resolve())
     head.save(folder / HEAD_FILE)
-    labels = {"labels": list(card.labels), "multi_label": card.multi_label}
+    labels = {"labels": list(card.labels), **card.activation.header}
     (folder / LABELS_FILE).write_text(json.dumps(labels, ensure_ascii=False), encoding="utf-8")
     (folder / _LENGTH_FILE).write_text(json.dumps({"max_seq_length": encoder.max_length}), encoding="utf-8")
     card.save(folder)

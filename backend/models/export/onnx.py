@@ -33,7 +33,7 @@ def trace_classifier(folder: ModelFolder, head: Probe, file: Path, ids: Sequence
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             logits = self.network(input_ids, attention_mask) @ weights.T + bias
-            return logits.sigmoid() if head.multi_label else logits.softmax(-1)
+            return head.activation.of_tensor(logits)
 
     axes = {0: "texts", 1: "tokens"}
     with torch.no_grad(), warnings.catch_warnings():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nextlabel.backend.data.examples import Targets
+from nextlabel.backend.activation import Targets
 from nextlabel.backend.evaluation.resampled import Counts, Resampled, Scores
 from nextlabel.backend.metrics import Metric, Predicted
 

@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss as sk_log_loss
 
-from nextlabel.backend.evaluation.calibration import (
-    best_temperature,
-    calibration_error,
-    log_loss,
-    reliability,
-    tempered,
-)
+from nextlabel.backend.activation import SOFTMAX, Targets, activation_for, activation_of
+from nextlabel.backend.evaluation.calibration import calibration_error, reliability, tempered
+from nextlabel.backend.metrics import Predicted, log_loss
+from nextlabel.backend.models.calibration import fit_temperature
 from nextlabel.connectors.errors import LearningError
 
 
@@ -24,10 +21,14 @@ def honest(rows: int, classes: int = 3, seed: int = 0):
     return predicted, targets
 
 
+def fitted(predicted: Predicted, targets: Targets) -> float:
+    return fit_temperature(activation_of(targets).logits(predicted), targets, prior=0)
+
+
 def test_answers_drawn_from_the_probabilities_are_calibrated():
     predicted, targets = honest(20_000)
     assert calibration_error(predicted, targets) < 0.02
-    assert best_temperature(predicted, targets) == pytest.approx(1.0, abs=0.05)
+    assert fitted(predicted, targets) == pytest.approx(1.0, abs=0.05)
 
 
 @pytest.mark.parametrize("temperature", [0.4, 2.5])
@@ -39,11 +40,12 @@ def test_temperature_scaling_undoes_what_made_them_too_sure_or_too_shy(temperatu
         targets = rng.uniform(size=predicted.shape) < predicted
     else:
         predicted, targets = honest(16_000)
-    bent = tempered(predicted, 1 / temperature, multi_label)
+    activation = activation_for(several=multi_label)
+    bent = tempered(predicted, 1 / temperature, activation)
     assert calibration_error(bent, targets) > 0.07
-    found = best_temperature(bent, targets)
+    found = fitted(bent, targets)
     assert found == pytest.approx(temperature, rel=0.06)
-    assert calibration_error(tempered(bent, found, multi_label), targets) < 0.02
+    assert calibration_error(tempered(bent, found, activation), targets) < 0.02
 
 
 def test_a_known_table():
@@ -74,14 +76,14 @@ def test_no_rows_say_nothing_and_nonsense_is_refused():
     nothing, none = np.empty((0, 2), np.float32), np.empty(0, np.int64)
     assert reliability(nothing, none) == []
     assert np.isnan([calibration_error(nothing, none), log_loss(nothing, none)]).all()
-    assert best_temperature(nothing, none) == 1.0
+    assert fitted(nothing, none) == 1.0
     with pytest.raises(LearningError, match="bins"):
         reliability(nothing, none, bins=0)
     with pytest.raises(LearningError, match="temperature"):
-        tempered(nothing, 0.0, False)
+        tempered(nothing, 0.0, SOFTMAX)
 
 
 def test_a_probability_of_nought_for_the_answer_stays_finite():
     predicted = np.array([[1.0, 0.0]], np.float32)
     assert np.isfinite(log_loss(predicted, np.array([1])))
-    assert np.isfinite(tempered(predicted, 3.0, False)).all()
+    assert np.isfinite(tempered(predicted, 3.0, SOFTMAX)).all()

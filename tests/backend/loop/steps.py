@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.evaluation.gate import Verdict
@@ -129,7 +130,7 @@ class Trainings:
         return Choice(min(finished), Verdict(self.live, "it is the test's wish", {}), ())
 
     def card(self, folder: Path, candidate: Candidate, choice: Choice) -> ModelCard:
-        return ModelCard("", "animals", candidate.rung, "2026-01-01", "tiny", LABELS, multi_label=False)
+        return ModelCard("", "animals", candidate.rung, "2026-01-01", "tiny", LABELS, activation=SOFTMAX)
 
 
 def write_model(folder: Path, labels: tuple[str, ...]) -> None:
@@ -137,7 +138,7 @@ def write_model(folder: Path, labels: tuple[str, ...]) -> None:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
     width = load_encoder("hashing").dimension
-    head = Probe(np.zeros((len(labels), width), np.float32), np.zeros(len(labels), np.float32), False)
+    head = Probe(np.zeros((len(labels), width), np.float32), np.zeros(len(labels), np.float32), SOFTMAX)
     save_head(folder, head, labels, {"device": "cpu", "seconds": 1.0})
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from safetensors.numpy import save_file
 
+from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.annotators.consensus import Method, agree
 from nextlabel.backend.encoders.base import EncoderSpec, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
@@ -165,7 +166,7 @@ def test_the_majority_and_single_answers_take_no_fit(
 def test_in_a_trained_space_people_agree_without_a_model(
     crowd: PoolState, space: EmbeddingSpace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prior = Probe(np.ones((2, space.encoder.dimension), np.float32), np.zeros(2, np.float32), False)
+    prior = Probe(np.ones((2, space.encoder.dimension), np.float32), np.zeros(2, np.float32), SOFTMAX)
     trained = EmbeddingSpace("fine-tune-1", space.encoder, space.cache, space.anchors, prior)
     fits = counted(monkeypatch)
     for method in ("crowdlab", "dawid-skene"):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.models.card import Figure, ModelCard, data_hash, label_counts, library_versions
 from nextlabel.connectors.errors import LearningError
@@ -21,7 +22,7 @@ CARD = ModelCard(
     created="2026-11-22T13:00:00+00:00",
     base="sentence-transformers/all-MiniLM-L6-v2",
     labels=("good", "bad|worse"),
-    multi_label=False,
+    activation=SOFTMAX,
     parent="fine-tune-1",
     data_hash="ab" * 16,
     counts={"good": 1200, "bad|worse": 7},

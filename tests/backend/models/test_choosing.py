@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.models.card import ModelCard
 from nextlabel.backend.models.registry import CHOSEN_SPACE, ModelStore, choose_version, line_of, roll_back
 from nextlabel.backend.store import Store
@@ -34,7 +35,7 @@ class Project:
         folder.mkdir()
         (folder / "config.json").write_text("{}")
         (folder / "model.safetensors").write_bytes(b"w")
-        card = ModelCard("", "p", rung, "2026", "b", ("x",), False)
+        card = ModelCard("", "p", rung, "2026", "b", ("x",), SOFTMAX)
         entry = self.models.add(folder, card)
         self.store.add_model(entry.version, rung, 1, {}, str(entry.path))
         if live:

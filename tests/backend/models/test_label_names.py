@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nextlabel.backend.activation import SIGMOID, SOFTMAX, Activation, activation_for
 from nextlabel.backend.models.label_names import by_name, differences, names_beside
 from nextlabel.backend.models.probe import Probe
 from nextlabel.connectors.errors import LearningError
@@ -38,15 +39,15 @@ def said(probe: Probe, vectors: np.ndarray) -> list[str]:
     return [probe.names[best] for best in probe.predict_proba(vectors).argmax(axis=1)]
 
 
-def aligned(probe: Probe, *names: str, multi_label: bool | None = None) -> Probe:
-    found = probe.aligned(names, multi_label=probe.multi_label if multi_label is None else multi_label)
+def aligned(probe: Probe, *names: str, activation: Activation | None = None) -> Probe:
+    found = probe.aligned(names, activation or probe.activation)
     assert found is not None
     assert found.names == names
     return found
 
 
 def test_the_same_labels_are_the_same_head(head: Probe) -> None:
-    assert head.aligned(LABELS, multi_label=head.multi_label) is head
+    assert head.aligned(LABELS, head.activation) is head
 
 
 def test_another_order_says_the_same(head: Probe, vectors: np.ndarray) -> None:
@@ -58,7 +59,7 @@ def test_a_new_label_takes_no_text_from_those_that_are_known(head: Probe, vector
     more = aligned(head, "refund", *LABELS, "dispute")
     assert said(more, vectors) == said(head, vectors)
     found = more.predict_proba(vectors)[:, [0, 4]]
-    if head.multi_label:
+    if head.activation.several:
         np.testing.assert_array_equal(found, 0.5)  # neither yes nor no: it is not suggested
         np.testing.assert_allclose(more.predict_proba(vectors)[:, 1:4], head.predict_proba(vectors), rtol=1e-5)
     else:
@@ -82,29 +83,29 @@ def test_one_label_out_of_several_is_as_likely_as_its_odds_say(vectors: np.ndarr
     head = replace(fitted(multi_label=True), temperature=1.0)
     p = head.predict_proba(vectors).astype(np.float64)
     odds = p / (1 - p)
-    one = aligned(head, *LABELS, multi_label=False)
+    one = aligned(head, *LABELS, activation=SOFTMAX)
     np.testing.assert_allclose(one.predict_proba(vectors), odds / odds.sum(axis=1, keepdims=True), rtol=1e-3)
 
 
 def test_several_labels_out_of_one_are_as_likely_as_before(vectors: np.ndarray, tmp_path: Path) -> None:
     head = fitted(multi_label=False)
-    several = aligned(head, *LABELS[::-1], multi_label=True)
-    assert (several.multi_label, several.exclusive) == (True, True)
+    several = aligned(head, *LABELS[::-1], activation=SIGMOID)
+    assert (several.activation, several.exclusive) == (SIGMOID, True)
     np.testing.assert_allclose(several.predict_proba(vectors), head.predict_proba(vectors)[:, ::-1], rtol=1e-5)
     with pytest.raises(LearningError, match="the prior"):  # no start for a probe of yes and no
         Probe.fit(vectors[:0], np.zeros((0, 3), np.bool_), 3, prior=several)
     several.save(tmp_path / "probe.safetensors")
     back = Probe.load(tmp_path / "probe.safetensors")
     np.testing.assert_array_equal(back.predict_proba(vectors), several.predict_proba(vectors))
-    again = aligned(back, *LABELS, multi_label=False)
+    again = aligned(back, *LABELS, activation=SOFTMAX)
     assert not again.exclusive
     np.testing.assert_allclose(again.predict_proba(vectors), head.predict_proba(vectors), rtol=1e-5)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_a_head_whose_labels_are_not_known_is_not_used(head: Probe, multi_label: bool) -> None:
-    assert replace(head, names=()).aligned(LABELS, multi_label=multi_label) is None
-    assert head.aligned(("cat", "dog", "bird"), multi_label=multi_label) is None
+    assert replace(head, names=()).aligned(LABELS, activation_for(several=multi_label)) is None
+    assert head.aligned(("cat", "dog", "bird"), activation_for(several=multi_label)) is None
 
 
 def test_names_are_kept_in_the_file(head: Probe, tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_files_from_before_have_the_names_that_stand_beside_them(head: Probe, tm
     assert Probe.load(path).names == LABELS[::-1]
     (tmp_path / "labels.json").write_text(json.dumps({"labels": list(LABELS), "multi_label": False}))
     assert Probe.load(path).names == LABELS
-    head.aligned(("a", "bug", "c"), multi_label=head.multi_label).save(path)  # type: ignore[union-attr]
+    head.aligned(("a", "bug", "c"), head.activation).save(path)  # type: ignore[union-attr]
     assert Probe.load(path).names == ("a", "bug", "c"), "what the file itself says comes first"
 
 
@@ -136,8 +137,8 @@ def test_what_does_not_name_each_row_names_none(tmp_path: Path, content: str) ->
 def test_a_probe_goes_on_from_the_head_that_was_brought_to_its_labels(head: Probe, vectors: np.ndarray) -> None:
     """The prior of the next fit: with no answer it is the head itself, whatever has become of the labels."""
     asked = ("bill", "refund", "bug")
-    prior = head.aligned(asked, multi_label=head.multi_label)
-    nothing = np.zeros((0, 3), np.bool_) if head.multi_label else np.zeros(0, np.int64)
+    prior = head.aligned(asked, head.activation)
+    nothing = np.zeros((0, 3), np.bool_) if head.activation.several else np.zeros(0, np.int64)
     fitted = Probe.fit(vectors[:0], nothing, 3, prior=prior)
     assert said(fitted, vectors) == said(aligned(head, *asked), vectors)
 

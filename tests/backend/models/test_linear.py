@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from nextlabel.backend.activation import SIGMOID, activation_for
 from nextlabel.backend.models import crossfit
 from nextlabel.backend.models.crossfit import _Objective, fit_linear
 
@@ -31,7 +32,7 @@ def test_multi_label_equals_one_regression_a_label(data, monkeypatch):
     x, _ = data
     monkeypatch.setattr(crossfit, "BIAS_VARIANCE", 1e9)
     answers = np.column_stack([x[:, 0] > 0, x[:, 1] + x[:, 2] > 0.5])
-    weights, bias = fit_linear(x, answers.astype(float), np.ones(len(x)), strength=1.0, multi_label=True)
+    weights, bias = fit_linear(x, answers.astype(float), np.ones(len(x)), strength=1.0, activation=SIGMOID)
     for label in range(2):
         theirs = LogisticRegression(C=1.0, tol=1e-8, max_iter=1000).fit(x, answers[:, label])
         np.testing.assert_allclose(weights[label], theirs.coef_[0], atol=5e-3)
@@ -43,7 +44,9 @@ def test_the_gradient_is_the_derivative_of_the_loss(data, multi_label):
     x, _ = data
     rng = np.random.default_rng(2)
     soft = rng.dirichlet(np.ones(4), len(x)) if not multi_label else rng.uniform(size=(len(x), 4))
-    objective = _Objective(x, soft, rng.uniform(0.1, 2, (len(x), 1)), 3.0, multi_label, rng.normal(size=4 * 8))
+    objective = _Objective(
+        x, soft, rng.uniform(0.1, 2, (len(x), 1)), 3.0, activation_for(several=multi_label), rng.normal(size=4 * 8)
+    )
     at = rng.normal(size=4 * 8)
     _, gradient = objective(at)
     for step in np.eye(len(at))[:: len(at) // 8] * 1e-5:
@@ -63,7 +66,9 @@ def test_a_start_changes_the_time_and_not_the_answer(data):
 def test_huge_values_overflow_nowhere():
     x = np.array([[1e4, 0], [-1e4, 1]])
     for multi_label in (False, True):
-        weights, bias = fit_linear(x, np.eye(2), np.ones(2), strength=1e6, multi_label=multi_label)
+        weights, bias = fit_linear(
+            x, np.eye(2), np.ones(2), strength=1e6, activation=activation_for(several=multi_label)
+        )
         assert np.isfinite(weights).all()
         assert np.isfinite(bias).all()
 

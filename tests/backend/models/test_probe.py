@@ -193,7 +193,7 @@ def test_saved_and_loaded_it_predicts_the_same(tmp_path, multi_label):
     probe.save(tmp_path / "probe.safetensors")
     back = Probe.load(tmp_path / "probe.safetensors")
     np.testing.assert_array_equal(back.predict_proba(vectors), probe.predict_proba(vectors))
-    assert (back.labels, back.multi_label) == (100, multi_label)
+    assert (back.labels, back.activation.several) == (100, multi_label)
     again = [Probe.fit(vectors, answers, 5, anchors=anchors, warm=one) for one in (probe, back)]
     np.testing.assert_array_equal(again[0].weights, again[1].weights)
     assert again[1].temperature == probe.temperature

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.models.card import ModelCard
 from nextlabel.backend.models.registry import ModelStore
 from nextlabel.connectors.errors import LearningError
 
 CARD = ModelCard(
-    version="", project="p", rung="fine-tune", created="2026-11-22", base="b", labels=("x",), multi_label=False
+    version="", project="p", rung="fine-tune", created="2026-11-22", base="b", labels=("x",), activation=SOFTMAX
 )
 
 
@@ -166,9 +167,10 @@ def test_leftovers_of_a_killed_process_are_never_listed_and_swept_up(models: Mod
 ADDER = """
 import sys
 from pathlib import Path
+from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.models.card import ModelCard
 from nextlabel.backend.models.registry import ModelStore
-card = ModelCard(version="", project="p", rung="fine-tune", created="x", base="b", labels=("x",), multi_label=False)
+card = ModelCard(version="", project="p", rung="fine-tune", created="x", base="b", labels=("x",), activation=SOFTMAX)
 for number in range(8):
     folder = Path(sys.argv[2], str(number)); folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}"); (folder / "model.safetensors").write_bytes(sys.argv[3].encode() * 500)

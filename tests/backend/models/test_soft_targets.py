@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.models.probe import Probe
 from nextlabel.connectors.errors import LearningError
 
@@ -28,7 +29,7 @@ def test_targets_without_doubt_are_hard_ones() -> None:
     x, targets = blobs(200)
     hard = Probe.fit(x, targets, CLASSES, doubt=False)
     soft = Probe.fit(x, one_hot(targets), CLASSES)
-    assert not soft.multi_label
+    assert soft.activation is SOFTMAX
     np.testing.assert_array_equal(soft.weights, hard.weights)
     np.testing.assert_allclose(soft.temperature, hard.temperature, rtol=1e-3)
 

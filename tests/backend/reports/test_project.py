@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.annotators.opinions import Opinions, from_rows
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.reports.agreement import LEAST_REPEATED, agreement, krippendorff, pair_agreement
@@ -150,7 +151,7 @@ def test_random_labels_are_cross_validated() -> None:
         known = rows.sum(axis=0)
         assert (vectors[known > 0].argmax(axis=1) % 2).sum() == answers.sum()
         weights = np.stack([known * 9, np.full(25, 1.0)]).astype(np.float32)  # class 0: "I have seen this row"
-        return Probe(weights, np.zeros(2, np.float32), False, 1.0)
+        return Probe(weights, np.zeros(2, np.float32), SOFTMAX, 1.0)
 
     def count() -> None:
         nonlocal fits

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nextlabel.backend.activation import SIGMOID
 from nextlabel.backend.annotators.opinions import Opinions
 from nextlabel.backend.selection import ActiveLab, ArrayVectors, LeastConfidence, Mixture, Pool, choose
 from tests.backend.annotators.crowd import numbered
@@ -104,7 +105,7 @@ def test_several_labels_are_as_many_questions_of_yes_and_no(cleanlab_scores: Any
         wide = matrix(opinions, 60, answers[:, label].astype(float))
         quality.append(np.concatenate(cleanlab_scores(wide, both[:60], both[60:])))
     expected = 1 - exponential_moving_average(np.stack(quality, axis=1), alpha=0.8)
-    pool = Pool(p.astype(np.float32), multi_label=True, opinions=opinions)
+    pool = Pool(p.astype(np.float32), activation=SIGMOID, opinions=opinions)
     assert ActiveLab().score(pool) == pytest.approx(expected, abs=1e-5)
 
 
@@ -151,7 +152,7 @@ def test_answers_about_another_pool_are_refused() -> None:
     with pytest.raises(ValueError, match="several labels"):
         Pool(p, opinions=numbered([0, 1], [0, 0], np.eye(2, dtype=bool), 2, 2))
     with pytest.raises(ValueError, match="several labels"):
-        Pool(p, multi_label=True, opinions=numbered([0, 1], [0, 0], [0, 1], 2, 2))
+        Pool(p, activation=SIGMOID, opinions=numbered([0, 1], [0, 0], [0, 1], 2, 2))
 
 
 def test_a_part_of_a_pool_keeps_its_own_answers() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nextlabel.backend.activation import SIGMOID
 from nextlabel.backend.selection import ArrayVectors, Contrastive, Pool, ProbCover, TypiClust, get_strategy
 from nextlabel.backend.selection.base import to_unit
 from nextlabel.backend.selection.clusters import k_means, squared_distances
@@ -114,7 +115,7 @@ def test_contrastive_without_predictions_goes_by_the_labels() -> None:
 def test_contrastive_adds_up_the_divergences_of_several_labels() -> None:
     known = np.eye(2, dtype=np.float32)
     said, p = np.array([[0.9, 0.5], [0.9, 0.5]], np.float32), np.array([[0.5, 0.5], [0.5, 0.1]], np.float32)
-    pool = Pool(p, ArrayVectors(known), known, np.ones((2, 2), np.bool_), True, said)
+    pool = Pool(p, ArrayVectors(known), known, np.ones((2, 2), np.bool_), SIGMOID, said)
     first = 0.9 * np.log(0.9 / 0.5) + 0.1 * np.log(0.1 / 0.5)
     second = 0.5 * np.log(0.5 / 0.1) + 0.5 * np.log(0.5 / 0.9)
     assert Contrastive(neighbours=1).score(pool) == pytest.approx([first, first + second], abs=1e-5)

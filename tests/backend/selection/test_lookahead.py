@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nextlabel.backend.activation import activation_for
 from nextlabel.backend.models.crossfit import fit_linear
 from nextlabel.backend.selection import ArrayVectors, ExpectedError, Pool
 from nextlabel.backend.selection.base import to_unit
@@ -27,12 +28,18 @@ class Setting:
         targets = self.targets > 0 if multi_label else truth[n:]
         vectors32 = ArrayVectors(self.pool_vectors.astype(np.float32))
         self.pool = Pool(
-            self.p.astype(np.float32), vectors32, self.known.astype(np.float32), targets, multi_label=multi_label
+            self.p.astype(np.float32),
+            vectors32,
+            self.known.astype(np.float32),
+            targets,
+            activation=activation_for(several=multi_label),
         )
 
     def fit(self, x: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ones = np.ones(len(x))
-        return fit_linear(x, targets, ones, strength=3.0, multi_label=self.multi_label, tolerance=1e-9)
+        return fit_linear(
+            x, targets, ones, strength=3.0, activation=activation_for(several=self.multi_label), tolerance=1e-9
+        )
 
     def predict(self, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
         logits = self.pool_vectors @ weights.T + bias

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from nextlabel.backend.activation import SIGMOID
 from nextlabel.backend.selection import Entropy, LeastConfidence, Margin, Pool, top_k
 
 SINGLE = np.array([[1, 0, 0], [0.5, 0.5, 0], [0.6, 0.3, 0.1], [1 / 3, 1 / 3, 1 / 3], [0.2, 0.2, 0.6]], dtype=np.float32)
@@ -38,7 +39,7 @@ def test_single_label(strategy: Entropy | Margin | LeastConfidence, expected: li
     ],
 )
 def test_several_labels(strategy: Entropy | Margin | LeastConfidence, expected: list[float]) -> None:
-    assert strategy.score(Pool(MULTI, multi_label=True)) == pytest.approx(expected, abs=1e-6)
+    assert strategy.score(Pool(MULTI, activation=SIGMOID)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_with_two_classes_all_three_agree_on_the_order() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.models.card import Figure, ModelCard
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.registry import CHOSEN_SPACE, ModelStore
@@ -42,7 +43,7 @@ def store(folder: Path) -> Iterator[Store]:
             created="2026-11-22T10:00:00+00:00",
             base="tiny",
             labels=LABELS,
-            multi_label=False,
+            activation=SOFTMAX,
             figures=(Figure("macro_f1", 0.81, 0.7, 0.9, 60, "held-out"),),
             counts={"positive": 50, "negative": 40},
             data_hash="ab" * 16,
@@ -58,7 +59,7 @@ def add_probe(store: Store, models: ModelStore, version: str, width: int, base: 
     path = models.folder / version / "probe.safetensors"
     path.parent.mkdir(parents=True)
     weights = np.random.default_rng(1).normal(size=(2, width)).astype(np.float32) * 9
-    Probe(weights, np.zeros(2, np.float32), False, 1.1, 12, names=LABELS).save(path)
+    Probe(weights, np.zeros(2, np.float32), SOFTMAX, 1.1, 12, names=LABELS).save(path)
     metrics = {"labels": 12, "audit_n": 40, "audit_accuracy": 0.9, "audit_low": 0.77, "audit_high": 0.96}
     store.add_model(version, "probe", 9, metrics, str(path), base=base)
     store.set_current(version)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nextlabel.backend.activation import SIGMOID, SOFTMAX
 from nextlabel.backend.encoders.base import Engine
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.model_folder import LEARNED, read_folder
@@ -74,8 +75,8 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         optimiser.step()
     network.eval()
     save_encoder(folder, network, model)
-    save_head(folder, head_of(network, multi_label=False, temperature=1.0, labels=120), ("a", "b", "c"), {})
-    replace(Probe.load(folder / HEAD_FILE), multi_label=True).save(folder / "multi.safetensors")
+    save_head(folder, head_of(network, activation=SOFTMAX, temperature=1.0, labels=120), ("a", "b", "c"), {})
+    replace(Probe.load(folder / HEAD_FILE), activation=SIGMOID).save(folder / "multi.safetensors")
     export_here(folder, cache)
     return Trained(folder, cache, *texts_of(150, seed=2))
 

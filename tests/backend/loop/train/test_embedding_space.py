@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from nextlabel.backend.activation import SIGMOID
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.models.probe import Probe
@@ -138,12 +139,12 @@ def test_a_head_for_one_label_a_record_is_believed_until_an_answer_has_several(t
     cache = EmbeddingCache.open(tmp_path, encoder)
     vectors = cache.take(cache.ensure([f"{SUBJECTS[at % 3]} near house {at}" for at in range(30)], encoder))
     targets = np.arange(30) % 3
-    head = replace(Probe.fit(vectors, targets, 3), names=LABELS).aligned(LABELS, multi_label=True)
+    head = replace(Probe.fit(vectors, targets, 3), names=LABELS).aligned(LABELS, SIGMOID)
     space = EmbeddingSpace("fine-tune-1", encoder, cache, np.zeros((3, encoder.dimension), np.float32), head)
     several = np.eye(3, dtype=np.bool_)[targets]
     for rows in (0, 30):
         probe = space.fit(vectors[:rows], several[:rows], 3)
-        assert (probe.exclusive, probe.multi_label, probe.names) == (True, True, LABELS)
+        assert (probe.exclusive, probe.activation, probe.names) == (True, SIGMOID, LABELS)
         assert (probe.predict_proba(vectors).argmax(axis=1) == targets).all()
         np.testing.assert_allclose(probe.predict_proba(vectors).sum(axis=1), 1, rtol=1e-5)
     several[0] = True

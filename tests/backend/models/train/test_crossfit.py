@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nextlabel.backend.activation import SIGMOID, SOFTMAX, activation_for
 from nextlabel.backend.models import crossfit
 from nextlabel.backend.models.crossfit import CrossFit, ProbeData, cross_fit, fold_by_content
 
@@ -18,7 +19,7 @@ def task(size: int, *, classes: int = 3, noise: float = 0.0, seed: int = 0) -> t
     wrong = rng.uniform(size=size) < noise
     given = np.where(wrong, (targets + 1) % classes, targets)
     one_hot = np.eye(classes, dtype=np.float32)[given]
-    return ProbeData(x.astype(np.float32), one_hot, np.ones(size, np.float32), None, multi_label=False), wrong
+    return ProbeData(x.astype(np.float32), one_hot, np.ones(size, np.float32), None, SOFTMAX), wrong
 
 
 def test_folds_depend_on_nothing_but_the_row():
@@ -44,7 +45,7 @@ def test_too_few_labels_tell_nothing():
 def test_no_row_is_predicted_by_a_layer_that_saw_it():
     # Each row is its own direction: held out, nothing is known about it; otherwise its answer is known by heart.
     one_hot = np.eye(2, dtype=np.float32)[np.random.default_rng(0).integers(0, 2, 60)]
-    alone = ProbeData(np.eye(60, dtype=np.float32), one_hot, np.ones(60, np.float32), None, multi_label=False)
+    alone = ProbeData(np.eye(60, dtype=np.float32), one_hot, np.ones(60, np.float32), None, SOFTMAX)
     found = cross_fit(alone, None)
     assert found is not None
     logits = found.held_out(alone.x)
@@ -109,7 +110,7 @@ def test_multi_label_answers_are_doubted_label_by_label():
     truth = x[:, :2] > 0
     given = truth.copy()
     given[:15, 1] ^= True
-    noisy = ProbeData(x, given.astype(np.float32), np.ones(300, np.float32), None, multi_label=True)
+    noisy = ProbeData(x, given.astype(np.float32), np.ones(300, np.float32), None, SIGMOID)
     found = cross_fit(noisy, None)
     assert found is not None
     believed = np.where(given, found.believed(noisy), 1 - found.believed(noisy))
@@ -126,7 +127,7 @@ def test_positives_of_a_class_that_is_not_recognised_yet_are_believed(multi_labe
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     rare = np.arange(200) < 6
     targets = np.stack([rare, ~rare], axis=1).astype(np.float32)
-    rare_task = ProbeData(x, targets, np.ones(200, np.float32), None, multi_label)
+    rare_task = ProbeData(x, targets, np.ones(200, np.float32), None, activation_for(several=multi_label))
     crossed = cross_fit(rare_task, None)
     assert crossed is not None
     assert (crossed.held_out(x)[rare, 0] < crossed.held_out(x)[rare, 1]).all(), "or there is nothing to doubt"

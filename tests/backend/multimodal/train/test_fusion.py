@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.encoders.fusion import HEADER_FILE, WEIGHTS_FILE, FusionHead, FusionKind
 from nextlabel.backend.encoders.multimodal import TowerVectors
 from nextlabel.backend.numeric import unit_rows
@@ -98,7 +99,7 @@ def test_a_head_is_the_same_after_a_trip_through_files(kind: FusionKind, tmp_pat
     head.save(tmp_path)
     loaded = FusionHead.load(tmp_path)
     assert np.array_equal(loaded.predict_proba(towers), head.predict_proba(towers))
-    assert (loaded.labels, loaded.multi_label, len(loaded.history)) == (LABELS, False, 3)
+    assert (loaded.labels, loaded.activation, len(loaded.history)) == (LABELS, SOFTMAX, 3)
     assert sorted(file.name for file in tmp_path.iterdir()) == [HEADER_FILE, WEIGHTS_FILE]
 
 

@@ -29,7 +29,7 @@ SPEC = TrainingSpec(epochs=3, learning_rate=3e-3, head_learning_rate=1e-2, patie
 
 
 def train(tiny: ModelFolder, examples: Examples, tmp_path: Path, **changes: Any) -> TrainingResult:
-    held_out = made_up(40, 99, multi_label=examples.multi_label)
+    held_out = made_up(40, 99, multi_label=examples.activation.several)
     options: dict[str, Any] = {name: changes.pop(name) for name in ("report", "stop") if name in changes}
     tuner = FineTuner(DEVICE, checkpoint_seconds=changes.pop("checkpoint_seconds", 1e9))
     return tuner.train(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.encoders import onnx
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
@@ -15,7 +16,6 @@ from nextlabel.backend.encoders.tokenizer import Tokeniser, pad
 from nextlabel.backend.encoders.torch import make_pooler
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import head_of, save_encoder, save_head
-from nextlabel.backend.numeric import probabilities
 from nextlabel.backend.training.classifier import Vocabulary, parameter_groups, text_classifier
 from nextlabel.backend.training.spec import PoolingName, TrainingSpec
 from nextlabel.connectors.errors import LearningError
@@ -57,7 +57,7 @@ def logits(made: Any, tiny: ModelFolder, scratch: Path, texts: list[str]) -> Any
 
 def saved(made: Any, tiny: ModelFolder, folder: Path) -> Path:
     save_encoder(folder, made, tiny)
-    save_head(folder, head_of(made, multi_label=False, temperature=1.0, labels=5), ("x", "y", "z"), {})
+    save_head(folder, head_of(made, activation=SOFTMAX, temperature=1.0, labels=5), ("x", "y", "z"), {})
     return folder
 
 
@@ -67,7 +67,7 @@ def test_the_folder_says_what_the_network_says(
     tiny: ModelFolder, tmp_path: Path, pooling: PoolingName, engine: Any
 ) -> None:
     made = network(tiny, pooling)
-    expected = probabilities(logits(made, tiny, tmp_path, TEXTS), multi_label=False)
+    expected = SOFTMAX.probabilities(logits(made, tiny, tmp_path, TEXTS))
     folder = saved(made, tiny, tmp_path / "model")
     encoder = load_encoder(str(folder), engine, cache_dir=tmp_path / "cache", threads=1)
     got = Probe.load(folder / "head.safetensors").predict_proba(encoder.encode(TEXTS))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.encoders.load import load_encoder
@@ -18,7 +19,6 @@ from nextlabel.backend.evaluation import accuracy
 from nextlabel.backend.evaluation.auto import make_rung
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import head_of, save_encoder, save_head
-from nextlabel.backend.numeric import probabilities
 from nextlabel.backend.training import classifier
 from nextlabel.backend.training.classifier import AnsweredTexts, ClassifierTask, example_losses, text_classifier
 from nextlabel.backend.training.fewshot import FewShotTuner
@@ -106,8 +106,8 @@ def test_the_folder_says_what_the_network_says_of_long_texts(
         logits = network(**inputs, texts=30).numpy()
     folder = tmp_path / "model"
     save_encoder(folder, network, windowed)
-    save_head(folder, head_of(network, multi_label=False, temperature=1.0, labels=30), examples.labels, {})
-    expected = probabilities(logits, multi_label=False)
+    save_head(folder, head_of(network, activation=SOFTMAX, temperature=1.0, labels=30), examples.labels, {})
+    expected = SOFTMAX.probabilities(logits)
     np.testing.assert_allclose(predict(folder, examples.texts, 4), expected, atol=1e-5)
     assert np.abs(predict(folder, examples.texts, 1) - expected).max() > 1e-3
 

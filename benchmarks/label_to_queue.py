@@ -22,8 +22,7 @@ import numpy as np
 
 from benchmarks.reporting import publish
 from nextlabel.backend.stack import Annotator, ArgillaStack, LabelStudioStack
-from nextlabel.backend.stack.argilla_annotator import ArgillaAnnotator
-from nextlabel.backend.stack.argilla_page import Page
+from nextlabel.backend.stack.annotators import ArgillaAnnotator, Page
 from nextlabel.backend.stack.backend import BackendProcess, past
 
 LABELS = ("animal", "plant", "stone")

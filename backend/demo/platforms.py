@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import httpx
 
 from nextlabel.backend.stack import Annotator, ArgillaAnnotator, ArgillaStack, LabelStudioStack, Page, PlatformServer
-from nextlabel.backend.stack.install import Say
+from nextlabel.backend.stack.processes import Say
 from nextlabel.connectors.label_studio import UID_KEY
 
 Json = dict[str, Any]

@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx
+from typing_extensions import override
 
 from nextlabel.connectors.errors import ConfigError
 
 from . import supervisor
-from .annotator import json_of
-from .install import Say, clean_environment, install_venv, make_template, run, silent, use_write_ahead_log
-from .processes import free_ports
-from .server import HOST, LocalServer, LocalStack, credentials, data_folder
+from .annotators import json_of
+from .processes import Say, clean_environment, free_ports, install_venv, run, silent
+from .server import HOST, PlatformServer, PlatformStack
 
 ARGILLA_VERSION = "2.8.0"
 """The version that everything here was tried with."""
@@ -41,8 +41,6 @@ PACKAGES = (
 )
 VENV_VARIABLE = "NEXTLABEL_ARGILLA_VENV"
 """Names a virtual environment with PACKAGES in it, to use instead of making one."""
-DATABASE = "argilla.db"
-OWNER = "owner"
 WORKSPACE = "nextlabel"
 SHIM = Path(__file__).with_name("argilla_shim.py")
 ORDERLY_S = 10.0
@@ -61,28 +59,7 @@ class Programs:
     search: Path
 
 
-def server_environment(data: Path) -> dict[str, str]:
-    """The environment of a server whose data folder is ``data``, without what would change it behind our back."""
-    return clean_environment("ARGILLA_", "OAUTH2_") | {
-        "ARGILLA_HOME_PATH": str(data),
-        "ARGILLA_SEARCH_ENGINE": "opensearch",
-        "HF_HUB_OFFLINE": "1",  # switches telemetry off, too
-        "NO_PROXY": "127.0.0.1,localhost",  # webhooks go there
-    }
-
-
-def install(home: Path, say: Say = silent) -> Programs:
-    """Argilla's executables, installed under ``home`` if need be (about 600 MB and two minutes).
-
-    Raises ConfigError if NEXTLABEL_ARGILLA_VENV is not such an environment, PlatformUnavailable if pip fails.
-    """
-    if chosen := os.environ.get(VENV_VARIABLE):
-        return programs(Path(chosen).expanduser().absolute())
-    place = home / f"argilla-{ARGILLA_VERSION}"
-    return programs(install_venv(place, PACKAGES, f"Argilla {ARGILLA_VERSION}, about 600 MB,", say))
-
-
-def programs(venv: Path) -> Programs:
+def _programs(venv: Path) -> Programs:
     """The executables in ``venv``. Raises ConfigError if one is missing."""
     found = []
     site = "lib/python3*/site-packages"
@@ -95,20 +72,18 @@ def programs(venv: Path) -> Programs:
     return Programs(*found)
 
 
-def template(home: Path, installed: Programs, say: Say = silent) -> Path:
-    """A data folder with every migration done and nobody in it, made under ``home`` if need be."""
-
-    def fill(folder: Path) -> None:
-        say("preparing Argilla's database (once)")
-        migrate = [str(installed.python), "-m", "argilla_server", "database", "migrate"]
-        run(migrate, home / "template.log", server_environment(folder))
-        use_write_ahead_log(folder / DATABASE)
-
-    return make_template(home / f"template-argilla-{ARGILLA_VERSION}", fill)
+def server_environment(data: Path) -> dict[str, str]:
+    """The environment of a server whose data folder is ``data``, without what would change it behind our back."""
+    return clean_environment("ARGILLA_", "OAUTH2_") | {
+        "ARGILLA_HOME_PATH": str(data),
+        "ARGILLA_SEARCH_ENGINE": "opensearch",
+        "HF_HUB_OFFLINE": "1",  # switches telemetry off, too
+        "NO_PROXY": "127.0.0.1,localhost",  # webhooks go there
+    }
 
 
 @dataclass
-class ArgillaServer(LocalServer):
+class ArgillaServer(PlatformServer):
     """A running Argilla, owned by ``user``, with one workspace. ``redis_url`` holds a password."""
 
     platform: ClassVar[str] = "argilla"
@@ -117,8 +92,8 @@ class ArgillaServer(LocalServer):
     redis_url: str = field(default="", repr=False)
     workspace: str = WORKSPACE
 
+    @override
     def env(self) -> dict[str, str]:
-        """The settings that point a backend at this server."""
         return {
             "NEXTLABEL_ARGILLA_URL": self.url,
             "NEXTLABEL_ARGILLA_API_KEY": self.token,
@@ -126,6 +101,7 @@ class ArgillaServer(LocalServer):
             "NEXTLABEL_ARGILLA_REDIS_URL": self.redis_url,
         }
 
+    @override
     def add_user(self, name: str, password: str | None = None, role: str = "annotator") -> str:
         """Make a user who is a member of the workspace; return their API key.
 
@@ -138,15 +114,16 @@ class ArgillaServer(LocalServer):
         self._call("POST", f"workspaces/{space}/users", {"user_id": user["id"]})
         return str(user["api_key"])
 
+    @override
     def stop(self) -> None:
-        """End all programs in order."""
+        # All programs end in order.
         self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(ORDERLY_S + supervisor.GRACE_S)
         super().stop()
 
+    @override
     def whoami(self) -> httpx.Response:
-        """Ask who the owner's API key belongs to."""
         return self._request("GET", "me")
 
     def _call(self, method: str, path: str, body: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -157,16 +134,29 @@ class ArgillaServer(LocalServer):
         return httpx.request(method, address, json=body, headers=headers, timeout=30, trust_env=False)
 
 
-class ArgillaStack(LocalStack):
+class ArgillaStack(PlatformStack[ArgillaServer]):
     """Installs and starts Argilla."""
 
-    def install(self, say: Say = silent) -> Programs:
-        """Argilla's executables, installed first where needed. See :func:`install`."""
-        return install(self.home, say)
+    server = ArgillaServer
+    database = "argilla.db"
+    owner = "owner"
+    template_name = f"template-argilla-{ARGILLA_VERSION}"
 
-    def template(self, say: Say = silent) -> Path:
-        """The migrated data folder that every new server starts from a copy of."""
-        return template(self.home, self.install(say), say)
+    def install(self, say: Say = silent) -> Programs:
+        """Argilla's executables, installed if need be (about 600 MB and two minutes).
+
+        Raises ConfigError if NEXTLABEL_ARGILLA_VENV is not such an environment, PlatformUnavailable if pip fails.
+        """
+        if chosen := os.environ.get(VENV_VARIABLE):
+            return _programs(Path(chosen).expanduser().absolute())
+        place = self.home / f"argilla-{ARGILLA_VERSION}"
+        return _programs(install_venv(place, PACKAGES, f"Argilla {ARGILLA_VERSION}, about 600 MB,", say))
+
+    @override
+    def migrate(self, folder: Path, say: Say) -> None:
+        migrate = [str(self.install(say).python), "-m", "argilla_server", "database", "migrate"]
+        say("preparing Argilla's database (once)")
+        run(migrate, self.home / "template.log", server_environment(folder))
 
     def start(
         self,
@@ -186,10 +176,8 @@ class ArgillaStack(LocalStack):
         time. ``env`` has the last word. A ``detach``-ed server is not stopped when this process dies.
         Raises PlatformUnavailable if it does not come up within ``limit_s`` seconds.
         """
-        self.reap()
+        data, login = self.data_folder(data_dir, say)
         installed = self.install(say)
-        data = data_folder(data_dir, DATABASE, lambda: self.template(say))
-        login = credentials(data, OWNER)
         port, redis_port, search_port = free_ports(3) if port is None else (port, *free_ports(2, taken=port))
         redis_url = f"redis://:{login['secret']}@{HOST}:{redis_port}/0"
         scratch = data / "tmp"  # each start of the server leaves a copy of its web pages there
@@ -212,7 +200,6 @@ class ArgillaStack(LocalStack):
         url = f"http://{HOST}:{port}"
         say(f"starting Argilla at {url}")
         return self.launch(
-            ArgillaServer,
             [sys.executable, "-I", str(supervisor.__file__), json.dumps(programs), str(ORDERLY_S)],
             server_environment(data) | settings | dict(env or {}),
             data,

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import httpx
+from typing_extensions import override
 
 from nextlabel.connectors.errors import ConfigError, PlatformError
 
-from .install import Say, clean_environment, install_venv, make_template, run, silent, use_write_ahead_log
-from .processes import free_port
-from .server import HOST, LocalServer, LocalStack, credentials, data_folder
+from .processes import Say, clean_environment, free_port, install_venv, run, silent
+from .server import HOST, PlatformServer, PlatformStack
 
 FAST_PREDICTION_IMPORT = {
     # Predictions are imported in batches and only the tasks touched are recounted. Without it every import recounts
@@ -59,8 +59,6 @@ LABEL_STUDIO_VERSION = "1.23.2"
 """The version that everything here was tried with."""
 BINARY_VARIABLE = "NEXTLABEL_LABEL_STUDIO_BIN"
 """Names a label-studio executable to use instead of installing one."""
-DATABASE = "label_studio.sqlite3"
-ADMIN = "admin@example.com"
 
 
 def server_environment() -> dict[str, str]:
@@ -68,54 +66,18 @@ def server_environment() -> dict[str, str]:
     return clean_environment("LABEL_STUDIO_", "HEARTEX_", "fflag_", "DJANGO_")
 
 
-def install(home: Path, say: Say = silent) -> Path:
-    """The label-studio executable, installed under ``home`` if need be (about 1 GB and two minutes).
-
-    Raises ConfigError if NEXTLABEL_LABEL_STUDIO_BIN names no executable, PlatformUnavailable if pip fails.
-    """
-    if chosen := os.environ.get(BINARY_VARIABLE):
-        binary = Path(chosen).expanduser().absolute()
-        if not os.access(binary, os.X_OK):
-            raise ConfigError(f"{BINARY_VARIABLE} is {chosen}, which is no executable; unset it to have one installed")
-        return binary
-    place = home / f"label-studio-{LABEL_STUDIO_VERSION}"
-    packages = [f"label-studio=={LABEL_STUDIO_VERSION}"]
-    install_venv(place, packages, f"Label Studio {LABEL_STUDIO_VERSION}, about 1 GB,", say)
-    return place / "bin" / "label-studio"
-
-
-def template(home: Path, binary: Path, say: Say = silent) -> Path:
-    """A data folder with every migration done and nobody in it, made by ``binary`` under ``home`` if need be.
-
-    No user, no token and no secret key: each copy makes its own.
-    """
-
-    def fill(folder: Path) -> None:
-        say("preparing Label Studio's database (its migrations take a minute, once)")
-        env = server_environment() | QUIET | LEGACY_TOKENS | {"LABEL_STUDIO_BASE_DATA_DIR": str(folder)}
-        run([str(binary), "version"], home / "template.log", env)  # migrates, and ends before it would create a user
-        (folder / ".env").unlink(missing_ok=True)  # the secret key
-        use_write_ahead_log(folder / DATABASE)  # its own switch, AZURE_MOUNT_FIX, is only heeded where it migrates
-
-    return make_template(home / f"template-{LABEL_STUDIO_VERSION}", fill)
-
-
 @dataclass
-class LabelStudioServer(LocalServer):
-    """A running Label Studio, owned by its administrator ``user``."""
+class LabelStudioServer(PlatformServer):
+    """A running Label Studio, owned by its administrator. ``user`` is an address: what Label Studio has for a name."""
 
     platform: ClassVar[str] = "label-studio"
     title: ClassVar[str] = "Label Studio"
 
-    @property
-    def email(self) -> str:
-        """The administrator's address: what Label Studio has for a name."""
-        return self.user
-
+    @override
     def env(self) -> dict[str, str]:
-        """The settings that point a backend at this server."""
         return {"LABEL_STUDIO_URL": self.url, "LABEL_STUDIO_API_KEY": self.token}
 
+    @override
     def add_user(self, name: str, password: str | None = None) -> str:
         """Sign up a member of the organisation, the way an invited person does it; return their API token.
 
@@ -134,22 +96,45 @@ class LabelStudioServer(LocalServer):
                 raise PlatformError(f"Label Studio did not accept the new user {name}", status=answer.status_code)
             return str(browser.get("/api/current-user/token").raise_for_status().json()["token"])
 
+    @override
     def whoami(self) -> httpx.Response:
-        """Ask who the owner's token belongs to: Label Studio quietly takes another port if its own is taken."""
+        # Label Studio quietly takes another port if its own is taken.
         headers = {"Authorization": f"Token {self.token}"}
         return httpx.get(f"{self.url}/api/current-user/whoami", headers=headers, timeout=30, trust_env=False)
 
 
-class LabelStudioStack(LocalStack):
+class LabelStudioStack(PlatformStack[LabelStudioServer]):
     """Installs and starts Label Studio."""
 
-    def install(self, say: Say = silent) -> Path:
-        """The label-studio executable, installed first where needed. See :func:`install`."""
-        return install(self.home, say)
+    server = LabelStudioServer
+    database = "label_studio.sqlite3"
+    owner = "admin@example.com"
+    template_name = f"template-{LABEL_STUDIO_VERSION}"
 
-    def template(self, say: Say = silent) -> Path:
-        """The migrated data folder that every new server starts from a copy of."""
-        return template(self.home, self.install(say), say)
+    def install(self, say: Say = silent) -> Path:
+        """The label-studio executable, installed if need be (about 1 GB and two minutes).
+
+        Raises ConfigError if NEXTLABEL_LABEL_STUDIO_BIN names no executable, PlatformUnavailable if pip fails.
+        """
+        if chosen := os.environ.get(BINARY_VARIABLE):
+            binary = Path(chosen).expanduser().absolute()
+            if not os.access(binary, os.X_OK):
+                raise ConfigError(
+                    f"{BINARY_VARIABLE} is {chosen}, which is no executable; unset it to have one installed"
+                )
+            return binary
+        place = self.home / f"label-studio-{LABEL_STUDIO_VERSION}"
+        packages = [f"label-studio=={LABEL_STUDIO_VERSION}"]
+        install_venv(place, packages, f"Label Studio {LABEL_STUDIO_VERSION}, about 1 GB,", say)
+        return place / "bin" / "label-studio"
+
+    @override
+    def migrate(self, folder: Path, say: Say) -> None:
+        command = [str(self.install(say)), "version"]  # migrates, and ends before it would create a user
+        say("preparing Label Studio's database (its migrations take a minute, once)")
+        env = server_environment() | QUIET | LEGACY_TOKENS | {"LABEL_STUDIO_BASE_DATA_DIR": str(folder)}
+        run(command, self.home / "template.log", env)
+        (folder / ".env").unlink(missing_ok=True)  # the secret key
 
     def start(
         self,
@@ -171,10 +156,8 @@ class LabelStudioStack(LocalStack):
         ``env`` has the last word. A ``detach``-ed server is not stopped when this process dies.
         Raises PlatformUnavailable if it does not come up within ``limit_s`` seconds.
         """
-        self.reap()
-        binary = self.install(say)
-        data = data_folder(data_dir, DATABASE, lambda: self.template(say))
-        url, login = f"http://{HOST}:{port or free_port()}", credentials(data, ADMIN)
+        data, login = self.data_folder(data_dir, say)
+        url = f"http://{HOST}:{port or free_port()}"
         settings = QUIET | LEGACY_TOKENS | SHORT_LOCKS
         settings |= FAST_PREDICTION_IMPORT if fast_import else {}
         settings |= LOCAL_ADDRESSES if local_addresses else {}
@@ -186,10 +169,17 @@ class LabelStudioStack(LocalStack):
             "LABEL_STUDIO_USER_TOKEN": login["token"],
             "LABEL_STUDIO_HOST": url,
         }
-        command = [str(binary), "start", "--no-browser", "--internal-host", HOST, "--port", url.rpartition(":")[2]]
+        command = [
+            str(self.install(say)),
+            "start",
+            "--no-browser",
+            "--internal-host",
+            HOST,
+            "--port",
+            url.rpartition(":")[2],
+        ]
         say(f"starting Label Studio at {url}")
         return self.launch(
-            LabelStudioServer,
             [*command, "--log-level", "WARNING"],
             server_environment() | settings | dict(env or {}),
             data,

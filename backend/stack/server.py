@@ -9,73 +9,36 @@ import shutil
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import httpx
 
 from nextlabel.connectors.errors import PlatformUnavailable
 
-from .install import cache_home
-from .processes import RunFiles, start_group, stop_group, wait_until
+from .processes import (
+    RunFiles,
+    Say,
+    cache_home,
+    make_template,
+    silent,
+    start_group,
+    stop_group,
+    use_write_ahead_log,
+    wait_until,
+)
 
 HOST = "127.0.0.1"
 
 
-class PlatformServer(Protocol):
-    """A running platform, as those need it who only use it: a backend beside it, the demo, a test."""
-
-    platform: ClassVar[str]
-    """``label-studio`` or ``argilla``, as recipes write it."""
-
-    title: ClassVar[str]
-    """Its name for people."""
-
-    @property
-    def url(self) -> str:
-        """Where it answers."""
-        ...
-
-    @property
-    def user(self) -> str:
-        """The name that its owner logs in with."""
-        ...
-
-    @property
-    def password(self) -> str:
-        """The owner's password."""
-        ...
-
-    @property
-    def token(self) -> str:
-        """The owner's API token or key."""
-        ...
-
-    @property
-    def pid(self) -> int:
-        """Process id, and process group id."""
-        ...
-
-    def env(self) -> dict[str, str]:
-        """The settings that point a backend at this server."""
-        ...
-
-    def add_user(self, name: str, password: str | None = None) -> str:
-        """Make an annotator and return their API token. Raises PlatformError if the name is taken."""
-        ...
-
-    def stop(self) -> None:
-        """End it. May be called twice."""
-        ...
-
-
 @dataclass
-class LocalServer(ABC):
-    """A running server. ``token`` and ``password`` are those of its owner, ``user``.
+class PlatformServer(ABC):
+    """A running server. ``token`` (or API key) and ``password`` are those of its owner, who logs in as ``user``.
 
+    ``platform`` is ``label-studio`` or ``argilla``, as recipes write it; ``title`` is its name for people.
     A context manager: leaving it stops the server and, if the data folder was a temporary one, removes it.
     """
 
@@ -139,22 +102,55 @@ class LocalServer(ABC):
         self.stop()
 
 
-S = TypeVar("S", bound=LocalServer)
+S = TypeVar("S", bound=PlatformServer)
 
 
-class LocalStack:
-    """Starts servers. ``home`` is where what was installed is kept between runs."""
+class PlatformStack(ABC, Generic[S]):
+    """Installs and starts servers of one platform. ``home`` is where what was installed is kept between runs.
+
+    ``database`` is the file in the data folder that migrations make, and ``owner`` who may do everything.
+    ``template_name`` is the folder with the migrated database that every new server starts from a copy of.
+    """
+
+    server: type[S]
+    database: ClassVar[str]
+    owner: ClassVar[str]
+    template_name: ClassVar[str]
 
     def __init__(self, home: Path | None = None) -> None:
         self.home = home or cache_home() / "stack"
+
+    @abstractmethod
+    def migrate(self, folder: Path, say: Say) -> None:
+        """Make the database in an empty ``folder``, with every migration done and nobody in it."""
 
     def reap(self) -> None:
         """Stop the servers whose parent was killed."""
         RunFiles(self.home / "run").reap()
 
+    def template(self, say: Say = silent) -> Path:
+        """The migrated data folder, made if need be. No user, no token and no secret key: each copy makes its own."""
+
+        def fill(folder: Path) -> None:
+            self.migrate(folder, say)
+            use_write_ahead_log(folder / self.database)
+
+        return make_template(self.home / self.template_name, fill)
+
+    def data_folder(self, chosen: Path | None, say: Say) -> tuple[Path, dict[str, str]]:
+        """The folder ``chosen``, or a temporary one, copied from the template if it is new; and the owner's login.
+
+        The login is as :func:`credentials` gives it. Servers whose parent was killed are stopped first.
+        """
+        self.reap()
+        data = chosen or Path(tempfile.mkdtemp(prefix="nextlabel-"))
+        if not (data / self.database).exists():
+            shutil.copytree(self.template(say), data, dirs_exist_ok=True)
+            data.chmod(0o700)  # tokens and the secret key will lie here
+        return data, credentials(data, self.owner)
+
     def launch(
         self,
-        kind: type[S],
         command: Sequence[str],
         env: Mapping[str, str],
         data: Path,
@@ -168,14 +164,14 @@ class LocalStack:
     ) -> S:
         """Run ``command`` in a process group of its own and wait until the server that it makes answers at ``url``.
 
-        ``login`` is as :func:`credentials` gives it; ``more`` is what ``kind`` has beyond LocalServer. A ``detach``-ed
+        ``login`` is as :func:`credentials` gives it; ``more`` is what this server has and others don't. A ``detach``-ed
         server is not stopped when this process dies. Raises PlatformUnavailable if it is not up in ``limit_s`` seconds.
         """
         log = data / "server.log"
         process = start_group(command, env, data, log)
         note = None if detach else RunFiles(self.home / "run").add(process.pid, data if temporary else None)
         owner = {name: login[name] for name in ("user", "password", "token")}
-        server = kind(
+        server = self.server(
             url=url, data_dir=data, log=log, process=process, run_file=note, temporary=temporary, **owner, **more
         )
         try:
@@ -184,15 +180,6 @@ class LocalStack:
             server.stop()
             raise
         return server
-
-
-def data_folder(chosen: Path | None, database: str, template: Callable[[], Path]) -> Path:
-    """The folder ``chosen``, or a temporary one, with ``database`` in it: copied from the template if it is new."""
-    data = chosen or Path(tempfile.mkdtemp(prefix="nextlabel-"))
-    if not (data / database).exists():
-        shutil.copytree(template(), data, dirs_exist_ok=True)
-        data.chmod(0o700)  # tokens and the secret key will lie here
-    return data
 
 
 def credentials(data: Path, user: str) -> dict[str, str]:

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from nextlabel.backend.stack.argilla_annotator import Response
-from nextlabel.backend.stack.argilla_page import Page
+from nextlabel.backend.stack.annotators import Page, Response
 from nextlabel.connectors.argilla.config import Form
 from nextlabel.connectors.argilla.people import People, Person
 from nextlabel.connectors.argilla.queue import ArgillaQueue

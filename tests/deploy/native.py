@@ -16,8 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from nextlabel.backend.stack.install import clean_environment
-from nextlabel.backend.stack.processes import free_port, start_group, stop_group, wait_until
+from nextlabel.backend.stack.processes import clean_environment, free_port, start_group, stop_group, wait_until
 
 NOT_OURS = ("ARGILLA_", "LABEL_STUDIO_", "POSTGRE", "PG", "DJANGO_", "UVICORN_", "USERNAME", "PASSWORD", "API_KEY")
 NOBODY = 65534

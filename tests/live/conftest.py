@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from nextlabel.backend.stack import ArgillaServer
-from nextlabel.backend.stack.argilla_annotator import ArgillaAnnotator
+from nextlabel.backend.stack.annotators import ArgillaAnnotator
 from nextlabel.connectors.argilla import ArgillaConnector
 from nextlabel.connectors.base import BackendAddress
 from tests.live.argilla_calls import Api, forget_webhooks

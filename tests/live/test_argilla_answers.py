@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from nextlabel.backend.stack import ArgillaServer
-from nextlabel.backend.stack.argilla_annotator import ArgillaAnnotator
+from nextlabel.backend.stack.annotators import ArgillaAnnotator
 from nextlabel.connectors.argilla import ArgillaConnector, changes
 from nextlabel.connectors.records import AnnotationStatus, QueueEntry
 from tests.live.argilla_calls import SPORT, Api, Make, numbered, statuses, values

@@ -13,8 +13,7 @@ import httpx
 import pytest
 
 from nextlabel.backend.stack import ArgillaServer
-from nextlabel.backend.stack.argilla_annotator import ArgillaAnnotator, Response
-from nextlabel.backend.stack.argilla_page import Page
+from nextlabel.backend.stack.annotators import ArgillaAnnotator, Page, Response
 from nextlabel.connectors.argilla import ArgillaConnector
 from nextlabel.connectors.argilla.lanes import arrange
 from nextlabel.connectors.argilla.rows import Rows

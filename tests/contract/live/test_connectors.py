@@ -43,7 +43,7 @@ def label_studio_platform(request: pytest.FixtureRequest) -> Platform:
 
 
 def argilla_platform(request: pytest.FixtureRequest) -> Platform:
-    from nextlabel.backend.stack.argilla_annotator import ArgillaAnnotator
+    from nextlabel.backend.stack.annotators import ArgillaAnnotator
 
     server = request.getfixturevalue("argilla")
     keys = request.getfixturevalue("argilla_users")

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer, ArgillaStack
-from nextlabel.backend.stack.argilla import VENV_VARIABLE, install
+from nextlabel.backend.stack.argilla import VENV_VARIABLE
 from nextlabel.backend.stack.processes import RunFiles, started_at
 from nextlabel.backend.stack.supervisor import descendants
 from nextlabel.connectors.errors import ConfigError, PlatformError, PlatformUnavailable
@@ -177,4 +177,4 @@ def test_a_port_taken_by_another_program_is_an_error_and_nothing_stays():
 def test_a_wrong_environment_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv(VENV_VARIABLE, str(tmp_path))
     with pytest.raises(ConfigError, match=rf"has no bin/python; unset {VENV_VARIABLE}"):
-        install(tmp_path)
+        ArgillaStack(tmp_path).install()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer, Page
-from nextlabel.backend.stack.argilla_annotator import sort_orders
+from nextlabel.backend.stack.annotators import sort_orders
 from nextlabel.connectors.errors import PlatformError
 from tests.backend.stack.conftest import Dataset
 

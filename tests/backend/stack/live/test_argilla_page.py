@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer, Page
-from nextlabel.backend.stack.argilla_annotator import Json, sort_orders
+from nextlabel.backend.stack.annotators import Json, sort_orders
 from tests.backend.stack.conftest import Dataset
 from tests.live.chrome import NEEDS_CHROMIUM, PASSWORD, ArgillaPage, window
 

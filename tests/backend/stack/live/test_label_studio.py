@@ -6,9 +6,8 @@ import httpx
 import pytest
 
 from nextlabel.backend.stack import LabelStudioServer, LabelStudioStack
-from nextlabel.backend.stack.install import cache_home
-from nextlabel.backend.stack.label_studio import BINARY_VARIABLE, install
-from nextlabel.backend.stack.processes import started_at
+from nextlabel.backend.stack.label_studio import BINARY_VARIABLE
+from nextlabel.backend.stack.processes import cache_home, started_at
 from nextlabel.connectors.errors import ConfigError, PlatformError, PlatformUnavailable
 
 
@@ -18,7 +17,7 @@ def whoami(server: LabelStudioServer, token: str) -> httpx.Response:
 
 def test_a_server_answers_on_loopback_only_and_knows_its_admin(label_studio: LabelStudioServer):
     assert label_studio.url.startswith("http://127.0.0.1:")
-    assert whoami(label_studio, label_studio.token).json()["email"] == label_studio.email
+    assert whoami(label_studio, label_studio.token).json()["email"] == label_studio.user
 
 
 def test_users_have_tokens_of_their_own(label_studio: LabelStudioServer):
@@ -90,7 +89,7 @@ def test_a_port_taken_by_another_program_is_an_error_and_nothing_stays():
 def test_a_wrong_binary_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv(BINARY_VARIABLE, str(tmp_path / "label-studio"))
     with pytest.raises(ConfigError, match=BINARY_VARIABLE):
-        install(tmp_path)
+        LabelStudioStack(tmp_path).install()
 
 
 def test_the_cache_can_be_moved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -23,8 +23,9 @@ import httpx
 from benchmarks.push import LABELING, made_up
 from benchmarks.reporting import publish
 from nextlabel.backend.stack import ArgillaServer, ArgillaStack
-from nextlabel.connectors.argilla import ArgillaConnector
+from nextlabel.connectors.argilla.connector import ArgillaConnector
 from nextlabel.connectors.argilla.rows import Rows
+from nextlabel.connectors.base import NewProject
 from nextlabel.connectors.records import QueueEntry, Suggestion
 
 HEAD = 50
@@ -43,7 +44,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     with ArgillaStack().start(say=print) as server:
         for number in range(3):
             server.add_user(f"annotator{number}")
-        connector = ArgillaConnector.create(server.url, server.token, "reorder", LABELING)
+        connector = ArgillaConnector.create(server.url, server.token, NewProject("reorder", LABELING))
         ids = list(connector.push(made_up(options.records)).values())
         rng = random.Random(2)
         raw_s, single_s, mine = [], [], []

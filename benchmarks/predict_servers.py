@@ -46,6 +46,9 @@ class NoPlatform:
     overlap = 1
     live_predictions = True
 
+    def expect(self, labeling: Labeling) -> None:
+        pass
+
     def links(self) -> Mapping[str, str]:
         return {}
 

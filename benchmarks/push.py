@@ -14,7 +14,9 @@ from typing import Any
 
 from benchmarks.reporting import publish
 from nextlabel.backend.stack import LabelStudioServer, LabelStudioStack
-from nextlabel.connectors.label_studio import LabelStudioConnector, prediction_from
+from nextlabel.connectors.base import NewProject
+from nextlabel.connectors.label_studio.connector import LabelStudioConnector
+from nextlabel.connectors.label_studio.payloads import prediction_from
 from nextlabel.connectors.records import Labeling, LabelKind, QueueEntry, Record, Suggestion
 
 LABELING = Labeling(LabelKind.SINGLE, ("business", "entertainment", "politics", "sport", "tech"))
@@ -68,7 +70,7 @@ def made_up(count: int) -> list[Record]:
 
 def ours(server: LabelStudioServer, records: list[Record], name: str) -> tuple[float, float]:
     """Seconds to push, and to publish the head of the queue."""
-    connector = LabelStudioConnector.create(server.url, server.token, name, LABELING)
+    connector = LabelStudioConnector.create(server.url, server.token, NewProject(name, LABELING))
     start = time.perf_counter()
     ids = connector.push(records)
     pushed = time.perf_counter()
@@ -85,7 +87,7 @@ def theirs(server: LabelStudioServer, records: list[Record]) -> tuple[float, int
     """Seconds that the SDK's import takes, and how many predictions were stored."""
     from label_studio_sdk import LabelStudio
 
-    project = LabelStudioConnector.create(server.url, server.token, "sdk", LABELING)
+    project = LabelStudioConnector.create(server.url, server.token, NewProject("sdk", LABELING))
     client = LabelStudio(base_url=server.url, api_key=server.token, timeout=600)
     prediction = prediction_from(LABELING, Suggestion(("sport",), 0.5, "model-1"))
     tasks: list[dict[str, Any]] = [

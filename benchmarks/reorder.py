@@ -18,7 +18,8 @@ import numpy as np
 from benchmarks.push import LABELING, made_up
 from benchmarks.reporting import publish
 from nextlabel.backend.stack import Annotator, LabelStudioServer, LabelStudioStack
-from nextlabel.connectors.label_studio import LabelStudioConnector
+from nextlabel.connectors.base import NewProject
+from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 from nextlabel.connectors.records import QueueEntry, Suggestion
 
 HEAD = 50
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> dict[str, Any]:
 
 def rounds(server: LabelStudioServer, tasks: int, count: int, number: int) -> dict[str, Any]:
     """Times of ``count`` rounds after one that is thrown away."""
-    connector = LabelStudioConnector.create(server.url, server.token, f"reorder {tasks}", LABELING)
+    connector = LabelStudioConnector.create(server.url, server.token, NewProject(f"reorder {tasks}", LABELING))
     ids = list(connector.push(made_up(tasks)).values())
     names = [f"{who}{number}@example.com" for who in ("one", "two")]
     one, two = (Annotator(server.url, server.add_user(name), connector.project.id) for name in names)

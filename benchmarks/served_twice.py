@@ -23,7 +23,8 @@ from benchmarks.label_to_queue import LABELS, write_recipe
 from benchmarks.reporting import publish
 from nextlabel.backend.stack import Annotator, LabelStudioServer, LabelStudioStack
 from nextlabel.backend.stack.backend import BackendProcess
-from nextlabel.connectors.label_studio import LabelStudioConnector
+from nextlabel.connectors.base import NewProject
+from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 from nextlabel.connectors.records import Labeling, LabelKind, QueueEntry, Record, Suggestion
 
 PEOPLE = 3
@@ -76,7 +77,7 @@ def row(order: str, served: dict[int, list[Served]]) -> dict[str, Any]:
 def by_itself(server: LabelStudioServer, tokens: list[str], seconds: float) -> dict[str, Any]:
     """Label Studio's own order: uncertainty sampling by scores that stand there from the beginning."""
     labeling = Labeling(LabelKind.SINGLE, LABELS)
-    connector = LabelStudioConnector.create(server.url, server.token, "by itself", labeling)
+    connector = LabelStudioConnector.create(server.url, server.token, NewProject("by itself", labeling))
     try:
         ids = connector.push([Record(f"u{n}", {"text": f"sentence {n}"}) for n in range(RECORDS)]).values()
         shown = Suggestion((LABELS[0],), 0.5, "m")

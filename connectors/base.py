@@ -7,11 +7,14 @@ doubling anything.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
+
+from typing_extensions import override
 
 from nextlabel.connectors.labelings import Form, expect
 from nextlabel.connectors.records import Annotation, Changes, Hint, Labeling, QueueEntry, Record, RemoteRecord
@@ -36,6 +39,23 @@ class ProjectRef:
 
 
 @dataclass(frozen=True, slots=True)
+class NewProject:
+    """A project to make: what it is called, and what it asks.
+
+    ``overlap`` annotators are asked about each record from the start, and up to ``opinions`` (None: no more than these)
+    later, by :meth:`Connector.ask_again`. ``mark``, unless empty, is what it is found again by. ``workspace`` is a name
+    or an id, on a platform that has such.
+    """
+
+    title: str
+    labeling: Labeling
+    overlap: int = 1
+    opinions: int | None = None
+    mark: str = ""
+    workspace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class BackendAddress:
     """How the platform reaches our service: base URL, basic auth for calls, and the secret for webhooks."""
 
@@ -43,6 +63,9 @@ class BackendAddress:
     user: str
     password: str
     webhook_secret: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", self.url.rstrip("/"))
 
 
 class Severity(StrEnum):
@@ -61,6 +84,21 @@ class Finding:
     severity: Severity
     message: str
     fix: str = ""
+
+    @classmethod
+    def ok(cls, code: str, message: str) -> Finding:
+        """Nothing is wrong."""
+        return cls(code, Severity.OK, message)
+
+    @classmethod
+    def warning(cls, code: str, message: str, fix: str) -> Finding:
+        """The loop works, not as well or as safely as it could."""
+        return cls(code, Severity.WARNING, message, fix)
+
+    @classmethod
+    def error(cls, code: str, message: str, fix: str) -> Finding:
+        """The loop does not work."""
+        return cls(code, Severity.ERROR, message, fix)
 
 
 @runtime_checkable
@@ -189,7 +227,15 @@ class Connector(Protocol):
         ...
 
     def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
-        """Look for what would silently break the loop."""
+        """Look for what would silently break the loop. Changes nothing on the platform.
+
+        ``backend`` is where the service is, or should be; without it, its checks are left out. A platform that can't
+        be reached, or that refuses the token, is the last finding: the rest could not be looked at.
+        """
+        ...
+
+    def expect(self, labeling: Labeling) -> None:
+        """Raise LabelingMismatch, with the difference and the fix, unless the project asks ``labeling``."""
         ...
 
     def close(self) -> None:
@@ -209,10 +255,12 @@ FormT = TypeVar("FormT", bound=Form)
 ClientT = TypeVar("ClientT", bound=Closable)
 
 
-class ProjectConnector(Generic[ClientT, FormT]):
+class ProjectConnector(Connector, Generic[ClientT, FormT]):
     """What connectors of all platforms have in common: they know their project and the form that its question has.
 
-    ``_form`` and ``_overlap`` are as the platform had them at the last look.
+    ``_form`` and ``_overlap`` are as the platform had them at the last look. Make one with :meth:`create` or
+    :meth:`attach`. Both raise LabelingMismatch if one of the two can't ask what the other does; Unauthorized,
+    PlatformUnavailable or PlatformError.
     """
 
     def __init__(self, client: ClientT, ref: ProjectRef, form: FormT, overlap: int) -> None:
@@ -224,14 +272,40 @@ class ProjectConnector(Generic[ClientT, FormT]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._ref.url!r}, project={self._ref.id})"
 
+    @classmethod
+    @abstractmethod
+    def create(cls, url: str, token: str, new: NewProject) -> Self:
+        """A project that was not there before; :meth:`marked` finds it by its mark.
+
+        Raises ProjectNotFound if there is no such workspace.
+        """
+
+    @classmethod
+    @abstractmethod
+    def attach(
+        cls, url: str, token: str, project: int | str, *, workspace: str = "", question: str | None = None
+    ) -> Self:
+        """An existing project, its labeling read back; ``question`` names the one to work on where there are several.
+
+        ``workspace`` narrows the search by name, on a platform that has such. Raises ProjectNotFound.
+        """
+
+    @classmethod
+    @abstractmethod
+    def marked(cls, url: str, token: str, mark: str, *, tidy: str | None = None) -> list[str]:
+        """Ids of the projects made with ``mark``, the one to go on with first.
+
+        With ``tidy``, which names the one that is used, others without a record are deleted.
+        """
+
     @property
+    @override
     def project(self) -> ProjectRef:
-        """The project this connector speaks for."""
         return self._ref
 
     @property
+    @override
     def labeling(self) -> Labeling:
-        """The question as the platform had it at the last look."""
         return self._form.labeling
 
     @property
@@ -240,16 +314,16 @@ class ProjectConnector(Generic[ClientT, FormT]):
         return self._form
 
     @property
+    @override
     def overlap(self) -> int:
-        """How many annotators are asked about each record."""
         return self._overlap
 
+    @override
     def expect(self, labeling: Labeling) -> None:
-        """Check that the project asks ``labeling``. Raises LabelingMismatch with the difference."""
         expect(self._form, labeling)
 
+    @override
     def close(self) -> None:
-        """Release connections."""
         self._client.close()
 
 

@@ -1,7 +1,8 @@
 """The way to a platform's server, whichever it is: requests, retries, and every failure as an error of ours.
 
 A platform's own client builds on :class:`PlatformClient`, and gives it the headers that carry the token and the words
-for what goes wrong.
+for what goes wrong. What the doctor looks at on every platform is here too: does the server answer, is it new enough,
+do the clocks agree.
 """
 
 from __future__ import annotations
@@ -10,15 +11,29 @@ import email.utils
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Generic, TypeVar
 
 import httpx
 import stamina
+import structlog
 
-from nextlabel.connectors.clocks import elapsed
-from nextlabel.connectors.errors import ConfigError, ConnectorError, PlatformError, PlatformUnavailable, Unauthorized
+from nextlabel.connectors.base import Finding
+from nextlabel.connectors.basics import Json, elapsed
+from nextlabel.connectors.errors import (
+    ConfigError,
+    ConnectorError,
+    LabelingMismatch,
+    PlatformError,
+    PlatformUnavailable,
+    RecordsRejected,
+    Unauthorized,
+)
+from nextlabel.connectors.records import Record
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -28,6 +43,7 @@ IMPORT_TIMEOUT_S = 600
 BUSY = (408, 425, 429)
 SHORT = 400
 """Characters of an answer that an error quotes."""
+CLOCK_SKEW = timedelta(seconds=5)
 
 
 class PlatformClient(ABC):
@@ -43,6 +59,12 @@ class PlatformClient(ABC):
     token_name: ClassVar[str]
     token_hint: ClassVar[str]
     """Where people find a token; a sentence without its full stop."""
+    token_owner: ClassVar[str]
+    """Whose token it should be."""
+    settings: ClassVar[tuple[str, str]]
+    """The settings that hold address and token, for the doctor's fixes."""
+    tried: ClassVar[tuple[int, int]]
+    """The oldest release that this was tried with."""
 
     def __init__(self, url: str, token: str, *, keep: bool, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
@@ -104,6 +126,19 @@ class PlatformClient(ABC):
         """One raw request; the answer's JSON, or None if it has no body. Errors and ``again`` as in :meth:`call`."""
         return self._json(self.respond(method, path, again=again, params=params, body=body, timeout=timeout))
 
+    def get(self, path: str, params: dict[str, Any] | None = None) -> Any:
+        """What is at ``path``: asked for again while the platform is unavailable."""
+        return self.request("GET", path, again=True, params=params)
+
+    def find(self, path: str, params: dict[str, Any] | None = None, *, again: bool = True) -> Any:
+        """What is at ``path``; None where the platform says that there is no such thing."""
+        try:
+            return self.request("GET", path, again=again, params=params)
+        except PlatformError as error:
+            if error.status == 404:
+                return None
+            raise
+
     def respond(
         self,
         method: str,
@@ -159,6 +194,40 @@ class PlatformClient(ABC):
             return PlatformUnavailable(f"{where}: {self.platform} answered {status}: {said}")
         return PlatformError(f"{where}: {self.platform} answered {status}: {said}", status=status, body=said)
 
+    def expect(self, found: Any, key: str) -> Json:
+        """``found``, which has ``key`` if it comes from this platform. Raises PlatformError if it has not."""
+        if not isinstance(found, dict) or key not in found:
+            raise PlatformError(f"{self.url} does not answer like {self.platform} {self.tried[0]}", status=200)
+        return found
+
+    def examine(self, findings: Iterator[Finding]) -> Iterator[Finding]:
+        """``findings``, and what ends them early: a platform that is down, refuses the token, or answers nonsense."""
+        url, key = self.settings
+        try:
+            yield from findings
+        except Unauthorized as error:
+            yield Finding.error("token", str(error), f"set {key} to the {self.token_name} of {self.token_owner}")
+        except PlatformUnavailable as error:
+            yield Finding.error("reachable", str(error), f"start {self.platform}, or correct {url}")
+        except ConnectorError as error:
+            fix = f"check that {url} is the address of {self.platform}, and that the project exists"
+            yield Finding.error("answers", str(error), fix)
+
+    def server_findings(self, release: str, answer: httpx.Response) -> Iterator[Finding]:
+        """That the server gave ``answer``, whether its ``release`` is as new as what was tried, and its clock."""
+        yield Finding.ok("reachable", f"{self.platform} {release} at {self.url}")
+        numbers = tuple(int(part) for part in release.split(".")[:2] if part.isdigit())
+        if numbers < self.tried:
+            older = f"{self.platform} {release} is older than what this was tried with"
+            yield Finding.warning("release", older, "upgrade it")
+        clock = server_time(answer)
+        skew = timedelta(0) if clock is None else abs(clock - datetime.now(UTC))
+        if skew > CLOCK_SKEW:
+            apart = f"the clocks of this machine and of {self.platform} are {skew.total_seconds():.0f} s apart"
+            yield Finding.warning("clock", f"{apart}: times are off", "synchronise both with NTP")
+        else:
+            yield Finding.ok("clock", "the clocks agree")
+
     def close(self) -> None:
         """Release connections."""
         self._http.close()
@@ -193,6 +262,77 @@ class PlatformClient(ABC):
             if (known := self.sdk_failure(error)) is not None:
                 raise known from None
             raise
+
+
+ClientT = TypeVar("ClientT", bound=PlatformClient)
+
+
+class PlatformProjects(ABC, Generic[ClientT]):
+    """The projects on one server: making one, and finding those that were made for one store.
+
+    A lost answer leaves a project that nobody noted. So each carries a mark of the store that it was made for.
+    """
+
+    def __init__(self, client: ClientT) -> None:
+        self._client = client
+
+    @abstractmethod
+    def with_mark(self, mark: str) -> list[str]:
+        """Ids of the finished projects that carry ``mark``, those to prefer first."""
+
+    @abstractmethod
+    def is_empty(self, project: str) -> bool:
+        """Whether it has no record."""
+
+    @abstractmethod
+    def remove(self, project: str) -> None:
+        """Delete it, if it is still there."""
+
+    def marked(self, mark: str, tidy: str | None) -> list[str]:
+        """See ProjectConnector: those with records come first."""
+        found = sorted(self.with_mark(mark), key=self.is_empty)
+        for project in found:
+            if tidy not in (None, project) and self.is_empty(project):
+                log.warning("removing a project that was made twice", project=project)
+                self.remove(project)
+        return found
+
+
+@contextmanager
+def absent_is_fine() -> Iterator[None]:
+    """Lets pass that something is not there (404): nobody who deletes it wants more."""
+    try:
+        yield
+    except PlatformError as error:
+        if error.status != 404:
+            raise
+
+
+def prepared(records: Sequence[Record], write: Callable[[Record], Json]) -> tuple[dict[str, Json], dict[str, str]]:
+    """uid -> what to send for each of ``records``; and uid -> the reason, for those that can't be sent.
+
+    Raises RecordsRejected if one uid stands for two different records.
+    """
+    wanted: dict[str, Json] = {}
+    refused: dict[str, str] = {}
+    seen: dict[str, Record] = {}
+    for record in records:
+        if not record.uid or seen.setdefault(record.uid, record) != record:
+            raise RecordsRejected(
+                f"the uid {record.uid!r} is empty or stands for two different records; nothing was pushed",
+                sent=len(records),
+                stored=0,
+            )
+        try:
+            item = write(record)
+            dump(item)
+        except LabelingMismatch as error:
+            refused[record.uid] = str(error)
+        except (UnicodeEncodeError, TypeError, ValueError) as error:
+            refused[record.uid] = f"record {record.uid!r} can't be sent as JSON: {error}"
+        else:
+            wanted[record.uid] = item
+    return wanted, refused
 
 
 def dump(body: Any) -> bytes:

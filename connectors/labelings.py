@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
+from typing import Any, Protocol
 
 from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.records import Labeling, LabelKind, Span, Value
@@ -69,3 +69,13 @@ def check_labels(labeling: Labeling, value: Value) -> None:
         )
     if labeling.kind is LabelKind.SINGLE and len(names) > 1:
         raise LabelingMismatch(f"{labeling.name!r} takes one label, not {len(names)}: {', '.join(names)}")
+
+
+def spans_of(value: Value) -> list[Span]:
+    """The spans of a ``value`` that has been checked to hold nothing else."""
+    return [one for one in value if isinstance(one, Span)]
+
+
+def as_text(value: Any) -> str:
+    """What a field of a platform's record says; nothing where there is nothing."""
+    return "" if value is None else value if isinstance(value, str) else str(value)

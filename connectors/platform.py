@@ -7,21 +7,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Protocol
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, SecretStr
 
-from nextlabel.connectors.base import Connector, Finding
+from nextlabel.connectors.base import Connector, Finding, NewProject, ProjectConnector
 from nextlabel.connectors.errors import ConfigError
-from nextlabel.connectors.records import Labeling
-
-
-class CheckedConnector(Connector, Protocol):
-    """A connector that can say whether its project asks what we think it does."""
-
-    def expect(self, labeling: Labeling) -> None:
-        """Raise LabelingMismatch, with the difference, unless the project asks ``labeling``."""
-        ...
 
 
 class Platform(ABC):
@@ -62,35 +54,26 @@ class Platform(ABC):
         return found
 
     @abstractmethod
-    def attach(
-        self, settings: Any, project: str, *, workspace: str = "", question: str | None = None
-    ) -> CheckedConnector:
-        """The existing ``project``; ``question`` names the one to work on where there are several.
+    def connectors(self) -> type[ProjectConnector[Any, Any]]:
+        """The class of its connectors. Imported only now: a command that only reads settings needs no HTTP client."""
 
-        ``workspace``: where names of projects are looked for, on a platform that has such. Raises ConfigError, or
-        ConnectorError if it can't be reached or asks what we can't.
-        """
+    def workspace(self, settings: Any) -> str:
+        """Where projects are looked for and made if nobody says so, on a platform that has workspaces."""
+        return ""
 
-    @abstractmethod
-    def create(
-        self,
-        settings: Any,
-        title: str,
-        labeling: Labeling,
-        *,
-        mark: str,
-        overlap: int,
-        opinions: int | None,
-        workspace: str = "",
-    ) -> CheckedConnector:
-        """A new project, found again by its ``mark``. Raises ConfigError or ConnectorError."""
+    def attach(self, settings: Any, project: str, *, workspace: str = "", question: str | None = None) -> Connector:
+        """The existing ``project``: see ProjectConnector. Raises ConfigError or ConnectorError."""
+        place = workspace or self.workspace(settings)
+        return self.connectors().attach(*self.access(settings), project, workspace=place, question=question)
 
-    @abstractmethod
+    def create(self, settings: Any, new: NewProject) -> Connector:
+        """A new project: see ProjectConnector. Raises ConfigError or ConnectorError."""
+        new = replace(new, workspace=new.workspace or self.workspace(settings))
+        return self.connectors().create(*self.access(settings), new)
+
     def marked(self, settings: Any, mark: str, *, tidy: str | None = None) -> list[str]:
-        """Ids of the projects that were made with ``mark``, the one to go on with first.
-
-        ``tidy`` is the one that is in use: others without a record are deleted. Raises ConfigError or ConnectorError.
-        """
+        """Ids of the projects made with ``mark``: see ProjectConnector. Raises ConfigError or ConnectorError."""
+        return self.connectors().marked(*self.access(settings), mark, tidy=tidy)
 
     def diagnose(self, settings: Any) -> Iterator[Finding]:
         """What the doctor can see of the platform besides the project."""

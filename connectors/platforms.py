@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from nextlabel.connectors.argilla.platform import Argilla, ArgillaSettings
+from nextlabel.connectors.argilla import Argilla, ArgillaSettings
 from nextlabel.connectors.errors import ConfigError
-from nextlabel.connectors.label_studio.platform import LabelStudio, LabelStudioSettings
+from nextlabel.connectors.label_studio import LabelStudio, LabelStudioSettings
 from nextlabel.connectors.platform import Platform
 
 

@@ -12,10 +12,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from itertools import chain
 from typing import Any, TypeAlias
 
 from nextlabel.connectors.content import write_beside, write_content
@@ -181,6 +182,12 @@ class Changes:
     labeling_changed: bool = False
     cursor: str | None = None
     gap: bool = False
+
+    @classmethod
+    def listed(cls, found: Mapping[str, Sequence[Annotation]]) -> Changes:
+        """What was read of some records: remote id -> all annotations that it has."""
+        complete = {record: frozenset(one.id for one in here) for record, here in found.items()}
+        return cls(tuple(chain.from_iterable(found.values())), complete)
 
 
 @dataclass(frozen=True, slots=True)

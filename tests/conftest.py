@@ -22,8 +22,8 @@ from tests.size import SIZE
 
 if TYPE_CHECKING:
     from nextlabel.backend.stack import ArgillaServer, LabelStudioServer
-    from nextlabel.connectors.argilla import ArgillaConnector
-    from nextlabel.connectors.label_studio import LabelStudioConnector
+    from nextlabel.connectors.argilla.connector import ArgillaConnector
+    from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports a library that would ask the hub
 
@@ -134,15 +134,18 @@ def annotators(label_studio: LabelStudioServer) -> list[str]:
 
 @pytest.fixture
 def label_studio_project(label_studio: LabelStudioServer) -> Iterator[Callable[..., LabelStudioConnector]]:
-    """Makes projects in the shared Label Studio: ``make()`` asks sport or politics; takes what ``create`` takes."""
-    from nextlabel.connectors.label_studio import LabelStudioConnector
+    """Makes projects in the shared Label Studio: ``make()`` asks sport or politics; takes what ``NewProject`` takes."""
+    from nextlabel.connectors.base import NewProject
+    from nextlabel.connectors.label_studio.connector import LabelStudioConnector
     from nextlabel.connectors.records import Labeling, LabelKind
 
     made = []
 
     def make(labeling: Labeling | None = None, **options: Any) -> LabelStudioConnector:
         asked = labeling or Labeling(LabelKind.SINGLE, ("sport", "politics"))
-        connector = LabelStudioConnector.create(label_studio.url, label_studio.token, "a test", asked, **options)
+        connector = LabelStudioConnector.create(
+            label_studio.url, label_studio.token, NewProject("a test", asked, **options)
+        )
         made.append(connector)
         return connector
 
@@ -192,8 +195,9 @@ def visit(argilla: ArgillaServer) -> Iterator[Callable[..., str]]:
 
 @pytest.fixture
 def argilla_dataset(argilla: ArgillaServer, argilla_users: list[str]) -> Iterator[Callable[..., ArgillaConnector]]:
-    """Makes datasets in the shared Argilla: ``make()`` asks sport or politics; takes what ``create`` takes."""
-    from nextlabel.connectors.argilla import ArgillaConnector
+    """Makes datasets in the shared Argilla: ``make()`` asks sport or politics; takes what ``NewProject`` takes."""
+    from nextlabel.connectors.argilla.connector import ArgillaConnector
+    from nextlabel.connectors.base import NewProject
     from nextlabel.connectors.records import Labeling, LabelKind
 
     made = []
@@ -201,7 +205,7 @@ def argilla_dataset(argilla: ArgillaServer, argilla_users: list[str]) -> Iterato
     def make(labeling: Labeling | None = None, **options: Any) -> ArgillaConnector:
         asked = labeling or Labeling(LabelKind.SINGLE, ("sport", "politics"))
         title = f"a test {secrets.token_hex(4)}"
-        connector = ArgillaConnector.create(argilla.url, argilla.token, title, asked, **options)
+        connector = ArgillaConnector.create(argilla.url, argilla.token, NewProject(title, asked, **options))
         made.append(connector)
         return connector
 

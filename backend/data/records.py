@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
-from nextlabel.connectors.batches import batched
+from nextlabel.connectors.basics import batched
 from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.records import Record
 

@@ -15,7 +15,7 @@ import httpx
 
 from nextlabel.backend.stack import Annotator, ArgillaAnnotator, ArgillaStack, LabelStudioStack, Page, PlatformServer
 from nextlabel.backend.stack.processes import Say
-from nextlabel.connectors.label_studio import UID_KEY
+from nextlabel.connectors.label_studio.config import UID_KEY
 
 Json = dict[str, Any]
 

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from nextlabel.backend.store import Lease, Store
-from nextlabel.connectors.clocks import elapsed
+from nextlabel.connectors.basics import elapsed
 from nextlabel.connectors.errors import NextlabelError, StoreError
 
 log = structlog.get_logger(__name__)

@@ -14,7 +14,7 @@ from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
 from nextlabel.backend.retraining.learner import Learner
 from nextlabel.backend.store import Store, StoredRecord
 from nextlabel.connectors.base import Connector, Progress
-from nextlabel.connectors.batches import batched
+from nextlabel.connectors.basics import batched
 
 log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ import structlog
 
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Connector
-from nextlabel.connectors.batches import batched
+from nextlabel.connectors.basics import batched
 from nextlabel.connectors.records import Changes, RemoteRecord
 
 from .intake import Intake

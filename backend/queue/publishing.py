@@ -23,7 +23,7 @@ from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.retraining.probe_model import Model
 from nextlabel.backend.store import GenerationRow, Store
 from nextlabel.connectors.base import Connector
-from nextlabel.connectors.clocks import elapsed
+from nextlabel.connectors.basics import elapsed
 from nextlabel.connectors.errors import PlatformError, RecordsRejected
 from nextlabel.connectors.labelings import can_be_given
 from nextlabel.connectors.records import Labeling, QueueEntry

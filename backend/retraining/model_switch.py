@@ -21,7 +21,7 @@ from nextlabel.backend.questions import question_of
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.jobs import EmbeddingJob
 from nextlabel.backend.training.process import TrainingProcess
-from nextlabel.connectors.batches import batched
+from nextlabel.connectors.basics import batched
 from nextlabel.connectors.errors import NextlabelError
 
 from .answers import Loop

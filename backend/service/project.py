@@ -15,9 +15,8 @@ from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
-from nextlabel.connectors.base import Connector, closed_on_failure
+from nextlabel.connectors.base import Connector, NewProject, closed_on_failure
 from nextlabel.connectors.errors import ConfigError, ConnectorError
-from nextlabel.connectors.platform import CheckedConnector
 from nextlabel.connectors.platforms import DEFAULT, PLATFORMS
 
 log = structlog.get_logger(__name__)
@@ -77,7 +76,7 @@ def _title(platform: str) -> str:
     return PLATFORMS[platform].title if platform in PLATFORMS else platform
 
 
-def _attach(recipe: Recipe, settings: Settings, store: Store, known: str | None) -> CheckedConnector:
+def _attach(recipe: Recipe, settings: Settings, store: Store, known: str | None) -> Connector:
     """The project that is ``known``, or the one that the recipe names, which is the store's from now on."""
     connector = _attached(recipe, settings, known or recipe.project or "")
     with closed_on_failure(connector):
@@ -92,7 +91,7 @@ def _attach(recipe: Recipe, settings: Settings, store: Store, known: str | None)
         return connector
 
 
-def _make(recipe: Recipe, settings: Settings, store: Store, leadership: Leadership) -> CheckedConnector | None:
+def _make(recipe: Recipe, settings: Settings, store: Store, leadership: Leadership) -> Connector | None:
     """A project of our own, noted in the store. None if another process has the lease, or was faster."""
     with leadership.kept() as leads:
         if not leads or store.get_meta(PROJECT) is not None:
@@ -113,19 +112,14 @@ def _make(recipe: Recipe, settings: Settings, store: Store, leadership: Leadersh
         return None
 
 
-def _created(recipe: Recipe, settings: Settings, mark: str) -> CheckedConnector:
-    return PLATFORMS[recipe.platform].create(
-        settings,
-        recipe.title or recipe.name,
-        recipe.labeling(),
-        mark=mark,
-        overlap=recipe.overlap,
-        opinions=recipe.opinions,
-        workspace=recipe.workspace,
+def _created(recipe: Recipe, settings: Settings, mark: str) -> Connector:
+    new = NewProject(
+        recipe.title or recipe.name, recipe.labeling(), recipe.overlap, recipe.opinions, mark, recipe.workspace
     )
+    return PLATFORMS[recipe.platform].create(settings, new)
 
 
-def _attached(recipe: Recipe, settings: Settings, project: str) -> CheckedConnector:
+def _attached(recipe: Recipe, settings: Settings, project: str) -> Connector:
     """A connector to ``project``, which asks what the recipe says."""
     question = recipe.question if "question" in recipe.model_fields_set else None  # to choose among several
     platform = PLATFORMS[recipe.platform]

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import URL, Connection, Engine, event
 
-from nextlabel.connectors.batches import batched
+from nextlabel.connectors.basics import batched
 from nextlabel.connectors.errors import StoreError, StoreTooNew
 
 from .failures import BUSY_SECONDS, describe, translated

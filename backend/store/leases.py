@@ -25,7 +25,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Row
 
-from nextlabel.connectors.clocks import elapsed
+from nextlabel.connectors.basics import elapsed
 
 from . import codec
 from .database import Database

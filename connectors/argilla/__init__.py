@@ -1,21 +1,108 @@
 """Argilla 2.x: datasets, records, people's queues and webhooks, behind the one connector protocol.
 
-What is named here is imported when it is first used: a command that only reads settings needs no HTTP client.
+Here is what there is to know of it as a platform that recipes may name. It needs no HTTP client.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings
+from typing_extensions import override
+
+from nextlabel.connectors.base import Finding
+from nextlabel.connectors.errors import MissingExtra
+from nextlabel.connectors.platform import Address, Platform
 
 if TYPE_CHECKING:
-    from nextlabel.connectors.argilla.config import Form
     from nextlabel.connectors.argilla.connector import ArgillaConnector
 
-__all__ = ["ArgillaConnector", "Form"]
+
+class ArgillaSettings(BaseSettings):
+    """How this machine reaches Argilla."""
+
+    argilla_url: Address = Field(
+        default="",
+        validation_alias=AliasChoices("NEXTLABEL_ARGILLA_URL", "ARGILLA_API_URL"),
+        description="Address of Argilla, for instance `http://127.0.0.1:6900`.",
+    )
+    argilla_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("NEXTLABEL_ARGILLA_API_KEY", "ARGILLA_API_KEY"),
+        description="API key of an owner or admin of Argilla: My settings, API key.",
+    )
+    argilla_workspace: str = Field(
+        default="",
+        description="Workspace for new datasets, if the recipe names none. Empty: the only one that the key's user "
+        "sees, else one called `nextlabel`, which is made.",
+    )
+    argilla_redis_url: str = Field(
+        default="",
+        repr=False,  # it may hold a password
+        validation_alias=AliasChoices("NEXTLABEL_ARGILLA_REDIS_URL", "ARGILLA_REDIS_URL"),
+        description="Redis of the Argilla server, where `nextlabel doctor` looks for webhooks that wait or failed. "
+        "Nothing else needs it.",
+    )
+    argilla_venv: Path | None = Field(
+        default=None,
+        description="Virtual environment with an Argilla server to use for the demo, in place of installing one.",
+    )
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{'connector' if name == 'ArgillaConnector' else 'config'}"), name)
+class Argilla(Platform):
+    """Argilla's projects are datasets. Its deliveries are signed as Standard Webhooks says.
+
+    Argilla waits twenty seconds for the answer and repeats a delivery that fails after 10, 60 and 180 seconds, in any
+    order. So an event says where to look and is answered at once, and what it is about is read from Argilla.
+    """
+
+    name: ClassVar[str] = "argilla"
+    title: ClassVar[str] = "Argilla"
+    variables: ClassVar[tuple[str, str]] = ("ARGILLA_API_URL", "ARGILLA_API_KEY")
+    fields: ClassVar[tuple[str, str]] = ("argilla_url", "argilla_api_key")
+    signs: ClassVar[bool] = True
+    events: ClassVar[frozenset[str]] = frozenset(
+        {"ping"}
+        | {f"dataset.{what}" for what in ("created", "updated", "deleted", "published")}
+        | {f"record.{what}" for what in ("created", "updated", "deleted", "completed")}
+        | {f"response.{what}" for what in ("created", "updated", "deleted")}
+    )
+    example: ClassVar[Mapping[str, Any]] = {
+        "type": "ping",
+        "version": 1,
+        "timestamp": "2026-11-22T04:00:00.000000Z",
+        "data": {"agent": "argilla-server", "version": "2.8.0"},
+    }
+
+    @override
+    def connectors(self) -> type[ArgillaConnector]:
+        from nextlabel.connectors.argilla.connector import ArgillaConnector
+
+        return ArgillaConnector
+
+    @override
+    def workspace(self, settings: ArgillaSettings) -> str:
+        return settings.argilla_workspace
+
+    @override
+    def diagnose(self, settings: ArgillaSettings) -> Iterator[Finding]:
+        """What Argilla's worker has still to deliver, which only its Redis knows."""
+        from nextlabel.connectors.argilla.diagnose import diagnose_jobs
+
+        if not settings.argilla_redis_url:
+            yield Finding.ok("worker", "not looked at; set ARGILLA_REDIS_URL to see whether it delivers events")
+            return
+        try:
+            yield from diagnose_jobs(settings.argilla_redis_url)
+        except MissingExtra as error:
+            yield Finding.warning("worker", "can't be looked at", str(error))
+
+    @override
+    def event(self, body: Mapping[str, Any]) -> tuple[str, str | None]:
+        place: Any = body
+        for key in ("data", "record", "dataset", "id"):
+            place = place.get(key) if isinstance(place, dict) else None
+        return str(body.get("type")), None if place is None else str(place)

@@ -19,11 +19,9 @@ from nextlabel.connectors.argilla.client import Client
 from nextlabel.connectors.argilla.config import Form
 from nextlabel.connectors.argilla.payloads import STATUSES, read_response
 from nextlabel.connectors.argilla.rows import PAGE, Rows
-from nextlabel.connectors.batches import batched
+from nextlabel.connectors.basics import Json, batched
 from nextlabel.connectors.http import server_time
 from nextlabel.connectors.records import Annotation, Changes
-
-Json = dict[str, Any]
 
 ANYWAY_S = 60.0
 """Seconds after which responses are read though nothing seems to have happened."""
@@ -118,7 +116,7 @@ class Poll:
         """Every record that has answers, with all of them, from the database, page by page."""
         for page in batched(self._rows.walk(("responses",)), PAGE):
             here = {str(item["id"]): _annotations(form, item) for item in page if item.get("responses")}
-            yield _told(here)
+            yield Changes.listed(here)
 
     def each(self, wanted: Mapping[str, str | None], form: Form) -> Changes:
         """The records of these annotations (id -> record), asked for by themselves, with all their answers.
@@ -131,7 +129,7 @@ class Poll:
         found = {record: _annotations(form, item) for record, item in items.items()}
         found |= {record: [] for record in records if record not in found and self._rows.is_gone(record)}
         self.note(found)
-        return _told(found)
+        return Changes.listed(found)
 
     def _is_due(self, *, moved: bool) -> bool:
         now = time.monotonic()
@@ -211,12 +209,6 @@ class Arrivals:
             added = total > known or (newest > last and record not in self._own)
             self._base = (min(total, known), last)
             return added, self._base
-
-
-def _told(found: Mapping[str, list[Annotation]]) -> Changes:
-    """What was read of these records, all of it."""
-    complete = {record: frozenset(one.id for one in here) for record, here in found.items()}
-    return Changes(tuple(one for here in found.values() for one in here), complete)
 
 
 def _annotations(form: Form, item: Mapping[str, Any]) -> list[Annotation]:

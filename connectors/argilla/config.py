@@ -1,26 +1,26 @@
-"""Labeling <-> the fields and questions of an Argilla dataset.
+"""Labeling <-> the fields and questions of an Argilla dataset, and answers <-> the values of its responses.
 
 We write label, multi-label and span questions over text and image fields, and read the same back from datasets that
 people made by hand, where any number of other questions and fields may stand around.
+
+What differs from one kind of question to another is in ``QUESTIONS``, and nowhere else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
+from typing import Any, ClassVar
 
+from typing_extensions import override
+
+from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
-from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind
-
-Json = dict[str, Any]
-
-KINDS = {
-    "label_selection": LabelKind.SINGLE,
-    "multi_label_selection": LabelKind.MULTI,
-    "span": LabelKind.SPAN,
-}
-TYPES = {kind: name for name, kind in KINDS.items()}
+from nextlabel.connectors.labelings import spans_of
+from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Span, Value
 
 NONE = "none_of_these"
 """A dataset needs a required question, and Argilla refuses an empty answer to one with several labels. So such a
@@ -54,6 +54,158 @@ class Form:
         return frozenset(one.name for one in self.labeling.fields)
 
 
+# -- kinds of question -----------------------------------------------------------------------------------------------
+
+
+class Question(ABC):
+    """How one kind of question is asked, and its answers are written. ``type`` is what Argilla calls it."""
+
+    type: ClassVar[str]
+    none: ClassVar[bool] = False
+    """Whether an option stands for the empty answer."""
+
+    @abstractmethod
+    def settings(self, labeling: Labeling) -> Json:
+        """What is set besides the type and the options.
+
+        Raises LabelingMismatch if Argilla can't ask it.
+        """
+
+    @abstractmethod
+    def write(self, form: Form, value: Value, scores: Sequence[float], score: float) -> tuple[Any, Any] | None:
+        """``value`` and its score as a suggestion has them; None where Argilla has no way to show it.
+
+        ``scores`` has one for each part of the value, or nothing: then ``score`` is that of all of them.
+        """
+
+    @abstractmethod
+    def read(self, form: Form, value: Any, text: str) -> Value:
+        """What somebody answered about a record with this ``text``."""
+
+    def placed(self, suggestion: Json, text: str) -> Json:
+        """``suggestion`` as it has to be stored for a record with this ``text``."""
+        return suggestion
+
+
+class OneLabel(Question):
+    """One label of the whole record."""
+
+    type = "label_selection"
+
+    @override
+    def settings(self, labeling: Labeling) -> Json:
+        if len(labeling.labels) < 2:
+            raise LabelingMismatch("Argilla needs two labels or more to choose one of them")
+        return {}
+
+    @override
+    def write(self, form: Form, value: Value, scores: Sequence[float], score: float) -> tuple[Any, Any] | None:
+        return (str(value[0]), score) if value else None
+
+    @override
+    def read(self, form: Form, value: Any, text: str) -> Value:
+        return (str(value),)
+
+
+class ManyLabels(Question):
+    """Any number of labels of the whole record, with a score each."""
+
+    type = "multi_label_selection"
+    none = True
+
+    @override
+    def settings(self, labeling: Labeling) -> Json:
+        if NONE in labeling.labels:
+            raise LabelingMismatch(f"the label {NONE!r} is our own on Argilla, it stands for no label at all")
+        return {}
+
+    @override
+    def write(self, form: Form, value: Value, scores: Sequence[float], score: float) -> tuple[Any, Any] | None:
+        labels = list(dict.fromkeys(value)) or ([NONE] if form.has_none else [])
+        return (labels, [score] * len(labels)) if labels else None
+
+    @override
+    def read(self, form: Form, value: Any, text: str) -> Value:
+        return tuple(str(label) for label in value if not (form.has_none and label == NONE))
+
+
+class Spans(Question):
+    """Labelled stretches of the first text field, with a score each.
+
+    Argilla's web page counts offsets in UTF-16 units, as browsers do, and its server stores what the page says: an
+    emoji before a span moves it, so offsets are converted where the text holds any.
+    """
+
+    type = "span"
+
+    @override
+    def settings(self, labeling: Labeling) -> Json:
+        texts = [one.name for one in labeling.fields if one.kind is FieldKind.TEXT]
+        if not texts:
+            raise LabelingMismatch("spans need a text field to mark")
+        return {"field": texts[0], "allow_overlapping": True}
+
+    @override
+    def write(self, form: Form, value: Value, scores: Sequence[float], score: float) -> tuple[Any, Any] | None:
+        """Of spans that overlap where the question forbids it, the first counts."""
+        spans: list[Json] = []
+        kept: list[float] = []
+        for one, own in zip(spans_of(value), scores or (score,) * len(value), strict=True):
+            clear = all(one.end <= other["start"] or other["end"] <= one.start for other in spans)
+            if form.overlapping or clear:
+                spans.append({"start": one.start, "end": one.end, "label": one.label})
+                kept.append(min(max(own, 0.0), 1.0))
+        return spans, kept or None
+
+    @override
+    def read(self, form: Form, value: Any, text: str) -> Value:
+        points = _points(text)
+        return tuple(Span(points(int(one["start"])), points(int(one["end"])), str(one["label"])) for one in value)
+
+    @override
+    def placed(self, suggestion: Json, text: str) -> Json:
+        """The server checks spans against the text's length in characters, so near the end of a text with emoji some
+        can't be stored; they are left out.
+        """
+        if _is_plain(text):
+            return suggestion
+        spans = [
+            {**one, "start": _units(text[: one["start"]]), "end": _units(text[: one["end"]])}
+            for one in suggestion["value"]
+        ]
+        stored = [place for place, one in enumerate(spans) if one["end"] <= len(text)]
+        scores = [suggestion["score"][place] for place in stored] if suggestion["score"] else []
+        return {**suggestion, "value": [spans[place] for place in stored], "score": scores or None}
+
+
+QUESTIONS: Mapping[LabelKind, Question] = {
+    LabelKind.SINGLE: OneLabel(),
+    LabelKind.MULTI: ManyLabels(),
+    LabelKind.SPAN: Spans(),
+}
+KINDS = {question.type: kind for kind, question in QUESTIONS.items()}
+
+
+def _is_plain(text: str) -> bool:
+    """Whether characters and UTF-16 units are the same."""
+    return text.isascii() or max(text) <= "\uffff"
+
+
+def _units(text: str) -> int:
+    return len(text) + sum(character > "\uffff" for character in text)
+
+
+def _points(text: str) -> Callable[[int], int]:
+    """What turns an offset in UTF-16 units into one in characters of ``text``."""
+    if _is_plain(text):
+        return lambda units: units
+    starts = list(accumulate((2 if character > "\uffff" else 1 for character in text), initial=0))
+    return lambda units: bisect_right(starts, units) - 1
+
+
+# -- fields and questions --------------------------------------------------------------------------------------------
+
+
 def write_fields(labeling: Labeling) -> list[Json]:
     """The fields to make for ``labeling``. Raises LabelingMismatch if Argilla can't show it."""
     names = [one.name for one in labeling.fields]
@@ -74,21 +226,11 @@ def write_fields(labeling: Labeling) -> list[Json]:
 
 def write_question(labeling: Labeling) -> Json:
     """The question to make for ``labeling``. Raises LabelingMismatch if Argilla can't ask it."""
+    asked = QUESTIONS[labeling.kind]
     options = [_option(label, label, labeling.descriptions.get(label)) for label in labeling.labels]
-    settings: Json = {"type": TYPES[labeling.kind], "options": options}
-    match labeling.kind:
-        case LabelKind.SINGLE:
-            if len(options) < 2:
-                raise LabelingMismatch("Argilla needs two labels or more to choose one of them")
-        case LabelKind.MULTI:
-            if NONE in labeling.labels:
-                raise LabelingMismatch(f"the label {NONE!r} is our own on Argilla, it stands for no label at all")
-            options.append(_option(NONE, NONE_TEXT, None))
-        case LabelKind.SPAN:
-            texts = [one.name for one in labeling.fields if one.kind is FieldKind.TEXT]
-            if not texts:
-                raise LabelingMismatch("spans need a text field to mark")
-            settings |= {"field": texts[0], "allow_overlapping": True}
+    settings = {"type": asked.type, "options": options, **asked.settings(labeling)}
+    if asked.none:
+        options.append(_option(NONE, NONE_TEXT, None))
     question: Json = {"name": labeling.name, "title": labeling.name, "required": True, "settings": settings}
     if labeling.instruction:
         question["description"] = shortened(labeling.instruction, DESCRIPTION_LENGTH)
@@ -106,11 +248,11 @@ def read(fields: Sequence[Mapping[str, Any]], questions: Sequence[Mapping[str, A
     shown = [Field(one["name"], _kind(one)) for one in fields if one["settings"]["type"] in ("text", "image")]
     if not shown:
         raise LabelingMismatch("the dataset shows neither text nor image; nextlabel knows these two")
-    target = str(settings["field"]) if kind is LabelKind.SPAN else ""
+    target = str(settings.get("field") or "")
     if target and Field(target) not in shown:
         raise LabelingMismatch(f"the spans of {question['name']!r} are about {target!r}, which is no text field")
     options = settings["options"]
-    has_none = kind is LabelKind.MULTI and any(option["value"] == NONE for option in options)
+    has_none = QUESTIONS[kind].none and any(option["value"] == NONE for option in options)
     options = [option for option in options if not (has_none and option["value"] == NONE)]
     try:
         labeling = Labeling(

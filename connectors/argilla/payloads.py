@@ -1,36 +1,29 @@
 """Records, suggestions, responses and webhook bodies of Argilla <-> our words. No I/O.
 
-Argilla's times are UTC without saying so. Its web page counts offsets in UTF-16 units, as browsers do, and its server
-stores what the page says: an emoji before a span moves it, so offsets are converted where the text holds any.
+Argilla's times are UTC without saying so.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from itertools import accumulate
 from typing import Any
 from urllib.parse import urlsplit
 
-from nextlabel.connectors.argilla.config import NONE, Form
+from nextlabel.connectors.argilla.config import QUESTIONS, Form
+from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
-from nextlabel.connectors.labelings import check_labels
+from nextlabel.connectors.labelings import as_text, check_labels
 from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
     FieldKind,
     Hint,
-    LabelKind,
     Record,
     RemoteRecord,
-    Span,
     Suggestion,
-    Value,
 )
-
-Json = dict[str, Any]
 
 FOREIGN_UID = "argilla-"
 """Begins the uid of a record that has no external id; Argilla's own id follows."""
@@ -72,7 +65,7 @@ def write_record(form: Form, record: Record) -> Json:
 def read_record(form: Form, item: Mapping[str, Any]) -> RemoteRecord:
     """A record as Argilla lists it."""
     metadata = {key: value for key, value in (item.get("metadata") or {}).items() if not OURS.fullmatch(key)}
-    fields = {one.name: _text(item["fields"].get(one.name)) for one in form.labeling.fields}
+    fields = {one.name: as_text(item["fields"].get(one.name)) for one in form.labeling.fields}
     uid = item.get("external_id") or f"{FOREIGN_UID}{item['id']}"
     return RemoteRecord(str(item["id"]), Record(uid, fields, metadata))
 
@@ -96,89 +89,33 @@ def _check_image(uid: str, name: str, address: str) -> None:
         )
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else str(value)
-
-
 # -- suggestions -----------------------------------------------------------------------------------------------------
 
 
 def write_suggestion(form: Form, suggestion: Suggestion) -> Json | None:
     """A suggestion as Argilla takes it; None where it has no way to show one, for no label at all.
 
-    Several labels, or spans, have a score each: the same for all of them where the suggestion has only one. Of spans
-    that overlap where the question forbids it, the first counts. Raises LabelingMismatch if a label is not among the
-    options.
+    Several labels, or spans, have a score each: the same for all of them where the suggestion has only one. Raises
+    LabelingMismatch if a label is not among the options.
     """
     check_labels(form.labeling, suggestion.value)
-    value: str | list[Any]
-    score: float | list[float] | None
-    one = min(max(suggestion.score, 0.0), 1.0)
-    if form.labeling.kind is LabelKind.SINGLE:
-        if not suggestion.value:
-            return None
-        value, score = str(suggestion.value[0]), one
-    elif form.labeling.kind is LabelKind.MULTI:
-        value = list(dict.fromkeys(suggestion.value)) or ([NONE] if form.has_none else [])
-        if not value:
-            return None
-        score = [one] * len(value)
-    else:
-        value, score = _spans(form, suggestion.value, suggestion.scores or (one,) * len(suggestion.value))
+    score = min(max(suggestion.score, 0.0), 1.0)
+    written = QUESTIONS[form.labeling.kind].write(form, suggestion.value, suggestion.scores, score)
+    if written is None:
+        return None
     return {
         "question_id": form.question_id,
-        "value": value,
-        "score": score,
+        "value": written[0],
+        "score": written[1],
         "agent": suggestion.model_version,
         "type": "model",
     }
 
 
-def _spans(form: Form, value: Value, scores: Sequence[float]) -> tuple[list[Any], list[float] | None]:
-    spans: list[Json] = []
-    kept: list[float] = []
-    for one, score in zip(value, scores, strict=True):
-        if not isinstance(one, Span):
-            raise LabelingMismatch(f"{one!r} is no span, which {form.question!r} asks for")
-        clear = all(one.end <= other["start"] or other["end"] <= one.start for other in spans)
-        if form.overlapping or clear:
-            spans.append({"start": one.start, "end": one.end, "label": one.label})
-            kept.append(min(max(score, 0.0), 1.0))
-    return spans, kept or None
-
-
 def placed(form: Form, suggestion: Json | None, fields: Mapping[str, Any]) -> Json | None:
-    """``suggestion`` as it has to be stored for a record with these ``fields``: spans where the page will show them.
-
-    The server checks them against the text's length in characters, so near the end of a text with emoji some can't
-    be stored; they are left out.
-    """
-    text = _text(fields.get(form.target))
-    if suggestion is None or form.labeling.kind is not LabelKind.SPAN or _is_plain(text):
-        return suggestion
-    spans = [
-        {**one, "start": _units(text[: one["start"]]), "end": _units(text[: one["end"]])} for one in suggestion["value"]
-    ]
-    stored = [place for place, one in enumerate(spans) if one["end"] <= len(text)]
-    scores = [suggestion["score"][place] for place in stored] if suggestion["score"] else []
-    return {**suggestion, "value": [spans[place] for place in stored], "score": scores or None}
-
-
-def _is_plain(text: str) -> bool:
-    """Whether characters and UTF-16 units are the same."""
-    return text.isascii() or max(text) <= "\uffff"
-
-
-def _units(text: str) -> int:
-    return len(text) + sum(character > "\uffff" for character in text)
-
-
-def _points(text: str) -> Callable[[int], int]:
-    """What turns an offset in UTF-16 units into one in characters of ``text``."""
-    if _is_plain(text):
-        return lambda units: units
-    starts = list(accumulate((2 if character > "\uffff" else 1 for character in text), initial=0))
-    return lambda units: bisect_right(starts, units) - 1
+    """``suggestion`` as it has to be stored for a record with these ``fields``: where the page will show it."""
+    text = as_text(fields.get(form.target))
+    return None if suggestion is None else QUESTIONS[form.labeling.kind].placed(suggestion, text)
 
 
 # -- responses -------------------------------------------------------------------------------------------------------
@@ -194,29 +131,17 @@ def read_response(
     status = STATUSES.get(response["status"])
     if status is None:
         return None
-    answer = (response.get("values") or {}).get(form.question) or {}
+    answer = ((response.get("values") or {}).get(form.question) or {}).get("value")
+    text = as_text((fields or {}).get(form.target))
     user = response.get("user_id") or response["user"]["id"]
     return Annotation(
         id=str(response["id"]),
         remote_id=remote_id,
         annotator=str(user),
-        value=_value(form, answer.get("value"), _text((fields or {}).get(form.target))),
+        value=() if answer is None else QUESTIONS[form.labeling.kind].read(form, answer, text),
         status=status,
         updated_at=_time(response["updated_at"]),
     )
-
-
-def _value(form: Form, value: Any, text: str) -> Value:
-    if value is None:
-        return ()
-    match form.labeling.kind:
-        case LabelKind.SINGLE:
-            return (str(value),)
-        case LabelKind.MULTI:
-            return tuple(str(label) for label in value if not (form.has_none and label == NONE))
-        case LabelKind.SPAN:
-            points = _points(text)
-            return tuple(Span(points(int(one["start"])), points(int(one["end"])), str(one["label"])) for one in value)
 
 
 def _time(text: str) -> datetime:

@@ -1,9 +1,11 @@
-"""Records of one dataset: creating, reading and updating them in bulk."""
+"""Records of one dataset: reading and updating them in bulk, and pushing so that none is lost, doubled, or touched."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -11,15 +13,14 @@ import structlog
 
 from nextlabel.connectors.argilla.client import Client
 from nextlabel.connectors.argilla.config import Form
-from nextlabel.connectors.argilla.payloads import read_record
-from nextlabel.connectors.batches import batched
+from nextlabel.connectors.argilla.payloads import read_record, write_record
+from nextlabel.connectors.base import Progress
+from nextlabel.connectors.basics import Json, batched, weighed
 from nextlabel.connectors.errors import PlatformError, PlatformUnavailable, RecordsRejected
-from nextlabel.connectors.http import IMPORT_TIMEOUT_S
-from nextlabel.connectors.records import RemoteRecord
+from nextlabel.connectors.http import IMPORT_TIMEOUT_S, prepared
+from nextlabel.connectors.records import Record, RemoteRecord
 
 log = structlog.get_logger(__name__)
-
-Json = dict[str, Any]
 
 BATCH = 500
 """The most records that Argilla takes at once."""
@@ -31,6 +32,14 @@ PAGE_BYTES = 32 * 2**20
 """JSON an answer, about: records may hold images as data."""
 TERMS = 250
 """The most values that a filter may have."""
+BATCH_BYTES = 16 * 2**20
+"""JSON a request; images may come as data."""
+LOOK_UP = 500
+"""Up to so many uids are looked up by name; more are found by listing the dataset once."""
+REFUSALS = 50
+"""Refused records after which a push gives up: something is wrong with all of them."""
+NAMED = 5
+"""Refused records that an error names."""
 
 
 class Rows:
@@ -48,11 +57,6 @@ class Rows:
     def room(self, limit: int) -> int:
         """How many records to ask for at once, ``limit`` at most."""
         return max(1, min(limit, int(PAGE_BYTES / self._weight)))
-
-    def count(self) -> Json:
-        """The dataset's progress: ``total``, ``completed`` and ``pending``, numbers of records in the search index."""
-        found: Json = self._client.request("GET", f"{self._path}/progress", again=True)
-        return found
 
     def total(self) -> int:
         """How many records the database has."""
@@ -224,3 +228,83 @@ def _in(what: str, values: Iterable[str]) -> Json:
 
 def _included(include: Sequence[str]) -> Mapping[str, str]:
     return {"include": ",".join(include)} if include else {}
+
+
+# -- push ------------------------------------------------------------------------------------------------------------
+
+
+class Push:
+    """One push into one dataset. ``created`` are the ids of the records that it made, also if it fails."""
+
+    def __init__(self, rows: Rows, form: Form) -> None:
+        self.created: list[str] = []
+        self._rows = rows
+        self._form = form
+        self._refused: dict[str, str] = {}  # uid -> why
+
+    def push(self, records: Sequence[Record], progress: Progress) -> dict[str, str]:
+        """uid -> record id of each of ``records``, created where they were missing.
+
+        What is there already is left alone. Raises RecordsRejected: before anything is sent if one uid stands for two
+        different records; at the end, with all others stored, if Argilla refuses some.
+        """
+        wanted, self._refused = prepared(records, partial(write_record, self._form))
+        found = self._existing(list(wanted))
+        progress(len(found), len(wanted))
+        new = [item for uid, item in wanted.items() if uid not in found]
+        for batch in weighed(new, _bytes, BATCH_BYTES, BATCH):
+            made = self._create(batch)
+            self.created += made.values()
+            found |= made
+            progress(len(found), len(wanted))
+            if len(self._refused) >= REFUSALS:
+                break
+        missing = len(wanted.keys() - found.keys() - self._refused.keys())
+        if self._refused or missing:
+            named = "; ".join(f"{uid!r}: {why}" for uid, why in islice(self._refused.items(), NAMED))
+            rest = f"then {missing} were not tried" if missing else "all others are stored"
+            raise RecordsRejected(
+                f"{len(self._refused)} of {len(records)} records can't be stored, {rest}. {named}",
+                sent=len(records),
+                stored=len(found),
+            )
+        return {uid: found[uid] for uid in wanted}
+
+    def _existing(self, uids: Sequence[str]) -> dict[str, str]:
+        """uid -> record id of those that are there."""
+        if not uids or self._rows.total() == 0:
+            return {}
+        return self._rows.named(uids) if len(uids) <= LOOK_UP else self._listed(uids)
+
+    def _listed(self, uids: Iterable[str]) -> dict[str, str]:
+        wanted = set(uids)
+        return {item["external_id"]: str(item["id"]) for item in self._rows.walk() if item["external_id"] in wanted}
+
+    def _create(self, batch: Sequence[Json]) -> dict[str, str]:
+        """Create one batch; what Argilla refuses is narrowed down to single records, and noted."""
+        try:
+            return self._rows.create(batch)
+        except PlatformUnavailable as error:
+            log.warning("push in doubt, looking what arrived", records=len(batch), reason=str(error))
+        except PlatformError as error:
+            if "same external id" not in error.body:
+                return self._create_halves(batch, error.body)
+        found = self._listed(item["external_id"] for item in batch)
+        self._rows.upsert([{"id": record} for record in found.values()])  # the search index may lack them
+        missing = [item for item in batch if item["external_id"] not in found]
+        return found | self._rows.create(missing) if missing else found
+
+    def _create_halves(self, batch: Sequence[Json], why: str) -> dict[str, str]:
+        if len(batch) == 1:
+            self._refused[batch[0]["external_id"]] = why
+            return {}
+        found: dict[str, str] = {}
+        middle = len(batch) // 2
+        for half in (batch[:middle], batch[middle:]):
+            if len(self._refused) < REFUSALS:
+                found |= self._create(half)
+        return found
+
+
+def _bytes(item: Json) -> int:
+    return sum(4 * len(text) for text in item["fields"].values())

@@ -88,7 +88,7 @@ class Webhooks:
         if self.mine(hook) or not described.startswith(DESCRIPTION):
             return False
         try:
-            self._client.request("GET", f"/api/v1/datasets/{described.removeprefix(DESCRIPTION)}", again=True)
+            self._client.get(f"/api/v1/datasets/{described.removeprefix(DESCRIPTION)}")
         except ProjectNotFound:
             return True
         except PlatformError:  # what people wrote there is no id
@@ -146,7 +146,7 @@ class Webhooks:
         ``links`` maps names to addresses; none removes our part. Raises ConnectorError.
         """
         path = f"/api/v1/datasets/{self._dataset}"
-        found = self._client.request("GET", path, again=True)["guidelines"] or ""
+        found = self._client.get(path)["guidelines"] or ""
         written = with_links(found, links)
         if written != found:
             self._client.request("PATCH", path, again=True, body={"guidelines": written or None})
@@ -154,7 +154,7 @@ class Webhooks:
 
 def hook_url(backend: BackendAddress) -> str:
     """The address of our webhook."""
-    return backend.url.rstrip("/") + WEBHOOK
+    return backend.url + WEBHOOK
 
 
 def same_address(one: str, other: str) -> bool:

@@ -1,47 +1,54 @@
 """Label Studio: projects, tasks, the queue and webhooks, behind the one connector protocol.
 
-What is named here is imported when it is first used: a command that only reads settings needs no HTTP client.
+Here is what there is to know of it as a platform that recipes may name. It needs no HTTP client.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings
+from typing_extensions import override
+
+from nextlabel.connectors.platform import Address, Platform
 
 if TYPE_CHECKING:
-    from nextlabel.connectors.label_studio.config import (
-        UID_KEY,
-        Form,
-        form_of,
-        labeling_from_config,
-        read_config,
-        write_config,
-    )
     from nextlabel.connectors.label_studio.connector import LabelStudioConnector
-    from nextlabel.connectors.label_studio.payloads import prediction_from, record_from_task
-    from nextlabel.connectors.label_studio.webhooks import SECRET_HEADER
-
-__all__ = [
-    "SECRET_HEADER",
-    "UID_KEY",
-    "Form",
-    "LabelStudioConnector",
-    "form_of",
-    "labeling_from_config",
-    "prediction_from",
-    "read_config",
-    "record_from_task",
-    "write_config",
-]
-_ELSEWHERE = {
-    "SECRET_HEADER": "webhooks",
-    "LabelStudioConnector": "connector",
-    "prediction_from": "payloads",
-    "record_from_task": "payloads",
-}
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_ELSEWHERE.get(name, 'config')}"), name)
+class LabelStudioSettings(BaseSettings):
+    """How this machine reaches Label Studio."""
+
+    label_studio_url: Address = Field(
+        default="",
+        validation_alias=AliasChoices("NEXTLABEL_LABEL_STUDIO_URL", "LABEL_STUDIO_URL"),
+        description="Address of Label Studio, for instance `http://127.0.0.1:8080`.",
+    )
+    label_studio_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("NEXTLABEL_LABEL_STUDIO_API_KEY", "LABEL_STUDIO_API_KEY"),
+        description="Access token of Label Studio: a personal access token or a legacy token.",
+    )
+    label_studio_bin: Path | None = Field(
+        default=None, description="A `label-studio` command to use for the demo, in place of installing one."
+    )
+
+
+class LabelStudio(Platform):
+    """Label Studio takes any number of opinions at any time, and has no workspaces.
+
+    It has no signed deliveries: its webhook is part of the ML-backend protocol.
+    """
+
+    name: ClassVar[str] = "label-studio"
+    title: ClassVar[str] = "Label Studio"
+    variables: ClassVar[tuple[str, str]] = ("LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY")
+    fields: ClassVar[tuple[str, str]] = ("label_studio_url", "label_studio_api_key")
+
+    @override
+    def connectors(self) -> type[LabelStudioConnector]:
+        from nextlabel.connectors.label_studio.connector import LabelStudioConnector
+
+        return LabelStudioConnector

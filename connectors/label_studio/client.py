@@ -1,4 +1,4 @@
-"""The way to a Label Studio server: the SDK wherever it has the call, httpx where it lacks it.
+"""The way to a Label Studio server, and to the projects on it: the SDK wherever it has the call, else httpx.
 
 Both share one httpx client, so they share its connections, its timeouts and the token (which the SDK renews where it
 is a personal access token).
@@ -6,18 +6,31 @@ is a personal access token).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 import httpx
+from typing_extensions import override
 
-from nextlabel.connectors.errors import ConnectorError, MissingExtra, Unauthorized
-from nextlabel.connectors.http import PlatformClient
+from nextlabel.connectors.base import NewProject
+from nextlabel.connectors.basics import Json
+from nextlabel.connectors.errors import ConnectorError, MissingExtra, ProjectNotFound, Unauthorized
+from nextlabel.connectors.http import PlatformClient, PlatformProjects, absent_is_fine
+from nextlabel.connectors.label_studio.config import write_config
 
 if TYPE_CHECKING:
     from label_studio_sdk import LabelStudio
 
 T = TypeVar("T")
+
+SAMPLING = "Uncertainty sampling"
+"""The sampling that serves the tasks of the model version in force first, by their score."""
+PAGE = 100
+"""Projects a page; Label Studio gives no more."""
+SHORTEST_TITLE = 3
+"""Shorter ones are refused."""
+READ = "id,title,label_config,maximum_annotations,model_version,sampling"
+"""What is read of a project."""
 
 
 class Client(PlatformClient):
@@ -32,6 +45,9 @@ class Client(PlatformClient):
     example = "http://127.0.0.1:8080"
     token_name = "token"  # noqa: S105  a word for messages
     token_hint = "copy one from Account & Settings; legacy tokens must be switched on for the organisation"  # noqa: S105
+    token_owner = "a member of the project"  # noqa: S105
+    settings = ("LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY")
+    tried = (1, 20)
 
     def __init__(self, url: str, token: str, transport: httpx.BaseTransport | None = None) -> None:
         super().__init__(url, token, keep=not url.startswith("http:"), transport=transport)
@@ -52,6 +68,7 @@ class Client(PlatformClient):
             )
         return self._sdk
 
+    @override
     def call(self, function: Callable[[], T], *, again: bool = False) -> T:
         """See :meth:`PlatformClient.call`. An access token that is refused is renewed once.
 
@@ -72,18 +89,82 @@ class Client(PlatformClient):
         self._sdk._client_wrapper._tokens_client._access_token = None
         return True
 
+    @override
     def authorization(self) -> Mapping[str, str]:
         """The SDK's header: it knows the token's kind, and renews one that expires."""
         return {"Authorization": self.sdk._client_wrapper.get_headers()["Authorization"]}
 
+    @override
     def sdk_failure(self, error: Exception) -> ConnectorError | None:
-        """What an error of the SDK stands for."""
         try:
             from label_studio_sdk.core.api_error import ApiError
         except ImportError:  # then it is no error of the SDK
             return None
         return self.failure(error.status_code or 0, error.body) if isinstance(error, ApiError) else None
 
+    @override
     def forbids_token(self, status: int, said: str) -> bool:
         """A 403 may also be about an address of ours that Label Studio will not call."""
         return status == 401 or (status == 403 and "reserved network address" not in said)
+
+
+class Projects(PlatformProjects[Client]):
+    """The projects that one token may see.
+
+    One request may make two. On SQLite, Label Studio repeats by itself a request during which its database was locked
+    (``DatabaseIsLockedRetryMiddleware``), and it writes a project in several transactions: what the first try wrote
+    stays.
+    """
+
+    def create(self, new: NewProject) -> Json:
+        """Make a project, and read it. Raises LabelingMismatch if Label Studio can't ask that, or ConnectorError."""
+        title, xml = new.title, write_config(new.labeling)
+        made = self._client.call(
+            lambda: self._client.sdk.projects.create(
+                title=title if len(title) >= SHORTEST_TITLE else f"{title} project",
+                description=_written(new.mark) if new.mark else "",
+                label_config=xml,
+                sampling=SAMPLING,
+                maximum_annotations=new.overlap,
+                show_collab_predictions=True,
+            )
+        )
+        return self.read(int(made.id))
+
+    def read(self, number: int) -> Json:
+        """The project of this number. Raises ProjectNotFound."""
+        found: Json | None = self._client.find(f"/api/projects/{number}", {"include": READ})
+        if found is None:
+            raise ProjectNotFound(f"{self._client.url} has no project {number} that this token may see")
+        return self._client.expect(found, "label_config")
+
+    @override
+    def with_mark(self, mark: str) -> list[str]:
+        """The newest first, which has all its parts."""
+        found = [one for one in self._all() if _written(mark) in str(one["description"] or "")]
+        return [str(number) for number in sorted((int(one["id"]) for one in found), reverse=True)]
+
+    @override
+    def is_empty(self, project: str) -> bool:
+        found = self._client.find(f"/api/projects/{project}", {"include": "id,task_number"})
+        return found is None or int(found["task_number"]) == 0
+
+    @override
+    def remove(self, project: str) -> None:
+        with absent_is_fine():
+            self._client.request("DELETE", f"/api/projects/{project}/", again=True)
+
+    def _all(self) -> Iterator[Json]:
+        """Every project that the token may see, the newest first, so that one made meanwhile hides none."""
+        number = 1
+        while True:
+            params = {"include": "id,description", "page": number, "page_size": PAGE}
+            page = self._client.expect(self._client.get("/api/projects/", params), "results")
+            yield from page["results"]
+            if not page["next"]:
+                return
+            number += 1
+
+
+def _written(mark: str) -> str:
+    return f"Made by nextlabel (store {mark})."

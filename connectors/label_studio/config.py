@@ -1,26 +1,33 @@
-"""Labeling <-> Label Studio's labeling config (XML).
+"""Labeling <-> Label Studio's labeling config (XML), and answers <-> the regions of its results.
 
 We write four shapes: a single or multiple ``Choices``, or ``Labels``, over text and image fields. We read the same
 shapes back from projects that people made by hand, where object names and data keys may differ, choices may have
 aliases, and any number of other tags may stand around. What we can't ask (Taxonomy, Rating, ...) is refused.
+
+What differs from one kind of question to another is in ``CONTROLS``, and nowhere else.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import ClassVar
 from xml.etree import ElementTree
 
+from typing_extensions import override
+
+from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
-from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind
+from nextlabel.connectors.labelings import spans_of
+from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Span, Value
 
 UID_KEY = "nextlabel_uid"
 """The key in a task's data under which our record's uid is kept."""
 
 OBJECTS = {"Text": FieldKind.TEXT, "HyperText": FieldKind.TEXT, "Image": FieldKind.IMAGE}
-CONTROLS = {"Choices": "Choice", "Labels": "Label"}
 FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -45,6 +52,101 @@ class Form:
         return self.objects.keys()
 
 
+class Control(ABC):
+    """How one kind of question is asked, and its answers are written.
+
+    ``tag`` is the control's tag, ``option`` that of each label in it. ``first``: it stands above what it is about.
+    """
+
+    tag: ClassVar[str]
+    option: ClassVar[str]
+    first: ClassVar[bool] = False
+    attributes: Mapping[str, str] = {}
+    """Attributes of the tag besides its names."""
+
+    def matches(self, tag: ElementTree.Element) -> bool:
+        """Whether ``tag`` asks this kind of question."""
+        return tag.tag == self.tag
+
+    def target(self, labeling: Labeling) -> str:
+        """The field that the control is about. Raises LabelingMismatch if there is none that it can be about."""
+        return labeling.fields[0].name
+
+    @abstractmethod
+    def write(self, value: Value, scores: Sequence[float]) -> list[Json]:
+        """The regions of ``value``, without names; none for an empty value. ``scores``: one for each, or none."""
+
+    @abstractmethod
+    def read(self, regions: Sequence[Json]) -> Value:
+        """The value that the ``value`` entries of regions come to. Unknown labels are kept as they are."""
+
+
+class Choices(Control):
+    """Labels of the whole record: one region holds them all."""
+
+    tag = "Choices"
+    option = "Choice"
+
+    def __init__(self, *, several: bool) -> None:
+        self._several = several
+        # No label is an answer too, where there may be several.
+        self.attributes = (
+            {"choice": "multiple", "required": "false"} if several else {"choice": "single", "required": "true"}
+        )
+
+    @override
+    def matches(self, tag: ElementTree.Element) -> bool:
+        return tag.tag == self.tag and (tag.get("choice") == "multiple") is self._several
+
+    @override
+    def write(self, value: Value, scores: Sequence[float]) -> list[Json]:
+        return [{"value": {"choices": list(value)}}] if value else []
+
+    @override
+    def read(self, regions: Sequence[Json]) -> Value:
+        return tuple(dict.fromkeys(str(label) for region in regions for label in region.get("choices", ())))
+
+
+class Labels(Control):
+    """Spans of the first text field: a region for each."""
+
+    tag = "Labels"
+    option = "Label"
+    first = True
+
+    @override
+    def target(self, labeling: Labeling) -> str:
+        texts = [one.name for one in labeling.fields if one.kind is FieldKind.TEXT]
+        if not texts:
+            raise LabelingMismatch("spans need a text field to mark")
+        return texts[0]
+
+    @override
+    def write(self, value: Value, scores: Sequence[float]) -> list[Json]:
+        regions = []
+        for number, span in enumerate(spans_of(value)):
+            own = {"score": scores[number]} if scores else {}
+            place = {"start": span.start, "end": span.end, "labels": [span.label]}
+            regions.append({**own, "id": f"span-{number}", "value": place})
+        return regions
+
+    @override
+    def read(self, regions: Sequence[Json]) -> Value:
+        return tuple(
+            Span(int(region["start"]), int(region["end"]), str(label))
+            for region in regions
+            for label in region.get("labels", ())
+        )
+
+
+CONTROLS: Mapping[LabelKind, Control] = {
+    LabelKind.SINGLE: Choices(several=False),
+    LabelKind.MULTI: Choices(several=True),
+    LabelKind.SPAN: Labels(),
+}
+TAGS = {control.tag for control in CONTROLS.values()}
+
+
 def form_of(labeling: Labeling) -> Form:
     """The form that :func:`write_config` gives ``labeling``. Raises LabelingMismatch if Label Studio can't ask it."""
     names = [one.name for one in labeling.fields]
@@ -58,12 +160,8 @@ def form_of(labeling: Labeling) -> Form:
     for text in (*labeling.labels, labeling.instruction, *labeling.descriptions.values()):
         if NOT_XML.search(text):
             raise LabelingMismatch(f"{text!r} holds a control character, which no XML can")
-    texts = [one.name for one in labeling.fields if one.kind is FieldKind.TEXT]
-    if labeling.kind is LabelKind.SPAN and not texts:
-        raise LabelingMismatch("spans need a text field to mark")
-    target = texts[0] if labeling.kind is LabelKind.SPAN else names[0]
-    tag = "Labels" if labeling.kind is LabelKind.SPAN else "Choices"
-    return Form(labeling, labeling.name, tag, target, {name: name for name in names})
+    control = CONTROLS[labeling.kind]
+    return Form(labeling, labeling.name, control.tag, control.target(labeling), {name: name for name in names})
 
 
 def write_config(labeling: Labeling) -> str:
@@ -72,19 +170,17 @@ def write_config(labeling: Labeling) -> str:
     view = ElementTree.Element("View")
     if labeling.instruction:
         ElementTree.SubElement(view, "Header", value=labeling.instruction)
-    control = ElementTree.Element(form.tag, name=form.control, toName=form.target)
-    if form.tag == "Choices":
-        control.set("choice", "single" if labeling.kind is LabelKind.SINGLE else "multiple")
-        control.set("required", "true" if labeling.kind is LabelKind.SINGLE else "false")  # no label is an answer too
+    asked = CONTROLS[labeling.kind]
+    control = ElementTree.Element(asked.tag, {"name": form.control, "toName": form.target, **asked.attributes})
     for label in labeling.labels:
-        option = ElementTree.SubElement(control, CONTROLS[form.tag], value=label)
+        option = ElementTree.SubElement(control, asked.option, value=label)
         if label in labeling.descriptions:
             option.set("hint", labeling.descriptions[label])
     shown = []
     for one in labeling.fields:
         tag = "Text" if one.kind is FieldKind.TEXT else "Image"
         shown.append(ElementTree.Element(tag, name=form.objects[one.name], value=f"${one.name}"))
-    view.extend([control, *shown] if form.tag == "Labels" else [*shown, control])
+    view.extend([control, *shown] if asked.first else [*shown, control])
     return ElementTree.tostring(view, encoding="unicode")
 
 
@@ -99,7 +195,7 @@ def read_config(xml: str, control: str | None = None) -> Form:
     except ElementTree.ParseError as error:
         raise LabelingMismatch(f"the labeling config is not XML: {error}") from None
     known = {name: tag for tag in root.iter() if tag.tag in OBJECTS and (name := tag.get("name"))}
-    candidates = {name: tag for tag in root.iter() if tag.tag in CONTROLS and (name := tag.get("name")) and usable(tag)}
+    candidates = {name: tag for tag in root.iter() if tag.tag in TAGS and (name := tag.get("name")) and usable(tag)}
     if control is not None:
         if control not in candidates:
             raise LabelingMismatch(
@@ -131,12 +227,10 @@ def labeling(
     root: ElementTree.Element, tag: ElementTree.Element, name: str, known: Mapping[str, ElementTree.Element]
 ) -> Labeling:
     """The labeling of one control and of every object shown."""
-    kind = LabelKind.SPAN
-    if tag.tag == "Choices":
-        kind = LabelKind.MULTI if tag.get("choice") == "multiple" else LabelKind.SINGLE
+    kind, control = next((kind, control) for kind, control in CONTROLS.items() if control.matches(tag))
     labels: list[str] = []
     descriptions: dict[str, str] = {}
-    for option in tag.iter(CONTROLS[tag.tag]):
+    for option in tag.iter(control.option):
         label = option.get("alias") or option.get("value") or ""
         labels.append(label)
         if hint := option.get("hint"):

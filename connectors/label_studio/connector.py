@@ -1,196 +1,252 @@
-"""One Label Studio project, as the loop sees it: the :class:`~nextlabel.connectors.base.Connector` of this platform."""
+"""One Label Studio project, as the loop sees it: the :class:`~nextlabel.connectors.base.Connector` of this platform.
+
+What annotators did is read here: since the last look, everything, or one annotation asked for by itself. A task's
+``updated_at`` moves when an annotation of it is made, changed, or deleted (in bulk as well), and stays put when
+predictions are imported. So a look is: which tasks moved, then the annotations of those. A task's counters
+(``total_annotations`` and the like) are not looked at: an import of predictions counts first and writes later, over
+whatever was counted meanwhile, so a task that has just been answered may say 0, for minutes.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
+
+import structlog
+from typing_extensions import override
 
 from nextlabel.connectors.base import (
     BackendAddress,
     Finding,
+    NewProject,
     Progress,
     ProjectConnector,
     ProjectRef,
     closed_on_failure,
     no_progress,
 )
-from nextlabel.connectors.errors import PlatformError, ProjectNotFound
-from nextlabel.connectors.label_studio import config, payloads, projects
-from nextlabel.connectors.label_studio.again import ask_again
-from nextlabel.connectors.label_studio.changes import Poll
-from nextlabel.connectors.label_studio.client import Client
-from nextlabel.connectors.label_studio.config import Form
-from nextlabel.connectors.label_studio.diagnose import diagnose
+from nextlabel.connectors.basics import Json, batched
+from nextlabel.connectors.errors import ProjectNotFound
+from nextlabel.connectors.http import server_time
+from nextlabel.connectors.label_studio.client import Client, Projects
+from nextlabel.connectors.label_studio.config import Form, read_config
+from nextlabel.connectors.label_studio.diagnose import findings
+from nextlabel.connectors.label_studio.payloads import read_annotation, read_event
 from nextlabel.connectors.label_studio.queue import LabelStudioQueue
-from nextlabel.connectors.label_studio.tasks import Tasks
+from nextlabel.connectors.label_studio.tasks import FETCH, Tasks
 from nextlabel.connectors.label_studio.webhooks import Webhooks
-from nextlabel.connectors.records import Annotation, Changes, Hint, Labeling, QueueEntry, Record, RemoteRecord
+from nextlabel.connectors.records import Annotation, Changes, Hint, QueueEntry, Record, RemoteRecord
+
+log = structlog.get_logger(__name__)
 
 PLATFORM = "label-studio"
-SHOWN = "id,title,label_config,maximum_annotations,model_version,sampling"
+MARGIN = timedelta(seconds=10)
+"""How long a change may take from its timestamp to its commit; so much of the past is read again."""
+TURNED_BACK = timedelta(seconds=2)
+"""The server's time is known to the second. Where it lies before the cursor by more, its clock was put back."""
+ANNOTATED = "id,annotations,completed_by,result,was_cancelled,updated_at"
+"""What is asked of tasks with their annotations: the one list holds for both. The prediction that was shown is left
+out of listings by Label Studio; only webhooks carry it."""
+TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 class LabelStudioConnector(ProjectConnector[Client, Form]):
-    """Fulfils the connector protocol for one project. Make one with :meth:`create` or :meth:`attach`."""
+    """Fulfils the connector protocol for one project."""
 
-    def __init__(self, client: Client, project: Mapping[str, Any], control: str | None = None) -> None:
+    def __init__(self, client: Client, project: Mapping[str, Any], question: str | None = None) -> None:
         number = int(project["id"])
         link = f"{client.url}/projects/{number}/data"
         ref = ProjectRef(PLATFORM, client.url, str(number), str(project["title"]), link)
-        self._control = control
+        self._question = question
         self._config = str(project["label_config"])
-        form = config.read_config(self._config, control)
-        super().__init__(client, ref, form, int(project["maximum_annotations"]))
+        super().__init__(client, ref, read_config(self._config, question), int(project["maximum_annotations"]))
         self._lock = threading.Lock()
         self._tasks = Tasks(client, number)
-        self._poll = Poll(client, number, self._tasks)
         self._queue = LabelStudioQueue(client, number)
         self._webhooks = Webhooks(client, number)
 
     @classmethod
-    def create(cls, url: str, token: str, title: str, labeling: Labeling, *, overlap: int = 1, mark: str = "") -> Self:
-        """A new project that asks ``labeling``, with ``overlap`` annotators a record; see :meth:`marked` for ``mark``.
-
-        Raises LabelingMismatch if Label Studio can't ask it, Unauthorized, PlatformUnavailable or PlatformError.
-        """
-        client = Client(url, token)
-        try:
-            return cls.attach(url, token, projects.create(client, title, labeling, overlap=overlap, mark=mark))
-        finally:
-            client.close()
+    @override
+    def create(cls, url: str, token: str, new: NewProject) -> Self:
+        with closed_on_failure(Client(url, token)) as client:
+            return cls(client, Projects(client).create(new))
 
     @classmethod
-    def marked(cls, url: str, token: str, mark: str, *, tidy: str | None = None) -> list[str]:
-        """Ids of the projects made with ``mark``, the one to go on with first.
-
-        With ``tidy``, which names the one that is used, others without a task are deleted.
-        """
-        client = Client(url, token)
-        try:
-            found = projects.marked(client, mark)
-            if tidy is not None:
-                projects.remove_empty(client, [number for number in found if str(number) != tidy])
-            return [str(number) for number in found]
-        finally:
-            client.close()
-
-    @classmethod
-    def attach(cls, url: str, token: str, project: int | str, *, control: str | None = None) -> Self:
-        """An existing project, its labeling read back; ``control`` names the question where there are several.
-
-        Raises ProjectNotFound, LabelingMismatch if it asks something that we can't, Unauthorized,
-        PlatformUnavailable or PlatformError.
-        """
+    @override
+    def attach(
+        cls, url: str, token: str, project: int | str, *, workspace: str = "", question: str | None = None
+    ) -> Self:
         if not str(project).isdigit():
             raise ProjectNotFound(
                 f"{project!r} is no project of Label Studio: projects have numbers, see the address bar"
             )
         with closed_on_failure(Client(url, token)) as client:
-            return cls(client, _project(client, int(project)), control)
+            return cls(client, Projects(client).read(int(project)), question)
 
-    # -- the protocol ------------------------------------------------------------------------------------------------
+    @classmethod
+    @override
+    def marked(cls, url: str, token: str, mark: str, *, tidy: str | None = None) -> list[str]:
+        with closing(Client(url, token)) as client:
+            return Projects(client).marked(mark, tidy)
 
-    @property
-    def live_predictions(self) -> bool:
-        """Label Studio asks whenever somebody opens a task that has no prediction."""
-        return True
+    # -- records -----------------------------------------------------------------------------------------------------
 
-    def links(self) -> Mapping[str, str]:
-        """Nobody needs a link of their own: the order is the project's."""
-        return {}
-
+    @override
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
-        """Put ``records`` on the platform; see :class:`.tasks.Tasks`."""
         return self._tasks.push(records, self._form, progress)
 
+    @override
     def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
-        """Every task of the project. One that we did not push has the uid ``label-studio-<task id>``."""
         return self._tasks.records(self._form, newest_first=newest_first)
 
-    def changes(self, cursor: str | None) -> Changes:
-        """What annotators did since ``cursor``, and whether the question itself was changed."""
-        changed = self._refresh()
-        found = self._poll.since(cursor, self._form)
-        return replace(found, labeling_changed=changed)
-
-    def annotated(self) -> Iterator[Changes]:
-        """Every task that has annotations, with all of them, page by page."""
-        return self._poll.everything(self._form)
-
-    def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Annotation | None]:
-        """Each of these annotations, asked for by itself."""
-        return self._poll.each(wanted, self._form)
-
+    @override
     def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:
-        """Those of these tasks that are gone."""
         return self._tasks.missing(remote_ids)
 
-    def parse_event(self, body: Mapping[str, Any]) -> Hint:
-        """Read one webhook body. Raises ValueError on a malformed one."""
-        return payloads.read_event(self._config, self._ref.id, body)
+    # -- what annotators did -----------------------------------------------------------------------------------------
 
-    def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """Whether a delivery carries the secret that :meth:`connect` gave to the webhooks."""
-        return self._webhooks.authentic(headers)
+    @override
+    def changes(self, cursor: str | None) -> Changes:
+        """Every annotation of every task that changed after ``cursor`` (None: of every task), and the next cursor.
 
-    def in_hand(self) -> Collection[str]:
-        """None that matters: Label Studio serves one task at a time, and keeps it for whoever has it open."""
-        return ()
+        ``complete`` holds each of these tasks. Raises ValueError on a cursor that is not ours.
+        """
+        changed = self._refresh()
+        answer = self._tasks.respond([], "id,updated_at", size=1, ordering="-tasks:updated_at")
+        newest = answer.json()["tasks"]
+        if not newest:
+            return Changes(cursor=cursor, labeling_changed=changed)
+        now = server_time(answer)
+        start = None if cursor is None else datetime.fromisoformat(cursor)
+        turned_back = start is not None and now is not None and now < start - TURNED_BACK
+        if turned_back and now is not None:
+            start = now - MARGIN
+        conditions = [] if start is None else [_changed_after(start)]
+        complete = {str(task["id"]): frozenset[str]() for task in self._tasks.list(conditions, "id")}
+        annotations: list[Annotation] = []
+        for page in self._pages(conditions):
+            annotations += page.annotations
+            complete |= page.complete
+        mark = _next_cursor(datetime.fromisoformat(newest[0]["updated_at"]), now).strftime(TIME)
+        return Changes(tuple(annotations), complete, labeling_changed=changed, cursor=mark, gap=turned_back)
 
-    def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
-        """Put ``entries`` first in every annotator's queue; see :class:`.queue.Queue`."""
-        self._queue.publish(version, entries, self._form)
+    @override
+    def annotated(self) -> Iterator[Changes]:
+        return self._pages([])
 
-    def extend(self, version: str, entries: Sequence[QueueEntry]) -> None:
-        """Append ``entries`` to the generation in force."""
-        self._queue.extend(version, entries, self._form)
+    def _pages(self, conditions: Sequence[Json]) -> Iterator[Changes]:
+        """The tasks that fulfil all ``conditions`` and have annotations, with all of them."""
+        form = self._form
+        answered = self._tasks.list([*conditions, _HAS_ANNOTATIONS], ANNOTATED, fields="all", size=FETCH)
+        for tasks in batched(answered, FETCH):
+            here = {
+                one["id"]: [read_annotation(form, given, one["id"]) for given in one["annotations"]] for one in tasks
+            }
+            yield Changes.listed({str(task): annotations for task, annotations in here.items()})
 
-    def retire(self, version: str) -> None:
-        """Delete a generation that is no longer in force."""
-        self._queue.retire(version)
-
-    def generations(self) -> tuple[str, ...]:
-        """The versions of ours that still have rows."""
-        return self._queue.generations()
-
-    def ask_again(self, remote_ids: Sequence[str], opinions: int) -> None:
-        """Raise the overlap of these tasks to ``opinions``; see :mod:`.again`."""
-        ask_again(self._client, self._tasks, remote_ids, opinions)
-
-    def connect(self, backend: BackendAddress) -> None:
-        """Hook the service up; see :class:`.webhooks.Webhooks`."""
-        self._webhooks.connect(backend)
-
-    def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
-        """Look for what would silently break the loop; see :mod:`.diagnose`."""
-        return diagnose(self._client, int(self._ref.id), self._queue, self._webhooks, backend, self._control)
+    @override
+    def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Annotation | None]:
+        """One request each. One that can't be read is left out. Raises ConnectorError if one could not be asked for."""
+        found: dict[str, Annotation | None] = {}
+        for number in wanted:
+            body = self._client.find(f"/api/annotations/{int(number)}/", again=False)
+            try:
+                here = body is not None and str(body["project"]) == self._ref.id
+                found[number] = read_annotation(self._form, body) if here else None
+            except (KeyError, TypeError, ValueError) as error:
+                log.warning("an annotation can't be read", annotation=number, reason=f"{type(error).__name__} {error}")
+        return found
 
     def _refresh(self) -> bool:
         """Read the project again; whether its labeling changed since the last look.
 
         Raises LabelingMismatch if it now asks something that we can't.
         """
-        found = _project(self._client, int(self._ref.id))
+        found = Projects(self._client).read(int(self._ref.id))
         with self._lock:
             self._overlap = int(found["maximum_annotations"])
             if found["label_config"] == self._config:
                 return False
-            old, self._form = self._form, config.read_config(found["label_config"], self._control)
+            old, self._form = self._form, read_config(found["label_config"], self._question)
             self._config = found["label_config"]
             return old.labeling != self._form.labeling
 
+    # -- the queue ---------------------------------------------------------------------------------------------------
 
-def _project(client: Client, number: int) -> Mapping[str, Any]:
-    try:
-        found: Mapping[str, Any] = client.request(
-            "GET", f"/api/projects/{number}", params={"include": SHOWN}, again=True
-        )
-    except PlatformError as error:
-        if error.status == 404:
-            raise ProjectNotFound(f"{client.url} has no project {number} that this token may see") from None
-        raise
-    if not isinstance(found, Mapping) or "label_config" not in found:
-        raise PlatformError(f"{client.url} does not answer like a Label Studio", status=200)
-    return found
+    @property
+    @override
+    def live_predictions(self) -> bool:
+        """Label Studio asks whenever somebody opens a task that has no prediction."""
+        return True
+
+    @override
+    def links(self) -> Mapping[str, str]:
+        """Nobody needs a link of their own: the order is the project's."""
+        return {}
+
+    @override
+    def in_hand(self) -> Collection[str]:
+        """None that matters: Label Studio serves one task at a time, and keeps it for whoever has it open."""
+        return ()
+
+    @override
+    def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
+        self._queue.publish(version, entries, self._form)
+
+    @override
+    def extend(self, version: str, entries: Sequence[QueueEntry]) -> None:
+        self._queue.extend(version, entries, self._form)
+
+    @override
+    def retire(self, version: str) -> None:
+        self._queue.retire(version)
+
+    @override
+    def generations(self) -> tuple[str, ...]:
+        return self._queue.generations()
+
+    @override
+    def ask_again(self, remote_ids: Sequence[str], opinions: int) -> None:
+        self._tasks.ask_again(remote_ids, opinions)
+
+    # -- the service -------------------------------------------------------------------------------------------------
+
+    @override
+    def connect(self, backend: BackendAddress) -> None:
+        self._webhooks.connect(backend)
+
+    @override
+    def parse_event(self, body: Mapping[str, Any]) -> Hint:
+        return read_event(self._config, self._ref.id, body)
+
+    @override
+    def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
+        return self._webhooks.authentic(headers)
+
+    @override
+    def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
+        number = int(self._ref.id)
+        found = findings(self._client, number, self._queue, self._webhooks, backend, self._question)
+        return self._client.examine(found)
+
+
+def _next_cursor(newest: datetime, server: datetime | None) -> datetime:
+    """Where the next look starts: the newest change, or earlier if changes from before it may not be committed yet."""
+    return newest - MARGIN if server is None else min(newest, server - MARGIN)
+
+
+def _changed_after(when: datetime) -> Json:
+    value = when.astimezone(UTC).strftime(TIME)
+    return {"filter": "filter:tasks:updated_at", "operator": "greater", "type": "Datetime", "value": value}
+
+
+_HAS_ANNOTATIONS: Json = {
+    # Joins the annotations themselves, whatever the task's counters say.
+    "filter": "filter:tasks:annotations_ids",
+    "operator": "empty",
+    "type": "Number",
+    "value": "false",
+}

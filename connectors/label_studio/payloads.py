@@ -9,24 +9,21 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
-from nextlabel.connectors.label_studio.config import UID_KEY, Form, form_of
-from nextlabel.connectors.labelings import check_labels
+from nextlabel.connectors.label_studio.config import CONTROLS, UID_KEY, Form, form_of
+from nextlabel.connectors.labelings import as_text, check_labels
 from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
     FieldKind,
     Hint,
     Labeling,
-    LabelKind,
     Record,
     RemoteRecord,
-    Span,
     Suggestion,
     Value,
 )
-
-Json = dict[str, Any]
 
 SHOWN_AS_THEY_ARE = ("http://", "https://", "data:image/", "/data/", "s3://", "gs://", "azure-blob://")
 """How images begin that a browser loads, or that Label Studio turns into such."""
@@ -49,31 +46,13 @@ def write_result(form: Form, value: Value, score: float | None = None, scores: S
     base: Json = {"from_name": form.control, "to_name": form.target, "type": form.tag.lower()}
     if score is not None:
         base["score"] = score
-    if form.labeling.kind is not LabelKind.SPAN:
-        return [{**base, "value": {"choices": list(value)}}] if value else []
-    regions = []
-    for number, span in enumerate(value):
-        if not isinstance(span, Span):
-            raise LabelingMismatch(f"{span!r} is no span, which {form.control!r} asks for")
-        place = {"start": span.start, "end": span.end, "labels": [span.label]}
-        own = {"score": scores[number]} if scores else {}
-        regions.append({**base, **own, "id": f"span-{number}", "value": place})
-    return regions
+    return [{**base, **region} for region in CONTROLS[form.labeling.kind].write(value, scores)]
 
 
 def read_result(form: Form, result: Sequence[Mapping[str, Any]]) -> Value:
     """The value that regions hold; regions of other controls don't count. Unknown labels are kept as they are."""
     regions = [one["value"] for one in result if one.get("from_name") == form.control and one.get("value")]
-    if form.labeling.kind is not LabelKind.SPAN:
-        labels: dict[str, None] = {}
-        for region in regions:
-            labels.update(dict.fromkeys(str(label) for label in region.get("choices", ())))
-        return tuple(labels)
-    return tuple(
-        Span(int(region["start"]), int(region["end"]), str(label))
-        for region in regions
-        for label in region.get("labels", ())
-    )
+    return CONTROLS[form.labeling.kind].read(regions)
 
 
 def prediction_from(labeling: Labeling, suggestion: Suggestion, form: Form | None = None) -> Json:
@@ -140,11 +119,6 @@ def record_from_task(task: Mapping[str, Any], labeling: Labeling) -> Record:
 def remote_record(task: Mapping[str, Any], labeling: Labeling) -> RemoteRecord:
     """A listed task: the platform's id and the record."""
     return RemoteRecord(str(task["id"]), record_from_task(task, labeling))
-
-
-def as_text(value: Any) -> str:
-    """What a field of a task's data says; nothing where there is nothing."""
-    return "" if value is None else value if isinstance(value, str) else str(value)
 
 
 # -- annotations -----------------------------------------------------------------------------------------------------

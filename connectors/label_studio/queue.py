@@ -14,11 +14,12 @@ from functools import partial
 import stamina
 import structlog
 
+from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import ConnectorError, PlatformError, PlatformUnavailable, RecordsRejected
 from nextlabel.connectors.http import IMPORT_TIMEOUT_S
 from nextlabel.connectors.label_studio.client import Client
 from nextlabel.connectors.label_studio.config import Form
-from nextlabel.connectors.label_studio.payloads import Json, write_result
+from nextlabel.connectors.label_studio.payloads import write_result
 from nextlabel.connectors.records import QueueEntry
 
 log = structlog.get_logger(__name__)
@@ -100,18 +101,16 @@ class LabelStudioQueue:
     def generations(self) -> tuple[str, ...]:
         """Versions of ours that have rows, newest first, the one in force included."""
         current = self.in_force()
-        versions = [
-            name for name, rows in self.versions().items() if name.startswith(OURS) and (rows or name == current)
-        ]
-        return tuple(versions)
+        found = self.versions().items()
+        return tuple(name for name, rows in found if name.startswith(OURS) and (rows or name == current))
 
     def in_force(self) -> str:
         """The project's model version; empty if it has none."""
-        return str(self._client.request("GET", self._path, params=_BRIEF, again=True)["model_version"] or "")
+        return str(self._client.get(self._path, _BRIEF)["model_version"] or "")
 
     def versions(self) -> dict[str, int]:
         """Every model version of the project and how many predictions it has, newest first."""
-        answer = self._client.request("GET", f"{self._path}/model-versions", again=True)
+        answer = self._client.get(f"{self._path}/model-versions")
         return {str(name): int(rows) for name, rows in answer.items()}
 
     def imports_in_batches(self) -> bool:

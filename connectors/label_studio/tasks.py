@@ -1,21 +1,22 @@
-"""Tasks: pushing records so that none is lost or doubled, listing them, and finding those that are gone."""
+"""Tasks: pushing records so that none is lost or doubled, listing them, finding those that are gone, asking again."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import httpx
 import structlog
 
 from nextlabel.connectors.base import Progress
-from nextlabel.connectors.batches import weighed
-from nextlabel.connectors.errors import ConnectorError, LabelingMismatch, PlatformError, RecordsRejected
-from nextlabel.connectors.http import IMPORT_TIMEOUT_S, dump
+from nextlabel.connectors.basics import Json, batched, weighed
+from nextlabel.connectors.errors import ConnectorError, PlatformError, RecordsRejected
+from nextlabel.connectors.http import IMPORT_TIMEOUT_S, absent_is_fine, prepared
 from nextlabel.connectors.label_studio.client import Client
 from nextlabel.connectors.label_studio.config import UID_KEY, Form
-from nextlabel.connectors.label_studio.payloads import Json, remote_record, write_task
+from nextlabel.connectors.label_studio.payloads import remote_record, write_task
 from nextlabel.connectors.records import Record, RemoteRecord
 
 log = structlog.get_logger(__name__)
@@ -25,6 +26,8 @@ BATCH = 10_000
 BATCH_BYTES = 32 * 2**20
 """JSON an import; Label Studio refuses more than 250 MiB."""
 PAGE = 1000
+FETCH = 200
+"""Tasks with their annotations in one request."""
 SMALL_PAGE = 100
 """Tasks in the first page for whoever wants the newest only."""
 LOOK_UP = 300
@@ -48,7 +51,9 @@ class Tasks:
         Raises RecordsRejected: before anything is sent if a record can't be shown, if one uid stands for two
         different records, or if text can't be encoded; afterwards if tasks are missing even after a second try.
         """
-        wanted = self._prepared(records, form)
+        wanted, refused = prepared(records, partial(write_task, form))
+        if refused:
+            raise RecordsRejected(next(iter(refused.values())), sent=len(records), stored=0)
         found = self._existing(wanted)
         done = len(found)
         progress(done, len(wanted))
@@ -58,26 +63,6 @@ class Tasks:
             done += len(batch)
             progress(done, len(wanted))
         return {uid: str(found[uid]) for uid in wanted}
-
-    def _prepared(self, records: Sequence[Record], form: Form) -> dict[str, Json]:
-        wanted: dict[str, Json] = {}
-        for record in records:
-            try:
-                task = write_task(form, record)
-                dump(task)
-            except LabelingMismatch as error:
-                raise RecordsRejected(str(error), sent=len(records), stored=0) from None
-            except (UnicodeEncodeError, TypeError, ValueError) as error:
-                raise RecordsRejected(
-                    f"record {record.uid!r} can't be sent as JSON: {error}", sent=len(records), stored=0
-                ) from None
-            if not record.uid or wanted.setdefault(record.uid, task) != task:
-                raise RecordsRejected(
-                    f"the uid {record.uid!r} is empty or stands for two different records; nothing was pushed",
-                    sent=len(records),
-                    stored=0,
-                )
-        return wanted
 
     def _import(self, batch: Mapping[str, Json]) -> dict[str, int]:
         """Import one batch; when the reply is lost or short, look what is there and import the rest once more."""
@@ -147,22 +132,17 @@ class Tasks:
 
     def _drafts(self, task: int) -> Any:
         """Everybody's drafts of a task; listings of tasks show one's own only."""
-        return self._client.request("GET", f"/api/tasks/{task}/drafts", again=True)
+        return self._client.get(f"/api/tasks/{task}/drafts")
 
     def _delete(self, task: int) -> None:
-        try:
+        with absent_is_fine():
             self._client.call(lambda: self._client.sdk.tasks.delete(str(task)), again=True)
-        except PlatformError as error:
-            if error.status != 404:  # gone already, which is what we want
-                raise
 
     # -- read --------------------------------------------------------------------------------------------------------
 
     def count(self) -> int:
         """How many tasks the project has."""
-        answer = self._client.request(
-            "GET", f"/api/projects/{self._project}", params={"include": "id,task_number"}, again=True
-        )
+        answer = self._client.get(f"/api/projects/{self._project}", {"include": "id,task_number"})
         return int(answer["task_number"])
 
     def records(self, form: Form, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
@@ -188,14 +168,8 @@ class Tasks:
 
     def _is_gone(self, task: str) -> bool:
         """Whether this project has no such task: numbers are the server's, so another project may have it."""
-        try:
-            params = {"resolve_uri": "false"}
-            found = self._client.request("GET", f"/api/tasks/{task}/", params=params, again=True)
-        except PlatformError as error:
-            if error.status == 404:
-                return True
-            raise
-        return bool(found["project"] != self._project)
+        found = self._client.find(f"/api/tasks/{task}/", {"resolve_uri": "false"})
+        return found is None or bool(found["project"] != self._project)
 
     def list(
         self, conditions: Sequence[Json], include: str, fields: str | None = None, size: int = PAGE
@@ -206,15 +180,12 @@ class Tasks:
         """
         after = 0
         while True:
-            page = self.page([*conditions, _number("id", "greater", after)], include, size=size, fields=fields)["tasks"]
+            later = [*conditions, _number("id", "greater", after)]
+            page = self.respond(later, include, size=size, fields=fields).json()["tasks"]
             yield from page
             if len(page) < size:
                 return
             after = page[-1]["id"]
-
-    def page(self, conditions: Sequence[Json], include: str, *, size: int, fields: str | None = None) -> Any:
-        """The first ``size`` tasks by id, and the ``total``."""
-        return self.respond(conditions, include, size=size, fields=fields).json()
 
     def respond(
         self,
@@ -225,7 +196,7 @@ class Tasks:
         ordering: str = "tasks:id",
         fields: str | None = None,
     ) -> httpx.Response:
-        """As :meth:`page`, the whole HTTP answer, in another ``ordering`` if need be.
+        """The first ``size`` of the tasks that fulfil all ``conditions``, and their total: the whole HTTP answer.
 
         ``fields="all"`` is what annotations need to be listed.
         """
@@ -244,9 +215,44 @@ class Tasks:
             params["fields"] = fields
         return self._client.respond("GET", "/api/tasks", params=params, again=True)
 
+    # -- ask again ---------------------------------------------------------------------------------------------------
+
+    def ask_again(self, tasks: Sequence[str], opinions: int) -> None:
+        """Raise the overlap of these tasks to ``opinions``, and open those again that fewer annotators have answered.
+
+        Every task has an overlap of its own, copied from the project when it was imported, and Label Studio lets its
+        API change it. It doesn't count again then whether the task is done, so that is said in the same request. From
+        there on the task is like any other that wants annotators: served by its place in the queue, to whoever did not
+        answer it yet.
+
+        One request a task, about 0.1 s. May be repeated; an overlap is never lowered. Raises RecordsRejected if one of
+        them is not in the project, before any is changed.
+        """
+        found: list[Json] = []
+        for chunk in batched(tasks, FETCH):
+            found += self.list([_in("id", [int(task) for task in chunk])], _LOOKED_AT, fields="all")
+        if missing := sorted(set(tasks) - {str(task["id"]) for task in found}):
+            raise RecordsRejected(
+                f"not in the project any more: task {', '.join(missing[:3])}; nobody was asked again",
+                sent=len(tasks),
+                stored=0,
+            )
+        for task in found:
+            wanted = max(opinions, task["overlap"])
+            done = len({_author(one) for one in task["annotations"] if not one["was_cancelled"]}) >= wanted
+            if task["overlap"] != wanted or task["is_labeled"] != done:
+                body = {"overlap": wanted, "is_labeled": done}
+                self._client.request("PATCH", f"/api/tasks/{task['id']}", body=body, again=True)
+
 
 _SHOWN = "id,data,meta"
 _NAMED = "id,data"
+_LOOKED_AT = "id,overlap,is_labeled,annotations,completed_by,was_cancelled"
+
+
+def _author(annotation: Json) -> str:
+    by = annotation["completed_by"]
+    return str(by["id"] if isinstance(by, dict) else by)
 
 
 def _in(column: str, values: Sequence[object]) -> Json:

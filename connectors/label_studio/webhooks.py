@@ -7,7 +7,8 @@ behind when the backend is deleted. So what is there is compared with what shoul
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ import structlog
 
 from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.errors import PlatformError
-from nextlabel.connectors.label_studio.client import Client
+from nextlabel.connectors.label_studio.client import SAMPLING, Client
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +25,6 @@ TITLE = "nextlabel"
 """The ML backend's title. Never a model version: where the two are equal, Label Studio asks for live predictions at
 every step and the order of the queue turns random."""
 SECRET_HEADER = "X-Nextlabel-Secret"  # noqa: S105  the name of a header
-SAMPLING = "Uncertainty sampling"
 
 EVENTS = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", "TASKS_DELETED")
 """Sent with their payload. PROJECT_UPDATED is left out: every generation that we put in force would cause one."""
@@ -86,7 +86,7 @@ class Webhooks:
         sdk, project = self._client.sdk, self._project
         same, old = [], []
         for found in self.backends():
-            if found.url.rstrip("/") == backend.url.rstrip("/"):
+            if found.url.rstrip("/") == backend.url:
                 same.append(found)
             elif found.title == TITLE:
                 old.append(found)
@@ -94,7 +94,7 @@ class Webhooks:
             log.info("removing an ML backend of an earlier run", url=found.url)
             self._client.call(partial(sdk.ml.delete, found.id), again=True)
         settings: dict[str, Any] = {
-            "url": backend.url.rstrip("/"),
+            "url": backend.url,
             "project": project,
             "title": TITLE,
             "description": "Suggestions and queue order by nextlabel",
@@ -143,9 +143,14 @@ class Webhooks:
             self._client.call(lambda: self._client.sdk.projects.update(self._project, model_version=wanted), again=True)
 
 
+def hook_url(backend: Any) -> str:
+    """Where an ML backend, ours or another, takes its webhooks in."""
+    return f"{backend.url.rstrip('/')}/webhook"
+
+
 def wanted_hooks(backend: BackendAddress) -> list[Hook]:
     """The webhooks that the service needs."""
-    url = f"{backend.url.rstrip('/')}/webhook"
+    url = hook_url(backend)
     return [Hook(url, EVENTS, payload=True), Hook(url, NOTICES, payload=False)]
 
 
@@ -163,32 +168,19 @@ def matches(found: Any, hook: Hook, backend: BackendAddress) -> bool:
 
 def ours(found: Any, backend: BackendAddress | None) -> bool:
     """Whether a webhook was made by us, or by Label Studio on our account."""
-    if backend is not None and found.url == f"{backend.url.rstrip('/')}/webhook":
-        return True
-    return SECRET_HEADER in (found.headers or {})
+    return (backend is not None and found.url == hook_url(backend)) or SECRET_HEADER in (found.headers or {})
 
 
-class _explained:
+@contextmanager
+def _explained(url: str, what: str, switch: str) -> Iterator[None]:
     """Turns a refusal to connect into one that says what to change on the server."""
-
-    def __init__(self, url: str, what: str, switch: str) -> None:
-        self._url, self._what, self._switch = url, what, switch
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, PlatformError):
-            return
+    try:
+        yield
+    except PlatformError as error:
+        why = f"Label Studio did not accept {url} among its {what}: {error.body or error}. "
+        why += "The service must be running, and reachable from the machine that Label Studio runs on"
         if "reserved network address" in str(error) or "resolves to" in str(error):
-            raise PlatformError(
-                f"Label Studio does not allow {self._what} on {self._url}, a local or private address: start it with "
-                f"{self._switch}=false",
-                status=error.status,
-                body=error.body,
-            ) from error
-        raise PlatformError(
-            f"Label Studio did not accept {self._url} among its {self._what}: {error.body or error}. "
-            "The service must be running, and reachable from the machine that Label Studio runs on",
-            status=error.status,
-            body=error.body,
-        ) from error
+            why = (
+                f"Label Studio does not allow {what} on {url}, a local or private address: start it with {switch}=false"
+            )
+        raise PlatformError(why, status=error.status, body=error.body) from error

@@ -7,8 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from nextlabel.connectors.argilla import dataset
-from nextlabel.connectors.argilla.client import Client
+from nextlabel.connectors.argilla.client import Client, Datasets
 from nextlabel.connectors.errors import PlatformError
 
 
@@ -29,9 +28,9 @@ def seen(*names: str) -> tuple[int, Any]:
 
 def test_the_workspace_that_another_store_made_a_moment_ago_is_taken() -> None:
     racing = client(seen("a", "b"), (409, {"detail": "taken"}), seen("a", "b", "nextlabel"))
-    assert dataset._workspace(racing, "")["id"] == "id of nextlabel"
+    assert Datasets(racing)._workspace("")["id"] == "id of nextlabel"
 
 
 def test_any_other_refusal_is_told() -> None:
     with pytest.raises(PlatformError, match="name is too long"):
-        dataset._workspace(client(seen("a", "b"), (422, {"detail": "name is too long"})), "")
+        Datasets(client(seen("a", "b"), (422, {"detail": "name is too long"})))._workspace("")

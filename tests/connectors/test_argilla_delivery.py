@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nextlabel.connectors.argilla.config import Form
-from nextlabel.connectors.argilla.delivery import SKEW_S, Delivery
+from nextlabel.connectors.argilla.queue import SKEW_S, Delivery
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind
 
 FORM = Form(Labeling(LabelKind.SINGLE, ("sport", "politics")), "label", "question")

@@ -8,7 +8,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nextlabel.connectors.argilla.order import HEADROOM, STRIDE, longest_fall, renumber
+from nextlabel.connectors.argilla.lanes import HEADROOM, STRIDE, longest_fall, renumber
 
 NAMES = [f"r{i}" for i in range(40)]
 

@@ -14,7 +14,7 @@ import pytest
 
 from nextlabel.backend.stack.annotators import Page, Response
 from nextlabel.connectors.argilla.config import Form
-from nextlabel.connectors.argilla.people import People, Person
+from nextlabel.connectors.argilla.lanes import People, Person
 from nextlabel.connectors.argilla.queue import ArgillaQueue
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, QueueEntry, Suggestion
 from tests.size import count
@@ -48,6 +48,12 @@ class Server:
         if path.endswith("/me"):
             return {"id": MEMBERS[0].id, "username": MEMBERS[0].name}
         return {"items": [{"id": one.id, "username": one.name} for one in MEMBERS] if "users" in path else []}
+
+    def get(self, path: str) -> Any:
+        return self.request("GET", path)
+
+    def items(self, path: str) -> Any:
+        return self.get(path)["items"]
 
     def now(self) -> datetime:
         return now()

@@ -5,8 +5,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nextlabel.connectors.errors import LabelingMismatch
-from nextlabel.connectors.label_studio import form_of, labeling_from_config, read_config, write_config
-from nextlabel.connectors.label_studio.config import NOT_XML, UID_KEY
+from nextlabel.connectors.label_studio.config import (
+    NOT_XML,
+    UID_KEY,
+    form_of,
+    labeling_from_config,
+    read_config,
+    write_config,
+)
 from nextlabel.connectors.labelings import expect
 from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind
 

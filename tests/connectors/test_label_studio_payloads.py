@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nextlabel.connectors.errors import LabelingMismatch
-from nextlabel.connectors.label_studio import UID_KEY, form_of, read_config
+from nextlabel.connectors.label_studio.config import UID_KEY, form_of, read_config
 from nextlabel.connectors.label_studio.payloads import (
-    as_text,
     prediction_from,
     read_annotation,
     read_event,
@@ -19,6 +18,7 @@ from nextlabel.connectors.label_studio.payloads import (
     write_result,
     write_task,
 )
+from nextlabel.connectors.labelings import as_text
 from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,

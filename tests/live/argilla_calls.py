@@ -13,7 +13,7 @@ import httpx
 
 from nextlabel.backend.stack import ArgillaServer
 from nextlabel.backend.store import Store, StoredRecord
-from nextlabel.connectors.argilla import ArgillaConnector
+from nextlabel.connectors.argilla.connector import ArgillaConnector
 from nextlabel.connectors.argilla.webhooks import EVENTS
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
 from nextlabel.connectors.records import AnnotationStatus, Changes, Record, Suggestion

@@ -14,7 +14,7 @@ import pytest
 
 from nextlabel.backend.stack import ArgillaServer
 from nextlabel.backend.stack.annotators import ArgillaAnnotator
-from nextlabel.connectors.argilla import ArgillaConnector
+from nextlabel.connectors.argilla.connector import ArgillaConnector
 from nextlabel.connectors.base import BackendAddress
 from tests.live.argilla_calls import Api, forget_webhooks
 

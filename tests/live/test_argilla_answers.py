@@ -11,7 +11,8 @@ import pytest
 
 from nextlabel.backend.stack import ArgillaServer
 from nextlabel.backend.stack.annotators import ArgillaAnnotator
-from nextlabel.connectors.argilla import ArgillaConnector, changes
+from nextlabel.connectors.argilla import changes
+from nextlabel.connectors.argilla.connector import ArgillaConnector
 from nextlabel.connectors.records import AnnotationStatus, QueueEntry
 from tests.live.argilla_calls import SPORT, Api, Make, numbered, statuses, values
 

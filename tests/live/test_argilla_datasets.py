@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from nextlabel.backend.stack import ArgillaServer
-from nextlabel.connectors.argilla import ArgillaConnector
 from nextlabel.connectors.argilla.config import NONE
-from nextlabel.connectors.base import BackendAddress
+from nextlabel.connectors.argilla.connector import ArgillaConnector
+from nextlabel.connectors.base import BackendAddress, NewProject
 from nextlabel.connectors.errors import (
     ConfigError,
     LabelingMismatch,
@@ -162,7 +162,7 @@ def test_a_question_among_several_is_chosen(argilla: ArgillaServer, argilla_data
     api("PUT", f"{path}/publish")
     with pytest.raises(LabelingMismatch, match=r"several questions.*'topic'.*'tags'"):
         ArgillaConnector.attach(argilla.url, argilla.token, made["id"])
-    connector = ArgillaConnector.attach(argilla.url, argilla.token, made["id"], control="tags")
+    connector = ArgillaConnector.attach(argilla.url, argilla.token, made["id"], question="tags")
     assert connector.labeling == Labeling(LabelKind.MULTI, ("a", "b"), (Field("text"), Field("more")), "tags")
     assert connector.overlap == 1
     [remote] = connector.push([Record("u", {"text": "t"})]).values()
@@ -173,20 +173,20 @@ def test_a_question_among_several_is_chosen(argilla: ArgillaServer, argilla_data
 
 def test_a_long_title_is_cut_and_kept(argilla: ArgillaServer, argilla_dataset: Make):
     title = f"{time.time_ns()} " + "ü" * 300
-    connector = ArgillaConnector.create(argilla.url, argilla.token, title, KINDS["multi"])
+    connector = ArgillaConnector.create(argilla.url, argilla.token, NewProject(title, KINDS["multi"]))
     assert connector.project.title == title
     again = ArgillaConnector.attach(argilla.url, argilla.token, connector.project.id)
     assert again.project.title == title
     connector.close()
     again.close()
     with pytest.raises(PlatformError, match="already: attach to it"):
-        ArgillaConnector.create(argilla.url, argilla.token, title, KINDS["multi"])
+        ArgillaConnector.create(argilla.url, argilla.token, NewProject(title, KINDS["multi"]))
 
 
 def test_nothing_is_left_of_a_dataset_that_could_not_be_made(argilla: ArgillaServer, api: Api):
     many = Labeling(LabelKind.SINGLE, tuple(f"label {number}" for number in range(600)))
     with pytest.raises(PlatformError, match="options"):
-        ArgillaConnector.create(argilla.url, argilla.token, "too many labels", many)
+        ArgillaConnector.create(argilla.url, argilla.token, NewProject("too many labels", many))
     assert "too many labels" not in {one["name"] for one in api("GET", "/me/datasets")["items"]}
 
 
@@ -195,7 +195,7 @@ def test_no_such_dataset_or_workspace(argilla: ArgillaServer):
         with pytest.raises(ProjectNotFound, match="no dataset"):
             ArgillaConnector.attach(argilla.url, argilla.token, project)
     with pytest.raises(ProjectNotFound, match=f"no workspace 'elsewhere'.*{argilla.workspace}"):
-        ArgillaConnector.create(argilla.url, argilla.token, "t", KINDS["multi"], workspace="elsewhere")
+        ArgillaConnector.create(argilla.url, argilla.token, NewProject("t", KINDS["multi"], workspace="elsewhere"))
 
 
 @pytest.mark.usefixtures("no_webhooks_left")
@@ -225,7 +225,7 @@ def test_a_wrong_key_and_an_annotators_key_are_unauthorized(argilla: ArgillaServ
 
 def test_an_admin_of_the_workspace_may_do_it_all(argilla: ArgillaServer, visit: Callable[..., str]):
     key = visit(f"admin{time.time_ns()}", role="admin")
-    connector = ArgillaConnector.create(argilla.url, key, f"an admin's {time.time_ns()}", KINDS["multi"])
+    connector = ArgillaConnector.create(argilla.url, key, NewProject(f"an admin's {time.time_ns()}", KINDS["multi"]))
     ids = list(connector.push([Record("u", {"text": "t"})]).values())
     connector.publish("nl-1", [QueueEntry(ids[0], 0, Suggestion(("a",), 0.5, "m"))])
     assert connector.changes(None).annotations == ()
@@ -235,7 +235,9 @@ def test_an_admin_of_the_workspace_may_do_it_all(argilla: ArgillaServer, visit: 
 @pytest.mark.parametrize(("overlap", "opinions"), [(0, None), (2, 1)])
 def test_senseless_numbers_of_opinions_are_refused(argilla: ArgillaServer, overlap: int, opinions: int | None):
     with pytest.raises(ConfigError, match="opinions"):
-        ArgillaConnector.create(argilla.url, argilla.token, "t", KINDS["multi"], overlap=overlap, opinions=opinions)
+        ArgillaConnector.create(
+            argilla.url, argilla.token, NewProject("t", KINDS["multi"], overlap=overlap, opinions=opinions)
+        )
 
 
 def test_more_opinions_are_asked_for_within_what_the_dataset_allows_and_beyond(

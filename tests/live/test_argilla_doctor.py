@@ -21,7 +21,7 @@ from nextlabel.backend.credentials import credentials
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer, ArgillaStack
 from nextlabel.connectors.argilla import diagnose
-from nextlabel.connectors.argilla.jobs import diagnose_jobs
+from nextlabel.connectors.argilla.diagnose import diagnose_jobs
 from nextlabel.connectors.argilla.webhooks import DESCRIPTION
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
 from nextlabel.connectors.records import Hint
@@ -187,7 +187,7 @@ def test_vectors_are_mentioned_and_hurt_nobody(argilla: ArgillaServer, argilla_d
 def test_questions_that_are_gone_or_beside_ours(argilla: ArgillaServer, argilla_dataset: Make):
     connector = argilla_dataset()
     assert "sport, politics" in findings(connector)["labeling"].message
-    connector._control = "another"
+    connector._question = "another"
     assert findings(connector)["labeling"].severity is Severity.ERROR
 
 

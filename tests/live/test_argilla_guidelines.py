@@ -9,7 +9,7 @@ from collections.abc import Callable
 import httpx
 
 from nextlabel.backend.stack import ArgillaServer
-from nextlabel.connectors.argilla import ArgillaConnector
+from nextlabel.connectors.argilla.connector import ArgillaConnector
 from nextlabel.connectors.records import Record
 from tests.live.chrome import NEEDS_CHROMIUM, PASSWORD, ArgillaPage, window
 

@@ -14,7 +14,7 @@ import pytest
 
 from nextlabel.backend.stack import ArgillaServer
 from nextlabel.backend.stack.annotators import ArgillaAnnotator, Page, Response
-from nextlabel.connectors.argilla import ArgillaConnector
+from nextlabel.connectors.argilla.connector import ArgillaConnector
 from nextlabel.connectors.argilla.lanes import arrange
 from nextlabel.connectors.argilla.rows import Rows
 from nextlabel.connectors.errors import LabelingMismatch

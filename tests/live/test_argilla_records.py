@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from nextlabel.connectors.argilla import push, rows
+from nextlabel.connectors.argilla import rows
 from nextlabel.connectors.errors import RecordsRejected
 from nextlabel.connectors.records import Annotation, Record
 from tests.live.argilla_calls import Api, Make, numbered
@@ -47,7 +47,7 @@ def test_a_push_again_adds_only_what_is_missing_and_touches_nothing(
     before = api("GET", f"/datasets/{connector.project.id}/records?limit=100")["items"]
     changed = [Record(record.uid, {"text": "another text"}) for record in numbered(6)]
     assert connector.push([*changed, *numbered(9, first=6)]).items() >= ids.items()
-    monkeypatch.setattr(push, "LOOK_UP", 2)  # many uids are found by listing the dataset instead
+    monkeypatch.setattr(rows, "LOOK_UP", 2)  # many uids are found by listing the dataset instead
     assert connector.push(numbered(9)).items() >= ids.items()
     after = api("GET", f"/datasets/{connector.project.id}/records?limit=100")["items"]
     assert after[:6] == before
@@ -55,13 +55,13 @@ def test_a_push_again_adds_only_what_is_missing_and_touches_nothing(
 
 
 def test_progress_is_told_and_batches_are_bounded(argilla_dataset: Make, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(push, "BATCH", 4)
+    monkeypatch.setattr(rows, "BATCH", 4)
     monkeypatch.setattr(rows, "PAGE", 3)
     connector = argilla_dataset()
     told: list[tuple[int, int]] = []
     connector.push(numbered(10), lambda done, total: told.append((done, total)))
     assert told == [(0, 10), (4, 10), (8, 10), (10, 10)]
-    monkeypatch.setattr(push, "BATCH_BYTES", 100)
+    monkeypatch.setattr(rows, "BATCH_BYTES", 100)
     connector.push(numbered(14), lambda done, total: told.append((done, total)))
     assert told[4:] == [(10, 14), (13, 14), (14, 14)] or len(told[4:]) > 3
     assert sorted(item.record.uid for item in connector.records()) == sorted(record.uid for record in numbered(14))
@@ -142,7 +142,7 @@ def test_a_record_that_is_refused_is_named_and_all_others_are_stored(
 def test_a_push_of_nothing_but_refused_records_gives_up(
     argilla_dataset: Make, api: Api, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(push, "REFUSALS", 3)
+    monkeypatch.setattr(rows, "REFUSALS", 3)
     connector = argilla_dataset()
     size = {"name": "size", "title": "size", "settings": {"type": "integer"}, "visible_for_annotators": True}
     api("POST", f"/datasets/{connector.project.id}/metadata-properties", size)

@@ -22,7 +22,7 @@ from nextlabel.backend.loop.intake import Intake
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer
 from nextlabel.backend.store import Store
-from nextlabel.connectors.argilla import ArgillaConnector
+from nextlabel.connectors.argilla.connector import ArgillaConnector
 from nextlabel.connectors.argilla.webhooks import DESCRIPTION, EVENTS, WEBHOOK
 from nextlabel.connectors.base import BackendAddress, Severity
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Hint, QueueEntry, Suggestion

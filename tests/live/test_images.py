@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from nextlabel.backend.stack import Annotator, ArgillaAnnotator, ArgillaServer, LabelStudioServer
-from nextlabel.connectors.argilla import ArgillaConnector
+from nextlabel.connectors.argilla.connector import ArgillaConnector
 from nextlabel.connectors.errors import RecordsRejected
-from nextlabel.connectors.label_studio import LabelStudioConnector
+from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Record
 
 MEMES = Labeling(

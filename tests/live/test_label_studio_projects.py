@@ -8,7 +8,7 @@ import pytest
 
 from nextlabel.backend.stack import Annotator, LabelStudioServer
 from nextlabel.connectors.errors import ConfigError, LabelingMismatch, PlatformError, ProjectNotFound, Unauthorized
-from nextlabel.connectors.label_studio import LabelStudioConnector
+from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, QueueEntry, Record, Suggestion
 from tests.live.label_studio_calls import api, numbered
 

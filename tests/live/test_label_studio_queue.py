@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from nextlabel.backend.stack import Annotator, LabelStudioServer
+from nextlabel.connectors.base import NewProject
 from nextlabel.connectors.errors import LabelingMismatch, PlatformError, PlatformUnavailable, RecordsRejected
-from nextlabel.connectors.label_studio import LabelStudioConnector
+from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 from nextlabel.connectors.label_studio.queue import GENTLY, score_of
 from nextlabel.connectors.records import Labeling, LabelKind, QueueEntry, Record, Span, Suggestion
 
@@ -192,7 +193,7 @@ def test_a_generation_that_was_cut_off_is_replaced_whole(label_studio: LabelStud
 def test_blind_entries_are_stored_on_both_import_paths(kind: str, request: pytest.FixtureRequest):
     server: LabelStudioServer = request.getfixturevalue("label_studio" if kind == "fast" else "plain_label_studio")
     labeling = Labeling(LabelKind.MULTI, ("sport", "politics"))
-    connector = LabelStudioConnector.create(server.url, server.token, "blind", labeling)
+    connector = LabelStudioConnector.create(server.url, server.token, NewProject("blind", labeling))
     try:
         ids = fill(connector, 12)
         connector.publish("nl-blind-1", entries(ids[:10], blind=set(ids[0:10:3])))
@@ -209,7 +210,7 @@ def test_blind_entries_are_stored_on_both_import_paths(kind: str, request: pytes
 def test_spans_are_stored_on_both_import_paths(label_studio: LabelStudioServer, plain_label_studio: LabelStudioServer):
     for server in (label_studio, plain_label_studio):
         labeling = Labeling(LabelKind.SPAN, ("PER", "LOC"))
-        connector = LabelStudioConnector.create(server.url, server.token, "spans", labeling)
+        connector = LabelStudioConnector.create(server.url, server.token, NewProject("spans", labeling))
         [task] = connector.push([Record("u", {"text": "👩‍🚀 Ann lives in Łódź."})]).values()
         value = (Span(4, 7, "PER"), Span(17, 21, "LOC"))
         connector.publish("nl-span-1", [QueueEntry(task, 0, Suggestion(value, 0.5, "m"))])
@@ -227,7 +228,7 @@ def test_a_dropped_row_is_noticed_and_the_old_generation_stays(
 ):
     server = plain_label_studio
     labeling = Labeling(LabelKind.SINGLE, ("sport", "politics"))
-    connector = LabelStudioConnector.create(server.url, server.token, "drops", labeling)
+    connector = LabelStudioConnector.create(server.url, server.token, NewProject("drops", labeling))
     ids = fill(connector, 10)
     connector.publish("nl-drop-1", entries(ids))
     # the default import path drops what it finds invalid, a score above 1 for one, and answers 201

@@ -14,7 +14,9 @@ import pytest
 
 from nextlabel.backend.stack import Annotator, LabelStudioServer
 from nextlabel.connectors.errors import RecordsRejected
-from nextlabel.connectors.label_studio import UID_KEY, LabelStudioConnector, tasks
+from nextlabel.connectors.label_studio import tasks
+from nextlabel.connectors.label_studio.config import UID_KEY
+from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 from nextlabel.connectors.records import AnnotationStatus, Changes, QueueEntry, Record, Suggestion
 from tests.live.label_studio_calls import api, numbered
 
@@ -333,7 +335,7 @@ def test_many_answers_are_all_read_across_pages(
 ):
     connector, ids, annotator = labelled
     monkeypatch.setattr(tasks, "PAGE", 3)
-    monkeypatch.setattr("nextlabel.connectors.label_studio.changes.FETCH", 4)
+    monkeypatch.setattr("nextlabel.connectors.label_studio.connector.FETCH", 4)
     stored = {str(annotator.submit(int(task), "sport").id) for task in ids}
     assert {answer.id for answer in connector.changes(None).annotations} == stored
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from nextlabel.backend.stack import Annotator, LabelStudioServer, LabelStudioStack
-from nextlabel.connectors.base import BackendAddress, Finding, Severity
+from nextlabel.connectors.base import BackendAddress, Finding, NewProject, Severity
 from nextlabel.connectors.errors import PlatformError
-from nextlabel.connectors.label_studio import SECRET_HEADER, LabelStudioConnector
+from nextlabel.connectors.label_studio.client import SAMPLING
+from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 from nextlabel.connectors.label_studio.diagnose import token_expiry
-from nextlabel.connectors.label_studio.webhooks import SAMPLING, TITLE
+from nextlabel.connectors.label_studio.webhooks import SECRET_HEADER, TITLE
 from nextlabel.connectors.records import Hint, Labeling, LabelKind, QueueEntry, Record, Suggestion
 from tests.live.label_studio_calls import api
 
@@ -209,7 +210,7 @@ def test_a_wrong_token_ends_the_examination(label_studio: LabelStudioServer, lab
 def test_a_platform_that_went_down_is_found():
     with LabelStudioStack().start(fast_import=False, local_addresses=False) as server:
         labeling = Labeling(LabelKind.SINGLE, ("sport", "politics"))
-        connector = LabelStudioConnector.create(server.url, server.token, "guarded", labeling)
+        connector = LabelStudioConnector.create(server.url, server.token, NewProject("guarded", labeling))
         address = BackendAddress("http://127.0.0.1:9", "nextlabel", "x", "x")
         with pytest.raises(PlatformError, match="ML_BLOCK_LOCAL_IP=false"):
             connector.connect(address)

@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from nextlabel.backend.stack import ArgillaServer, LabelStudioServer, PlatformServer
-from nextlabel.connectors.argilla import ArgillaConnector
+from nextlabel.connectors.argilla.connector import ArgillaConnector
+from nextlabel.connectors.base import NewProject
 from nextlabel.connectors.errors import PlatformUnavailable
-from nextlabel.connectors.label_studio import LabelStudioConnector
+from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 from nextlabel.connectors.records import Labeling, LabelKind, Record
 from tests.live.argilla_calls import api as argilla_api
 from tests.live.label_studio_calls import api as label_studio_api
@@ -44,7 +45,7 @@ def mark() -> str:
 @pytest.fixture
 def make(server: PlatformServer, kind: Connector) -> Callable[..., str]:
     def create(mark: str, records: int = 0) -> str:
-        made = kind.create(server.url, server.token, f"marked {secrets.token_hex(4)}", ASKED, mark=mark)
+        made = kind.create(server.url, server.token, NewProject(f"marked {secrets.token_hex(4)}", ASKED, mark=mark))
         if records:
             made.push([Record(f"u{number}", {"text": f"text {number}"}) for number in range(records)])
         made.close()
@@ -122,9 +123,9 @@ def in_all(server: PlatformServer, mark: str) -> int:
 def test_it_is_found_among_more_than_a_page(
     label_studio: LabelStudioServer, mark: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nextlabel.connectors.label_studio.projects.PAGE", 2)
-    one = LabelStudioConnector.create(label_studio.url, label_studio.token, "the first", ASKED, mark=mark)
+    monkeypatch.setattr("nextlabel.connectors.label_studio.client.PAGE", 2)
+    one = LabelStudioConnector.create(label_studio.url, label_studio.token, NewProject("the first", ASKED, mark=mark))
     for number in range(5):
-        LabelStudioConnector.create(label_studio.url, label_studio.token, f"number {number}", ASKED).close()
+        LabelStudioConnector.create(label_studio.url, label_studio.token, NewProject(f"number {number}", ASKED)).close()
     assert LabelStudioConnector.marked(label_studio.url, label_studio.token, mark) == [one.project.id]
     one.close()

@@ -13,7 +13,7 @@ import pytest
 from nextlabel.backend.stack import Annotator, LabelStudioServer
 from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.connectors.errors import RecordsRejected
-from nextlabel.connectors.label_studio import LabelStudioConnector
+from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 from nextlabel.connectors.records import QueueEntry, Record
 
 RECIPE = """\

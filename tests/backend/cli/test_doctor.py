@@ -133,7 +133,7 @@ def test_the_worker_is_looked_at_where_we_know_its_redis(
     assert (unseen["severity"], "ARGILLA_REDIS_URL" in unseen["message"]) == ("ok", True)
     monkeypatch.setenv("ARGILLA_REDIS_URL", "redis://127.0.0.1:6379/0")
     dead = Finding("worker", Severity.ERROR, "no worker of Argilla runs", "start it")
-    monkeypatch.setattr("nextlabel.connectors.argilla.platform.diagnose_jobs", lambda url: iter([dead]))
+    monkeypatch.setattr("nextlabel.connectors.argilla.diagnose.diagnose_jobs", lambda url: iter([dead]))
     seen = worker()
     assert seen is not None
     assert seen["severity"] == "error"

@@ -16,9 +16,9 @@ from nextlabel.backend.service import project
 from nextlabel.backend.service.project import PLATFORM, PROJECT, STRAYS, open_connector
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
-from nextlabel.connectors.base import ProjectRef
+from nextlabel.connectors.base import NewProject, ProjectRef
 from nextlabel.connectors.errors import ConfigError, LabelingMismatch, PlatformUnavailable, ProjectNotFound
-from nextlabel.connectors.label_studio.platform import LabelStudio
+from nextlabel.connectors.label_studio import LabelStudio
 from nextlabel.connectors.platforms import PLATFORMS
 from nextlabel.connectors.records import Labeling, Record
 from nextlabel.connectors.testing import MemoryConnector
@@ -69,8 +69,8 @@ class Server(LabelStudio):
         self.opened.append(found)
         return found
 
-    def create(self, settings: Any, title: str, labeling: Labeling, **more: Any) -> OneOfMany:
-        made = self.add(more["mark"])
+    def create(self, settings: Any, new: NewProject) -> OneOfMany:
+        made = self.add(new.mark)
         self.making()
         return self.attach(settings, made)
 

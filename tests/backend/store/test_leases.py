@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from nextlabel.backend.store import Clock, Store, codec, database
 from nextlabel.backend.store.database import open_engine
-from nextlabel.connectors.clocks import elapsed
+from nextlabel.connectors.basics import elapsed
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 HOUR = 3600.0

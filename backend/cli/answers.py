@@ -88,7 +88,7 @@ def annotators(
 
 
 def _from_file(path: str, id_column: str, annotator: str, label: str, columns: list[str] | None) -> Opinions:
-    from nextlabel.backend.annotators.reading import read_columns, read_rows
+    from nextlabel.backend.annotators.opinions import read_columns, read_rows
 
     if columns:
         return read_columns(open_table(path, (id_column,)), id_column, columns).opinions

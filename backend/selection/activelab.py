@@ -8,8 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from nextlabel.backend.activation import SIGMOID, SOFTMAX
-from nextlabel.backend.annotators.base import majority_labels
-from nextlabel.backend.annotators.crowdlab import TINY, at_temperature, best_temperature, crowdlab
+from nextlabel.backend.annotators.consensus import TINY, at_temperature, best_temperature, crowdlab, majority_labels
 from nextlabel.backend.annotators.opinions import Doubles, Opinions
 
 from .base import Floats, Indices, Pool, check_request, top_k

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.annotators.base import majority_labels
+from nextlabel.backend.annotators.consensus import majority_labels
 from nextlabel.backend.annotators.opinions import from_rows
 from nextlabel.backend.data.labelled import LabelledColumns, LabelledRows, labels_of, read_labelled
 from nextlabel.backend.data.tables import Row, Table, cell_text, open_table

@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nextlabel.backend.annotators.opinions import Opinions, from_rows
-from nextlabel.backend.annotators.reading import cell
+from nextlabel.backend.annotators.opinions import Opinions, cell, from_rows
 from nextlabel.backend.data.tables import Row, Table, check_columns, open_table
 from nextlabel.connectors.errors import DataError
 

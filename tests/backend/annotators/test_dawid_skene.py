@@ -7,9 +7,8 @@ import warnings
 import numpy as np
 import pytest
 
-from nextlabel.backend.annotators import dawid_skene as module
-from nextlabel.backend.annotators.consensus import majority
-from nextlabel.backend.annotators.dawid_skene import confusion, dawid_skene
+from nextlabel.backend.annotators import consensus as module
+from nextlabel.backend.annotators.consensus import confusion, dawid_skene, majority
 from nextlabel.backend.annotators.opinions import Doubles, Opinions, from_rows
 from tests.backend.annotators.crowd import crowd
 

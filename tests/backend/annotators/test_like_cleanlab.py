@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextlabel.backend.annotators.base import majority_labels
-from nextlabel.backend.annotators.consensus import agree
-from nextlabel.backend.annotators.crowdlab import crowdlab
+from nextlabel.backend.annotators.consensus import agree, crowdlab, majority_labels
 from nextlabel.backend.annotators.opinions import Doubles, Opinions
 from nextlabel.connectors.errors import LearningError
 from tests.backend.annotators.crowd import crowd, to_matrix

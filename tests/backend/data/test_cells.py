@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nextlabel.backend.annotators.reading import read_rows
+from nextlabel.backend.annotators.opinions import read_rows
 from nextlabel.backend.data.labelled import LabelledColumns, read_labelled
 from nextlabel.backend.data.records import Columns, read_answers
 from nextlabel.backend.data.tables import open_table

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.annotators.consensus import agree
-from nextlabel.backend.annotators.opinions import Opinions, from_annotations
+from nextlabel.backend.annotators.opinions import Opinions, from_annotations, read_columns, read_rows
 from nextlabel.backend.annotators.quality import annotator_quality
-from nextlabel.backend.annotators.reading import read_columns, read_rows
 from nextlabel.backend.data.tables import Table, open_table
 from nextlabel.connectors.errors import DataError, LearningError
 from nextlabel.connectors.records import Annotation, AnnotationStatus

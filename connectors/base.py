@@ -7,16 +7,12 @@ doubling anything.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from typing_extensions import override
-
-from nextlabel.connectors.labelings import Form, expect
 from nextlabel.connectors.records import Annotation, Changes, Hint, Labeling, QueueEntry, Record, RemoteRecord
 
 Progress = Callable[[int, int], None]
@@ -105,35 +101,23 @@ class Finding:
 class Connector(Protocol):
     """One project on one platform."""
 
-    @property
-    def project(self) -> ProjectRef:
-        """The project this connector speaks for."""
-        ...
+    project: ProjectRef
+    """The project this connector speaks for."""
+    labeling: Labeling
+    """The question as the platform had it at the last look."""
+    overlap: int
+    """How many annotators the platform asks about each record before it counts as labelled (1 or more)."""
+    live_predictions: bool
+    """Whether the platform asks the service for a suggestion whenever a record is opened.
 
-    @property
-    def labeling(self) -> Labeling:
-        """The question as the platform has it."""
-        ...
-
-    @property
-    def overlap(self) -> int:
-        """How many annotators the platform asks about each record before it counts as labelled (1 or more)."""
-        ...
-
-    @property
-    def live_predictions(self) -> bool:
-        """Whether the platform asks the service for a suggestion whenever a record is opened.
-
-        Where it does not, what is not published has no suggestion.
-        """
-        ...
+    Where it does not, what is not published has no suggestion.
+    """
 
     def links(self) -> Mapping[str, str]:
         """Annotator's name -> the address at which that person gets records in our order.
 
         Empty where ``project.link`` is right for everybody.
         """
-        ...
 
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
         """Put ``records`` on the platform, without suggestions; return uid -> remote id for each of them.
@@ -141,7 +125,6 @@ class Connector(Protocol):
         Idempotent by uid: what is there already is found, not doubled.
         Raises RecordsRejected if the platform stored fewer than were sent, after trying again once.
         """
-        ...
 
     def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
         """Every record of the project. One that we never pushed gets a uid derived from its remote id.
@@ -149,7 +132,6 @@ class Connector(Protocol):
         ``newest_first``: those added last come first, and are read in small pages as the iterator is advanced, so
         that whoever wants the newest only may stop early.
         """
-        ...
 
     def changes(self, cursor: str | None) -> Changes:
         """Every annotation touched since ``cursor`` (None: since the beginning), and the next cursor.
@@ -157,11 +139,9 @@ class Connector(Protocol):
         Overlaps are allowed, gaps are not. ``Changes.complete`` shows what may have been deleted. Nothing is concluded
         from a platform's counters, which may be written late.
         """
-        ...
 
     def annotated(self) -> Iterator[Changes]:
         """Every record that has annotations, with all of them, in pages that are read as the iterator is advanced."""
-        ...
 
     def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Annotation | None]:
         """Each of the ``wanted`` annotations (id -> remote id of its record, where known), asked for by itself.
@@ -169,26 +149,21 @@ class Connector(Protocol):
         None means that the platform was asked for exactly this annotation and has none in this project. One that
         could not be looked up for another reason is left out.
         """
-        ...
 
     def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:
         """Those of these records that are no longer on the platform: each of them was asked for by itself."""
-        ...
 
     def parse_event(self, body: Mapping[str, Any]) -> Hint:
         """Read one webhook body. Unknown events are an empty Hint. Raises ValueError on a malformed body."""
-        ...
 
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Whether a webhook delivery comes from the platform that :meth:`connect` hooked up. Never raises."""
-        ...
 
     def in_hand(self) -> Collection[str]:
         """Remote ids of the records that annotators' pages already hold, as far as it is known.
 
         They keep their place whatever is published, so a new generation need not, and should not, count on them.
         """
-        ...
 
     def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
         """Put ``entries`` first in every annotator's queue, in rank order, as generation ``version``.
@@ -197,22 +172,18 @@ class Connector(Protocol):
         already stays before them. Raises RecordsRejected, and leaves the previous generation in force, if not
         every entry was stored.
         """
-        ...
 
     def extend(self, version: str, entries: Sequence[QueueEntry]) -> None:
         """Append ``entries`` (ranks after those published) to the generation in force."""
-        ...
 
     def retire(self, version: str) -> None:
         """Delete what is left of a generation that is no longer in force. Slow on some platforms; not for hot paths."""
-        ...
 
     def generations(self) -> tuple[str, ...]:
         """The versions of ours that still have rows of their own on the platform, the one in force included.
 
         Empty where a generation leaves nothing behind.
         """
-        ...
 
     def ask_again(self, remote_ids: Sequence[str], opinions: int) -> None:
         """Let each of these records be answered by ``opinions`` annotators in all, each of them once.
@@ -220,11 +191,9 @@ class Connector(Protocol):
         Whoever answered a record is not asked about it again. Raises PlatformError, with the fix, where the
         platform no longer allows it.
         """
-        ...
 
     def connect(self, backend: BackendAddress) -> None:
         """Hook the service up: live predictions and webhooks. Idempotent; repairs what is out of step."""
-        ...
 
     def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
         """Look for what would silently break the loop. Changes nothing on the platform.
@@ -232,15 +201,12 @@ class Connector(Protocol):
         ``backend`` is where the service is, or should be; without it, its checks are left out. A platform that can't
         be reached, or that refuses the token, is the last finding: the rest could not be looked at.
         """
-        ...
 
     def expect(self, labeling: Labeling) -> None:
         """Raise LabelingMismatch, with the difference and the fix, unless the project asks ``labeling``."""
-        ...
 
     def close(self) -> None:
         """Release connections."""
-        ...
 
 
 class Closable(Protocol):
@@ -248,87 +214,13 @@ class Closable(Protocol):
 
     def close(self) -> None:
         """Release them."""
-        ...
 
 
-FormT = TypeVar("FormT", bound=Form)
-ClientT = TypeVar("ClientT", bound=Closable)
-
-
-class ProjectConnector(Connector, Generic[ClientT, FormT]):
-    """What connectors of all platforms have in common: they know their project and the form that its question has.
-
-    ``_form`` and ``_overlap`` are as the platform had them at the last look. Make one with :meth:`create` or
-    :meth:`attach`. Both raise LabelingMismatch if one of the two can't ask what the other does; Unauthorized,
-    PlatformUnavailable or PlatformError.
-    """
-
-    def __init__(self, client: ClientT, ref: ProjectRef, form: FormT, overlap: int) -> None:
-        self._client = client
-        self._ref = ref
-        self._form = form
-        self._overlap = overlap
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._ref.url!r}, project={self._ref.id})"
-
-    @classmethod
-    @abstractmethod
-    def create(cls, url: str, token: str, new: NewProject) -> Self:
-        """A project that was not there before; :meth:`marked` finds it by its mark.
-
-        Raises ProjectNotFound if there is no such workspace.
-        """
-
-    @classmethod
-    @abstractmethod
-    def attach(
-        cls, url: str, token: str, project: int | str, *, workspace: str = "", question: str | None = None
-    ) -> Self:
-        """An existing project, its labeling read back; ``question`` names the one to work on where there are several.
-
-        ``workspace`` narrows the search by name, on a platform that has such. Raises ProjectNotFound.
-        """
-
-    @classmethod
-    @abstractmethod
-    def marked(cls, url: str, token: str, mark: str, *, tidy: str | None = None) -> list[str]:
-        """Ids of the projects made with ``mark``, the one to go on with first.
-
-        With ``tidy``, which names the one that is used, others without a record are deleted.
-        """
-
-    @property
-    @override
-    def project(self) -> ProjectRef:
-        return self._ref
-
-    @property
-    @override
-    def labeling(self) -> Labeling:
-        return self._form.labeling
-
-    @property
-    def form(self) -> FormT:
-        """The labeling with the platform's own names."""
-        return self._form
-
-    @property
-    @override
-    def overlap(self) -> int:
-        return self._overlap
-
-    @override
-    def expect(self, labeling: Labeling) -> None:
-        expect(self._form, labeling)
-
-    @override
-    def close(self) -> None:
-        self._client.close()
+CloseableT = TypeVar("CloseableT", bound=Closable)
 
 
 @contextmanager
-def closed_on_failure(client: ClientT) -> Iterator[ClientT]:
+def closed_on_failure(client: CloseableT) -> Iterator[CloseableT]:
     """``client``, closed if the block fails: whoever makes a connector keeps it otherwise."""
     try:
         yield client

@@ -14,11 +14,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import httpx
 import stamina
-import structlog
 
 from nextlabel.connectors.base import Finding
 from nextlabel.connectors.basics import Json, elapsed
@@ -32,8 +31,6 @@ from nextlabel.connectors.errors import (
     Unauthorized,
 )
 from nextlabel.connectors.records import Record
-
-log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -262,40 +259,6 @@ class PlatformClient(ABC):
             if (known := self.sdk_failure(error)) is not None:
                 raise known from None
             raise
-
-
-ClientT = TypeVar("ClientT", bound=PlatformClient)
-
-
-class PlatformProjects(ABC, Generic[ClientT]):
-    """The projects on one server: making one, and finding those that were made for one store.
-
-    A lost answer leaves a project that nobody noted. So each carries a mark of the store that it was made for.
-    """
-
-    def __init__(self, client: ClientT) -> None:
-        self._client = client
-
-    @abstractmethod
-    def with_mark(self, mark: str) -> list[str]:
-        """Ids of the finished projects that carry ``mark``, those to prefer first."""
-
-    @abstractmethod
-    def is_empty(self, project: str) -> bool:
-        """Whether it has no record."""
-
-    @abstractmethod
-    def remove(self, project: str) -> None:
-        """Delete it, if it is still there."""
-
-    def marked(self, mark: str, tidy: str | None) -> list[str]:
-        """See ProjectConnector: those with records come first."""
-        found = sorted(self.with_mark(mark), key=self.is_empty)
-        for project in found:
-            if tidy not in (None, project) and self.is_empty(project):
-                log.warning("removing a project that was made twice", project=project)
-                self.remove(project)
-        return found
 
 
 @contextmanager

@@ -15,12 +15,10 @@ class Form(Protocol):
     @property
     def labeling(self) -> Labeling:
         """The labeling in our words."""
-        ...
 
     @property
     def shown(self) -> Collection[str]:
         """The fields that annotators see."""
-        ...
 
 
 def expect(found: Form, wanted: Labeling) -> None:

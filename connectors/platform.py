@@ -8,12 +8,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, SecretStr
 
-from nextlabel.connectors.base import Connector, Finding, NewProject, ProjectConnector
+from nextlabel.connectors.base import Connector, Finding, NewProject
 from nextlabel.connectors.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nextlabel.connectors.project import ProjectConnector
 
 
 class Platform(ABC):

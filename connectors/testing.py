@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from nextlabel.connectors.base import BackendAddress, Finding, Progress, ProjectRef, Severity, no_progress
+from typing_extensions import override
+
+from nextlabel.connectors.base import BackendAddress, Connector, Finding, Progress, ProjectRef, no_progress
 from nextlabel.connectors.errors import LabelingMismatch, PlatformUnavailable
 from nextlabel.connectors.labelings import check_labels
 from nextlabel.connectors.records import (
@@ -30,7 +32,7 @@ EVENTS = frozenset({"annotation.changed", "record.deleted"})
 
 
 @dataclass
-class MemoryConnector:
+class MemoryConnector(Connector):
     """A Connector. ``fail_next``: names of methods -> what their next call raises; ``down`` makes all of them fail.
 
     What was done to it can be looked at: ``pushed`` records by remote id, ``answers`` by id, ``published`` generations
@@ -113,13 +115,11 @@ class MemoryConnector:
 
     # -- Connector ---------------------------------------------------------------------------------------------------
 
-    @property
-    def project(self) -> ProjectRef:
-        """Always the same one."""
-        return ProjectRef("memory", "memory://", "1", "memory", "http://memory.invalid/1")
+    project = ProjectRef("memory", "memory://", "1", "memory", "http://memory.invalid/1")
+    """Always the same one."""
 
+    @override
     def expect(self, labeling: Labeling) -> None:
-        """Raise LabelingMismatch unless the project asks ``labeling``."""
         if labeling != self.labeling:
             raise LabelingMismatch(f"the project asks {self.labeling.name!r} otherwise")
 
@@ -129,32 +129,36 @@ class MemoryConnector:
         if name in self.fail_next:
             raise self.fail_next.pop(name)
 
+    @override
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
-        """See Connector. Remote ids tell the uid."""
+        """Remote ids tell the uid."""
         self._call("push")
         for record in records:
             self.pushed.setdefault(f"r-{record.uid}", record)
         progress(len(records), len(records))
         return {record.uid: f"r-{record.uid}" for record in records}
 
+    @override
     def in_hand(self) -> list[str]:
-        """See Connector: ``held``."""
+        """``held``."""
         return self.held
 
+    @override
     def links(self) -> Mapping[str, str]:
-        """See Connector: ``people``."""
+        """``people``."""
         self._call("links")
         return dict(self.people)
 
+    @override
     def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
-        """See Connector."""
         self._call("records")
         for remote_id, record in list(self.pushed.items())[:: -1 if newest_first else 1]:
             self.records_read += 1
             yield RemoteRecord(remote_id, record)
 
+    @override
     def changes(self, cursor: str | None) -> Changes:
-        """See Connector. Each poll lists everything."""
+        """Each poll lists everything."""
         self._call("changes")
         answers = tuple(self.answers.values())  # in one step, as others annotate meanwhile
         changed, self._told = self.labeling != self._told, self.labeling
@@ -166,26 +170,28 @@ class MemoryConnector:
             complete.setdefault(one.remote_id, set()).add(one.id)
         return Changes(tuple(answers), {record: frozenset(ids) for record, ids in complete.items()})
 
+    @override
     def annotated(self) -> Iterator[Changes]:
-        """See Connector: one page."""
+        """One page."""
         self._call("annotated")
         yield self._listed(tuple(self.answers.values()))
 
+    @override
     def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Annotation | None]:
-        """See Connector."""
         self._call("annotations")
         self.asked_for.extend(wanted)
         found = {number: self.answers.get(number) for number in wanted}
         elsewhere = {number for number, one in found.items() if one and wanted[number] not in (None, one.remote_id)}
         return {number: None if number in elsewhere else one for number, one in found.items()}
 
+    @override
     def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:
-        """See Connector."""
         self._call("missing")
         return tuple(remote_id for remote_id in remote_ids if remote_id not in self.pushed)
 
+    @override
     def parse_event(self, body: Mapping[str, Any]) -> Hint:
-        """See Connector. ``{"event": "annotation.changed", "annotation": id, "record": id}``, and record.deleted."""
+        """``{"event": "annotation.changed", "annotation": id, "record": id}``, and record.deleted."""
         event, annotation, record = (body.get(name) for name in ("event", "annotation", "record"))
         if not isinstance(event, str):
             raise ValueError("malformed: there is no event")
@@ -197,8 +203,9 @@ class MemoryConnector:
             return Hint(records=frozenset({record}))
         return Hint(annotations={str(annotation): record})
 
+    @override
     def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
-        """See Connector. Raises ValueError for ranks with gaps, or an empty queue."""
+        """Raises ValueError for ranks with gaps, or an empty queue."""
         self._call("publish")
         self._check(entries)
         if not entries or [entry.rank for entry in entries] != list(range(len(entries))):
@@ -206,8 +213,9 @@ class MemoryConnector:
         self.published.append((version, list(entries)))
         self._call("published")
 
+    @override
     def extend(self, version: str, entries: Sequence[QueueEntry]) -> None:
-        """See Connector. Raises ValueError unless ``version`` is in force."""
+        """Raises ValueError unless ``version`` is in force."""
         self._call("extend")
         self._check(entries)
         in_force, queue = self.published[-1]
@@ -221,35 +229,37 @@ class MemoryConnector:
             if entry.suggestion is not None:
                 check_labels(self.labeling, entry.suggestion.value)
 
+    @override
     def retire(self, version: str) -> None:
-        """See Connector."""
         self._call("retire")
         self.retired.append(version)
 
+    @override
     def generations(self) -> tuple[str, ...]:
-        """See Connector."""
         return tuple(version for version, _ in self.published if version not in self.retired)
 
+    @override
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """See Connector: it sends nothing."""
+        """It sends nothing."""
         return False
 
+    @override
     def ask_again(self, remote_ids: Sequence[str], opinions: int) -> None:
-        """See Connector."""
         self._call("ask_again")
         self.asked_again.update(dict.fromkeys(remote_ids, opinions))
 
+    @override
     def connect(self, backend: BackendAddress) -> None:
-        """See Connector."""
         self._call("connect")
         self.connected.append(backend)
 
+    @override
     def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
-        """See Connector."""
         if self.down:
-            yield Finding("reachable", Severity.ERROR, "memory is down", "start it")
+            yield Finding.error("reachable", "memory is down", "start it")
         else:
-            yield Finding("reachable", Severity.OK, "memory answers")
+            yield Finding.ok("reachable", "memory answers")
 
+    @override
     def close(self) -> None:
         """There is nothing to release."""

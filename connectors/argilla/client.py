@@ -20,7 +20,8 @@ from nextlabel.connectors.argilla.config import Form
 from nextlabel.connectors.base import NewProject
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import ConfigError, ConnectorError, PlatformError, ProjectNotFound, Unauthorized
-from nextlabel.connectors.http import PlatformClient, PlatformProjects, reason
+from nextlabel.connectors.http import PlatformClient, reason
+from nextlabel.connectors.project import Projects
 
 log = structlog.get_logger(__name__)
 
@@ -72,9 +73,10 @@ class Client(PlatformClient):
         return super().failure(status, body, where)
 
 
-class Datasets(PlatformProjects[Client]):
+class Datasets(Projects[Client]):
     """The datasets that one key may see."""
 
+    @override
     def create(self, new: NewProject) -> Json:
         """Make and publish a dataset; return it. A half-made one is removed, one of an earlier try as well.
 
@@ -102,7 +104,7 @@ class Datasets(PlatformProjects[Client]):
         if new.labeling.instruction:
             body["guidelines"] = config.shortened(new.labeling.instruction, GUIDELINES_ROOM)
         try:
-            made: Json = self._client.request("POST", "/api/v1/datasets", body=body)
+            made: Json = self.client.request("POST", "/api/v1/datasets", body=body)
         except PlatformError as error:
             if error.status != 409:
                 raise
@@ -114,9 +116,9 @@ class Datasets(PlatformProjects[Client]):
         path = f"/api/v1/datasets/{made['id']}"
         try:
             for field in fields:
-                self._client.request("POST", f"{path}/fields", body=field)
-            self._client.request("POST", f"{path}/questions", body=question)
-            published: Json = self._client.request("PUT", f"{path}/publish")
+                self.client.request("POST", f"{path}/fields", body=field)
+            self.client.request("POST", f"{path}/questions", body=question)
+            published: Json = self.client.request("PUT", f"{path}/publish")
             return published
         except ConnectorError:
             self.remove(made["id"])
@@ -128,15 +130,16 @@ class Datasets(PlatformProjects[Client]):
 
     @override
     def is_empty(self, project: str) -> bool:
-        return bool(self._client.get(f"/api/v1/datasets/{project}/progress")["total"] == 0)
+        return bool(self.client.get(f"/api/v1/datasets/{project}/progress")["total"] == 0)
 
     @override
     def remove(self, project: str) -> None:
         try:
-            self._client.request("DELETE", f"/api/v1/datasets/{project}", again=True)
+            self.client.request("DELETE", f"/api/v1/datasets/{project}", again=True)
         except ConnectorError as error:
             log.warning("a half-made dataset could not be removed", dataset=project, reason=str(error))
 
+    @override
     def find(self, project: str, workspace: str) -> Json:
         """The dataset with this id or name; ``workspace`` narrows the search by name.
 
@@ -149,7 +152,7 @@ class Datasets(PlatformProjects[Client]):
         return found
 
     def _marked_as(self, mark: str, *, ready: bool) -> list[str]:
-        found = [one for one in self._client.items("/api/v1/me/datasets") if _noted(one).get(STORE) == mark]
+        found = [one for one in self.client.items("/api/v1/me/datasets") if _noted(one).get(STORE) == mark]
         return [str(one["id"]) for one in found if (one["status"] == READY) is ready]
 
     def _by_id(self, project: str) -> Json | None:
@@ -158,18 +161,18 @@ class Datasets(PlatformProjects[Client]):
         except ValueError:
             return None
         try:
-            found: Json = self._client.get(f"/api/v1/datasets/{number}")
+            found: Json = self.client.get(f"/api/v1/datasets/{number}")
         except ProjectNotFound:
             return None
-        return self._client.expect(found, "distribution")
+        return self.client.expect(found, "distribution")
 
     def _by_name(self, project: str, workspace: str) -> Json:
         params = {"name": project}
         if workspace:
             params["workspace_id"] = self._workspace(workspace)["id"]
-        found = self._client.items("/api/v1/me/datasets", params)
+        found = self.client.items("/api/v1/me/datasets", params)
         if not found:
-            raise ProjectNotFound(f"{self._client.url} has no dataset {project!r} that this API key may see")
+            raise ProjectNotFound(f"{self.client.url} has no dataset {project!r} that this API key may see")
         if len(found) > 1:
             raise ProjectNotFound(
                 f"several workspaces have a dataset named {project!r}: name the workspace, or give its id"
@@ -178,19 +181,19 @@ class Datasets(PlatformProjects[Client]):
 
     def _workspace(self, wanted: str) -> Json:
         """The workspace of this name or id. If none is wanted: the only one there is, else one of ours."""
-        seen = self._client.items("/api/v1/me/workspaces")
+        seen = self.client.items("/api/v1/me/workspaces")
         named = [one for one in seen if (wanted or WORKSPACE) in (one["name"], one["id"])]
         if named:
             return named[0]
         names = ", ".join(sorted(one["name"] for one in seen)) or "none"
         if wanted:
             raise ProjectNotFound(
-                f"{self._client.url} has no workspace {wanted!r} that this API key may see; it sees: {names}"
+                f"{self.client.url} has no workspace {wanted!r} that this API key may see; it sees: {names}"
             )
         if len(seen) == 1:
             return seen[0]
         try:
-            made: Json = self._client.request("POST", "/api/v1/workspaces", body={"name": WORKSPACE})
+            made: Json = self.client.request("POST", "/api/v1/workspaces", body={"name": WORKSPACE})
         except Unauthorized:
             raise ProjectNotFound(f"name a workspace, this API key may use: {names}") from None
         except PlatformError as error:
@@ -201,7 +204,7 @@ class Datasets(PlatformProjects[Client]):
         return made
 
     def _check_role(self) -> None:
-        me = self._client.expect(self._client.get("/api/v1/me"), "role")
+        me = self.client.expect(self.client.get("/api/v1/me"), "role")
         if me["role"] == "annotator":
             raise Unauthorized(
                 f"{me['username']!r} is an annotator, who may not read the answers of others. Use the API key of an "

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Self
@@ -27,12 +25,13 @@ from nextlabel.connectors.base import (
     Finding,
     NewProject,
     Progress,
-    ProjectConnector,
     ProjectRef,
     closed_on_failure,
     no_progress,
 )
+from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import MissingExtra, PlatformError
+from nextlabel.connectors.project import ProjectConnector
 from nextlabel.connectors.records import Annotation, Changes, Hint, QueueEntry, Record, RemoteRecord
 
 log = structlog.get_logger(__name__)
@@ -45,10 +44,12 @@ LOOK_AFTER_S = 30.0
 class ArgillaConnector(ProjectConnector[Client, Form]):
     """Fulfils the connector protocol for one dataset."""
 
-    def __init__(self, client: Client, found: Mapping[str, Any], question: str | None = None) -> None:
+    live_predictions = False
+    """Argilla never asks for a suggestion."""
+
+    def __init__(self, client: Client, found: Json, question: str | None = None) -> None:
+        super().__init__(client, found, question)
         self._id = str(found["id"])
-        self._question = question
-        self._lock = threading.Lock()
         self._looked_after = time.monotonic()
         self._people = People(client, str(found["workspace_id"]), min_submitted(found))
         self._people.refresh()
@@ -56,40 +57,25 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         self._queue = ArgillaQueue(client, self._rows, self._people, self._id)
         self._poll = Poll(client, self._rows, self._id)
         link = self._queue.link(self._people.members[0])  # the owner of the API key
-        ref = ProjectRef(PLATFORM, client.url, self._id, title_of(found), link)
-        super().__init__(client, ref, read_form(client, self._id, question), overlap_of(found))
+        self.project = ProjectRef(PLATFORM, client.url, self._id, title_of(found), link)
+        self.form = read_form(client, self._id, question)
+        self.labeling = self.form.labeling
+        self.overlap = overlap_of(found)
+
+    @classmethod
+    @override
+    def projects(cls, url: str, token: str) -> Datasets:
+        return Datasets(Client(url, token))
 
     @classmethod
     @override
     def create(cls, url: str, token: str, new: NewProject) -> Self:
         """``workspace`` is a name or an id; without it, the only one that the key sees, else one named nextlabel."""
-        with closed_on_failure(Client(url, token)) as client:
-            connector = cls(client, Datasets(client).create(new))
-            connector._queue.look_after(connector._form)
+        with closed_on_failure(super().create(url, token, new)) as connector:
+            connector._queue.look_after(connector.form)
             return connector
 
-    @classmethod
-    @override
-    def attach(
-        cls, url: str, token: str, project: int | str, *, workspace: str = "", question: str | None = None
-    ) -> Self:
-        """``project`` is an id or a name."""
-        with closed_on_failure(Client(url, token)) as client:
-            return cls(client, Datasets(client).find(str(project), workspace), question)
-
-    @classmethod
-    @override
-    def marked(cls, url: str, token: str, mark: str, *, tidy: str | None = None) -> list[str]:
-        with closing(Client(url, token)) as client:
-            return Datasets(client).marked(mark, tidy)
-
     # -- the protocol ------------------------------------------------------------------------------------------------
-
-    @property
-    @override
-    def live_predictions(self) -> bool:
-        """Argilla never asks for a suggestion."""
-        return False
 
     @override
     def links(self) -> Mapping[str, str]:
@@ -97,7 +83,7 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
 
     @override
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
-        push = Push(self._rows, self._form)
+        push = Push(self._rows, self.form)
         try:
             return push.push(records, progress)
         finally:
@@ -106,24 +92,24 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
     @override
     def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
         self._poll.arrivals.listing()
-        yield from self._rows.records(self._form, newest_first=newest_first)
+        yield from self._rows.records(self.form, newest_first=newest_first)
 
     @override
     def changes(self, cursor: str | None) -> Changes:
         changed = self._refresh()
         self._look_after()
-        found = self._poll.since(cursor, self._form)
+        found = self._poll.since(cursor, self.form)
         self._queue.note(found.annotations, found.complete)
         return replace(found, labeling_changed=changed)
 
     @override
     def annotated(self) -> Iterator[Changes]:
-        return self._poll.everything(self._form)
+        return self._poll.everything(self.form)
 
     @override
     def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Annotation | None]:
         """Each of these annotations, by its record, which is asked for by itself with all its responses."""
-        found = self._poll.each(wanted, self._form)
+        found = self._poll.each(wanted, self.form)
         self._queue.note(found.annotations, found.complete)
         here = {one.id: one for one in found.annotations}
         return {number: here.get(number) for number, record in wanted.items() if record in found.complete}
@@ -151,11 +137,11 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
 
     @override
     def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
-        self._queue.publish(entries, self._form)
+        self._queue.publish(entries, self.form)
 
     @override
     def extend(self, version: str, entries: Sequence[QueueEntry]) -> None:
-        self._queue.extend(entries, self._form)
+        self._queue.extend(entries, self.form)
 
     @override
     def retire(self, version: str) -> None:
@@ -193,7 +179,7 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
     def connect(self, backend: BackendAddress) -> None:
         """Hook the service up: the webhook, a queue for everybody, and their links in the guidelines."""
         self._webhooks.connect(backend)
-        self._queue.look_after(self._form)
+        self._queue.look_after(self.form)
         self._webhooks.guidelines(self.links())
 
     @override
@@ -211,13 +197,13 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         """
         form = read_form(self._client, self._id, self._question)
         with self._lock:
-            old, self._form = self._form, form
-        return old.labeling != form.labeling
+            old, self.form, self.labeling = self.labeling, form, form.labeling
+        return old != form.labeling
 
     def _look_after(self) -> None:
         """Now and then, give people who joined a queue and a link, and mend the queue."""
         if time.monotonic() - self._looked_after < LOOK_AFTER_S:
             return
         self._looked_after = time.monotonic()
-        if self._queue.look_after(self._form):
+        if self._queue.look_after(self.form):
             self._webhooks.guidelines(self.links())

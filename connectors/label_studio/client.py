@@ -15,8 +15,9 @@ from typing_extensions import override
 from nextlabel.connectors.base import NewProject
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import ConnectorError, MissingExtra, ProjectNotFound, Unauthorized
-from nextlabel.connectors.http import PlatformClient, PlatformProjects, absent_is_fine
+from nextlabel.connectors.http import PlatformClient, absent_is_fine
 from nextlabel.connectors.label_studio.config import write_config
+from nextlabel.connectors.project import Projects
 
 if TYPE_CHECKING:
     from label_studio_sdk import LabelStudio
@@ -108,7 +109,7 @@ class Client(PlatformClient):
         return status == 401 or (status == 403 and "reserved network address" not in said)
 
 
-class Projects(PlatformProjects[Client]):
+class LabelStudioProjects(Projects[Client]):
     """The projects that one token may see.
 
     One request may make two. On SQLite, Label Studio repeats by itself a request during which its database was locked
@@ -116,11 +117,11 @@ class Projects(PlatformProjects[Client]):
     stays.
     """
 
+    @override
     def create(self, new: NewProject) -> Json:
-        """Make a project, and read it. Raises LabelingMismatch if Label Studio can't ask that, or ConnectorError."""
         title, xml = new.title, write_config(new.labeling)
-        made = self._client.call(
-            lambda: self._client.sdk.projects.create(
+        made = self.client.call(
+            lambda: self.client.sdk.projects.create(
                 title=title if len(title) >= SHORTEST_TITLE else f"{title} project",
                 description=_written(new.mark) if new.mark else "",
                 label_config=xml,
@@ -129,14 +130,18 @@ class Projects(PlatformProjects[Client]):
                 show_collab_predictions=True,
             )
         )
-        return self.read(int(made.id))
+        return self.find(str(made.id))
 
-    def read(self, number: int) -> Json:
-        """The project of this number. Raises ProjectNotFound."""
-        found: Json | None = self._client.find(f"/api/projects/{number}", {"include": READ})
+    @override
+    def find(self, project: str, workspace: str = "") -> Json:
+        if not project.isdigit():
+            raise ProjectNotFound(
+                f"{project!r} is no project of Label Studio: projects have numbers, see the address bar"
+            )
+        found: Json | None = self.client.find(f"/api/projects/{int(project)}", {"include": READ})
         if found is None:
-            raise ProjectNotFound(f"{self._client.url} has no project {number} that this token may see")
-        return self._client.expect(found, "label_config")
+            raise ProjectNotFound(f"{self.client.url} has no project {project} that this token may see")
+        return self.client.expect(found, "label_config")
 
     @override
     def with_mark(self, mark: str) -> list[str]:
@@ -146,20 +151,20 @@ class Projects(PlatformProjects[Client]):
 
     @override
     def is_empty(self, project: str) -> bool:
-        found = self._client.find(f"/api/projects/{project}", {"include": "id,task_number"})
+        found = self.client.find(f"/api/projects/{project}", {"include": "id,task_number"})
         return found is None or int(found["task_number"]) == 0
 
     @override
     def remove(self, project: str) -> None:
         with absent_is_fine():
-            self._client.request("DELETE", f"/api/projects/{project}/", again=True)
+            self.client.request("DELETE", f"/api/projects/{project}/", again=True)
 
     def _all(self) -> Iterator[Json]:
         """Every project that the token may see, the newest first, so that one made meanwhile hides none."""
         number = 1
         while True:
             params = {"include": "id,description", "page": number, "page_size": PAGE}
-            page = self._client.expect(self._client.get("/api/projects/", params), "results")
+            page = self.client.expect(self.client.get("/api/projects/", params), "results")
             yield from page["results"]
             if not page["next"]:
                 return

@@ -9,35 +9,24 @@ whatever was counted meanwhile, so a task that has just been answered may say 0,
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any
 
 import structlog
 from typing_extensions import override
 
-from nextlabel.connectors.base import (
-    BackendAddress,
-    Finding,
-    NewProject,
-    Progress,
-    ProjectConnector,
-    ProjectRef,
-    closed_on_failure,
-    no_progress,
-)
+from nextlabel.connectors.base import BackendAddress, Finding, Progress, ProjectRef, no_progress
 from nextlabel.connectors.basics import Json, batched
-from nextlabel.connectors.errors import ProjectNotFound
 from nextlabel.connectors.http import server_time
-from nextlabel.connectors.label_studio.client import Client, Projects
+from nextlabel.connectors.label_studio.client import Client, LabelStudioProjects
 from nextlabel.connectors.label_studio.config import Form, read_config
 from nextlabel.connectors.label_studio.diagnose import findings
 from nextlabel.connectors.label_studio.payloads import read_annotation, read_event
 from nextlabel.connectors.label_studio.queue import LabelStudioQueue
 from nextlabel.connectors.label_studio.tasks import FETCH, Tasks
 from nextlabel.connectors.label_studio.webhooks import Webhooks
+from nextlabel.connectors.project import ProjectConnector
 from nextlabel.connectors.records import Annotation, Changes, Hint, QueueEntry, Record, RemoteRecord
 
 log = structlog.get_logger(__name__)
@@ -56,51 +45,36 @@ TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 class LabelStudioConnector(ProjectConnector[Client, Form]):
     """Fulfils the connector protocol for one project."""
 
-    def __init__(self, client: Client, project: Mapping[str, Any], question: str | None = None) -> None:
-        number = int(project["id"])
+    live_predictions = True
+    """Label Studio asks whenever somebody opens a task that has no prediction."""
+
+    def __init__(self, client: Client, found: Json, question: str | None = None) -> None:
+        super().__init__(client, found, question)
+        number = int(found["id"])
         link = f"{client.url}/projects/{number}/data"
-        ref = ProjectRef(PLATFORM, client.url, str(number), str(project["title"]), link)
-        self._question = question
-        self._config = str(project["label_config"])
-        super().__init__(client, ref, read_config(self._config, question), int(project["maximum_annotations"]))
-        self._lock = threading.Lock()
+        self.project = ProjectRef(PLATFORM, client.url, str(number), str(found["title"]), link)
+        self._config = str(found["label_config"])
+        self.form = read_config(self._config, question)
+        self.labeling = self.form.labeling
+        self.overlap = int(found["maximum_annotations"])
         self._tasks = Tasks(client, number)
         self._queue = LabelStudioQueue(client, number)
         self._webhooks = Webhooks(client, number)
 
     @classmethod
     @override
-    def create(cls, url: str, token: str, new: NewProject) -> Self:
-        with closed_on_failure(Client(url, token)) as client:
-            return cls(client, Projects(client).create(new))
-
-    @classmethod
-    @override
-    def attach(
-        cls, url: str, token: str, project: int | str, *, workspace: str = "", question: str | None = None
-    ) -> Self:
-        if not str(project).isdigit():
-            raise ProjectNotFound(
-                f"{project!r} is no project of Label Studio: projects have numbers, see the address bar"
-            )
-        with closed_on_failure(Client(url, token)) as client:
-            return cls(client, Projects(client).read(int(project)), question)
-
-    @classmethod
-    @override
-    def marked(cls, url: str, token: str, mark: str, *, tidy: str | None = None) -> list[str]:
-        with closing(Client(url, token)) as client:
-            return Projects(client).marked(mark, tidy)
+    def projects(cls, url: str, token: str) -> LabelStudioProjects:
+        return LabelStudioProjects(Client(url, token))
 
     # -- records -----------------------------------------------------------------------------------------------------
 
     @override
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
-        return self._tasks.push(records, self._form, progress)
+        return self._tasks.push(records, self.form, progress)
 
     @override
     def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
-        return self._tasks.records(self._form, newest_first=newest_first)
+        return self._tasks.records(self.form, newest_first=newest_first)
 
     @override
     def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:
@@ -139,7 +113,7 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
 
     def _pages(self, conditions: Sequence[Json]) -> Iterator[Changes]:
         """The tasks that fulfil all ``conditions`` and have annotations, with all of them."""
-        form = self._form
+        form = self.form
         answered = self._tasks.list([*conditions, _HAS_ANNOTATIONS], ANNOTATED, fields="all", size=FETCH)
         for tasks in batched(answered, FETCH):
             here = {
@@ -154,8 +128,8 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         for number in wanted:
             body = self._client.find(f"/api/annotations/{int(number)}/", again=False)
             try:
-                here = body is not None and str(body["project"]) == self._ref.id
-                found[number] = read_annotation(self._form, body) if here else None
+                here = body is not None and str(body["project"]) == self.project.id
+                found[number] = read_annotation(self.form, body) if here else None
             except (KeyError, TypeError, ValueError) as error:
                 log.warning("an annotation can't be read", annotation=number, reason=f"{type(error).__name__} {error}")
         return found
@@ -165,22 +139,16 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
 
         Raises LabelingMismatch if it now asks something that we can't.
         """
-        found = Projects(self._client).read(int(self._ref.id))
+        found = LabelStudioProjects(self._client).find(self.project.id)
         with self._lock:
-            self._overlap = int(found["maximum_annotations"])
+            self.overlap = int(found["maximum_annotations"])
             if found["label_config"] == self._config:
                 return False
-            old, self._form = self._form, read_config(found["label_config"], self._question)
-            self._config = found["label_config"]
-            return old.labeling != self._form.labeling
+            old, self.form = self.labeling, read_config(found["label_config"], self._question)
+            self._config, self.labeling = found["label_config"], self.form.labeling
+            return old != self.labeling
 
     # -- the queue ---------------------------------------------------------------------------------------------------
-
-    @property
-    @override
-    def live_predictions(self) -> bool:
-        """Label Studio asks whenever somebody opens a task that has no prediction."""
-        return True
 
     @override
     def links(self) -> Mapping[str, str]:
@@ -194,11 +162,11 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
 
     @override
     def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
-        self._queue.publish(version, entries, self._form)
+        self._queue.publish(version, entries, self.form)
 
     @override
     def extend(self, version: str, entries: Sequence[QueueEntry]) -> None:
-        self._queue.extend(version, entries, self._form)
+        self._queue.extend(version, entries, self.form)
 
     @override
     def retire(self, version: str) -> None:
@@ -220,7 +188,7 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
 
     @override
     def parse_event(self, body: Mapping[str, Any]) -> Hint:
-        return read_event(self._config, self._ref.id, body)
+        return read_event(self._config, self.project.id, body)
 
     @override
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:
@@ -228,7 +196,7 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
 
     @override
     def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
-        number = int(self._ref.id)
+        number = int(self.project.id)
         found = findings(self._client, number, self._queue, self._webhooks, backend, self._question)
         return self._client.examine(found)
 

@@ -29,12 +29,7 @@ SETTINGS = Settings(label_studio_url="http://127.0.0.1:9", label_studio_api_key=
 class OneOfMany(MemoryConnector):
     """A project with an id, on a server that has several."""
 
-    id = ""
     closed = 0
-
-    @property
-    def project(self) -> ProjectRef:
-        return ProjectRef("label-studio", "memory://", self.id, f"title {self.id}", "memory://")
 
     def expect(self, labeling: Labeling) -> None:
         if labeling != self.labeling:
@@ -65,7 +60,7 @@ class Server(LabelStudio):
         if wanted not in self.projects:
             raise ProjectNotFound(f"no project {wanted}")
         found = OneOfMany(recipe().labeling())
-        found.id = wanted
+        found.project = ProjectRef("label-studio", "memory://", wanted, f"title {wanted}", "memory://")
         self.opened.append(found)
         return found
 
@@ -233,7 +228,7 @@ def test_who_lost_the_lease_while_making_it_works_on_what_the_other_made(
     server.making = sleep
     assert start(store, slow) == "2"
     assert list(server.projects) == ["2"]
-    assert [one.closed for one in server.opened if one.id == "1"] == [1]
+    assert [one.closed for one in server.opened if one.project.id == "1"] == [1]
 
 
 @pytest.mark.parametrize("failure", [PlatformUnavailable("down"), KeyboardInterrupt(), SystemExit(0)])

@@ -1,0 +1,121 @@
+"""What projects, and the connectors to them, have in common on all platforms."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import closing
+from threading import Lock
+from typing import Generic, Self, TypeVar
+
+import structlog
+from typing_extensions import override
+
+from nextlabel.connectors.base import Connector, NewProject, closed_on_failure
+from nextlabel.connectors.basics import Json
+from nextlabel.connectors.http import PlatformClient
+from nextlabel.connectors.labelings import Form, expect
+from nextlabel.connectors.records import Labeling
+
+log = structlog.get_logger(__name__)
+
+ClientT = TypeVar("ClientT", bound=PlatformClient)
+FormT = TypeVar("FormT", bound=Form)
+
+
+class Projects(ABC, Generic[ClientT]):
+    """The projects on one server: making one, and finding those that were made for one store.
+
+    A lost answer leaves a project that nobody noted. So each carries a mark of the store that it was made for.
+    """
+
+    def __init__(self, client: ClientT) -> None:
+        self.client = client
+
+    @abstractmethod
+    def create(self, new: NewProject) -> Json:
+        """Make a project, and read it."""
+
+    @abstractmethod
+    def find(self, project: str, workspace: str) -> Json:
+        """Read the project with this id, or name where the platform knows names; ``workspace`` narrows the search.
+
+        Raises ProjectNotFound.
+        """
+
+    @abstractmethod
+    def with_mark(self, mark: str) -> list[str]:
+        """Ids of the finished projects that carry ``mark``, those to prefer first."""
+
+    @abstractmethod
+    def is_empty(self, project: str) -> bool:
+        """Whether it has no record."""
+
+    @abstractmethod
+    def remove(self, project: str) -> None:
+        """Delete it, if it is still there."""
+
+
+class ProjectConnector(Connector, Generic[ClientT, FormT]):
+    """A connector that knows its client, and the ``form`` that the question had at the last look.
+
+    Make one with :meth:`create` or :meth:`attach`. Both raise LabelingMismatch if one of the two can't ask what the
+    other does; ProjectNotFound if there is no such project or workspace; Unauthorized, PlatformUnavailable or
+    PlatformError.
+    """
+
+    form: FormT
+
+    def __init__(self, client: ClientT, found: Json, question: str | None = None) -> None:
+        self._client = client
+        self._question = question
+        self._lock = Lock()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.project.url!r}, project={self.project.id})"
+
+    @classmethod
+    @abstractmethod
+    def projects(cls, url: str, token: str) -> Projects[ClientT]:
+        """Those on a server."""
+
+    @classmethod
+    def create(cls, url: str, token: str, new: NewProject) -> Self:
+        """A project that was not there before; :meth:`marked` finds it by its mark."""
+        projects = cls.projects(url, token)
+        with closed_on_failure(projects.client) as client:
+            return cls(client, projects.create(new))
+
+    @classmethod
+    def attach(
+        cls, url: str, token: str, project: int | str, *, workspace: str = "", question: str | None = None
+    ) -> Self:
+        """An existing project, its labeling read back; ``question`` names the one to work on where there are several.
+
+        ``workspace``: where names are looked for, on a platform that has such.
+        """
+        projects = cls.projects(url, token)
+        with closed_on_failure(projects.client) as client:
+            return cls(client, projects.find(str(project), workspace), question)
+
+    @classmethod
+    def marked(cls, url: str, token: str, mark: str, *, tidy: str | None = None) -> list[str]:
+        """Ids of the projects made with ``mark``, the one to go on with first: those with records before others.
+
+        With ``tidy``, which names the one that is used, others without a record are deleted.
+        """
+        projects = cls.projects(url, token)
+        with closing(projects.client):
+            found = sorted(projects.with_mark(mark), key=projects.is_empty)
+            for project in found:
+                if tidy not in (None, project) and projects.is_empty(project):
+                    log.warning("removing a project that was made twice", project=project)
+                    projects.remove(project)
+            return found
+
+    @override
+    def expect(self, labeling: Labeling) -> None:
+        expect(self.form, labeling)
+
+    @override
+    def close(self) -> None:
+        self._client.close()

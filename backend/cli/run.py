@@ -161,7 +161,7 @@ def demo(
     Three simulated annotators label news articles through the platform's HTTP API; one of them is wrong 10% of
     the time. Then come the figures. Needs no Docker, no root, and no network once installed.
     """
-    from nextlabel.backend.demo.options import DemoOptions
+    from nextlabel.backend.demo.annotators import DemoOptions
     from nextlabel.backend.demo.run import run_demo, stop_kept
     from nextlabel.backend.settings import Settings
 

@@ -1,15 +1,189 @@
-"""Simulated annotators: threads that label through the platform's HTTP API and know nothing else of us."""
+"""Simulated annotators: threads that label through the platform's HTTP API and know nothing else of us.
+
+And what the demo does differently on each platform: start it, sit a person down in front of it, and export answers.
+The persons and the exports speak to the platform themselves and know nothing of our connectors, so that the figures
+are not our own word for it.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
 
+import httpx
 import numpy as np
+from typing_extensions import override
 
-from .platforms import Person
+from nextlabel.backend.recipe.recipe import Recipe
+from nextlabel.backend.stack import Annotator, ArgillaAnnotator, ArgillaStack, LabelStudioStack, Page, PlatformServer
+from nextlabel.backend.stack.server import PlatformStack
+from nextlabel.connectors.label_studio.config import UID_KEY
+
+Json = dict[str, Any]
+
+ERROR_RATES = (0.0, 0.0, 0.1)
+"""One of the three simulated annotators gives a wrong answer one time in ten."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What to run. ``home`` holds the demo's store, pictures and logs; the recipe has to know the true labels.
+
+    ``platform`` is where to run it, whatever the recipe says.
+    """
+
+    recipe: Recipe
+    home: Path
+    platform: str = "label-studio"
+    labels: int = 200
+    seed: int = 0
+    keep: bool = False
+    error_rates: Sequence[float] = ERROR_RATES
+
+
+class Person(ABC):
+    """Somebody who labels, one record after the other."""
+
+    @abstractmethod
+    def look(self) -> str | None:
+        """The uid of the record in front of this person; None if there is nothing left to label."""
+
+    @abstractmethod
+    def answer(self, label: str) -> None:
+        """Give the record that was looked at a label, and go on to the next."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release connections."""
+
+
+class LabelStudioPerson(Person):
+    """Asks for the next task and opens it, as the web page does."""
+
+    def __init__(self, client: Annotator) -> None:
+        self._client = client
+        self._task: Json = {}
+
+    @override
+    def look(self) -> str | None:
+        task = self._client.next_task()
+        if task is None:
+            return None
+        self._task = task
+        self._client.open(task)
+        return str(task["data"][UID_KEY])
+
+    @override
+    def answer(self, label: str) -> None:
+        self._client.submit(self._task, label)
+
+    @override
+    def close(self) -> None:
+        self._client.close()
+
+
+class ArgillaPerson(Person):
+    """Works through the page, and opens it anew when it shows nothing."""
+
+    def __init__(self, client: ArgillaAnnotator, link: str) -> None:
+        self._page = Page(client, link)
+
+    @override
+    def look(self) -> str | None:
+        shown = self._page.current or self._page.reload()
+        return str(shown["external_id"]) if shown else None
+
+    @override
+    def answer(self, label: str) -> None:
+        self._page.submit(label)
+
+    @override
+    def close(self) -> None:
+        self._page.annotator.close()
+
+
+class Platform(ABC):
+    """A platform that the demo runs on: ``stack`` starts it, and ``user`` becomes the name of the annotator NUMBER.
+
+    ``pace_s`` are the fewest and the most seconds that people need a record.
+    """
+
+    stack: ClassVar[type[PlatformStack[Any]]]
+    user: ClassVar[str]
+    pace_s: ClassVar[tuple[float, float]] = (0.0, 0.0)
+
+    @abstractmethod
+    def person(self, server: PlatformServer, token: str, project: str, link: str) -> Person:
+        """The owner of ``token`` at work in ``project``, who follows ``link`` if there is one."""
+
+    @abstractmethod
+    def exported(self, server: PlatformServer, project: str) -> dict[str, str]:
+        """Every submitted answer that the platform itself has: id -> label."""
+
+
+class LabelStudio(Platform):
+    """Label Studio serves each person the next task when they ask. For a name it has an email address."""
+
+    stack = LabelStudioStack
+    user = "annotator{}@example.com"
+
+    @override
+    def person(self, server: PlatformServer, token: str, project: str, link: str) -> Person:
+        return LabelStudioPerson(Annotator(server.url, token, project))
+
+    @override
+    def exported(self, server: PlatformServer, project: str) -> dict[str, str]:
+        # What the Export button gives.
+        headers = {"Authorization": f"Token {server.token}"}
+        tasks = get(server, f"/api/projects/{project}/export", headers, exportType="JSON")
+        return {
+            str(one["id"]): one["result"][0]["value"]["choices"][0] for task in tasks for one in task["annotations"]
+        }
+
+
+class Argilla(Platform):
+    """Argilla's web page fetches ten records at a time, sorted as the address asks.
+
+    So whoever answers in no time answers what was best a while ago: a page holds up to sixteen records. People are
+    still a few times as slow as the pace here.
+    """
+
+    stack = ArgillaStack
+    user = "annotator{}"
+    pace_s = (0.5, 1.5)
+    EACH = 500
+
+    @override
+    def person(self, server: PlatformServer, token: str, project: str, link: str) -> Person:
+        return ArgillaPerson(ArgillaAnnotator(server.url, token, project), link)
+
+    @override
+    def exported(self, server: PlatformServer, project: str) -> dict[str, str]:
+        # The submitted responses of every record, as the dataset's owner lists them.
+        path, headers = f"/api/v1/datasets/{project}/records", {"X-Argilla-Api-Key": server.token}
+        records: list[Json] = []
+        while items := get(server, path, headers, include="responses", limit=self.EACH, offset=len(records))["items"]:
+            records += items
+        return {
+            str(one["id"]): next(iter(one["values"].values()))["value"]
+            for record in records
+            for one in record["responses"]
+            if one["status"] == "submitted"
+        }
+
+
+PLATFORMS: dict[str, Platform] = {"label-studio": LabelStudio(), "argilla": Argilla()}
+
+
+def get(server: PlatformServer, path: str, headers: dict[str, str], **params: str | int) -> Any:
+    """What the server answers to its owner, as JSON. Raises httpx.HTTPError."""
+    answer = httpx.get(f"{server.url}{path}", params=params, headers=headers, timeout=120, trust_env=False)
+    return answer.raise_for_status().json()
 
 
 @dataclass

@@ -1,15 +1,20 @@
-"""The demo's figures: what came in against what was submitted, true accuracy beside a random twin's, the picture."""
+"""The demo's figures: what came in against what was submitted, true accuracy beside a random twin's, the picture.
+
+The run and its twins in random order are replayed with the probe and the embeddings of the run itself. The demo knows
+all the answers, so accuracy here is the true accuracy on every record that had no label at that moment.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -23,17 +28,78 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import AnnotationStatus
 
-from .platforms import PLATFORMS
-from .replay import Curve, Material
+from .annotators import PLATFORMS, DemoOptions, noisy
 
 if TYPE_CHECKING:
     from nextlabel.backend.stack import PlatformServer
 
-    from .options import DemoOptions
+Ints = npt.NDArray[np.int64]
 
 TWINS = 5
 """Random twins whose mean is shown: one alone says little."""
 STEP = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """True accuracy on the unlabelled rest after ``labels`` labels."""
+
+    labels: list[int]
+    accuracy: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a replay needs: vectors float32 [n, d], truth int64 [n], anchors float32 [c, d], audit bool [n]."""
+
+    vectors: npt.NDArray[np.float32]
+    truth: Ints
+    anchors: npt.NDArray[np.float32]
+    audit: npt.NDArray[np.bool_]
+
+    @property
+    def classes(self) -> int:
+        """Number of labels."""
+        return len(self.anchors)
+
+    def accuracy(self, probe: Probe, but: Sequence[int] | Ints) -> float:
+        """True accuracy of ``probe`` on every record ``but`` these rows."""
+        rest = np.setdiff1d(np.arange(len(self.truth)), but)
+        predicted = probe.predict_proba(self.vectors[rest]).argmax(axis=1)
+        return float((predicted == self.truth[rest]).mean())
+
+    def curve(self, order: Sequence[int], given: Sequence[int], steps: Sequence[int]) -> Curve:
+        """Replay answers ``given`` (classes) to the records ``order`` (rows), measured after each of ``steps``."""
+        accuracy = []
+        probe: Probe | None = None
+        for step in steps:
+            rows, targets = np.array(order[:step], np.int64), np.array(given[:step], np.int64)
+            trained = ~self.audit[rows]
+            probe = Probe.fit(
+                self.vectors[rows[trained]], targets[trained], self.classes, anchors=self.anchors, warm=probe
+            )
+            accuracy.append(self.accuracy(probe, order[:step]))
+        return Curve(list(steps), accuracy)
+
+    def random_twin(
+        self,
+        labels: Sequence[str],
+        error_rates: Sequence[float],
+        audit_share: float,
+        seed: Sequence[int],
+        steps: Sequence[int],
+    ) -> Curve:
+        """As many labels, by the same annotators and with the same audit share, in random order."""
+        rng = np.random.default_rng(seed)
+        n, names = steps[-1], list(labels)
+        order = rng.permutation(len(self.truth))[:n]
+        audit = np.zeros(len(self.truth), np.bool_)
+        audit[rng.choice(order, round(audit_share * n), replace=False)] = True
+        given = [
+            names.index(noisy(names[self.truth[row]], names, error_rates[i % len(error_rates)], rng))
+            for i, row in enumerate(order)
+        ]
+        return replace(self, audit=audit).curve(order.tolist(), given, steps)
 
 
 @dataclass(frozen=True, slots=True)

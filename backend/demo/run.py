@@ -23,10 +23,8 @@ from nextlabel.backend.stack.processes import started_at, stop_group
 from nextlabel.backend.stack.server import PlatformServer
 from nextlabel.connectors.errors import ConfigError, PlatformUnavailable
 
-from .annotators import Quota, SimulatedAnnotator
+from .annotators import PLATFORMS, DemoOptions, Quota, SimulatedAnnotator
 from .figures import Figures, measure
-from .options import DemoOptions
-from .platforms import PLATFORMS
 
 READY_WITHIN = 600.0
 TAKEN_IN_WITHIN = 120.0
@@ -48,7 +46,6 @@ def run_demo(options: DemoOptions, console: Console) -> Figures:
     if options.platform not in PLATFORMS:
         known = " or ".join(PLATFORMS)
         raise ConfigError(f"there is no demo for the platform {options.platform!r}; use {known}")
-    platform = PLATFORMS[options.platform]
     refuse_if_running(options.home)
     clear(options.home)
     with Progress(
@@ -60,10 +57,14 @@ def run_demo(options: DemoOptions, console: Console) -> Figures:
         console=console,
     ) as progress:
         bar = progress.add_task(options.platform, total=1)
-        server = platform.start(
-            options.home / options.platform,
-            options.keep,
-            lambda text: progress.update(bar, description=f"{options.platform}: {text}"),
+        server = (
+            PLATFORMS[options.platform]
+            .stack()
+            .start(
+                options.home / options.platform,
+                detach=options.keep,
+                say=lambda text: progress.update(bar, description=f"{options.platform}: {text}"),
+            )
         )
         progress.update(bar, completed=1, description=f"{server.title} at {server.url}")
         ours = time.monotonic()
@@ -107,7 +108,7 @@ def wait_ready(backend: BackendProcess, progress: Progress) -> None:
 
 def add_users(server: PlatformServer, options: DemoOptions) -> dict[str, str]:
     """The annotators as users of the platform: name -> API token."""
-    names = [PLATFORMS[server.platform].user(number) for number in range(1, len(options.error_rates) + 1)]
+    names = [PLATFORMS[server.platform].user.format(number) for number in range(1, len(options.error_rates) + 1)]
     return {name: server.add_user(name) for name in names}
 
 

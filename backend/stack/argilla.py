@@ -158,6 +158,7 @@ class ArgillaStack(PlatformStack[ArgillaServer]):
         say("preparing Argilla's database (once)")
         run(migrate, self.home / "template.log", server_environment(folder))
 
+    @override
     def start(
         self,
         data_dir: Path | None = None,
@@ -169,12 +170,9 @@ class ArgillaStack(PlatformStack[ArgillaServer]):
         limit_s: float = 180,
         say: Say = silent,
     ) -> ArgillaServer:
-        """Start a server on 127.0.0.1 and wait until it answers.
+        """Start one; a folder that is used again still has the jobs in its Redis.
 
-        ``data_dir`` is made from the template if it is empty and used again, with its users, datasets and the jobs in
-        its Redis, if it is not; None is a temporary folder. ``workers`` processes deliver webhooks, one job each at a
-        time. ``env`` has the last word. A ``detach``-ed server is not stopped when this process dies.
-        Raises PlatformUnavailable if it does not come up within ``limit_s`` seconds.
+        ``workers`` processes deliver webhooks, one job each at a time.
         """
         data, login = self.data_folder(data_dir, say)
         installed = self.install(say)

@@ -136,6 +136,7 @@ class LabelStudioStack(PlatformStack[LabelStudioServer]):
         run(command, self.home / "template.log", env)
         (folder / ".env").unlink(missing_ok=True)  # the secret key
 
+    @override
     def start(
         self,
         data_dir: Path | None = None,
@@ -149,13 +150,7 @@ class LabelStudioStack(PlatformStack[LabelStudioServer]):
         limit_s: float = 180,
         say: Say = silent,
     ) -> LabelStudioServer:
-        """Start a server on 127.0.0.1 and wait until it answers.
-
-        ``data_dir`` is made from the template if it is empty and used again, with its users, if it is not; None is a
-        temporary folder. ``fast_import`` and ``local_addresses`` are feature flags of ours;
-        ``env`` has the last word. A ``detach``-ed server is not stopped when this process dies.
-        Raises PlatformUnavailable if it does not come up within ``limit_s`` seconds.
-        """
+        """Start one. ``fast_import`` and ``local_addresses`` are flags of ours; ``lock_ttl_s`` is TASK_LOCK_TTL."""
         data, login = self.data_folder(data_dir, say)
         url = f"http://{HOST}:{port or free_port()}"
         settings = QUIET | LEGACY_TOKENS | SHORT_LOCKS

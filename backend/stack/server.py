@@ -124,6 +124,24 @@ class PlatformStack(ABC, Generic[S]):
     def migrate(self, folder: Path, say: Say) -> None:
         """Make the database in an empty ``folder``, with every migration done and nobody in it."""
 
+    @abstractmethod
+    def start(
+        self,
+        data_dir: Path | None = None,
+        port: int | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        detach: bool = False,
+        limit_s: float = 180,
+        say: Say = silent,
+    ) -> S:
+        """Start a server on 127.0.0.1 and wait until it answers.
+
+        ``data_dir`` is made from the template if it is empty and used again, with all that it holds, if it is not;
+        None is a temporary folder. ``env`` has the last word. A ``detach``-ed server is not stopped when this process
+        dies. Raises PlatformUnavailable if it does not come up within ``limit_s`` seconds.
+        """
+
     def reap(self) -> None:
         """Stop the servers whose parent was killed."""
         RunFiles(self.home / "run").reap()

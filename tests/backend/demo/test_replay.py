@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from nextlabel.backend.demo.annotators import Quota, noisy
-from nextlabel.backend.demo.options import DemoOptions
-from nextlabel.backend.demo.replay import Material
+from nextlabel.backend.demo.annotators import DemoOptions, Quota, noisy
+from nextlabel.backend.demo.figures import Material
 from nextlabel.backend.demo.run import run_demo
 from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.connectors.errors import ConfigError

@@ -23,9 +23,9 @@ from .common import (
 )
 
 if TYPE_CHECKING:
+    from nextlabel.backend.reports.against_random import Refitted
     from nextlabel.backend.reports.project import ProjectReport
     from nextlabel.backend.reports.project_data import Gathered
-    from nextlabel.backend.reports.refits import Refitted
 
 app = command_group()
 
@@ -74,7 +74,7 @@ def report(
 
 def _refitted(found: Gathered, project: Project) -> tuple[Refitted | None, str]:
     """The comparison with random under a bar on stderr, or why there is none."""
-    from nextlabel.backend.reports.refits import refit, why_not
+    from nextlabel.backend.reports.against_random import refit, why_not
     from nextlabel.backend.service.opening import open_cache, open_encoder
 
     if why := why_not(found):
@@ -106,7 +106,7 @@ def _write(made: ProjectReport, out: Path) -> None:
 
 
 def _show(made: ProjectReport) -> None:
-    from nextlabel.backend.reports import report_text as words
+    from nextlabel.backend.reports import project_page as words
 
     print_table(("", ""), words.headline(made), title=made.project)
     if made.saved is not None:

@@ -6,9 +6,9 @@ file per page. All text in them is escaped by Jinja2; only plots are markup.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TypeAlias
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -73,6 +73,11 @@ def sentence(said: str) -> str:
     return f"{said[:1].upper()}{said[1:]}."
 
 
+def span(one: Interval, form: str) -> str:
+    """The interval alone; empty if there is none."""
+    return f"{one.low:{form}} to {one.high:{form}}" if one.low == one.low else ""
+
+
 def number(value: float) -> str:
     """Three digits, or a dash for what is not defined."""
     return f"{value:.3f}" if value == value else NO_NUMBER
@@ -88,12 +93,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {"sentence": sentence, "svg": _svg}
-    made.globals["zip"] = _zip
+    made.globals["zip"] = partial(zip, strict=True)
     return made
-
-
-def _zip(columns: Sequence[Column], row: Row) -> Iterable[tuple[Column, str | Cell]]:
-    return zip(columns, row, strict=True)
 
 
 def _svg(picture: Picture, prefix: str) -> Markup:

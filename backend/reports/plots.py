@@ -24,8 +24,6 @@ from nextlabel.backend.files import write_atomically
 from nextlabel.backend.metrics import Predicted, curve_columns, one_hot
 from nextlabel.connectors.errors import MissingExtra
 
-from . import plots
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -38,6 +36,7 @@ SHADE = "#245a96"  # of a matrix: dark enough for white numbers
 MOST_CURVES = 8
 MOST_CELLS_WITH_NUMBERS = 12
 SIZE = (4.0, 3.1)  # inches
+WIDE = (6.4, 3.9)
 
 
 def precision_recall(predicted: Predicted, targets: Targets, labels: Sequence[str]) -> Figure:
@@ -48,7 +47,7 @@ def precision_recall(predicted: Predicted, targets: Targets, labels: Sequence[st
     true = one_hot(targets, predicted.shape[1])
     for colour, at in zip(COLOURS, _shown(predicted, targets), strict=False):
         precision, recall, _ = precision_recall_curve(true[:, at], predicted[:, at])
-        axes.step(recall, precision, where="post", color=colour, lw=1.6, label=_short(labels[at]))
+        axes.step(recall, precision, where="post", color=colour, lw=1.6, label=plain(short(labels[at])))
     _frame(axes, "recall", "precision")
     legend(axes, "lower left")
     return figure
@@ -60,10 +59,10 @@ def roc(predicted: Predicted, targets: Targets, labels: Sequence[str]) -> Figure
 
     figure, axes = canvas()
     true = one_hot(targets, predicted.shape[1])
-    axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=(0, (4, 4)), alpha=0.6)
+    _diagonal(axes)
     for colour, at in zip(COLOURS, _shown(predicted, targets), strict=False):
         false, hits, _ = roc_curve(true[:, at], predicted[:, at])
-        axes.plot(false, hits, color=colour, lw=1.6, label=_short(labels[at]))
+        axes.plot(false, hits, color=colour, lw=1.6, label=plain(short(labels[at])))
     _frame(axes, "false positive rate", "true positive rate")
     legend(axes, "lower right")
     return figure
@@ -84,7 +83,7 @@ def confusion_matrix(counts: npt.NDArray[np.int64], labels: Sequence[str]) -> Fi
     axes.set_xlabel("predicted")
     axes.set_ylabel("answer")
     if size <= 40:
-        names = [_short(label, 18) for label in labels]
+        names = [plain(short(label, 18)) for label in labels]
         axes.set_xticks(range(size), names, rotation=40 if size > 2 else 0, ha="right" if size > 2 else "center")
         axes.set_yticks(range(size), names)
     if size <= MOST_CELLS_WITH_NUMBERS:
@@ -101,7 +100,7 @@ def confusion_matrix(counts: npt.NDArray[np.int64], labels: Sequence[str]) -> Fi
 def reliability_diagram(table: Sequence[Bin]) -> Figure:
     """How often predictions of a confidence were right; on the diagonal, a probability means what it says."""
     figure, axes = canvas()
-    axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=(0, (4, 4)), alpha=0.6)
+    _diagonal(axes)
     claimed, true = [one.confidence for one in table], [one.accuracy for one in table]
     for one in table:
         axes.plot([one.confidence] * 2, [one.confidence, one.accuracy], color=COLOURS[1], lw=1.2, alpha=0.7)
@@ -116,12 +115,8 @@ def fold_scores(names: Sequence[str], scores: Sequence[Interval], whole: Interva
     axes.axvspan(whole.low, whole.high, color=COLOURS[0], alpha=0.14, lw=0)
     axes.axvline(whole.mean, color=COLOURS[0], lw=1.2)
     for place, score in enumerate(scores):
-        axes.plot([score.low, score.high], [place, place], color=INK, lw=1.2)
-        axes.plot([score.mean], [place], marker="o", ms=5, color=COLOURS[0])
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_xlabel(what)
-    axes.grid(axis="x", color=INK, alpha=0.18, lw=0.6)
+        row(axes, place, score, COLOURS[0], line=INK, lw=1.2)
+    name_rows(axes, names, what)
     return figure
 
 
@@ -129,15 +124,11 @@ def learning_curve(points: Sequence[CurvePoint]) -> Figure:
     """Macro-F1 with its band against the labels learned from: each doubling is a step of the same width."""
     figure, axes = canvas()
     at = [point.labels for point in points]
-    scores = [point.macro_f1 for point in points]
-    axes.fill_between(at, [one.low for one in scores], [one.high for one in scores], color=COLOURS[0], alpha=0.16, lw=0)
-    axes.plot(at, [one.mean for one in scores], color=COLOURS[0], lw=1.7, marker="o", ms=4)
+    draw_curve(axes, at, [point.macro_f1 for point in points], COLOURS[0], alpha=0.16, lw=1.7, marker="o", ms=4)
     axes.set_xscale("log")
     axes.set_xticks(at, [f"{labels:,}" for labels in at])
     axes.set_xticks([], minor=True)
-    axes.set_xlabel("labels learned from")
-    axes.set_ylabel("macro-F1")
-    axes.grid(color=INK, alpha=0.18, lw=0.6)
+    name_axes(axes, "labels learned from", "macro-F1")
     return figure
 
 
@@ -186,12 +177,55 @@ def canvas(size: tuple[float, float] = SIZE) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _diagonal(axes: Axes) -> None:
+    axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=(0, (4, 4)), alpha=0.6)
+
+
 def _frame(axes: Axes, across: str, up: str) -> None:
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.02)
+    name_axes(axes, across, up)
+
+
+def name_axes(axes: Axes, across: str, up: str) -> None:
+    """What the axes measure, over a grid."""
     axes.set_xlabel(across)
     axes.set_ylabel(up)
     axes.grid(color=INK, alpha=0.18, lw=0.6)
+
+
+def draw_curve(
+    axes: Axes,
+    at: Sequence[int],
+    scores: Sequence[Interval],
+    colour: str,
+    *,
+    alpha: float,
+    name: str = "",
+    **looks: Any,
+) -> None:
+    """Scores by number of labels ``at``, over the band of their intervals where they have some."""
+    if scores[0].low == scores[0].low:
+        low, high = [one.low for one in scores], [one.high for one in scores]
+        axes.fill_between(at, low, high, color=colour, alpha=alpha, lw=0)
+    axes.plot(at, [one.mean for one in scores], color=colour, label=plain(name) or None, **looks)
+
+
+def row(
+    axes: Axes, place: int, score: Interval, colour: str, *, line: str = "", lw: float = 2.0, ms: float = 5, **ends: Any
+) -> None:
+    """A point and its interval, if it has one, on the line ``place``."""
+    if score.low == score.low:
+        axes.plot([score.low, score.high], [place, place], color=line or colour, lw=lw, **ends)
+    axes.plot([score.mean], [place], marker="o", ms=ms, color=colour)
+
+
+def name_rows(axes: Axes, names: Sequence[str], across: str, *, first_above: bool = True) -> None:
+    """Whose each line is, and what is measured across."""
+    axes.set_yticks(range(len(names)), [plain(name) for name in names])
+    axes.set_ylim(*((len(names) - 0.4, -0.6) if first_above else (-0.6, len(names) - 0.4)))
+    axes.set_xlabel(across)
+    axes.grid(axis="x", color=INK, alpha=0.18, lw=0.6)
 
 
 def legend(axes: Axes, place: Any) -> None:
@@ -207,10 +241,14 @@ def _shown(predicted: Predicted, targets: Targets) -> list[int]:
     return sorted(drawn, key=lambda at: -int(true[:, at].sum()))[:MOST_CURVES]
 
 
-def _short(text: str, most: int = 24) -> str:
-    """A label as matplotlib may draw it: not too long, no formulas."""
-    cut = text if len(text) <= most else text[: most - 1] + "…"
-    return cut.replace("$", r"\$")
+def short(text: str, most: int = 24) -> str:
+    """Not too long to be drawn."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def plain(text: str) -> str:
+    """As matplotlib may draw it: no formulas."""
+    return text.replace("$", r"\$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,5 +267,5 @@ def save(album: list[Picture], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{picture.name}.png" for picture in album]
     for path, picture in zip(paths, album, strict=True):
-        write_atomically(path, plots.png(picture.figure))
+        write_atomically(path, png(picture.figure))
     return paths

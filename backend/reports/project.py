@@ -18,10 +18,8 @@ from nextlabel.backend.questions import question_of
 from nextlabel.backend.selection.stopping import Advice, Confident, FewRemaining, Round, SmallGain, StablePredictions
 from nextlabel.backend.store import ModelRow
 
-from .agreement import LEAST_REPEATED, Agreement, agreement
-from .project_data import Gathered
-from .random_reference import Saved
-from .refits import Refitted
+from .against_random import Refitted, Saved
+from .project_data import LEAST_REPEATED, Agreement, Gathered, agreement
 
 LEAST_SHARE = 20
 """Audit answers below which no accuracy and no share of a label is given."""

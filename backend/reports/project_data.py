@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nextlabel.backend.annotators.opinions import Opinions, from_annotations
+from nextlabel.backend.evaluation.intervals import RESAMPLES, Interval, draw, percentiles
 from nextlabel.backend.models.registry import SPACE_IN_USE
 from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.questions import question_of
-from nextlabel.backend.store import LogRow, ModelRow, Store
+from nextlabel.backend.store import ModelRow, Store
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling
+
+Values = npt.NDArray[np.float64]
+
+LEAST_REPEATED = 20  # records with two answers, below which no share is worth its interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +87,84 @@ def gather(store: Store, labeling: Labeling) -> Gathered:
 def _first_answers(store: Store) -> dict[str, int]:
     """Remote id -> log row of its first submitted answer, in that order."""
     found: dict[str, int] = {}
-    for row in _log(store):
-        one = row.annotation
-        if one is not None and one.status is AnnotationStatus.SUBMITTED:
-            found.setdefault(one.remote_id, row.seq)
-    return found
-
-
-def _log(store: Store) -> Iterator[LogRow]:
     since = 0
     while rows := store.log_rows(since):
-        yield from rows
+        for row in rows:
+            if row.annotation is not None and row.annotation.status is AnnotationStatus.SUBMITTED:
+                found.setdefault(row.annotation.remote_id, row.seq)
         since = rows[-1].seq
+    return found
 
 
 def _opinions(labeling: Labeling, given: list[Annotation], position: dict[str, int]) -> Opinions | None:
     if not question_of(labeling).compares:
         return None
     return from_annotations(given, position, max(position.values(), default=-1) + 1, labeling.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Over ``records`` that have two answers or more.
+
+    ``pairs``: how often two people who answered the same record said the same. ``alpha``: Krippendorff's alpha for
+    nominal data, 1 for full agreement and 0 for that of chance; nan where all answers are the same.
+    """
+
+    records: int
+    pairs: Interval
+    alpha: Interval
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"records": self.records, "pairs": self.pairs.to_json(), "alpha": self.alpha.to_json()}
+
+
+def agreement(opinions: Opinions, seed: int = 0) -> Agreement | None:
+    """The agreement, None with fewer than LEAST_REPEATED repeated records.
+
+    Intervals: 95% percentiles over resampled records.
+    """
+    repeated = np.flatnonzero(opinions.per_record > 1)
+    if len(repeated) < LEAST_REPEATED:
+        return None
+    votes = opinions.take(repeated).votes.astype(np.float64)
+    counts = draw(len(votes), RESAMPLES, np.random.default_rng(seed)).astype(np.float64)
+    whole = np.ones((1, len(votes)))
+    return Agreement(
+        len(votes),
+        around(float(pair_agreement(votes, whole)[0]), pair_agreement(votes, counts)),
+        around(float(krippendorff(votes, whole)[0]), krippendorff(votes, counts)),
+    )
+
+
+def pair_agreement(votes: Values, counts: Values) -> Values:
+    """float64 [k]: of all pairs of answers to one record, those that are equal.
+
+    ``votes`` float64 [r, c]: answers by label, two per record at least; ``counts`` float64 [k, r]: how often each
+    record counts.
+    """
+    of_record = votes.sum(axis=1)
+    same, pairs = (votes * (votes - 1)).sum(axis=1), of_record * (of_record - 1)
+    found: Values = (counts @ same) / (counts @ pairs)
+    return found
+
+
+def krippendorff(votes: Values, counts: Values) -> Values:
+    """float64 [k]: Krippendorff's alpha for nominal data (Krippendorff, Content Analysis, 2004, ch. 11).
+
+    Arguments as of :func:`pair_agreement`. nan where only one label was given: chance can't disagree then.
+    """
+    of_record = votes.sum(axis=1)
+    apart = (of_record**2 - (votes**2).sum(axis=1)) / (of_record - 1)
+    total, of_label = counts @ of_record, counts @ votes
+    expected = (total**2 - (of_label**2).sum(axis=1)) / (total - 1)
+    found: Values = np.full(len(counts), np.nan)
+    defined = expected > 0
+    found[defined] = 1 - (counts @ apart)[defined] / expected[defined]
+    return found
+
+
+def around(mean: float, drawn: Values) -> Interval:
+    """The figure within the percentiles of its values on resampled records; all nan where it is not defined."""
+    low, high = percentiles(drawn)
+    return Interval(mean, min(low, mean), max(high, mean)) if mean == mean else Interval(mean, mean, mean)

@@ -1,15 +1,16 @@
-"""One page per project, with plots of what is known: a single file, no scripts, nothing loaded from elsewhere."""
+"""A project's report in words, which the terminal shows too, and as a page with plots: a single file, no scripts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from . import report_text
-from .page import Card, Column, Row, Table, render
-from .plots import COLOURS, INK, Picture, canvas, legend
-from .project import Balance, Point, ProjectReport
-from .random_reference import Saved
+from nextlabel.backend.annotators.quality import LEAST_RANKED, Annotator
+
+from .against_random import Saved
+from .page import Card, Column, Row, Table, render, span
+from .plots import COLOURS, INK, WIDE, Picture, canvas, draw_curve, legend, name_axes, name_rows, row, short
+from .project import Balance, Point, ProjectReport, shown_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,31 +18,122 @@ if TYPE_CHECKING:
 
     from nextlabel.backend.evaluation.intervals import Interval
 
+HOW_SAVED = (
+    "How it is estimated: the audit slice is a random sample, so cross-validation within it gives the curve of random "
+    "labels up to four fifths of its size; the chosen labels' curve is the same probe on the first so many of them, "
+    "tested on the same records. The two are compared at the highest accuracy that both reach within the labels that "
+    "both curves have. Nothing is said about what came after. The audit slice's own labels count for neither. "
+    "Intervals are over the audit records; the chance in the one order of labels that there was is not in them."
+)
+HOW_TRAINED = "Both read the recipe's own encoder; what the trained model in use gains over it is not in these figures."
+HOW_CURVE = "Each model as it was tested when it was in the loop, on the audit answers that there were then."
+CURVE = ("labels", "accuracy", "95%", "audit answers", "model")
+ANNOTATORS = ("rank", "annotator", "answers", "compared", "agrees", "95%")
+BALANCE = ("label", "chosen", "audit", "share of all", "95%", "still unlabelled", "95%")
+STOP = ("criterion", "advice", "why")
 NUMBERS = {"labels", "accuracy", "95%", "audit answers", "rank", "answers", "compared", "agrees", "chosen", "audit",
            "share of all", "still unlabelled"}  # fmt: skip
-WIDE = (6.4, 3.9)  # inches
 MOST_LABELS = 30  # bars that can be read
 
 
+def headline(found: ProjectReport) -> list[tuple[str, str]]:
+    """What a reader takes home."""
+    rows = [
+        (
+            "labelled",
+            f"{found.chosen + found.audited:,} of {found.records:,} records, {found.audited:,} of them for the audit",
+        ),
+        ("answers", f"{found.answers:,} of {found.people:,} annotators, {found.skips:,} skips"),
+        ("time", f"{found.first:%Y-%m-%d %H:%M} to {found.last:%Y-%m-%d %H:%M} UTC"),
+    ]
+    if found.curve:
+        last = found.curve[-1]
+        rows.append(("audit accuracy", f"{last.accuracy} on {last.audited:,} answers, {last.model}"))
+    rows.append(("labels saved", saved(found)))
+    rows.append(("agreement", agreed(found)))
+    return rows
+
+
+def saved(found: ProjectReport) -> str:
+    """The finding against random, or why there is none."""
+    return found.saved.verdict if found.saved is not None else f"not known: {found.silent['saved']}"
+
+
+def agreed(found: ProjectReport) -> str:
+    """How far annotators agree, or why that is not known."""
+    if found.agreement is None:
+        return f"not known: {found.silent['agreement']}"
+    one = found.agreement
+    alpha = "" if one.alpha.mean != one.alpha.mean else f"; Krippendorff's alpha {one.alpha}"
+    return f"two people say the same in {one.pairs} of cases, {one.records:,} records{alpha}"
+
+
+def curve_rows(found: ProjectReport) -> Iterator[tuple[str, ...]]:
+    """A dozen points of the learning curve, CURVE's columns."""
+    for one in shown_points(found.curve):
+        yield (
+            f"{one.labels:,}", f"{one.accuracy.mean:.3f}", span(one.accuracy, ".3f"), f"{one.audited:,}", of_model(one)
+        )  # fmt: skip
+
+
+def of_model(one: Point) -> str:
+    """The model's name, and whose vectors it reads, if the name does not say it."""
+    return one.model if not one.encoder or one.encoder in one.model else f"{one.model} on {one.encoder}"
+
+
+def annotator_rows(found: ProjectReport) -> Iterator[tuple[str, ...]]:
+    """Everybody, ANNOTATORS's columns; nothing if nobody can be compared."""
+    if found.quality is None or "annotators" in found.silent:
+        return
+    for one in found.quality.annotators:
+        yield (
+            "" if one.rank is None else str(one.rank), one.name, f"{one.answers:,}", f"{one.compared:,}", *_agrees(one)
+        )  # fmt: skip
+
+
+def _agrees(one: Annotator) -> tuple[str, str]:
+    if one.compared < LEAST_RANKED:
+        return "too few", ""
+    return f"{one.agreement:.2f}", f"{one.low:.2f} to {one.high:.2f}"
+
+
+def balance_rows(found: ProjectReport) -> Iterator[tuple[str, ...]]:
+    """Every label, BALANCE's columns."""
+    for one in found.balance:
+        yield one.label, f"{one.chosen:,}", f"{one.audit:,}", *_share(one)
+
+
+def _share(one: Balance) -> tuple[str, str, str, str]:
+    if one.share is None or one.left is None:
+        return "not known", "", "not known", ""
+    return f"{one.share.mean:.1%}", span(one.share, ".1%"), f"{one.left.mean:,.0f}", span(one.left, ",.0f")
+
+
+def stop_rows(found: ProjectReport) -> Iterator[tuple[str, ...]]:
+    """Every criterion's advice, STOP's columns."""
+    for name, one in found.advice:
+        yield name, "stop" if one.stop else "go on", one.reason
+
+
 def page(found: ProjectReport, drawn: Sequence[Picture]) -> str:
-    """The page as HTML, with the pictures that :func:`.project_figures.drawn` makes."""
-    how = report_text.HOW_SAVED + (f" {report_text.HOW_TRAINED}" if found.trained else "")
+    """The page as HTML, with the pictures that :func:`drawn` makes."""
+    how = HOW_SAVED + (f" {HOW_TRAINED}" if found.trained else "")
     return render(
         "project.html",
         found.project,
         f"{found.chosen + found.audited:,} of {found.records:,} records are labelled",
         headline=list(_cards(found)),
-        saved=report_text.saved(found),
+        saved=saved(found),
         how=how if found.saved is not None else "",
         drawn=drawn,
         silent={part: found.silent.get(part, "") for part in ("curve", "annotators", "balance")},
-        stop=_table(report_text.STOP, report_text.stop_rows(found)),
-        how_curve=report_text.HOW_CURVE,
-        curve=_table(report_text.CURVE, report_text.curve_rows(found)),
-        agreed=report_text.agreed(found),
-        annotators=_table(report_text.ANNOTATORS, report_text.annotator_rows(found)),
-        balance=_table(report_text.BALANCE, report_text.balance_rows(found)),
-        about=dict(report_text.headline(found)[:3]) | {"question": f"{found.kind}, {len(found.balance)} labels"},
+        stop=_table(STOP, stop_rows(found)),
+        how_curve=HOW_CURVE,
+        curve=_table(CURVE, curve_rows(found)),
+        agreed=agreed(found),
+        annotators=_table(ANNOTATORS, annotator_rows(found)),
+        balance=_table(BALANCE, balance_rows(found)),
+        about=dict(headline(found)[:3]) | {"question": f"{found.kind}, {len(found.balance)} labels"},
     )
 
 
@@ -49,14 +141,14 @@ def _cards(found: ProjectReport) -> Iterator[Card]:
     yield Card("Labels learned from", f"{found.chosen:,}", [f"and {found.audited:,} for the audit"])
     if found.curve:
         last = found.curve[-1].accuracy
-        yield Card("Audit accuracy", f"{last.mean:.3f}", [report_text.span(last, ".3f")], last)
+        yield Card("Audit accuracy", f"{last.mean:.3f}", [span(last, ".3f")], last)
     if found.saved is not None:
-        saved = found.saved
-        until = f"{report_text.span(saved.labels, '+,.0f')} · until {saved.accuracy:.1%} accuracy"
-        yield Card("Labels saved", f"{saved.labels.mean:+,.0f}" if saved.shown else "not shown", [until])
+        one = found.saved
+        until = f"{span(one.labels, '+,.0f')} · until {one.accuracy:.1%} accuracy"
+        yield Card("Labels saved", f"{one.labels.mean:+,.0f}" if one.shown else "not shown", [until])
     if found.agreement is not None:
         pairs = found.agreement.pairs
-        yield Card("Two people agree", f"{pairs.mean:.0%}", [report_text.span(pairs, ".0%")], pairs)
+        yield Card("Two people agree", f"{pairs.mean:.0%}", [span(pairs, ".0%")], pairs)
 
 
 def _table(head: Sequence[str], rows: Iterable[Row]) -> Table:
@@ -129,28 +221,18 @@ def balance(shares: list[Balance], chosen: int) -> Figure:
     for place, one in enumerate(shares):
         if one.share is None:
             continue
-        axes.plot([one.share.low, one.share.high], [place, place], color=COLOURS[0], lw=2)
-        axes.plot([one.share.mean], [place], marker="o", ms=5, color=COLOURS[0])
+        row(axes, place, one.share, COLOURS[0])
         if chosen:
             axes.plot([one.chosen / chosen], [place], marker="o", ms=7, mfc="none", color=COLOURS[1])
-    names = [one.label if len(one.label) <= 24 else one.label[:23] + "…" for one in shares]
-    axes.set_yticks(range(len(shares)), [name.replace("$", r"\$") for name in names])
-    axes.set_ylim(len(shares) - 0.4, -0.6)
+    name_rows(axes, [short(one.label) for one in shares], "share of the records")
     axes.set_xlim(left=0)
-    axes.set_xlabel("share of the records")
-    axes.grid(axis="x", color=INK, alpha=0.18, lw=0.6)
     return figure
 
 
 def _line(axes: Axes, at: list[int], scores: list[Interval], number: int, name: str) -> None:
-    colour = COLOURS[number % len(COLOURS)]
-    low, high = [one.low for one in scores], [one.high for one in scores]
-    axes.fill_between(at, low, high, color=colour, alpha=0.14, lw=0)
-    axes.plot(at, [one.mean for one in scores], color=colour, lw=1.6, marker="o", ms=3, label=name.replace("$", r"\$"))
+    draw_curve(axes, at, scores, COLOURS[number % len(COLOURS)], alpha=0.14, name=name, lw=1.6, marker="o", ms=3)
 
 
 def _finish(axes: Axes) -> None:
-    axes.set_xlabel("labels learned from")
-    axes.set_ylabel("accuracy")
-    axes.grid(color=INK, alpha=0.18, lw=0.6)
+    name_axes(axes, "labels learned from", "accuracy")
     legend(axes, "lower right")

@@ -7,9 +7,9 @@ JSON.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nextlabel.backend.evaluation.intervals import Interval
 from nextlabel.backend.files import write_atomically
@@ -19,14 +19,14 @@ from nextlabel.backend.simulation.runs import RANDOM
 from nextlabel.backend.simulation.statistics import NONE_SHOWN, Figures, Reached, Summary
 from nextlabel.connectors.errors import ConfigError
 
-from .page import NO_NUMBER, Card, Cell, Column, Table, render
-from .plots import COLOURS, INK, Picture, canvas, legend, save
+from .page import NO_NUMBER, Card, Cell, Column, Table, render, span
+from .plots import COLOURS, INK, WIDE, Picture, canvas, draw_curve, legend, name_axes, name_rows, row, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDE = (6.4, 3.9)  # inches
+ROUND: Mapping[str, Any] = {"lw": 2.2, "ms": 6, "solid_capstyle": "round"}
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 """Colours come round again after eight strategies; dashes then tell them apart."""
 LEGEND = (
@@ -96,9 +96,9 @@ def curves(summary: Summary, what: str, target: Target) -> Figure:
                 ha="left", fontsize=7.5, color=INK,
             )  # fmt: skip
     for name, one in _in_order(summary):
-        _line(axes, summary.labels, one.curve, name, summary)
-    axes.set_ylabel(what)
-    _labels_axis(axes)
+        _line(axes, summary, one.curve, name)
+    name_axes(axes, "labels", what)
+    axes.margins(x=0.01)
     legend(axes, "lower right")
     return figure
 
@@ -109,9 +109,9 @@ def lead(summary: Summary, what: str) -> Figure:
     axes.axhline(0, color=INK, lw=1.2)
     for name, one in _in_order(summary):
         if name != RANDOM:
-            _line(axes, summary.labels, one.lead, name, summary)
-    axes.set_ylabel(f"{what} minus random's")
-    _labels_axis(axes)
+            _line(axes, summary, one.lead, name)
+    name_axes(axes, "labels", f"{what} minus random's")
+    axes.margins(x=0.01)
     legend(axes, "best")
     return figure
 
@@ -124,12 +124,8 @@ def gain(summary: Summary, what: str) -> Figure:
     figure, axes = canvas((WIDE[0], max(1.9, 0.9 + 0.32 * len(rows))))
     axes.axvline(0, color=INK, lw=1.2)
     for place, (name, found) in enumerate(rows):
-        colour, _ = _looks(name, summary)
-        if found.low == found.low:
-            axes.plot([found.low, found.high], [place, place], color=colour, lw=2.2, solid_capstyle="round")
-        axes.plot([found.mean], [place], marker="o", ms=6, color=colour)
-    _names(axes, [name for name, _ in rows])
-    axes.set_xlabel(f"mean {what} minus random's")
+        row(axes, place, found, _looks(name, summary)[0], **ROUND)
+    name_rows(axes, [name for name, _ in rows], f"mean {what} minus random's", first_above=False)
     return figure
 
 
@@ -143,14 +139,10 @@ def to_target(summary: Summary) -> Figure:
         found, (colour, _) = one.labels_to_target, _looks(name, summary)
         if found.reached < found.seeds:
             _arrow(axes, found.interval, budget, place, colour)
-            continue
-        if found.interval.low == found.interval.low:
-            bounds = [found.interval.low, found.interval.high]
-            axes.plot(bounds, [place, place], color=colour, lw=2.2, solid_capstyle="round")
-        axes.plot([found.interval.mean], [place], marker="o", ms=6, color=colour)
-    _names(axes, [name for name, _ in rows])
+        else:
+            row(axes, place, found.interval, colour, **ROUND)
+    name_rows(axes, [name for name, _ in rows], "labels (dotted: the budget)", first_above=False)
     axes.set_xlim(left=0, right=max(axes.get_xlim()[1], budget * 1.06))
-    axes.set_xlabel("labels (dotted: the budget)")
     return figure
 
 
@@ -162,13 +154,10 @@ def _arrow(axes: Axes, found: Interval, budget: int, place: int, colour: str) ->
     axes.plot([found.low], [place], marker="|", ms=9, color=colour, mew=1.8)
 
 
-def _line(axes: Axes, labels: Sequence[int], points: Sequence[Interval], name: str, summary: Summary) -> None:
+def _line(axes: Axes, summary: Summary, points: Sequence[Interval], name: str) -> None:
     colour, dash = _looks(name, summary)
-    if points[0].low == points[0].low:
-        low, high = [point.low for point in points], [point.high for point in points]
-        axes.fill_between(labels, low, high, color=colour, alpha=0.11, lw=0)
     thick = 2.4 if name == summary.recommended else 1.5
-    axes.plot(labels, [point.mean for point in points], color=colour, lw=thick, ls=dash, label=name.replace("$", r"\$"))
+    draw_curve(axes, summary.labels, points, colour, alpha=0.11, name=name, lw=thick, ls=dash)
 
 
 def _looks(name: str, summary: Summary) -> tuple[str, str | tuple[int, tuple[float, ...]]]:
@@ -188,18 +177,6 @@ def _at_least(one: Figures) -> float:
     """For the order: those that never arrived come after all that did."""
     found = one.labels_to_target
     return found.interval.mean if found.reached == found.seeds else 1e9 - found.reached * 1e6 + found.interval.low
-
-
-def _labels_axis(axes: Axes) -> None:
-    axes.set_xlabel("labels")
-    axes.margins(x=0.01)
-    axes.grid(color=INK, alpha=0.18, lw=0.6)
-
-
-def _names(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [name.replace("$", r"\$") for name in names])
-    axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.grid(axis="x", color=INK, alpha=0.18, lw=0.6)
 
 
 def page(found: Simulation, drawn: list[Picture]) -> str:
@@ -240,16 +217,16 @@ def _cards(found: Simulation) -> Iterator[Card]:
         ratio = one.labels_ratio
         if ratio.mean == ratio.mean:
             most = "at most " if one.at_most else ""
-            yield _card("Of random's labels", f"{most}{ratio.mean:.0%}", _span(ratio, ".0%"), "to the same target")
-        yield _card("Error to random's", f"× {one.error_ratio.mean:.2f}", _span(one.error_ratio, ".2f"), "at the end")
+            yield _card("Of random's labels", f"{most}{ratio.mean:.0%}", span(ratio, ".0%"), "to the same target")
+        yield _card("Error to random's", f"× {one.error_ratio.mean:.2f}", span(one.error_ratio, ".2f"), "at the end")
     price = asked.price.of(one.labels_to_target.interval)
     for key, name_of in (("money", "Cost to the target"), ("hours", "Hours to the target")):
         if key in price:
             yield _card(name_of, *_cost(price[key]), f"{name}, one answer per record")
 
 
-def _card(name: str, value: str, span: str, says: str) -> Card:
-    return Card(name, value, [" · ".join(part for part in (span, says) if part)])
+def _card(name: str, value: str, within: str, says: str) -> Card:
+    return Card(name, value, [" · ".join(part for part in (within, says) if part)])
 
 
 def _strategies(found: Simulation) -> Table:
@@ -264,11 +241,11 @@ def _strategies(found: Simulation) -> Table:
         cells: list[str | Cell] = [
             _name(found, name),
             _cell(*_three(one.area)),
-            "" if name == RANDOM else _cell(f"{one.gain.mean:+.3f}", _span(one.gain, "+.3f")),
+            "" if name == RANDOM else _cell(f"{one.gain.mean:+.3f}", span(one.gain, "+.3f")),
             _cell(*_labels(one.labels_to_target)),
             "" if name == RANDOM else _cell(*_share(one)),
             _cell(*_three(one.final)),
-            "" if name == RANDOM else _cell(f"{one.error_ratio.mean:.2f}", _span(one.error_ratio, ".2f")),
+            "" if name == RANDOM else _cell(f"{one.error_ratio.mean:.2f}", span(one.error_ratio, ".2f")),
         ]
         rows.append(cells + [_cell(*_cost(price[key])) for key in priced])
     return Table([Column("strategy", "label"), *(Column(name) for name in head)], rows)
@@ -323,19 +300,19 @@ def _facts(found: Simulation) -> Iterator[tuple[str, str]]:
 
 
 def _three(one: Interval) -> tuple[str, str]:
-    return f"{one.mean:.3f}", _span(one, ".3f")
+    return f"{one.mean:.3f}", span(one, ".3f")
 
 
 def _labels(one: Reached) -> tuple[str, str]:
     if one.reached < one.seeds:
         return f"over {one.interval.low:,.0f}", f"{one.reached} of {one.seeds} seeds got there"
-    return f"{one.interval.mean:,.0f}", _span(one.interval, ",.0f")
+    return f"{one.interval.mean:,.0f}", span(one.interval, ",.0f")
 
 
 def _share(one: Figures) -> tuple[str, str]:
     ratio = one.labels_ratio
     return (
-        (NO_NUMBER, "") if ratio.mean != ratio.mean else ("≤ " * one.at_most + f"{ratio.mean:.0%}", _span(ratio, ".0%"))
+        (NO_NUMBER, "") if ratio.mean != ratio.mean else ("≤ " * one.at_most + f"{ratio.mean:.0%}", span(ratio, ".0%"))
     )
 
 
@@ -346,12 +323,8 @@ def _cost(found: dict[str, float | None]) -> tuple[str, str]:
     return f"{mean:,.2f}", "" if low is None or high is None else f"{low:,.2f} to {high:,.2f}"
 
 
-def _span(one: Interval, form: str) -> str:
-    return f"{one.low:{form}} to {one.high:{form}}" if one.low == one.low else ""
-
-
-def _cell(value: str, span: str) -> Cell:
-    return Cell(value, strong=True, small=span)
+def _cell(value: str, small: str) -> Cell:
+    return Cell(value, strong=True, small=small)
 
 
 def _many(count: int, noun: str) -> str:

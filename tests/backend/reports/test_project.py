@@ -8,9 +8,7 @@ import pytest
 from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.annotators.opinions import Opinions, from_rows
 from nextlabel.backend.models.probe import Probe
-from nextlabel.backend.reports.agreement import LEAST_REPEATED, agreement, krippendorff, pair_agreement
-from nextlabel.backend.reports.project import MOST_POINTS, Point, _thinned, learning_curve, shown_points
-from nextlabel.backend.reports.random_reference import (
+from nextlabel.backend.reports.against_random import (
     FOLDS,
     REPEATS,
     Curve,
@@ -20,6 +18,8 @@ from nextlabel.backend.reports.random_reference import (
     random_size,
     sizes,
 )
+from nextlabel.backend.reports.project import MOST_POINTS, Point, _thinned, learning_curve, shown_points
+from nextlabel.backend.reports.project_data import LEAST_REPEATED, agreement, krippendorff, pair_agreement
 from nextlabel.backend.store import ModelRow
 from tests.backend.reports.made import START
 

@@ -20,8 +20,7 @@ Run = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One division into folds is enough here: the rest would be time."""
-    monkeypatch.setattr("nextlabel.backend.reports.random_reference.REPEATS", 1)
-    monkeypatch.setattr("nextlabel.backend.reports.refits.REPEATS", 1)
+    monkeypatch.setattr("nextlabel.backend.reports.against_random.REPEATS", 1)
 
 
 def read(nextlabel: Run, *more: str) -> dict[str, Any]:

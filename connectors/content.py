@@ -26,22 +26,13 @@ class Content:
 
 def write_content(text: str, images: Sequence[str] = ()) -> str:
     """The string for ``text`` and ``images``: equal exactly for equal content. Without images it is the text."""
-    if not images and not text.startswith(MARK):
-        return text
-    return MARK + json.dumps([text, *images], ensure_ascii=False, separators=(",", ":"))  # ASCII would join surrogates
+    return _written(MARK, text, images)
 
 
 def read_content(string: str) -> Content:
     """What ``write_content`` wrote. Any other string is text."""
-    if not string.startswith(MARK):
-        return Content(string)
-    try:
-        parts = json.loads(string[len(MARK) :])
-    except ValueError:  # cut off, or never one of ours
-        return Content(string)
-    if not isinstance(parts, list) or not parts or not all(isinstance(part, str) for part in parts):
-        return Content(string)
-    return Content(parts[0], tuple(parts[1:]))
+    text, *images = _read(MARK, string)
+    return Content(text, tuple(images))
 
 
 def text_of(string: str) -> str:
@@ -51,17 +42,28 @@ def text_of(string: str) -> str:
 
 def write_beside(text: str, context: str) -> str:
     """The string for a text whose parts are marked, and what is read beside it. Without a context it is the text."""
-    if not context.strip() and not text.startswith(BESIDE):
-        return text
-    return BESIDE + json.dumps([text, context], ensure_ascii=False, separators=(",", ":"))
+    return _written(BESIDE, text, [context] if context.strip() or text.startswith(BESIDE) else ())
 
 
 def read_beside(string: str) -> tuple[str, str]:
     """Text and context that ``write_beside`` wrote. Any other string is a text without context."""
-    if not string.startswith(BESIDE):
-        return string, ""
+    parts = _read(BESIDE, string)
+    return (parts[0], parts[1]) if len(parts) == 2 else (string, "")
+
+
+def _written(mark: str, text: str, more: Sequence[str]) -> str:
+    if not more and not text.startswith(mark):
+        return text
+    return mark + json.dumps([text, *more], ensure_ascii=False, separators=(",", ":"))  # ASCII would join surrogates
+
+
+def _read(mark: str, string: str) -> list[str]:
+    """The parts that were written behind ``mark``; the ``string`` alone if there is no mark, or it is none of ours."""
+    if not string.startswith(mark):
+        return [string]
     try:
-        text, context = json.loads(string[len(BESIDE) :])
+        parts = json.loads(string[len(mark) :])
     except ValueError:  # cut off, or never one of ours
-        return string, ""
-    return (text, context) if isinstance(text, str) and isinstance(context, str) else (string, "")
+        return [string]
+    ours = isinstance(parts, list) and parts and all(isinstance(part, str) for part in parts)
+    return parts if ours else [string]

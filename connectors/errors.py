@@ -1,25 +1,4 @@
-"""Every error that nextlabel raises on purpose, as one tree.
-
-    NextlabelError
-    ├── ConnectorError             something about the annotation platform
-    │   ├── PlatformUnavailable    down, slow or overloaded: the same call may work later
-    │   ├── Unauthorized           the token is wrong, expired, or not allowed to do this
-    │   ├── ProjectNotFound        no such project, or not visible to this token
-    │   ├── LabelingMismatch       the project asks something else than we were told
-    │   ├── RecordsRejected        the platform refused, or silently dropped, rows
-    │   └── PlatformError          any other refusal; carries status and body
-    ├── ConfigError                a recipe, a YAML file or a setting is wrong
-    ├── DataError                  a data file is wrong; names the file, the line and the fix
-    ├── MissingExtra               an optional dependency is not installed
-    ├── StoreError                 the durable state can't be read or written
-    │   ├── StoreFull              the disk under the store is full
-    │   └── StoreTooNew            written by a newer nextlabel
-    ├── LearningError              a model can't be built, loaded or fitted
-    │   └── EncoderNotFound        neither a package, a folder nor a hub name
-    ├── Overloaded                 more predictions are asked for than can be made now
-    └── SelectionError             no next record can be chosen
-        ├── EmptyPool              there is no record at all
-        └── ExhaustedPool          fewer records are left than were asked for
+"""Every error that nextlabel raises on purpose, as one tree under NextlabelError.
 
 A message says what was found, where, and what to do about it. Errors of the libraries underneath
 (httpx, SQLAlchemy, the platforms' SDKs) are turned into these in one place a room; anything else that

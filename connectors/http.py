@@ -156,7 +156,8 @@ class PlatformClient(ABC):
             answer = self._http.request(
                 method, self.url + path, params=params, content=content, headers=headers, timeout=timeout or TIMEOUT
             )
-            self.check(answer)
+            if not answer.is_success:
+                raise self.failure(answer.status_code, answer.text, f"{method} {answer.request.url.path}")
             return answer
 
         return self.call(send, again=again)
@@ -172,12 +173,6 @@ class PlatformClient(ABC):
         there = server_time(answer)
         if there is not None:
             self._ahead = there.timestamp() - elapsed()
-
-    def check(self, answer: httpx.Response) -> None:
-        """Raise the error that stands for the status of ``answer``, if it is not a success."""
-        if not answer.is_success:
-            where = f"{answer.request.method} {answer.request.url.path}"
-            raise self.failure(answer.status_code, answer.text, where)
 
     def failure(self, status: int, body: object, where: str = "") -> ConnectorError:
         """The error that stands for an HTTP status. ``body`` is the answer, text or JSON."""

@@ -13,8 +13,7 @@ from typing_extensions import override
 from nextlabel.connectors.base import Connector, NewProject, closed_on_failure
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.http import PlatformClient
-from nextlabel.connectors.labelings import Form, expect
-from nextlabel.connectors.records import Labeling
+from nextlabel.connectors.records import Form, Labeling, expect
 
 log = structlog.get_logger(__name__)
 

@@ -1,5 +1,7 @@
 """The words that everything in nextlabel shares. Frozen values; no I/O; no platform in sight.
 
+At the end, what a platform asks is compared with what we were told, and answers with what may be answered.
+
 ``Record``      one item to label.
 ``Labeling``    the question asked about every record.
 ``Suggestion``  a pre-annotation made by a model.
@@ -12,14 +14,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from nextlabel.connectors.content import write_beside, write_content
+from nextlabel.connectors.errors import LabelingMismatch
 
 
 class LabelKind(StrEnum):
@@ -217,3 +220,84 @@ class QueueEntry:
     remote_id: str
     rank: int
     suggestion: Suggestion | None
+
+
+# -- questions and answers compared ----------------------------------------------------------------------------------
+
+
+class Form(Protocol):
+    """A labeling with the names that one platform has for its parts."""
+
+    @property
+    def labeling(self) -> Labeling:
+        """The labeling in our words."""
+
+    @property
+    def shown(self) -> Collection[str]:
+        """The fields that annotators see."""
+
+
+def expect(found: Form, wanted: Labeling) -> None:
+    """Check that a project asks what we were told it asks. Raises LabelingMismatch with the difference and the fix."""
+    parts = differences(found.labeling, wanted)
+    if absent := [one.name for one in wanted.fields if one.name not in found.shown]:
+        parts.append(f"it does not show the fields {', '.join(absent)}")
+    if parts:
+        raise LabelingMismatch(
+            f"the project's labeling differs from the one asked for: {'; '.join(parts)}. "
+            "Change one of them, or use another project"
+        )
+
+
+def differences(have: Labeling, wanted: Labeling) -> list[str]:
+    """How what a project asks differs from what it should ask, in words; nothing if only the order of labels does."""
+    parts = []
+    if have.kind is not wanted.kind:
+        parts.append(f"it asks for a {have.kind} answer, not a {wanted.kind} one")
+    if missing := [label for label in wanted.labels if label not in have.labels]:
+        parts.append(f"it lacks the labels {', '.join(missing)}")
+    if extra := [label for label in have.labels if label not in wanted.labels]:
+        parts.append(f"it has other labels: {', '.join(extra)}")
+    return parts
+
+
+def can_be_given(labeling: Labeling, value: Value) -> bool:
+    """Whether ``value`` is an answer to ``labeling``."""
+    try:
+        check_labels(labeling, value)
+    except LabelingMismatch:
+        return False
+    return True
+
+
+def check_labels(labeling: Labeling, value: Value) -> None:
+    """Raises LabelingMismatch if ``value`` is of another kind, names a label that is not in the config, or too many."""
+    names = [one.label if isinstance(one, Span) else one for one in value]
+    wants_spans = labeling.kind is LabelKind.SPAN
+    if wrong := [one for one in value if isinstance(one, Span) is not wants_spans]:
+        kinds = ("no span", "spans") if wants_spans else ("a span", "labels of the whole record")
+        raise LabelingMismatch(f"{wrong[0]!r} is {kinds[0]}; {labeling.name!r} asks for {kinds[1]}")
+    if unknown := sorted(set(names) - set(labeling.labels)):
+        raise LabelingMismatch(
+            f"not in the project's labeling config: {', '.join(unknown)}; it has {', '.join(labeling.labels)}"
+        )
+    if labeling.kind is LabelKind.SINGLE and len(names) > 1:
+        raise LabelingMismatch(f"{labeling.name!r} takes one label, not {len(names)}: {', '.join(names)}")
+
+
+def spans_of(value: Value) -> list[Span]:
+    """The spans of a ``value`` that has been checked to hold nothing else."""
+    return [one for one in value if isinstance(one, Span)]
+
+
+def as_text(value: Any) -> str:
+    """What a field of a platform's record says; nothing where there is nothing."""
+    return "" if value is None else value if isinstance(value, str) else str(value)
+
+
+def ranked(entries: Sequence[QueueEntry]) -> list[QueueEntry]:
+    """``entries``, best first. Raises ValueError if a record has two places."""
+    found = sorted(entries, key=lambda entry: entry.rank)
+    if len({entry.remote_id for entry in found}) < len(found):
+        raise ValueError("a record has two places in one generation")
+    return found

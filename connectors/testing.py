@@ -15,7 +15,6 @@ from typing_extensions import override
 
 from nextlabel.connectors.base import BackendAddress, Connector, Finding, Progress, ProjectRef, no_progress
 from nextlabel.connectors.errors import LabelingMismatch, PlatformUnavailable
-from nextlabel.connectors.labelings import check_labels
 from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
@@ -26,6 +25,7 @@ from nextlabel.connectors.records import (
     Record,
     RemoteRecord,
     Value,
+    check_labels,
 )
 
 EVENTS = frozenset({"annotation.changed", "record.deleted"})

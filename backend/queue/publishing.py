@@ -25,8 +25,7 @@ from nextlabel.backend.store import GenerationRow, Store
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.basics import elapsed
 from nextlabel.connectors.errors import PlatformError, RecordsRejected
-from nextlabel.connectors.labelings import can_be_given
-from nextlabel.connectors.records import Labeling, QueueEntry
+from nextlabel.connectors.records import Labeling, QueueEntry, can_be_given
 
 log = structlog.get_logger(__name__)
 

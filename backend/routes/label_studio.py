@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.label_studio.config import Form, read_config
 from nextlabel.connectors.label_studio.payloads import prediction_from, record_from_task
-from nextlabel.connectors.labelings import expect
-from nextlabel.connectors.records import Labeling, Record, Suggestion
+from nextlabel.connectors.records import Labeling, Record, Suggestion, expect
 
 from .edge import Edge, EdgeDep, JsonRoute, Taken, examples, only_for, take_in
 from .middleware import shows_secret_only

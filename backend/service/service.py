@@ -25,8 +25,7 @@ from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
 from nextlabel.connectors.errors import ConfigError, ConnectorError, LearningError, NextlabelError, Overloaded
-from nextlabel.connectors.labelings import differences
-from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion
+from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion, differences
 
 from .answering import Answering
 from .ports import Backend, Status

@@ -19,8 +19,7 @@ from typing_extensions import override
 
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
-from nextlabel.connectors.labelings import spans_of
-from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Span, Value
+from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Span, Value, spans_of
 
 NONE = "none_of_these"
 """A dataset needs a required question, and Argilla refuses an empty answer to one with several labels. So such a
@@ -287,8 +286,7 @@ def _chosen(questions: Sequence[Mapping[str, Any]], control: str | None) -> Mapp
     if not known:
         found = sorted({one["settings"]["type"] for one in questions})
         raise LabelingMismatch(
-            f"the dataset asks with {', '.join(found) or 'nothing'}; "
-            "nextlabel knows label, multi-label and span questions"
+            f"the dataset asks with {', '.join(found) or 'nothing'}; nextlabel knows {', '.join(KINDS)} questions"
         )
     if not named:
         raise LabelingMismatch(f"the dataset has no question {control!r} that nextlabel knows; it has {_listed(known)}")

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from nextlabel.connectors.argilla.config import QUESTIONS, Form
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
-from nextlabel.connectors.labelings import as_text, check_labels
 from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
@@ -23,6 +22,8 @@ from nextlabel.connectors.records import (
     Record,
     RemoteRecord,
     Suggestion,
+    as_text,
+    check_labels,
 )
 
 FOREIGN_UID = "argilla-"

@@ -27,7 +27,7 @@ from nextlabel.connectors.argilla.payloads import placed, write_suggestion
 from nextlabel.connectors.argilla.rows import BATCH, Rows
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import PlatformError
-from nextlabel.connectors.records import Annotation, QueueEntry
+from nextlabel.connectors.records import Annotation, QueueEntry, ranked
 
 log = structlog.get_logger(__name__)
 
@@ -93,16 +93,16 @@ class ArgillaQueue:
         Sends only what changed, first ranks first. Raises LabelingMismatch before anything is sent, RecordsRejected,
         or PlatformUnavailable; the next call makes good what was left undone.
         """
-        ranked = _ranked(entries)
+        best = ranked(entries)
         with self._lock:
             self._prepare()
             holding = self._holding()
-            self._put(self._arrange(ranked, holding), holding, ranked, form)
-            self._published = tuple(ranked)
+            self._put(self._arrange(best, holding), holding, best, form)
+            self._published = tuple(best)
 
     def extend(self, entries: Sequence[QueueEntry], form: Form) -> None:
         """Append ``entries`` to every lane. Raises as :meth:`publish` does."""
-        more = _ranked(entries)
+        more = ranked(entries)
         new = {entry.remote_id for entry in more}
         with self._lock:
             self._prepare()
@@ -184,8 +184,8 @@ class ArgillaQueue:
 
     # -- what should stand there -------------------------------------------------------------------------------------
 
-    def _arrange(self, ranked: Sequence[QueueEntry], holding: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-        records = [entry.remote_id for entry in ranked]
+    def _arrange(self, entries: Sequence[QueueEntry], holding: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+        records = [entry.remote_id for entry in entries]
         answered = {record: who for record in records if (who := self._people.who_answered(record))}
         return arrange(records, list(self._lanes), self._people.active(), holding, answered)
 
@@ -237,13 +237,6 @@ class ArgillaQueue:
                     numbers.pop(record, None)
                 else:
                     numbers[record] = number
-
-
-def _ranked(entries: Sequence[QueueEntry]) -> list[QueueEntry]:
-    ranked = sorted(entries, key=lambda entry: entry.rank)
-    if len({entry.remote_id for entry in ranked}) < len(ranked):
-        raise ValueError("a record has two places in one generation")
-    return ranked
 
 
 # -- what is sent ----------------------------------------------------------------------------------------------------

@@ -21,8 +21,7 @@ from typing_extensions import override
 
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
-from nextlabel.connectors.labelings import spans_of
-from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Span, Value
+from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Span, Value, spans_of
 
 UID_KEY = "nextlabel_uid"
 """The key in a task's data under which our record's uid is kept."""
@@ -144,7 +143,7 @@ CONTROLS: Mapping[LabelKind, Control] = {
     LabelKind.MULTI: Choices(several=True),
     LabelKind.SPAN: Labels(),
 }
-TAGS = {control.tag for control in CONTROLS.values()}
+TAGS = tuple(dict.fromkeys(control.tag for control in CONTROLS.values()))
 
 
 def form_of(labeling: Labeling) -> Form:
@@ -199,14 +198,14 @@ def read_config(xml: str, control: str | None = None) -> Form:
     if control is not None:
         if control not in candidates:
             raise LabelingMismatch(
-                f"the project has no Choices or Labels named {control!r}; it has {listed(candidates)}"
+                f"the project has no {' or '.join(TAGS)} named {control!r}; it has {listed(candidates)}"
             )
         candidates = {control: candidates[control]}
     if not candidates:
         found = sorted({tag.tag for tag in root.iter() if tag.get("toName")})
         raise LabelingMismatch(
             f"the project asks with {', '.join(found) or 'nothing'}; "
-            "nextlabel knows Choices and Labels over text and images"
+            f"nextlabel knows {' and '.join(TAGS)} over text and images"
         )
     if len(candidates) > 1:
         raise LabelingMismatch(f"the project asks several questions, name one of them: {listed(candidates)}")
@@ -216,11 +215,6 @@ def read_config(xml: str, control: str | None = None) -> Form:
     if target not in objects.values():
         raise LabelingMismatch(f"{tag.tag} {name!r} is about {target!r}, which is no text or image taken from the task")
     return Form(labeling(root, tag, name, known), name, tag.tag, target, objects)
-
-
-def labeling_from_config(xml: str) -> Labeling:
-    """The question that ``xml`` asks. Raises LabelingMismatch if it is none that we know."""
-    return read_config(xml).labeling
 
 
 def labeling(

@@ -24,7 +24,7 @@ from nextlabel.connectors.label_studio.config import Form, read_config
 from nextlabel.connectors.label_studio.diagnose import findings
 from nextlabel.connectors.label_studio.payloads import read_annotation, read_event
 from nextlabel.connectors.label_studio.queue import LabelStudioQueue
-from nextlabel.connectors.label_studio.tasks import FETCH, Tasks
+from nextlabel.connectors.label_studio.tasks import FETCH, Tasks, condition
 from nextlabel.connectors.label_studio.webhooks import Webhooks
 from nextlabel.connectors.project import ProjectConnector
 from nextlabel.connectors.records import Annotation, Changes, Hint, QueueEntry, Record, RemoteRecord
@@ -40,6 +40,8 @@ ANNOTATED = "id,annotations,completed_by,result,was_cancelled,updated_at"
 """What is asked of tasks with their annotations: the one list holds for both. The prediction that was shown is left
 out of listings by Label Studio; only webhooks carry it."""
 TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+HAS_ANNOTATIONS = condition("annotations_ids", "empty", "false")
+"""Joins the annotations themselves, whatever the task's counters say."""
 
 
 class LabelStudioConnector(ProjectConnector[Client, Form]):
@@ -98,7 +100,9 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         turned_back = start is not None and now is not None and now < start - TURNED_BACK
         if turned_back and now is not None:
             start = now - MARGIN
-        conditions = [] if start is None else [_changed_after(start)]
+        conditions: list[Json] = []
+        if start is not None:
+            conditions.append(condition("updated_at", "greater", start.astimezone(UTC).strftime(TIME), "Datetime"))
         complete = {str(task["id"]): frozenset[str]() for task in self._tasks.list(conditions, "id")}
         annotations: list[Annotation] = []
         for page in self._pages(conditions):
@@ -114,7 +118,7 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
     def _pages(self, conditions: Sequence[Json]) -> Iterator[Changes]:
         """The tasks that fulfil all ``conditions`` and have annotations, with all of them."""
         form = self.form
-        answered = self._tasks.list([*conditions, _HAS_ANNOTATIONS], ANNOTATED, fields="all", size=FETCH)
+        answered = self._tasks.list([*conditions, HAS_ANNOTATIONS], ANNOTATED, fields="all", size=FETCH)
         for tasks in batched(answered, FETCH):
             here = {
                 one["id"]: [read_annotation(form, given, one["id"]) for given in one["annotations"]] for one in tasks
@@ -204,17 +208,3 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
 def _next_cursor(newest: datetime, server: datetime | None) -> datetime:
     """Where the next look starts: the newest change, or earlier if changes from before it may not be committed yet."""
     return newest - MARGIN if server is None else min(newest, server - MARGIN)
-
-
-def _changed_after(when: datetime) -> Json:
-    value = when.astimezone(UTC).strftime(TIME)
-    return {"filter": "filter:tasks:updated_at", "operator": "greater", "type": "Datetime", "value": value}
-
-
-_HAS_ANNOTATIONS: Json = {
-    # Joins the annotations themselves, whatever the task's counters say.
-    "filter": "filter:tasks:annotations_ids",
-    "operator": "empty",
-    "type": "Number",
-    "value": "false",
-}

@@ -12,7 +12,6 @@ from typing import Any
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.label_studio.config import CONTROLS, UID_KEY, Form, form_of
-from nextlabel.connectors.labelings import as_text, check_labels
 from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
@@ -23,6 +22,8 @@ from nextlabel.connectors.records import (
     RemoteRecord,
     Suggestion,
     Value,
+    as_text,
+    check_labels,
 )
 
 SHOWN_AS_THEY_ARE = ("http://", "https://", "data:image/", "/data/", "s3://", "gs://", "azure-blob://")

@@ -20,7 +20,7 @@ from nextlabel.connectors.http import IMPORT_TIMEOUT_S
 from nextlabel.connectors.label_studio.client import Client
 from nextlabel.connectors.label_studio.config import Form
 from nextlabel.connectors.label_studio.payloads import write_result
-from nextlabel.connectors.records import QueueEntry
+from nextlabel.connectors.records import QueueEntry, ranked
 
 log = structlog.get_logger(__name__)
 
@@ -195,15 +195,10 @@ _BRIEF = {"include": "id,model_version"}
 
 
 def _rows(version: str, entries: Sequence[QueueEntry], form: Form) -> list[Json]:
-    rows: dict[str, Json] = {}
-    for entry in sorted(entries, key=lambda one: one.rank):
-        if entry.remote_id in rows:
-            raise ValueError(f"task {entry.remote_id} has two places in one generation")
+    rows = []
+    for entry in ranked(entries):
         shown = entry.suggestion
-        rows[entry.remote_id] = {
-            "task": int(entry.remote_id),
-            "model_version": version,
-            "score": score_of(entry.rank),
-            "result": [] if shown is None else write_result(form, shown.value, shown.score, shown.scores),
-        }
-    return list(rows.values())
+        result = [] if shown is None else write_result(form, shown.value, shown.score, shown.scores)
+        row = {"task": int(entry.remote_id), "model_version": version, "score": score_of(entry.rank), "result": result}
+        rows.append(row)
+    return rows

@@ -156,7 +156,7 @@ class Tasks:
         size = SMALL_PAGE
         while page := self.respond(conditions, _SHOWN, size=size, ordering="-tasks:id").json()["tasks"]:
             yield from page
-            conditions, size = [_number("id", "less", page[-1]["id"])], PAGE
+            conditions, size = [condition("id", "less", page[-1]["id"])], PAGE
 
     def missing(self, tasks: Iterable[str]) -> tuple[str, ...]:
         """Those of these tasks that are gone: a listing lacks them, and asked for by itself each is not there."""
@@ -180,7 +180,7 @@ class Tasks:
         """
         after = 0
         while True:
-            later = [*conditions, _number("id", "greater", after)]
+            later = [*conditions, condition("id", "greater", after)]
             page = self.respond(later, include, size=size, fields=fields).json()["tasks"]
             yield from page
             if len(page) < size:
@@ -255,12 +255,13 @@ def _author(annotation: Json) -> str:
     return str(by["id"] if isinstance(by, dict) else by)
 
 
+def condition(column: str, operator: str, value: object, kind: str = "Number") -> Json:
+    """One of the conditions that :meth:`Tasks.list` takes."""
+    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
+
+
 def _in(column: str, values: Sequence[object]) -> Json:
-    return {"filter": f"filter:tasks:{column}", "operator": "in_list", "type": "List", "value": list(values)}
-
-
-def _number(column: str, operator: str, number: int) -> Json:
-    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": "Number", "value": number}
+    return condition(column, "in_list", list(values), "List")
 
 
 def _by_length(values: Iterable[str]) -> Iterator[list[str]]:

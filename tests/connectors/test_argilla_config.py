@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from nextlabel.connectors.argilla.config import NONE, read, shortened, write_fields, write_question
 from nextlabel.connectors.errors import LabelingMismatch
-from nextlabel.connectors.labelings import expect
-from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind
+from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, expect
 
 Json = dict[str, Any]
 IMAGE = Field("photo", FieldKind.IMAGE)

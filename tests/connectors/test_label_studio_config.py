@@ -9,12 +9,10 @@ from nextlabel.connectors.label_studio.config import (
     NOT_XML,
     UID_KEY,
     form_of,
-    labeling_from_config,
     read_config,
     write_config,
 )
-from nextlabel.connectors.labelings import expect
-from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind
+from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, expect
 
 names = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=12).map(lambda text: "f" + text)
 words = st.text(max_size=40).filter(lambda text: not NOT_XML.search(text) and "\r" not in text)
@@ -36,7 +34,7 @@ def labelings(draw: st.DrawFn) -> Labeling:
 @given(labelings())
 def test_what_is_written_is_read_back(labeling: Labeling):
     xml = write_config(labeling)
-    assert labeling_from_config(xml) == labeling
+    assert read_config(xml).labeling == labeling
     assert read_config(xml) == form_of(labeling)
 
 

@@ -18,7 +18,6 @@ from nextlabel.connectors.label_studio.payloads import (
     write_result,
     write_task,
 )
-from nextlabel.connectors.labelings import as_text
 from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
@@ -30,6 +29,7 @@ from nextlabel.connectors.records import (
     Record,
     Span,
     Suggestion,
+    as_text,
 )
 
 LABELS = ("sport", "politics", "ثقافة", "🎬 film")

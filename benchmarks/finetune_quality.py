@@ -32,9 +32,9 @@ from nextlabel.backend.data.examples import Examples, assign_folds
 from nextlabel.backend.encoders.base import FloatMatrix, default_cache_dir, usable_cores
 from nextlabel.backend.encoders.model_folder import find_model
 from nextlabel.backend.evaluation import accuracy, bootstrap, macro_f1, roc_auc
-from nextlabel.backend.evaluation.auto import make_rung
 from nextlabel.backend.evaluation.crossvalidation import predict_held_out
-from nextlabel.backend.evaluation.resampled import FIGURES
+from nextlabel.backend.evaluation.ladder import make_rung
+from nextlabel.backend.metrics import FIGURES
 from nextlabel.backend.training.spec import TrainingSpec
 
 Predict = Callable[[Examples, Sequence[str]], FloatMatrix]

@@ -29,7 +29,7 @@ from nextlabel.backend.encoders.base import Encoder, default_cache_dir, label_an
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.evaluation.crossvalidation import fold_groups
-from nextlabel.backend.evaluation.intervals import Interval
+from nextlabel.backend.metrics import Interval
 from nextlabel.backend.simulation import Material, Plan, run, summarise
 from nextlabel.backend.simulation.request import DEFAULT
 from nextlabel.backend.simulation.runs import Finished

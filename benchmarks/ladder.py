@@ -23,8 +23,7 @@ from benchmarks.reporting import publish
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import default_cache_dir, usable_cores
 from nextlabel.backend.evaluation import accuracy, wilson_interval
-from nextlabel.backend.evaluation.auto import make_rung
-from nextlabel.backend.evaluation.ladder import climb
+from nextlabel.backend.evaluation.ladder import climb, make_rung
 from nextlabel.backend.evaluation.rungs import RUNGS
 from nextlabel.backend.training.spec import TrainingSpec
 

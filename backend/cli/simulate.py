@@ -31,7 +31,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from nextlabel.backend.evaluation.intervals import Interval
+    from nextlabel.backend.metrics import Interval
     from nextlabel.backend.simulation import Plan, Request, Simulation
     from nextlabel.backend.simulation.reading import Asked
 

@@ -17,12 +17,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nextlabel.backend.data.examples import Examples, assign_folds
-from nextlabel.backend.metrics import Predicted
+from nextlabel.backend.metrics import FIGURES, Interval, Predicted, bootstrap
 
 from .comparison import Difference, paired_bootstrap
 from .crossvalidation import Fit, FoldDone, FoldReport, HeldOut, Run, fold_groups, predict_held_out
-from .intervals import Interval, bootstrap
-from .resampled import FIGURES
 
 PARTS = 16
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)

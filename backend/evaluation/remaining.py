@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nextlabel.backend.metrics import LEVEL, Interval, percentiles
 from nextlabel.connectors.errors import LearningError
-
-from .intervals import LEVEL, Interval, percentiles
 
 RESAMPLES = 1000
 

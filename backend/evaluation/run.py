@@ -27,9 +27,9 @@ from nextlabel.backend.encoders.model_folder import find_model
 from nextlabel.backend.training.spec import RungName, TrainingSpec
 from nextlabel.connectors.errors import ConfigError, DataError
 
-from .auto import make_rung
 from .crossvalidation import Fit, FoldDone, HeldOut, cross_validate, hold_out
 from .curve import LearningCurve, learn_on_shares, learning_curve
+from .ladder import make_rung
 from .summary import Summary, summarise
 
 if TYPE_CHECKING:

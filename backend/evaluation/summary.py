@@ -11,29 +11,42 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.activation import Flags, Targets
+from nextlabel.backend.activation import Activation, Flags, Targets, activation_of
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.metrics import (
+    FIGURES,
+    LEVEL,
     ClassFigures,
+    Interval,
     Predicted,
     accuracy,
+    bootstrap,
     class_figures,
     confusion,
     macro_f1,
     right,
+    wilson_interval,
 )
 from nextlabel.backend.models.calibration import fit_temperature
+from nextlabel.connectors.errors import LearningError
 
-from .calibration import Bin, calibration_error, reliability, tempered
 from .crossvalidation import HeldOut
-from .intervals import LEVEL, Interval, bootstrap, wilson_interval
-from .resampled import FIGURES
 
 FOLD_RESAMPLES = 300
 ERRORS = 30
+BINS = 10
 RANKED = ("roc_auc", "average_precision")
 LEAST_RANKED = 200  # resamples of a figure that sorts every label's scores, however much there is to sort
 RANKED_CELLS = 200_000_000  # resamples times rows times labels, about ten seconds of work; beyond, fewer resamples
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Predictions of like confidence: the mean they claimed, and the share that was right."""
+
+    count: int
+    confidence: float
+    accuracy: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +135,38 @@ def summarise(found: HeldOut, *, resamples: int = 1000, seed: int = 0) -> Summar
         folds=_folds(found, seed),
         errors=confident_errors(first, examples),
     )
+
+
+def reliability(predicted: Predicted, targets: Targets, bins: int = BINS) -> list[Bin]:
+    """Predictions in ``bins`` of equal size (one more or less), the least sure first.
+
+    Single labels: the probability of the likeliest. Multi-label: every label's probability, against whether it
+    applies. Equal confidences are not told apart, so with few distinct ones there are fewer bins.
+    """
+    if bins < 1:
+        raise LearningError(f"{bins} bins hold nothing; 10 is usual")
+    claimed, true = activation_of(targets).claims(predicted, targets)
+    if not len(claimed):
+        return []
+    order = np.argsort(claimed, kind="stable")
+    claimed, true = claimed[order], true[order]
+    edges = np.searchsorted(claimed, claimed[np.arange(1, bins) * len(claimed) // bins])
+    parts = np.split(np.arange(len(claimed)), np.unique(edges[edges > 0]))
+    return [Bin(len(part), float(claimed[part].mean(dtype=np.float64)), float(true[part].mean())) for part in parts]
+
+
+def calibration_error(predicted: Predicted, targets: Targets, bins: int = BINS) -> float:
+    """Expected calibration error with bins of equal mass (Nixon et al., 2019): 0 is perfect, nan for no rows."""
+    table = reliability(predicted, targets, bins)
+    total = sum(one.count for one in table)
+    return sum(one.count * abs(one.confidence - one.accuracy) for one in table) / total if total else float("nan")
+
+
+def tempered(predicted: Predicted, temperature: float, activation: Activation) -> Predicted:
+    """The probabilities float32 [n, c] that the same logits give at another temperature."""
+    if temperature <= 0:
+        raise LearningError(f"a temperature of {temperature} is none; it must be above 0")
+    return activation.probabilities(activation.logits(predicted) / np.float32(temperature))
 
 
 def confident_errors(predicted: Predicted, examples: Examples, most: int = ERRORS) -> list[ConfidentError]:

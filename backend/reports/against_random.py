@@ -27,8 +27,7 @@ from nextlabel.backend.activation import Targets
 from nextlabel.backend.data.examples import assign_folds
 from nextlabel.backend.encoders.base import Encoder, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
-from nextlabel.backend.evaluation.intervals import RESAMPLES, Interval, draw
-from nextlabel.backend.metrics import right
+from nextlabel.backend.metrics import RESAMPLES, Interval, draw, right
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.pool.pool import Positions
 from nextlabel.backend.questions import question_of

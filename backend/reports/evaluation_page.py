@@ -12,10 +12,9 @@ import numpy as np
 from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.evaluation.crossvalidation import HeldOut
 from nextlabel.backend.evaluation.curve import LearningCurve
-from nextlabel.backend.evaluation.intervals import Interval
 from nextlabel.backend.evaluation.run import About
 from nextlabel.backend.evaluation.summary import ConfidentError, FoldScore, Summary
-from nextlabel.backend.metrics import ClassFigures
+from nextlabel.backend.metrics import ClassFigures, Interval
 
 from . import plots
 from .page import NO_NUMBER, Card, Cell, Column, Table, number, render

@@ -18,10 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.activation import Targets
-from nextlabel.backend.evaluation.calibration import Bin
-from nextlabel.backend.evaluation.intervals import Interval
+from nextlabel.backend.evaluation.summary import Bin
 from nextlabel.backend.files import write_atomically
-from nextlabel.backend.metrics import Predicted, curve_columns, one_hot
+from nextlabel.backend.metrics import Interval, Predicted, curve_columns, one_hot
 from nextlabel.connectors.errors import MissingExtra
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.annotators.quality import LEAST_RANKED, Quality, annotator_quality
-from nextlabel.backend.evaluation.intervals import Interval, wilson_interval
 from nextlabel.backend.evaluation.remaining import remaining_positives
+from nextlabel.backend.metrics import Interval, wilson_interval
 from nextlabel.backend.pool.pool import Positions
 from nextlabel.backend.questions import question_of
 from nextlabel.backend.selection.stopping import Advice, Confident, FewRemaining, Round, SmallGain, StablePredictions

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.annotators.opinions import Opinions, from_annotations
-from nextlabel.backend.evaluation.intervals import RESAMPLES, Interval, draw, percentiles
+from nextlabel.backend.metrics import RESAMPLES, Interval, draw, percentiles
 from nextlabel.backend.models.registry import SPACE_IN_USE
 from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.questions import question_of

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nextlabel.backend.evaluation.intervals import Interval
 from nextlabel.backend.files import write_atomically
+from nextlabel.backend.metrics import Interval
 from nextlabel.backend.simulation.plan import METRICS, MetricName, Target
 from nextlabel.backend.simulation.request import Simulation
 from nextlabel.backend.simulation.runs import RANDOM

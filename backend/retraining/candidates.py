@@ -17,7 +17,7 @@ from nextlabel.backend.activation import SOFTMAX, Targets
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.evaluation import wilson_interval
-from nextlabel.backend.evaluation.gate import Pair, Verdict, best_candidate, judge
+from nextlabel.backend.evaluation.comparison import Pair, Verdict, best_candidate, judge
 from nextlabel.backend.metrics import right
 from nextlabel.backend.models.card import Figure, JobKind, ModelCard, data_hash, label_counts, library_versions
 from nextlabel.backend.models.probe import Probe

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from typing_extensions import override
 
 from nextlabel.backend.data.span_examples import SpanExamples, fault_of, longest_apart
-from nextlabel.backend.evaluation.gate import Pair, judge
+from nextlabel.backend.evaluation.comparison import Pair, judge
 from nextlabel.backend.models.card import Figure, ModelCard, hash_of
 from nextlabel.backend.models.spans.decoding import ScoredSpan
 from nextlabel.backend.models.spans.metrics import all_right, span_f1, span_report

@@ -16,7 +16,7 @@ from nextlabel.backend.encoders.base import HASHING, Engine, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache, Progress
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.evaluation.crossvalidation import fold_groups
-from nextlabel.backend.evaluation.intervals import Interval
+from nextlabel.backend.metrics import Interval
 from nextlabel.backend.selection import get_strategy
 from nextlabel.connectors.errors import ConfigError, DataError
 from nextlabel.connectors.records import Labeling

@@ -24,7 +24,7 @@ from pydantic import SecretStr
 
 from nextlabel.backend.app import create_app
 from nextlabel.backend.credentials import Credentials
-from nextlabel.backend.evaluation.gate import Verdict
+from nextlabel.backend.evaluation.comparison import Verdict
 from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.retraining import candidates
 from nextlabel.backend.service.opening import open_service

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from nextlabel.backend.metrics import Counts, Scores, percentiles, resample
 from nextlabel.connectors.errors import LearningError
 
 
@@ -87,7 +88,15 @@ def span_report(
             exact[row, column] = sum((Counter(mine) & Counter(theirs)).values()), len(mine), len(theirs)
             partial[row, column] = _touching(mine, theirs), len(mine), len(theirs)
     by_label = {label: _score(exact[:, column].sum(axis=0)) for column, label in enumerate(labels)}
-    low, high = _interval(exact.sum(axis=1), level, resamples, np.random.default_rng(seed))
+    found = exact.sum(axis=1)
+
+    def micro_f1(drawn: Counts) -> Scores:
+        hits, said, answered = (drawn @ found).T
+        with np.errstate(invalid="ignore"):
+            return np.asarray(2 * hits / (said + answered), np.float64)
+
+    scores = resample(micro_f1, len(found), resamples=resamples, seed=seed) if len(found) else np.empty(0)
+    low, high = percentiles(scores, level)
     return SpanReport(
         texts=len(true),
         micro=_score(exact.sum(axis=(0, 1))),
@@ -137,18 +146,3 @@ def _score(counts: npt.NDArray[np.int64]) -> Score:
         f1=2 * found / (said + true) if said + true else nothing,
         support=true,
     )
-
-
-def _interval(
-    counts: npt.NDArray[np.int64], level: float, resamples: int, rng: np.random.Generator
-) -> tuple[float, float]:
-    """Bounds of F1 for ``counts`` [n, 3], nan without a span."""
-    if not counts[:, 1:].any():
-        return float("nan"), float("nan")
-    f1 = []
-    for _ in range(resamples):
-        found, said, true = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts))) @ counts
-        if said + true:
-            f1.append(2 * found / (said + true))
-    low, high = np.quantile(f1, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

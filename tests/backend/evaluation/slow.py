@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from nextlabel.backend.activation import Targets
-from nextlabel.backend.evaluation.resampled import Counts, Resampled, Scores
-from nextlabel.backend.metrics import Metric, Predicted
+from nextlabel.backend.metrics import Counts, Figure, Metric, Predicted, Scores
 
 
-def row_by_row(metric: Metric) -> Resampled:
+def row_by_row(metric: Metric) -> Figure:
     """Any plain figure as one over resamples: slow, one call a resample."""
 
     def figure(predicted: Predicted, targets: Targets, counts: Counts) -> Scores:
@@ -17,4 +16,4 @@ def row_by_row(metric: Metric) -> Resampled:
         drawn = (np.repeat(rows, count.astype(np.int64)) for count in counts)
         return np.array([metric(predicted[picked], targets[picked]) for picked in drawn], np.float64)
 
-    return figure
+    return Figure(figure)

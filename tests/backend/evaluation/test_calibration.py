@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import log_loss as sk_log_loss
 
 from nextlabel.backend.activation import SOFTMAX, Targets, activation_for, activation_of
-from nextlabel.backend.evaluation.calibration import calibration_error, reliability, tempered
+from nextlabel.backend.evaluation.summary import calibration_error, reliability, tempered
 from nextlabel.backend.metrics import Predicted, log_loss
 from nextlabel.backend.models.calibration import fit_temperature
 from nextlabel.connectors.errors import LearningError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nextlabel.backend.evaluation.gate import Pair, best_candidate, judge
+from nextlabel.backend.evaluation.comparison import Pair, best_candidate, judge
 from nextlabel.backend.metrics import right
 
 

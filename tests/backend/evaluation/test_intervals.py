@@ -7,8 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from nextlabel.backend.evaluation import bootstrap, macro_f1, mcnemar, mcnemar_of, paired_bootstrap, wilson_interval
-from nextlabel.backend.evaluation.intervals import draw, percentiles
-from nextlabel.backend.evaluation.resampled import FIGURES
+from nextlabel.backend.metrics import FIGURES, draw, percentiles
 from nextlabel.connectors.errors import LearningError
 from tests.backend.evaluation.slow import row_by_row
 

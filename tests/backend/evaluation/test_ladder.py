@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.evaluation.auto import make_rung
-from nextlabel.backend.evaluation.ladder import LadderReport, climb, make_splits, row_scores
+from nextlabel.backend.evaluation.ladder import LadderReport, climb, make_rung, make_splits, row_scores
 from nextlabel.backend.training.progress import ProgressReport
 from nextlabel.backend.training.spec import RungName, TrainingSpec
 from nextlabel.connectors.errors import LearningError

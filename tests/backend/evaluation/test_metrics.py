@@ -7,7 +7,6 @@ import pytest
 from sklearn import metrics as sk
 
 from nextlabel.backend import metrics
-from nextlabel.backend.evaluation import resampled
 from tests.backend.evaluation.slow import row_by_row
 
 SEEDS = range(8)
@@ -69,13 +68,13 @@ def test_multi_label_figures_equal_scikit_learns(seed: int):
     assert [one.f1 for one in found] == pytest.approx(sk.f1_score(targets, said, average=None))
 
 
-@pytest.mark.parametrize("name", resampled.FIGURES)
+@pytest.mark.parametrize("name", metrics.FIGURES)
 @pytest.mark.parametrize("made", [single, multi, lambda seed: single(seed, classes=2)])
 def test_a_resampled_figure_is_the_plain_one_on_repeated_rows(name: str, made):
     predicted, targets = made(3)
     counts = np.random.default_rng(0).integers(0, 4, (6, len(targets))).astype(np.float32)
-    expected = row_by_row(getattr(metrics, name))(predicted, targets, counts)
-    assert resampled.FIGURES[name](predicted, targets, counts) == pytest.approx(expected, abs=1e-6)
+    expected = row_by_row(getattr(metrics, name)).resampled(predicted, targets, counts)
+    assert metrics.FIGURES[name].resampled(predicted, targets, counts) == pytest.approx(expected, abs=1e-6)
 
 
 def test_classes_that_nobody_has_are_left_out_of_the_mean():
@@ -97,9 +96,9 @@ def test_what_is_not_defined_is_nan_and_never_an_error():
     assert metrics.macro_f1(predicted, one_class) == 1.0
     for none in (np.empty(0, np.int64), np.empty((0, 2), np.bool_)):
         nothing = np.empty((0, 2), np.float32)
-        for name in resampled.FIGURES:
+        for name in metrics.FIGURES:
             assert np.isnan(getattr(metrics, name)(nothing, none)), name
         assert metrics.confusion(nothing, none).sum() == 0
     drawn = np.array([[0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], np.float32)
-    for name, figure in resampled.FIGURES.items():
-        assert np.isnan(figure(predicted, one_class, drawn)[0]), name
+    for name, figure in metrics.FIGURES.items():
+        assert np.isnan(figure.resampled(predicted, one_class, drawn)[0]), name

@@ -14,7 +14,7 @@ import numpy as np
 from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load_encoder
-from nextlabel.backend.evaluation.gate import Verdict
+from nextlabel.backend.evaluation.comparison import Verdict
 from nextlabel.backend.models.card import ModelCard
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE, save_head

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nextlabel.backend.evaluation.intervals import wilson_interval
+from nextlabel.backend.metrics import wilson_interval
 from nextlabel.backend.models.registry import SPACE_IN_USE
 from nextlabel.backend.store import Store
 from tests.backend.reports.made import RECIPE, add_model, answer, make, slices, truth

@@ -10,7 +10,7 @@ import pytest
 
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import EncoderSpec, FloatMatrix
-from nextlabel.backend.evaluation.auto import Auto, make_rung
+from nextlabel.backend.evaluation.ladder import Auto, make_rung
 from nextlabel.backend.evaluation.rungs import RUNGS, ProbeRung, Setup, rungs_for
 from nextlabel.backend.training.progress import TrainingProgress
 from nextlabel.backend.training.spec import RungName, TrainingSpec

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nextlabel.backend.encoders.load import load_encoder
-from nextlabel.backend.evaluation.gate import Verdict
+from nextlabel.backend.evaluation.comparison import Verdict
 from nextlabel.backend.models.registry import ModelStore, roll_back
 from nextlabel.backend.retraining import candidates
 from nextlabel.backend.service.service import Service

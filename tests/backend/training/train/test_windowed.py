@@ -16,7 +16,7 @@ from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.evaluation import accuracy
-from nextlabel.backend.evaluation.auto import make_rung
+from nextlabel.backend.evaluation.ladder import make_rung
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import head_of, save_encoder, save_head
 from nextlabel.backend.training import classifier

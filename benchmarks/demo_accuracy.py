@@ -112,7 +112,7 @@ def _open(recipe: Recipe) -> Bench:
     unique = sorted(first.values(), key=lambda record: record.uid)
     with Progress(transient=True) as progress:
         work = progress.add_task("encoding", total=len(unique))
-        texts = [labeling.text(record) for record in unique]
+        texts = [labeling.content(record) for record in unique]
         rows = cache.ensure(texts, encoder, lambda done, total: progress.update(work, completed=done, total=total))
     records = [StoredRecord(at, record, str(at), None, 0.0, False, False) for at, record in enumerate(unique)]
     truth = [answers[record.uid] for record in unique]

@@ -24,6 +24,7 @@ from benchmarks.texts import short_texts
 from nextlabel.backend.encoders.base import Encoder, FloatMatrix
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.connectors.content import Readable
 
 SLICES = 8
 
@@ -36,7 +37,7 @@ class Counting:
         self._encoder = encoder
         self.count = 0
 
-    def encode(self, texts: Sequence[str]) -> FloatMatrix:
+    def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
         """Encode, and count."""
         self.count += len(texts)
         return self._encoder.encode(texts)

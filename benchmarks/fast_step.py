@@ -31,6 +31,7 @@ from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace
 from nextlabel.backend.retraining.probe_model import TextModel
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.store import StoredRecord
+from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Record
 
 GOALS = {100_000: 0.5, 1_000_000: 3.0}  # seconds
@@ -47,9 +48,9 @@ class MadeUp:
     fingerprint: str = "made-up"
     dimension: int = DIMENSION
 
-    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def encode(self, texts: Sequence[Readable]) -> npt.NDArray[np.float32]:
         """Unit vectors that are as hard to tell apart as real ones: the probe gets about nine in ten right."""
-        numbers = np.array([int(text) for text in texts])
+        numbers = np.array([int(text_of(text)) for text in texts])
         centres = np.random.default_rng(0).normal(size=(CLASSES, DIMENSION)).astype(np.float32)
         noise = np.random.default_rng([1, int(numbers[0])]).standard_normal((len(texts), DIMENSION), np.float32)
         vectors = 0.12 * centres[truth(numbers)] + noise

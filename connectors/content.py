@@ -1,69 +1,76 @@
-"""One string for the whole content of a record: its text, and where its images are.
+"""What an encoder reads of a record: its text, where its images are, and what is read beside the text.
 
-Encoders, the embedding cache and the micro-batcher all deal in strings. A record without images is its text, as it
-stands. One with images is a mark that no text begins with, and a JSON list: the text, then the images' addresses.
-A text whose parts are marked may have a context beside it: then it is another mark, and a list of the two.
+It travels as a value: to encoders, into the embedding cache, through the micro-batcher and into jobs. Most records are
+a text with nothing beside it, and a million of those are a million plain strings.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
 
-MARK = "\x1dtext+images\x1d"
-"""U+001D is the group separator of ASCII. A text that happens to begin with the mark is wrapped, so it stays text."""
-BESIDE = "\x1dtext+context\x1d"
+_SHOWN, _BESIDE = "\x1dtext+images\x1d", "\x1dtext+context\x1d"
+"""How keys of other contents than a text begin. U+001D is the group separator of ASCII."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a record says (``text``, may be empty) and shows (``images``: paths, http(s) URLs or data: URLs)."""
+    """What a record says (``text``, may be empty) and shows (``images``: paths, http(s) URLs or data: URLs).
+
+    ``context`` is read beside a text whose parts are marked; nothing in it is.
+    """
 
     text: str
     images: tuple[str, ...] = ()
+    context: str = ""
+
+    def __len__(self) -> int:
+        """Characters in all, as of a string: what it weighs in a batch."""
+        return len(self.text) + sum(map(len, self.images)) + len(self.context)
 
 
-def write_content(text: str, images: Sequence[str] = ()) -> str:
-    """The string for ``text`` and ``images``: equal exactly for equal content. Without images it is the text."""
-    return _written(MARK, text, images)
+Readable: TypeAlias = str | Content
+"""A plain text as it stands, or a content."""
 
 
-def read_content(string: str) -> Content:
-    """What ``write_content`` wrote. Any other string is text."""
-    text, *images = _read(MARK, string)
-    return Content(text, tuple(images))
+def content_of(readable: Readable) -> Content:
+    """A plain text is a content with nothing beside it."""
+    return Content(readable) if isinstance(readable, str) else readable
 
 
-def text_of(string: str) -> str:
+def text_of(readable: Readable) -> str:
     """The text alone: what an encoder without eyes reads."""
-    return read_content(string).text
+    return readable if isinstance(readable, str) else readable.text
 
 
-def write_beside(text: str, context: str) -> str:
-    """The string for a text whose parts are marked, and what is read beside it. Without a context it is the text."""
-    return _written(BESIDE, text, [context] if context.strip() or text.startswith(BESIDE) else ())
+def as_json(content: Content) -> dict[str, Any]:
+    """A content for JSON, as the ``default`` of ``json.dumps``; a plain text is a string there too."""
+    return asdict(content)
 
 
-def read_beside(string: str) -> tuple[str, str]:
-    """Text and context that ``write_beside`` wrote. Any other string is a text without context."""
-    parts = _read(BESIDE, string)
-    return (parts[0], parts[1]) if len(parts) == 2 else (string, "")
+def from_json(value: Any) -> Readable:
+    """What ``as_json`` wrote, or the plain text."""
+    return value if isinstance(value, str) else Content(**value | {"images": tuple(value["images"])})
 
 
-def _written(mark: str, text: str, more: Sequence[str]) -> str:
-    if not more and not text.startswith(mark):
-        return text
-    return mark + json.dumps([text, *more], ensure_ascii=False, separators=(",", ":"))  # ASCII would join surrogates
+def cache_key(readable: Readable) -> bytes:
+    """What the embedding cache knows a content by, as every version has written it: equal exactly for equal contents.
+
+    A text with nothing beside it is its own key. Others are a mark that no text begins with, and a JSON list. A text
+    that happens to begin with a mark is written as a list as well, so it is never taken for another content.
+    """
+    if isinstance(readable, str) and readable[:1] != "\x1d":
+        return readable.encode("utf-8", "surrogatepass")
+    one = content_of(readable)
+    if one.context.strip() or one.text.startswith(_BESIDE):
+        key = _BESIDE + _json_list(one.text, one.context, *one.images)
+    elif one.images or one.text.startswith(_SHOWN):
+        key = _SHOWN + _json_list(one.text, *one.images)
+    else:
+        key = one.text
+    return key.encode("utf-8", "surrogatepass")
 
 
-def _read(mark: str, string: str) -> list[str]:
-    """The parts that were written behind ``mark``; the ``string`` alone if there is no mark, or it is none of ours."""
-    if not string.startswith(mark):
-        return [string]
-    try:
-        parts = json.loads(string[len(mark) :])
-    except ValueError:  # cut off, or never one of ours
-        return [string]
-    ours = isinstance(parts, list) and parts and all(isinstance(part, str) for part in parts)
-    return parts if ours else [string]
+def _json_list(*parts: str) -> str:
+    return json.dumps(parts, ensure_ascii=False, separators=(",", ":"))  # ASCII would join halves of surrogate pairs

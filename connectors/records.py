@@ -21,7 +21,7 @@ from enum import StrEnum
 from itertools import chain
 from typing import Any, Protocol, TypeAlias
 
-from nextlabel.connectors.content import write_beside, write_content
+from nextlabel.connectors.content import Content, Readable
 from nextlabel.connectors.errors import LabelingMismatch
 
 
@@ -82,20 +82,22 @@ class Labeling:
         """The words that stand for ``label`` in cold start: its description, or its name made readable."""
         return self.descriptions.get(label) or label.replace("_", " ").replace("-", " ")
 
-    def text(self, record: Record) -> str:
-        """What an encoder reads of ``record``: its text fields, in the order shown, blank ones left out.
+    def content(self, record: Record) -> Readable:
+        """What an encoder reads of ``record``: its text fields in the order shown, blank ones left out, and its images.
 
-        Where there are images too, it is the string that ``content.write_content`` makes of both. For spans it is the
-        first text field, which they are offsets into, and with ``content.write_beside`` the others as its context.
+        For spans it is the first text field, which they are offsets into, and the others are its context.
         """
-        shown = [(field.kind, record.fields.get(field.name, "")) for field in self.fields]
+        texts: list[str] = []
+        images: list[str] = []
+        for shown in self.fields:
+            (texts if shown.kind is FieldKind.TEXT else images).append(record.fields.get(shown.name, ""))
         if self.kind is LabelKind.SPAN:
-            first, *others = [part for kind, part in shown if kind is FieldKind.TEXT] or [""]
-            return write_beside(first, "\n\n".join(part for part in others if part.strip()))
-        text = "\n\n".join(part for kind, part in shown if kind is FieldKind.TEXT and part.strip())
-        if all(kind is FieldKind.TEXT for kind, _ in shown):
-            return text
-        return write_content(text, [part.strip() for kind, part in shown if kind is FieldKind.IMAGE and part.strip()])
+            first, *others = texts or [""]
+            context = "\n\n".join([part for part in others if part.strip()])
+            return Content(first, context=context) if context else first
+        text = "\n\n".join([part for part in texts if part.strip()])
+        addresses = tuple([part.strip() for part in images if part.strip()])
+        return Content(text, addresses) if addresses else text
 
 
 @dataclass(frozen=True, slots=True)

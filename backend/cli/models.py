@@ -163,7 +163,7 @@ def export(
 
     with project_of(recipe) as (chosen, settings, store):
         row, labeling = find_row(store, version), chosen.labeling()
-        texts = [labeling.text(item.record) for item in islice(store.records(), CHECKED_TEXTS)]
+        texts = [labeling.content(item.record) for item in islice(store.records(), CHECKED_TEXTS)]
     models = model_store(chosen, settings)
     with _folder_of(row, models, chosen) as folder:
         done = export_model(folder, out, form.value, texts)

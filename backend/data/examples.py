@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.activation import Activation, Flags, Targets, activation_of
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 
 
@@ -71,7 +72,7 @@ class Examples:
     of a split. Raises LearningError if shapes or values don't fit together.
     """
 
-    texts: tuple[str, ...]
+    texts: tuple[Readable, ...]
     targets: Targets
     labels: tuple[str, ...]
     weights: npt.NDArray[np.float32] | None = None

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nextlabel.connectors.content import Content, Readable, text_of
 from nextlabel.connectors.errors import DataError, LearningError
 from nextlabel.connectors.records import Span
 
@@ -27,26 +28,25 @@ Rows = Iterable[tuple[str, str, list[Span], str]]  # place, text, spans, context
 class SpanExamples:
     """Texts with their spans, in character offsets of the text, end exclusive.
 
-    ``spans[i]`` may be empty (nothing to mark), and spans may overlap; see ``without_overlaps``. ``contexts[i]`` is
-    read by the model beside the text and holds no spans: the question that the text answers, say; "" for none.
+    ``spans[i]`` may be empty (nothing to mark), and spans may overlap; see ``without_overlaps``. What a text has as its
+    context is read by the model beside it and holds no spans: the question that the text answers, say.
     ``groups`` int64 [n]: examples of one group never lie on both sides of a split.
 
     Raises LearningError for a span that is empty, reaches out of its text, or has a label not in ``labels``.
     """
 
-    texts: tuple[str, ...]
+    texts: tuple[Readable, ...]
     spans: tuple[tuple[Span, ...], ...]
     labels: tuple[str, ...]
-    contexts: tuple[str, ...] | None = None
     groups: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        for name, column in (("spans", self.spans), ("contexts", self.contexts), ("groups", self.groups)):
+        for name, column in (("spans", self.spans), ("groups", self.groups)):
             if column is not None and len(column) != len(self):
                 raise LearningError(f"{len(self)} texts don't go with {len(column)} {name}")
         for row, (text, spans) in enumerate(zip(self.texts, self.spans, strict=True)):
             for span in spans:
-                if fault := fault_of(span, text, self.labels):
+                if fault := fault_of(span, text_of(text), self.labels):
                     raise LearningError(f"text {row}: {fault}")
 
     def __len__(self) -> int:
@@ -64,7 +64,6 @@ class SpanExamples:
             self,
             texts=tuple(self.texts[row] for row in picked),
             spans=tuple(self.spans[row] for row in picked),
-            contexts=None if self.contexts is None else tuple(self.contexts[row] for row in picked),
             groups=None if self.groups is None else self.groups[picked],
         )
 
@@ -126,16 +125,16 @@ def read_spans(source: str | Path, *, text: str = "text", spans: str = "spans", 
     """
     path = Path(source)
     rows = _dialogues(path) if _is_list(path) else _lines(str(source), text, spans, context)
-    texts, found, contexts = [], [], []
+    texts: list[Readable] = []
+    found = []
     for where, content, marked, beside in rows:
         for span in marked:
             if fault := fault_of(span, content):
                 raise DataError(f"{where}: {fault}")
-        texts.append(content)
+        texts.append(Content(content, context=beside) if beside else content)
         found.append(tuple(marked))
-        contexts.append(beside)
     labels = sorted({span.label for marked in found for span in marked})
-    return SpanExamples(tuple(texts), tuple(found), tuple(labels), tuple(contexts) if any(contexts) else None)
+    return SpanExamples(tuple(texts), tuple(found), tuple(labels))
 
 
 def _is_list(path: Path) -> bool:

@@ -216,7 +216,7 @@ def gather(options: DemoOptions, settings: Settings, store: Store) -> Run:
     pool = [item for item in store.records() if item.duplicate_of is None and not item.gone]
     index = {label: i for i, label in enumerate(labeling.labels)}
     material = Material(
-        vectors=cache.take(cache.lookup([labeling.text(item.record) for item in pool])),
+        vectors=cache.take(cache.lookup([labeling.content(item.record) for item in pool])),
         truth=np.array([index[answers[item.record.uid]] for item in pool], np.int64),
         anchors=label_anchors(labeling, encoder),
         audit=np.array([item.audit for item in pool], np.bool_),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -17,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.data.image_rules import ImageRules
+from nextlabel.connectors.content import Readable
+from nextlabel.connectors.errors import MissingExtra
 from nextlabel.connectors.records import Labeling
 
 Engine: TypeAlias = Literal["auto", "torch", "onnx", "onnx-int8"]
@@ -50,7 +53,11 @@ class EncoderSpec:
 
 
 class Encoder(Protocol):
-    """Turns texts into vectors. Safe to call from several threads at once."""
+    """Turns what records hold into vectors. Safe to call from several threads at once.
+
+    Plain texts are strings. What has images or a context beside its text is a ``connectors.content.Content``; an
+    encoder without eyes reads its text.
+    """
 
     @property
     def name(self) -> str:
@@ -67,7 +74,7 @@ class Encoder(Protocol):
         """Length of a vector."""
         ...
 
-    def encode(self, texts: Sequence[str]) -> FloatMatrix:
+    def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
         """Return float32 [len(texts), dimension], every row of length 1, in the order given.
 
         Any text is fine: empty, very long (only what fits into the windows counts), or not valid Unicode.
@@ -81,6 +88,13 @@ def default_cache_dir() -> Path:
         return Path(chosen).expanduser()
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(home).expanduser() / "nextlabel"
+
+
+def need(*modules: str) -> None:
+    """Raises MissingExtra for the first of ``modules``, all of the extra ``train``, that isn't installed."""
+    for module in modules:
+        if find_spec(module) is None:
+            raise MissingExtra(module, "train")
 
 
 def usable_cores() -> int:

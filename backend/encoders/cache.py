@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.files import exclusive, is_full, write_atomically
+from nextlabel.connectors.content import Readable, cache_key
 from nextlabel.connectors.errors import LearningError, StoreError, StoreFull
 
 from .base import Encoder, FloatMatrix
@@ -198,9 +199,9 @@ def _readable_errors(folder: Path) -> Iterator[None]:
         raise StoreError(f"the embedding cache in {folder} can't be used: {error}") from error
 
 
-def digests(texts: Iterable[str]) -> list[bytes]:
+def digests(texts: Iterable[Readable]) -> list[bytes]:
     """16 bytes of blake2b for every text; lone surrogates are hashed as they are."""
-    return [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest() for text in texts]
+    return [hashlib.blake2b(cache_key(text), digest_size=DIGEST_BYTES).digest() for text in texts]
 
 
 class DigestIndex:
@@ -323,7 +324,7 @@ class EmbeddingCache:
         self._reader.read(matrix, len(rows))
         return taken
 
-    def lookup(self, texts: Sequence[str]) -> Rows:
+    def lookup(self, texts: Sequence[Readable]) -> Rows:
         """Row of every text, int64 [n], -1 where it has not been encoded yet. Never encodes.
 
         What another process added in the last second may not be found yet.
@@ -347,7 +348,7 @@ class EmbeddingCache:
             return count - known
 
     def ensure(
-        self, texts: Iterable[str], encoder: Encoder, progress: Progress | None = None, *, total: int | None = None
+        self, texts: Iterable[Readable], encoder: Encoder, progress: Progress | None = None, *, total: int | None = None
     ) -> Rows:
         """Encode what is missing and return the row of every text, int64 [n].
 
@@ -370,7 +371,7 @@ class EmbeddingCache:
             report(len(window))
         return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
-    def _ensure_window(self, texts: list[str], encoder: Encoder, report: _Report, chunk: int) -> tuple[Rows, int]:
+    def _ensure_window(self, texts: list[Readable], encoder: Encoder, report: _Report, chunk: int) -> tuple[Rows, int]:
         """The rows of one window, and the chunk size that has proved right."""
         wanted = digests(texts)
         with self._lock:
@@ -391,7 +392,7 @@ class EmbeddingCache:
                 rows = self._index.find(wanted)
         return rows, chunk
 
-    def _encode(self, batch: list[bytes], texts: dict[bytes, str], encoder: Encoder) -> None:
+    def _encode(self, batch: list[bytes], texts: dict[bytes, Readable], encoder: Encoder) -> None:
         """Encode and append the texts of ``batch`` that no other writer has added in the meantime."""
         with self._files.writing():
             with self._lock:
@@ -403,7 +404,7 @@ class EmbeddingCache:
             self._add([texts[digest] for digest in left], b"".join(left), encoder)
         self.refresh()
 
-    def _add(self, texts: list[str], keys: bytes, encoder: Encoder) -> None:
+    def _add(self, texts: list[Readable], keys: bytes, encoder: Encoder) -> None:
         """Encode ``texts`` and append them with their ``keys``."""
         self._append(encoder.encode(texts), keys, encoder)
 
@@ -431,8 +432,8 @@ def _adapted(chunk: int, seconds: float) -> int:
     return max(chunk // 2, SMALLEST_CHUNK) if seconds > CHUNK_SECONDS * 2 else chunk
 
 
-def _windows(texts: Iterable[str]) -> Iterator[list[str]]:
-    window: list[str] = []
+def _windows(texts: Iterable[Readable]) -> Iterator[list[Readable]]:
+    window: list[Readable] = []
     characters = 0
     for text in texts:
         window.append(text)

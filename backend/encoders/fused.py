@@ -15,6 +15,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 
 from .base import Encoder, EncoderSpec, FloatMatrix
@@ -26,7 +27,7 @@ FUSED_FILE = "fused.json"
 
 
 class FusedEncoder(MultimodalEncoder):
-    """Encodes the strings of ``connectors.content`` as what the last layer of a fusion head reads. See Encoder."""
+    """Encodes contents as what the last layer of a fusion head reads. See Encoder."""
 
     def __init__(self, name: str, base: MultimodalEncoder, head: FusionHead, digest: str) -> None:
         super().__init__(name, base.text, base.image, base.rules, None, shared=False)
@@ -40,12 +41,12 @@ class FusedEncoder(MultimodalEncoder):
     def for_requests(self) -> FusedEncoder:
         return FusedEncoder(self.name, self._base.for_requests(), self._head, self._digest)
 
-    def towers(self, texts: Sequence[str]) -> TowerVectors:
+    def towers(self, texts: Sequence[Readable]) -> TowerVectors:
         """See MultimodalEncoder: those of the encoder below, which keeps them."""
         return self._base.towers(texts)
 
     @override
-    def encode(self, texts: Sequence[str]) -> FloatMatrix:
+    def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
         return self._head.fused(self.towers(texts))
 
     def encode_labels(self, texts: Sequence[str]) -> FloatMatrix:

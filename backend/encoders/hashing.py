@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from nextlabel.backend.numeric import unit_rows
-from nextlabel.connectors.content import text_of
+from nextlabel.connectors.content import Readable, text_of
 
 from .base import HASHING, FloatMatrix
 from .tokenizer import clean_text
@@ -36,7 +36,7 @@ class HashingEncoder:
         self._projection = projection(FEATURES, DIMENSION)
         self._lock = threading.Lock()
 
-    def encode(self, texts: Sequence[str]) -> FloatMatrix:
+    def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
         """See Encoder."""
         if not texts:
             return np.empty((0, DIMENSION), dtype=np.float32)

@@ -18,7 +18,7 @@ import numpy as np
 
 from nextlabel.backend.data.image_files import READING
 from nextlabel.backend.numeric import unit_rows
-from nextlabel.connectors.content import text_of
+from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
 from .base import FloatMatrix
@@ -198,7 +198,7 @@ class ClipTowers:
             towers=self,
         )
 
-    def _text_features(self, texts: Sequence[str]) -> Any:
+    def _text_features(self, texts: Sequence[Readable]) -> Any:
         clean = [clean_text(text_of(text)[: self._length * CHARACTERS_A_TOKEN]) for text in texts]
         inputs = self._tokenizer(
             clean, padding=self._padding, truncation=True, max_length=self._length, return_tensors="pt"
@@ -213,7 +213,7 @@ class ClipTowers:
         inputs = self._processor(images=list(images), return_tensors="pt")
         return _pooled(self._model.get_image_features(pixel_values=inputs["pixel_values"].to(self.device)))
 
-    def encode(self, texts: Sequence[str]) -> FloatMatrix:
+    def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
         """See Encoder."""
         return _batched(self._text_features, texts, self.dimension, self.device)
 

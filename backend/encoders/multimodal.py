@@ -22,7 +22,7 @@ import numpy as np
 from nextlabel.backend.data.image_files import ImageData, data_url, decode, read_bytes
 from nextlabel.backend.data.image_rules import ImageProblem, ImageRules, UnreadableImage
 from nextlabel.backend.numeric import unit_rows
-from nextlabel.connectors.content import read_content, write_content
+from nextlabel.connectors.content import Readable, content_of, text_of
 from nextlabel.connectors.errors import ConfigError, MissingExtra
 
 from .base import Encoder, EncoderSpec, FloatMatrix
@@ -64,7 +64,7 @@ class TowerVectors:
 
 
 class MultimodalEncoder:
-    """Encodes the strings of ``connectors.content``. See Encoder.
+    """Encodes contents, with their images. See Encoder.
 
     ``shared`` tells that both towers map into one space, as CLIP's do: then a label's words fit images as well.
     ``folder`` keeps the towers' vectors, so that an image is encoded once, whatever text it comes with; None keeps
@@ -97,7 +97,7 @@ class MultimodalEncoder:
         rules = self.rules.for_requests()
         return MultimodalEncoder(self.name, self.text, self.image, rules, None, shared=self._shared)
 
-    def encode(self, texts: Sequence[str]) -> FloatMatrix:
+    def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
         """See Encoder."""
         return self.towers(texts).joined()
 
@@ -110,12 +110,12 @@ class MultimodalEncoder:
             both[:, 2 * self.text.dimension :] = 0
         return unit_rows(both)
 
-    def fetched(self, texts: Sequence[str]) -> list[str]:
+    def fetched(self, texts: Sequence[Readable]) -> list[Readable]:
         """``texts`` with pictures in place of their http(s) addresses, as data: URLs; those that fail are left out.
 
         For a service: downloads wait in a thread of their own, and not where everybody's texts are encoded.
         """
-        contents = [read_content(text) for text in texts]
+        contents = [content_of(text) for text in texts]
         wanted = list(dict.fromkeys(image for one in contents for image in one.images if _is_web(image)))
         if not wanted:
             return list(texts)
@@ -123,11 +123,14 @@ class MultimodalEncoder:
             loaded = dict(zip(wanted, readers.map(self._download, wanted), strict=True))
         self._report([one for one in loaded.values() if isinstance(one, ImageProblem)], len(wanted))
         found: dict[str, str] = {image: one for image, one in loaded.items() if isinstance(one, str)}
-        kept = [
-            [found.get(image, image) for image in one.images if image in found or image not in loaded]
+        kept = (
+            tuple(found.get(image, image) for image in one.images if image in found or image not in loaded)
             for one in contents
+        )
+        return [
+            text if isinstance(text, str) else replace(text, images=images)
+            for text, images in zip(texts, kept, strict=True)
         ]
-        return [write_content(one.text, images) for one, images in zip(contents, kept, strict=True)]
 
     def _download(self, address: str) -> str | ImageProblem:
         try:
@@ -135,9 +138,9 @@ class MultimodalEncoder:
         except UnreadableImage as error:
             return error.problem
 
-    def towers(self, texts: Sequence[str]) -> TowerVectors:
+    def towers(self, texts: Sequence[Readable]) -> TowerVectors:
         """Both towers' vectors of ``texts``. Of several images in one record, the mean."""
-        contents = [read_content(text) for text in texts]
+        contents = [content_of(text) for text in texts]
         spoken = [row for row, one in enumerate(contents) if one.text.strip()]
         text = np.zeros((len(texts), self.text.dimension), np.float32)
         text[spoken] = self._encode_texts([contents[row].text for row in spoken])
@@ -228,9 +231,9 @@ class _Pictures:
         self.name, self.fingerprint, self.dimension = tower.name, tower.fingerprint, tower.dimension
         self._tower, self._pictures = tower, pictures
 
-    def encode(self, texts: Sequence[str]) -> FloatMatrix:
+    def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
         """See Encoder."""
-        return self._tower.encode([self._pictures[key] for key in texts])
+        return self._tower.encode([self._pictures[text_of(key)] for key in texts])
 
 
 def _is_web(address: str) -> bool:

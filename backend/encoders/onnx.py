@@ -23,9 +23,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from nextlabel.backend.files import atomic_path
-from nextlabel.connectors.errors import LearningError, MissingExtra
+from nextlabel.connectors.content import Readable
+from nextlabel.connectors.errors import LearningError
 
-from .base import FloatMatrix
+from .base import FloatMatrix, need
 from .model_folder import ModelFolder
 from .tokenizer import Tokeniser, batches_by_length, encode_windows, pad
 from .torch import pooled_model
@@ -60,7 +61,7 @@ def exported(folder: ModelFolder, precision: Precision, cache: Path) -> Path:
     refusal = target.with_suffix(".refused")
     if refusal.is_file():
         raise LearningError(refusal.read_text(encoding="utf-8"))
-    _need("torch", "transformers", "onnx")
+    need("torch", "transformers", "onnx")
     log.info("preparing %s for ONNX Runtime (%s); this is done once", folder.name, precision)
     order = {"folder": {**asdict(folder), "path": str(folder.path)}, "precision": precision, "target": str(target)}
     done = subprocess.run(  # the same interpreter and environment as ours
@@ -96,14 +97,6 @@ def export(folder: ModelFolder, precision: Precision, target: Path) -> None:
             return
         with atomic_path(target) as temporary:
             temporary.write_bytes(made.read_bytes())
-
-
-def _need(*modules: str) -> None:
-    from importlib.util import find_spec
-
-    for module in modules:
-        if find_spec(module) is None:
-            raise MissingExtra(module, "train")
 
 
 def _sample(folder: ModelFolder) -> tuple[Any, Any]:
@@ -193,7 +186,7 @@ class OnnxEncoder:
         self._wide = self._narrow if threads == 1 else _session(self._file, threads)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="encode")
 
-    def encode(self, texts: Sequence[str]) -> FloatMatrix:
+    def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
         """See Encoder."""
         return encode_windows(texts, self._tokenise, self._forward, self.dimension)
 

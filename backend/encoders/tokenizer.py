@@ -10,20 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.files import atomic_path
 from nextlabel.backend.numeric import unit_rows
-from nextlabel.connectors.content import text_of
-from nextlabel.connectors.errors import LearningError, MissingExtra
+from nextlabel.connectors.content import Readable, text_of
+from nextlabel.connectors.errors import LearningError
 
+from .base import FloatMatrix, need
 from .model_folder import ModelFolder
-
-if TYPE_CHECKING:
-    from .base import FloatMatrix
 
 WINDOWS_AT_ONCE = 4096
 """Texts are read in portions of about so many windows: their token ids take some 30 bytes per token."""
@@ -46,7 +44,7 @@ class Windows:
 
 
 def encode_windows(
-    texts: Sequence[str], tokenise: Tokeniser, forward: Callable[[list[list[int]]], FloatMatrix], dimension: int
+    texts: Sequence[Readable], tokenise: Tokeniser, forward: Callable[[list[list[int]]], FloatMatrix], dimension: int
 ) -> FloatMatrix:
     """Unit vectors float32 [len(texts), dimension]: ``forward`` turns token ids into those of the windows.
 
@@ -96,24 +94,19 @@ class Tokeniser:
     """Turns texts into lists of token ids, none empty, none longer than ``max_length``."""
 
     def __init__(self, folder: ModelFolder, cache: Path) -> None:
-        try:
-            from tokenizers import Tokenizer
-        except ImportError:
-            raise MissingExtra("tokenizers", "train") from None
-        self._tokenizer = Tokenizer.from_file(str(tokenizer_file(folder, cache)))
-        self._tokenizer.no_padding()
+        self._tokenizer = open_tokenizer(folder, cache)
         self.windows = folder.windows
         self._overlap = folder.max_length // OVERLAP if folder.windows > 1 else 0
         self._tokenizer.enable_truncation(folder.max_length, stride=self._overlap)
         self._prompt = folder.prompt
         self._characters = folder.max_length * CHARACTERS_A_TOKEN
 
-    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+    def __call__(self, texts: Sequence[Readable]) -> list[list[int]]:
         """Token ids of every text, of its words alone where it comes with images. None becomes a single id 0."""
         clean = [self._prompt + clean_text(text_of(text)[: self._characters]) for text in texts]
         return [encoding.ids or [0] for encoding in self._tokenizer.encode_batch_fast(clean)]
 
-    def cut(self, texts: Sequence[str]) -> Windows:
+    def cut(self, texts: Sequence[Readable]) -> Windows:
         """Every text in up to ``windows`` windows of ``max_length`` tokens; what is past them is left out.
 
         The first window has the ids that a call gives. The prompt stands in that one only.
@@ -156,6 +149,16 @@ def batches_by_length(rows: Sequence[Sequence[int]], size: int) -> list[list[int
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
+def open_tokenizer(folder: ModelFolder, cache: Path) -> Any:
+    """The model's Rust tokenizer, which pads nothing. Raises LearningError and MissingExtra."""
+    need("tokenizers")
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tokenizer_file(folder, cache)))
+    tokenizer.no_padding()
+    return tokenizer
+
+
 def tokenizer_file(folder: ModelFolder, cache: Path) -> Path:
     """The model's tokenizer.json, made once and kept in ``cache`` if it has none. Raises LearningError."""
     file = folder.path / "tokenizer.json"
@@ -164,10 +167,9 @@ def tokenizer_file(folder: ModelFolder, cache: Path) -> Path:
     file = cache / "tokenizers" / f"{folder.digest(cache)}.json"
     if file.is_file():
         return file
-    try:
-        from transformers import AutoTokenizer
-    except ImportError:
-        raise MissingExtra("transformers", "train") from None
+    need("transformers")
+    from transformers import AutoTokenizer
+
     try:
         fast = AutoTokenizer.from_pretrained(folder.path).backend_tokenizer
     except Exception as error:  # whatever the model's own tokenizer class raises

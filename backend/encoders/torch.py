@@ -14,14 +14,15 @@ Token vectors become one vector per text as a model's files say, or as it was le
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 
 from .base import FloatMatrix
@@ -43,8 +44,7 @@ class TorchEncoder:
 
         if threads is not None:
             torch.set_num_threads(threads)
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        precision = "fp16" if self._device == "cuda" else "fp32"
+        self._device, precision = device_and_precision()
         self.name = folder.name
         self.dimension = folder.dimension
         self.fingerprint = folder.fingerprint(cache, f"torch-{precision}")
@@ -52,7 +52,7 @@ class TorchEncoder:
         self._model = pooled_model(folder).to(self._device)
         self._batch = BATCH_CUDA if self._device == "cuda" else BATCH_CPU
 
-    def encode(self, texts: Sequence[str]) -> FloatMatrix:
+    def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
         """See Encoder."""
         return encode_windows(texts, self._tokenise, self._forward, self.dimension)
 
@@ -60,13 +60,29 @@ class TorchEncoder:
         import torch
 
         vectors = np.empty((len(rows), self.dimension), dtype=np.float32)
-        half = torch.autocast("cuda", dtype=torch.float16) if self._device == "cuda" else nullcontext()
-        with torch.inference_mode(), half:
+        with inference(self._device):
             for batch in batches_by_length(rows, self._batch):
                 ids, mask = pad([rows[index] for index in batch])
                 output = self._model(torch.from_numpy(ids).to(self._device), torch.from_numpy(mask).to(self._device))
                 vectors[batch] = output.float().cpu().numpy()
         return vectors
+
+
+def device_and_precision() -> tuple[str, str]:
+    """``cuda`` and ``fp16`` where there is such a device, otherwise ``cpu`` and ``fp32``."""
+    import torch
+
+    return ("cuda", "fp16") if torch.cuda.is_available() else ("cpu", "fp32")
+
+
+@contextmanager
+def inference(device: str) -> Iterator[None]:
+    """No gradients, and half precision where it is ``cuda`` that computes."""
+    import torch
+
+    half = torch.autocast("cuda", dtype=torch.float16) if device == "cuda" else nullcontext()
+    with torch.inference_mode(), half:
+        yield
 
 
 def make_pooler(pooling: Pooling, dimension: int) -> Any:
@@ -141,22 +157,28 @@ def pooled_model(folder: ModelFolder) -> Any:
     return PooledModel().eval()
 
 
-def load_body(folder: ModelFolder, *, attention: str) -> Any:
-    """The transformer of ``folder`` in float32, without pooling. Raises LearningError.
+def load_body(folder: ModelFolder, *, attention: str | None = None, middle: bool = False) -> Any:
+    """The transformer of ``folder`` in float32, without pooling, or its lower half (``middle``). Raises LearningError.
 
-    ``attention`` names one of transformers' implementations: ``sdpa`` is the fastest that every model has.
+    ``attention`` names one of transformers' implementations: ``sdpa`` is the fastest that every model has, and None is
+    the library's choice.
     """
     import torch
-    from transformers import AutoModel
+    from transformers import AutoConfig, AutoModel
     from transformers.utils import logging as chatter
 
     folder.weight_files()  # a better message than the library's when there are none
     chatter.disable_progress_bar()
     verbosity = chatter.get_verbosity()
-    chatter.set_verbosity_error()  # it warns of every checkpoint without a pooler, which is not used here
+    # It warns of every checkpoint without a pooler, which is not used here, and lists the upper half's weights.
+    chatter.set_verbosity_error()
     try:
+        config = AutoConfig.from_pretrained(folder.path, local_files_only=True)
+        if middle:
+            config.num_hidden_layers = max(1, config.num_hidden_layers // 2)
         body, found = AutoModel.from_pretrained(
             folder.path,
+            config=config,
             attn_implementation=attention,
             use_safetensors=True,
             local_files_only=True,

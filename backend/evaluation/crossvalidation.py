@@ -8,6 +8,7 @@ folder under a hash of all that went into them, so that a run that was killed go
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from nextlabel.backend.data.examples import Examples, assign_folds
 from nextlabel.backend.files import atomic_path
 from nextlabel.backend.metrics import Predicted
 from nextlabel.backend.models.probe import Probe
+from nextlabel.connectors.content import Readable, as_json
 from nextlabel.connectors.errors import LearningError
 
 if TYPE_CHECKING:
@@ -139,7 +141,7 @@ def fold_groups(examples: Examples) -> Codes | None:
     """What must not be split, int64 [n]: the groups given, else copies of a text; None where no text has a copy."""
     if examples.groups is not None:
         return examples.groups
-    first: dict[str, int] = {}
+    first: dict[Readable, int] = {}
     codes = np.array([first.setdefault(text, at) for at, text in enumerate(examples.texts)], np.int64)
     return codes if len(first) < len(codes) else None
 
@@ -195,7 +197,7 @@ class Unseen:
     rung: str
 
 
-def predict_held_out(train: Examples, texts: tuple[str, ...], fit: Fit, keep: Path | None, name: str) -> Unseen:
+def predict_held_out(train: Examples, texts: tuple[Readable, ...], fit: Fit, keep: Path | None, name: str) -> Unseen:
     """Predictions for ``texts`` of a model of ``train``.
 
     ``keep`` and ``name`` as for ``cross_validate``. Raises LearningError for predictions that are none.
@@ -234,11 +236,11 @@ def _read(path: Path, shape: tuple[int, int]) -> Unseen | None:
     return Unseen(predicted, seconds, True, rung)
 
 
-def _digest(train: Examples, texts: tuple[str, ...], name: str) -> str:
+def _digest(train: Examples, texts: tuple[Readable, ...], name: str) -> str:
     """A hash of all that makes a fold's predictions."""
     found = hashlib.sha256()
     for part in (FORMAT, name, *train.labels, "", *train.texts, "", *texts):
-        raw = part.encode("utf-8", "surrogatepass")
+        raw = (part if isinstance(part, str) else json.dumps(as_json(part))).encode("utf-8", "surrogatepass")
         found.update(len(raw).to_bytes(8, "little") + raw)
     for array in (train.targets, train.weights, train.groups):
         found.update(b"none" if array is None else str(array.shape).encode() + np.ascontiguousarray(array).tobytes())

@@ -33,6 +33,7 @@ from nextlabel.backend.training.fewshot import FewShotTuner
 from nextlabel.backend.training.finetune import FineTuner, Trainer, split_held_out
 from nextlabel.backend.training.progress import TrainingProgress, never, no_report
 from nextlabel.backend.training.spec import RungName, TrainingSpec
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.records import Labeling
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Setup:
         """The encoder's vectors on disk: rungs, folds and later runs share them."""
         return EmbeddingCache.open(self.cache_dir / "embeddings", self.loaded)
 
-    def vectors(self, texts: Sequence[str], report: ProgressReport | None = None) -> FloatMatrix:
+    def vectors(self, texts: Sequence[Readable], report: ProgressReport | None = None) -> FloatMatrix:
         """Unit vectors float32 [n, d] of the encoder as it is; a text is encoded once and for all."""
         began = time.monotonic()
 
@@ -106,7 +107,7 @@ class HeadOnVectors:
     probe: Probe
     rung: RungName
 
-    def predict_proba(self, texts: Sequence[str]) -> FloatMatrix:
+    def predict_proba(self, texts: Sequence[Readable]) -> FloatMatrix:
         """See Classifier."""
         return self.probe.predict_proba(self.setup.vectors(texts))
 
@@ -119,7 +120,7 @@ class TrainedModel:
     head: Probe
     rung: RungName
 
-    def predict_proba(self, texts: Sequence[str]) -> FloatMatrix:
+    def predict_proba(self, texts: Sequence[Readable]) -> FloatMatrix:
         """See Classifier."""
         return self.head.predict_proba(self.encoder.encode(texts))
 

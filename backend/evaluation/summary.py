@@ -28,6 +28,7 @@ from nextlabel.backend.metrics import (
     wilson_interval,
 )
 from nextlabel.backend.models.calibration import fit_temperature
+from nextlabel.connectors.content import text_of
 from nextlabel.connectors.errors import LearningError
 
 from .crossvalidation import HeldOut
@@ -176,7 +177,7 @@ def confident_errors(predicted: Predicted, examples: Examples, most: int = ERROR
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:most]
     return [
         ConfidentError(
-            examples.texts[row],
+            text_of(examples.texts[row]),
             _names(examples, examples.flags[row]),
             _names(examples, said[row]),
             float(sure[row]),

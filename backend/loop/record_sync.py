@@ -100,7 +100,7 @@ class RecordSync:
 
     def _embed(self, space: EmbeddingSpace, batch: Sequence[StoredRecord], offset: int, total: int) -> Positions:
         """Rows of the records of ``batch`` in the cache of ``space``; what is not there is encoded."""
-        texts = [self._pool.labeling.text(item.record) for item in batch]
+        texts = [self._pool.labeling.content(item.record) for item in batch]
         return space.cache.ensure(texts, space.encoder, self._report("embedding", offset, total))
 
     def push_all(self) -> None:

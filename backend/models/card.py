@@ -14,6 +14,7 @@ import numpy as np
 from nextlabel.backend.activation import Activation, activation_in
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.files import write_atomically
+from nextlabel.connectors.content import Readable, as_json
 from nextlabel.connectors.errors import LearningError
 
 from .label_names import CARD_FILE
@@ -110,10 +111,10 @@ def data_hash(examples: Examples) -> str:
     return hash_of(examples.texts, _answers(examples))
 
 
-def hash_of(texts: Sequence[str], answers: Sequence[Any]) -> str:
+def hash_of(texts: Sequence[Readable], answers: Sequence[Any]) -> str:
     """32 hex digits of ``texts`` with their answers (as JSON), the same in whatever order they come."""
     digests = sorted(
-        hashlib.blake2b(json.dumps([text, answer]).encode(), digest_size=DIGEST_BYTES).digest()
+        hashlib.blake2b(json.dumps([text, answer], default=as_json).encode(), digest_size=DIGEST_BYTES).digest()
         for text, answer in zip(texts, answers, strict=True)
     )
     return hashlib.blake2b(b"".join(digests), digest_size=DIGEST_BYTES).hexdigest()

@@ -20,6 +20,7 @@ from nextlabel.backend.selection.base import ScoringStrategy
 from nextlabel.backend.selection.relabelling import Relabelling
 from nextlabel.backend.selection.seeds import Seeds, seed_scores
 from nextlabel.backend.store import StoredRecord
+from nextlabel.connectors.content import content_of
 
 NOTHING: Positions = np.empty(0, np.int64)
 AMONG = 10
@@ -84,7 +85,8 @@ class Ranker:
     ) -> None:
         """Note in ``pool`` how well ``stored`` records, in ``rows`` of the space's cache, match the seeds, if any."""
         if self.seeds is not None and len(stored):
-            texts = [pool.labeling.text(item.record) for item in stored]
+            contents = [content_of(pool.labeling.content(item.record)) for item in stored]
+            texts = [f"{one.text}\n{one.context}" if one.context else one.text for one in contents]
             scores = seed_scores(self.seeds, texts, space.cache.take(rows), space.encoder.encode)
             pool.set_seeds(np.array([item.position for item in stored], dtype=np.int64), scores)
 

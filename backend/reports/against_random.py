@@ -281,7 +281,7 @@ def refit(
         watch(done, total)
 
     def vectors_of(positions: Positions) -> Vectors:
-        texts = [found.labeling.text(item.record) for item in store.at(positions.tolist())]
+        texts = [found.labeling.content(item.record) for item in store.at(positions.tolist())]
         return cache.take(cache.ensure(texts, encoder))
 
     tested, learned = vectors_of(found.audited), vectors_of(found.training)
@@ -326,6 +326,6 @@ def _open_set(found: Gathered, store: Store, cache: EmbeddingCache) -> Vectors:
     rng, answered = np.random.default_rng(0), {*found.training.tolist(), *found.audited.tolist()}
     drawn = rng.permutation(store.size())[: 2 * OPEN_SET].tolist()
     items = [one for one in store.at(drawn) if one.position not in answered and not one.gone and not one.duplicate_of]
-    rows = cache.lookup([found.labeling.text(one.record) for one in items])
+    rows = cache.lookup([found.labeling.content(one.record) for one in items])
     rows = rows[rows >= 0][:OPEN_SET]
     return cache.take(rows if len(rows) >= LEAST_OPEN_SET else rows[:0])

@@ -26,6 +26,7 @@ from nextlabel.backend.pool.pool import Positions
 from nextlabel.backend.questions import question_of
 from nextlabel.backend.training.jobs import MODEL, PREDICTIONS, Job, TrainingJob
 from nextlabel.backend.training.spec import TrainingSpec
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling
 
@@ -66,7 +67,7 @@ class TrainingSetup:
 class Answered(NamedTuple):
     """Texts, as the encoder reads them, and the answers to them, as PoolState has them."""
 
-    texts: Sequence[str]
+    texts: Sequence[Readable]
     targets: Targets
 
 
@@ -86,7 +87,7 @@ class Training(Protocol):
         """Why nothing can be trained on these answers yet; empty if it can."""
         ...
 
-    def job(self, candidate: Candidate, train: Answered, held_out: Answered, predict: Sequence[str]) -> Job:
+    def job(self, candidate: Candidate, train: Answered, held_out: Answered, predict: Sequence[Readable]) -> Job:
         """What a worker is to do: train on ``train``, and say what it then thinks of the texts ``predict``."""
         ...
 
@@ -117,7 +118,9 @@ class TextTraining(Training):
         return f"two labels with {LEAST_A_LABEL} answers each are needed before anything can be trained"
 
     @override
-    def job(self, candidate: Candidate, train: Answered, held_out: Answered, predict: Sequence[str]) -> TrainingJob:
+    def job(
+        self, candidate: Candidate, train: Answered, held_out: Answered, predict: Sequence[Readable]
+    ) -> TrainingJob:
         setup, labels = self._setup, self._setup.labeling.labels
         return TrainingJob(
             kind=candidate.rung,

@@ -22,6 +22,7 @@ from nextlabel.backend.store import Store
 from nextlabel.backend.training.jobs import EmbeddingJob
 from nextlabel.backend.training.process import TrainingProcess
 from nextlabel.connectors.basics import batched
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import NextlabelError
 
 from .answers import Loop
@@ -171,11 +172,11 @@ class ModelSwitch:
             if not self._stopped:
                 self._process = TrainingProcess.start(self._work, job)
 
-    def _missing(self, space: EmbeddingSpace, most: int | None = None) -> Iterator[str]:
+    def _missing(self, space: EmbeddingSpace, most: int | None = None) -> Iterator[Readable]:
         """Texts of the pool that are not in the cache of ``space``; no more than ``most``."""
         found = 0
         for batch in batched(self._store.records(), BATCH):
-            texts = [self._setup.labeling.text(item.record) for item in batch]
+            texts = [self._setup.labeling.content(item.record) for item in batch]
             for at in np.flatnonzero(space.cache.lookup(texts) < 0).tolist():
                 if most is not None and found >= most:
                     return

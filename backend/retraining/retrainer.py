@@ -23,6 +23,7 @@ from nextlabel.backend.questions import question_of
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.jobs import JOB_FILE, MODEL, job_type
 from nextlabel.backend.training.process import TrainingProcess
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 
 from .answers import Labelled, Loop
@@ -289,9 +290,9 @@ class Retrainer:
     def _answered(self, labelled: Labelled, which: npt.NDArray[np.bool_]) -> Answered:
         return Answered(self._texts(labelled.training[which].tolist()), labelled.targets[which])
 
-    def _texts(self, positions: Sequence[int]) -> list[str]:
+    def _texts(self, positions: Sequence[int]) -> list[Readable]:
         found = {item.position: item.record for item in self._store.at(list(positions))}
-        return [self._setup.labeling.text(found[at]) for at in positions]
+        return [self._setup.labeling.content(found[at]) for at in positions]
 
     def _watch(self, plan: TrainingPlan, process: TrainingProcess) -> float:
         state = process.poll()

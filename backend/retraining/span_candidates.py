@@ -20,7 +20,7 @@ from nextlabel.backend.models.spans.metrics import all_right, span_f1, span_repo
 from nextlabel.backend.models.spans.probe import SpanProbe
 from nextlabel.backend.pool.pool import Positions
 from nextlabel.backend.training.jobs import SPANS_FILE, TrainingJob, read_found
-from nextlabel.connectors.content import read_beside
+from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.records import Span
 
 from .answers import Labelled
@@ -49,7 +49,9 @@ class SpanTraining(Training):
         return f"{LEAST_TEXTS} texts with a span of one label are needed before anything can be trained"
 
     @override
-    def job(self, candidate: Candidate, train: Answered, held_out: Answered, predict: Sequence[str]) -> TrainingJob:
+    def job(
+        self, candidate: Candidate, train: Answered, held_out: Answered, predict: Sequence[Readable]
+    ) -> TrainingJob:
         setup = self._setup
         return TrainingJob(
             kind="spans",
@@ -63,14 +65,11 @@ class SpanTraining(Training):
     def _examples(self, answered: Answered) -> SpanExamples:
         """Spans that make no sense in their text are left out: the platform took them, but nobody can learn them."""
         labels = self._setup.labeling.labels
-        parts = [read_beside(text) for text in answered.texts]
         spans = tuple(
-            tuple(span for span in spans if not fault_of(span, text, labels))
-            for (text, _), spans in zip(parts, answered.targets, strict=True)
+            tuple(span for span in spans if not fault_of(span, text_of(text), labels))
+            for text, spans in zip(answered.texts, answered.targets, strict=True)
         )
-        return SpanExamples(
-            tuple(text for text, _ in parts), spans, labels, contexts=tuple(context for _, context in parts)
-        )
+        return SpanExamples(tuple(answered.texts), spans, labels)
 
     def choose(self, plan: TrainingPlan, finished: Mapping[int, Path], labelled: Labelled) -> Choice:
         """See Training. Among candidates with as many texts right, the one with the higher span F1."""

@@ -14,11 +14,9 @@ from typing_extensions import override
 from nextlabel.backend.data.span_examples import longest_apart
 from nextlabel.backend.evaluation import wilson_interval
 from nextlabel.backend.models.spans.decoding import SpanPrediction
-from nextlabel.backend.models.spans.encoder import SpanEncoder
+from nextlabel.backend.models.spans.encoder import SpanEncoder, TokenCache, TokenStack, TokenVectors
 from nextlabel.backend.models.spans.metrics import all_right, span_f1
 from nextlabel.backend.models.spans.probe import SpanProbe
-from nextlabel.backend.models.spans.token_cache import TokenCache
-from nextlabel.backend.models.spans.token_vectors import TokenStack, TokenVectors
 from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.selection import Pool
 from nextlabel.backend.selection.evidence import Spans

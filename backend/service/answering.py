@@ -15,6 +15,7 @@ from nextlabel.backend.retraining.prediction import Prediction
 from nextlabel.backend.retraining.probe_model import Model
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import AuditSlice
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.records import Record
 
 
@@ -27,13 +28,13 @@ class Answering:
     async def answer(self, records: Sequence[Record], model: Model) -> list[Prediction | None]:
         """One prediction of ``model`` a record, None for those of the audit slice."""
         labeling = self._pool.labeling
-        predictions = model.judge(await self._read([labeling.text(record) for record in records], model))
+        predictions = model.judge(await self._read([labeling.content(record) for record in records], model))
         return [None if self._is_blind(record.uid) else one for record, one in zip(records, predictions, strict=True)]
 
     def _is_blind(self, uid: str) -> bool:
         return bool(uid) and self._audit.holds(self._pool.originals.get(uid, uid))
 
-    async def _read(self, texts: list[str], model: Model) -> npt.NDArray[Any]:
+    async def _read(self, texts: Sequence[Readable], model: Model) -> npt.NDArray[Any]:
         """What ``model`` judges of each text. What the cache has costs no forward pass."""
         rows = model.space.cache.lookup(texts)
         missing = np.flatnonzero(rows < 0)
@@ -44,7 +45,7 @@ class Answering:
             read[missing] = await self._forward([texts[i] for i in missing], model)
         return read
 
-    async def _forward(self, texts: list[str], model: Model) -> npt.NDArray[Any]:
+    async def _forward(self, texts: Sequence[Readable], model: Model) -> npt.NDArray[Any]:
         served = model.space.served
         if isinstance(served, MultimodalEncoder):  # downloads must not hold up everybody's forward passes
             texts = await asyncio.to_thread(served.fetched, texts)

@@ -19,8 +19,7 @@ from nextlabel.backend.encoders.multimodal import is_multimodal
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.controller import Controller
 from nextlabel.backend.loop.leadership import Leadership
-from nextlabel.backend.models.spans.encoder import SpanEncoder, load_span_encoder
-from nextlabel.backend.models.spans.token_cache import TokenCache
+from nextlabel.backend.models.spans.encoder import SpanEncoder, TokenCache, load_span_encoder
 from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.questions import question_of
 from nextlabel.backend.queue.publishing import QueueSizes

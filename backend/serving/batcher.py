@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from nextlabel.connectors.errors import ConfigError, Overloaded
 
-Encode: TypeAlias = Callable[[list[str]], npt.NDArray[Any]]
-"""Texts to an array with one row per text."""
+Encode: TypeAlias = Callable[[list[Any]], npt.NDArray[Any]]
+"""Texts (or whatever has a length) to an array with one row per text."""
 
 MAX_BATCH = 16
 MAX_WAITING = 20_000
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class _Request:
     """What one ``submit`` waits for. ``order`` holds the places of its texts not yet taken, the next one last."""
 
-    texts: list[str]
+    texts: list[Sized]
     order: list[int]
     encode: Encode
     future: asyncio.Future[npt.NDArray[Any]]
@@ -107,7 +107,7 @@ class MicroBatcher:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
-    async def submit(self, texts: list[str], encode: Encode | None = None) -> npt.NDArray[Any]:
+    async def submit(self, texts: Sequence[Sized], encode: Encode | None = None) -> npt.NDArray[Any]:
         """One row per text, in order, all by ``encode``, or by the function that the batcher was made with.
 
         Raises Overloaded, or what ``encode`` raised for these texts.
@@ -204,7 +204,7 @@ class MicroBatcher:
                 self._requests.remove(request)
 
 
-def _checked(encode: Encode, texts: list[str]) -> npt.NDArray[Any]:
+def _checked(encode: Encode, texts: list[Sized]) -> npt.NDArray[Any]:
     rows = np.asarray(encode(texts))
     if len(rows) != len(texts):
         raise ValueError(f"{len(texts)} texts gave {len(rows)} rows")

@@ -25,6 +25,7 @@ from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.models.crossfit import LEAST
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import check_free, head_of, save_encoder, save_head, whole_folder
+from nextlabel.connectors.content import as_json
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
 from .averaging import train_members
@@ -236,7 +237,7 @@ def training_key(
     for one in (examples, held_out):
         if one is not None:
             weights = None if one.weights is None else one.weights.tolist()
-            total.update(json.dumps([one.texts, one.targets.tolist(), one.labels, weights]).encode())
+            total.update(json.dumps([one.texts, one.targets.tolist(), one.labels, weights], default=as_json).encode())
         total.update(b"\0")
     return total.hexdigest()
 

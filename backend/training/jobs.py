@@ -1,7 +1,7 @@
 """Jobs for a process of its own, as files: another process can go on with one after a kill.
 
 ``job.json``       everything but texts and numbers; written last, so a job without it is not one
-``*.jsonl``        one value per line, in JSON: texts, or ``[text, context, [[start, end, label], ...]]``
+``*.jsonl``        one value per line, in JSON: texts, or ``[text, [[start, end, label], ...]]``
 ``*.safetensors``  targets, weights and groups of the texts in the file of that name
 """
 
@@ -23,6 +23,7 @@ from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.files import atomic_path, is_full, write_atomically
 from nextlabel.backend.models.card import JobKind
 from nextlabel.backend.models.spans.decoding import ScoredSpan
+from nextlabel.connectors.content import Readable, as_json, from_json
 from nextlabel.connectors.errors import LearningError, StoreError, StoreFull
 from nextlabel.connectors.records import Span
 
@@ -91,7 +92,7 @@ class TrainingJob(Job):
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     examples: Any = Field(exclude=True)
     held_out: Any = Field(default=None, exclude=True)
-    predict: SkipValidation[Sequence[str]] = Field(default=(), exclude=True)
+    predict: SkipValidation[Sequence[Readable]] = Field(default=(), exclude=True)
 
     @override
     def _write(self, work: Path) -> None:
@@ -109,7 +110,7 @@ class TrainingJob(Job):
         return {
             "examples": read(work / "examples.jsonl"),
             "held_out": read(held_out) if held_out.exists() else None,
-            "predict": list(read_lines(work / PREDICT_FILE)),
+            "predict": [from_json(text) for text in read_lines(work / PREDICT_FILE)],
         }
 
 
@@ -127,7 +128,7 @@ class EmbeddingJob(Job):
     job: Literal["embedding"] = "embedding"
     embeddings: Path
     spans: bool = False
-    texts: SkipValidation[Iterable[str]] = Field(exclude=True)
+    texts: SkipValidation[Iterable[Readable]] = Field(exclude=True)
 
     @override
     def _write(self, work: Path) -> None:
@@ -136,7 +137,7 @@ class EmbeddingJob(Job):
     @classmethod
     @override
     def _read(cls, work: Path, told: dict[str, Any]) -> dict[str, Any]:
-        return {"texts": read_lines(work / TEXTS_FILE)}
+        return {"texts": map(from_json, read_lines(work / TEXTS_FILE))}
 
 
 _JOBS: dict[str, type[Job]] = {"training": TrainingJob, "embedding": EmbeddingJob}
@@ -179,7 +180,7 @@ def write_lines(file: Path, values: Iterable[Any]) -> int:
     count = 0
     with atomic_path(file) as temporary, temporary.open("w", encoding="ascii") as stream:
         for value in values:
-            stream.write(json.dumps(value) + "\n")
+            stream.write(json.dumps(value, default=as_json) + "\n")
             count += 1
     return count
 
@@ -222,9 +223,8 @@ def _write_examples(file: Path, examples: Examples | SpanExamples) -> None:
 
     rows: Iterable[Any]
     if isinstance(examples, SpanExamples):
-        contexts = examples.contexts or ("",) * len(examples)
         spans = ([[span.start, span.end, span.label] for span in row] for row in examples.spans)
-        rows = zip(examples.texts, contexts, spans, strict=True)
+        rows = zip(examples.texts, spans, strict=True)
     else:
         rows = examples.texts
         columns = {"targets": examples.targets, "weights": examples.weights, "groups": examples.groups}
@@ -237,11 +237,10 @@ def _read_examples(file: Path) -> Examples:
     from safetensors.numpy import load_file
 
     labels, *texts = read_lines(file)
-    return Examples(tuple(texts), labels=tuple(labels), **load_file(file.with_suffix(".safetensors")))
+    return Examples(tuple(map(from_json, texts)), labels=tuple(labels), **load_file(file.with_suffix(".safetensors")))
 
 
 def _read_spans(file: Path) -> SpanExamples:
     labels, *rows = read_lines(file)
-    texts, contexts = (tuple(row[at] for row in rows) for at in (0, 1))
-    spans = tuple(tuple(Span(*span) for span in row[2]) for row in rows)
-    return SpanExamples(texts, spans, tuple(labels), contexts)
+    spans = tuple(tuple(Span(*span) for span in marked) for _, marked in rows)
+    return SpanExamples(tuple(from_json(text) for text, _ in rows), spans, tuple(labels))

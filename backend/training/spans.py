@@ -21,9 +21,16 @@ from nextlabel.backend.models.label_names import by_name
 from nextlabel.backend.models.saving import TRAINING_FILE, check_free, copy_tokenizer, whole_folder
 from nextlabel.backend.models.spans.decoding import decode
 from nextlabel.backend.models.spans.metrics import span_f1
-from nextlabel.backend.models.spans.model import model_inputs, network_logits, takes_types
+from nextlabel.backend.models.spans.model import (
+    SpanTokeniser,
+    TokenisedText,
+    Window,
+    model_inputs,
+    network_logits,
+    takes_types,
+)
 from nextlabel.backend.models.spans.tagging import IntArray, Scheme, TagSet
-from nextlabel.backend.models.spans.tokens import SpanTokeniser, TokenisedText, Window
+from nextlabel.connectors.content import as_json
 from nextlabel.connectors.errors import LearningError, MissingExtra
 from nextlabel.connectors.records import Span
 
@@ -314,8 +321,7 @@ def tagged(tokenise: SpanTokeniser, examples: SpanExamples, tags: TagSet, watch:
     texts = []
     for start in range(0, len(apart), CHUNK):
         watch.check()
-        beside = None if apart.contexts is None else apart.contexts[start : start + CHUNK]
-        texts += tokenise(apart.texts[start : start + CHUNK], beside)
+        texts += tokenise(apart.texts[start : start + CHUNK])
         watch.report(TrainingProgress("tokenising", len(texts), len(apart), seconds=watch.seconds))
     encoded = [tags.encode(text.bounds, spans)[0] for text, spans in zip(texts, apart.spans, strict=True)]
     return TaggedTexts(texts, encoded, examples.spans)
@@ -374,6 +380,6 @@ def _key(
     for one in (examples, held_out):
         if one is not None:
             spans = [[(span.start, span.end, span.label) for span in row] for row in one.spans]
-            total.update(json.dumps([one.texts, spans, one.contexts]).encode())
+            total.update(json.dumps([one.texts, spans], default=as_json).encode())
         total.update(b"\0")
     return total.hexdigest()

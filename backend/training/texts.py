@@ -13,6 +13,7 @@ import numpy.typing as npt
 from nextlabel.backend.encoders.base import FloatMatrix
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.encoders.tokenizer import Tokeniser, Windows, batches_by_length, pad, pool
+from nextlabel.connectors.content import Readable
 
 from .loop import Watch, free_memory, out_of_memory
 from .progress import TrainingProgress
@@ -84,7 +85,7 @@ class WindowedTexts:
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def tokenised(encoder: ModelFolder, texts: Sequence[str], scratch: Path, watch: Watch) -> WindowedTexts:
+def tokenised(encoder: ModelFolder, texts: Sequence[Readable], scratch: Path, watch: Watch) -> WindowedTexts:
     """Every text once for all epochs, in up to ``encoder.windows`` windows of ``encoder.max_length`` tokens."""
     tokenise = Tokeniser(encoder, scratch)
     rows: list[list[int]] = []

@@ -22,7 +22,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from nextlabel.backend.data.span_examples import SpanExamples
 from nextlabel.backend.encoders.base import EncoderSpec, default_cache_dir, usable_cores
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load
@@ -31,12 +30,17 @@ from nextlabel.backend.files import write_atomically
 from nextlabel.backend.models.label_names import LABELS_FILE
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE
-from nextlabel.backend.models.spans.encoder import SpanEncoder, load_span_encoder
+from nextlabel.backend.models.spans.encoder import (
+    Layer,
+    SpanEncoder,
+    TokenCache,
+    TokenVectors,
+    load_span_encoder,
+    set_layer,
+)
 from nextlabel.backend.models.spans.metrics import all_right, span_f1
 from nextlabel.backend.models.spans.probe import SpanProbe
-from nextlabel.backend.models.spans.token_cache import TokenCache
-from nextlabel.backend.models.spans.token_vectors import Layer, TokenVectors, set_layer
-from nextlabel.connectors.content import write_beside
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import NextlabelError
 
 from .fewshot import FewShotTuner
@@ -173,7 +177,7 @@ def load_spans(spec: EncoderSpec) -> SpanEncoder:
     )
 
 
-def in_chunks(texts: Sequence[str], report: ProgressReport, stop: Stop) -> Iterator[Sequence[str]]:
+def in_chunks(texts: Sequence[Readable], report: ProgressReport, stop: Stop) -> Iterator[Sequence[Readable]]:
     """``texts`` to encode, some at a time, each part told when it is done. Raises TrainingCancelled."""
     started = time.monotonic()
     for start in range(0, len(texts), CHUNK):
@@ -197,10 +201,10 @@ def _best_layer(job: TrainingJob, trained: Path, report: ProgressReport, stop: S
     for layer in layers if job.held_out else layers[:1]:
         set_layer(trained, layer)
         encoder = load_spans(replace(job.encoder, name=str(trained)))
-        probe = SpanProbe.fit(read_tokens(_span_texts(apart), encoder, report, stop), apart.spans, apart.labels)
+        probe = SpanProbe.fit(read_tokens(apart.texts, encoder, report, stop), apart.spans, apart.labels)
         mark = (0.0, 0.0)
         if job.held_out:
-            predicted = probe.predict(read_tokens(_span_texts(job.held_out), encoder, report, stop))
+            predicted = probe.predict(read_tokens(job.held_out.texts, encoder, report, stop))
             found = [one.spans for one in predicted]
             mark = (float(all_right(found, job.held_out.spans).sum()), span_f1(found, job.held_out.spans))
         if best is None or mark > best[0]:
@@ -210,13 +214,9 @@ def _best_layer(job: TrainingJob, trained: Path, report: ProgressReport, stop: S
     return best[2], best[3]
 
 
-def _span_texts(examples: SpanExamples) -> list[str]:
-    """The texts with their contexts, as SpanEncoder reads them."""
-    contexts = examples.contexts or ("",) * len(examples)
-    return [write_beside(text, context) for text, context in zip(examples.texts, contexts, strict=True)]
-
-
-def read_tokens(texts: Sequence[str], encoder: SpanEncoder, report: ProgressReport, stop: Stop) -> list[TokenVectors]:
+def read_tokens(
+    texts: Sequence[Readable], encoder: SpanEncoder, report: ProgressReport, stop: Stop
+) -> list[TokenVectors]:
     """The token vectors of every text."""
     return [one for part in in_chunks(texts, report, stop) for one in encoder.tokens(part).texts()]
 

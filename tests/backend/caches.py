@@ -10,6 +10,7 @@ import numpy.typing as npt
 from nextlabel.backend.encoders.base import FloatMatrix
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load_encoder
+from nextlabel.connectors.content import Readable
 
 HASHING = load_encoder("hashing")
 
@@ -20,9 +21,9 @@ class Counting:
     name, fingerprint, dimension = HASHING.name, HASHING.fingerprint, HASHING.dimension
 
     def __init__(self) -> None:
-        self.encoded: list[str] = []
+        self.encoded: list[Readable] = []
 
-    def encode(self, texts: Sequence[str]) -> FloatMatrix:
+    def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
         self.encoded += texts
         return HASHING.encode(texts)
 

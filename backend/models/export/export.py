@@ -37,8 +37,9 @@ from nextlabel.backend.models.card import PAGE_FILE, Figure, ModelCard, read_or_
 from nextlabel.backend.models.label_names import CARD_FILE, LABELS_FILE
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE, TRAINING_FILE
+from nextlabel.backend.models.spans.encoder import LAYER_FILE
 from nextlabel.backend.models.spans.model import SpanModel
-from nextlabel.backend.models.spans.token_vectors import LAYER_FILE
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
 from .extra_layer import layer_count_name, lost_direction, obstacle, write_extra_layer
@@ -208,7 +209,7 @@ class _Model:
     tokenizer: Path
 
 
-def export_model(folder: Path, out: Path, form: Format = "transformers", texts: Sequence[str] = ()) -> Exported:
+def export_model(folder: Path, out: Path, form: Format = "transformers", texts: Sequence[Readable] = ()) -> Exported:
     """Write the trained model in ``folder`` to the new folder ``out``. ``texts``: some of the kind it is for.
 
     Raises LearningError if the model can't be read or written so, or ``out`` is there; MissingExtra without torch.
@@ -228,7 +229,9 @@ def export_model(folder: Path, out: Path, form: Format = "transformers", texts: 
     return writers[form](folder, out, texts)
 
 
-def export_transformers(folder: Path, out: Path, texts: Sequence[str] = (), *, allow_code: bool = True) -> Exported:
+def export_transformers(
+    folder: Path, out: Path, texts: Sequence[Readable] = (), *, allow_code: bool = True
+) -> Exported:
     """A folder for ``pipeline("text-classification", model=out)``.
 
     BERT, RoBERTa, XLM-R, CamemBERT, ELECTRA and DistilBERT with mean or cls pooling become transformers' own classes,
@@ -276,7 +279,7 @@ def export_nextlabel(folder: Path, out: Path) -> Exported:
     return Exported(out, "nextlabel", 0.0, 0, note)
 
 
-def export_onnx(folder: Path, out: Path, texts: Sequence[str] = ()) -> Exported:
+def export_onnx(folder: Path, out: Path, texts: Sequence[Readable] = ()) -> Exported:
     """model.onnx: (input_ids, attention_mask), int64 [b, t] -> probabilities float32 [b, c]; with the tokenizer.
 
     Errors as in export_model.
@@ -317,7 +320,7 @@ def _read(folder: Path, scratch: Path) -> _Model:
     return _Model(described, head, labels, card, tokenizer_file(described, scratch))
 
 
-def _sample(model: _Model, texts: Sequence[str]) -> list[str]:
+def _sample(model: _Model, texts: Sequence[Readable]) -> list[Readable]:
     """``texts``, some fixed ones, and random tokens if these are few."""
     from tokenizers import Tokenizer
 

@@ -1,29 +1,162 @@
-"""A fine-tuned span model: a plain folder of transformers for token classification, with BIO or BILOU tags.
+"""Fine-tuned span models, and how networks of transformers read texts whose parts are marked.
 
-Networks of transformers run over windows, in batches of like length; results are put together text by text.
+A model is a plain folder of transformers for token classification, with BIO or BILOU tags. Texts are cut into windows
+of token ids, the windows are run in batches of like length, and results are put together text by text.
+
+Offsets come from the Rust tokenizer, which keeps them through every normalisation, in characters of the text given.
+They are made into units: stretches of characters that come one after the other, share nothing, begin and end with no
+white space, and leave out no other character (unless white space stands on both sides of it). So
+
+- several tokens for one character (an emoji in a byte-level vocabulary) are one unit, tagged at its first token;
+- a character that the tokenizer drops (an accent, a joiner, a control character) belongs to the unit before it;
+- white space that a byte-level or SentencePiece token begins with belongs to no unit.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.encoders.base import default_cache_dir
-from nextlabel.backend.encoders.model_folder import read_folder
-from nextlabel.backend.encoders.tokenizer import batches_by_length, pad
-from nextlabel.connectors.errors import LearningError
+from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
+from nextlabel.backend.encoders.tokenizer import batches_by_length, open_tokenizer, pad
+from nextlabel.backend.encoders.torch import BATCH_CPU, BATCH_CUDA, inference
+from nextlabel.connectors.content import Readable, content_of, text_of
+from nextlabel.connectors.errors import ConfigError, LearningError
 
 from .decoding import SpanPrediction, decode
-from .tagging import TagSet
-from .tokens import SpanTokeniser, TokenisedText, Window
+from .tagging import IntArray, TagSet
 
-BATCH_CPU = 8  # windows of like length; larger is not faster on a CPU
-BATCH_CUDA = 128
+LEAST_LENGTH = 16  # tokens of a window: room for the special ones, a context, and an overlap
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One input of the model. ``ids`` and ``types`` [t]; unit ``units[i]`` of the text stands at ``positions[i]``."""
+
+    ids: list[int]
+    types: list[int]
+    positions: IntArray
+    units: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class TokenisedText:
+    """``bounds`` int64 [u, 2]: the characters of every unit. ``windows``: none for a text without any unit."""
+
+    bounds: IntArray
+    windows: list[Window]
+
+    def nearest_middle(self) -> list[IntArray]:
+        """For every window, which of its units to take from it: each from where it has most around it."""
+        if len(self.windows) == 1:
+            return [np.arange(len(self.windows[0].units))]
+        room = np.full((len(self.windows), len(self.bounds)), -1, np.int64)
+        for row, window in enumerate(self.windows):
+            count = len(window.units)
+            room[row, window.units] = np.minimum(np.arange(count), np.arange(count)[::-1])
+        best = room.argmax(axis=0)
+        return [np.flatnonzero(best[window.units] == row) for row, window in enumerate(self.windows)]
+
+
+class SpanTokeniser:
+    """Cuts texts into windows of at most ``max_length`` tokens that overlap by a quarter. Any text is fine.
+
+    A context stands behind the text as a second sequence, in every window, cut to a quarter of the length.
+    """
+
+    def __init__(self, folder: ModelFolder, cache: Path) -> None:
+        if folder.max_length < LEAST_LENGTH:
+            raise ConfigError(f"max_length is {folder.max_length}; spans need at least {LEAST_LENGTH} tokens")
+        self._stride = folder.max_length // 4
+        self._tokenizer = open_tokenizer(folder, cache)
+        self._tokenizer.enable_truncation(folder.max_length, stride=self._stride, strategy="only_first")
+        self._short = open_tokenizer(folder, cache)
+        self._short.enable_truncation(self._stride)
+
+    def __call__(self, texts: Sequence[Readable]) -> list[TokenisedText]:
+        """Units and windows of every text."""
+        clean = [_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text_of(text)) for text in texts]
+        contexts = [content_of(text).context for text in texts]
+        beside = {context: self._cut(context) for context in set(contexts) if context.strip()}
+        pairs = [
+            (text, beside[context]) if context in beside else text
+            for text, context in zip(clean, contexts, strict=True)
+        ]
+        return [
+            self._text(text, encoding)
+            for text, encoding in zip(clean, self._tokenizer.encode_batch(pairs), strict=True)
+        ]
+
+    def _cut(self, context: str) -> str:
+        context = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", context)
+        encoding = self._short.encode(context, add_special_tokens=False)
+        return context[: max((end for _, end in encoding.offsets), default=0)]
+
+    def _text(self, text: str, encoding: Any) -> TokenisedText:
+        windows, start = [], 0
+        offsets: list[tuple[int, int]] = []
+        for part in (encoding, *encoding.overflowing):
+            places = [at for at, sequence in enumerate(part.sequence_ids) if sequence == 0]
+            windows.append((start, places, part))
+            offsets.extend(part.offsets[at] for at in places[len(offsets) - start :])
+            start += len(places) - self._stride
+        bounds, unit_of = units(text, offsets)
+        if not len(bounds):
+            return TokenisedText(bounds, [])
+        made = []
+        for start, places, part in windows:
+            own = unit_of[start : start + len(places)]
+            heads = np.flatnonzero(own >= 0)
+            made.append(Window(part.ids, part.type_ids, np.asarray(places, np.int64)[heads], own[heads]))
+        return TokenisedText(bounds, [window for window in made if len(window.units)])
+
+
+def units(text: str, offsets: Sequence[tuple[int, int]]) -> tuple[IntArray, IntArray]:
+    """Bounds int64 [u, 2] of the units that tokens with ``offsets`` [t] stand for.
+
+    Beside them int64 [t]: the unit whose first token this is, or -1.
+    """
+    bounds: list[list[int]] = []
+    unit_of = np.full(len(offsets), -1, np.int64)
+    for token, (start, end) in enumerate(offsets):
+        start, end = _trimmed(text, start, end)
+        if start >= end:
+            continue
+        before = bounds[-1][1] if bounds else 0
+        if bounds and start < before:  # shares a character with the token before it
+            bounds[-1][1] = max(before, end)
+            continue
+        dropped = text[before:start]
+        if bounds:
+            taken = _to_space(dropped)
+            bounds[-1][1] += taken
+            dropped = dropped[taken:]
+        unit_of[token] = len(bounds)
+        bounds.append([start - _to_space(dropped[::-1]), end])
+    if bounds:
+        bounds[-1][1] += _to_space(text[bounds[-1][1] :])
+    return np.asarray(bounds, np.int64).reshape(-1, 2), unit_of
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    while start < end and text[start].isspace():
+        start += 1
+    while start < end and text[end - 1].isspace():
+        end -= 1
+    return start, end
+
+
+def _to_space(text: str) -> int:
+    """How many characters come before the first white space."""
+    return next((at for at, character in enumerate(text) if character.isspace()), len(text))
 
 
 def run_windows(
@@ -34,8 +167,6 @@ def run_windows(
     ``read`` picks a tensor [b, t, width] out of what the network returns. Where windows overlap, a unit's row comes
     from the window in which it has most around it. ``types``: give the network token types.
     """
-    import torch
-
     jobs = [
         (row, window, take)
         for row, text in enumerate(texts)
@@ -43,11 +174,10 @@ def run_windows(
     ]
     out: list[npt.NDArray[np.float32]] = [np.zeros((len(text.bounds), width), np.float32) for text in texts]
     device = next(network.parameters()).device
-    on_gpu = device.type == "cuda"
-    half = torch.autocast("cuda", dtype=torch.float16) if on_gpu else nullcontext()
+    size = BATCH_CUDA if device.type == "cuda" else BATCH_CPU
     network.eval()
-    with torch.inference_mode(), half:
-        for batch in batches_by_length([window.ids for _, window, _ in jobs], BATCH_CUDA if on_gpu else BATCH_CPU):
+    with inference(device.type):
+        for batch in batches_by_length([window.ids for _, window, _ in jobs], size):
             inputs = model_inputs([jobs[index][1] for index in batch], types=types)
             values = read(network(**{name: tensor.to(device) for name, tensor in inputs.items()})).float().cpu().numpy()
             for index, rows in zip(batch, values, strict=True):
@@ -113,9 +243,9 @@ class SpanModel:
         """The labels it tells apart."""
         return self.tags.labels
 
-    def predict(self, texts: Sequence[str], contexts: Sequence[str] | None = None) -> list[SpanPrediction]:
+    def predict(self, texts: Sequence[Readable]) -> list[SpanPrediction]:
         """Spans and uncertainty of every text, in character offsets of the text as it was given."""
-        tokenised = self._tokenise(texts, contexts)
+        tokenised = self._tokenise(texts)
         return decode(self.logits(tokenised), [text.bounds for text in tokenised], self.tags)
 
     def logits(self, texts: Sequence[TokenisedText]) -> list[npt.NDArray[np.float32]]:

@@ -10,13 +10,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.blas import one_blas_thread
-from nextlabel.backend.data.span_examples import SpanExamples
 from nextlabel.backend.files import atomic_path
 from nextlabel.backend.models.crossfit import fit_linear
 from nextlabel.backend.models.label_names import by_name
@@ -25,9 +23,8 @@ from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span
 
 from .decoding import SpanPrediction, decode, doubts
-from .model import SpanModel
+from .encoder import TokenStack, TokenVectors
 from .tagging import TagSet
-from .token_vectors import TokenEncoder, TokenStack, TokenVectors
 
 Matrix = npt.NDArray[np.float32]
 FORMAT = "nextlabel-span-probe-1"
@@ -36,7 +33,6 @@ STRENGTH = (
 )
 TOLERANCE = 1e-5
 MOST = 20_000  # units that it is fitted on, some 2,000 sentences: beyond, fine-tuning is the better use of time
-Proposals = tuple[list[SpanPrediction], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,54 +173,3 @@ def features(vectors: npt.NDArray[np.floating]) -> Matrix:
     rows = np.pad(np.asarray(vectors, np.float32), ((1, 1), (0, 0)))
     beside = np.concatenate([rows[:-2], rows[1:-1], rows[2:]], axis=1)
     return unit_rows(beside)
-
-
-class SpanFinder(Protocol):
-    """Finds spans: a fitted SpanLearner, or a fine-tuned model behind ``FineTunedSpans``."""
-
-    def predict(self, texts: Sequence[str], contexts: Sequence[str] | None = None) -> Proposals:
-        """Spans per text, and the uncertainty of each text in [0, 1], float32 [n]: which to ask about next."""
-        ...
-
-
-class SpanLearner:
-    """Refits a span probe after every answer. A refit starts from the last one, and texts are encoded once."""
-
-    def __init__(self, encoder: TokenEncoder) -> None:
-        self._encoder = encoder
-        self.probe: SpanProbe | None = None
-
-    def fit(
-        self,
-        texts: Sequence[str],
-        spans: Sequence[Sequence[Span]],
-        labels: Sequence[str],
-        contexts: Sequence[str] | None = None,
-    ) -> None:
-        """Learn from all the answers so far. Of spans that overlap, the longer is learned. Raises LearningError."""
-        beside = None if contexts is None else tuple(contexts)
-        examples = SpanExamples(tuple(texts), tuple(map(tuple, spans)), tuple(labels), beside)
-        apart, _ = examples.without_overlaps()
-        vectors = self._encoder.encode(apart.texts, apart.contexts)
-        self.probe = SpanProbe.fit(vectors, apart.spans, apart.labels, warm=self.probe)
-
-    def predict(self, texts: Sequence[str], contexts: Sequence[str] | None = None) -> Proposals:
-        """See SpanFinder. Raises LearningError before the first fit."""
-        if self.probe is None:
-            raise LearningError("the span probe has not been fitted yet")
-        return _proposals(self.probe.predict(self._encoder.encode(texts, contexts)))
-
-
-class FineTunedSpans:
-    """A fine-tuned model as a SpanFinder."""
-
-    def __init__(self, model: SpanModel) -> None:
-        self._model = model
-
-    def predict(self, texts: Sequence[str], contexts: Sequence[str] | None = None) -> Proposals:
-        """See SpanFinder."""
-        return _proposals(self._model.predict(texts, contexts))
-
-
-def _proposals(found: list[SpanPrediction]) -> Proposals:
-    return found, np.array([one.uncertainty for one in found], np.float32)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nextlabel.backend.data.span_examples import read_spans
+from nextlabel.connectors.content import Content, content_of
 from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.records import Span
 
@@ -35,8 +36,8 @@ def test_json_lines(tmp_path: Path) -> None:
     found = read_spans(file)
     assert found.texts == ("😀 at 7 pm", "hello", "hi")
     assert found.spans == ((Span(5, 9, "time"),), (), ())
-    assert (found.labels, found.contexts) == (("time",), None)
-    assert read_spans(file, context="asked").contexts == ("when", "", "")
+    assert found.labels == ("time",)
+    assert read_spans(file, context="asked").texts == (Content("😀 at 7 pm", context="when"), "hello", "hi")
 
 
 def test_other_columns(tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_restaurant8k(tmp_path: Path) -> None:
         )
     )
     assert found.spans == ((Span(0, 2, "time"),), (Span(4, 5, "people"),), ())
-    assert found.contexts == ("time, first name", "", "")
+    assert [content_of(text).context for text in found.texts] == ["time, first name", "", ""]
     assert found.labels == ("people", "time")
 
 

@@ -13,6 +13,7 @@ from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.evaluation import cross_validate, hold_out
 from nextlabel.backend.evaluation.crossvalidation import FoldDone, fold_groups
 from nextlabel.backend.evaluation.summary import summarise
+from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError
 
 
@@ -33,7 +34,7 @@ class Parrot:
     class Fitted:
         train: Examples
 
-        def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        def predict_proba(self, texts: Sequence[Readable]) -> np.ndarray:
             classes = len(self.train.labels)
             known = dict(zip(self.train.texts, self.train.targets, strict=True))
             out = np.full((len(texts), classes), 1 / classes, np.float32)
@@ -154,7 +155,7 @@ def test_predictions_of_the_wrong_shape_or_not_finite_are_refused():
         def __init__(self, train: Examples) -> None:
             pass
 
-        def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        def predict_proba(self, texts: Sequence[Readable]) -> np.ndarray:
             return np.full((len(texts), 3), np.nan, np.float32)
 
     with pytest.raises(LearningError, match="finite"):
@@ -172,8 +173,8 @@ def test_a_summary_says_it_all_and_counts_errors_by_how_sure_they_are():
         def __init__(self, train: Examples) -> None:
             pass
 
-        def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-            yes = [{"x": 0.9, "y": 0.8, "z": 0.6, "w": 0.1}[text] for text in texts]
+        def predict_proba(self, texts: Sequence[Readable]) -> np.ndarray:
+            yes = [{"x": 0.9, "y": 0.8, "z": 0.6, "w": 0.1}[text_of(text)] for text in texts]
             return np.column_stack([1 - np.array(yes), yes]).astype(np.float32)
 
     found = summarise(cross_validate(whole, Sure, folds=2), resamples=50)

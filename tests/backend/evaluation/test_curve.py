@@ -17,6 +17,7 @@ from nextlabel.backend.evaluation.crossvalidation import Fit, FoldDone
 from nextlabel.backend.evaluation.curve import SHARES, LearningCurve, learn_on_shares, learning_curve, nested_shares
 from nextlabel.backend.metrics import FIGURES
 from nextlabel.backend.models.classifier import Classifier
+from nextlabel.connectors.content import Readable, text_of
 
 
 @dataclass
@@ -38,8 +39,8 @@ class Reader:
         reader: Reader
         train: Examples
 
-        def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-            numbers = [int(text.split()[1]) for text in texts]
+        def predict_proba(self, texts: Sequence[Readable]) -> np.ndarray:
+            numbers = [int(text_of(text).split()[1]) for text in texts]
             known = np.array([len(self.train) >= self.reader.needs(number) for number in numbers])
             said = np.where(known, [number % 2 for number in numbers], [1 - number % 2 for number in numbers])
             return np.eye(2, dtype=np.float32)[said] * 0.8 + 0.1
@@ -76,10 +77,10 @@ def test_groups_and_copies_are_in_a_share_whole_or_not_at_all(copies: int):
     train = examples(copies=copies, groups=groups)
     units = np.array(train.texts) if groups is None else groups
     for one in nested_shares(train, [0]).values():
-        inside = np.isin(units, one.texts if one.groups is None else np.unique(one.groups))
+        inside = np.isin(units, list(map(text_of, one.texts)) if one.groups is None else np.unique(one.groups))
         assert inside.sum() == len(one)
     split = nested_shares(train, [0], random=True)[0.5]
-    inside = np.isin(units, split.texts if split.groups is None else np.unique(split.groups))
+    inside = np.isin(units, list(map(text_of, split.texts)) if split.groups is None else np.unique(split.groups))
     assert inside.sum() > len(split)
 
 
@@ -113,13 +114,13 @@ def test_each_point_holds_what_the_share_is_worth_and_the_last_is_the_evaluation
 def test_nobody_is_tested_on_what_a_share_holds():
     groups = np.arange(400) // 4
     whole = cross_validate(examples(groups=groups), Reader(harder))
-    seen: list[tuple[Examples, tuple[str, ...]]] = []
+    seen: list[tuple[Examples, tuple[Readable, ...]]] = []
 
     def fit(train: Examples) -> Classifier:
         fitted = Reader(harder).Fitted(Reader(harder), train)
 
         class Watched:
-            def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+            def predict_proba(self, texts: Sequence[Readable]) -> np.ndarray:
                 seen.append((train, tuple(texts)))
                 return fitted.predict_proba(texts)
 
@@ -129,7 +130,7 @@ def test_nobody_is_tested_on_what_a_share_holds():
     assert len(seen) == 5 * 4
     for train, texts in seen:
         assert train.groups is not None
-        tested = groups[[int(text.split()[1]) for text in texts]]
+        tested = groups[[int(text_of(text).split()[1]) for text in texts]]
         assert not set(tested) & set(train.groups)
 
 

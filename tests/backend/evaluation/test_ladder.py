@@ -14,6 +14,7 @@ from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.evaluation.ladder import LadderReport, climb, make_rung, make_splits, row_scores
 from nextlabel.backend.training.progress import ProgressReport
 from nextlabel.backend.training.spec import RungName, TrainingSpec
+from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError
 
 
@@ -26,8 +27,8 @@ class Guesses:
     seed: int = 0
     cost: float = 0.0
     clock: list[float] = field(default_factory=lambda: [0.0])
-    trained: list[set[str]] = field(default_factory=list)
-    tested: list[set[str]] = field(default_factory=list)
+    trained: list[set[Readable]] = field(default_factory=list)
+    tested: list[set[Readable]] = field(default_factory=list)
     rung: RungName = "probe"
 
     def fit(self, train: Examples, report: ProgressReport | None = None) -> Guesses:
@@ -35,11 +36,11 @@ class Guesses:
         self.clock[0] += self.cost
         return self
 
-    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+    def predict_proba(self, texts: Sequence[Readable]) -> np.ndarray:
         self.tested.append(set(texts))
         out = np.zeros((len(texts), 2), np.float32)
         for row, text in enumerate(texts):
-            number = int(text.split()[1])
+            number = int(text_of(text).split()[1])
             wrong = np.random.default_rng([self.seed, number]).uniform() > self.right
             out[row, (number % 2) ^ wrong] = 1
         return out

@@ -17,8 +17,7 @@ from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.models.card import JobKind
-from nextlabel.backend.models.spans.encoder import load_span_encoder
-from nextlabel.backend.models.spans.token_cache import TokenCache
+from nextlabel.backend.models.spans.encoder import TokenCache, load_span_encoder
 from nextlabel.backend.queue.publishing import QueueSizes
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.retraining.candidates import TrainingSetup
@@ -27,6 +26,7 @@ from nextlabel.backend.service.opening import assemble
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.spec import TrainingSpec
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.records import Labeling, LabelKind, Record
 from nextlabel.connectors.testing import MemoryConnector
 
@@ -44,7 +44,7 @@ class Trained:
         self.name = self.fingerprint = folder.name
         self.dimension = self._hashing.dimension
 
-    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def encode(self, texts: Sequence[Readable]) -> npt.NDArray[np.float32]:
         return -self._hashing.encode(texts)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.data.span_examples import SpanExamples, split_held_out
+from nextlabel.connectors.content import Content
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span
 
@@ -32,8 +33,8 @@ def test_impossible_spans_are_refused(span: Span, says: str) -> None:
 def test_columns_must_be_equally_long() -> None:
     with pytest.raises(LearningError, match="1 texts don't go with 2 spans"):
         SpanExamples(("a",), ((), ()), ("x",))
-    with pytest.raises(LearningError, match="1 texts don't go with 2 contexts"):
-        SpanExamples(("a",), ((),), ("x",), ("", ""))
+    with pytest.raises(LearningError, match="1 texts don't go with 2 groups"):
+        SpanExamples(("a",), ((),), ("x",), np.array([1, 2]))
 
 
 def test_of_overlapping_spans_the_longer_stays() -> None:
@@ -46,9 +47,10 @@ def test_of_overlapping_spans_the_longer_stays() -> None:
 
 
 def test_taking_rows_takes_all_columns() -> None:
-    whole = SpanExamples(("a", "b", "c"), ((Span(0, 1, "x"),), (), ()), ("x",), ("p", "q", "r"), np.array([1, 2, 3]))
+    texts = tuple(Content(text, context=context) for text, context in ("ap", "bq", "cr"))
+    whole = SpanExamples(texts, ((Span(0, 1, "x"),), (), ()), ("x",), np.array([1, 2, 3]))
     part = whole.take([2, 0])
-    assert (part.texts, part.spans, part.contexts) == (("c", "a"), ((), (Span(0, 1, "x"),)), ("r", "p"))
+    assert (part.texts, part.spans) == ((texts[2], texts[0]), ((), (Span(0, 1, "x"),)))
     assert part.groups is not None
     assert part.groups.tolist() == [3, 1]
     assert (len(part), part.count) == (2, 1)
@@ -57,7 +59,7 @@ def test_taking_rows_takes_all_columns() -> None:
 def test_holding_out_spreads_labels_and_keeps_groups() -> None:
     spans = [(Span(0, 1, "xy"[n % 10 == 0]),) for n in range(200)]
     groups = np.arange(200) // 2
-    whole = SpanExamples(("ab",) * 200, tuple(spans), ("x", "y"), None, groups)
+    whole = SpanExamples(("ab",) * 200, tuple(spans), ("x", "y"), groups)
     train, held = split_held_out(whole, 0.2, np.random.default_rng(0))
     assert len(held) == pytest.approx(40, abs=2)
     assert sum(span[0].label == "y" for span in held.spans) == pytest.approx(4, abs=1)

@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.encoders.load import load_encoder
-from nextlabel.backend.models.spans.encoder import HashedTokens, SpanEncoder, load_span_encoder
+from nextlabel.backend.models.spans.encoder import (
+    HashedTokens,
+    SpanEncoder,
+    TokenCache,
+    TokenFiles,
+    TokenStack,
+    load_span_encoder,
+)
 from nextlabel.backend.models.spans.probe import SpanProbe
-from nextlabel.backend.models.spans.token_cache import TokenCache, TokenFiles
-from nextlabel.backend.models.spans.token_vectors import TokenStack
-from nextlabel.connectors.content import write_beside
+from nextlabel.connectors.content import Content
 from nextlabel.connectors.errors import ConfigError, LearningError, StoreFull
 from nextlabel.connectors.records import Span
 from tests.backend.spans.conftest import bookings
@@ -22,7 +27,7 @@ TEXTS = ["table for two 👩‍👧 at 7 pm", "", "  ", "Zoë, née Łódź", "a
 
 @pytest.fixture(scope="module")
 def encoder() -> SpanEncoder:
-    return SpanEncoder("hashing", HashedTokens())
+    return HashedTokens()
 
 
 def opened(folder: Path, encoder: SpanEncoder) -> TokenCache:
@@ -82,7 +87,7 @@ def test_a_full_disk_costs_nothing_that_was_there(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nextlabel.backend.models.spans.token_cache.append_bytes", full)
+    monkeypatch.setattr("nextlabel.backend.models.spans.encoder.append_bytes", full)
     with pytest.raises(StoreFull):
         cache.ensure(TEXTS, encoder)
     monkeypatch.undo()
@@ -102,7 +107,7 @@ def test_images_are_refused(tmp_path: Path) -> None:
 
 def test_the_context_is_read_and_holds_no_units(tmp_path: Path, tiny_folder: Path) -> None:
     encoder = load_span_encoder(str(tiny_folder), max_length=24, cache_dir=tmp_path)
-    alone, beside = encoder.tokens(["bob at 7 pm", write_beside("bob at 7 pm", "when")]).texts()
+    alone, beside = encoder.tokens(["bob at 7 pm", Content("bob at 7 pm", context="when")]).texts()
     assert np.array_equal(alone.bounds, beside.bounds)
     assert not np.allclose(alone.vectors, beside.vectors, atol=1e-2)
 

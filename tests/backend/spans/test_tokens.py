@@ -15,9 +15,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nextlabel.backend.encoders.model_folder import ModelFolder, find_model
+from nextlabel.backend.models.spans.model import SpanTokeniser, TokenisedText
 from nextlabel.backend.models.spans.tagging import TagSet
-from nextlabel.backend.models.spans.tokens import SpanTokeniser, TokenisedText
-from nextlabel.connectors.errors import ConfigError, LearningError
+from nextlabel.connectors.content import Content
+from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import Span
 
 KINDS = ("wordpiece", "byte-level", "byte-level, spaces kept", "metaspace", "nfkc", "minilm")
@@ -148,7 +149,7 @@ def test_a_long_text_is_read_in_windows_that_overlap(kind: str, directory: str) 
 def test_a_context_is_beside_every_window_and_moves_no_offset(tiny_encoder: ModelFolder, tmp_path: Path) -> None:
     tokenise = SpanTokeniser(tiny_encoder, tmp_path)
     text = "bob at 7 pm " * 10
-    alone, beside, blank = tokenise([text] * 3, ["", "who when", "  "])
+    alone, beside, blank = tokenise([Content(text, context=context) for context in ("", "who when", "  ")])
     assert np.array_equal(alone.bounds, beside.bounds)
     assert len(beside.windows) > len(alone.windows)
     assert all(set(window.types) == {0, 1} for window in beside.windows)
@@ -157,7 +158,7 @@ def test_a_context_is_beside_every_window_and_moves_no_offset(tiny_encoder: Mode
 
 
 def test_a_context_of_any_length_leaves_room_for_the_text(tiny_encoder: ModelFolder, tmp_path: Path) -> None:
-    (one,) = SpanTokeniser(tiny_encoder, tmp_path)(["bob at 7"], ["many words \U0001f600 " * 1000])
+    (one,) = SpanTokeniser(tiny_encoder, tmp_path)([Content("bob at 7", context="many words \U0001f600 " * 1000)])
     assert len(one.bounds) == 6
     assert len(one.windows) == 1
 
@@ -169,8 +170,6 @@ def test_texts_without_a_token_have_no_unit(tiny_encoder: ModelFolder, tmp_path:
 
 
 def test_what_a_tokeniser_cannot_do_is_said(tiny_encoder: ModelFolder, tmp_path: Path) -> None:
-    with pytest.raises(LearningError, match="2 texts don't go with 1 contexts"):
-        SpanTokeniser(tiny_encoder, tmp_path)(["a", "b"], ["c"])
     with pytest.raises(ConfigError, match="at least 16 tokens"):
         SpanTokeniser(dataclasses.replace(tiny_encoder, max_length=8), tmp_path)
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.training import worker
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 
 DAWDLE = 0.01
@@ -30,7 +31,7 @@ class Slow:
         self.name = self.fingerprint = folder.name
         self.dimension = self._hashing.dimension
 
-    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def encode(self, texts: Sequence[Readable]) -> npt.NDArray[np.float32]:
         time.sleep(DAWDLE * len(texts))
         return -self._hashing.encode(texts)
 

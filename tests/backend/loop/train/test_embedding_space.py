@@ -20,6 +20,7 @@ from nextlabel.backend.models.registry import CHOSEN_SPACE
 from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.backend.retraining.embedding_space import OWN, TRAINED_ON_FILE, EmbeddingSpace, note_trained_on
 from nextlabel.backend.store import Store
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Record
 from nextlabel.connectors.testing import MemoryConnector
@@ -70,7 +71,7 @@ def test_the_loop_moves_and_every_request_is_answered_from_one_space(
 class Breaks(Trained):
     """Encodes what the labels are called, and fails at the records."""
 
-    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def encode(self, texts: Sequence[Readable]) -> npt.NDArray[np.float32]:
         if len(texts) > len(LABELS):
             raise RuntimeError("the device is lost")
         return super().encode(texts)

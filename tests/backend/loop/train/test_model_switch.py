@@ -23,6 +23,7 @@ from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.backend.training import process
 from nextlabel.backend.training.jobs import TEXTS_FILE
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.records import Record
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory, Trained
@@ -35,9 +36,9 @@ COUNT = 400
 class Counting(Trained):
     """Notes what is encoded in the service's own process."""
 
-    encoded: ClassVar[list[str]] = []
+    encoded: ClassVar[list[Readable]] = []
 
-    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def encode(self, texts: Sequence[Readable]) -> npt.NDArray[np.float32]:
         Counting.encoded.extend(texts)
         return super().encode(texts)
 

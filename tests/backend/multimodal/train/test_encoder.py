@@ -21,7 +21,7 @@ from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.multimodal import MultimodalEncoder, TowerVectors, for_requests, is_multimodal
 from nextlabel.backend.models.probe import Probe
-from nextlabel.connectors.content import write_content
+from nextlabel.connectors.content import Content, Readable
 from nextlabel.connectors.errors import ConfigError, EncoderNotFound
 from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Record
 
@@ -50,18 +50,18 @@ def test_clip_vectors_are_those_of_the_library(encoder: MultimodalEncoder, clip:
         output = model(**tokens, **pixels)
     text, image = output.text_embeds[0].numpy(), output.image_embeds[0].numpy()
     product = text * image / np.linalg.norm(text * image)
-    vector = encoder.encode([write_content("a bad cab", ["circle.png"])])[0]
+    vector = encoder.encode([Content("a bad cab", ("circle.png",))])[0]
     assert np.allclose(vector, np.concatenate([text, image, product]) / 3**0.5, atol=HALF)
 
 
 def test_every_row_has_length_one_and_what_is_missing_is_zeros(encoder: MultimodalEncoder) -> None:
     both, words, picture, nothing, broken = encoder.encode(
         [
-            write_content("a bad cab", ["red.png"]),
+            Content("a bad cab", ("red.png",)),
             "a bad cab",
-            write_content(" ", ["red.png"]),
+            Content(" ", ("red.png",)),
             "",
-            write_content("a bad cab", ["broken.png", "missing.png"]),
+            Content("a bad cab", ("broken.png", "missing.png")),
         ]
     )
     d = encoder.dimension // 3
@@ -77,7 +77,7 @@ def test_every_row_has_length_one_and_what_is_missing_is_zeros(encoder: Multimod
 
 
 def test_problems_are_counted_and_logged_once(encoder: MultimodalEncoder, caplog: pytest.LogCaptureFixture) -> None:
-    strings = [write_content("x", [name]) for name in ("broken.png", "missing.png", "/etc/passwd", "red.png")]
+    strings = [Content("x", (name,)) for name in ("broken.png", "missing.png", "/etc/passwd", "red.png")]
     with caplog.at_level(logging.WARNING):
         encoder.encode(strings)
     assert encoder.problems == {"broken": 1, "missing": 1, "refused": 1}
@@ -87,9 +87,7 @@ def test_problems_are_counted_and_logged_once(encoder: MultimodalEncoder, caplog
 
 
 def test_of_several_images_the_mean_counts(encoder: MultimodalEncoder) -> None:
-    towers = encoder.towers(
-        [write_content("a", names) for names in (["red.png"], ["blue.png"], ["red.png", "blue.png"])]
-    )
+    towers = encoder.towers([Content("a", names) for names in (("red.png",), ("blue.png",), ("red.png", "blue.png"))])
     red, blue, both = towers.image
     mean = (red + blue) / np.linalg.norm(red + blue)
     assert not np.allclose(red, blue, atol=0.01)
@@ -101,7 +99,7 @@ def test_pictures_of_odd_sizes(encoder: MultimodalEncoder, size: tuple[int, int]
     """Tiny, or with one or three rows, which older processors took for channels of colour."""
     stream = io.BytesIO()
     Image.new("RGB", size, "red").save(stream, "PNG")
-    strings = [write_content("", [data_url(stream.getvalue())]), write_content("", ["red.png"])]
+    strings = [Content("", (data_url(stream.getvalue()),)), Content("", ("red.png",))]
     odd, plain = encoder.towers(strings).image
     assert float(odd @ plain) > 0.99, "red is red"
 
@@ -115,10 +113,10 @@ def test_downloads_are_done_beforehand(encoder: MultimodalEncoder, monkeypatch: 
         return read_bytes(address, rules)
 
     monkeypatch.setattr(encoder_module, "read_bytes", read)
-    images = ["https://images.example/red.png", "HTTP://images.example/gone.png", "blue.png"]
-    fetched = encoder.fetched(["words", write_content("a", images), write_content("b", images[1:2])])
+    images = ("https://images.example/red.png", "HTTP://images.example/gone.png", "blue.png")
+    fetched = encoder.fetched(["words", Content("a", images), Content("b", images[1:2])])
     red = data_url((encoder.rules.roots[0] / "red.png").read_bytes())
-    assert fetched == ["words", write_content("a", [red, "blue.png"]), "b"]
+    assert fetched == ["words", Content("a", (red, "blue.png")), Content("b")]
     assert encoder.problems == {"unreachable": 1}
 
 
@@ -134,8 +132,8 @@ def test_the_same_picture_by_path_and_by_data_is_encoded_once(
 
     monkeypatch.setattr(encoder.image, "encode", counted)
     url = data_url((pictures / "circle.png").read_bytes())
-    first = encoder.encode([write_content("a", ["circle.png"]), write_content("a", [url])])
-    again = encoder.encode([write_content("another text", [url]), write_content("a", ["circle.png"])])
+    first = encoder.encode([Content("a", ("circle.png",)), Content("a", (url,))])
+    again = encoder.encode([Content("another text", (url,)), Content("a", ("circle.png",))])
     assert sum(encoded) == 1
     assert np.array_equal(first[0], first[1])
     assert np.array_equal(first[0], again[1])
@@ -144,7 +142,7 @@ def test_the_same_picture_by_path_and_by_data_is_encoded_once(
 def test_tower_vectors_outlive_the_process_and_serve_another_fusion(
     clip: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strings = [write_content("a bad cab", ["circle.png"]), write_content("b", ["red.png"])]
+    strings = [Content("a bad cab", ("circle.png",)), Content("b", ("red.png",))]
     before = load(f"clip:{clip}", tmp_path, pictures).encode(strings)
     later = load(f"clip:{clip}", tmp_path, pictures)
     for tower in (later.image, later.text):
@@ -165,20 +163,20 @@ def test_a_web_image_is_downloaded_once_for_good(
         return read_bytes(asked[-1].replace("late", "blue"), rules)
 
     monkeypatch.setattr(encoder_module, "read_bytes", read)
-    web = [write_content("a", [f"https://images.example/{name}.png"]) for name in ("red", "late")]
+    web = [Content("a", (f"https://images.example/{name}.png",)) for name in ("red", "late")]
     load(f"clip:{clip}", tmp_path, pictures).encode(web)
     assert sorted(asked) == ["late.png", "red.png"]
     later = load(f"clip:{clip}", tmp_path, pictures)
     seen = later.towers(web)
     assert asked[2:] == ["late.png"]
-    files = later.towers([write_content("a", [f"{name}.png"]) for name in ("red", "blue")])
+    files = later.towers([Content("a", (f"{name}.png",)) for name in ("red", "blue")])
     assert np.allclose(seen.image, files.image, atol=HALF)
     later.towers(web)
     assert len(asked) == 5, "files are read again, and nothing is downloaded"
 
 
 def test_the_parts_come_back_from_a_joined_vector(encoder: MultimodalEncoder) -> None:
-    strings = [write_content("a bad cab", ["circle.png"]), "words only", write_content("", ["red.png"])]
+    strings: list[Readable] = [Content("a bad cab", ("circle.png",)), "words only", Content("", ("red.png",))]
     towers = encoder.towers(strings)
     split = TowerVectors.split(towers.joined().astype(np.float16), encoder.text.dimension, encoder.image.dimension)
     assert np.allclose(split.text, towers.text, atol=HALF)
@@ -215,7 +213,7 @@ def test_a_text_encoder_beside_an_image_encoder(clip: Path, pictures: Path, tmp_
     )
     encoder = load(f"hashing+{folder}", tmp_path, pictures)
     assert encoder.dimension == 256 + 24
-    red, blue = encoder.encode([write_content("same words", [f"{name}.png"]) for name in ("red", "blue")])
+    red, blue = encoder.encode([Content("same words", (f"{name}.png",)) for name in ("red", "blue")])
     assert np.allclose(red[:256], blue[:256])
     assert not np.allclose(red[256:], blue[256:], atol=0.01)
 
@@ -233,7 +231,7 @@ def test_a_convolutional_image_encoder(pictures: Path, tmp_path: Path) -> None:
 
 def test_efficientnet_from_the_package(pictures: Path, tmp_path: Path) -> None:
     encoder = load("hashing+efficientnet-lite0", tmp_path, pictures)
-    vectors = encoder.towers([write_content("", [f"{name}.png"]) for name in ("red", "blue", "circle")]).image
+    vectors = encoder.towers([Content("", (f"{name}.png",)) for name in ("red", "blue", "circle")]).image
     assert vectors.shape == (3, 1280)
     assert np.isfinite(vectors).all()
     likeness = vectors @ vectors.T
@@ -266,17 +264,17 @@ def test_the_embedding_cache_and_the_probe_take_images_as_they_take_texts(
     labeling = Labeling(LabelKind.SINGLE, ("red", "blue"), (Field("text"), Field("photo", FieldKind.IMAGE)))
     records = [Record(f"{i}", {"text": f"text {i}", "photo": f"{('red', 'blue')[i % 2]}.png"}) for i in range(20)]
     cache = EmbeddingCache.open(tmp_path / "embeddings", encoder)
-    vectors = cache.take(cache.ensure([labeling.text(record) for record in records], encoder))
+    vectors = cache.take(cache.ensure([labeling.content(record) for record in records], encoder))
     targets = np.arange(20) % 2
     probe = Probe.fit(vectors, targets, 2, anchors=label_anchors(labeling, encoder))
-    unseen = encoder.encode([write_content("text x", ["blue.png"]), write_content("text y", ["red.png"])])
+    unseen = encoder.encode([Content("text x", ("blue.png",)), Content("text y", ("red.png",))])
     assert probe.predict_proba(unseen).argmax(axis=1).tolist() == [1, 0]
 
 
 def test_labels_are_compared_with_images_where_both_share_a_space(encoder: MultimodalEncoder) -> None:
     label = encoder.encode_labels(["a bad cab"])
-    image = encoder.encode([write_content("", ["red.png"])])
-    towers = encoder.towers([write_content("a bad cab", ["red.png"])])
+    image = encoder.encode([Content("", ("red.png",))])
+    towers = encoder.towers([Content("a bad cab", ("red.png",))])
     expected = float(towers.text[0] @ towers.image[0]) / 2**0.5
     assert float(label[0] @ image[0]) == pytest.approx(expected, abs=HALF)
 
@@ -286,10 +284,10 @@ def test_requests_read_no_files_and_write_none(encoder: MultimodalEncoder, pictu
     assert isinstance(strict, MultimodalEncoder)
     url = data_url((pictures / "circle.png").read_bytes())
     sizes = {file: file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()}
-    by_path, by_data = strict.encode([write_content("a", ["circle.png"]), write_content("a", [url])])
+    by_path, by_data = strict.encode([Content("a", ("circle.png",)), Content("a", (url,))])
     assert {file: file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()} == sizes
     assert strict.problems == {"refused": 1}
-    assert np.allclose(by_data, encoder.encode([write_content("a", [url])])[0], atol=HALF)
+    assert np.allclose(by_data, encoder.encode([Content("a", (url,))])[0], atol=HALF)
     assert not np.allclose(by_path, by_data, atol=0.1)
     plain = load_encoder("hashing")
     assert for_requests(plain) is plain
@@ -297,11 +295,11 @@ def test_requests_read_no_files_and_write_none(encoder: MultimodalEncoder, pictu
 
 def test_a_text_encoder_reads_the_words_of_a_record_with_images() -> None:
     encoder = load_encoder("hashing")
-    assert np.array_equal(*encoder.encode([write_content("some words", ["data:image/png;base64,AAAA"]), "some words"]))
+    assert np.array_equal(*encoder.encode([Content("some words", ("data:image/png;base64,AAAA",)), "some words"]))
 
 
 def test_many_threads_at_once(encoder: MultimodalEncoder) -> None:
-    strings = [write_content(f"text {i % 5}", [("red.png", "blue.png", "broken.png")[i % 3]]) for i in range(30)]
+    strings = [Content(f"text {i % 5}", (("red.png", "blue.png", "broken.png")[i % 3],)) for i in range(30)]
     expected = encoder.encode(strings)
     with ThreadPoolExecutor(6) as pool:
         for found in pool.map(lambda _: encoder.encode(strings), range(12)):

@@ -21,7 +21,7 @@ from nextlabel.backend.training.fusion import train_fused
 from nextlabel.backend.training.jobs import TrainingJob
 from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress, never, no_report
 from nextlabel.backend.training.spec import TrainingSpec
-from nextlabel.connectors.content import write_content
+from nextlabel.connectors.content import Content
 from nextlabel.connectors.errors import LearningError
 from tests.backend.multimodal.memes import LABELS, meme, tiny_vit
 
@@ -44,9 +44,9 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_job(vit: Path, cache: Path, count: int = 120, **spec: object) -> TrainingJob:
     made = [meme(number) for number in range(count)]
-    texts = tuple(write_content(text, [image]) for text, image, _ in made)
+    texts = tuple(Content(text, (image,)) for text, image, _ in made)
     answers = np.array([answer for _, _, answer in made])
-    examples = Examples((*texts[:-1], write_content(made[-1][0], [BROKEN])), answers, LABELS)
+    examples = Examples((*texts[:-1], Content(made[-1][0], (BROKEN,))), answers, LABELS)
     encoder = EncoderSpec(f"hashing+{vit}", cache_dir=cache)
     return TrainingJob(kind="fusion", encoder=encoder, examples=examples, spec=TrainingSpec(**spec))  # type: ignore[arg-type]
 
@@ -63,7 +63,7 @@ def test_encoder_and_probe_say_what_the_head_says(trained: tuple[Path, TrainingJ
     folder, job = trained
     encoder = load_encoder(str(folder), cache_dir=job.encoder.cache_dir)
     assert isinstance(encoder, FusedEncoder)
-    texts = [write_content(text, [image]) for text, image, _ in map(meme, range(500, 560))]
+    texts = [Content(text, (image,)) for text, image, _ in map(meme, range(500, 560))]
     vectors = encoder.encode(texts)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert vectors.shape == (60, encoder.dimension)
@@ -80,7 +80,7 @@ def test_of_three_kinds_the_one_that_learned_it_is_taken(trained: tuple[Path, Tr
     folder, job = trained
     encoder, probe = load_encoder(str(folder), cache_dir=job.encoder.cache_dir), Probe.load(folder / HEAD_FILE)
     unseen = [meme(number) for number in range(600, 800)]
-    said = probe.predict_proba(encoder.encode([write_content(text, [image]) for text, image, _ in unseen]))
+    said = probe.predict_proba(encoder.encode([Content(text, (image,)) for text, image, _ in unseen]))
     assert (said.argmax(axis=1) == [answer for _, _, answer in unseen]).mean() > 0.85
     assert FusionHead.load(folder).kind == "product"
 

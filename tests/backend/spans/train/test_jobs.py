@@ -13,15 +13,14 @@ import pytest
 from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.models.export.export import export_model
-from nextlabel.backend.models.spans.encoder import load_span_encoder
+from nextlabel.backend.models.spans.encoder import Layer, layer_of, load_span_encoder, set_layer
 from nextlabel.backend.models.spans.metrics import all_right
 from nextlabel.backend.models.spans.probe import SpanProbe
-from nextlabel.backend.models.spans.token_vectors import Layer, layer_of, set_layer
 from nextlabel.backend.training import worker
 from nextlabel.backend.training.jobs import SPANS_FILE, TrainingJob, read_found
 from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress, never, no_report
 from nextlabel.backend.training.spec import TrainingSpec
-from nextlabel.connectors.content import write_beside
+from nextlabel.connectors.content import Content, Readable, text_of
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span
 from tests.backend.spans.conftest import bookings
@@ -30,9 +29,14 @@ SPEC = TrainingSpec(epochs=10, learning_rate=1e-2, head_learning_rate=1e-2, batc
 UNSEEN = bookings(20, first=100)
 
 
+def asked(text: Readable) -> Content:
+    return Content(text_of(text), context="when?")
+
+
 def make_job(encoder: ModelFolder, cache: Path, count: int = 60) -> TrainingJob:
-    train = replace(bookings(count), contexts=tuple("when?" if n % 2 else "" for n in range(count)))
-    predict = [write_beside(UNSEEN.texts[0], "when?"), *UNSEEN.texts[1:], ""]
+    train = bookings(count)
+    train = replace(train, texts=tuple(asked(text) if n % 2 else text for n, text in enumerate(train.texts)))
+    predict = [asked(UNSEEN.texts[0]), *UNSEEN.texts[1:], ""]
     return TrainingJob(
         kind="spans",
         encoder=EncoderSpec(str(encoder.path), max_length=24, cache_dir=cache),
@@ -65,7 +69,7 @@ def test_what_is_saved_is_loaded(tiny_encoder: ModelFolder, tmp_path: Path) -> N
         ("job.json", "{", "can't be read"),
         ("job.json", '{"format": "nextlabel-span-training-1"}', "of another version"),
         ("examples.jsonl", '["name"]\n["text"]\n', "can't be read"),
-        ("examples.jsonl", '["name"]\n["text", "", [[0, 99, "name"]]]\n', "reaches out"),
+        ("examples.jsonl", '["name"]\n["text", [[0, 99, "name"]]]\n', "reaches out"),
         ("predict.jsonl", None, "predict.jsonl is missing"),
     ],
 )

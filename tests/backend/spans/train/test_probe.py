@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.models.spans import probe as probe_module
+from nextlabel.backend.models.spans.encoder import TokenEncoder, TokenVectors
 from nextlabel.backend.models.spans.metrics import span_f1
-from nextlabel.backend.models.spans.probe import SpanLearner, SpanProbe, features
-from nextlabel.backend.models.spans.token_vectors import TokenEncoder, TokenVectors
+from nextlabel.backend.models.spans.probe import SpanProbe, features
+from nextlabel.connectors.content import text_of
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span
 from tests.backend.spans.conftest import bookings
@@ -26,24 +28,24 @@ def encoder(tiny_encoder: ModelFolder, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def probe(encoder: TokenEncoder) -> SpanProbe:
     train = bookings(60)
-    return SpanProbe.fit(encoder.encode(train.texts), train.spans, train.labels)
+    return SpanProbe.fit(encoder.tokens(train.texts).texts(), train.spans, train.labels)
 
 
 def test_it_finds_what_it_was_shown(encoder: TokenEncoder, probe: SpanProbe) -> None:
     test = bookings(40, first=60)
-    found = probe.predict(encoder.encode(test.texts))
+    found = probe.predict(encoder.tokens(test.texts).texts())
     assert span_f1([one.spans for one in found], test.spans) > 0.95
     for text, one in zip(test.texts, found, strict=True):
         for span in one.spans:
             assert 0.5 < span.score <= 1
-            assert text[span.start : span.end].strip() == text[span.start : span.end]
+            assert text_of(text)[span.start : span.end].strip() == text_of(text)[span.start : span.end]
 
 
 def test_a_refit_from_the_last_one_finds_the_same(encoder: TokenEncoder, probe: SpanProbe) -> None:
     more, test = bookings(70), bookings(40, first=70)
-    vectors = encoder.encode(more.texts)
-    cold = SpanProbe.fit(vectors, more.spans, more.labels).predict(encoder.encode(test.texts))
-    warm = SpanProbe.fit(vectors, more.spans, more.labels, warm=probe).predict(encoder.encode(test.texts))
+    vectors = encoder.tokens(more.texts).texts()
+    cold = SpanProbe.fit(vectors, more.spans, more.labels).predict(encoder.tokens(test.texts).texts())
+    warm = SpanProbe.fit(vectors, more.spans, more.labels, warm=probe).predict(encoder.tokens(test.texts).texts())
     for one, other in zip(cold, warm, strict=True):
         assert [(s.start, s.end, s.label) for s in one.spans] == [(s.start, s.end, s.label) for s in other.spans]
         assert one.uncertainty == pytest.approx(other.uncertainty, abs=0.02)
@@ -52,14 +54,14 @@ def test_a_refit_from_the_last_one_finds_the_same(encoder: TokenEncoder, probe: 
 def test_saving_and_loading(encoder: TokenEncoder, probe: SpanProbe, tmp_path: Path) -> None:
     probe.save(tmp_path / "probe.safetensors")
     again = SpanProbe.load(tmp_path / "probe.safetensors")
-    vectors = encoder.encode(bookings(10).texts)
+    vectors = encoder.tokens(bookings(10).texts).texts()
     assert again.predict(vectors) == probe.predict(vectors)
     assert (again.labels, again.texts) == (("name", "time"), 60)
 
 
 @pytest.mark.parametrize("labels", [("time", "name"), ("name", "place", "time"), ("place", "time")])
 def test_it_follows_its_labels_by_their_names(encoder: TokenEncoder, probe: SpanProbe, labels: tuple[str, ...]) -> None:
-    vectors = encoder.encode(bookings(30, first=60).texts)
+    vectors = encoder.tokens(bookings(30, first=60).texts).texts()
     asked = probe.aligned(labels)
     assert asked is not None
     assert asked.labels == labels
@@ -97,14 +99,14 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 def test_without_a_text_it_says_nothing(encoder: TokenEncoder) -> None:
     empty = SpanProbe.fit([], [], ("name", "time"))
-    (found,) = empty.predict(encoder.encode(["bob at 7 pm"]))
+    (found,) = empty.predict(encoder.tokens(["bob at 7 pm"]).texts())
     assert found.spans == ()
     assert found.uncertainty > 0.4
 
 
 def test_texts_without_tokens_neither_teach_nor_fail(encoder: TokenEncoder) -> None:
-    blank = SpanProbe.fit(encoder.encode(["", " "]), [(), ()], ("name",))
-    assert [one.spans for one in blank.predict(encoder.encode(["", "bob"]))] == [(), ()]
+    blank = SpanProbe.fit(encoder.tokens(["", " "]).texts(), [(), ()], ("name",))
+    assert [one.spans for one in blank.predict(encoder.tokens(["", "bob"]).texts())] == [(), ()]
 
 
 def test_vectors_of_another_encoder_are_refused(probe: SpanProbe) -> None:
@@ -115,7 +117,7 @@ def test_vectors_of_another_encoder_are_refused(probe: SpanProbe) -> None:
 
 def test_many_texts_are_thinned_evenly(encoder: TokenEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     train = bookings(60)
-    vectors = encoder.encode(train.texts)
+    vectors = encoder.tokens(train.texts).texts()
     monkeypatch.setattr(probe_module, "MOST", 100)
     seen = []
 
@@ -136,48 +138,25 @@ def test_a_unit_is_read_with_its_neighbours() -> None:
     assert np.flatnonzero(rows[0]).tolist() == [3, 7]
 
 
-def test_texts_are_encoded_once_and_forgotten_when_memory_is_full(tiny_encoder: ModelFolder, tmp_path: Path) -> None:
-    encoder = TokenEncoder(tiny_encoder, tmp_path, memory=3000)
-    asked: list[int] = []
-    original = encoder._encode
-
-    def noting(keys: Any) -> Any:
-        asked.append(len(keys))
-        return original(keys)
-
-    encoder._encode = noting  # type: ignore[method-assign]
-    first = encoder.encode(["bob", "ann", "bob"])
-    encoder.encode(["ann", "bob", "zoe"])
-    assert asked == [2, 1]
-    assert first[0] is first[2]
-    encoder.encode([f"table for {n}" for n in range(50)])
-    assert encoder._used <= 3000
-    again = encoder.encode(["bob"])
-    assert asked == [2, 1, 50, 1]
-    assert np.array_equal(again[0].vectors, first[0].vectors)
-
-
 def test_a_batch_gives_what_single_texts_give(tiny_encoder: ModelFolder, tmp_path: Path) -> None:
     texts = [*bookings(20).texts, "", "bob at 7 pm " * 20]
-    together = TokenEncoder(tiny_encoder, tmp_path).encode(texts)
+    together = TokenEncoder(tiny_encoder, tmp_path).tokens(texts).texts()
     for text, one in zip(texts, together, strict=True):
-        (alone,) = TokenEncoder(tiny_encoder, tmp_path).encode([text])
+        (alone,) = TokenEncoder(tiny_encoder, tmp_path).tokens([text]).texts()
         assert np.array_equal(alone.bounds, one.bounds)
         assert np.allclose(alone.vectors, one.vectors, atol=2e-3)
 
 
-def test_the_learner_of_the_loop(encoder: TokenEncoder) -> None:
-    learner, train = SpanLearner(encoder), bookings(60)
-    with pytest.raises(LearningError, match="not been fitted"):
-        learner.predict(["bob"])
-    overlapping = [(*spans, Span(spans[0].start, spans[0].end - 1, "name")) for spans in train.spans]
+def test_what_it_has_never_seen_is_doubtful(encoder: TokenEncoder) -> None:
+    train, warm = bookings(60), None
+    overlapping = tuple((*spans, Span(spans[0].start, spans[0].end - 1, "name")) for spans in train.spans)
     for count in (20, 21, 60):
-        learner.fit(train.texts[:count], overlapping[:count], train.labels)
-    found, uncertainty = learner.predict([*bookings(30, first=60).texts, ""])
+        some = replace(train, spans=overlapping).take(range(count)).without_overlaps()[0]
+        warm = SpanProbe.fit(encoder.tokens(some.texts).texts(), some.spans, some.labels, warm=warm)
+    assert warm is not None
+    found = warm.predict(encoder.tokens([*bookings(30, first=60).texts, ""]).texts())
     assert span_f1([one.spans for one in found[:-1]], bookings(30, first=60).spans) > 0.95
-    assert uncertainty.dtype == np.float32
-    assert uncertainty[-1] == 0
-    assert np.all((uncertainty >= 0) & (uncertainty <= 1))
-    # What it has never seen is doubtful.
-    _, (known, strange) = learner.predict(["for bob at 7 pm", "qqj x5 vv bob zz9"])
-    assert strange > known
+    assert found[-1].uncertainty == 0
+    assert all(0 <= one.uncertainty <= 1 for one in found)
+    known, strange = warm.predict(encoder.tokens(["for bob at 7 pm", "qqj x5 vv bob zz9"]).texts())
+    assert strange.uncertainty > known.uncertainty

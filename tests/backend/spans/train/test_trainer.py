@@ -15,10 +15,8 @@ from nextlabel.backend.data.span_examples import SpanExamples
 from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
 from nextlabel.backend.models.calibration import fit_temperature
 from nextlabel.backend.models.spans.metrics import span_f1
-from nextlabel.backend.models.spans.model import SpanModel
-from nextlabel.backend.models.spans.probe import FineTunedSpans
+from nextlabel.backend.models.spans.model import SpanModel, SpanTokeniser
 from nextlabel.backend.models.spans.tagging import TagSet
-from nextlabel.backend.models.spans.tokens import SpanTokeniser
 from nextlabel.backend.training import loop
 from nextlabel.backend.training.finetune import TrainingResult
 from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress
@@ -122,10 +120,11 @@ def test_probabilities_are_calibrated_on_what_was_held_out(trained: TrainingResu
     assert abs(np.log(again)) < 0.5 * abs(np.log(trained.temperature)) + 0.1
 
 
-def test_the_finder_of_the_loop(trained: TrainingResult) -> None:
-    found, uncertainty = FineTunedSpans(SpanModel.load(trained.folder)).predict(["for bob at 7 pm", ""])
-    assert len(found[0].spans) == 2
-    assert uncertainty.tolist() == [pytest.approx(found[0].uncertainty), 0.0]
+def test_a_text_of_nothing_leaves_no_doubt(trained: TrainingResult) -> None:
+    found, nothing = SpanModel.load(trained.folder).predict(["for bob at 7 pm", ""])
+    assert len(found.spans) == 2
+    assert 0 < found.uncertainty < 1
+    assert nothing.uncertainty == 0.0
 
 
 def test_one_seed_gives_one_model(tiny_encoder: ModelFolder, tmp_path: Path) -> None:

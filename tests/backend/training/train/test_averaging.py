@@ -17,6 +17,7 @@ from nextlabel.backend.training import averaging
 from nextlabel.backend.training.finetune import FineTuner, TrainingResult, split_held_out
 from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress, never, no_report
 from nextlabel.backend.training.spec import TrainingSpec
+from nextlabel.connectors.content import Readable
 from tests.backend.device import DEVICE
 from tests.backend.training.conftest import made_up
 
@@ -29,7 +30,7 @@ def train(tiny: ModelFolder, examples: Examples, folder: Path, spec: TrainingSpe
     return FineTuner(DEVICE).train(tiny, examples, None, spec, folder, scratch=scratch, **how)
 
 
-def probabilities(folder: Path, texts: tuple[str, ...]) -> Any:
+def probabilities(folder: Path, texts: tuple[Readable, ...]) -> Any:
     encoder = load_encoder(str(folder), "torch", cache_dir=folder.parent / "cache")
     return Probe.load(folder / "head.safetensors").predict_proba(encoder.encode(texts))
 

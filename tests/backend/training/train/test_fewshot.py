@@ -23,6 +23,7 @@ from nextlabel.backend.training.loop import Watch
 from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress, never, no_report
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.backend.training.texts import tokenised
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 from tests.backend.device import DEVICE
 from tests.backend.training.conftest import made_up
@@ -35,7 +36,7 @@ def tune(tiny: ModelFolder, place: Path, examples: Examples, held_out: Examples 
     return tuner.train(tiny, examples, held_out, SPEC, place / "model", scratch=place / "scratch")
 
 
-def predicted(folder: Path, texts: tuple[str, ...], cache: Path) -> np.ndarray:
+def predicted(folder: Path, texts: tuple[Readable, ...], cache: Path) -> np.ndarray:
     encoder = load_encoder(str(folder), "torch", cache_dir=cache)
     return Probe.load(folder / "head.safetensors").predict_proba(encoder.encode(texts))
 

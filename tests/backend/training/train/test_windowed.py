@@ -29,6 +29,7 @@ from nextlabel.backend.training.progress import never, no_report
 from nextlabel.backend.training.spec import PoolingName, TrainingSpec
 from nextlabel.backend.training.texts import parts, portions, tokenised
 from nextlabel.backend.training.worker import run
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 from tests.backend.device import DEVICE
 from tests.backend.training.conftest import LETTERS, made_up
@@ -62,7 +63,7 @@ def base(tiny: ModelFolder, windows: int) -> ModelFolder:
     return replace(tiny, max_length=LENGTH, windows=windows)
 
 
-def predict(folder: Path, texts: tuple[str, ...], windows: int) -> Any:
+def predict(folder: Path, texts: tuple[Readable, ...], windows: int) -> Any:
     encoder = load_encoder(str(folder), "torch", cache_dir=folder.parent / "cache", windows=windows)
     return Probe.load(folder / "head.safetensors").predict_proba(encoder.encode(texts))
 

@@ -22,7 +22,7 @@ import httpx
 import numpy as np
 
 from benchmarks.reporting import publish
-from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.backend.recipe import find_recipe
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer, ArgillaStack, Page
 from nextlabel.backend.stack.backend import BackendProcess
 

@@ -32,8 +32,7 @@ from __future__ import annotations
 
 from nextlabel.backend.recipe.recipe import FieldSource, Recipe
 from nextlabel.backend.training.spec import TrainingSpec
-from nextlabel.recipes.formats.ami import CATEGORIES, NOT, open_ami
-from nextlabel.recipes.formats.hatecheck import open_hatecheck
+from nextlabel.recipes.formats.misogyny_es import CATEGORIES, NOT, open_ami, open_hatecheck
 
 LABELS = {
     NOT: "says nothing against women",

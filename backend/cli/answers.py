@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nextlabel.backend.data.tables import FILE_SUFFIXES, open_table
-from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.backend.recipe import find_recipe
 from nextlabel.connectors.errors import ConfigError
 
 from .common import AsJson, RecipeName, command_group, examples, print_json, print_table, project_of, say

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.backend.recipe import find_recipe
 from nextlabel.connectors.errors import ConfigError, MissingExtra, Overloaded, PlatformUnavailable, Unauthorized
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.backend.recipe import find_recipe
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
 from nextlabel.connectors.errors import ConfigError, ConnectorError
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nextlabel.backend.recipe.catalogue import find_recipe, names, source_of
+from nextlabel.backend.recipe import find_recipe, names, source_of
 from nextlabel.connectors.errors import ConfigError
 
 from .common import AsJson, command_group, examples, print_json, print_table, say

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.backend.recipe import find_recipe
 from nextlabel.backend.server import listen, make_server
 from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.errors import ConfigError

@@ -1,1 +1,79 @@
-"""The recipe of a project: its model, its YAML, its catalogue."""
+"""Recipes by name: those that installed packages offer (entry points ``nextlabel.recipes``), or a YAML file."""
+
+from __future__ import annotations
+
+import difflib
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from nextlabel.connectors.errors import ConfigError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
+
+    from .recipe import Recipe
+
+GROUP = "nextlabel.recipes"
+
+
+def _points() -> EntryPoints:
+    from importlib.metadata import entry_points  # 10 ms that `--help` need not wait for
+
+    return entry_points(group=GROUP)
+
+
+def names() -> list[str]:
+    """Names of the installed recipes."""
+    return sorted(point.name for point in _points())
+
+
+def _find(name: str) -> EntryPoint:
+    for point in _points():
+        if point.name == name:
+            return point
+    near = difflib.get_close_matches(name, names(), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"installed ones: {', '.join(names()) or 'none'}"
+    raise ConfigError(f"there is no recipe {name!r} ({hint}); a recipe of your own is a file: nextlabel run my.yaml")
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe in the file ``name`` (if it ends in .yaml, .yml or .py), or the installed one of that name.
+
+    Raises ConfigError.
+    """
+    from .recipe import Recipe
+
+    if name.endswith((".yaml", ".yml")):
+        return Recipe.from_yaml(name)
+    if name.endswith(".py"):
+        recipe, where = getattr(_imported(Path(name)), "recipe", None), name
+    else:
+        point = _find(name)
+        recipe, where = point.load(), point.value
+    if not isinstance(recipe, Recipe):
+        raise ConfigError(f"{where}: `recipe = Recipe(...)` is expected there, not a {type(recipe).__name__}")
+    return recipe
+
+
+def _imported(path: Path) -> ModuleType:
+    spec = spec_from_file_location(f"nextlabel_recipe_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ConfigError(f"{path}: there is no such file")
+    module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ValueError) as error:  # pydantic's errors are ValueErrors
+        line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise ConfigError(f"{path}{line}: {error}") from error
+    return module
+
+
+def source_of(name: str) -> Path:
+    """The file that an installed recipe is written in, to read or to copy. Raises ConfigError."""
+    point = _find(name)
+    spec = find_spec(point.module)
+    if spec is None or spec.origin is None:
+        raise ConfigError(f"{point.module} has no source file")
+    return Path(spec.origin)

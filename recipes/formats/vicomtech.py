@@ -18,7 +18,8 @@ from pathlib import Path, PurePosixPath
 
 from nextlabel.backend.data.tables import FILE_SUFFIXES, Row, Table, open_table
 from nextlabel.connectors.errors import DataError
-from nextlabel.recipes.formats.download import MAX_BYTES, fetched
+
+from . import MAX_BYTES, fetched
 
 COMMIT = "b802137e8314c38a8d4faa965f9908d6c8e7a84d"
 ADDRESS = f"https://github.com/Vicomtech/hate-speech-dataset/archive/{COMMIT}.zip"

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nextlabel.backend.cli import app
-from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.backend.recipe import find_recipe
 
 NAMES = ("hate-speech", "misogyny-es", "misogyny-es-hatecheck", "memes", "politeness", "rare-class")
 

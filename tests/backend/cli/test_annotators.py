@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.backend.recipe import find_recipe
 from nextlabel.backend.service.opening import load_records, open_store
 from nextlabel.backend.settings import Settings
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from nextlabel.backend.loop.leadership import Leadership
-from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.backend.recipe import find_recipe
 from nextlabel.backend.service.opening import load_records, open_store
 from nextlabel.backend.service.project import PROJECT
 from nextlabel.backend.settings import Settings

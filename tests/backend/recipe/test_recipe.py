@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nextlabel.backend.data.records import ReadReport
-from nextlabel.backend.recipe.catalogue import find_recipe, names, source_of
+from nextlabel.backend.recipe import find_recipe, names, source_of
 from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.recipe.reference import EXAMPLE, markdown
 from nextlabel.connectors.errors import ConfigError, DataError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.backend.recipe import find_recipe
 from nextlabel.backend.service.opening import load_records, open_store
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store

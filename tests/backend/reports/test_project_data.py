@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.backend.recipe import find_recipe
 from nextlabel.backend.reports.project import class_balance
 from nextlabel.backend.reports.project_data import gather
 from nextlabel.connectors.errors import ConfigError

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nextlabel.connectors.errors import DataError
-from nextlabel.recipes.formats.ami import CATEGORIES, FILE, LABELS, open_ami
+from nextlabel.recipes.formats.misogyny_es import CATEGORIES, FILE, LABELS, open_ami
 from tests.recipes import made_up
 
 HEADER = "id\ttext\tmisogynous\tmisogyny_category\ttarget\n"

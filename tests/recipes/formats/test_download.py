@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from nextlabel.connectors.errors import DataError
-from nextlabel.recipes.formats import download
-from nextlabel.recipes.formats.download import fetched
+from nextlabel.recipes import formats
+from nextlabel.recipes.formats import fetched
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_what_fails_leaves_nothing_and_says_what_to_do(
     address, _ = site
     with pytest.raises(DataError, match=r"404.*give the file with --data"):
         fetched(f"{address}/other", "other.csv")
-    monkeypatch.setattr(download, "MAX_BYTES", 7)
+    monkeypatch.setattr(formats, "MAX_BYTES", 7)
     with pytest.raises(DataError, match="more than 7 bytes"):
         fetched(f"{address}/data", "large.csv")
     with pytest.raises(DataError, match="can't be downloaded"):

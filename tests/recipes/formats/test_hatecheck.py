@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nextlabel.connectors.errors import DataError
-from nextlabel.recipes.formats.hatecheck import address, open_hatecheck
+from nextlabel.recipes.formats.misogyny_es import address, open_hatecheck
 from tests.recipes import made_up
 
 

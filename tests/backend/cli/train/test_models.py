@@ -16,7 +16,7 @@ from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.models.card import Figure, ModelCard
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.registry import CHOSEN_SPACE, ModelStore
-from nextlabel.backend.recipe.catalogue import find_recipe
+from nextlabel.backend.recipe import find_recipe
 from nextlabel.backend.service.opening import load_records, open_store
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store

@@ -74,7 +74,7 @@ def test_everything_that_can_be_said(nextlabel: Run, folder: Path) -> None:
 
 
 def test_criteria_look_at_the_audit_slice_and_at_open_records(nextlabel: Run, folder: Path) -> None:
-    from nextlabel.backend.recipe.catalogue import find_recipe
+    from nextlabel.backend.recipe import find_recipe
     from nextlabel.backend.service.opening import open_cache, open_encoder
     from nextlabel.backend.settings import Settings
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import numpy as np
 
@@ -30,9 +30,10 @@ from nextlabel.backend.models.classifier import Classifier
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.backend.training.fewshot import FewShotTuner
-from nextlabel.backend.training.finetune import FineTuner, Trainer, split_held_out
+from nextlabel.backend.training.finetune import FineTuner
 from nextlabel.backend.training.progress import TrainingProgress, never, no_report
 from nextlabel.backend.training.spec import RungName, TrainingSpec
+from nextlabel.backend.training.trainer import TextTrainer, split_held_out
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.records import Labeling
 
@@ -172,7 +173,7 @@ class TrainedRung:
         base = replace(find_model(spec.name, max_length=spec.max_length), windows=spec.windows)
         # A small number of passes is right for few-shot whatever the labels, so none of them is spent on stopping.
         few = self.name == "few-shot"
-        tuner: Trainer = FewShotTuner() if few else FineTuner()
+        tuner: TextTrainer[Any] = FewShotTuner() if few else FineTuner()
         rest, held_out = (train, None) if few else split_held_out(train, setup.spec)
         setup.cache_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="training-", dir=setup.cache_dir) as place:

@@ -1,4 +1,4 @@
-"""What fine-tuning of a text classifier trains, minimises and measures; ``loop`` does the rest.
+"""What fine-tuning of a text classifier trains, minimises and measures.
 
 The network is encoder, pooling, unit vector, dropout and linear layer. Single labels get a softmax, multi-label one
 sigmoid per label, as in the probe; every loss is one value per example, so that weights and parts of batches are exact.
@@ -12,18 +12,21 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
-from nextlabel.backend.activation import Targets, activation_of
+from nextlabel.backend.activation import SOFTMAX, Targets, activation_of
 from nextlabel.backend.encoders.model_folder import ModelFolder, Pooling, pooled_dimension
 from nextlabel.backend.encoders.tokenizer import pool_windows
 from nextlabel.backend.encoders.torch import flatten_last_norm, load_body, load_pooler, make_pooler
 from nextlabel.backend.metrics import log_loss, macro_f1
 from nextlabel.backend.models.calibration import at_temperature, fit_temperature
+from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.saving import head_of
 
-from .loop import Watch, best_of
-from .sampling import EpochBatches
+from .loop import TrainingTask, half_precision
+from .progress import Watch
 from .spec import TrainingSpec
-from .texts import WindowedTexts, parts, text_vectors
+from .texts import EpochBatches, WindowedTexts, parts, text_vectors
 
 LARGEST_PAD = 16  # ids below it are always kept, so that padding keeps its id
 
@@ -36,7 +39,7 @@ def cross_entropy(logits: Any, targets: Any, class_weights: Any = None) -> Any:
     from torch.nn.functional import binary_cross_entropy_with_logits
     from torch.nn.functional import cross_entropy as softmax_cross_entropy
 
-    if targets.ndim == 1:
+    if activation_of(targets) is SOFTMAX:
         return softmax_cross_entropy(logits, targets, weight=class_weights, reduction="none")
     each = binary_cross_entropy_with_logits(
         logits, targets.to(logits.dtype), pos_weight=class_weights, reduction="none"
@@ -53,7 +56,7 @@ def focal(logits: Any, targets: Any, gamma: float, class_weights: Any = None) ->
     import torch
     from torch.nn.functional import logsigmoid
 
-    if targets.ndim == 1:
+    if activation_of(targets) is SOFTMAX:
         right = logits.log_softmax(dim=1).gather(1, targets.unsqueeze(1)).squeeze(1)
         loss = _focused(right, gamma)
         return loss if class_weights is None else loss * class_weights[targets]
@@ -186,21 +189,15 @@ class Vocabulary:
             self._kept = None
 
 
-def parameter_groups(network: Any, spec: TrainingSpec) -> list[dict[str, Any]]:
+def parameter_groups(network: Any, body: Any, spec: TrainingSpec) -> list[dict[str, Any]]:
     """Parameters for AdamW: body and what stands on it at their own rates, no decay of biases and of norms."""
-    groups = []
-    for modules, rate in (
-        ((network.body,), spec.learning_rate),
-        ((network.pooler, network.head), spec.head_learning_rate),
-    ):
-        parameters = [p for part in modules for p in part.parameters() if p.requires_grad]
-        for decay, chosen in (
-            (spec.weight_decay, [p for p in parameters if p.ndim > 1]),
-            (0.0, [p for p in parameters if p.ndim <= 1]),
-        ):
-            if chosen:
-                groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
-    return groups
+    inside = {id(parameter) for parameter in body.parameters()}
+    groups: dict[tuple[float, float], list[Any]] = {}
+    for parameter in network.parameters():
+        rate = spec.learning_rate if id(parameter) in inside else spec.head_learning_rate
+        if parameter.requires_grad:
+            groups.setdefault((rate, spec.weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+    return [{"params": part, "lr": rate, "weight_decay": decay} for (rate, decay), part in groups.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +213,10 @@ class AnsweredTexts:
         return AnsweredTexts(self.texts.take(rows), self.targets[rows], self.weights[rows])
 
 
-class ClassifierTask:
-    """A network of ``text_classifier`` on labelled texts; a TrainingTask. A row is a text with its windows."""
+class ClassifierTask(TrainingTask):
+    """A network of ``text_classifier`` on labelled texts. A row is a text with its windows."""
 
-    unit = "text"
+    held_out: AnsweredTexts | None
 
     def __init__(
         self,
@@ -233,44 +230,55 @@ class ClassifierTask:
         import torch
 
         self.network, self.train, self.held_out, self.spec = network, train, held_out, spec
-        self.device, self.watch = device, watch
+        self.device, self.watch, self.most = device, watch, spec.batch_size
+        lengths, targets = train.texts.lengths().tolist(), train.targets
+        self._batches = EpochBatches(
+            lengths, targets, batch_size=spec.batch_size, resample=spec.resample, seed=spec.seed
+        )
+        self.epoch_steps = len(self._batches)
         self._class_weights: Any = None
         if spec.class_weights == "balanced":
             balance = balanced_weights(train.targets, network.head.out_features, train.weights)
             self._class_weights = torch.from_numpy(balance).to(device)
 
-    def batches(self) -> EpochBatches:
-        """See TrainingTask."""
-        train, spec = self.train, self.spec
-        lengths = train.texts.lengths().tolist()
-        return EpochBatches(lengths, train.targets, batch_size=spec.batch_size, resample=spec.resample, seed=spec.seed)
+    @override
+    def batches(self) -> Iterator[Any]:
+        return self._batches.without_end()
 
-    def collate(self, rows: list[int]) -> dict[str, Any]:
-        """See TrainingTask."""
+    @override
+    def collate(self, rows: Any) -> dict[str, Any]:
         import torch
 
         answers = {"targets": self.train.targets[rows], "weights": self.train.weights[rows]}
         return self.train.texts.batch(rows) | {name: torch.from_numpy(part) for name, part in answers.items()}
 
-    def parts(self, inputs: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
-        """See TrainingTask."""
-        return parts(inputs, most)
+    @override
+    def parts(self, batch: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
+        return parts(batch, most)
 
-    def loss(self, model: Any, part: dict[str, Any], whole: dict[str, Any]) -> Any:
-        """See TrainingTask."""
+    @override
+    def one(self, batch: dict[str, Any]) -> str:
+        return f"text of {batch['input_ids'].shape[1]} tokens a window"
+
+    @override
+    def loss(self, part: dict[str, Any], whole: dict[str, Any]) -> Any:
         targets, spec = part["targets"], self.spec
-        logits = model(part["input_ids"], part["attention_mask"], part["owner"], part["shares"], len(targets))
+        with half_precision(self.device):
+            logits = self.network(
+                part["input_ids"], part["attention_mask"], part["owner"], part["shares"], len(targets)
+            )
         each = example_losses(logits.float(), targets, spec.loss, spec.focal_gamma, self._class_weights)
         return (each * part["weights"]).sum() / len(whole["targets"])
 
+    @override
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """See TrainingTask."""
-        return parameter_groups(self.network, self.spec)
+        return parameter_groups(self.network, self.network.body, self.spec)
 
+    @override
     def after_step(self) -> None:
-        """See TrainingTask."""
         flatten_last_norm(self.network.body)  # or transformers' own classes could only nearly say what it says
 
+    @override
     def measure(self) -> dict[str, float]:
         """Temperature, and log loss and macro-F1 with it, on the held-out texts."""
         held = self.held_out
@@ -284,9 +292,12 @@ class ClassifierTask:
             "macro_f1": macro_f1(at_temperature(logits, 1.0, held.targets), held.targets),
         }
 
-    def best_of(self, history: Sequence[dict[str, float]]) -> dict[str, float] | None:
-        """See TrainingTask."""
-        return best_of(history)
+    def head(self, temperature: float) -> Probe:
+        """The linear layer as a probe on the encoder's vectors."""
+        targets = self.train.targets
+        return head_of(
+            self.network, activation=activation_of(targets), temperature=temperature, labels=len(targets)
+        )
 
     def logits(self, texts: WindowedTexts) -> npt.NDArray[np.float32]:
         """What the network says of ``texts``, float32 [n, c]. Leaves it in evaluation mode."""

@@ -3,37 +3,61 @@
 The linear layer begins at the probe, so that the encoder is not torn about for a head that knows nothing (Kumar et
 al., 2022, "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution",
 https://arxiv.org/abs/2202.10054).
+
+Several trainings from one start can be averaged into one model. Members differ in the part of the labels that they
+leave out, in the order of the rest, and in dropout. They begin with the same encoder and the same head, so that the
+mean of their weights is a model too, mostly a better one than any of them (Wortsman et al., 2022, "Model soups:
+averaging weights of multiple fine-tuned models improves accuracy without increasing inference time",
+https://arxiv.org/abs/2203.05482). Every label is learned from by all members but one.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import version
-from importlib.util import find_spec
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
 from nextlabel.backend.data.examples import Examples, assign_folds
-from nextlabel.backend.encoders.model_folder import ModelFolder
+from nextlabel.backend.files import atomic_path
+from nextlabel.backend.models.calibration import fit_temperature
 from nextlabel.backend.models.crossfit import LEAST
 from nextlabel.backend.models.probe import Probe
-from nextlabel.backend.models.saving import check_free, head_of, save_encoder, save_head, whole_folder
-from nextlabel.connectors.content import as_json
-from nextlabel.connectors.errors import LearningError, MissingExtra
 
-from .averaging import train_members
-from .classifier import AnsweredTexts, ClassifierTask, Vocabulary, text_classifier
-from .loop import Checkpoints, Outcome, Watch, choose_device, run
-from .progress import ProgressReport, never, no_report
-from .spec import CHECKPOINT_SECONDS, TrainingSpec
-from .texts import WindowedTexts, text_vectors, tokenised
+from .classifier import AnsweredTexts, ClassifierTask
+from .loop import Outcome, run
+from .progress import ProgressReport, TrainingProgress, Watch
+from .texts import text_vectors
+from .trainer import Given, TextTrainer
+
+DONE = "member.safetensors"
+
+Logits = npt.NDArray[np.float32]
+
+
+class FineTuner(TextTrainer[ClassifierTask]):
+    """Trains the whole encoder with a linear layer on it."""
+
+    kind = "fine-tune"
+
+    @override
+    def task(
+        self, network: Any, train: AnsweredTexts, held_out: AnsweredTexts | None, given: Given[Examples]
+    ) -> ClassifierTask:
+        start_head(network, train, given.device, given.watch)
+        return ClassifierTask(network, train, held_out, given.spec, given.device, given.watch)
+
+    @override
+    def fit(self, task: ClassifierTask, given: Given[Examples]) -> tuple[Outcome, dict[str, float] | None]:
+        if given.spec.members > 1 and len(given.examples) >= LEAST:
+            return train_members(task, given)
+        return super().fit(task, given)
 
 
 def start_head(network: Any, train: AnsweredTexts, device: str, watch: Watch) -> None:
@@ -51,197 +75,113 @@ def start_head(network: Any, train: AnsweredTexts, device: str, watch: Watch) ->
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingResult:
-    """Where the model is, and how it came about.
+class Member:
+    """A training that has ended: its weights, and its logits float32 [k, c] on what it left out."""
 
-    ``epochs`` were trained, the weights are those after ``best_epoch``. ``seconds`` without interruptions.
-    ``history`` has one entry per epoch: loss, and on held-out texts log_loss, macro_f1 and temperature.
-    ``temperature`` is the head's.
-    """
-
-    folder: Path
-    epochs: float
+    state: dict[str, Any]
+    logits: Logits
+    outcome: Outcome
     best_epoch: float
     seconds: float
-    device: str
-    history: list[dict[str, float]]
-    temperature: float
 
-    def facts(self, encoder: ModelFolder, spec: TrainingSpec, texts: int) -> dict[str, Any]:
-        """What is worth keeping beside a model that was trained on so many ``texts``, for training.json."""
-        return {
-            "spec": spec.model_dump(),
-            "encoder": encoder.name,
-            "texts": texts,
-            "epochs": self.epochs,
-            "best_epoch": self.best_epoch,
-            "seconds": self.seconds,
-            "device": self.device,
-            "history": self.history,
-            "versions": {"python": platform.python_version(), **{m: version(m) for m in ("torch", "transformers")}},
-        }
+    def save(self, file: Path, key: str) -> None:
+        """Write it, whole or not at all."""
+        import torch
+        from safetensors.torch import save_file
 
+        told = {"history": self.outcome.history, "epochs": self.outcome.epochs, "key": key}
+        told |= {"best_epoch": self.best_epoch, "seconds": self.seconds}
+        tensors = {f"state.{name}": tensor.contiguous() for name, tensor in self.state.items()}
+        with atomic_path(file) as temporary:
+            save_file(
+                {**tensors, "logits": torch.from_numpy(self.logits)}, temporary, metadata={"member": json.dumps(told)}
+            )
 
-class Trainer(Protocol):
-    """Makes a trained model out of an encoder and labelled texts."""
+    @classmethod
+    def load(cls, file: Path, key: str) -> Member | None:
+        """What ``save`` wrote for the same training; None if that isn't there."""
+        from safetensors import SafetensorError, safe_open
 
-    def train(
-        self,
-        encoder: ModelFolder,
-        examples: Examples,
-        held_out: Examples | None,
-        spec: TrainingSpec,
-        folder: Path,
-        *,
-        scratch: Path,
-        report: ProgressReport,
-        stop: Callable[[], bool],
-    ) -> TrainingResult:
-        """Train, and leave the model in ``folder``, which appears whole or not at all.
-
-        ``held_out`` decides when it ends and how sure it is; None: all epochs, and no calibration. Where ``spec`` asks
-        for several members, each stops by the part that it leaves out, and nothing is read off ``held_out``.
-        ``scratch`` holds what lets a training that was killed go on when it is called again with the same arguments.
-        ``stop`` is asked often. A text is read in up to ``encoder.windows`` windows, as the encoder reads it when it
-        predicts.
-        Raises TrainingCancelled when ``stop`` says so, and LearningError.
-        """
-        ...
+        try:
+            with safe_open(file, framework="pt") as opened:
+                told = json.loads(opened.metadata()["member"])
+                if told["key"] != key:
+                    return None
+                names = [name for name in opened.keys() if name != "logits"]  # noqa: SIM118  # it is no dict
+                state = {name.removeprefix("state."): opened.get_tensor(name) for name in names}
+                logits = opened.get_tensor("logits").numpy()
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            return None
+        outcome = Outcome(told["epochs"], told["history"])
+        return cls(state, logits, outcome, told["best_epoch"], told["seconds"])
 
 
-class FineTuner:
-    """Trains the whole encoder with a linear layer on it, by transformers' Trainer; fulfils Trainer.
+def train_members(whole: ClassifierTask, given: Given[Examples]) -> tuple[Outcome, dict[str, float]]:
+    """Train as many members as the spec says on parts of ``whole``, and leave their mean in its network.
 
-    ``device`` is ``cuda``, ``mps`` or ``cpu``, by default the fastest there is. It seeds the random numbers of the
-    process: leave a service out of it and use TrainingProcess.
+    Returns what was measured (entries say which ``member``), and the mean best ``epoch`` with the ``temperature``,
+    which is fitted on what each member says of the part that it left out. Members that have ended are kept in
+    ``scratch``, so a training that was killed goes on with the next. Raises LearningError, TrainingCancelled.
     """
-
-    def __init__(self, device: str | None = None, *, checkpoint_seconds: float = CHECKPOINT_SECONDS) -> None:
-        for module in ("torch", "transformers", "accelerate"):
-            if find_spec(module) is None:
-                raise MissingExtra(module, "train")
-        self._device = device
-        self._checkpoint_seconds = checkpoint_seconds
-
-    def train(
-        self,
-        encoder: ModelFolder,
-        examples: Examples,
-        held_out: Examples | None,
-        spec: TrainingSpec,
-        folder: Path,
-        *,
-        scratch: Path,
-        report: ProgressReport = no_report,
-        stop: Callable[[], bool] = never,
-    ) -> TrainingResult:
-        """See Trainer."""
-        from transformers import set_seed
-
-        check_examples(examples, held_out)
-        check_free(folder)
-        if held_out is not None and not len(held_out):
-            held_out = None
-        watch = Watch(report, stop)
-        device = self._device or choose_device()
-        key = training_key(encoder, examples, held_out, spec, scratch)
-        set_seed(spec.seed)
-        network = text_classifier(encoder, spec, len(examples.labels)).to(device)
-        texts = [*examples.texts, *(held_out.texts if held_out is not None else ())]
-        cut = tokenised(encoder, texts, scratch, watch)
-        vocabulary = Vocabulary(network.body, cut.windows.rows)
-        cut = cut.with_ids(vocabulary.narrow)
-        train = _answered(cut.part(0, len(examples)), examples)
-        held = None if held_out is None else _answered(cut.part(len(examples), len(cut)), held_out)
-        start_head(network, train, device, watch)
-        task = ClassifierTask(network, train, held, spec, device, watch)
-        how: dict[str, Any] = {"scratch": scratch, "device": device, "watch": watch}
-        how["checkpoint_seconds"] = self._checkpoint_seconds
-        stopped: dict[str, float] | None
-        if spec.members > 1 and len(examples) >= LEAST:
-            outcome, stopped = train_members(network, train, examples, spec, key=key, **how)
-            task.after_step()
-        else:
-            outcome = run(task, spec, checkpoints=Checkpoints(scratch, key), **how)
-            stopped = task.best_of(outcome.history)
-        vocabulary.widen()
-        result = result_of(outcome, stopped, folder, device, watch)
-        network, count = network.to("cpu"), len(examples)
-        head = head_of(network, activation=examples.activation, temperature=result.temperature, labels=count)
-        with whole_folder(folder) as partial:
-            save_encoder(partial, network, encoder)
-            save_head(partial, head, examples.labels, result.facts(encoder, spec, count) | how_it_reads(encoder))
-        return result
+    spec, watch, network, train = given.spec, given.watch, whole.network, whole.train
+    begin = state_of(network)
+    random = np.random.default_rng([spec.seed, 1])
+    fold_of = assign_folds(train.targets, spec.members, random, given.examples.groups)
+    members: list[Member] = []
+    for number in range(spec.members):
+        checkpoints = given.checkpoints(f"member-{number}")
+        file, key = given.scratch / f"member-{number}" / DONE, f"{given.key}/{number}"
+        member = Member.load(file, key)
+        if member is None:
+            network.load_state_dict(begin)
+            before = sum(one.seconds for one in members)
+            own = Watch(in_all(watch.report, number, spec.members, before), watch.stop)
+            left_out, rest = (train.take(np.flatnonzero((fold_of == number) == out)) for out in (True, False))
+            seeded = spec.model_copy(update={"seed": seed_of(spec.seed, number)})
+            task = ClassifierTask(network, rest, left_out, seeded, given.device, own)
+            outcome = run(task, checkpoints)
+            best = task.best_of(outcome.history) or {"epoch": outcome.epochs}
+            logits = task.logits(left_out.texts)
+            member = Member(state_of(network), logits, outcome, best["epoch"], own.seconds)
+            member.save(file, key)
+        members.append(member)
+    watch.before, watch.started = sum(one.seconds for one in members), time.monotonic()
+    network.load_state_dict(mean_state([member.state for member in members]))
+    whole.after_step()
+    apart = np.concatenate([np.flatnonzero(fold_of == number) for number in range(spec.members)])
+    said = np.concatenate([member.logits for member in members])
+    temperature = fit_temperature(said, train.targets[apart], train.weights[apart])
+    history = [entry | {"member": at} for at, member in enumerate(members) for entry in member.outcome.history]
+    epochs = float(np.mean([member.outcome.epochs for member in members]))
+    best_epoch = float(np.mean([member.best_epoch for member in members]))
+    return Outcome(epochs, history), {"epoch": best_epoch, "temperature": temperature}
 
 
-def result_of(
-    outcome: Outcome, best: dict[str, float] | None, folder: Path, device: str, watch: Watch
-) -> TrainingResult:
-    """What came of a training whose model goes to ``folder``. ``best``: its epoch and temperature; None: the last."""
-    best = best or {"epoch": outcome.epochs, "temperature": 1.0}
-    seconds = round(watch.seconds, 3)
-    return TrainingResult(folder, outcome.epochs, best["epoch"], seconds, device, outcome.history, best["temperature"])
+def state_of(network: Any) -> dict[str, Any]:
+    """A copy of its tensors, on the CPU."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in network.state_dict().items()}
 
 
-def how_it_reads(encoder: ModelFolder) -> dict[str, int]:
-    """What of a text a classifier was trained on, for training.json."""
-    return {"max_length": encoder.max_length, "windows": encoder.windows}
+def in_all(report: ProgressReport, number: int, members: int, before: float) -> ProgressReport:
+    """Progress of member ``number`` as a part of the whole; ``before``: seconds of those before it."""
+
+    def told(progress: TrainingProgress) -> None:
+        done = number * progress.steps + progress.step
+        whole = replace(progress, step=done, steps=members * progress.steps, seconds=before + progress.seconds)
+        report(whole)
+
+    return told
 
 
-def split_held_out(examples: Examples, spec: TrainingSpec) -> tuple[Examples, Examples | None]:
-    """What to train on, and about the share ``spec.held_out`` to hold out: stratified, whole groups.
-
-    None is held out from fewer than 20 texts, nor for several members, which hold out parts of their own. A label that
-    would be missing from training is not held out.
-    """
-    if spec.held_out == 0 or spec.members > 1 or len(examples) < LEAST:
-        return examples, None
-    share, rest = spec.held_out, 1 - spec.held_out
-    folds = max(2, round(1 / min(share, rest)))
-    groups = None if examples.groups is None else np.unique(examples.groups, return_inverse=True)[1].astype(np.int64)
-    fold_of = assign_folds(examples.targets, folds, np.random.default_rng(spec.seed), groups)
-    held: npt.NDArray[np.bool_] = fold_of == 0 if share <= rest else fold_of != 0
-    present = examples.flags
-    for label in np.flatnonzero(present.any(axis=0)):
-        if not (present[:, label] & ~held).any():
-            back = present[:, label] if groups is None else np.isin(groups, groups[present[:, label]])
-            held = held & ~back
-    if not held.any() or held.all():
-        return examples, None
-    return examples.take(np.flatnonzero(~held)), examples.take(np.flatnonzero(held))
+def seed_of(seed: int, number: int) -> int:
+    """A seed for each member, far from those of neighbouring seeds."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1)
 
 
-def check_examples(examples: Examples, held_out: Examples | None) -> None:
-    """Raises LearningError if nothing can be learned from ``examples``, or if ``held_out`` asks something else."""
-    if len(examples) < 2:
-        raise LearningError(f"{len(examples)} labelled texts are too few to train on; label more")
-    if not examples.tells_apart:
-        only = examples.labels[int(examples.targets[0])]
-        raise LearningError(f"all {len(examples)} texts have the label {only!r}: there is nothing to tell apart")
-    for part in (examples, held_out):
-        if part is None or part.weights is None:
-            continue
-        if not np.isfinite(part.weights).all() or (part.weights < 0).any() or not part.weights.any():
-            raise LearningError("weights must be finite, none below 0, and not all 0")
-    if held_out is not None and (held_out.labels, held_out.activation) != (examples.labels, examples.activation):
-        raise LearningError("the held-out texts have other labels than the texts to train on")
-
-
-def training_key(
-    encoder: ModelFolder, examples: Examples, held_out: Examples | None, spec: TrainingSpec, scratch: Path
-) -> str:
-    """What a training depends on, as a short text: only its own checkpoints are taken up."""
-    total = hashlib.blake2b(digest_size=16)
-    for part in (encoder.fingerprint(scratch, "training"), spec.model_dump_json()):
-        total.update(part.encode() + b"\0")
-    for one in (examples, held_out):
-        if one is not None:
-            weights = None if one.weights is None else one.weights.tolist()
-            total.update(json.dumps([one.texts, one.targets.tolist(), one.labels, weights], default=as_json).encode())
-        total.update(b"\0")
-    return total.hexdigest()
-
-
-def _answered(texts: WindowedTexts, examples: Examples) -> AnsweredTexts:
-    weights = np.ones(len(examples), np.float32) if examples.weights is None else examples.weights
-    return AnsweredTexts(texts, examples.targets, (weights / weights.mean()).astype(np.float32))
+def mean_state(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The mean of every tensor of numbers; the first of what is counted."""
+    first = states[0]
+    return {
+        name: sum(state[name] for state in states) / len(states) if tensor.is_floating_point() else tensor
+        for name, tensor in first.items()
+    }

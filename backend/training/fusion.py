@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
 from nextlabel.backend.activation import Targets, activation_of
 from nextlabel.backend.data.examples import assign_folds
@@ -28,7 +29,11 @@ from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import save_head, whole_folder
 from nextlabel.connectors.errors import ConfigError, LearningError
 
-from .progress import TrainingCancelled, TrainingProgress
+from .classifier import cross_entropy
+from .loop import TrainingTask, run
+from .progress import TrainingCancelled, TrainingProgress, Watch, never, no_report
+from .spec import TrainingSpec
+from .texts import EpochBatches
 
 if TYPE_CHECKING:
     from .jobs import TrainingJob
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
 
 FEWEST_HELD_OUT = 5
 CHUNK = 64  # records encoded between two reports
+FIGURES = {"train_loss": "loss", "held_out_loss": "held_out_loss"}  # of an epoch: in the head's history, in the loop's
 PATIENCE = 40  # epochs; what needs both sides shows late
 
 
@@ -57,6 +63,11 @@ class FusionSpec:
     held_out: float = 0.15
     seed: int = 0
 
+    def pace(self) -> TrainingSpec:
+        """What of it concerns the loop."""
+        names = ("epochs", "patience", "batch_size", "learning_rate", "weight_decay", "seed")
+        return TrainingSpec(**{name: getattr(self, name) for name in names})
+
     def __post_init__(self) -> None:
         if self.kind not in get_args(FusionKind):
             raise ConfigError(f"fusion {self.kind!r} is unknown; choose {', '.join(get_args(FusionKind))}")
@@ -74,69 +85,97 @@ def train_fusion(
     *,
     weights: npt.NDArray[Any] | None = None,
     groups: npt.NDArray[np.int64] | None = None,
+    stop: Callable[[], bool] = never,
 ) -> FusionHead:
     """Train a head on ``towers`` of n rows.
 
     ``targets`` int64 [n] in [0, c), or bool [n, c] for multi-label; ``weights`` [n], how much a row counts; rows of
-    one of ``groups`` [n] are held out together. The same seed gives the same head. Raises LearningError.
+    one of ``groups`` [n] are held out together. The same seed gives the same head. Raises LearningError, and
+    TrainingCancelled when ``stop`` says so.
     """
     import torch
 
     spec = FusionSpec() if spec is None else spec
     _check(towers, targets, labels, weights)
-    activation = activation_of(targets)
     counts = np.ones(len(targets), np.float32) if weights is None else np.asarray(weights, np.float32)
     held = _held_out(targets, spec, groups)
-    text, image = (torch.from_numpy(np.ascontiguousarray(part)) for part in scaled(towers))
-    truth = torch.from_numpy(targets.astype(np.float32 if activation.several else np.int64))
-    count = torch.from_numpy(counts)
-
-    def loss_of(logits: Any, rows: Any) -> Any:
-        if activation.several:
-            each = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth[rows], reduction="none").mean(1)
-        else:
-            each = torch.nn.functional.cross_entropy(logits, truth[rows], reduction="none")
-        return (each * count[rows]).sum() / count[rows].sum().clamp(min=1e-9)
-
-    train_rows, held_rows = torch.from_numpy(np.flatnonzero(~held)), torch.from_numpy(np.flatnonzero(held))
+    text, image = scaled(towers)
     with torch.random.fork_rng(devices=[]):  # seeds of our own; the caller's stay as they are
         torch.manual_seed(spec.seed)
         network = fusion_network(spec, text.shape[1], image.shape[1], len(labels))
-        optimiser = torch.optim.AdamW(network.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay)
-        best, best_loss, waited, history = _copy(network), float("inf"), 0, []
-        for _ in range(spec.epochs):
-            network.train()
-            total = 0.0
-            for rows in train_rows[torch.randperm(len(train_rows))].split(spec.batch_size):
-                optimiser.zero_grad()
-                loss = loss_of(network(text[rows], image[rows]), rows)
-                loss.backward()
-                optimiser.step()
-                total += loss.item() * len(rows)
-            network.eval()
-            shown = {"train_loss": total / max(len(train_rows), 1)}
-            if len(held_rows):
-                with torch.inference_mode():
-                    shown["held_out_loss"] = float(loss_of(network(text[held_rows], image[held_rows]), held_rows))
-            history.append(shown)
-            loss_now = shown.get("held_out_loss", -float(len(history)))  # nothing held out: the last epoch counts
-            if loss_now < best_loss:
-                best, best_loss, waited = _copy(network), loss_now, 0
-            else:
-                waited += 1
-                if waited >= spec.patience:
-                    break
+        columns = {"text": text, "image": image, "targets": targets, "weights": counts}
+        outcome = run(FusionTask(network, columns, held, spec, stop))
     head = FusionHead(
         kind=spec.kind,
-        weights=best,
+        weights={name: value.detach().numpy().copy() for name, value in network.state_dict().items()},
         labels=labels,
-        activation=activation,
+        activation=activation_of(targets),
         text_dimension=text.shape[1],
         image_dimension=image.shape[1],
-        history=tuple(history),
+        history=tuple({to: one[name] for to, name in FIGURES.items() if name in one} for one in outcome.history),
     )
     unseen = TowerVectors(towers.text[held], towers.image[held])
     return replace(head, temperature=fit_temperature(head.logits(unseen), targets[held], counts[held]))
+
+
+class FusionTask(TrainingTask):
+    """A ``fusion_network`` on rows of ``columns``, those ``held`` left out. Rates stay, and gradients aren't cut."""
+
+    clip = float("inf")
+
+    def __init__(
+        self,
+        network: Any,
+        columns: Mapping[str, npt.NDArray[Any]],
+        held: npt.NDArray[np.bool_],
+        spec: FusionSpec,
+        stop: Callable[[], bool],
+    ) -> None:
+        import torch
+
+        self.network, self.spec, self.device = network, spec.pace(), "cpu"
+        self.watch, self.most = Watch(no_report, stop), spec.batch_size
+        self._columns = {name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in columns.items()}
+        self._rows, same = np.flatnonzero(~held), np.zeros(int((~held).sum()), np.int64)
+        self.held_out = np.flatnonzero(held) if held.any() else None
+        self._batches = EpochBatches(same.tolist(), same, batch_size=spec.batch_size, seed=spec.seed)
+        self.epoch_steps = len(self._batches)
+
+    @override
+    def batches(self) -> Iterator[npt.NDArray[np.int64]]:
+        return (self._rows[batch] for batch in self._batches.without_end())
+
+    @override
+    def collate(self, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
+        return {name: column[rows] for name, column in self._columns.items()}
+
+    @override
+    def loss(self, part: dict[str, Any], whole: dict[str, Any]) -> Any:
+        each = cross_entropy(self.network(part["text"], part["image"]), part["targets"])
+        return (each * part["weights"]).sum() / whole["weights"].sum().clamp(min=1e-9)
+
+    @override
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        spec = self.spec
+        return [{"params": self.network.parameters(), "lr": spec.learning_rate, "weight_decay": spec.weight_decay}]
+
+    @override
+    def rate(self, step: int) -> float:
+        return 1.0
+
+    @override
+    def measure(self) -> dict[str, float]:
+        import torch
+
+        held = self.collate(self.held_out)
+        self.network.eval()
+        with torch.inference_mode():
+            return {"held_out_loss": float(self.loss(held, held))}
+
+    @override
+    def best_of(self, history: Sequence[dict[str, float]]) -> dict[str, float] | None:
+        measured = [entry for entry in history if "held_out_loss" in entry]
+        return min(measured, key=lambda entry: entry["held_out_loss"]) if measured else None
 
 
 def fusion_network(spec: FusionSpec, text_dimension: int, image_dimension: int, classes: int) -> Any:
@@ -178,10 +217,6 @@ def fusion_network(spec: FusionSpec, text_dimension: int, image_dimension: int, 
     return Network()
 
 
-def _copy(network: Any) -> dict[str, npt.NDArray[np.float32]]:
-    return {name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()}
-
-
 def _held_out(targets: Targets, spec: FusionSpec, groups: npt.NDArray[np.int64] | None) -> npt.NDArray[np.bool_]:
     """Which rows tell when to stop, bool [n]: about ``held_out`` of them, or none where that is too few."""
     if not spec.held_out or len(targets) * spec.held_out < FEWEST_HELD_OUT:
@@ -207,8 +242,6 @@ def train_fused(job: TrainingJob, folder: Path, report: ProgressReport, stop: Ca
 
     Seconds, once the images are encoded; both towers keep what they have encoded, so a job that is killed goes on.
     """
-    # MOVED
-
     started = time.monotonic()
 
     def tell(stage: str, done: int, total: int) -> None:
@@ -233,11 +266,8 @@ def train_fused(job: TrainingJob, folder: Path, report: ProgressReport, stop: Ca
     for number, one in enumerate(kinds):
         tell("training", number, len(kinds))
         spec = FusionSpec(one, patience=PATIENCE, held_out=min(job.spec.held_out, 0.5), seed=job.spec.seed)
-        heads.append(
-            train_fusion(
-                towers, examples.targets, examples.labels, spec, weights=examples.weights, groups=examples.groups
-            )
-        )
+        beside: dict[str, Any] = {"weights": examples.weights, "groups": examples.groups, "stop": stop}
+        heads.append(train_fusion(towers, examples.targets, examples.labels, spec, **beside))
     head = min(heads, key=_loss)
     tell("training", len(kinds), len(kinds))
     facts = {"encoder": job.encoder.name, "fingerprint": encoder.fingerprint, "max_length": job.encoder.max_length}

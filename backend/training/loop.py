@@ -1,43 +1,48 @@
-"""The training loop: transformers' Trainer, fed and stopped by us. A TrainingTask says what is trained and how judged.
+"""The training loop. A TrainingTask says what is trained on what and how it is judged; the rest is the same for all.
 
-A checkpoint is whole or not counted, so that a kill at any moment loses little and breaks nothing: transformers writes
-weights, optimiser, schedule and random numbers into ``checkpoint-STEP``; when all are on the disk a note is written
-into it, and only a checkpoint with a note counts. The note has the key of the training, so that what another training
-left in the folder is never taken up. A batch that does not fit in memory is done again in smaller parts.
+A checkpoint is whole or not counted, so that a kill at any moment loses little and breaks nothing: weights, optimiser,
+random numbers and losses go into ``checkpoint-STEP``; when they are on the disk a note is written beside them, and
+only a checkpoint with a note counts. The note has the key of the training, so that what another training left in the
+folder is never taken up. A batch that does not fit in memory is done again in smaller parts.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
 from nextlabel.backend.files import atomic_path, write_atomically
 from nextlabel.connectors.errors import LearningError
 
-from .progress import ProgressReport, TrainingCancelled, TrainingProgress
-from .sampling import EpochBatches
+from .progress import TrainingProgress, Watch
 from .spec import TrainingSpec
 
-NOTE = "nextlabel.json"
+NOTE, STATE = "nextlabel.json", "state.pt"
 
 # As the CPU's allocator, CUDA, cuBLAS and MPS say it; they share no exception class.
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cublas_status_alloc_failed")
-REPORT_SECONDS = 0.25  # between two reports; reading the loss off a GPU stops it for a moment
+REPORT_SECONDS = 0.25  # between two looks at the loss; reading it off a GPU stops it for a moment
 
 
 class Checkpoints:
-    """The checkpoints in ``scratch`` of the training called ``key``. Files of others in the folder are removed."""
+    """The checkpoints in ``scratch`` of the training called ``key``. Files of others in the folder are removed.
 
-    def __init__(self, scratch: Path, key: str) -> None:
-        self._scratch, self._key = scratch, key
+    ``seconds`` lie between two of them.
+    """
+
+    def __init__(self, scratch: Path, key: str, seconds: float) -> None:
+        self._scratch, self._key, self._seconds = scratch, key, seconds
+        self._saved = time.monotonic()
         scratch.mkdir(parents=True, exist_ok=True)
         self.last, self.note = self._find()
         self._tidy()
@@ -56,31 +61,36 @@ class Checkpoints:
         _, path, note = max(found, key=lambda one: one[0])
         return path, note
 
-    def best(self) -> dict[str, Any] | None:
-        """The best state so far as of the last checkpoint: tensors by name."""
-        if self.last is None or self.note["best"] is None:
-            return None
+    @property
+    def due(self) -> bool:
+        """Whether it is time for another one."""
+        return time.monotonic() - self._saved >= self._seconds
+
+    def load(self) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """The state of the last checkpoint, and the best tensors by name as of then."""
+        import torch
         from safetensors.torch import load_file
 
-        state: dict[str, Any] = load_file(self._scratch / self.note["best"])
-        return state
+        assert self.last is not None  # noqa: S101  # whoever loads has looked
+        state: dict[str, Any] = torch.load(self.last / STATE, map_location="cpu", weights_only=True)
+        return state, None if self.note["best"] is None else load_file(self._scratch / self.note["best"])
 
-    def complete(self, step: int, state: dict[str, Any], best: dict[str, Any] | None, best_epoch: float) -> None:
-        """Count the checkpoint of ``step``, which has just been written, with ``state`` (JSON) and the best tensors."""
+    def add(self, step: int, state: dict[str, Any], note: dict[str, Any], best: tuple[float, Any] | None) -> None:
+        """Write a checkpoint: tensors, a ``note`` in JSON, and epoch and tensors of the best state so far."""
+        import torch
+        from safetensors.torch import save_file
+
         folder, name = self._scratch / f"checkpoint-{step}", None
         if best is not None:
-            name = f"best-{best_epoch:g}.safetensors"
+            name = f"best-{best[0]:g}.safetensors"
             if not (self._scratch / name).is_file():
-                from safetensors.torch import save_file
-
                 with atomic_path(self._scratch / name) as temporary:
-                    save_file(best, temporary)
-        for file in folder.iterdir():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
-        note = {"key": self._key, "step": step, "best": name, **state}
+                    save_file(best[1], temporary)
+        with atomic_path(folder / STATE) as temporary:
+            torch.save(state, temporary)
+        note = {"key": self._key, "step": step, "best": name, **note}
         write_atomically(folder / NOTE, json.dumps(note).encode())
-        self.last, self.note = folder, note
+        self.last, self.note, self._saved = folder, note, time.monotonic()
         self._tidy()
 
     def _tidy(self) -> None:
@@ -91,43 +101,6 @@ class Checkpoints:
         for file in self._scratch.glob("best-*.safetensors"):
             if file.name != self.note.get("best"):
                 file.unlink(missing_ok=True)
-
-
-@dataclass(slots=True)
-class EpochLoss:
-    """Mean training loss of an epoch, from the running sum that the loop keeps: ``total`` over ``steps``."""
-
-    total: float = 0.0
-    steps: int = 0
-    _sum: float = 0.0
-    _step: int = 0
-
-    def start(self, step: int) -> None:
-        """The running sum begins anew, at ``step``."""
-        self._sum, self._step = 0.0, step
-
-    def add(self, running_sum: float, step: int) -> float:
-        """Take in what has come since the last call; the mean loss of these steps."""
-        loss, steps = running_sum - self._sum, step - self._step
-        self.total, self.steps = self.total + loss, self.steps + steps
-        self._sum, self._step = running_sum, step
-        return loss / steps if steps else self.total / max(self.steps, 1)
-
-    def end(self) -> float:
-        """The mean of the epoch, which ends here."""
-        mean = self.total / max(self.steps, 1)
-        self.total, self.steps = 0.0, 0
-        return mean
-
-
-def best_of(history: Sequence[dict[str, float]]) -> dict[str, float] | None:
-    """The epoch with the least held-out log loss at its own temperature; None where nothing was held out.
-
-    Macro-F1 is in the history too, but among some dozen held-out texts it moves by several points with a single
-    one, and log loss moves with each. Its own temperature, because that is what the model will be used with.
-    """
-    measured = [entry for entry in history if "log_loss" in entry]
-    return min(measured, key=lambda entry: entry["log_loss"]) if measured else None
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -150,75 +123,123 @@ def free_memory() -> None:
         torch.mps.empty_cache()
 
 
-@dataclass(slots=True)
-class Watch:
-    """Who is told, who may stop it, and how long it has taken, interruptions left out."""
+def _half(device: str) -> Any:
+    """The half precision that a CUDA device is good at; None on any other device."""
+    import torch
 
-    report: ProgressReport
-    stop: Callable[[], bool]
-    before: float = 0.0
-    started: float = field(default_factory=time.monotonic)
+    if device != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def half_precision(device: str) -> AbstractContextManager[None]:
+    """Forward passes of a training on a CUDA device go in half precision; elsewhere nothing changes."""
+    import torch
+
+    half: AbstractContextManager[None] = torch.autocast("cuda", dtype=_half(device), enabled=device == "cuda")
+    return half
+
+
+def random_state(device: str) -> dict[str, Any]:
+    """Where torch's random numbers stand: those of the CPU, and those that dropout on ``device`` draws."""
+    import torch
+
+    own = {device: getattr(torch, device).get_rng_state()} if device in ("cuda", "mps") else {}
+    return {"cpu": torch.get_rng_state(), **own}
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Go back to where ``random_state`` was taken."""
+    import torch
+
+    for device, numbers in state.items():
+        (torch if device == "cpu" else getattr(torch, device)).set_rng_state(numbers)
+
+
+class TrainingTask(ABC):
+    """What is trained on what, and how it is judged.
+
+    ``network`` is a torch module on ``device``. Up to ``most`` windows have gradients at once; a batch that holds
+    more, or that does not fit in memory, goes in parts with the same sum of gradients. ``epoch_steps`` make an epoch,
+    ``steps`` the whole training. Gradients are cut to the norm ``clip``.
+    """
+
+    network: Any
+    spec: TrainingSpec
+    device: str
+    watch: Watch
+    most: int
+    epoch_steps: int
+    held_out: Any = None
+    clip = 1.0
 
     @property
-    def seconds(self) -> float:
-        """Seconds of training so far."""
-        return self.before + time.monotonic() - self.started
+    def steps(self) -> int:
+        """Of the optimiser in all; fewer where patience runs out."""
+        return self.spec.epochs * self.epoch_steps
 
-    def check(self) -> None:
-        """Raises TrainingCancelled when it is to stop."""
-        if self.stop():
-            raise TrainingCancelled("the training was stopped before its end; the model is as it was")
+    @abstractmethod
+    def batches(self) -> Iterator[Any]:
+        """Rows of every step, from the first on: always the same ones."""
 
+    @abstractmethod
+    def collate(self, rows: Any) -> dict[str, Any]:
+        """Tensors of a batch, on the CPU."""
 
-class TrainingTask(Protocol):
-    """What is trained on what, and how it is judged."""
+    @abstractmethod
+    def loss(self, part: dict[str, Any], whole: dict[str, Any]) -> Any:
+        """What ``part``, which is on the device, adds to the mean loss of the batch ``whole``: with gradients."""
 
-    @property
-    def network(self) -> Any:
-        """The torch module, on its device."""
-        ...
-
-    @property
-    def held_out(self) -> Any:
-        """What ``measure`` measures on; None where nothing was held out."""
-        ...
-
-    @property
-    def unit(self) -> str:
-        """What a row is, in the words of whoever reads an error: ``text`` or ``window``."""
-        ...
-
-    def batches(self) -> EpochBatches:
-        """Row numbers of the training, a batch a step."""
-        ...
-
-    def collate(self, rows: list[int]) -> dict[str, Any]:
-        """Tensors of a batch; ``input_ids`` int64 [windows, longest] is one of them."""
-        ...
-
-    def parts(self, inputs: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
-        """The batch in parts of up to ``most`` windows, or of one row that has more."""
-        ...
-
-    def loss(self, model: Any, part: dict[str, Any], whole: dict[str, Any]) -> Any:
-        """What ``part`` adds to the mean loss of the batch ``whole``: a scalar with gradients."""
-        ...
-
+    @abstractmethod
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """For AdamW, with a rate each."""
-        ...
+        """For AdamW, with a rate each, at its peak."""
+
+    def parts(self, batch: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
+        """The batch in parts of up to ``most`` windows, or of one row that has more."""
+        size = len(next(iter(batch.values())))
+        for start in range(0, size, most):
+            yield {name: tensor[start : start + most] for name, tensor in batch.items()}
+
+    def one(self, batch: dict[str, Any]) -> str:
+        """What a row is, in the words of whoever reads an error."""
+        return "text"
+
+    def gradients(self, batch: dict[str, Any], most: int, scale: Callable[[Any], Any]) -> Any:
+        """Add the gradients of a batch, whose loss goes through ``scale``, in parts of ``most``; return the loss."""
+        total: Any = 0.0
+        for part in self.parts(batch, most):
+            loss = self.loss(self.moved(part), batch)
+            scale(loss).backward()
+            total = total + loss.detach()
+        return total
+
+    def moved(self, part: dict[str, Any]) -> dict[str, Any]:
+        """The same tensors on the device."""
+        return {name: tensor.to(self.device) for name, tensor in part.items()}
+
+    def rate(self, step: int) -> float:
+        """The share of the peak of the learning rates at ``step``: it rises in the warm-up, then falls to nothing."""
+        warmup = int(self.spec.warmup * self.steps)
+        if step < warmup:
+            return step / warmup
+        return (self.steps - step) / max(1, self.steps - warmup)
 
     def after_step(self) -> None:
         """Called when the optimiser has moved the weights."""
-        ...
+        return
 
     def measure(self) -> dict[str, float]:
-        """Figures on what is held out; {} where nothing is."""
-        ...
+        """Figures on what is held out, after an epoch; called only if something is."""
+        return {}
 
     def best_of(self, history: Sequence[dict[str, float]]) -> dict[str, float] | None:
-        """The best of the epochs so far; None where nothing was measured."""
-        ...
+        """The epoch with the least held-out log loss at its own temperature; None where nothing was held out.
+
+        Macro-F1 is in the history too, but among some dozen held-out texts it moves by several points with a single
+        one, and log loss moves with each. Its own temperature, because that is what the model will be used with.
+        """
+        measured = [entry for entry in history if "log_loss" in entry]
+        return min(measured, key=lambda entry: entry["log_loss"]) if measured else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,174 +250,144 @@ class Outcome:
     history: list[dict[str, float]]
 
 
-def choose_device() -> str:
-    """``cuda``, ``mps`` or ``cpu``: the fastest there is."""
-    import torch
+def fitting(task: TrainingTask, batch: dict[str, Any], most: int, scale: Callable[[Any], Any]) -> tuple[Any, int]:
+    """Gradients of a batch: its loss, and how many windows fit in memory. Raises LearningError if not one does."""
+    while True:
+        try:
+            return task.gradients(batch, most, scale), most
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            if most == 1:
+                raise LearningError(
+                    f"a single {task.one(batch)} does not fit in memory to train on; set a smaller max_length or "
+                    "fewer windows, or train a smaller encoder"
+                ) from error
+        # Out here the error is gone, and with it the tensors that its traceback held.
+        most = -(-most // 2)
+        task.network.zero_grad()
+        free_memory()
 
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
-
-def run(
-    task: TrainingTask,
-    spec: TrainingSpec,
-    *,
-    checkpoints: Checkpoints,
-    scratch: Path,
-    device: str,
-    watch: Watch,
-    checkpoint_seconds: float,
-) -> Outcome:
+def run(task: TrainingTask, checkpoints: Checkpoints | None = None) -> Outcome:
     """Train the task's network in place, from the last checkpoint if there is one.
 
-    Up to ``spec.batch_size`` windows have gradients at once; a batch that holds more, or that does not fit in
-    memory, goes in parts with the same sum of gradients. Raises LearningError, TrainingCancelled.
+    It seeds torch's random numbers. Raises LearningError, TrainingCancelled.
     """
-    import torch
-    import transformers
-    from transformers.trainer_callback import PrinterCallback
+    return _Run(task, checkpoints).to_the_end()
 
-    transformers.logging.set_verbosity_error()
-    network, sampler = task.network, task.batches()
-    history: list[dict[str, float]] = list(checkpoints.note.get("history", []))
-    total, steps = checkpoints.note.get("losses", (0.0, 0))  # of this epoch so far
-    losses = EpochLoss(total, steps)
-    watch.before = float(checkpoints.note.get("seconds", 0.0))
-    best: list[Any] = [checkpoints.best()]
 
-    class Loop(transformers.Trainer):  # type: ignore[misc]  # comes without types here
-        optimizer: Any
-        lr_scheduler: Any
-        most = spec.batch_size  # windows at once
-        summed: Any = 0.0  # of the losses, on the device
+class _Run:
+    """One training, at ``step``: what a checkpoint holds, and what leads from one to the next."""
 
-        def get_train_dataloader(self) -> Any:
-            return torch.utils.data.DataLoader(self.train_dataset, batch_sampler=sampler, collate_fn=task.collate)
+    def __init__(self, task: TrainingTask, checkpoints: Checkpoints | None) -> None:
+        import torch
 
-        def create_optimizer(self, model: Any = None) -> Any:
-            if self.optimizer is None:
-                self.optimizer = torch.optim.AdamW(task.parameter_groups(), fused=device in ("cpu", "cuda"))
-            return self.optimizer
+        self.task, self.checkpoints, self.most = task, checkpoints, task.most
+        self.optimizer = torch.optim.AdamW(task.parameter_groups(), fused=task.device in ("cpu", "cuda"))
+        self.peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self.scaler = torch.amp.GradScaler("cuda", enabled=_half(task.device) == torch.float16)
+        self.history: list[dict[str, float]] = []
+        self.best: tuple[float, dict[str, Any]] | None = None  # its epoch, and its tensors on the CPU
+        self.step, self.losses = 0, torch.zeros((), device=task.device)  # the sum of this epoch, left on the device
+        torch.manual_seed(task.spec.seed)
+        if checkpoints is not None and checkpoints.last is not None:
+            self._resume(checkpoints)
+        self.loss, self.read = 0.0, (float(self.losses), self.step, -REPORT_SECONDS)  # the sum read last, and when
 
-        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-            if self.lr_scheduler is None:
-                self.lr_scheduler = transformers.get_linear_schedule_with_warmup(
-                    optimizer or self.optimizer, int(spec.warmup * num_training_steps), num_training_steps
-                )
-                self._created_lr_scheduler = True
-            return self.lr_scheduler
+    def _resume(self, checkpoints: Checkpoints) -> None:
+        state, best = checkpoints.load()
+        note = checkpoints.note
+        self.task.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        set_random_state(state["random"])
+        self.losses, self.step = state["losses"].to(self.task.device), int(note["step"])
+        self.history, self.task.watch.before = list(note["history"]), float(note["seconds"])
+        self.best = None if best is None else (float(note["best_epoch"]), best)
 
-        def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
-            model.train()
-            inputs = self._prepare_inputs(inputs)
-            while True:
-                try:
-                    loss = self.whole_batch(model, inputs)
-                    self.summed = self.summed + loss
-                    return loss
-                except (RuntimeError, MemoryError) as error:
-                    if not out_of_memory(error):
-                        raise
-                    if self.most == 1:
-                        length = inputs["input_ids"].shape[1]
-                        raise LearningError(
-                            f"a single {task.unit} of {length} tokens a window does not fit in memory to train on; "
-                            "set a smaller max_length or fewer windows, or train a smaller encoder"
-                        ) from error
-                # Out here the error is gone, and with it the tensors that its traceback held.
-                self.most = -(-min(self.most, len(inputs["input_ids"])) // 2)
-                model.zero_grad()
-                free_memory()
+    def _save(self, checkpoints: Checkpoints) -> None:
+        state = {
+            "network": self.task.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": random_state(self.task.device),
+            "losses": self.losses,
+        }
+        note = {"history": self.history, "seconds": self.task.watch.seconds}
+        note["best_epoch"] = None if self.best is None else self.best[0]
+        checkpoints.add(self.step, state, note, self.best)
 
-        def whole_batch(self, model: Any, inputs: dict[str, Any]) -> Any:
-            """Gradients of the batch, in as many parts as memory asks for: their sum is the same."""
-            total = 0.0
-            for part in task.parts(inputs, self.most):
-                loss = task.loss(model, part, inputs)
-                self.accelerator.backward(loss)
-                total = total + loss.detach()
-            return total
+    def to_the_end(self) -> Outcome:
+        task = self.task
+        task.network.train()
+        for rows in islice(task.batches(), self.step, task.steps):
+            self._train_on(task.collate(rows))
+            task.watch.check()
+            ends = self.step % task.epoch_steps == 0 or self.step == task.steps
+            self._read_loss(at_once=ends)
+            self._tell("training")
+            if ends and self._end_epoch():  # its evaluation belongs to an epoch, and to its checkpoint
+                break
+            if self.checkpoints is not None and self.checkpoints.due and self.step < task.steps:
+                self._save(self.checkpoints)
+        if self.best is not None:
+            task.network.load_state_dict(self.best[1])
+        return Outcome(self.step / task.epoch_steps, self.history)
 
-    class Events(transformers.TrainerCallback):  # type: ignore[misc]
-        reported, saved = 0.0, time.monotonic()
+    def _train_on(self, batch: dict[str, Any]) -> None:
+        import torch
 
-        def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            sampler.set_epoch(state.global_step // len(sampler))
+        task = self.task
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * task.rate(self.step)
+        loss, self.most = fitting(task, batch, self.most, self.scaler.scale)
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(task.network.parameters(), task.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        task.after_step()
+        self.losses, self.step = self.losses + loss, self.step + 1
 
-        def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            task.after_step()
+    def _read_loss(self, *, at_once: bool) -> None:
+        """The mean loss of the steps since it was last read."""
+        total, step, when = self.read
+        if at_once or time.monotonic() - when > REPORT_SECONDS:
+            self.read = (float(self.losses), self.step, time.monotonic())
+            self.loss = (self.read[0] - total) / (self.step - step)
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            watch.check()
-            last = state.global_step % len(sampler) == 0
-            if last or time.monotonic() - self.reported > REPORT_SECONDS:
-                self.reported = time.monotonic()
-                tell("training", state, losses.add(float(trainer.summed), state.global_step))
-            if not last:  # at the end of an epoch its evaluation belongs to it
-                control.should_save = self.due()
+    def _end_epoch(self) -> bool:
+        """Measure the epoch that ends here; whether that was enough."""
+        import torch
 
-        def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            entry = {"epoch": round(state.epoch, 4), "loss": losses.end()}
-            if not np.isfinite(entry["loss"]):
-                raise LearningError(
-                    f"the loss was not finite in epoch {state.epoch:g}: the training has diverged; "
-                    f"lower learning_rate ({spec.learning_rate:g}) and head_learning_rate ({spec.head_learning_rate:g})"
-                )
-            if task.held_out is not None:
-                tell("evaluating", state, entry["loss"])
-                entry |= task.measure()
-            history.append(entry | {"seconds": round(watch.seconds, 3)})
-            leader = task.best_of(history)
-            if leader is history[-1]:
-                best[0] = {name: t.detach().to("cpu", copy=True) for name, t in network.state_dict().items()}
-            tell("evaluating", state, entry["loss"])
-            waited = 0 if leader is None else len(history) - 1 - history.index(leader)
-            if spec.patience and waited >= spec.patience:
-                control.should_training_stop = True
-            control.should_save = (
-                not control.should_training_stop and state.global_step < state.max_steps and self.due()
+        task, spec = self.task, self.task.spec
+        epoch, steps = self.step / task.epoch_steps, (self.step - 1) % task.epoch_steps + 1
+        self.loss = self.read[0] / steps
+        if not np.isfinite(self.loss):
+            raise LearningError(
+                f"the loss was not finite in epoch {epoch:g}: the training has diverged; lower learning_rate "
+                f"({spec.learning_rate:g}) and head_learning_rate ({spec.head_learning_rate:g})"
             )
+        entry = {"epoch": round(epoch, 4), "loss": self.loss}
+        if task.held_out is not None:
+            self._tell("evaluating")
+            entry |= task.measure()
+            task.network.train()
+        self.history.append(entry | {"seconds": round(task.watch.seconds, 3)})
+        leader = task.best_of(self.history)
+        if leader is self.history[-1]:
+            tensors = task.network.state_dict().items()
+            self.best = entry["epoch"], {name: one.detach().to("cpu", copy=True) for name, one in tensors}
+        if task.held_out is not None:
+            self._tell("evaluating")
+        self.losses = torch.zeros((), device=task.device)
+        self.read = (0.0, self.step, self.read[2])
+        waited = 0 if leader is None else len(self.history) - 1 - self.history.index(leader)
+        return bool(spec.patience) and waited >= spec.patience
 
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            losses.add(float(trainer.summed), state.global_step)
-            note = {"history": history, "losses": [losses.total, losses.steps], "seconds": watch.seconds}
-            checkpoints.complete(state.global_step, note, best[0], (task.best_of(history) or {"epoch": 0.0})["epoch"])
-            self.saved = time.monotonic()
-
-        def due(self) -> bool:
-            return time.monotonic() - self.saved >= checkpoint_seconds
-
-    def tell(stage: Any, state: Any, loss: float) -> None:
-        score = history[-1].get("log_loss") if history else None
-        progress = TrainingProgress(stage, state.global_step, state.max_steps, state.epoch, loss, score, watch.seconds)
-        watch.report(progress)
-
-    half = device == "cuda"
-    bf16 = half and torch.cuda.is_bf16_supported(including_emulation=False)
-    args = transformers.TrainingArguments(
-        output_dir=str(scratch),
-        num_train_epochs=spec.epochs,
-        per_device_train_batch_size=spec.batch_size,
-        max_grad_norm=1.0,
-        seed=spec.seed,
-        use_cpu=device == "cpu",
-        bf16=bf16,
-        fp16=half and not bf16,
-        save_strategy="no",  # Events says when
-        eval_strategy="no",
-        logging_strategy="no",
-        logging_nan_inf_filter=False,  # it asks the GPU at every step; we look at the end of every epoch
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
-        remove_unused_columns=False,
-    )
-    args._n_gpu = min(args.n_gpu, 1)  # a small model loses more by splitting batches than it gains
-    losses.start(int(checkpoints.note.get("step", 0)))
-    trainer = Loop(model=network, args=args, train_dataset=range(sampler.rows), callbacks=[Events()])
-    trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=str(checkpoints.last) if checkpoints.last else None)
-    if best[0] is not None:
-        network.load_state_dict(best[0])
-    return Outcome(float(trainer.state.epoch), history)
+    def _tell(self, stage: Literal["training", "evaluating"]) -> None:
+        task, score = self.task, self.history[-1].get("log_loss") if self.history else None
+        epoch = self.step / task.epoch_steps
+        report = TrainingProgress(stage, self.step, task.steps, epoch, self.loss, score, task.watch.seconds)
+        task.watch.report(report)

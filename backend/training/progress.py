@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from nextlabel.connectors.errors import LearningError
@@ -43,3 +44,23 @@ def no_report(_: TrainingProgress) -> None:
 def never() -> bool:
     """For a training that nobody stops."""
     return False
+
+
+@dataclass(slots=True)
+class Watch:
+    """Who is told, who may stop it, and how long it has taken, interruptions left out."""
+
+    report: ProgressReport
+    stop: Callable[[], bool]
+    before: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far."""
+        return self.before + time.monotonic() - self.started
+
+    def check(self) -> None:
+        """Raises TrainingCancelled when it is to stop."""
+        if self.stop():
+            raise TrainingCancelled("the training was stopped before its end; the model is as it was")

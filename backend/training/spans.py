@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from nextlabel.backend.data.span_examples import SpanExamples, split_held_out
 from nextlabel.backend.encoders.model_folder import ModelFolder
@@ -18,7 +17,7 @@ from nextlabel.backend.encoders.tokenizer import pad
 from nextlabel.backend.metrics import log_loss
 from nextlabel.backend.models.calibration import at_temperature, fit_temperature
 from nextlabel.backend.models.label_names import by_name
-from nextlabel.backend.models.saving import TRAINING_FILE, check_free, copy_tokenizer, whole_folder
+from nextlabel.backend.models.saving import TRAINING_FILE, copy_tokenizer
 from nextlabel.backend.models.spans.decoding import decode
 from nextlabel.backend.models.spans.metrics import span_f1
 from nextlabel.backend.models.spans.model import (
@@ -30,16 +29,15 @@ from nextlabel.backend.models.spans.model import (
     takes_types,
 )
 from nextlabel.backend.models.spans.tagging import IntArray, Scheme, TagSet
-from nextlabel.connectors.content import as_json
-from nextlabel.connectors.errors import LearningError, MissingExtra
+from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span
 
-from .classifier import Vocabulary
-from .finetune import TrainingResult, result_of
-from .loop import Checkpoints, Watch, choose_device, run
-from .progress import ProgressReport, TrainingProgress, never, no_report
-from .sampling import EpochBatches
+from .classifier import Vocabulary, parameter_groups
+from .loop import TrainingTask, half_precision
+from .progress import ProgressReport, TrainingProgress, Watch, never, no_report
 from .spec import CHECKPOINT_SECONDS, TrainingSpec
+from .texts import EpochBatches
+from .trainer import Given, Trainer, TrainingResult
 
 IGNORED = -100  # what torch's cross-entropy leaves out: special tokens, and tokens that begin no unit
 CHUNK = 512  # texts tokenised between two looks at stop
@@ -80,58 +78,53 @@ class TaggedTexts:
         return replace(self, texts=texts)
 
 
-class SpanTask:
-    """A network for token classification on tagged texts; fulfils TrainingTask. A row is a window."""
+class SpanTask(TrainingTask):
+    """A network for token classification on tagged texts. A row is a window."""
 
-    unit = "window"
+    held_out: TaggedTexts | None
 
     def __init__(
-        self, network: Any, tags: TagSet, train: TaggedTexts, held_out: TaggedTexts | None, spec: TrainingSpec
+        self, network: Any, tags: TagSet, train: TaggedTexts, held_out: TaggedTexts | None, given: Given[SpanExamples]
     ) -> None:
-        self.network, self.tags, self.held_out, self.spec = network, tags, held_out, spec
+        self.network, self.tags, self.held_out, self.spec = network, tags, held_out, given.spec
+        self.device, self.watch, self.most = given.device, given.watch, given.spec.batch_size
         self._windows, self._types = train.windows(), takes_types(network.config)
-
-    def batches(self) -> EpochBatches:
-        """See TrainingTask."""
         lengths = [len(window.ids) for window, _ in self._windows]
         same = np.zeros(len(lengths), np.int64)
-        return EpochBatches(lengths, same, batch_size=self.spec.batch_size, seed=self.spec.seed)
+        self._batches = EpochBatches(lengths, same, batch_size=self.most, seed=self.spec.seed)
+        self.epoch_steps = len(self._batches)
 
+    @override
+    def batches(self) -> Iterator[list[int]]:
+        return self._batches.without_end()
+
+    @override
     def collate(self, rows: list[int]) -> dict[str, Any]:
-        """See TrainingTask."""
         import torch
 
         inputs = model_inputs([self._windows[row][0] for row in rows], types=self._types)
         targets, mask = pad([self._windows[row][1].tolist() for row in rows])
         return inputs | {"labels": torch.from_numpy(np.where(mask, targets, IGNORED))}
 
-    def parts(self, inputs: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
-        """See TrainingTask."""
-        for start in range(0, len(inputs["labels"]), most):
-            yield {name: tensor[start : start + most] for name, tensor in inputs.items()}
+    @override
+    def one(self, batch: dict[str, Any]) -> str:
+        return f"window of {batch['input_ids'].shape[1]} tokens"
 
-    def loss(self, model: Any, part: dict[str, Any], whole: dict[str, Any]) -> Any:
-        """See TrainingTask."""
+    @override
+    def loss(self, part: dict[str, Any], whole: dict[str, Any]) -> Any:
         from torch.nn.functional import cross_entropy
 
         inputs = {name: tensor for name, tensor in part.items() if name != "labels"}
-        logits = model(**inputs).logits.float().flatten(0, 1)
+        with half_precision(self.device):
+            logits = self.network(**inputs).logits.float().flatten(0, 1)
         said = (whole["labels"] != IGNORED).sum().clamp(min=1)
         return cross_entropy(logits, part["labels"].flatten(), ignore_index=IGNORED, reduction="sum") / said
 
+    @override
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Encoder and head at their own rates, no decay of biases and of norms."""
-        spec = self.spec
-        body = {id(parameter) for parameter in self.network.base_model.parameters()}
-        groups: dict[tuple[float, float], list[Any]] = {}
-        for parameter in self.network.parameters():
-            rate = spec.learning_rate if id(parameter) in body else spec.head_learning_rate
-            groups.setdefault((rate, spec.weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
-        return [{"params": part, "lr": rate, "weight_decay": decay} for (rate, decay), part in groups.items()]
+        return parameter_groups(self.network, self.network.base_model, self.spec)
 
-    def after_step(self) -> None:
-        """See TrainingTask."""
-
+    @override
     def measure(self) -> dict[str, float]:
         """Span F1 on held-out texts, and log loss a unit at the temperature that suits it best."""
         held = self.held_out
@@ -147,18 +140,19 @@ class SpanTask:
             "temperature": temperature,
         }
 
+    @override
     def best_of(self, history: Sequence[dict[str, float]]) -> dict[str, float] | None:
         """The epoch with the highest held-out span F1, among equals the least log loss; None if none was measured."""
         measured = [entry for entry in history if "span_f1" in entry]
         return max(measured, key=lambda entry: (entry["span_f1"], -entry["log_loss"])) if measured else None
 
 
-class SpanTrainer:
-    """Trains a whole encoder with a linear layer on every token, by transformers' Trainer.
+class SpanTrainer(Trainer[SpanExamples, SpanTask]):
+    """Trains a whole encoder with a linear layer on every token.
 
     What it leaves is what ``pipeline("token-classification")`` and SpanModel load: tags in the configuration, a
-    linear layer that is calibrated on held-out tokens. Of ``spec``, what is about pooling, losses and resampling
-    does not concern it. It seeds the random numbers of the process: leave a service out of it.
+    linear layer that is calibrated on held-out tokens. Of ``spec``, what is about pooling, losses, resampling and
+    members does not concern it.
     """
 
     def __init__(
@@ -168,64 +162,47 @@ class SpanTrainer:
         scheme: Scheme = "bio",
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
     ) -> None:
-        for module in ("torch", "transformers", "accelerate"):
-            if find_spec(module) is None:
-                raise MissingExtra(module, "train")
-        self._device, self._scheme = device, scheme
-        self._checkpoint_seconds = checkpoint_seconds
+        super().__init__(device, checkpoint_seconds=checkpoint_seconds)
+        self.kind, self._scheme = f"spans in {scheme}", scheme
 
-    def train(
-        self,
-        encoder: ModelFolder,
-        examples: SpanExamples,
-        held_out: SpanExamples | None,
-        spec: TrainingSpec,
-        folder: Path,
-        *,
-        scratch: Path,
-        report: ProgressReport = no_report,
-        stop: Callable[[], bool] = never,
-    ) -> TrainingResult:
-        """Train, and leave the model in ``folder``, which appears whole or not at all.
+    @override
+    def check(self, examples: SpanExamples, held_out: SpanExamples | None) -> None:
+        if not examples.count:
+            raise LearningError(f"none of {len(examples)} texts has a span; mark some before training")
+        if held_out is not None and held_out.labels != examples.labels:
+            raise LearningError("the held-out texts have other labels than the texts to train on")
 
-        ``held_out`` decides when it ends and how sure it is; None: all epochs, and no calibration. ``scratch`` holds
-        what lets a training that was killed go on when it is called again with the same arguments. ``stop`` is asked
-        often. Raises TrainingCancelled when it says so, and LearningError.
-        """
-        from transformers import set_seed
-
-        _check(examples, held_out)
-        check_free(folder)
-        if held_out is not None and not len(held_out):
-            held_out = None
-        tags = TagSet.of(examples.labels, self._scheme)
-        watch, device = Watch(report, stop), self._device or choose_device()
-        checkpoints = Checkpoints(scratch, _key(encoder, examples, held_out, spec, tags, scratch))
-        set_seed(spec.seed)
-        network = token_classifier(encoder, spec, tags).to(device)
-        tokenise = SpanTokeniser(encoder, scratch)
-        train = tagged(tokenise, examples, tags, watch)
+    @override
+    def prepare(self, given: Given[SpanExamples]) -> tuple[SpanTask, Vocabulary]:
+        tags = TagSet.of(given.examples.labels, self._scheme)
+        network = token_classifier(given.encoder, given.spec, tags).to(given.device)
+        tokenise = SpanTokeniser(given.encoder, given.scratch)
+        train = tagged(tokenise, given.examples, tags, given.watch)
         if not any(text.windows for text in train.texts):
             raise LearningError("none of the texts holds a token; there is nothing to learn from")
-        held = None if held_out is None else tagged(tokenise, held_out, tags, watch)
+        held = None if given.held_out is None else tagged(tokenise, given.held_out, tags, given.watch)
         rows = [window.ids for part in (train, held) if part for text in part.texts for window in text.windows]
         vocabulary = Vocabulary(network.base_model, rows)
-        narrowed = None if held is None else held.with_ids(vocabulary.narrow)
-        task = SpanTask(network, tags, train.with_ids(vocabulary.narrow), narrowed, spec)
-        outcome = run(
-            task,
-            spec,
-            checkpoints=checkpoints,
-            scratch=scratch,
-            device=device,
-            watch=watch,
-            checkpoint_seconds=self._checkpoint_seconds,
-        )
-        vocabulary.widen()
-        result = result_of(outcome, task.best_of(outcome.history), folder, device, watch)
-        cool(network, result.temperature)
-        _save(network.to("cpu"), encoder, spec, examples, result)
-        return result
+        held = None if held is None else held.with_ids(vocabulary.narrow)
+        return SpanTask(network, tags, train.with_ids(vocabulary.narrow), held, given), vocabulary
+
+    @override
+    def save(self, folder: Path, task: SpanTask, given: Given[SpanExamples], result: TrainingResult) -> None:
+        cool(task.network, result.temperature)
+        encoder, examples = given.encoder, given.examples
+        facts = {
+            "kind": "spans",
+            "labels": list(examples.labels),
+            "spans": examples.count,
+            "temperature": result.temperature,
+            **result.facts(encoder, given.spec, len(examples)),
+        }
+        task.network.save_pretrained(folder)
+        copy_tokenizer(encoder, folder)
+        length = {"max_seq_length": encoder.max_length, "do_lower_case": False}
+        (folder / "sentence_bert_config.json").write_text(json.dumps(length), encoding="utf-8")
+        text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+        (folder / TRAINING_FILE).write_text(text, encoding="utf-8")
 
 
 def train_spans(
@@ -239,7 +216,7 @@ def train_spans(
     report: ProgressReport = no_report,
     stop: Callable[[], bool] = never,
 ) -> TrainingResult:
-    """Fine-tune with the share ``spec.held_out`` of ``examples`` held out. See SpanTrainer."""
+    """Fine-tune with the share ``spec.held_out`` of ``examples`` held out, by a SpanTrainer."""
     train, held = examples, None
     if spec.held_out:
         train, held = split_held_out(examples, spec.held_out, np.random.default_rng(spec.seed))
@@ -337,49 +314,3 @@ def cool(network: Any, temperature: float) -> None:
             layer.weight /= temperature
             if layer.bias is not None:
                 layer.bias /= temperature
-
-
-def _save(
-    network: Any, encoder: ModelFolder, spec: TrainingSpec, examples: SpanExamples, result: TrainingResult
-) -> None:
-    facts = {
-        "kind": "spans",
-        "labels": list(examples.labels),
-        "spans": examples.count,
-        "temperature": result.temperature,
-        **result.facts(encoder, spec, len(examples)),
-    }
-    with whole_folder(result.folder) as partial:
-        network.save_pretrained(partial)
-        copy_tokenizer(encoder, partial)
-        length = {"max_seq_length": encoder.max_length, "do_lower_case": False}
-        (partial / "sentence_bert_config.json").write_text(json.dumps(length), encoding="utf-8")
-        text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
-        (partial / TRAINING_FILE).write_text(text, encoding="utf-8")
-
-
-def _check(examples: SpanExamples, held_out: SpanExamples | None) -> None:
-    if not examples.count:
-        raise LearningError(f"none of {len(examples)} texts has a span; mark some before training")
-    if held_out is not None and held_out.labels != examples.labels:
-        raise LearningError("the held-out texts have other labels than the texts to train on")
-
-
-def _key(
-    encoder: ModelFolder,
-    examples: SpanExamples,
-    held_out: SpanExamples | None,
-    spec: TrainingSpec,
-    tags: TagSet,
-    scratch: Path,
-) -> str:
-    """What a training depends on, as a short text: only its own checkpoints are taken up."""
-    total = hashlib.blake2b(digest_size=16)
-    for part in (encoder.fingerprint(scratch, "spans"), spec.model_dump_json(), json.dumps(tags.names)):
-        total.update(part.encode() + b"\0")
-    for one in (examples, held_out):
-        if one is not None:
-            spans = [[(span.start, span.end, span.label) for span in row] for row in one.spans]
-            total.update(json.dumps([one.texts, spans], default=as_json).encode())
-        total.update(b"\0")
-    return total.hexdigest()

@@ -1,28 +1,35 @@
-"""The texts of a training: tokenised once, read in the windows in which the encoder reads them, and put in batches."""
+"""The texts of a training: tokenised once, read in the windows in which the encoder reads them, and put in batches.
+
+Which texts an epoch shows, and in which batches, is reproducible from seed and epoch alone.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from nextlabel.backend.activation import Targets
+from nextlabel.backend.data.examples import rarest_label
 from nextlabel.backend.encoders.base import FloatMatrix
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.encoders.tokenizer import Tokeniser, Windows, batches_by_length, pad, pool
 from nextlabel.connectors.content import Readable
 
-from .loop import Watch, free_memory, out_of_memory
-from .progress import TrainingProgress
+from .loop import free_memory, out_of_memory
+from .progress import TrainingProgress, Watch
 
 CHUNK = 512  # texts tokenised between two looks at stop
 EMBED_BATCH = 32  # windows
+POOL_BATCHES = 16  # batches whose texts are sorted together: little padding, and other company in every epoch
 WINDOWED = ("input_ids", "attention_mask", "owner", "shares")  # tensors of a batch that have a row a window
 
-Ids = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,7 @@ class WindowedTexts:
     """n tokenised texts: text i has the windows ``first[i]`` to ``first[i + 1]``; ``first`` is int64 [n + 1]."""
 
     windows: Windows
-    first: Ids
+    first: Rows
 
     @classmethod
     def of(cls, windows: Windows, texts: int) -> WindowedTexts:
@@ -40,12 +47,12 @@ class WindowedTexts:
     def __len__(self) -> int:
         return len(self.first) - 1
 
-    def lengths(self) -> Ids:
+    def lengths(self) -> Rows:
         """Tokens of every text in all of its windows, int64 [n]."""
         tokens = np.fromiter(map(len, self.windows.rows), np.int64, len(self.windows.rows))
         return np.asarray(np.add.reduceat(tokens, self.first[:-1]) if len(self) else tokens, np.int64)
 
-    def counts(self) -> Ids:
+    def counts(self) -> Rows:
         """Windows of every text, int64 [n]."""
         return np.diff(self.first)
 
@@ -56,7 +63,7 @@ class WindowedTexts:
         some = Windows(windows.rows[begin:end], windows.owner[begin:end] - start, windows.weights[begin:end])
         return WindowedTexts(some, self.first[start : stop + 1] - begin)
 
-    def take(self, texts: Ids) -> WindowedTexts:
+    def take(self, texts: Rows) -> WindowedTexts:
         """Some of the texts, in the order given."""
         windows, counts = self.windows, self.counts()[texts]
         first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -89,7 +96,7 @@ def tokenised(encoder: ModelFolder, texts: Sequence[Readable], scratch: Path, wa
     """Every text once for all epochs, in up to ``encoder.windows`` windows of ``encoder.max_length`` tokens."""
     tokenise = Tokeniser(encoder, scratch)
     rows: list[list[int]] = []
-    owner: list[Ids] = [np.empty(0, np.int64)]
+    owner: list[Rows] = [np.empty(0, np.int64)]
     weights: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)]
     for start in range(0, len(texts), CHUNK):
         watch.check()
@@ -164,3 +171,75 @@ def text_vectors(
         if tell is not None:
             tell(done, len(rows))
     return pool(out, texts.windows, len(texts)) if len(texts) else out
+
+
+def strata(targets: Targets) -> Rows:
+    """int64 [n]: the label of each row, or the rarest of its labels, -1 for none."""
+    return rarest_label(targets)
+
+
+def epoch_rows(targets: Targets, resample: Literal["none", "under", "over"], rng: np.random.Generator) -> Rows:
+    """Rows that one epoch shows, int64 [m] in random order; m is the same in every epoch.
+
+    ``under`` takes as many of every stratum as the rarest has, others in each epoch. ``over`` takes all, and of the
+    rarer ones so many again as the most frequent has: as evenly as can be, the last round drawn. Multi-label rows
+    belong to their rarest label, so labels become nearly, not exactly, equally frequent.
+    """
+    if resample == "none" or not len(targets):
+        return rng.permutation(len(targets))
+    groups = [np.flatnonzero(strata(targets) == value) for value in np.unique(strata(targets))]
+    size = (min if resample == "under" else max)(map(len, groups))
+    drawn = []
+    for group in groups:
+        rounds, rest = divmod(size, len(group))
+        drawn += [group] * rounds + [rng.permutation(group)[:rest]]
+    return rng.permutation(np.concatenate(drawn))
+
+
+class EpochBatches:
+    """Batches of row numbers, texts of like length together: a batch is only as fast as its longest text.
+
+    ``lengths`` are token counts. Iterating gives the batches of the epoch set last, the longest one first: if
+    memory does not suffice, it shows at once. ``set_epoch`` chooses the epoch.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        targets: Targets,
+        *,
+        batch_size: int,
+        resample: Literal["none", "under", "over"] = "none",
+        seed: int = 0,
+    ) -> None:
+        self._lengths = np.asarray(lengths, np.int64)
+        self._targets, self._size, self._resample, self._seed = targets, batch_size, resample, seed
+        self._epoch = 0
+        self._shown = len(epoch_rows(targets, resample, np.random.default_rng(0)))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose which epoch the next iteration gives."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self._shown // self._size)
+
+    def without_end(self) -> Iterator[list[int]]:
+        """The batches of epoch after epoch, from the first on."""
+        for epoch in itertools.count():
+            self.set_epoch(epoch)
+            yield from self
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = np.random.default_rng([self._seed, self._epoch])
+        rows = epoch_rows(self._targets, self._resample, rng)
+        step, batches = self._size * POOL_BATCHES, []
+        for start in range(0, len(rows), step):
+            some = rows[start : start + step]
+            some = some[np.argsort(-self._lengths[some], kind="stable")]
+            batches += [some[at : at + self._size] for at in range(0, len(some), self._size)]
+        order = rng.permutation(len(batches)).tolist()
+        longest = max(order, key=lambda at: int(self._lengths[batches[at][0]]) * len(batches[at]))
+        order.remove(longest)
+        for at in [longest, *order]:
+            yield batches[at].tolist()

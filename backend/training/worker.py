@@ -62,6 +62,7 @@ from .jobs import (
 from .process import ERROR, PROGRESS
 from .progress import ProgressReport, TrainingCancelled, TrainingProgress
 from .spans import SpanTrainer
+from .trainer import Trainer
 
 NICE = 10
 PARENT_SECONDS = 1.0  # between two looks whether the parent is still there
@@ -70,7 +71,12 @@ CHUNK = 256  # texts encoded between two reports
 FAILED, CANCELLED = 1, 3
 
 # What safetensors and torch say when they can't write: they don't raise OSError.
-_NO_SPACE = ("No space left", "os error 28", "os error 27", "File too large", "PytorchStreamWriter failed")
+_NO_SPACE = ("No space left", "os error 28", "os error 27", "File too large", "PytorchStreamWriter", "unexpected pos ")
+TRAINERS: dict[str, Callable[..., Trainer[Any, Any]]] = {
+    "few-shot": FewShotTuner,
+    "fine-tune": FineTuner,
+    "spans": SpanTrainer,
+}
 Stop: TypeAlias = Callable[[], bool]
 
 
@@ -107,17 +113,12 @@ def train(work: Path, job: TrainingJob, report: ProgressReport, stop: Stop) -> N
     elif not trained.is_dir():
         base = replace(find_model(spec.name, max_length=spec.max_length, prompt=spec.prompt), windows=spec.windows)
         how: dict[str, Any] = {"scratch": work / "scratch", "report": report, "stop": stop}
-        _trainer(job).train(base, job.examples, job.held_out, job.spec, trained, **how)
+        trainer = TRAINERS[job.kind](checkpoint_seconds=job.checkpoint_seconds)
+        trainer.train(base, job.examples, job.held_out, job.spec, trained, **how)
     predict = _predict_spans if job.kind == "spans" else _predict
     predict(work, job, trained, report, stop)
     shutil.rmtree(work / "scratch", ignore_errors=True)
     trained.rename(work / MODEL)
-
-
-def _trainer(job: TrainingJob) -> Any:
-    if job.kind == "few-shot":
-        return FewShotTuner()
-    return (SpanTrainer if job.kind == "spans" else FineTuner)(checkpoint_seconds=job.checkpoint_seconds)
 
 
 def _predict(work: Path, job: TrainingJob, trained: Path, report: ProgressReport, stop: Stop) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from nextlabel.backend.training.sampling import EpochBatches, epoch_rows, strata
+from nextlabel.backend.training.texts import EpochBatches, epoch_rows, strata
 
 TARGETS = np.array([0] * 50 + [1] * 7 + [2] * 20, np.int64)
 

@@ -13,10 +13,10 @@ from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.evaluation import accuracy
 from nextlabel.backend.models.probe import Probe
-from nextlabel.backend.training import averaging
-from nextlabel.backend.training.finetune import FineTuner, TrainingResult, split_held_out
+from nextlabel.backend.training.finetune import DONE, FineTuner
 from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress, never, no_report
 from nextlabel.backend.training.spec import TrainingSpec
+from nextlabel.backend.training.trainer import TrainingResult, split_held_out
 from nextlabel.connectors.content import Readable
 from tests.backend.device import DEVICE
 from tests.backend.training.conftest import made_up
@@ -51,7 +51,7 @@ def test_the_weights_are_the_mean_of_those_that_the_members_have_left(tiny: Mode
     from safetensors.numpy import load_file
 
     result = train(tiny, made_up(60), tmp_path / "model")
-    members = [load_file(tmp_path / "model-scratch" / f"member-{at}" / averaging.DONE) for at in range(3)]
+    members = [load_file(tmp_path / "model-scratch" / f"member-{at}" / DONE) for at in range(3)]
     name = "encoder.layer.0.attention.self.query.weight"
     parts = [member[f"state.body.{name}"] for member in members]
     assert not np.allclose(parts[0], parts[1])
@@ -82,7 +82,7 @@ def test_a_member_of_another_training_is_not_taken(tiny: ModelFolder, tmp_path: 
     seen: list[TrainingProgress] = []
     train(tiny, made_up(60, 5), tmp_path / "other", scratch=tmp_path / "scratch", report=seen.append)
     assert min(one.step for one in seen if one.stage == "training") <= 2
-    (tmp_path / "scratch" / "member-0" / averaging.DONE).write_bytes(b"torn")
+    (tmp_path / "scratch" / "member-0" / DONE).write_bytes(b"torn")
     train(tiny, made_up(60, 5), tmp_path / "third", scratch=tmp_path / "scratch")
 
 

@@ -16,13 +16,13 @@ from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.training import fewshot
-from nextlabel.backend.training.classifier import text_classifier
-from nextlabel.backend.training.fewshot import Contrasts, FewShotTuner, fit_head, tuning_steps
-from nextlabel.backend.training.finetune import TrainingResult
-from nextlabel.backend.training.loop import Watch
-from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress, never, no_report
+from nextlabel.backend.training.classifier import AnsweredTexts, text_classifier
+from nextlabel.backend.training.fewshot import ContrastiveTask, FewShotTuner, fit_head, tuning_steps
+from nextlabel.backend.training.loop import fitting
+from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress, Watch, never, no_report
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.backend.training.texts import tokenised
+from nextlabel.backend.training.trainer import TrainingResult
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 from tests.backend.device import DEVICE
@@ -184,12 +184,14 @@ def gradients(tiny: ModelFolder, count: int, most: int, fails: Callable[[int], N
         return vectors(ids, mask)
 
     network.vectors = watched
-    cut = tokenised(windowed, examples.texts, tiny.path, Watch(no_report, never))
-    contrasts = Contrasts(network, cut, examples, DEVICE, most=most)
+    watch = Watch(no_report, never)
+    cut = tokenised(windowed, examples.texts, tiny.path, watch)
+    answered = AnsweredTexts(cut, examples.targets, np.ones(count, np.float32))
+    task = ContrastiveTask(network, answered, None, SPEC, DEVICE, watch)
     torch.manual_seed(4)
-    loss = contrasts.backward(np.arange(count))
+    loss, most = fitting(task, task.collate(np.arange(count)), most, lambda loss: loss)
     grads = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
-    return loss, grads, read, torch.rand(1), contrasts
+    return loss, grads, read, torch.rand(1), most
 
 
 def test_a_batch_that_is_read_twice_has_the_same_gradients(tiny: ModelFolder) -> None:
@@ -209,8 +211,8 @@ def test_a_batch_that_does_not_fit_is_read_in_smaller_parts(tiny: ModelFolder) -
         if windows > 4:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    *_, read, _, contrasts = gradients(tiny, 24, 32, small_memory)
-    assert contrasts.most == 4
+    *_, read, _, most = gradients(tiny, 24, 32, small_memory)
+    assert most == 4
     assert max(size for size, grad in read[-6:] if grad) <= 4
 
 

@@ -202,7 +202,7 @@ def test_the_smaller_table_gives_the_same_and_goes_back_whole(tiny: ModelFolder,
 def test_every_parameter_is_in_one_group_and_norms_do_not_decay(tiny: ModelFolder) -> None:
     made = network(tiny, "bilstm")
     spec = TrainingSpec(learning_rate=1e-4, head_learning_rate=1e-3, weight_decay=0.1)
-    found = {id(p): group for group in parameter_groups(made, spec) for p in group["params"]}
+    found = {id(p): group for group in parameter_groups(made, made.body, spec) for p in group["params"]}
     assert len(found) == len(list(made.parameters()))
     for name, parameter in made.named_parameters():
         group = found[id(parameter)]

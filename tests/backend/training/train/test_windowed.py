@@ -22,12 +22,12 @@ from nextlabel.backend.models.saving import head_of, save_encoder, save_head
 from nextlabel.backend.training import classifier
 from nextlabel.backend.training.classifier import AnsweredTexts, ClassifierTask, example_losses, text_classifier
 from nextlabel.backend.training.fewshot import FewShotTuner
-from nextlabel.backend.training.finetune import FineTuner, Trainer, training_key
+from nextlabel.backend.training.finetune import FineTuner
 from nextlabel.backend.training.jobs import TrainingJob
-from nextlabel.backend.training.loop import Watch
-from nextlabel.backend.training.progress import never, no_report
+from nextlabel.backend.training.progress import Watch, never, no_report
 from nextlabel.backend.training.spec import PoolingName, TrainingSpec
 from nextlabel.backend.training.texts import parts, portions, tokenised
+from nextlabel.backend.training.trainer import TextTrainer
 from nextlabel.backend.training.worker import run
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
@@ -70,7 +70,7 @@ def predict(folder: Path, texts: tuple[Readable, ...], windows: int) -> Any:
 
 @pytest.mark.parametrize("tuner", [FineTuner(DEVICE), FewShotTuner(DEVICE)])
 def test_a_label_that_stands_in_the_second_window_is_learned_with_two(
-    tiny: ModelFolder, tmp_path: Path, tuner: Trainer
+    tiny: ModelFolder, tmp_path: Path, tuner: TextTrainer[Any]
 ) -> None:
     train, test = late_answers(160), late_answers(100, 1)
     reached = {}
@@ -153,7 +153,7 @@ def test_parts_of_a_batch_are_bounded_in_windows_and_add_up_to_it(tiny: ModelFol
         task.network.zero_grad()
         total = 0.0
         for part in some:
-            loss = task.loss(task.network, part, whole)
+            loss = task.loss(part, whole)
             loss.backward()
             total += float(loss.detach())
         grads = {name: p.grad.clone() for name, p in task.network.named_parameters() if p.grad is not None}
@@ -220,7 +220,7 @@ def test_a_worker_trains_on_as_many_windows_as_its_job_says(tiny: ModelFolder, t
 
 
 def test_checkpoints_of_a_training_that_reads_less_are_not_taken_up(tiny: ModelFolder, tmp_path: Path) -> None:
-    one, two = (training_key(base(tiny, windows), mixed(9), None, SPEC, tmp_path) for windows in (1, 2))
+    one, two = (FineTuner().key(base(tiny, windows), mixed(9), None, SPEC, tmp_path) for windows in (1, 2))
     assert one != two
 
 
@@ -233,4 +233,4 @@ def test_losses_are_those_of_texts(tiny: ModelFolder) -> None:
         logits = torch.cat([task.network(**task.train.texts.batch([row]), texts=1) for row in range(9)][::-1])
         each = example_losses(logits, whole["targets"], "cross-entropy", 0.0, None)
         expected = float((each * whole["weights"]).mean())
-        assert float(task.loss(task.network, whole, whole)) == pytest.approx(expected, rel=1e-5)
+        assert float(task.loss(whole, whole)) == pytest.approx(expected, rel=1e-5)

@@ -295,9 +295,7 @@ class ClassifierTask(TrainingTask):
     def head(self, temperature: float) -> Probe:
         """The linear layer as a probe on the encoder's vectors."""
         targets = self.train.targets
-        return head_of(
-            self.network, activation=activation_of(targets), temperature=temperature, labels=len(targets)
-        )
+        return head_of(self.network, activation=activation_of(targets), temperature=temperature, labels=len(targets))
 
     def logits(self, texts: WindowedTexts) -> npt.NDArray[np.float32]:
         """What the network says of ``texts``, float32 [n, c]. Leaves it in evaluation mode."""

@@ -24,10 +24,12 @@ from nextlabel.backend.encoders.base import label_anchors
 from nextlabel.backend.evaluation import accuracy, wilson_interval
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.pool.pool import PoolState
+from nextlabel.backend.questions import question_of
+from nextlabel.backend.questions.choice import ChoiceHead
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace
-from nextlabel.backend.retraining.probe_model import TextModel
+from nextlabel.backend.retraining.model import Model
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.service.opening import open_cache, open_encoder
 from nextlabel.backend.settings import Settings
@@ -106,7 +108,7 @@ def _open(recipe: Recipe) -> Bench:
     """Records without their exact copies, embedded."""
     settings = Settings()
     encoder = open_encoder(recipe, settings)
-    cache = open_cache(settings, encoder)
+    cache = open_cache(recipe, settings, encoder)
     answers, labeling = recipe.truth(), recipe.labeling()
     first = {record.content_hash(): record for record in reversed(list(recipe.read()))}
     unique = sorted(first.values(), key=lambda record: record.uid)
@@ -124,7 +126,7 @@ def _run(bench: Bench, strategy: str, seed: int) -> dict[str, Any]:
     """One replay: accuracy on the unlabelled rest at each step, and the audit interval at the end."""
     rng = np.random.default_rng([seed, 2])
     labeling, size = bench.recipe.labeling(), len(bench.records)
-    pool = PoolState(labeling)
+    pool = PoolState(question_of(labeling))
     lots = np.random.default_rng([seed, 3]).uniform(size=size)
     pool.add([_with_lot(one, lot, bench.share) for one, lot in zip(bench.records, lots, strict=True)], bench.rows)
     ranker = Ranker(get_strategy(strategy), bench.share)
@@ -137,7 +139,7 @@ def _run(bench: Bench, strategy: str, seed: int) -> dict[str, Any]:
             rest = np.setdiff1d(np.arange(size), np.concatenate([pool.training(), pool.audited()]))
             found.append(accuracy(probe.predict_proba(bench.space.cache.take(bench.rows[rest])), targets[rest]))
         queue = ranker.rank(
-            pool, TextModel("probe", probe, label, bench.space, labeling), QUEUE, rng, pushed_only=True
+            pool, Model("probe", ChoiceHead(probe), label, bench.space, pool.question), QUEUE, rng, pushed_only=True
         ).tolist()
         for desk, held in enumerate(desks):
             if held is None:

@@ -26,9 +26,11 @@ from benchmarks.reporting import publish
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.pool.pool import PoolState
+from nextlabel.backend.questions import question_of
+from nextlabel.backend.questions.choice import ChoiceHead
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace
-from nextlabel.backend.retraining.probe_model import TextModel
+from nextlabel.backend.retraining.model import Model
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.store import StoredRecord
 from nextlabel.connectors.content import Readable, text_of
@@ -107,7 +109,11 @@ def _measure(size: int, options: argparse.Namespace) -> dict[str, float]:
             probe = _fit(cache, new, probe)
             fitted = time.perf_counter()
             ranking = ranker.rank(
-                pool, TextModel("probe", probe, label, space, LABELING), options.queue, rng, pushed_only=True
+                pool,
+                Model("probe", ChoiceHead(probe), label, space, pool.question),
+                options.queue,
+                rng,
+                pushed_only=True,
             )
             ended = time.perf_counter()
             assert len(set(ranking.tolist())) == options.queue
@@ -146,7 +152,7 @@ def _pool(size: int, folder: Path) -> tuple[PoolState, EmbeddingCache]:
     """A pool of ``size`` records, all embedded and on the platform, a tenth (500 at most) in the audit slice."""
     encoder = MadeUp()
     cache = EmbeddingCache.open(folder, encoder)
-    pool = PoolState(LABELING)
+    pool = PoolState(question_of(LABELING))
     lots = np.random.default_rng(0).uniform(size=size)
     for start in track(range(0, size, BATCH), description=f"{size:,} records"):
         numbers = range(start, min(start + BATCH, size))

@@ -26,10 +26,10 @@ from nextlabel.backend.encoders.base import default_cache_dir
 from nextlabel.backend.models.spans.encoder import TokenCache, load_span_encoder
 from nextlabel.backend.models.spans.metrics import span_f1
 from nextlabel.backend.pool.pool import PoolState
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace
-from nextlabel.backend.retraining.probe_model import Model
-from nextlabel.backend.retraining.span_model import SpanKind
+from nextlabel.backend.retraining.model import Model, fitted
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.store import StoredRecord
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Record
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _pool(examples: SpanExamples, rows: Any) -> PoolState:
-    pool = PoolState(Labeling(LabelKind.SPAN, examples.labels))
+    pool = PoolState(question_of(Labeling(LabelKind.SPAN, examples.labels)))
     records = [StoredRecord(n, Record(str(n), {}), str(n), None, 0.5, False, gone=False) for n in range(len(examples))]
     pool.add(records, rows)
     return pool
@@ -98,13 +98,13 @@ def _replay(
     strategy: str, seed: int, train: SpanExamples, rows: Any, test: SpanExamples, test_rows: Any, space: EmbeddingSpace
 ) -> list[float]:
     """Span F1 on the test texts at each of STEPS."""
-    pool, kind = _pool(train, rows), SpanKind(Labeling(LabelKind.SPAN, train.labels))
+    pool = _pool(train, rows)
     held = _pool(test, test_rows)
     ranker, rng = Ranker(get_strategy(strategy), 0.0), np.random.default_rng(seed)
     model: Model | None = None
     scores = []
     for label in range(STEPS[-1] + 1):
-        model = kind.fit(pool, "", label, space, model)
+        model = fitted(pool, "", label, space, model)
         if label in STEPS:
             found = model.suggestions(held, np.arange(len(test)))
             scores.append(span_f1([one.value for one in found], test.spans))  # type: ignore[misc]
@@ -119,16 +119,16 @@ def _fast_step(size: int, train: SpanExamples, test: SpanExamples, space: Embedd
     spans = [spans for _ in range(9) for spans in (*test.spans, *train.spans)][:size]
     examples = SpanExamples(tuple(texts), tuple(spans), train.labels)
     pool = _pool(examples, space.cache.ensure(examples.texts, space.encoder))
-    kind, rng = SpanKind(pool.labeling), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for at in range(200):
         _answer(pool, examples, at, at)
-    model: Model = kind.fit(pool, "", 0, space, None)
+    model = fitted(pool, "", 0, space)
     taken: dict[str, list[float]] = {"refit": [], "rank": [], "rank by span": [], "suggest 250": [], "CPU": []}
     for label in range(200, 205):
         _answer(pool, examples, label, label)
         worked = time.process_time()
         marks = [time.perf_counter()]
-        model = kind.fit(pool, "", label, space, model)
+        model = fitted(pool, "", label, space, model)
         marks.append(time.perf_counter())
         best = Ranker(get_strategy("margin-diverse"), 0.0).rank(pool, model, 250, rng, pushed_only=True)
         marks.append(time.perf_counter())

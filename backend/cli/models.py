@@ -283,10 +283,11 @@ def other_labels(models: ModelStore, row: ModelRow, recipe: Recipe) -> str:
                 return f"it was made for {'whole texts' if question.reads_tokens else 'spans'}"
             known, several = (card.labels, card.activation.several) if card is not None else ((), False)
         else:
-            known, several = question.head_labels(Path(row.path))
+            head = question.read_head(Path(row.path))
+            known, several = head.labels, head.several
     except LearningError:
         return ""
-    return differences(known, recipe.labels, several=several, wants_several=question.several)
+    return differences(known, recipe.labels, several=several, wants_several=question.activation.several)
 
 
 @contextmanager

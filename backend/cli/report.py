@@ -82,7 +82,7 @@ def _refitted(found: Gathered, project: Project) -> tuple[Refitted | None, str]:
     recipe, settings, store = project
     try:
         encoder = open_encoder(recipe, settings)
-        cache = open_cache(settings, encoder)
+        cache = open_cache(recipe, settings, encoder)
         with bars() as progress:
             bar = progress.add_task("fits to compare with random", total=None)
 

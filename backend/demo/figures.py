@@ -212,7 +212,7 @@ def gather(options: DemoOptions, settings: Settings, store: Store) -> Run:
     """Collect what the run left behind. Copies of an earlier record are no part of the pool."""
     labeling, answers = options.recipe.labeling(), options.recipe.truth()
     encoder = open_encoder(options.recipe, settings)
-    cache = open_cache(settings, encoder)
+    cache = open_cache(options.recipe, settings, encoder)
     pool = [item for item in store.records() if item.duplicate_of is None and not item.gone]
     index = {label: i for i, label in enumerate(labeling.labels)}
     material = Material(

@@ -19,10 +19,9 @@ from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.queue.overlap import OverlapRequests, ask_platform_again
 from nextlabel.backend.queue.publishing import LabelLatency, QueuePublisher, QueueSizes
 from nextlabel.backend.queue.ranking import Ranker
-from nextlabel.backend.retraining.answers import Labelled
+from nextlabel.backend.retraining.candidates import Labelled
 from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
-from nextlabel.backend.retraining.learner import Learner
-from nextlabel.backend.retraining.probe_model import Model
+from nextlabel.backend.retraining.model import Learner, Model
 from nextlabel.backend.store import GenerationRow, Store
 from nextlabel.connectors.base import Connector, Progress
 from nextlabel.connectors.errors import RecordsRejected
@@ -55,10 +54,10 @@ class Controller:
         leadership: Leadership,
         sizes: QueueSizes,
         seed: int,
-        agreement: Agreement | None = None,
-        on_model: Callable[[Model], None] = lambda model: None,
-        on_unknown_records: Callable[[set[str]], None] = lambda remote_ids: None,
-        on_rejected: Callable[[], None] = lambda: None,
+        agreement: Agreement,
+        on_model: Callable[[Model], None],
+        on_unknown_records: Callable[[set[str]], None],
+        on_rejected: Callable[[], None],
     ) -> None:
         self.pool = pool
         self.latency = LabelLatency()
@@ -72,7 +71,7 @@ class Controller:
         self._records = RecordSync(store, connector, learner, ranker, pool, self._report)
         self._queue = QueuePublisher(store, connector, pool, sizes.head)
         self._on_model, self._on_unknown_records, self._on_rejected = on_model, on_unknown_records, on_rejected
-        self._agreement = agreement or Agreement()
+        self._agreement = agreement
         self._overlap = OverlapRequests(store, connector, pool)
         self._seen = 0  # log sequence up to which answers are in the pool
         self._asked: deque[tuple[list[int], int]] = deque()

@@ -11,7 +11,7 @@ import structlog
 from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
-from nextlabel.backend.retraining.learner import Learner
+from nextlabel.backend.retraining.model import Learner
 from nextlabel.backend.store import Store, StoredRecord
 from nextlabel.connectors.base import Connector, Progress
 from nextlabel.connectors.basics import batched

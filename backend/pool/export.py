@@ -20,11 +20,11 @@ def record_rows(store: Store, labeling: Labeling) -> Iterator[dict[str, Any]]:
 
     A copy of a labelled record has its answer. The order is that of the data.
     """
-    answers = _by_record(store)
+    answers, question = _by_record(store), question_of(labeling)
     labels: dict[str, tuple[Value, int]] = {}
     for item in store.records():
         given = answers.get(item.remote_id or "", [])
-        decided = question_of(labeling).consensus(given)
+        decided = question.consensus(given)
         if decided is not None:
             labels[item.record.uid] = (decided, sum(one.status is AnnotationStatus.SUBMITTED for one in given))
         found = labels.get(item.duplicate_of or item.record.uid)

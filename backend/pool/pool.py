@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.annotators.opinions import Opinions
-from nextlabel.backend.questions import question_of
+from nextlabel.backend.questions import Question
 from nextlabel.backend.store import StoredRecord
-from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling
+from nextlabel.connectors.records import Annotation, AnnotationStatus
 
 from .answers import Agreed, Answers
 from .answers import Positions as Positions
@@ -34,12 +34,11 @@ class PoolState:
     ``revision`` grows with every change that may alter the ranking.
     """
 
-    def __init__(self, labeling: Labeling, overlap: int = 1) -> None:
-        self.labeling = labeling
+    def __init__(self, question: Question, overlap: int = 1) -> None:
+        self.question, self.labeling = question, question.labeling
         self.overlap = overlap
         self.revision = 0
         self.originals: dict[str, str] = {}  # uid of a duplicate -> uid of the first record with its content
-        self.question = question_of(labeling)
         self._answers = Answers(self.question)
         self.agreed: Agreed | None = None
         self._remote: list[str] = []

@@ -1,4 +1,4 @@
-"""What a kind of question is to whatever learns from its answers.
+"""What a kind of question is: what its answers come to, and the heads that are fitted on them.
 
 A new kind is one class like those in ``choice`` and ``span``, named in ``kinds``, and a line in each connector's table
 of platform config.
@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.activation import SOFTMAX, Activation
-from nextlabel.backend.models.card import JobKind
+from nextlabel.backend.encoders.base import Encoder, EncoderSpec
+from nextlabel.backend.encoders.cache import EmbeddingCache
+from nextlabel.backend.models.card import Figure, JobKind, ModelCard
 from nextlabel.backend.models.probe import Probe
-from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, Span, Value
+from nextlabel.connectors.content import Readable
+from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, Span, Suggestion, Value
 
 Target: TypeAlias = int | npt.NDArray[np.bool_] | tuple[Span, ...]
 """What the answers to one record come to, for a learner: a class, a flag per label, or spans."""
@@ -26,22 +31,115 @@ Target: TypeAlias = int | npt.NDArray[np.bool_] | tuple[Span, ...]
 Column: TypeAlias = tuple[str, Any, tuple[int, ...]]
 """Name, dtype and shape of a column of a table."""
 
+Matrix: TypeAlias = npt.NDArray[np.float32]
+Rows: TypeAlias = npt.NDArray[np.int64]
+Said: TypeAlias = npt.NDArray[Any]
+"""What a head, or a trained model, says of some texts, one row per text: probabilities, or objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """All that a model says of one record: what it suggests, and the probability of every label.
+
+    Probabilities sum to 1 for a single label, and stand each for itself where there may be several. Span labelings
+    have none.
+    """
+
+    suggestion: Suggestion
+    probabilities: Mapping[str, float]
+
+
+class Seen(NamedTuple):
+    """Records as a head sees them, for a strategy: ``probabilities`` float32 [n, k] as selection's Pool has them.
+
+    ``spans``: what is proposed in them, where that was asked for and is proposed: of each its record, label and score.
+    """
+
+    probabilities: Matrix
+    spans: tuple[Rows, Rows, Matrix] | None = None
+
+
+class Space(Protocol):
+    """Where a head's vectors come from: an encoder and its cache; see retraining's EmbeddingSpace."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """What makes the vectors."""
+        ...
+
+    @property
+    def cache(self) -> EmbeddingCache:
+        """Where they lie."""
+        ...
+
+    def fit(self, vectors: Matrix, targets: npt.NDArray[Any], classes: int, warm: Probe | None = None) -> Probe:
+        """A probe on vectors of this space, after what is known of the labels before any answer."""
+        ...
+
+
+class Head(ABC):
+    """What the answers so far come to, on the vectors of one space. Immutable; safe to share between threads."""
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether it knows nothing yet, so that it is not worth writing its suggestions down."""
+        return False
+
+    @abstractmethod
+    def say(self, cache: EmbeddingCache, rows: Rows) -> Said:
+        """What it says of the texts in ``rows`` of the cache, however many."""
+
+    @abstractmethod
+    def judge(self, read: npt.NDArray[Any]) -> Said:
+        """What it says of texts that were read: see Question.read and Question.reader."""
+
+    @abstractmethod
+    def see(self, cache: EmbeddingCache, rows: Rows, *, spans: bool) -> Seen:
+        """The texts in ``rows`` as a strategy sees them; with ``spans`` also what is proposed, if it proposes spans."""
+
+    def held_out(self, cache: EmbeddingCache, rows: Rows) -> Matrix | None:
+        """Probabilities [k, c] of texts that it was fitted on, as if it had not been; None where it can't tell."""
+        return None
+
+    @property
+    @abstractmethod
+    def labels(self) -> tuple[str, ...]:
+        """Those that it tells apart, in order; empty where that is not known."""
+
+    @property
+    def several(self) -> bool:
+        """Whether it was made for records that may have any number of labels."""
+        return False
+
+    @abstractmethod
+    def aligned(self, question: Question) -> Head | None:
+        """The same head for the labels that are asked; None if nothing that it knows is, or not which it knows."""
+
+    @abstractmethod
+    def fault(self, encoder: Encoder) -> str:
+        """Why it can't read the vectors of ``encoder``; empty if it can."""
+
+    @abstractmethod
+    def save(self, path: Path) -> None:
+        """Write it to ``path``, safetensors."""
+
 
 class Question(ABC):
     """One project's question.
 
-    ``several``: whether a record may be given any number of labels. ``activation``: how the probabilities that
-    strategies see are to be read. ``reads_tokens``: whether its models read a vector
-    per token, and not one per text. ``compares``: whether annotators are compared on its answers. ``votes``: whether
-    each annotator's answer is kept as a vote. ``rungs``: what may be trained of a text encoder, the cheapest first.
-    ``blank``: the target of a record without an answer, None where nothing says that. ``part``: what values consist of.
+    ``activation``: how the probabilities that strategies see are to be read, and whether a record may be given any
+    number of labels. ``reads_tokens``: whether its models read a vector per token, and not one per text. ``scores``:
+    whether they say how likely each label is. ``compares``: whether annotators are compared on its answers. ``votes``:
+    whether each annotator's answer is kept as a vote. ``rungs``: what may be trained of a text encoder, the cheapest
+    first. ``blank``: the target of a record without an answer, None where nothing says that. ``part``: what values
+    consist of.
     """
 
     part: ClassVar[type] = str
 
-    several: ClassVar[bool] = False
     activation: ClassVar[Activation] = SOFTMAX
     reads_tokens: ClassVar[bool] = False
+    scores: ClassVar[bool] = True
     compares: ClassVar[bool] = False
     votes: ClassVar[bool] = True
     rungs: ClassVar[tuple[JobKind, ...]] = ("few-shot", "fine-tune")
@@ -117,11 +215,84 @@ class Question(ABC):
         counts = self.carried(targets).sum(axis=0)
         return {label: int(count) for label, count in zip(self.labeling.labels, counts, strict=True)}
 
-    # -- kept heads --------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def right(self, said: Said, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """bool [n]: of which texts all that is ``said`` is right."""
+
+    def figures(self, said: Said, targets: npt.NDArray[Any]) -> dict[str, float]:
+        """What is measured beside whole answers, by name; by these a model is chosen among those as often right."""
+        return {}
+
+    def card_figures(self, said: Said, targets: npt.NDArray[Any], where: str) -> tuple[Figure, ...]:
+        """The same with their intervals, as measured on ``where``."""
+        return ()
+
+    # -- trainings ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def head_labels(self, file: Path) -> tuple[tuple[str, ...], bool]:
-        """The labels of the kept head in ``file``, and whether it was made for several. Raises LearningError."""
+    def too_few(self, targets: npt.NDArray[Any]) -> str:
+        """Why no encoder can be trained on these answers yet; empty if one can."""
+
+    @abstractmethod
+    def examples(self, texts: Sequence[Readable], targets: npt.NDArray[Any]) -> Any:
+        """Texts, as the encoder reads them, and their answers, as a training takes them."""
+
+    @abstractmethod
+    def noted(self, card: ModelCard, examples: Any, head: Path) -> ModelCard:
+        """``card`` with what is to be said of the ``examples`` that were trained on, and of the head in the file."""
+
+    # -- encoders and their vectors ----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def load_encoder(self, spec: EncoderSpec, threads: int | None = None) -> Encoder:
+        """The encoder that its heads read the vectors of. Raises as encoders.load does."""
+
+    @abstractmethod
+    def open_cache(self, folder: Path, encoder: Encoder) -> EmbeddingCache:
+        """The cache in ``folder`` of what ``encoder``, one of those, has read."""
+
+    @abstractmethod
+    def read(self, cache: EmbeddingCache, rows: Rows) -> npt.NDArray[Any]:
+        """What a head judges of the texts in ``rows`` of the cache: one item per text."""
+
+    @abstractmethod
+    def reader(self, encoder: Encoder) -> Callable[[Sequence[Readable]], npt.NDArray[Any]]:
+        """The same of texts that are in no cache. Equal for one encoder."""
+
+    # -- heads -------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def fit(self, space: Space, rows: Rows, targets: npt.NDArray[Any], warm: Head | None = None) -> Head:
+        """A head from the answers to the texts in ``rows`` of the space's cache; there may be none.
+
+        Deterministic but for ``warm``, one of the same space, which saves time.
+        """
+
+    @abstractmethod
+    def read_head(self, path: Path) -> Head:
+        """The head in ``path``, whatever labels it is for. Raises LearningError if it can't be read."""
+
+    def load(self, path: Path, encoder: Encoder) -> Head | None:
+        """The head in ``path``, brought to the labels that are asked; None if nothing that it knows is.
+
+        Raises LearningError if it can't be read, or reads other vectors than those of ``encoder``.
+        """
+        head = self.read_head(path).aligned(self)
+        if head is not None and (fault := head.fault(encoder)):
+            raise LearningError(fault)
+        return head
+
+    def is_for(self, path: Path) -> bool:
+        """Whether the head in ``path`` is one for just these labels, as far as that is known."""
+        try:
+            head = self.read_head(path)
+        except LearningError:
+            return False
+        return head.several == self.activation.several and head.labels in ((), self.labeling.labels)
+
+    @abstractmethod
+    def predictions(self, said: Said, version: str) -> list[Prediction]:
+        """What a head ``said``, as predictions of the model called ``version``."""
 
     @abstractmethod
     def prior(self, file: Path) -> tuple[Probe | None, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,32 +13,150 @@ import numpy.typing as npt
 from typing_extensions import override
 
 from nextlabel.backend.activation import SIGMOID, Activation
+from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.encoders.base import Encoder, EncoderSpec
+from nextlabel.backend.encoders.cache import EmbeddingCache
+from nextlabel.backend.encoders.load import load
+from nextlabel.backend.models.card import ModelCard, data_hash, label_counts
 from nextlabel.backend.models.label_names import differences
-from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.probe import Probe, score_pool
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
-from nextlabel.connectors.records import Span, Value
+from nextlabel.connectors.records import Span, Suggestion, Value
 
-from .base import Column, Question, Target
+from .base import Column, Head, Matrix, Prediction, Question, Rows, Said, Seen, Space, Target
+
+LEAST_A_LABEL = 2
+"""Answers that two labels at least must have, one to train on and one to spare."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceHead(Head):
+    """A probe on one vector per text. Before the first label it knows what the labels are called."""
+
+    probe: Probe
+
+    @override
+    def say(self, cache: EmbeddingCache, rows: Rows) -> Matrix:
+        return score_pool(self.probe, cache.matrix, rows)
+
+    @override
+    def judge(self, read: npt.NDArray[Any]) -> Matrix:
+        return self.probe.predict_proba(read)
+
+    @override
+    def see(self, cache: EmbeddingCache, rows: Rows, *, spans: bool) -> Seen:
+        return Seen(self.say(cache, rows))
+
+    @override
+    def held_out(self, cache: EmbeddingCache, rows: Rows) -> Matrix | None:
+        return self.probe.held_out_proba(cache.take(rows))
+
+    @property
+    @override
+    def labels(self) -> tuple[str, ...]:
+        return self.probe.names
+
+    @property
+    @override
+    def several(self) -> bool:
+        return self.probe.activation.several
+
+    @override
+    def aligned(self, question: Question) -> ChoiceHead | None:
+        probe = self.probe.aligned(question.labeling.labels, question.activation)
+        return None if probe is None else ChoiceHead(probe)
+
+    @override
+    def fault(self, encoder: Encoder) -> str:
+        width = self.probe.weights.shape[1]
+        return "" if width == encoder.dimension else f"it reads vectors of {width}, not {encoder.dimension} numbers"
+
+    @override
+    def save(self, path: Path) -> None:
+        self.probe.save(path)
 
 
 class Choice(Question):
-    """Labels of whole records."""
+    """Labels of whole records. What is said of them is float32 [n, c], the probability of every label."""
 
     @override
-    def head_labels(self, file: Path) -> tuple[tuple[str, ...], bool]:
-        probe = Probe.load(file)
-        return probe.names, probe.activation.several
+    def carried(self, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        return self.activation.flags(targets, len(self.index))
+
+    @override
+    def right(self, said: Said, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        return self.activation.right(said, targets)
+
+    @override
+    def too_few(self, targets: npt.NDArray[Any]) -> str:
+        if sum(count >= LEAST_A_LABEL for count in self.count(targets).values()) >= min(2, len(self.index)):
+            return ""
+        return f"two labels with {LEAST_A_LABEL} answers each are needed before anything can be trained"
+
+    @override
+    def examples(self, texts: Sequence[Readable], targets: npt.NDArray[Any]) -> Examples:
+        return Examples(tuple(texts), targets, self.labeling.labels)
+
+    @override
+    def noted(self, card: ModelCard, examples: Examples, head: Path) -> ModelCard:
+        return replace(
+            card,
+            activation=examples.activation,
+            data_hash=data_hash(examples),
+            counts=label_counts(examples),
+            temperature=Probe.load(head).temperature,
+        )
+
+    @override
+    def load_encoder(self, spec: EncoderSpec, threads: int | None = None) -> Encoder:
+        return load(spec, threads=threads)
+
+    @override
+    def open_cache(self, folder: Path, encoder: Encoder) -> EmbeddingCache:
+        return EmbeddingCache.open(folder, encoder)
+
+    @override
+    def read(self, cache: EmbeddingCache, rows: Rows) -> Matrix:
+        return cache.take(rows)
+
+    @override
+    def reader(self, encoder: Encoder) -> Callable[[Sequence[Readable]], Matrix]:
+        return encoder.encode
+
+    @override
+    def fit(self, space: Space, rows: Rows, targets: npt.NDArray[Any], warm: Head | None = None) -> ChoiceHead:
+        before = warm.probe if isinstance(warm, ChoiceHead) else None
+        probe = space.fit(space.cache.take(rows), targets, len(self.index), warm=before)
+        return ChoiceHead(replace(probe, names=self.labeling.labels))
+
+    @override
+    def read_head(self, path: Path) -> ChoiceHead:
+        return ChoiceHead(Probe.load(path))
+
+    @override
+    def predictions(self, said: Said, version: str) -> list[Prediction]:
+        """The likeliest label and its probability; or every label past one half, and the mean certainty over all."""
+        labels, chosen = self.labeling.labels, self.activation.decided(said)
+        scores = self.activation.sureness(said).reshape(len(said), -1).mean(axis=1)
+        return [
+            Prediction(
+                Suggestion(tuple(labels[i] for i in np.flatnonzero(flags)), float(score), version),
+                dict(zip(labels, row.tolist(), strict=True)),
+            )
+            for flags, score, row in zip(chosen, scores, said, strict=True)
+        ]
 
     @override
     def prior(self, file: Path) -> tuple[Probe | None, str]:
         try:
-            head = Probe.load(file)
+            head = self.read_head(file)
         except LearningError:
             return None, "its head is for spans, or can't be read"
-        made_for_several = head.activation.several
-        note = differences(head.names, self.labeling.labels, several=made_for_several, wants_several=self.several)
-        prior = head.aligned(self.labeling.labels, self.activation)
-        return prior, note if prior is not None else f"{note}; its head is not used, its encoder is"
+        wanted = self.labeling.labels
+        note = differences(head.labels, wanted, several=head.several, wants_several=self.activation.several)
+        prior = head.aligned(self)
+        return (prior.probe, note) if prior is not None else (None, f"{note}; its head is not used, its encoder is")
 
 
 class SingleChoice(Choice):
@@ -62,16 +181,10 @@ class SingleChoice(Choice):
     def _target(self, known: Sequence[str | Span], whole: bool) -> Target | None:
         return self.index[str(known[0])] if len(known) == 1 and whole else None
 
-    @override
-    def carried(self, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        carried: npt.NDArray[np.bool_] = targets[:, None] == np.arange(len(self.labeling.labels))
-        return carried
-
 
 class MultiChoice(Choice):
     """Any number of labels per record. Targets are a flag per label."""
 
-    several: ClassVar[bool] = True
     activation: ClassVar[Activation] = SIGMOID
 
     @override
@@ -90,10 +203,6 @@ class MultiChoice(Choice):
     @override
     def _target(self, known: Sequence[str | Span], whole: bool) -> Target | None:
         return self._flags([str(part) for part in known])
-
-    @override
-    def carried(self, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        return np.asarray(targets, np.bool_)
 
     @override
     def _decided(self, votes: Sequence[Value]) -> Value:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,14 +12,100 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from nextlabel.backend.models.card import JobKind
+from nextlabel.backend.data.span_examples import SpanExamples, fault_of, longest_apart
+from nextlabel.backend.encoders.base import Encoder, EncoderSpec, default_cache_dir
+from nextlabel.backend.encoders.cache import EmbeddingCache
+from nextlabel.backend.models.card import Figure, JobKind, ModelCard, hash_of
 from nextlabel.backend.models.label_names import differences
 from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.spans.encoder import SpanEncoder, TokenCache, TokenStack, load_span_encoder
+from nextlabel.backend.models.spans.metrics import all_right, span_f1, span_report
 from nextlabel.backend.models.spans.probe import SpanProbe
+from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError
-from nextlabel.connectors.records import Span, Value
+from nextlabel.connectors.records import Span, Suggestion, Value
 
-from .base import Column, Question, Target
+from .base import Column, Head, Prediction, Question, Rows, Said, Seen, Space, Target
+
+LEAST_TEXTS = 5
+"""Texts that must bear one and the same label before an encoder is trained on them."""
+CHUNK = 1024  # texts whose token vectors are in memory together: some 25 MB of short ones
+
+
+@dataclass(frozen=True, slots=True)
+class SpanHead(Head):
+    """A probe on token vectors. What it says of a text is a SpanPrediction."""
+
+    probe: SpanProbe
+
+    @property
+    @override
+    def is_blank(self) -> bool:
+        """What spans are, only answers tell."""
+        return self.probe.texts == 0
+
+    @override
+    def say(self, cache: EmbeddingCache, rows: Rows) -> Said:
+        return _objects([one for _, stack in _stacks(cache, rows) for one in self.probe.predict(stack.texts())])
+
+    @override
+    def judge(self, read: npt.NDArray[Any]) -> Said:
+        return _objects(self.probe.predict(read.tolist()))
+
+    @override
+    def see(self, cache: EmbeddingCache, rows: Rows, *, spans: bool) -> Seen:
+        """A doubt u in [0, 1] about a text's spans stands as the probabilities 1 - u/2 and u/2.
+
+        So margin and least confidence are u itself, and the entropy grows with it. The doubt is that all spans are
+        right, and none is missing: taken a token, as in SpanPrediction.uncertainty, it asks about the shortest texts,
+        which teach little (benchmarks/spans_loop.py). Vectors are the means of the tokens' vectors.
+        """
+        proposed = None
+        if spans:
+            found = self.say(cache, rows)
+            doubts = np.array([1 - one.confidence for one in found], np.float32)
+            proposed = self._proposed(found)
+        else:
+            doubts = np.ones(len(rows), np.float32)
+            for at, stack in _stacks(cache, rows) if not self.is_blank else ():  # who knows nothing doubts all alike
+                doubts[at : at + len(stack)] = self.probe.doubts(stack)
+        return Seen(np.stack([1 - doubts / 2, doubts / 2], axis=1), proposed)
+
+    def _proposed(self, found: Said) -> tuple[Rows, Rows, npt.NDArray[np.float32]]:
+        number = {label: index for index, label in enumerate(self.probe.labels)}
+        spans = [(row, number[span.label], span.score) for row, one in enumerate(found) for span in one.spans]
+        records, labels, scores = zip(*spans, strict=True) if spans else ((), (), ())
+        return np.array(records, np.int64), np.array(labels, np.int64), np.array(scores, np.float32)
+
+    @property
+    @override
+    def labels(self) -> tuple[str, ...]:
+        return self.probe.labels
+
+    @override
+    def aligned(self, question: Question) -> SpanHead | None:
+        probe = self.probe.aligned(question.labeling.labels)
+        return None if probe is None else SpanHead(probe)
+
+    @override
+    def fault(self, encoder: Encoder) -> str:
+        fits = self.probe.weights.shape[1] in (0, 3 * encoder.dimension)
+        return "" if fits else f"it reads other vectors than those of {encoder.name}"
+
+    @override
+    def save(self, path: Path) -> None:
+        self.probe.save(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Token vectors of texts for the micro-batcher: an object array, one TokenVectors per text."""
+
+    encoder: SpanEncoder
+
+    def __call__(self, texts: Sequence[Readable]) -> npt.NDArray[np.object_]:
+        """One TokenVectors per text."""
+        return _objects(self.encoder.tokens(texts).texts())
 
 
 class Spans(Question):
@@ -25,6 +113,7 @@ class Spans(Question):
 
     part: ClassVar[type] = Span
     reads_tokens: ClassVar[bool] = True
+    scores: ClassVar[bool] = False
     votes: ClassVar[bool] = False
     rungs: ClassVar[tuple[JobKind, ...]] = ("spans",)
 
@@ -58,14 +147,122 @@ class Spans(Question):
         return {label: int(count) for label, count in zip(self.labeling.labels, counts, strict=True)}
 
     @override
-    def head_labels(self, file: Path) -> tuple[tuple[str, ...], bool]:
-        return SpanProbe.load(file).labels, False
-
-    @override
     def prior(self, file: Path) -> tuple[Probe | None, str]:
         """A span probe starts anew from what is marked."""
         try:
-            known = SpanProbe.load(file).labels
+            known = self.read_head(file).labels
         except LearningError:
             return None, "its head is for whole texts, or can't be read"
         return None, differences(known, self.labeling.labels, several=True, wants_several=True)
+
+    # -- what is said: whole texts are right or wrong, and F1 of single spans stands beside that -----------------------
+
+    @override
+    def right(self, said: Said, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        return all_right([one.spans for one in said], targets.tolist())
+
+    @override
+    def figures(self, said: Said, targets: npt.NDArray[Any]) -> dict[str, float]:
+        return {"span_f1": span_f1([one.spans for one in said], targets.tolist())}
+
+    @override
+    def card_figures(self, said: Said, targets: npt.NDArray[Any], where: str) -> tuple[Figure, ...]:
+        found, answers = [one.spans for one in said], targets.tolist()
+        if not any(map(len, (*found, *answers))):
+            return ()
+        report = span_report(found, answers)
+        return (Figure("span F1", report.micro.f1, report.low, report.high, report.texts, where),)
+
+    @override
+    def predictions(self, said: Said, version: str) -> list[Prediction]:
+        return [
+            Prediction(
+                Suggestion(
+                    tuple(Span(span.start, span.end, span.label) for span in one.spans),
+                    one.confidence,
+                    version,
+                    tuple(span.score for span in one.spans),
+                ),
+                {},
+            )
+            for one in said
+        ]
+
+    # -- trainings ---------------------------------------------------------------------------------------------------
+
+    @override
+    def too_few(self, targets: npt.NDArray[Any]) -> str:
+        if self.carried(targets).sum(axis=0).max(initial=0) >= LEAST_TEXTS:
+            return ""
+        return f"{LEAST_TEXTS} texts with a span of one label are needed before anything can be trained"
+
+    @override
+    def examples(self, texts: Sequence[Readable], targets: npt.NDArray[Any]) -> SpanExamples:
+        """Spans that make no sense in their text are left out: the platform took them, but nobody can learn them."""
+        labels = self.labeling.labels
+        spans = tuple(
+            tuple(span for span in spans if not fault_of(span, text_of(text), labels))
+            for text, spans in zip(texts, targets, strict=True)
+        )
+        return SpanExamples(tuple(texts), spans, labels)
+
+    @override
+    def noted(self, card: ModelCard, examples: SpanExamples, head: Path) -> ModelCard:
+        spans = [sorted([span.start, span.end, span.label] for span in row) for row in examples.spans]
+        counts = Counter(label for row in examples.spans for label in {span.label for span in row})
+        return replace(
+            card,
+            data_hash=hash_of(examples.texts, spans),
+            counts={label: counts[label] for label in examples.labels},
+        )
+
+    # -- encoders and heads ------------------------------------------------------------------------------------------
+
+    @override
+    def load_encoder(self, spec: EncoderSpec, threads: int | None = None) -> Encoder:
+        cache = spec.cache_dir or default_cache_dir()
+        return load_span_encoder(spec.name, max_length=spec.max_length, cache_dir=cache, threads=threads)
+
+    @override
+    def open_cache(self, folder: Path, encoder: Encoder) -> EmbeddingCache:
+        return TokenCache.open(folder, encoder)
+
+    @override
+    def read(self, cache: EmbeddingCache, rows: Rows) -> npt.NDArray[np.object_]:
+        return _objects(_tokens(cache).tokens(rows).texts())
+
+    @override
+    def reader(self, encoder: Encoder) -> Callable[[Sequence[Readable]], npt.NDArray[Any]]:
+        if not isinstance(encoder, SpanEncoder):
+            raise LearningError(f"{encoder.name} makes one vector per text; spans need one for every token")
+        return Reader(encoder)
+
+    @override
+    def fit(self, space: Space, rows: Rows, targets: npt.NDArray[Any], warm: Head | None = None) -> SpanHead:
+        """Of spans of an answer that overlap, the longer is learned."""
+        before = warm.probe if isinstance(warm, SpanHead) else None
+        spans = [longest_apart(value) for value in targets]
+        texts = _tokens(space.cache).tokens(rows).texts()
+        return SpanHead(SpanProbe.fit(texts, spans, self.labeling.labels, warm=before))
+
+    @override
+    def read_head(self, path: Path) -> SpanHead:
+        return SpanHead(SpanProbe.load(path))
+
+
+def _tokens(cache: EmbeddingCache) -> TokenCache:
+    if not isinstance(cache, TokenCache):
+        raise LearningError(f"the vectors in {cache.folder} are kept a text; spans need those of every token")
+    return cache
+
+
+def _stacks(cache: EmbeddingCache, rows: Rows) -> Iterator[tuple[int, TokenStack]]:
+    """The token vectors of the texts in ``rows``, some at a time; and which of them is the first."""
+    for at in range(0, len(rows), CHUNK):
+        yield at, _tokens(cache).tokens(rows[at : at + CHUNK])
+
+
+def _objects(items: Sequence[Any]) -> npt.NDArray[np.object_]:
+    found = np.empty(len(items), np.object_)
+    found[:] = items
+    return found

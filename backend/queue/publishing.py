@@ -20,7 +20,7 @@ import numpy as np
 import structlog
 
 from nextlabel.backend.pool.pool import PoolState, Positions
-from nextlabel.backend.retraining.probe_model import Model
+from nextlabel.backend.retraining.model import Model
 from nextlabel.backend.store import GenerationRow, Store
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.basics import elapsed
@@ -35,47 +35,6 @@ WINDOW = 2000
 """Labels looked back on."""
 QUIET = 2.0
 """Seconds without a label after which nobody is taken to be labelling: time for work that would slow the platform."""
-
-
-class SuggestionBackfill:
-    """Knows which records still lack a suggestion; what it knows survives a restart."""
-
-    def __init__(self, store: Store, connector: Connector, pool: PoolState) -> None:
-        self._store, self._connector, self._pool = store, connector, pool
-        self._unsaved: list[int] = []
-        self._places = 0
-
-    def published(self, entries: Sequence[QueueEntry]) -> None:
-        """``entries`` are on the platform, as the head of a new generation or behind what there was of it."""
-        self._places = max(entry.rank for entry in entries) + 1
-        if not self._connector.live_predictions:
-            shown = (entry.remote_id for entry in entries if entry.suggestion is not None)
-            self._unsaved += self._pool.note_suggested(shown)
-
-    def due(self) -> Positions:
-        """int64 [k]: positions to suggest something for, newest first. None where the platform asks by itself."""
-        return self._pool.unsuggested()[: 0 if self._connector.live_predictions else None]
-
-    def fill(self, version: str, entries: Sequence[QueueEntry]) -> None:
-        """Append ``entries``, counted from rank 0, to generation ``version``.
-
-        An entry without a suggestion has none that could be shown, and is left alone until the next start. Raises
-        RecordsRejected once, and then leaves these records alone likewise; ConnectorError.
-        """
-        placed = [QueueEntry(entry.remote_id, self._places + entry.rank, entry.suggestion) for entry in entries]
-        try:
-            self._connector.extend(version, placed)
-        except RecordsRejected:
-            self._pool.note_suggested(entry.remote_id for entry in entries)
-            raise
-        self.published(placed)
-        self._pool.note_suggested(entry.remote_id for entry in entries)  # after: only what was shown is written down
-
-    def save(self) -> None:
-        """Write down what was published since the last call. What a crash forgets is suggested once more."""
-        if self._unsaved:
-            self._store.mark_suggested(self._unsaved)
-            self._unsaved = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +55,10 @@ class QueueSizes:
 
 
 class QueuePublisher:
-    """What is published of a ranking, and what is left to publish. Belongs to one thread."""
+    """What is published of a ranking, and what is left to publish. Belongs to one thread.
+
+    It knows which records still lack a suggestion; what it knows survives a restart.
+    """
 
     def __init__(self, store: Store, connector: Connector, pool: PoolState, head: int) -> None:
         self.generation: GenerationRow | None = store.latest_generation()
@@ -104,7 +66,8 @@ class QueuePublisher:
         self._revision = -1  # of the pool, when the generation in force was ranked
         self._asked: Labeling | None = None  # what the platform asked then
         self._tail: deque[QueueEntry] = deque()
-        self._backfill = SuggestionBackfill(store, connector, pool)
+        self._unsaved: list[int] = []  # positions of records that had a suggestion since the last _save
+        self._places = 0
 
     def look_again(self) -> None:
         """Another process published meanwhile: its queue is in force, and the next is made at once."""
@@ -138,7 +101,7 @@ class QueuePublisher:
         row = self._store.plan_generation(head, model.version, len(entries))
         if entries:  # with nothing left to label there is no queue to change
             self._connector.publish(row.version, entries[: self._head])
-            self._backfill.published(entries[: self._head])
+            self._published(entries[: self._head])
         self._store.mark_published(row.number)
         self.generation, self._revision, self._asked = row, revision, asked
         self._tail = deque(entries[self._head :])
@@ -146,12 +109,12 @@ class QueuePublisher:
 
     def rest(self, model: Model) -> tuple[str, Positions]:
         """What there is to append, as a state, and what still needs a suggestion; "" if there is nothing."""
-        due = self._backfill.due()[: 0 if model.is_blank else None]
+        due = self._pool.unsuggested()[: 0 if model.is_blank or self._connector.live_predictions else None]
         if self._tail:
             return "publishing", due
         if len(due):
             return "suggesting", due
-        self._backfill.save()
+        self._save()
         return "", due
 
     def extend(self, model: Model, due: Positions) -> None:
@@ -161,10 +124,38 @@ class QueuePublisher:
         if self._tail:
             stretch = [self._tail.popleft() for _ in range(min(self._head, len(self._tail)))]
             self._connector.extend(self.generation.version, stretch)
-            self._backfill.published(stretch)
+            self._published(stretch)
         else:
-            self._backfill.fill(self.generation.version, self.entries(model, due[: self._head]))
-            self._backfill.save()
+            self._fill(self.generation.version, self.entries(model, due[: self._head]))
+            self._save()
+
+    def _published(self, entries: Sequence[QueueEntry]) -> None:
+        """``entries`` are on the platform, as the head of a new generation or behind what there was of it."""
+        self._places = max(entry.rank for entry in entries) + 1
+        if not self._connector.live_predictions:
+            shown = (entry.remote_id for entry in entries if entry.suggestion is not None)
+            self._unsaved += self._pool.note_suggested(shown)
+
+    def _fill(self, version: str, entries: Sequence[QueueEntry]) -> None:
+        """Append ``entries``, counted from rank 0, to generation ``version``.
+
+        An entry without a suggestion has none that could be shown, and is left alone until the next start. Raises
+        RecordsRejected once, and then leaves these records alone likewise; ConnectorError.
+        """
+        placed = [QueueEntry(entry.remote_id, self._places + entry.rank, entry.suggestion) for entry in entries]
+        try:
+            self._connector.extend(version, placed)
+        except RecordsRejected:
+            self._pool.note_suggested(entry.remote_id for entry in entries)
+            raise
+        self._published(placed)
+        self._pool.note_suggested(entry.remote_id for entry in entries)  # after: only what was shown is written down
+
+    def _save(self) -> None:
+        """Write down what was published since the last call. What a crash forgets is suggested once more."""
+        if self._unsaved:
+            self._store.mark_suggested(self._unsaved)
+            self._unsaved = []
 
 
 class LabelLatency:

@@ -14,7 +14,7 @@ import numpy as np
 
 from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
-from nextlabel.backend.retraining.probe_model import Model
+from nextlabel.backend.retraining.model import Model
 from nextlabel.backend.selection import Pool, QueryStrategy, choose, interleave, relabels, weighs_spans
 from nextlabel.backend.selection.base import ScoringStrategy
 from nextlabel.backend.selection.relabelling import Relabelling

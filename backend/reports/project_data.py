@@ -54,7 +54,7 @@ class Gathered:
 
 def gather(store: Store, labeling: Labeling) -> Gathered:
     """Read the store. Raises ConfigError if it holds no answer to a record that is still there."""
-    pool, touched, moments = PoolState(labeling), store.touched(0), _first_answers(store)
+    pool, touched, moments = PoolState(question_of(labeling)), store.touched(0), _first_answers(store)
     known = store.get_remote(list(touched))
     stored = list(known.values())
     # Whether a record is embedded is of no matter here, so each gets a row; the loop's own rules do the rest.

@@ -21,10 +21,9 @@ from nextlabel.backend.encoders.multimodal import for_requests
 from nextlabel.backend.files import atomic_path
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE
-from nextlabel.backend.questions import question_of
+from nextlabel.backend.questions import Head, Question
 from nextlabel.backend.training.jobs import readable_errors
 from nextlabel.connectors.errors import LearningError
-from nextlabel.connectors.records import Labeling
 
 log = structlog.get_logger(__name__)
 Matrix = npt.NDArray[np.float32]
@@ -79,14 +78,14 @@ class EmbeddingSpace:
         fresh = not self.trained
         return Probe.fit_after(self.prior, vectors, targets, classes, anchors=self.anchors, warm=warm, calibrate=fresh)
 
-    def held_out(self, probe: Probe, rows: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> Matrix | None:
+    def held_out(self, head: Head, rows: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> Matrix | None:
         """float32 [k, c]: probabilities of answered records by what has not learned from their answers.
 
-        That is a fold of ``probe``, fitted here on all of them; in a trained space its head, and nan in the rows of
+        That is a fold of ``head``, fitted here on all of them; in a trained space its head, and nan in the rows of
         records that it was trained on. None where nothing is known of any. ``rows`` int64 [k]: theirs in the cache.
         """
         if not self.trained:
-            return probe.held_out_proba(self.cache.take(rows))
+            return head.held_out(self.cache, rows)
         if self.prior is None or self.trained_on is None:
             return None
         found = self.prior.predict_proba(self.cache.take(rows))
@@ -124,12 +123,12 @@ class EmbeddingSpaces:
 
     def __init__(
         self,
-        labeling: Labeling,
+        question: Question,
         load: Callable[[Path | None], Encoder],
         cache: Callable[[Encoder], EmbeddingCache],
         folder: Path,
     ) -> None:
-        self._labeling = labeling
+        self._question = question
         self._load = load
         self._cache = cache
         self._folder = folder
@@ -158,10 +157,10 @@ class EmbeddingSpaces:
                 f"model {version} is not in {self._folder} any more; choose another: nextlabel models list"
             )
         encoder = self._load(folder)
-        anchors = label_anchors(self._labeling, encoder)
+        anchors = label_anchors(self._question.labeling, encoder)
         prior, note, trained_on = None, "", None
         if folder is not None:
-            prior, note = question_of(self._labeling).prior(folder / HEAD_FILE)
+            prior, note = self._question.prior(folder / HEAD_FILE)
             trained_on = _trained_on(folder)
         if note:
             log.warning("a trained model was made for other labels", model=version, note=note)

@@ -17,7 +17,6 @@ import numpy as np
 import structlog
 
 from nextlabel.backend.models.registry import CHOSEN_SPACE
-from nextlabel.backend.questions import question_of
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.jobs import EmbeddingJob
 from nextlabel.backend.training.process import TrainingProcess
@@ -25,8 +24,7 @@ from nextlabel.connectors.basics import batched
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import NextlabelError
 
-from .answers import Loop
-from .candidates import TrainingSetup
+from .candidates import Loop, TrainingSetup
 from .embedding_space import OWN, EmbeddingSpace, EmbeddingSpaces
 
 log = structlog.get_logger(__name__)
@@ -164,7 +162,7 @@ class ModelSwitch:
         job = EmbeddingJob(
             encoder=setup.of(target),
             embeddings=space.cache.folder.absolute(),
-            spans=question_of(setup.labeling).reads_tokens,
+            spans=setup.question.reads_tokens,
             texts=self._missing(space),
         )
         log.info("encoding the records for another model", model=target or "the recipe's own encoder")

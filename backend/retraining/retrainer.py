@@ -19,20 +19,16 @@ import numpy.typing as npt
 import structlog
 
 from nextlabel.backend.models.registry import CHOSEN_SPACE, SPACE_IN_USE, ModelStore
-from nextlabel.backend.questions import question_of
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.jobs import JOB_FILE, MODEL, job_type
 from nextlabel.backend.training.process import TrainingProcess
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 
-from .answers import Labelled, Loop
-from .candidates import Answered, TextTraining, Training, TrainingSetup
+from .candidates import Answered, Labelled, Loop, Training, TrainingPlan, TrainingSetup, candidates
 from .embedding_space import OWN, TRAINED_ON_FILE, EmbeddingSpaces, note_trained_on
-from .learner import KEPT_PROBES
+from .model import KEPT_PROBES
 from .model_switch import ModelSwitch
-from .plan import TrainingPlan, candidates
-from .span_candidates import SpanTraining
 
 log = structlog.get_logger(__name__)
 
@@ -63,8 +59,7 @@ class Retrainer:
         process: type[TrainingProcess] = TrainingProcess,
     ) -> None:
         self._store, self._loop, self._setup, self._trainer = store, loop, setup, process
-        spans = question_of(setup.labeling).reads_tokens
-        self._training = training or (SpanTraining(setup) if spans else TextTraining(setup))
+        self._training = training or Training(setup)
         self._plan: TrainingPlan | None = None
         self._process: TrainingProcess | None = None
         self._switch = ModelSwitch(store, loop, spaces, setup, setup.work.with_name("embedding"))

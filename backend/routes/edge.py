@@ -22,7 +22,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from nextlabel.backend.retraining.prediction import Prediction
+from nextlabel.backend.questions import Prediction
 from nextlabel.backend.service.ports import Backend
 from nextlabel.connectors.base import ProjectRef
 from nextlabel.connectors.platforms import PLATFORMS

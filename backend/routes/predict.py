@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
-from nextlabel.backend.retraining.prediction import Prediction
+from nextlabel.backend.questions import Prediction
 from nextlabel.connectors.records import FieldKind, Labeling, Record, Span
 
 from .edge import EdgeDep, JsonRoute, examples

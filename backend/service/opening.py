@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
@@ -14,25 +14,16 @@ import structlog
 from nextlabel.backend.data.image_rules import ImageRules
 from nextlabel.backend.encoders.base import HASHING, Encoder, EncoderSpec
 from nextlabel.backend.encoders.cache import EmbeddingCache
-from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.multimodal import is_multimodal
 from nextlabel.backend.loop.agreement import Agreement
-from nextlabel.backend.loop.controller import Controller
 from nextlabel.backend.loop.leadership import Leadership
-from nextlabel.backend.models.spans.encoder import SpanEncoder, TokenCache, load_span_encoder
-from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.questions import question_of
 from nextlabel.backend.queue.publishing import QueueSizes
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.retraining.candidates import TrainingSetup
 from nextlabel.backend.retraining.embedding_space import EmbeddingSpaces
-from nextlabel.backend.retraining.learner import Learner
-from nextlabel.backend.retraining.probe_model import TextKind
-from nextlabel.backend.retraining.retrainer import Retrainer
-from nextlabel.backend.retraining.span_model import SpanKind
 from nextlabel.backend.selection import get_strategy
-from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Added, Store
 from nextlabel.connectors.base import Connector
@@ -73,10 +64,7 @@ def open_encoder(recipe: Recipe, settings: Settings, trained: Path | None = None
     spec, threads = encoder_spec(recipe, settings), settings.thread_count()
     if trained is not None:
         spec = replace(spec, name=str(trained))
-    if question_of(recipe.labeling()).reads_tokens:
-        cache = settings.home / "encoders"
-        return load_span_encoder(spec.name, max_length=spec.max_length, cache_dir=cache, threads=threads)
-    return load(spec, threads=threads)
+    return question_of(recipe.labeling()).load_encoder(spec, threads)
 
 
 def image_rules(recipe: Recipe, settings: Settings) -> ImageRules:
@@ -86,10 +74,9 @@ def image_rules(recipe: Recipe, settings: Settings) -> ImageRules:
     return ImageRules(roots=(*recipe.image_folders(), *folders), hosts=hosts)
 
 
-def open_cache(settings: Settings, encoder: Encoder) -> EmbeddingCache:
-    """The embeddings made with ``encoder``, shared by all projects: the key is the text."""
-    cache = TokenCache if isinstance(encoder, SpanEncoder) else EmbeddingCache
-    return cache.open(settings.home / "embeddings", encoder)
+def open_cache(recipe: Recipe, settings: Settings, encoder: Encoder) -> EmbeddingCache:
+    """The embeddings made with the recipe's ``encoder``, shared by all projects: the key is the text."""
+    return question_of(recipe.labeling()).open_cache(settings.home / "embeddings", encoder)
 
 
 def audit_share(recipe: Recipe, settings: Settings) -> float:
@@ -114,7 +101,7 @@ def load_records(recipe: Recipe, store: Store, settings: Settings) -> Added:
 
 def training_setup(recipe: Recipe, settings: Settings) -> TrainingSetup:
     """What the slow step trains for this recipe, and where."""
-    home = project_home(recipe, settings)
+    home, question = project_home(recipe, settings), question_of(recipe.labeling())
     reason, images = "", is_multimodal(recipe.encoder)
     if recipe.training.rung in ("zero-shot", "probe"):
         reason = f"the recipe says `rung: {recipe.training.rung}`"
@@ -126,13 +113,13 @@ def training_setup(recipe: Recipe, settings: Settings) -> TrainingSetup:
         reason = "torch and transformers are not installed: pip install 'nextlabel[train]'"
     return TrainingSetup(
         project=recipe.name,
-        labeling=recipe.labeling(),
+        question=question,
         encoder=encoder_spec(recipe, settings),
         spec=recipe.training,
         work=home / "training",
         models=home / "models",
         reason=reason,
-        rungs=("fusion",) if images else question_of(recipe.labeling()).rungs,
+        rungs=("fusion",) if images else question.rungs,
     )
 
 
@@ -152,78 +139,22 @@ def open_service(
         leadership = Leadership(store)
         if connector is None:
             connector = opened.enter_context(closing(open_connector(recipe, settings, store, leadership)))
-        service = _service(recipe, settings, store, connector, leadership, seed)
+        setup = training_setup(recipe, settings)
+        load, cache = partial(open_encoder, recipe, settings), partial(open_cache, recipe, settings)
+        strategy = get_strategy(recipe.strategy, **recipe.strategy_arguments())
+        service = Service(
+            store,
+            connector,
+            leadership,
+            setup,
+            EmbeddingSpaces(setup.question, load, cache, setup.models),
+            ranker=Ranker(strategy, audit_share(recipe, settings), recipe.seeds, recipe.opinions or 0),
+            sizes=QueueSizes(settings.queue_head, settings.queue_tail, recipe.window),
+            agreement=Agreement(recipe.consensus, recipe.soft_labels),
+            poll_interval=settings.poll_interval_s,
+            compare_interval=settings.compare_interval_s,
+            keep_generations=settings.queue_keep_s,
+            seed=seed,
+        )
         opened.pop_all()
         return service
-
-
-def _service(
-    recipe: Recipe, settings: Settings, store: Store, connector: Connector, leadership: Leadership, seed: int
-) -> Service:
-    strategy = get_strategy(recipe.strategy, **recipe.strategy_arguments())
-    return assemble(
-        store,
-        connector,
-        leadership,
-        training_setup(recipe, settings),
-        open_encoder=partial(open_encoder, recipe, settings),
-        open_cache=partial(open_cache, settings),
-        ranker=Ranker(strategy, audit_share(recipe, settings), recipe.seeds, recipe.opinions or 0),
-        sizes=QueueSizes(settings.queue_head, settings.queue_tail, recipe.window),
-        agreement=Agreement(recipe.consensus, recipe.soft_labels),
-        poll_interval=settings.poll_interval_s,
-        compare_interval=settings.compare_interval_s,
-        keep_generations=settings.queue_keep_s,
-        seed=seed,
-    )
-
-
-def assemble(
-    store: Store,
-    connector: Connector,
-    leadership: Leadership,
-    setup: TrainingSetup,
-    *,
-    open_encoder: Callable[[Path | None], Encoder],
-    open_cache: Callable[[Encoder], EmbeddingCache],
-    ranker: Ranker,
-    sizes: QueueSizes,
-    agreement: Agreement,
-    poll_interval: float,
-    compare_interval: float,
-    keep_generations: float,
-    seed: int = 0,
-) -> Service:
-    """The parts of a service, put together. Nothing else does.
-
-    ``open_encoder`` opens the recipe's encoder (None), or the one in the folder of a trained model. Intervals in
-    seconds.
-    """
-    labeling = setup.labeling
-    spaces = EmbeddingSpaces(labeling, open_encoder, open_cache, setup.models)
-    kind = SpanKind(labeling) if question_of(labeling).reads_tokens else TextKind(labeling)
-    learner = Learner(labeling, kind, spaces, store, setup.models)
-    controller = partial(
-        Controller,
-        store=store,
-        connector=connector,
-        learner=learner,
-        ranker=ranker,
-        pool=PoolState(labeling, connector.overlap),
-        leadership=leadership,
-        sizes=sizes,
-        seed=seed,
-        agreement=agreement,
-    )
-    return Service(
-        store=store,
-        connector=connector,
-        controller=controller,
-        learner=learner,
-        batcher=MicroBatcher(),
-        retrainer=lambda loop: Retrainer(store, loop, spaces, setup),
-        leadership=leadership,
-        poll_interval=poll_interval,
-        compare_interval=compare_interval,
-        keep_generations=keep_generations,
-    )

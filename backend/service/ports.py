@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from nextlabel.backend.retraining.prediction import Prediction
+from nextlabel.backend.questions import Prediction
 from nextlabel.connectors.base import ProjectRef
 from nextlabel.connectors.records import Hint, Labeling, Record, Suggestion
 

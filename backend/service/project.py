@@ -12,12 +12,15 @@ import time
 import structlog
 
 from nextlabel.backend.loop.leadership import Leadership
+from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.recipe.recipe import Recipe
+from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
-from nextlabel.connectors.base import Connector, NewProject, closed_on_failure
+from nextlabel.connectors.base import Connector, NewProject, ProjectRef, closed_on_failure
 from nextlabel.connectors.errors import ConfigError, ConnectorError
 from nextlabel.connectors.platforms import DEFAULT, PLATFORMS
+from nextlabel.connectors.records import Labeling, differences
 
 log = structlog.get_logger(__name__)
 
@@ -154,3 +157,36 @@ def _fresh(recipe: Recipe, settings: Settings) -> str:
     if settings.store:
         return "name an empty database in NEXTLABEL_STORE"
     return f"remove {settings.home / recipe.name}"
+
+
+def another_project(store: Store, ours: ProjectRef) -> str:
+    """Why a service for ``ours`` has to end: the store names another, whose answers it would take in. "" if not."""
+    noted = store.get_meta(PROJECT)
+    if noted is None or noted == ours.id:
+        return ""
+    return (
+        f"the store's project is {noted} now, and this service works for {ours.id}: it ends; start it again, and it "
+        f"works for {noted}"
+    )
+
+
+def unknown_labels(pool: PoolState) -> str:
+    """Which labels were given that the question lacks; "" if there are none."""
+    if not pool.unknown_labels:
+        return ""
+    return (
+        f"answers with labels that the labeling lacks are logged, not learned: {', '.join(sorted(pool.unknown_labels))}"
+    )
+
+
+def labeling_text(platform: Labeling, recipe: Labeling, space: EmbeddingSpace | None = None) -> str:
+    """How the labels of platform, recipe and the model in ``space`` differ, and what to do; "" if they don't."""
+    parts = []
+    if found := differences(platform, recipe):
+        parts.append(
+            f"the platform asks something else than the recipe: {'; '.join(found)}. What it can't show is not "
+            "suggested, what the recipe lacks is not learned. Change one of them, then start the service again"
+        )
+    if space is not None and space.note:
+        parts.append(f"{space.version} was trained for other labels: {space.note}")
+    return ". ".join(parts)

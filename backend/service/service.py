@@ -10,26 +10,27 @@ from typing import Any
 import structlog
 from typing_extensions import override
 
+from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.controller import Controller
 from nextlabel.backend.loop.intake import Intake
 from nextlabel.backend.loop.leadership import Leadership, Repeater
 from nextlabel.backend.loop.sync import Comparison, Sync
 from nextlabel.backend.pool.pool import PoolState
-from nextlabel.backend.queue.publishing import GenerationCleanup
-from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
-from nextlabel.backend.retraining.learner import Learner
-from nextlabel.backend.retraining.prediction import Prediction
-from nextlabel.backend.retraining.probe_model import Model
+from nextlabel.backend.questions import Prediction
+from nextlabel.backend.queue.publishing import GenerationCleanup, QueueSizes
+from nextlabel.backend.queue.ranking import Ranker
+from nextlabel.backend.retraining.candidates import TrainingSetup
+from nextlabel.backend.retraining.embedding_space import EmbeddingSpaces
+from nextlabel.backend.retraining.model import Learner, Model
 from nextlabel.backend.retraining.retrainer import Retrainer
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
 from nextlabel.connectors.errors import ConfigError, ConnectorError, LearningError, NextlabelError, Overloaded
-from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion, differences
+from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion
 
-from .answering import Answering
 from .ports import Backend, Status
-from .project import PROJECT
+from .project import another_project, labeling_text, unknown_labels
 
 log = structlog.get_logger(__name__)
 
@@ -42,36 +43,46 @@ LONGEST_DEFERRAL = 6
 
 
 class Service(Backend):
-    """Build it with ``open_service``.
+    """The parts of a service, put together; nothing else does that. ``open_service`` does it for a recipe.
 
-    ``controller`` makes the loop, with what it calls; ``retrainer`` the trainings of a loop.
+    Intervals in seconds, and how long a generation of the queue is kept that is no longer in force.
     """
 
     def __init__(
         self,
-        *,
         store: Store,
         connector: Connector,
-        controller: Callable[..., Controller],
-        learner: Learner,
-        batcher: MicroBatcher,
         leadership: Leadership,
-        retrainer: Callable[[Controller], Retrainer],
+        setup: TrainingSetup,
+        spaces: EmbeddingSpaces,
+        *,
+        ranker: Ranker,
+        sizes: QueueSizes,
+        agreement: Agreement,
         poll_interval: float,
         compare_interval: float,
         keep_generations: float,
+        seed: int = 0,
     ) -> None:
         self._store, self._connector = store, connector
-        loop = controller(
+        self._learner, self._batcher = Learner(setup.question, spaces, store, setup.models), MicroBatcher()
+        self._controller = loop = Controller(
+            store=store,
+            connector=connector,
+            learner=self._learner,
+            ranker=ranker,
+            pool=PoolState(setup.question, connector.overlap),
+            leadership=leadership,
+            sizes=sizes,
+            seed=seed,
+            agreement=agreement,
             on_model=self._model_changed,
             on_unknown_records=self._want_records,
             on_rejected=self._want_deletions,
         )
-        self._controller = loop
-        self._learner, self._batcher = learner, batcher
-        self._answering = Answering(batcher, loop.pool, store.audit_slice())
+        self._audit = store.audit_slice()
         self._leadership, self._poll_interval = leadership, poll_interval
-        self._retrainer = retrainer(loop)
+        self._retrainer = Retrainer(store, loop, spaces, setup)
         self._live: Model | None = None
         self._last_pull = -math.inf
         self._address: BackendAddress | None = None
@@ -151,15 +162,11 @@ class Service(Backend):
         return pause
 
     def _lost_project(self) -> bool:
-        """Whether the store names another project than ours: what we took in would be another one's. Then this ends."""
-        ours, noted = self._connector.project.id, self._store.get_meta(PROJECT)
-        if noted is None or noted == ours:
+        """Whether the store names another project than ours. Then this ends."""
+        if not (reason := another_project(self._store, self._connector.project)):
             return False
-        self.failure = ConfigError(
-            f"the store's project is {noted} now, and this service works for {ours}: it ends; start it again, and it "
-            f"works for {noted}"
-        )
-        log.error("the service ends", reason=str(self.failure))
+        self.failure = ConfigError(reason)
+        log.error("the service ends", reason=reason)
         self._leadership.give_up()
         self._on_failure()
         return True
@@ -262,7 +269,13 @@ class Service(Backend):
         live = self._live
         if live is None:
             raise LearningError("the service has not started yet: there is no model to predict with")
-        return await self._answering.answer(records, live)
+        texts = [self.labeling.content(record) for record in records]
+        predictions = await live.predict(texts, self._batcher)
+        return [None if self._is_blind(record.uid) else one for record, one in zip(records, predictions, strict=True)]
+
+    def _is_blind(self, uid: str) -> bool:
+        """Whether it is of the audit slice, which people are to see blind: nothing is said of it."""
+        return bool(uid) and self._audit.holds(self._controller.pool.originals.get(uid, uid))
 
     @override
     def parse_event(self, body: dict[str, Any]) -> Hint:
@@ -280,8 +293,11 @@ class Service(Backend):
         if hint.labeling_changed or not queued:
             self._last_pull = -math.inf  # the connector reads the labeling at the next poll
             self._threads["sync"].wake()
-        if hint.train_requested:
-            self._train_if_possible()
+        if hint.train_requested:  # somebody pressed the platform's button: the answer goes to the log, not to them
+            try:
+                self.train()
+            except NextlabelError as error:
+                log.info("no training", reason=str(error))
         return queued
 
     def _log_grew(self, heard_at: float | None) -> None:
@@ -307,13 +323,6 @@ class Service(Backend):
             self._threads["loop"].wake()
             if text := labeling_text(self._connector.labeling, self.labeling):
                 log.warning(text)
-
-    def _train_if_possible(self) -> None:
-        """Somebody pressed the platform's button: the answer goes to the log, not to them."""
-        try:
-            self.train()
-        except NextlabelError as error:
-            log.info("no training", reason=str(error))
 
     @override
     def train(self) -> None:
@@ -388,25 +397,3 @@ class Service(Backend):
             comparison=self._comparison.status(),
             labeling=labeling_text(self._connector.labeling, self.labeling, controller.space),
         )
-
-
-def unknown_labels(pool: PoolState) -> str:
-    """Which labels were given that the question lacks; "" if there are none."""
-    if not pool.unknown_labels:
-        return ""
-    return (
-        f"answers with labels that the labeling lacks are logged, not learned: {', '.join(sorted(pool.unknown_labels))}"
-    )
-
-
-def labeling_text(platform: Labeling, recipe: Labeling, space: EmbeddingSpace | None = None) -> str:
-    """How the labels of platform, recipe and the model in ``space`` differ, and what to do; "" if they don't."""
-    parts = []
-    if found := differences(platform, recipe):
-        parts.append(
-            f"the platform asks something else than the recipe: {'; '.join(found)}. What it can't show is not "
-            "suggested, what the recipe lacks is not learned. Change one of them, then start the service again"
-        )
-    if space is not None and space.note:
-        parts.append(f"{space.version} was trained for other labels: {space.note}")
-    return ". ".join(parts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +11,16 @@ import pytest
 
 from nextlabel.backend.annotators.consensus import Method
 from nextlabel.backend.encoders.base import Encoder, EncoderSpec, Engine
-from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.models.card import JobKind
-from nextlabel.backend.models.spans.encoder import TokenCache, load_span_encoder
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.queue.publishing import QueueSizes
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.retraining.candidates import TrainingSetup
+from nextlabel.backend.retraining.embedding_space import EmbeddingSpaces
 from nextlabel.backend.selection import get_strategy
-from nextlabel.backend.service.opening import assemble
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.spec import TrainingSpec
@@ -88,13 +86,10 @@ def make_service(tmp_path: Path, platform: MemoryConnector) -> Iterator[ServiceF
         soft: bool = False,
     ) -> Service:
         store = Store.open(tmp_path / "store.sqlite")
-        labeling = platform.labeling
-        spans = labeling.kind is LabelKind.SPAN
-        cache = TokenCache if spans else EmbeddingCache
-        load = partial(load_span_encoder, max_length=32, cache_dir=tmp_path) if spans else load_encoder
+        question = question_of(platform.labeling)
         setup = TrainingSetup(
             "animals",
-            labeling,
+            question,
             EncoderSpec(encoder, engine, max_length=32, cache_dir=tmp_path),
             spec,
             tmp_path / "training",
@@ -102,13 +97,17 @@ def make_service(tmp_path: Path, platform: MemoryConnector) -> Iterator[ServiceF
             reason="hashing can't be trained" if encoder == "hashing" else "",
             rungs=rungs,
         )
-        service = assemble(
+        service = Service(
             store,
             platform,
             Leadership(store),
             setup,
-            open_encoder=lambda folder: load(encoder) if folder is None else trained(folder),
-            open_cache=lambda encoder: cache.open(tmp_path / "embeddings", encoder),
+            EmbeddingSpaces(
+                question,
+                lambda folder: question.load_encoder(setup.encoder) if folder is None else trained(folder),
+                lambda encoder: question.open_cache(tmp_path / "embeddings", encoder),
+                setup.models,
+            ),
             ranker=Ranker(get_strategy(strategy), audit_share, most=opinions),
             sizes=sizes,
             agreement=Agreement(consensus, soft),

@@ -18,9 +18,9 @@ from nextlabel.backend.evaluation.comparison import Verdict
 from nextlabel.backend.models.card import ModelCard
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE, save_head
-from nextlabel.backend.retraining.candidates import Choice
+from nextlabel.backend.questions import question_of
+from nextlabel.backend.retraining.candidates import Candidate, Choice, Training, TrainingPlan
 from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace, EmbeddingSpaces
-from nextlabel.backend.retraining.plan import Candidate, TrainingPlan
 from nextlabel.backend.training.jobs import JOB_FILE, MODEL
 from nextlabel.connectors.records import Labeling, LabelKind
 from tests.backend.loop.conftest import LABELS, Trained
@@ -31,7 +31,7 @@ LABELING = Labeling(LabelKind.SINGLE, LABELS)
 def spaces_in(folder: Path, labeling: Labeling = LABELING) -> EmbeddingSpaces:
     """The spaces of the models in ``folder / "models"``."""
     return EmbeddingSpaces(
-        labeling,
+        question_of(labeling),
         lambda model: load_encoder("hashing") if model is None else Trained(model),
         lambda encoder: EmbeddingCache.open(folder / "embeddings", encoder),
         folder / "models",
@@ -111,8 +111,8 @@ class Process:
         self.cancelled = True
 
 
-class Trainings:
-    """Fulfils Training: whether the next model goes live is ``live``; what can't be read is ``broken``."""
+class Trainings(Training):
+    """Whether the next model goes live is ``live``; what can't be read is ``broken``."""
 
     def __init__(self) -> None:
         self.live, self.few = True, ""
@@ -121,7 +121,7 @@ class Trainings:
     def too_few(self, labelled: Any) -> str:
         return self.few
 
-    def job(self, candidate: Candidate, train: Any, held_out: Any, predict: Sequence[str]) -> None:
+    def job(self, candidate: Candidate, train: Any, held_out: Any, predict: Sequence[Any]) -> Any:
         return None
 
     def choose(self, plan: TrainingPlan, finished: Mapping[int, Path], labelled: Any) -> Choice:

@@ -18,11 +18,11 @@ from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.pool.pool import PoolState, Positions
-from nextlabel.backend.retraining.answers import Labelled
-from nextlabel.backend.retraining.candidates import TextTraining, TrainingSetup
+from nextlabel.backend.questions import question_of
+from nextlabel.backend.questions.choice import ChoiceHead
+from nextlabel.backend.retraining.candidates import Candidate, Labelled, Training, TrainingPlan, TrainingSetup
 from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace
-from nextlabel.backend.retraining.plan import Candidate, TrainingPlan
-from nextlabel.backend.retraining.probe_model import TextKind, TextModel
+from nextlabel.backend.retraining.model import fitted
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.jobs import PREDICTIONS
 from nextlabel.backend.training.spec import TrainingSpec
@@ -68,7 +68,7 @@ def crowd_of(labeling: Labeling, space: EmbeddingSpace) -> PoolState:
     for at in range(SIZE):
         answers[at] += [given(at, "eve")] if at % 3 == 0 else []
         answers[at] += [given(at, "zed")] if at % 2 or at % 3 else []
-    return fill(PoolState(labeling), space, answers)
+    return fill(PoolState(question_of(labeling)), space, answers)
 
 
 @pytest.fixture
@@ -109,8 +109,8 @@ def test_what_is_learned_is_agreed_with_held_out_predictions(
         everything = np.concatenate([crowd.audited(), crowd.training()])
         alone = agree(crowd.opinions(everything), method).labels[: len(audit)]
         assert crowd.targets(crowd.audited()).tolist() == alone.tolist()
-    model = TextKind(crowd.labeling).fit(crowd, "m", 1, space, None)
-    assert model.probe.predict_proba(space.cache.take(crowd.rows[:2])).argmax(axis=1).tolist() == [0, 1]
+    model = fitted(crowd, "m", 1, space)
+    assert model.head.say(space.cache, crowd.rows[:2]).argmax(axis=1).tolist() == [0, 1]
 
 
 def test_the_audit_slice_is_the_same_whatever_the_model_says(
@@ -134,7 +134,9 @@ def test_probabilities_are_learned_where_they_are_wanted(crowd: PoolState, space
     assert soft.shape == (AUDITED, 2)
     assert np.allclose(soft.sum(axis=1), 1)
     assert ((soft > 0.01) & (soft < 0.99)).any()
-    assert TextKind(crowd.labeling).fit(crowd, "m", 1, space, None).probe.labels == AUDITED
+    head = fitted(crowd, "m", 1, space).head
+    assert isinstance(head, ChoiceHead)
+    assert head.probe.labels == AUDITED
     crowd.agreed = None
     majority = crowd.targets(crowd.training()).tolist()
     Agreement("majority", soft=True).settle(crowd, space)
@@ -148,7 +150,7 @@ def test_the_majority_and_single_answers_take_no_fit(
     fits = counted(monkeypatch)
     Agreement().settle(crowd, space)
     assert crowd.agreed is None
-    alone = fill(PoolState(crowd.labeling), space, {at: [given(at, "ann")] for at in range(SIZE)})
+    alone = fill(PoolState(crowd.question), space, {at: [given(at, "ann")] for at in range(SIZE)})
     for method in ("crowdlab", "dawid-skene"):
         Agreement(method, soft=True).settle(alone, space)
         assert alone.agreed is None
@@ -202,8 +204,9 @@ def test_the_same_log_makes_the_same_model_again(
         service.stop()
         service = started(make_service, platform, **options)
         pool, model = service._controller.pool, service._controller.model
-        assert isinstance(model, TextModel)
-        found.append((pool.learned_targets(pool.training()), model.probe.layer))
+        assert model is not None
+        assert isinstance(model.head, ChoiceHead)
+        found.append((pool.learned_targets(pool.training()), model.head.probe.layer))
         labelled = service._controller.labelled()
         assert labelled.majority.tolist() == pool.targets(pool.training(), settled=False).tolist()
     assert all(np.array_equal(one, other) for one, other in zip(*found, strict=True))
@@ -232,7 +235,7 @@ def test_models_are_judged_by_what_people_said(crowd: PoolState, space: Embeddin
     predicted = np.eye(2, dtype=np.float32)[crowd.targets(held_out, settled=False)]
     save_file({"probabilities": predicted}, tmp_path / PREDICTIONS)
     spec = TrainingSpec()
-    tuning = TrainingSetup("p", crowd.labeling, EncoderSpec("e"), spec, tmp_path, tmp_path)
+    tuning = TrainingSetup("p", crowd.question, EncoderSpec("e"), spec, tmp_path, tmp_path)
     plan = TrainingPlan(1, len(training), tuple(held_out.tolist()), (), (Candidate("fine-tune", ""),))
-    choice = TextTraining(tuning).choose(plan, {0: tmp_path}, labelled)
+    choice = Training(tuning).choose(plan, {0: tmp_path}, labelled)
     assert choice.verdict.figures["held_out_accuracy"] == 1.0

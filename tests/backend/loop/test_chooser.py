@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from nextlabel.backend.pool.pool import PoolState, Positions
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.queue.ranking import AMONG, LEAST_SHARE, MOST, Choice, Ranker
 from nextlabel.backend.selection import Pool
 from nextlabel.backend.selection.base import Floats, top_k
@@ -60,7 +61,7 @@ class Told:
 @pytest.fixture
 def pool() -> PoolState:
     """The first 20 records are answered, by three people; record 19 is of the audit slice."""
-    state = PoolState(Labeling(LabelKind.SINGLE, ("cat", "dog")))
+    state = PoolState(question_of(Labeling(LabelKind.SINGLE, ("cat", "dog"))))
     state.add([stored(n, audit=n == 19) for n in range(SIZE)], np.arange(SIZE))
     state.answer({f"r{n}": [answer(f"r{n}", "cat", by=f"p{n % 3}")] for n in range(ANSWERED)})
     return state
@@ -134,7 +135,7 @@ def test_what_somebody_works_on_or_asked_for_by_hand_is_let_be(pool: PoolState) 
 
 
 def test_records_that_want_two_anyway_are_not_asked_about_but_served() -> None:
-    pool = PoolState(Labeling(LabelKind.SINGLE, ("cat", "dog")), overlap=2)
+    pool = PoolState(question_of(Labeling(LabelKind.SINGLE, ("cat", "dog"))), overlap=2)
     pool.add([stored(n) for n in range(SIZE)], np.arange(SIZE))
     pool.answer({f"r{n}": [answer(f"r{n}", "cat", by=who) for who in ("ann", "bob")[: 1 + n % 2]] for n in range(10)})
     found = choose(pool, list(range(10)), most=3, k=SIZE)

@@ -11,6 +11,7 @@ import pytest
 
 from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.models.registry import CHOSEN_SPACE
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.retraining import model_switch
 from nextlabel.backend.retraining.candidates import TrainingSetup
 from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpaces
@@ -40,7 +41,7 @@ def switch(
 ) -> ModelSwitch:
     monkeypatch.setattr(model_switch, "RETRY_S", 0.0)
     folders = (tmp_path / "training", tmp_path / "models")
-    setup = TrainingSetup("animals", LABELING, EncoderSpec("hashing"), TrainingSpec(), *folders)
+    setup = TrainingSetup("animals", question_of(LABELING), EncoderSpec("hashing"), TrainingSpec(), *folders)
     return ModelSwitch(store, loop, spaces, setup, tmp_path / "embedding")  # type: ignore[arg-type]
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from nextlabel.backend.pool.answers import Agreed
 from nextlabel.backend.pool.pool import PoolState
+from nextlabel.backend.questions import question_of
 from nextlabel.connectors.records import AnnotationStatus, Labeling, LabelKind, Span
 from tests.backend.loop.test_pool import answer, stored
 
@@ -15,7 +16,7 @@ AUDITED = 3
 
 @pytest.fixture
 def pool() -> PoolState:
-    state = PoolState(Labeling(LabelKind.SINGLE, ("cat", "dog")))
+    state = PoolState(question_of(Labeling(LabelKind.SINGLE, ("cat", "dog"))))
     state.add([stored(n, audit=n == AUDITED) for n in range(6)], np.arange(6))
     return state
 
@@ -40,7 +41,7 @@ def test_the_same_answers_make_the_same_numbers_in_whatever_order_they_came(pool
     given = {f"r{n}": [answer(f"r{n}", "cat", by=who) for who in ("zoe", "ann")[: n + 1]] for n in (0, 1)}
     pool.answer(given)
     first = pool.opinions(pool.training())
-    other = PoolState(pool.labeling)
+    other = PoolState(pool.question)
     other.add([stored(n) for n in range(2)], np.arange(2))
     for name in ("r1", "r0"):
         other.answer({name: given[name][::-1]})
@@ -90,7 +91,7 @@ def test_many_answers_stay_apart(pool: PoolState) -> None:
 
 
 def test_several_labels_are_flags_and_none_is_an_answer() -> None:
-    pool = PoolState(Labeling(LabelKind.MULTI, ("a", "b", "c")))
+    pool = PoolState(question_of(Labeling(LabelKind.MULTI, ("a", "b", "c"))))
     pool.add([stored(0), stored(1)], np.arange(2))
     pool.answer({"r0": [answer("r0", "c", "a"), answer("r0", by="bob")], "r1": [answer("r1", "b", "horse")]})
     found = pool.opinions(pool.training())
@@ -99,7 +100,7 @@ def test_several_labels_are_flags_and_none_is_an_answer() -> None:
 
 
 def test_spans_are_not_kept() -> None:
-    pool = PoolState(Labeling(LabelKind.SPAN, ("a",)))
+    pool = PoolState(question_of(Labeling(LabelKind.SPAN, ("a",))))
     pool.add([stored(0)], np.arange(1))
     pool.answer({"r0": [answer("r0", Span(0, 1, "a"))]})
     assert pool.training().tolist() == [0]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.pool.pool import PoolState
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.queue.ranking import alternate
 from nextlabel.backend.store import StoredRecord
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Record, Span
@@ -37,7 +38,7 @@ def answer(
 
 @pytest.fixture
 def pool() -> PoolState:
-    state = PoolState(Labeling(LabelKind.SINGLE, ("cat", "dog")))
+    state = PoolState(question_of(Labeling(LabelKind.SINGLE, ("cat", "dog"))))
     items = [
         stored(0),
         stored(1, audit=True, lot=0.9),
@@ -95,7 +96,7 @@ def test_what_answers_another_kind_of_question_is_not_learned(pool: PoolState) -
     pool.answer({"r0": [span]})
     assert pool.training().tolist() == []
     assert 0 not in pool.candidates()  # answered all the same
-    spans = PoolState(Labeling(LabelKind.SPAN, ("cat", "dog")))
+    spans = PoolState(question_of(Labeling(LabelKind.SPAN, ("cat", "dog"))))
     spans.add([stored(0), stored(1), stored(2)], np.arange(3))
     spans.answer({"r0": [answer("r0", "cat")], "r1": [span], "r2": [answer("r2")]})
     assert spans.training().tolist() == [1, 2]
@@ -104,7 +105,7 @@ def test_what_answers_another_kind_of_question_is_not_learned(pool: PoolState) -
 
 def test_several_labels_none_of_which_is_known_say_nothing() -> None:
     """A label that was renamed is not "none of them"."""
-    pool = PoolState(Labeling(LabelKind.MULTI, ("a", "b")))
+    pool = PoolState(question_of(Labeling(LabelKind.MULTI, ("a", "b"))))
     pool.add([stored(at) for at in range(3)], np.arange(3))
     pool.answer({"r0": [answer("r0", "old")], "r1": [answer("r1", "old", "b")], "r2": [answer("r2")]})
     assert pool.training().tolist() == [1, 2]
@@ -131,7 +132,7 @@ def test_dropped_records_leave_and_later_records_join(pool: PoolState) -> None:
 
 
 def test_multi_label_targets_are_rows_of_flags() -> None:
-    pool = PoolState(Labeling(LabelKind.MULTI, ("a", "b", "c")))
+    pool = PoolState(question_of(Labeling(LabelKind.MULTI, ("a", "b", "c"))))
     pool.add([stored(0), stored(1)], np.arange(2))
     pool.answer({"r0": [answer("r0", "a", "c")], "r1": [answer("r1")]})
     assert pool.training().tolist() == [0, 1]  # "none of them" is an answer too
@@ -176,7 +177,7 @@ def test_asking_for_fewer_opinions_takes_none_back(pool: PoolState) -> None:
 
 
 def test_what_the_store_knows_is_taken_over() -> None:
-    pool = PoolState(Labeling(LabelKind.SINGLE, ("cat", "dog")))
+    pool = PoolState(question_of(Labeling(LabelKind.SINGLE, ("cat", "dog"))))
     pool.add([stored(0, opinions=2), stored(1, suggested=True), stored(2), stored(3)], np.arange(4))
     assert pool.asked_again().tolist() == [0]
     assert pool.unsuggested().tolist() == [3, 2]  # newest first

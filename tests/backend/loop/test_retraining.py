@@ -10,10 +10,10 @@ import pytest
 from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.models.card import JobKind
 from nextlabel.backend.models.registry import CHOSEN_SPACE, ModelStore, choose_version
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.retraining import model_switch
-from nextlabel.backend.retraining.candidates import TrainingSetup
+from nextlabel.backend.retraining.candidates import FILE, TrainingPlan, TrainingSetup, candidates
 from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpaces
-from nextlabel.backend.retraining.plan import FILE, TrainingPlan, candidates
 from nextlabel.backend.retraining.retrainer import TUNED_AT, Retrainer
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.jobs import JOB_FILE
@@ -33,7 +33,9 @@ class Step:
     def __init__(self, store: Store, folder: Path, spec: TrainingSpec, labeling: Labeling) -> None:
         self.spaces: EmbeddingSpaces = spaces_in(folder, labeling)
         self.loop = Loop(self.spaces(OWN))
-        setup = TrainingSetup("animals", labeling, EncoderSpec("hashing"), spec, folder / "training", folder / "models")
+        setup = TrainingSetup(
+            "animals", question_of(labeling), EncoderSpec("hashing"), spec, folder / "training", folder / "models"
+        )
         self.trainings = Trainings()
         self.tuner = Retrainer(store, self.loop, self.spaces, setup, self.trainings, Process)  # type: ignore[arg-type]
         self.store, self.models, self.work = store, ModelStore(folder / "models"), folder / "training"

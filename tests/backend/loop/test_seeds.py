@@ -11,9 +11,10 @@ from nextlabel.backend.encoders.base import label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.pool.pool import PoolState
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace
-from nextlabel.backend.retraining.probe_model import TextKind
+from nextlabel.backend.retraining.model import fitted
 from nextlabel.backend.selection import Seeds, get_strategy
 from nextlabel.backend.store import StoredRecord
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Record
@@ -30,7 +31,7 @@ def test_a_search_starts_from_its_seeds_and_asks_nothing_twice(tmp_path: Path) -
     encoder = load_encoder("hashing")
     cache = EmbeddingCache.open(tmp_path, encoder)
     space = EmbeddingSpace(OWN, encoder, cache, label_anchors(LABELING, encoder))
-    pool, kind, rng = PoolState(LABELING), TextKind(LABELING), np.random.default_rng(0)
+    pool, rng = PoolState(question_of(LABELING)), np.random.default_rng(0)
     strategy = get_strategy("rare", positive=0, likely=1.0, uncertain=0.0, random=0.0, enough=3)
     ranker = Ranker(strategy, 0.2, Seeds(keywords=("novel",)))
     sampling_keys = rng.random(300)
@@ -46,7 +47,7 @@ def test_a_search_starts_from_its_seeds_and_asks_nothing_twice(tmp_path: Path) -
     asked: list[int] = []
     now = datetime.now(UTC)
     for round_ in range(12):
-        model = kind.fit(pool, f"m{round_}", round_, space, None)
+        model = fitted(pool, f"m{round_}", round_, space)
         batch = ranker.rank(pool, model, 25, rng, pushed_only=True).tolist()
         if round_ == 0:
             chosen = [at for at in batch if at % 10 != 5]
@@ -68,7 +69,7 @@ def test_a_search_starts_from_its_seeds_and_asks_nothing_twice(tmp_path: Path) -
 def test_without_seeds_nothing_is_noted(tmp_path: Path) -> None:
     encoder = load_encoder("hashing")
     cache = EmbeddingCache.open(tmp_path, encoder)
-    pool = PoolState(LABELING)
+    pool = PoolState(question_of(LABELING))
     stored = [StoredRecord(0, Record("0", {"text": "novel"}), "0", None, 0.5, False, gone=False)]
     rows = cache.ensure(["novel"], encoder)
     pool.add(stored, rows)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.pool.pool import PoolState
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import (
@@ -229,7 +230,7 @@ def test_of_two_opinions_that_overlap_the_newer_counts(
 
 
 def test_the_pool_keeps_spans_as_they_are() -> None:
-    pool = PoolState(Labeling(LabelKind.SPAN, LABELS))
+    pool = PoolState(question_of(Labeling(LabelKind.SPAN, LABELS)))
     pool.add([stored(0), stored(1), stored(2, audit=True)], np.arange(3))
     spans = (Span(0, 3, "people"), Span(4, 6, "time"), Span(7, 9, "time"))
 

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from nextlabel.backend.app import create_app
 from nextlabel.backend.credentials import Credentials
-from nextlabel.backend.retraining.prediction import Prediction
+from nextlabel.backend.questions import Prediction
 from nextlabel.backend.service.ports import Status
 from nextlabel.backend.settings import Settings
 from nextlabel.connectors.argilla.payloads import read_event as read_response_event

@@ -84,7 +84,7 @@ def test_criteria_look_at_the_audit_slice_and_at_open_records(nextlabel: Run, fo
         recipe, settings = find_recipe(RECIPE), Settings.load()
         encoder = open_encoder(recipe, settings)
         texts = [recipe.labeling().content(item.record) for item in store.records()]
-        open_cache(settings, encoder).ensure(texts, encoder)
+        open_cache(recipe, settings, encoder).ensure(texts, encoder)
         stop = {one["criterion"]: one for one in read(nextlabel)["stop"]}
         assert set(stop) == {"small gain", "stable predictions", "confidence"}
         assert "the last 4 models agree on 100 records" in stop["stable predictions"]["reason"]

@@ -18,6 +18,7 @@ from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.registry import CHOSEN_SPACE
 from nextlabel.backend.models.saving import HEAD_FILE
+from nextlabel.backend.questions.choice import ChoiceHead
 from nextlabel.backend.retraining.embedding_space import OWN, TRAINED_ON_FILE, EmbeddingSpace, note_trained_on
 from nextlabel.backend.store import Store
 from nextlabel.connectors.content import Readable
@@ -122,17 +123,17 @@ def test_a_head_tells_of_what_it_has_not_learned_and_a_probe_of_all(tmp_path: Pa
     own = EmbeddingSpace(OWN, encoder, cache, np.zeros((3, encoder.dimension), np.float32))
     folds = probe.held_out_proba(cache.take(rows))
     assert folds is not None
-    of_the_probe = own.held_out(probe, rows, at)
+    of_the_probe = own.held_out(ChoiceHead(probe), rows, at)
     assert of_the_probe is not None
     assert np.array_equal(of_the_probe, folds)
     head = Probe.fit(cache.take(rows[:20]), 2 - targets[:20], 3)  # it says something else
     trained_space = replace(own, version="fine-tune-1", prior=head, trained_on=np.arange(90, 120))
-    found = trained_space.held_out(probe, rows, at)
+    found = trained_space.held_out(ChoiceHead(probe), rows, at)
     assert found is not None
     assert np.isnan(found[:20]).all()
     assert np.array_equal(found[20:], head.predict_proba(cache.take(rows[20:])))
-    assert trained_space.held_out(probe, rows[:20], at[:20]) is None
-    assert replace(trained_space, trained_on=None).held_out(probe, rows, at) is None
+    assert trained_space.held_out(ChoiceHead(probe), rows[:20], at[:20]) is None
+    assert replace(trained_space, trained_on=None).held_out(ChoiceHead(probe), rows, at) is None
 
 
 def test_a_head_for_one_label_a_record_is_believed_until_an_answer_has_several(tmp_path: Path) -> None:

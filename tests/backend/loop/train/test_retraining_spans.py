@@ -14,7 +14,7 @@ import pytest
 
 from nextlabel.backend.models.registry import ModelStore, choose_version, roll_back
 from nextlabel.backend.models.spans.encoder import load_span_encoder
-from nextlabel.backend.retraining.plan import Candidate, candidates
+from nextlabel.backend.retraining.candidates import Candidate, candidates
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.spec import RungName, TrainingSpec

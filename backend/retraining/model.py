@@ -1,0 +1,242 @@
+"""A model: a head on the vectors of one space. The loop asks it to rank, to suggest, to answer requests, to be audited.
+
+After every label another one is fitted on all answers in the log, saved before it is used, and loaded after a restart.
+What is particular to a kind of question, its head and its question know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from nextlabel.backend.encoders.cache import EmbeddingCache
+from nextlabel.backend.encoders.multimodal import MultimodalEncoder
+from nextlabel.backend.evaluation import wilson_interval
+from nextlabel.backend.files import atomic_path
+from nextlabel.backend.models.registry import CHOSEN_SPACE, SPACE_IN_USE, line_of
+from nextlabel.backend.models.saving import HEAD_FILE
+from nextlabel.backend.pool.pool import PoolState, Positions
+from nextlabel.backend.questions import Head, Prediction, Question
+from nextlabel.backend.selection import Pool
+from nextlabel.backend.selection.evidence import Spans
+from nextlabel.backend.serving.batcher import MicroBatcher
+from nextlabel.backend.store import ModelRow, Store
+from nextlabel.connectors.content import Readable
+from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.records import Suggestion
+
+from .embedding_space import OWN, EmbeddingSpace, EmbeddingSpaces
+
+log = structlog.get_logger(__name__)
+
+KEPT_PROBES = 10
+"""Weights kept on disk; older rows stay in the store, so that the history of figures does not end."""
+PROBE = "probe"
+
+
+@dataclass(frozen=True, slots=True)
+class CachedVectors:
+    """Embeddings of candidates, read from the memory-mapped cache only where a strategy asks for them."""
+
+    cache: EmbeddingCache
+    rows: npt.NDArray[np.int64]
+
+    def take(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """float32 [k, d] for int64 [k] indices into the candidates."""
+        return self.cache.take(self.rows[indices])
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A fitted head, the name it is kept under, and the space it reads. It has learned from the log up to ``log_seq``.
+
+    Wherever it is given a pool, ``pool.rows`` are rows of the cache of its space.
+    """
+
+    version: str
+    head: Head
+    log_seq: int
+    space: EmbeddingSpace
+    question: Question
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether it knows nothing yet, so that it is not worth writing its suggestions down."""
+        return self.head.is_blank
+
+    def view(self, pool: PoolState, candidates: Positions, *, spans: bool = False) -> Pool:
+        """``candidates`` as a strategy sees them; with ``spans`` also what is proposed in them, if spans are."""
+        rows, cache, training = pool.rows[candidates], self.space.cache, pool.training()
+        seen, learned = self.head.see(cache, rows, spans=spans), pool.rows[training]
+        view = Pool(
+            probabilities=seen.probabilities,
+            vectors=CachedVectors(cache, rows),
+            labelled_vectors=cache.take(learned),
+            spans=None if seen.spans is None else Spans(*seen.spans),
+        )
+        if not self.question.scores:
+            return view
+        return replace(
+            view,
+            labelled_targets=pool.targets(training),
+            activation=self.question.activation,
+            labelled_probabilities=self.head.say(cache, learned),
+        )
+
+    def held_out(self, pool: PoolState, positions: Positions) -> npt.NDArray[np.float32] | None:
+        """Probabilities [k, c] of answered records, as if it had not learned from them: see EmbeddingSpace.held_out.
+
+        Rows of nan where it can't tell; None if it can for none.
+        """
+        return self.space.held_out(self.head, pool.rows[positions], positions)
+
+    def suggestions(self, pool: PoolState, positions: Positions) -> list[Suggestion]:
+        """What it suggests for the records at ``positions``, in order."""
+        said = self.head.say(self.space.cache, pool.rows[positions])
+        return [one.suggestion for one in self.question.predictions(said, self.version)]
+
+    def audit(self, pool: PoolState) -> dict[str, float]:
+        """``accuracy``, ``low``, ``high`` and ``n`` on the answered part of the audit slice; empty while there is none.
+
+        Measured against people's answers, so people's errors count as the model's. What the question measures beside
+        whole answers stands there too.
+        """
+        audited = pool.audited()
+        if not len(audited):
+            return {}
+        said, answers = self.head.say(self.space.cache, pool.rows[audited]), pool.targets(audited)
+        right = self.question.right(said, answers)
+        low, high = wilson_interval(int(right.sum()), len(right))
+        figures = self.question.figures(said, answers)
+        return {"n": len(right), "accuracy": float(right.mean()), "low": low, "high": high, **figures}
+
+    async def predict(self, texts: Sequence[Readable], batcher: MicroBatcher) -> list[Prediction]:
+        """A prediction for each of ``texts``. What the cache has costs no forward pass."""
+        cache = self.space.cache
+        rows = cache.lookup(texts)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing) == len(texts):
+            read = await self._forward(texts, batcher)
+        else:
+            read = self.question.read(cache, np.maximum(rows, 0))
+            if len(missing):
+                read[missing] = await self._forward([texts[i] for i in missing], batcher)
+        return self.question.predictions(self.head.judge(read), self.version)
+
+    async def _forward(self, texts: Sequence[Readable], batcher: MicroBatcher) -> npt.NDArray[Any]:
+        served = self.space.served
+        if isinstance(served, MultimodalEncoder):  # downloads must not hold up everybody's forward passes
+            texts = await asyncio.to_thread(served.fetched, texts)
+        return await batcher.submit(texts, self.question.reader(served))
+
+
+class Learner:
+    """Fits, saves and loads the models of one project under ``folder``."""
+
+    def __init__(self, question: Question, spaces: EmbeddingSpaces, store: Store, folder: Path) -> None:
+        self._question = question
+        self._spaces = spaces
+        self._store = store
+        self._folder = folder
+
+    def space(self) -> EmbeddingSpace:
+        """The space to begin in: the one in use when the loop last ran, if it is still there, or the one chosen.
+
+        Raises LearningError if the chosen one is gone too.
+        """
+        chosen, in_use = self._store.get_meta(CHOSEN_SPACE) or OWN, self._store.get_meta(SPACE_IN_USE)
+        if in_use is not None and in_use != chosen:
+            try:
+                return self._spaces(in_use)
+            except LearningError as error:
+                log.warning("the model in use is gone", model=in_use, chosen=chosen, reason=str(error))
+        return self._spaces(chosen)
+
+    def note_in_use(self, space: EmbeddingSpace) -> None:
+        """The loop works in ``space`` now: after a restart it begins there."""
+        self._store.set_meta(SPACE_IN_USE, space.version)
+
+    def load_current(self) -> Model | None:
+        """The model that was current when the service last stopped, or None.
+
+        One that was chosen since, and whose vectors the loop does not have yet, has to wait. None also where it was
+        made for other labels than those that are asked, all of them, or can't be read: the loop soon fits another one.
+        """
+        version, row = self.space().version, self._store.current_model()
+        if row is not None and line_of(row) != version:
+            row = next((one for one in self._store.models() if line_of(one) == version), None)
+        if row is None or not Path(row.path).exists():
+            return None
+        return self._load(row)
+
+    def _load(self, row: ModelRow) -> Model | None:
+        trained = row.kind != PROBE
+        space = self._spaces(row.version if trained else row.base)
+        path = Path(row.path) / HEAD_FILE if trained else Path(row.path)
+        try:
+            if (head := self._question.load(path, space.encoder)) is not None:
+                return Model(row.version, head, row.log_seq, space, self._question)
+            reason = "it knows none of the labels that are asked, or not which it knows"
+        except LearningError as error:
+            reason = str(error)
+        log.warning("the model that was kept is not used", model=row.version, reason=reason)
+        return None
+
+    def let_go(self, *used: EmbeddingSpace) -> None:
+        """Close all spaces but those that are ``used``, and the recipe's own."""
+        self._spaces.forget(*(space.version for space in used))
+
+    def cold_start(self) -> Model:
+        """A model from no answer, to predict with until the loop has fitted one. It is not kept."""
+        return self._fitted(PoolState(self._question), 0, self.space(), None)
+
+    def fit(self, pool: PoolState, log_seq: int, space: EmbeddingSpace, warm: Model | None) -> Model:
+        """Refit on all answers up to ``log_seq``. Deterministic: after a crash the same log gives the same model.
+
+        ``pool.rows`` are rows of the cache of ``space``. ``warm``: the model before it, which saves time.
+        """
+        model = self._fitted(pool, log_seq, space, warm)
+        figures = {f"audit_{name}": value for name, value in model.audit(pool).items()}
+        path = self._path(model.version)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as unfinished:
+            model.head.save(unfinished)
+        metrics = {"labels": len(pool.training()), **figures}
+        self._store.add_model(model.version, PROBE, log_seq, metrics, str(path), base=space.version, in_use=True)
+        self._prune(keep=model.version)
+        return model
+
+    def _fitted(self, pool: PoolState, log_seq: int, space: EmbeddingSpace, warm: Model | None) -> Model:
+        return fitted(pool, self._version(log_seq, space), log_seq, space, warm)
+
+    def _version(self, log_seq: int, space: EmbeddingSpace) -> str:
+        """A name for a probe on the log up to ``log_seq``: not that of one that is kept and has other labels."""
+        ending = f"-{space.version}" if space.version else ""
+        names = (f"{PROBE}-{log_seq}{'' if number == 1 else f'.{number}'}{ending}" for number in count(1))
+        return next(name for name in names if not (path := self._path(name)).exists() or self._question.is_for(path))
+
+    def _path(self, version: str) -> Path:
+        return self._folder / version / "probe.safetensors"
+
+    def _prune(self, keep: str) -> None:
+        kept = {keep, *(row.version for row in self._store.models(KEPT_PROBES, PROBE))}
+        for folder in self._folder.glob(f"{PROBE}-*"):
+            if folder.name not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def fitted(pool: PoolState, version: str, log_seq: int, space: EmbeddingSpace, warm: Model | None = None) -> Model:
+    """A model from all answers in ``pool``; it may have none. Deterministic but for ``warm``, which saves time."""
+    training = pool.training()
+    before = warm.head if warm is not None and warm.space is space else None
+    head = pool.question.fit(space, pool.rows[training], pool.learned_targets(training), before)
+    return Model(version, head, log_seq, space, pool.question)

@@ -72,7 +72,7 @@ class Poll:
         self._client = client
         self._rows = rows
         self._path = f"/api/v1/datasets/{dataset_id}"
-        self._arrivals = Arrivals(rows)
+        self.arrivals = Arrivals(rows)
         self._answers: dict[str, dict[str, datetime]] = {}  # record -> annotation -> its time, as of the last reading
         self._heard: set[str] = set()  # records that were looked up since
         self._told: str | None = None  # the cursor that was given out last
@@ -81,11 +81,6 @@ class Poll:
         self._rest_until = 0.0
         self._lock = threading.Lock()
         self._hearing = threading.Lock()  # of its own: events don't wait for a reading
-
-    @property
-    def arrivals(self) -> Arrivals:
-        """Watches for records that others add."""
-        return self._arrivals
 
     def note(self, records: Iterable[str]) -> None:
         """These records were looked up between two readings: what the next one finds of them is told in any case."""
@@ -100,7 +95,7 @@ class Poll:
         mark = Mark.read(cursor)
         answer = self._client.respond("GET", self._path, again=True)
         activity = str(answer.json()["last_activity_at"])
-        added, (records, newest) = self._arrivals.since(mark)
+        added, (records, newest) = self.arrivals.since(mark)
         with self._lock:
             fresh = cursor is None or cursor != self._told  # a new process, or what was told last got lost
             seen, look = ("", 0) if mark is None else (mark.activity, mark.look)

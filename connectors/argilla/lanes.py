@@ -65,23 +65,19 @@ class People:
         self.min_submitted = min_submitted
         self._client = client
         self._workspace = workspace_id
-        self._members: tuple[Person, ...] = ()
+        self.members: tuple[Person, ...] = ()
+        """Everyone who may label, as of the last :meth:`refresh`: the key's own user first."""
         self._answers: dict[str, dict[str, Annotation]] = defaultdict(dict)  # record -> person -> the newest
         self._last: dict[str, Annotation] = {}  # person -> the newest
         self._lock = threading.Lock()
-
-    @property
-    def members(self) -> tuple[Person, ...]:
-        """Everyone who may label, as of the last :meth:`refresh`: the key's own user first."""
-        return self._members
 
     def refresh(self) -> bool:
         """Ask who is in the workspace; whether anybody joined or left since the last time."""
         me = self._client.get("/api/v1/me")
         users = self._client.items(f"/api/v1/workspaces/{self._workspace}/users")
         found = {str(user["id"]): Person(str(user["id"]), str(user["username"])) for user in (me, *users)}
-        changed = tuple(found.values()) != self._members
-        self._members = tuple(found.values())
+        changed = tuple(found.values()) != self.members
+        self.members = tuple(found.values())
         return changed
 
     def note(self, annotations: Iterable[Annotation], complete: Mapping[str, frozenset[str]]) -> None:
@@ -105,7 +101,7 @@ class People:
         """Ids of the members who answered something lately."""
         since = self._client.now() - AT_WORK
         with self._lock:
-            return [one.id for one in self._members if one.id in self._last and self._last[one.id].updated_at >= since]
+            return [one.id for one in self.members if one.id in self._last and self._last[one.id].updated_at >= since]
 
     def last_answered(self, person: str) -> str:
         """The record that this person answered last; empty if we know of none."""

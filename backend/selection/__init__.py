@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-from .activelab import ActiveLab
-from .anchors import Anchor
-from .badge import Badge
 from .base import (
     ArrayVectors,
     Pool,
     QueryStrategy,
     ScoringStrategy,
+    Spans,
     Vectors,
     check_request,
     choose,
@@ -20,23 +18,15 @@ from .base import (
     top_k,
     weighs_spans,
 )
-from .contrastive import Contrastive
-from .coverage import ProbCover
-from .diversity import KCenter, MarginDiverse
-from .evidence import Spans
-from .likely import Certainty
+from .cold_start import ProbCover, Representative, TypiClust
+from .diversity import Badge, KCenter, MarginDiverse
 from .lookahead import ExpectedError
-from .mixture import Mixture, interleave
-from .neighbours import NearestPositive
-from .random_ import Random
-from .rare import Rare
+from .mixture import Mixture, Random, Schedule, declared, interleave
+from .rare import Anchor, Certainty, NearestPositive, Rare
 from .registry import get_strategy, register, strategy_names
-from .representative import Representative
-from .schedule import Schedule, declared
+from .relabelling import ActiveLab
 from .seeds import Seeds, find_seeds, seed_scores
-from .spans import LeastSureSpan
-from .typical import TypiClust
-from .uncertainty import Entropy, LeastConfidence, Margin
+from .uncertainty import Contrastive, Entropy, LeastConfidence, LeastSureSpan, Margin
 
 __all__ = [
     "ActiveLab",

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
 from nextlabel.backend.activation import SOFTMAX, Activation
 from nextlabel.backend.annotators.opinions import Opinions
 from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.errors import EmptyPool, ExhaustedPool, SelectionError
-
-from .evidence import Spans
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Indices: TypeAlias = npt.NDArray[np.int64]
@@ -49,12 +49,36 @@ class _Some:
         return self.whole.take(self.indices[indices])
 
 
-def _no_rows() -> Floats:
-    return np.empty((0, 0), dtype=np.float32)
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Spans that a model proposes in the records of a pool: one entry per span, in any order, most records have none.
 
+    ``records`` int64 [s], indices into the pool; ``labels`` int64 [s]; ``scores`` float32 [s], the
+    probability of each.
+    """
 
-def _no_targets() -> Indices:
-    return np.empty(0, dtype=np.int64)
+    records: Indices
+    labels: Indices
+    scores: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def check(self, size: int) -> None:
+        """Raise ValueError unless they are about a pool of ``size`` records."""
+        lengths = [len(self.labels), len(self.scores)]
+        if lengths != [len(self)] * 2:
+            raise ValueError(f"arrays of {len(self)} and {lengths} entries don't go together")
+        if len(self) and not (self.records.min() >= 0 and self.records.max() < size):
+            raise ValueError(f"there are {size} records; indices run from {self.records.min()} to {self.records.max()}")
+
+    def only(self, indices: Indices, size: int) -> Spans:
+        """Those in ``indices``, int64 [k], of a pool of ``size`` records, numbered as they stand there."""
+        places = np.full(size, -1, dtype=np.int64)
+        places[indices] = np.arange(len(indices))
+        records = places[self.records]
+        kept = records >= 0
+        return Spans(records[kept], self.labels[kept], self.scores[kept])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +101,10 @@ class Pool:
 
     probabilities: Floats
     vectors: Vectors | None = None
-    labelled_vectors: Floats = field(default_factory=_no_rows)
-    labelled_targets: npt.NDArray[Any] = field(default_factory=_no_targets)
+    labelled_vectors: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    labelled_targets: npt.NDArray[Any] = field(default_factory=lambda: np.empty(0, np.int64))
     activation: Activation = SOFTMAX
-    labelled_probabilities: Floats = field(default_factory=_no_rows)
+    labelled_probabilities: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
     opinions: Opinions | None = None
     spans: Spans | None = None
     seeds: Floats | None = None
@@ -145,11 +169,16 @@ class QueryStrategy(Protocol):
 
 @runtime_checkable
 class ScoringStrategy(QueryStrategy, Protocol):
-    """A strategy that values each record on its own; its query is the top of its score."""
+    """A strategy that values each record on its own; its query is the top of its score, which it may inherit."""
 
+    @abstractmethod
     def score(self, pool: Pool) -> Floats:
         """float32 [n], higher is more valuable, never NaN for valid probabilities."""
-        ...
+
+    @override
+    def query(self, pool: Pool, k: int, rng: np.random.Generator) -> Indices:
+        check_request(pool, k)
+        return top_k(self.score(pool), k, rng)
 
 
 def relabels(strategy: QueryStrategy) -> bool:
@@ -185,6 +214,13 @@ def check_request(pool: Pool, k: int) -> None:
         raise EmptyPool("there is no record to choose from")
     if k > len(pool):
         raise ExhaustedPool(asked=k, left=len(pool))
+
+
+def at_least(least: int, /, **numbers: float) -> None:
+    """Raises ValueError for the first of the named ``numbers`` that is below ``least``."""
+    for name, number in numbers.items():
+        if number < least:
+            raise ValueError(f"{name} must be at least {least}")
 
 
 def top_k(scores: Floats, k: int, rng: np.random.Generator) -> Indices:

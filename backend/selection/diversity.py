@@ -14,11 +14,11 @@ import numpy as np
 from nextlabel.backend.blas import one_blas_thread
 from nextlabel.connectors.errors import ConfigError
 
-from .base import Floats, Indices, Pool, ScoringStrategy, check_request, to_unit, top_k
+from .base import Floats, Indices, Pool, ScoringStrategy, at_least, check_request, top_k
+from .distances import nearest_labelled, seeds_apart
 from .registry import get_strategy, register
 
 _FRONT = 1_024  # candidates kept fresh
-_MOST_LABELLED = 2_000  # labelled records that candidates are compared with
 
 
 def farthest_first(
@@ -74,16 +74,6 @@ def _exhaust(
     return count
 
 
-def nearest_labelled(pool: Pool, vectors: Floats, rng: np.random.Generator) -> Floats:
-    """float32 [m]: each vector's cosine to the nearest labelled record (of at most 2,000), 0 if there is none."""
-    labelled = pool.labelled_vectors
-    if len(labelled) == 0:
-        return np.zeros(len(vectors), dtype=np.float32)
-    if len(labelled) > _MOST_LABELLED:
-        labelled = labelled[rng.choice(len(labelled), _MOST_LABELLED, replace=False)]
-    return np.asarray((vectors @ to_unit(labelled).T).max(axis=1), dtype=np.float32)
-
-
 @dataclass(frozen=True, slots=True)
 class _Diverse:
     """Shortlist the top of a scorer, then order the shortlist so that doubt and distance both count.
@@ -103,8 +93,7 @@ class _Diverse:
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
-        if self.top < 1 or self.least < 1:
-            raise ValueError("top and least must be at least 1")
+        at_least(1, top=self.top, least=self.least)
         if self.power < 0:
             raise ValueError("power can't be negative")
         if not -1 <= self.floor < 1:
@@ -160,3 +149,46 @@ class KCenter(_Diverse):
     floor: float = -1.0  # exact: distance is all that counts
 
     name: ClassVar[str] = "k-center"
+
+
+@register("badge")
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """k-means++ seeding on gradient embeddings (Ash et al., Deep Batch Active Learning, ICLR 2020).
+
+    The gradient of the loss at the model's own guess is ``(p - guess) x vector``; it is never written out, as
+    products of gradients are products of those of the parts. Works on a random ``max(subset, 10 k)`` records.
+    """
+
+    subset: int = 2_000
+
+    name: ClassVar[str] = "badge"
+
+    def __post_init__(self) -> None:
+        at_least(1, subset=self.subset)
+
+    def query(self, pool: Pool, k: int, rng: np.random.Generator) -> Indices:
+        """int64 [k] in the order of the seeding."""
+        check_request(pool, k)
+        size = min(len(pool), max(self.subset, 10 * k))
+        among = rng.choice(len(pool), size, replace=False).astype(np.int64, copy=False)
+        vectors = pool.unit_vectors(among)
+        p = np.nan_to_num(np.asarray(pool.probabilities[among], dtype=np.float32))
+        with one_blas_thread():
+            return among[_gradient_seeds(p - pool.activation.decided(p), vectors, k, rng)]
+
+
+def _gradient_seeds(residuals: Floats, vectors: Floats, k: int, rng: np.random.Generator) -> Indices:
+    """int64 [k]: the longest gradient first, then with chances as the squared distance to the nearest chosen."""
+    lengths = np.einsum("ij,ij->i", residuals, residuals) * np.einsum("ij,ij->i", vectors, vectors)
+
+    def distances(place: int) -> Floats:
+        products = (residuals @ residuals[place]) * (vectors @ vectors[place])
+        return np.asarray(np.maximum(lengths + lengths[place] - 2.0 * products, 0.0), dtype=np.float32)
+
+    chosen = seeds_apart(int(np.argmax(lengths)), k, distances, rng)
+    while len(chosen) < k:  # nothing but copies of the chosen is left: any other will do
+        others = np.ones(len(vectors))
+        others[chosen] = 0
+        chosen.append(int(rng.choice(len(others), p=others / others.sum())))
+    return np.array(chosen[:k], dtype=np.int64)

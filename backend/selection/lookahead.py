@@ -10,11 +10,11 @@ import numpy as np
 from nextlabel.backend.activation import SIGMOID, SOFTMAX
 from nextlabel.backend.blas import one_blas_thread
 
-from .base import Floats, Indices, Pool, check_request, to_unit, top_k
+from .base import Floats, Indices, Pool, at_least, check_request, to_unit, top_k
+from .distances import MOST_LABELLED, blocks
 from .registry import register
 from .uncertainty import Margin
 
-_MOST_LABELLED = 2_000
 _FEWEST = 1e-6  # probability, inside logarithms
 _BUDGET = 4_000_000  # numbers that are looked at together
 
@@ -50,8 +50,7 @@ class ExpectedError:
     name: ClassVar[str] = "expected-error"
 
     def __post_init__(self) -> None:
-        if min(self.top, self.sample, self.answers) < 1:
-            raise ValueError("top, sample and answers must be at least 1")
+        at_least(1, top=self.top, sample=self.sample, answers=self.answers)
         if not self.strength > 0:
             raise ValueError("strength must be above 0")
 
@@ -71,7 +70,7 @@ class ExpectedError:
         """float32 [s, m]: x' A z / (1 + b x' A x), A being the inverse curvature and b its bound for one record."""
         bound = np.float32(pool.activation.curvature)
         candidates = pool.unit_vectors(among)
-        known = to_unit(pool.labelled_vectors[-_MOST_LABELLED:])
+        known = to_unit(pool.labelled_vectors[-MOST_LABELLED:])
         curvature = np.eye(candidates.shape[1], dtype=np.float32) / np.float32(self.strength)
         if len(known):
             curvature += bound * (known.T @ known)
@@ -94,8 +93,7 @@ def _errors(ahead: _Ahead, answers: int) -> Floats:
     chances = chances / chances.sum(axis=1, keepdims=True)
     errors = np.zeros(len(p), dtype=np.float32)
     step = max(1, _BUDGET // log_others.size)
-    for start in range(0, len(p), step):
-        rows = slice(start, start + step)
+    for rows in blocks(len(p), step):
         for place in range(likely.shape[1]):
             push = np.eye(classes, dtype=np.float32)[likely[rows, place]] - p[rows]  # [r, c]
             logits = log_others + ahead.reach[rows, :, None] * push[:, None, :]
@@ -112,8 +110,7 @@ def _label_errors(ahead: _Ahead, answers: int) -> Floats:
     errors = np.zeros(len(p), dtype=np.float32)
     step = max(1, _BUDGET // max(1, len(others)))
     for label in range(p.shape[1]):
-        for start in range(0, len(p), step):
-            rows = slice(start, start + step)
+        for rows in blocks(len(p), step):
             for answer, chance in ((1, p[rows, label]), (0, 1 - p[rows, label])):
                 moved = logits[:, label] + ahead.reach[rows] * (answer - p[rows, label])[:, None]
                 errors[rows] += chance * (1 / (1 + np.exp(np.abs(moved)))).mean(axis=1)

@@ -17,6 +17,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from .base import at_least
+
 
 @dataclass(frozen=True, slots=True)
 class Round:
@@ -77,7 +79,7 @@ class StablePredictions:
 
     def __post_init__(self) -> None:
         _check_share(self.agreement, "agreement")
-        _check_least(self.window, 1, "window")
+        at_least(1, window=self.window)
 
     def advise(self, rounds: Sequence[Round]) -> Advice:
         """See StoppingCriterion. Rounds without predictions are passed over."""
@@ -110,7 +112,7 @@ class Confident:
 
     def __post_init__(self) -> None:
         _check_share(self.confidence, "confidence")
-        _check_least(self.window, 1, "window")
+        at_least(1, window=self.window)
 
     def advise(self, rounds: Sequence[Round]) -> Advice:
         """See StoppingCriterion. Rounds without a confidence are passed over."""
@@ -140,8 +142,8 @@ class SmallGain:
 
     def __post_init__(self) -> None:
         _check_share(self.threshold, "threshold")
-        _check_least(self.labels, 1, "labels")
-        _check_least(self.points, 3, "points")
+        at_least(1, labels=self.labels)
+        at_least(3, points=self.points)
 
     def advise(self, rounds: Sequence[Round]) -> Advice:
         """See StoppingCriterion. Rounds without labels or without an audit are passed over."""
@@ -226,8 +228,3 @@ def _judged(stop: bool, says: str, limit: str, figure: float, below: bool = Fals
 def _check_share(value: float, name: str) -> None:
     if not 0 < value <= 1:
         raise ValueError(f"{name} must lie above 0 and not above 1")
-
-
-def _check_least(value: int, least: int, name: str) -> None:
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}")

@@ -1,29 +1,34 @@
 """Strategies that ask where the model doubts. Survey: B. Settles, Active Learning Literature Survey, 2009, §3.1.
 
-All scores lie in [0, 1]: 0 is certain, 1 is as doubtful as can be. They are computed in blocks of rows that
-stay in the processor's cache, with no sort and no copy of the pool.
+Scores of predictions lie in [0, 1]: 0 is certain, 1 is as doubtful as can be. They are computed in blocks of rows that
+stay in the processor's cache, with no sort and no copy of the pool. Beside them stand the doubt about single spans, and
+that which labelled records raise: those that are alike, and yet the model says something else about them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from nextlabel.backend.activation import SIGMOID, SOFTMAX, Activation
+from nextlabel.backend.blas import one_blas_thread
+from nextlabel.connectors.errors import SelectionError
 
-from .base import Floats, Indices, Pool, check_request, top_k
+from .base import Floats, Indices, Pool, ScoringStrategy, at_least, to_unit
+from .distances import MOST_LABELLED, blocks
 from .registry import register
 
 _BLOCK = 16_384  # rows
+_COMPARED = 4_096  # rows of the pool that are compared with labelled ones together
 _Measure: TypeAlias = Callable[[Floats], Floats]
 
 
-@dataclass(frozen=True, slots=True)
-class _Uncertainty:
-    """The common half: score in blocks, take the top."""
+class _Uncertainty(ScoringStrategy):
+    """The common half: score in blocks."""
 
     name: ClassVar[str]
     measures: ClassVar[Mapping[Activation, _Measure]]
@@ -32,16 +37,10 @@ class _Uncertainty:
         """float32 [n] in [0, 1], higher is more doubtful."""
         measure = type(self).measures[pool.activation]
         scores: Floats = np.empty(len(pool), dtype=np.float32)
-        for start in range(0, len(pool), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            values = measure(np.asarray(pool.probabilities[block], dtype=np.float32))
-            scores[block] = np.minimum(np.maximum(values, 0.0), 1.0)
+        for rows in blocks(len(pool), _BLOCK):
+            values = measure(np.asarray(pool.probabilities[rows], dtype=np.float32))
+            scores[rows] = np.minimum(np.maximum(values, 0.0), 1.0)
         return scores
-
-    def query(self, pool: Pool, k: int, rng: np.random.Generator) -> Indices:
-        """int64 [k], the highest scores first, ties in random order."""
-        check_request(pool, k)
-        return top_k(self.score(pool), k, rng)
 
 
 def _xlogx(p: Floats) -> Floats:
@@ -118,3 +117,85 @@ class LeastConfidence(_Uncertainty):
 
     name: ClassVar[str] = "least-confidence"
     measures: ClassVar[Mapping[Activation, _Measure]] = {SOFTMAX: _least_confidence, SIGMOID: _label_least_confidence}
+
+
+@register("least-sure-span")
+@dataclass(frozen=True, slots=True)
+class LeastSureSpan(ScoringStrategy):
+    """One minus the probability of the least sure span that is proposed in a text.
+
+    The minimum over the parts of a text, as in Wang and Mueller, Detecting Label Errors in Token Classification Data,
+    2022 (arXiv 2210.03920), over whole spans (Culotta and McCallum, Confidence Estimation for Information Extraction,
+    HLT-NAACL 2004). ``labels``: the numbers of the labels that count, all if empty. Texts in which no such span is
+    proposed come after, by the doubt about all of their tags. For that doubt alone (the normalised one of Shen et al.,
+    Deep Active Learning for Named Entity Recognition, ICLR 2018) take ``margin``.
+    """
+
+    labels: tuple[int, ...] = ()
+
+    name: ClassVar[str] = "least-sure-span"
+    weighs_spans: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(label, int) and label >= 0 for label in self.labels):
+            raise ValueError("labels must be numbers of labels, counted from 0")
+
+    def score(self, pool: Pool) -> Floats:
+        """float32 [n] in [-1, 1], below 0 without such a span. Raises SelectionError for a pool that knows no spans."""
+        if pool.spans is None:
+            raise SelectionError("this strategy needs spans that a model proposes; choose margin for other questions")
+        spans = pool.spans
+        counts = np.isin(spans.labels, self.labels) if self.labels else np.ones(len(spans), dtype=np.bool_)
+        least = np.full(len(pool), np.inf, dtype=np.float32)
+        np.minimum.at(least, spans.records[counts], np.clip(np.nan_to_num(spans.scores[counts]), 0, 1))
+        doubt = np.nan_to_num(LeastConfidence().score(pool), nan=1.0)
+        return np.where(np.isinf(least), doubt - 1, 1 - least).astype(np.float32)
+
+
+@register("contrastive")
+@dataclass(frozen=True, slots=True)
+class Contrastive(ScoringStrategy):
+    """The mean divergence from the predictions of the nearest labelled records to that of the record itself.
+
+    CAL: Margatina, Vernikos, Barrault and Aletras, Active Learning by Acquiring Contrastive Examples, EMNLP 2021.
+    The Kullback-Leibler divergence, over the ``neighbours`` nearest by cosine. A pool without
+    ``labelled_probabilities`` is compared with the labels themselves, as in an ablation of the paper. Several labels:
+    the sum of the divergences of each. With nothing labelled yet all scores are equal.
+    """
+
+    neighbours: int = 10
+
+    name: ClassVar[str] = "contrastive"
+
+    def __post_init__(self) -> None:
+        at_least(1, neighbours=self.neighbours)
+
+    def score(self, pool: Pool) -> Floats:
+        """float32 [n], 0 or more. Reads all vectors of the pool, 4,096 at a time."""
+        scores: Floats = np.zeros(len(pool), dtype=np.float32)
+        known = len(pool.labelled_vectors)
+        if known == 0:
+            return scores
+        rows = np.unique(np.linspace(0, known - 1, min(known, MOST_LABELLED)).astype(np.int64))  # evenly spread
+        labelled = to_unit(pool.labelled_vectors[rows])
+        said = pool.activation.distributions(_said(pool, rows))
+        negative_entropy = (said * np.log(said)).sum(axis=1)
+        near = min(self.neighbours, len(rows))
+        with one_blas_thread():
+            for block in blocks(len(pool), _COMPARED):
+                at = np.arange(block.start, block.stop, dtype=np.int64)
+                cosines = pool.unit_vectors(at) @ labelled.T
+                nearest = np.argpartition(cosines, len(rows) - near, axis=1)[:, len(rows) - near :]
+                log_guess = np.log(pool.activation.distributions(pool.probabilities[at]))
+                cross = (said[nearest].mean(axis=1) * log_guess).sum(axis=1)
+                scores[at] = np.maximum(negative_entropy[nearest].mean(axis=1) - cross, 0.0)
+        return scores
+
+
+def _said(pool: Pool, rows: Indices) -> npt.NDArray[Any]:
+    """What labelled ``rows`` are compared by, [m, c]: predictions, or the labels if there are none."""
+    if len(pool.labelled_probabilities):
+        return pool.labelled_probabilities[rows]
+    if len(pool.labelled_targets) == 0:
+        raise SelectionError("contrastive compares records with labels, and spans are none; choose margin-diverse")
+    return pool.activation.flags(pool.labelled_targets[rows], pool.probabilities.shape[1])

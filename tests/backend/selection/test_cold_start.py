@@ -10,7 +10,7 @@ import pytest
 from nextlabel.backend.activation import SIGMOID
 from nextlabel.backend.selection import ArrayVectors, Contrastive, Pool, ProbCover, TypiClust, get_strategy
 from nextlabel.backend.selection.base import to_unit
-from nextlabel.backend.selection.clusters import k_means, squared_distances
+from nextlabel.backend.selection.distances import k_means, squared_distances
 from nextlabel.connectors.errors import ConfigError
 
 

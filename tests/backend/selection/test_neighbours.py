@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextlabel.backend.selection import ArrayVectors, Certainty, NearestPositive, Pool, Rare, get_strategy, neighbours
+from nextlabel.backend.selection import ArrayVectors, Certainty, NearestPositive, Pool, Rare, distances, get_strategy
 from nextlabel.backend.selection.base import to_unit
-from nextlabel.backend.selection.neighbours import nearest
+from nextlabel.backend.selection.distances import nearest
 from nextlabel.connectors.errors import ConfigError, SelectionError
 
 
@@ -25,7 +25,7 @@ def pool_of(some: np.ndarray, chances: np.ndarray | None = None, **known: Any) -
 
 @pytest.mark.parametrize("size", [1, 10, 64, 65, 500])
 def test_the_nearest_are_those_of_a_search_through_everything(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "BLOCK", 64)
+    monkeypatch.setattr(distances, "BLOCK", 64)
     some, queries = vectors(size), vectors(4, seed=1)
     found, cosines = nearest(pool_of(3 * some), queries, 10)
     assert found.shape == cosines.shape == (4, min(10, size))

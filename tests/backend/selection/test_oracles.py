@@ -22,7 +22,7 @@ from nextlabel.backend.selection import (
     get_strategy,
 )
 from nextlabel.backend.selection.base import to_unit
-from nextlabel.backend.selection.coverage import pure_radius
+from nextlabel.backend.selection.cold_start import pure_radius
 from tests.size import count
 
 N, LABELLED, CLASSES, DIMENSION = 400, 30, 4, 6

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.selection import Pool
-from nextlabel.backend.selection.activelab import ActiveLab
-from nextlabel.backend.selection.relabelling import Relabelling
+from nextlabel.backend.selection.relabelling import ActiveLab, Relabelling
 from nextlabel.backend.selection.uncertainty import Margin
 from tests.backend.annotators.crowd import numbered
 

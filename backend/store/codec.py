@@ -9,6 +9,9 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
+import sqlalchemy as sa
+from typing_extensions import override
+
 from nextlabel.connectors.records import Span, Value
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -33,9 +36,40 @@ def now_micros() -> int:
     return to_micros(datetime.now(UTC))
 
 
-def dump(value: Mapping[str, Any]) -> str:
-    """A mapping as ASCII JSON, so that lone surrogates and NUL characters survive every database."""
-    return _ENCODER.encode(dict(value))
+def now() -> datetime:
+    """The present, as columns keep it."""
+    return from_micros(now_micros())
+
+
+class Moment(sa.TypeDecorator[datetime]):
+    """A column of moments, kept as ``to_micros`` makes them."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
+        return None if value is None else to_micros(value)
+
+    @override
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else from_micros(value)
+
+
+class Json(sa.TypeDecorator[Mapping[str, Any]]):
+    """A column of mappings as ASCII JSON, so that lone surrogates and NUL characters survive every database."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: Mapping[str, Any] | None, dialect: sa.Dialect) -> str:
+        return _ENCODER.encode(dict(value or {}))
+
+    @override
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Mapping[str, Any]:
+        found: dict[str, Any] = json.loads(value or "{}")
+        return found
 
 
 def dump_value(value: Value) -> str:

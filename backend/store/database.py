@@ -1,12 +1,15 @@
-"""The connection: engine, transactions, migrations at opening. No table is named here but the schema's version.
+"""The connection: engine, transactions, migrations at opening, and the one place where a database's errors become ours.
 
-SQLite runs in WAL mode: readers never wait, writers take turns. ``synchronous=NORMAL`` survives a killed
-process; after a power cut the last transactions may be missing, cursor included, so the next poll takes them
-in again. On PostgreSQL an advisory lock gives the same single writer, so log numbers appear in order.
+No table is named here but the schema's version. SQLite runs in WAL mode: readers never wait, writers take turns.
+``synchronous=NORMAL`` survives a killed process; after a power cut the last transactions may be missing, cursor
+included, so the next poll takes them in again. On PostgreSQL an advisory lock gives the same single writer, so log
+numbers appear in order.
 """
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -16,15 +19,18 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from nextlabel.connectors.basics import batched
-from nextlabel.connectors.errors import StoreError, StoreTooNew
+from nextlabel.connectors.errors import StoreError, StoreFull, StoreTooNew
 
-from .failures import BUSY_SECONDS, describe, translated
 from .migrations import HEAD, REVISIONS, VERSION_TABLE
 
 CHUNK = 1_000
 """Rows a page when reading, and values an IN list: far below every database's limit on variables."""
+
+BUSY_SECONDS = 30.0
+"""How long a writer waits for another process's transaction."""
 
 _T = TypeVar("_T")
 _WRITES = "nextlabel_writes"
@@ -34,6 +40,8 @@ _PRAGMAS = (
     "PRAGMA temp_store = MEMORY",  # a full /tmp must not stop the store
     "PRAGMA cache_size = -16000",  # KiB
 )
+_FULL_POSTGRESQL = ("53100", "53400")
+_NEARLY_NOTHING = 1 << 20  # bytes: below this, a failed write is a full disk whatever the system calls it
 
 
 def chunks(items: Iterable[_T]) -> Iterator[tuple[_T, ...]]:
@@ -205,3 +213,52 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     command.upgrade(config, revision)
+
+
+def describe(engine: Engine) -> str:
+    """The store's address without its password."""
+    if engine.dialect.name == "sqlite":
+        return str(engine.url.database)
+    return engine.url.render_as_string(hide_password=True)
+
+
+@contextmanager
+def translated(engine: Engine) -> Iterator[None]:
+    """Turn what SQLAlchemy raises inside the block into StoreError and its children."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise _translate(engine, error.orig or error) from error
+    except SQLAlchemyError as error:
+        raise StoreError(f"store {describe(engine)}: {error}") from error
+    except UnicodeEncodeError as error:
+        raise StoreError(f"an id holds characters that no database stores ({error.reason}); change the id") from error
+
+
+def _translate(engine: Engine, cause: BaseException) -> StoreError:
+    where = describe(engine)
+    code = getattr(cause, "sqlite_errorcode", 0)
+    if getattr(cause, "sqlstate", None) in _FULL_POSTGRESQL or _is_full(code, where):
+        return StoreFull(f"the disk under {where} is full; free some space, then go on: nothing was half-written")
+    primary = code & 0xFF
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StoreError(
+            f"{where} is damaged or no nextlabel store ({cause}); move it away and restore a backup, or start with "
+            "an empty store: every answer is taken in from the platform again"
+        )
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreError(f"another process has been writing to {where} for {BUSY_SECONDS:.0f} s; stop it or wait")
+    if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
+        return StoreError(f"{where} can't be opened for writing ({cause}); check the path and its permissions")
+    return StoreError(f"store {where}: {cause}")
+
+
+def _is_full(code: int, where: str) -> bool:
+    if code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
+        return True
+    if code & 0xFF != sqlite3.SQLITE_IOERR:
+        return False
+    try:
+        return shutil.disk_usage(Path(where).parent).free < _NEARLY_NOTHING
+    except OSError:
+        return False

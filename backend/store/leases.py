@@ -29,6 +29,7 @@ from nextlabel.connectors.basics import elapsed
 
 from . import codec
 from .database import Database
+from .meta import upsert
 from .schema import leases
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -99,10 +100,11 @@ class LeasesPart(Database):
         with self._write() as connection:
             if (other := self._of_another(connection, name, owner, unrenewed)) is not None:
                 return other
-            now, row = self._clock.read(), _find(connection, name)
+            now, known = self._clock.read(), _find(connection, name)
             renewal, present = secrets.token_hex(8), _time_of_day(connection)
-            taken_at = row.taken_at if row is not None and row.owner == owner else present
-            values = {
+            taken_at = known.taken_at if known is not None and known.owner == owner else present
+            row = {
+                "name": name,
                 "owner": owner,
                 "renewal": renewal,
                 "clock": self._shared,
@@ -111,10 +113,7 @@ class LeasesPart(Database):
                 "taken_at": taken_at,
                 "renewed_at": present,
             }
-            if row is None:
-                connection.execute(sa.insert(leases).values(name=name, **values))
-            else:
-                connection.execute(sa.update(leases).where(leases.c.name == name).values(values))
+            upsert(connection, leases.c.name, row, replace=row)
             return Lease(owner, renewal, term, codec.from_micros(taken_at), term)
 
     def lease(self, name: str) -> Lease | None:

@@ -9,6 +9,8 @@ itself was asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,12 +21,28 @@ from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes
 from . import codec
 from .database import CHUNK, chunks
 from .meta import MetaPart
-from .rows import LogRow
 from .schema import HIDING, records
 from .schema import annotation_log as log
 from .schema import current_answers as answers
 
 DRAFT = AnnotationStatus.DRAFT.value
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """One row of the annotation log, for audits. ``annotation`` is set for answers only.
+
+    ``kind``: answer; deleted (an annotation, for ever); absent and present (a poll no longer lists it, lists it
+    again); gone and back (a whole record). ``subject`` is the annotation's id, or the record's for gone and back.
+    """
+
+    seq: int
+    kind: str
+    subject: str
+    remote_id: str | None
+    source: str
+    logged_at: datetime
+    annotation: Annotation | None
 
 
 class LogPart(MetaPart):
@@ -140,7 +158,7 @@ class _Batch:
 
     def __init__(self, connection: Connection, source: str) -> None:
         self._connection = connection
-        self._common = {"source": source, "logged_at": codec.now_micros()}
+        self._common = {"source": source, "logged_at": codec.now()}
         self._rows: dict[tuple[str, str, int, int], dict[str, Any]] = {}
 
     def add(
@@ -303,14 +321,14 @@ def _head(connection: Connection) -> int:
     return newest or 0
 
 
-def _annotation(subject: str, micros: int, row: Row[Any]) -> Annotation:
+def _annotation(subject: str, moment: datetime, row: Row[Any]) -> Annotation:
     return Annotation(
         id=subject,
         remote_id=row.remote_id,
         annotator=row.annotator,
         value=codec.load_value(row.value),
         status=AnnotationStatus(row.status),
-        updated_at=codec.from_micros(micros),
+        updated_at=moment,
         seen_version=row.seen_version,
     )
 
@@ -322,6 +340,6 @@ def _log_row(row: Row[Any]) -> LogRow:
         subject=row.subject,
         remote_id=row.remote_id,
         source=row.source,
-        logged_at=codec.from_micros(row.logged_at),
-        annotation=_annotation(row.subject, row.stamp, row) if row.kind == "answer" else None,
+        logged_at=row.logged_at,
+        annotation=_annotation(row.subject, codec.from_micros(row.stamp), row) if row.kind == "answer" else None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Table
@@ -12,19 +13,23 @@ from .database import Database
 from .schema import cursors, meta
 
 
-def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that knows ON CONFLICT, for the database at hand."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+def upsert(
+    connection: Connection, key: sa.Column[str], row: Mapping[str, Any], replace: Mapping[str, Any] | None = None
+) -> None:
+    """Insert ``row``; where there is one with its ``key``, ``replace`` these values in it, or leave it alone."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(key.table).values(**row)
+    if replace:
+        connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=dict(replace)))
+    else:
+        connection.execute(statement.on_conflict_do_nothing())
 
 
 def put(connection: Connection, table: Table, key: str, value: str, *, keep: bool = False) -> None:
     """Write one row of a two-column table; ``keep`` leaves an existing value alone."""
     name, content = table.columns
-    statement = insert(connection, table).values({name: key, content: value})
-    if keep:
-        connection.execute(statement.on_conflict_do_nothing())
-    else:
-        connection.execute(statement.on_conflict_do_update(index_elements=[name], set_={content: value}))
+    row = {name.name: key, content.name: value}
+    upsert(connection, name, row, None if keep else {content.name: value})
 
 
 def look_up(connection: Connection, table: Table, key: str) -> str | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from operator import add
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -15,7 +16,6 @@ from . import codec
 from .database import CHUNK, chunks
 from .log import gone_among, log_records
 from .meta import MetaPart, look_up, put
-from .rows import Added, AuditSlice, StoredRecord
 from .schema import is_gone, meta, records, unpushed
 
 AUDIT_KEY = "audit_threshold"
@@ -24,6 +24,61 @@ SEED_KEY = "seed"
 _T = TypeVar("_T")
 _COLUMNS = tuple(records.c[name] for name in ("position", "uid", "fields", "metadata", "lot"))
 _STATE = tuple(records.c[name] for name in ("duplicate_of", "remote_id", "gone", "opinions", "suggested"))
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What ``add_records`` found: counts of records.
+
+    ``new`` were stored. Of those, ``duplicates`` have the content of an earlier record. ``known`` were there
+    already. ``changed`` have a known uid but other fields: the store kept the fields it had.
+    """
+
+    new: int = 0
+    duplicates: int = 0
+    known: int = 0
+    changed: int = 0
+
+    def __add__(self, other: Added) -> Added:
+        return Added(*map(add, astuple(self), astuple(other)))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record and what the store knows about it.
+
+    ``position`` counts from 0 in the order of adding, without gaps, and never changes. ``lot`` is uniform in
+    [0, 1), the same for records of equal content; ``audit`` is ``lot`` below the audit threshold.
+    ``duplicate_of`` is the uid of the first record with the same content. ``gone``: deleted on the platform.
+    ``opinions``: how many annotators were asked for, in all; 0 as many as about any other record. ``suggested``: it
+    has had a suggestion of ours, on a platform that stores them.
+    """
+
+    position: int
+    record: Record
+    remote_id: str | None
+    duplicate_of: str | None
+    lot: float
+    audit: bool
+    gone: bool
+    opinions: int = 0
+    suggested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSlice:
+    """The records that are never trained on: those whose lot, a hash of ``seed`` and uid, is below ``threshold``.
+
+    Fixed for ever once the threshold is set, so that it may be asked without a look at the disk. A duplicate stands
+    where the first record with its content stands: ask for that one's uid.
+    """
+
+    threshold: float
+    seed: str
+
+    def holds(self, uid: str) -> bool:
+        """Whether the record called ``uid`` belongs to the slice; also of one that isn't stored yet."""
+        return codec.lot(self.seed, uid) < self.threshold
 
 
 class RecordsPart(MetaPart):
@@ -192,8 +247,8 @@ def _add_batch(connection: Connection, batch: Sequence[Record]) -> Added:
                 "position": start + len(rows),
                 "uid": record.uid,
                 "content_hash": content_hash,
-                "fields": codec.dump(record.fields),
-                "metadata": codec.dump(record.metadata),
+                "fields": record.fields,
+                "metadata": record.metadata,
                 "lot": codec.lot(seed, first),  # equal texts stand on the same side of the audit line
                 "duplicate_of": first if first != record.uid else None,
             }
@@ -233,7 +288,7 @@ def _seed(connection: Connection) -> str:
 
 
 def _record(row: Row[Any]) -> Record:
-    return Record(row.uid, json.loads(row.fields), json.loads(row.metadata))
+    return Record(row.uid, row.fields, row.metadata)
 
 
 def _stored(row: Row[Any], threshold: float) -> StoredRecord:

@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from .codec import Json, Moment
+
 metadata = sa.MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"},
 )
@@ -60,8 +62,8 @@ records = sa.Table(
     sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("uid", sa.String, nullable=False),
     sa.Column("content_hash", sa.String, nullable=False),
-    sa.Column("fields", sa.Text, nullable=False),
-    sa.Column("metadata", sa.Text, nullable=False),
+    sa.Column("fields", Json, nullable=False),
+    sa.Column("metadata", Json, nullable=False),
     sa.Column("lot", sa.Float(53), nullable=False),
     sa.Column("duplicate_of", sa.String),
     sa.Column("remote_id", sa.String),
@@ -99,7 +101,7 @@ annotation_log = sa.Table(
     sa.Column("value", sa.Text),
     sa.Column("seen_version", sa.String),
     sa.Column("source", sa.String, nullable=False),
-    sa.Column("logged_at", sa.BigInteger, nullable=False),
+    sa.Column("logged_at", Moment, nullable=False),
     sa.Column("epoch", sa.Integer, nullable=False, server_default=sa.text("0")),
     sqlite_autoincrement=True,
 )
@@ -119,7 +121,7 @@ current_answers = sa.table(
     sa.column("status", sa.String),
     sa.column("value", sa.Text),
     sa.column("seen_version", sa.String),
-    sa.column("updated_at", sa.BigInteger),
+    sa.column("updated_at", Moment()),
 )
 
 models = sa.Table(
@@ -129,9 +131,9 @@ models = sa.Table(
     sa.Column("version", sa.String, nullable=False),
     sa.Column("kind", sa.String, nullable=False),
     sa.Column("log_seq", sa.Integer, nullable=False),
-    sa.Column("metrics", sa.Text, nullable=False),
+    sa.Column("metrics", Json, nullable=False),
     sa.Column("path", sa.String, nullable=False),
-    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
     sa.Column("base", sa.String, nullable=False, server_default=""),  # the trained model whose vectors it reads
 )
 sa.Index("ix_models_version", models.c.version, unique=True)
@@ -144,8 +146,8 @@ generations = sa.Table(
     sa.Column("log_seq", sa.Integer, nullable=False),
     sa.Column("model_version", sa.String, nullable=False),
     sa.Column("size", sa.Integer, nullable=False),
-    sa.Column("planned_at", sa.BigInteger, nullable=False),
-    sa.Column("published_at", sa.BigInteger),
-    sa.Column("retired_at", sa.BigInteger),
+    sa.Column("planned_at", Moment, nullable=False),
+    sa.Column("published_at", Moment),
+    sa.Column("retired_at", Moment),
 )
 sa.Index("ix_generations_version", generations.c.version, unique=True)

@@ -15,7 +15,7 @@ import httpx
 import structlog
 from typing_extensions import override
 
-from nextlabel.connectors.argilla import Argilla, config
+from nextlabel.connectors.argilla import config
 from nextlabel.connectors.argilla.config import Form
 from nextlabel.connectors.base import NewProject
 from nextlabel.connectors.basics import Json
@@ -46,12 +46,12 @@ class Client(PlatformClient):
     repeated must say so.
     """
 
-    platform = Argilla.title
+    platform = "Argilla"
     example = "http://127.0.0.1:6900"
     token_name = "API key"  # noqa: S105  a word for messages
     token_hint = "copy one from My settings; it must be an owner's, or an admin's of the workspace"  # noqa: S105
     token_owner = "an owner, or of an admin who is in the workspace"  # noqa: S105
-    settings = Argilla.variables
+    settings = ("ARGILLA_API_URL", "ARGILLA_API_KEY")
     tried = (2, 8)
 
     def __init__(self, url: str, api_key: str, transport: httpx.BaseTransport | None = None) -> None:

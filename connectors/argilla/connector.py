@@ -11,7 +11,6 @@ from typing import Any, Self
 import structlog
 from typing_extensions import override
 
-from nextlabel.connectors.argilla import Argilla
 from nextlabel.connectors.argilla.changes import Poll
 from nextlabel.connectors.argilla.client import Client, Datasets, min_submitted, overlap_of, read_form, title_of
 from nextlabel.connectors.argilla.config import Form
@@ -37,6 +36,7 @@ from nextlabel.connectors.records import Annotation, Changes, Hint, QueueEntry, 
 
 log = structlog.get_logger(__name__)
 
+PLATFORM = "argilla"
 LOOK_AFTER_S = 30.0
 """Seconds between two looks for people who joined the workspace, and for what others did to the queue."""
 
@@ -57,7 +57,7 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         self._queue = ArgillaQueue(client, self._rows, self._people, self._id)
         self._poll = Poll(client, self._rows, self._id)
         link = self._queue.link(self._people.members[0])  # the owner of the API key
-        self.project = ProjectRef(Argilla.name, client.url, self._id, title_of(found), link)
+        self.project = ProjectRef(PLATFORM, client.url, self._id, title_of(found), link)
         self.form = read_form(client, self._id, question)
         self.labeling = self.form.labeling
         self.overlap = overlap_of(found)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TypeVar
 import httpx
 from typing_extensions import override
 
-from nextlabel.connectors import label_studio
 from nextlabel.connectors.base import NewProject
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import ConnectorError, MissingExtra, ProjectNotFound, Unauthorized
@@ -43,12 +42,12 @@ class Client(PlatformClient):
     stands in front and a handshake is dear, connections are kept.
     """
 
-    platform = label_studio.LabelStudio.title
+    platform = "Label Studio"
     example = "http://127.0.0.1:8080"
     token_name = "token"  # noqa: S105  a word for messages
     token_hint = "copy one from Account & Settings; legacy tokens must be switched on for the organisation"  # noqa: S105
     token_owner = "a member of the project"  # noqa: S105
-    settings = label_studio.LabelStudio.variables
+    settings = ("LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY")
     tried = (1, 20)
 
     def __init__(self, url: str, token: str, transport: httpx.BaseTransport | None = None) -> None:

@@ -19,7 +19,6 @@ from typing_extensions import override
 from nextlabel.connectors.base import BackendAddress, Finding, Progress, ProjectRef, no_progress
 from nextlabel.connectors.basics import Json, batched
 from nextlabel.connectors.http import server_time
-from nextlabel.connectors.label_studio import LabelStudio
 from nextlabel.connectors.label_studio.client import Client, LabelStudioProjects
 from nextlabel.connectors.label_studio.config import Form, read_config
 from nextlabel.connectors.label_studio.diagnose import findings
@@ -32,6 +31,7 @@ from nextlabel.connectors.records import Annotation, Changes, Hint, QueueEntry, 
 
 log = structlog.get_logger(__name__)
 
+PLATFORM = "label-studio"
 MARGIN = timedelta(seconds=10)
 """How long a change may take from its timestamp to its commit; so much of the past is read again."""
 TURNED_BACK = timedelta(seconds=2)
@@ -54,7 +54,7 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         super().__init__(client, found, question)
         number = int(found["id"])
         link = f"{client.url}/projects/{number}/data"
-        self.project = ProjectRef(LabelStudio.name, client.url, str(number), str(found["title"]), link)
+        self.project = ProjectRef(PLATFORM, client.url, str(number), str(found["title"]), link)
         self._config = str(found["label_config"])
         self.form = read_config(self._config, question)
         self.labeling = self.form.labeling

@@ -23,7 +23,7 @@ import numpy as np
 from rich.progress import track
 
 from benchmarks.reporting import publish
-from nextlabel.backend.encoders.cache import Reader
+from nextlabel.backend.files import Reader
 
 DIMENSION, BLOCK = 384, 20_000
 EVERY = 500  # one record in so many is positive

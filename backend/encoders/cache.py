@@ -16,27 +16,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.files import exclusive, is_full, write_atomically
+from nextlabel.backend.files import Reader, append_bytes, exclusive, readable_errors, size_of, write_atomically
 from nextlabel.connectors.content import Readable, cache_key
-from nextlabel.connectors.errors import LearningError, StoreError, StoreFull
+from nextlabel.connectors.errors import LearningError, StoreError
 
 from .base import Encoder, FloatMatrix
 
-RESIDENT = 256 * 2**20
-"""Bytes of a mapped file that may stay in the process while a whole pool is read."""
 FORMAT = 1
 HalfMatrix = npt.NDArray[np.float16]
 DIGEST_BYTES = 16
@@ -53,36 +49,6 @@ PAUSE_SECONDS = 0.001  # between two turns; the one who has just let go of a loc
 REFRESH_SECONDS = 1.0  # how old a lookup may be; looking at the files each time costs more than the lookup
 
 
-class Reader:
-    """Counts what is read of a matrix, and lets it go whenever ``limit`` bytes are reached.
-
-    Only pages of a file that is mapped to be read are let go: the system still has them, and maps them again when they
-    are wanted. Anything else is left alone.
-    """
-
-    def __init__(self, limit: int = RESIDENT) -> None:
-        self._limit = limit
-        self._read = 0
-
-    def read(self, matrix: npt.NDArray[Any], rows: int) -> None:
-        """``rows`` of ``matrix``, [n, d], were read, wherever they lie."""
-        self._read += rows * matrix.shape[1] * matrix.itemsize
-        if self._read >= self._limit:
-            self._read = 0
-            release(matrix)
-
-
-def release(matrix: npt.NDArray[Any]) -> bool:
-    """Let go of the pages of a matrix that is mapped read-only; say whether there was anything to let go."""
-    if not isinstance(matrix, np.memmap) or matrix.mode != "r" or sys.platform != "linux":
-        return False
-    mapping = getattr(matrix, "_mmap", None)
-    if not isinstance(mapping, mmap.mmap):
-        return False
-    mapping.madvise(mmap.MADV_DONTNEED)
-    return True
-
-
 class CacheFiles:
     """Appends whole rows, reads whole rows. ``dimension`` is the length of a row."""
 
@@ -92,9 +58,8 @@ class CacheFiles:
         self._row_bytes = dimension * 2
         self._vectors = folder / "vectors.f16"
         self._keys = folder / "keys"
-        self._guard = threading.RLock()  # between threads; the file lock is between processes
-        self._depth = 0
-        with _readable_errors(folder):
+        self._guard = threading.Lock()  # between threads; the file lock is between processes
+        with self._readable_errors():
             folder.mkdir(parents=True, exist_ok=True)
             self._check_meta(fingerprint)
 
@@ -116,18 +81,17 @@ class CacheFiles:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Be the only writer, waiting for the one before. Cuts off what a crashed writer left half-done."""
-        with self._guard, _readable_errors(self.folder):
-            if self._depth:  # this thread holds it already
+        """Be the only writer, waiting for the one before. Cuts off what a crashed writer left half-done.
+
+        What fails on the disk meanwhile leaves whole rows only. Raises StoreError, and StoreFull where that is why.
+        """
+        with self._guard, self._readable_errors(), exclusive(self.folder / "lock"):
+            self._cut(self.count())
+            try:
                 yield
-                return
-            with exclusive(self.folder / "lock"):
-                self._depth += 1
-                try:
-                    self._cut(self.count())
-                    yield
-                finally:
-                    self._depth -= 1
+            except OSError:
+                self._cut(self.count())
+                raise
 
     def count(self) -> int:
         """How many rows are whole."""
@@ -148,55 +112,26 @@ class CacheFiles:
         return np.memmap(self._vectors, dtype=np.float16, mode="r", shape=(count, self.dimension))
 
     def append(self, vectors: HalfMatrix, keys: bytes) -> None:
-        """Add rows. Call it inside ``writing()``.
+        """Add rows, inside ``writing()``. Where that fails, some of them may have been added, each of them whole."""
+        append_bytes(self._vectors, np.ascontiguousarray(vectors).data.cast("B"), flush=True)
+        append_bytes(self._keys, memoryview(keys), flush=False)
 
-        Raises StoreFull: then some of the rows may have been added, each of them whole.
-        """
-        try:
-            append_bytes(self._vectors, np.ascontiguousarray(vectors).data.cast("B"), flush=True)
-            append_bytes(self._keys, memoryview(keys), flush=False)
-        except OSError:
-            self._cut(self.count())
-            raise
+    def _sizes(self, count: int) -> dict[Path, int]:
+        """How long each file is with ``count`` rows."""
+        return {self._keys: count * DIGEST_BYTES, self._vectors: count * self._row_bytes}
 
     def _cut(self, count: int) -> None:
         """Cut off what is beyond ``count`` rows."""
-        for file, size in ((self._keys, count * DIGEST_BYTES), (self._vectors, count * self._row_bytes)):
+        for file, size in self._sizes(count).items():
             if size_of(file) > size:
                 os.truncate(file, size)
 
-
-def size_of(file: Path) -> int:
-    """Bytes in ``file``; 0 if there is none."""
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def append_bytes(file: Path, data: memoryview, *, flush: bool) -> None:
-    """Write ``data`` behind what ``file`` holds; with ``flush`` it is on the disk when this returns."""
-    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        while data:
-            data = data[os.write(handle, data) :]
-        if flush:
-            os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _readable_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if is_full(error):
-            raise StoreFull(
-                f"no space is left for the embedding cache in {folder}; what was encoded before is kept. "
-                "Free some space and start again: it goes on where it was"
-            ) from error
-        raise StoreError(f"the embedding cache in {folder} can't be used: {error}") from error
+    def _readable_errors(self) -> AbstractContextManager[None]:
+        return readable_errors(
+            f"no space is left for the embedding cache in {self.folder}; what was encoded before is kept. "
+            "Free some space and start again: it goes on where it was",
+            f"the embedding cache in {self.folder} can't be used",
+        )
 
 
 def digests(texts: Iterable[Readable]) -> list[bytes]:
@@ -280,10 +215,12 @@ class EmbeddingCache:
     Raises LearningError if the folder holds another encoder's vectors, StoreFull and StoreError from the disk.
     """
 
+    FILES: ClassVar[type[CacheFiles]] = CacheFiles
+
     def __init__(self, folder: str | Path, fingerprint: str, dimension: int) -> None:
         self.fingerprint = fingerprint
         self.dimension = dimension
-        self._files = self._open_files(Path(folder))
+        self._files = self.FILES(Path(folder), fingerprint, dimension)
         self._index = DigestIndex()
         self._lock = threading.RLock()  # around the index and the mapping
         self._mapped: HalfMatrix = self._files.matrix(0)
@@ -292,12 +229,9 @@ class EmbeddingCache:
         self.refresh()
 
     @classmethod
-    def open(cls, root: str | Path, encoder: Encoder) -> EmbeddingCache:
+    def open(cls, root: str | Path, encoder: Encoder) -> Self:
         """The cache of ``encoder`` in its own folder under ``root``."""
         return cls(Path(root) / encoder.fingerprint, encoder.fingerprint, encoder.dimension)
-
-    def _open_files(self, folder: Path) -> CacheFiles:
-        return CacheFiles(folder, self.fingerprint, self.dimension)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -361,17 +295,25 @@ class EmbeddingCache:
             )
         if total is None:
             total = len(texts) if isinstance(texts, Sequence) else 0
-        found: list[Rows] = []
-        done, chunk = 0, SMALLEST_CHUNK
+        found: list[Rows] = [np.empty(0, np.int64)]
+        done, told, chunk = 0, -1, SMALLEST_CHUNK
+
+        def report(in_window: int) -> None:
+            nonlocal told
+            if progress is not None and done + in_window != told:
+                told = done + in_window
+                progress(told, total)
+
         for window in _windows(texts):
-            report = _Report(progress, done, total)
             rows, chunk = self._ensure_window(window, encoder, report, chunk)
             found.append(rows)
-            done += len(window)
             report(len(window))
-        return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+            done += len(window)
+        return np.concatenate(found)
 
-    def _ensure_window(self, texts: list[Readable], encoder: Encoder, report: _Report, chunk: int) -> tuple[Rows, int]:
+    def _ensure_window(
+        self, texts: list[Readable], encoder: Encoder, report: Callable[[int], None], chunk: int
+    ) -> tuple[Rows, int]:
         """The rows of one window, and the chunk size that has proved right."""
         wanted = digests(texts)
         with self._lock:
@@ -401,29 +343,15 @@ class EmbeddingCache:
             left = [digest for digest, row in zip(batch, rows, strict=True) if row < 0]
             if not left:
                 return
-            self._add([texts[digest] for digest in left], b"".join(left), encoder)
+            vectors = self._read([texts[digest] for digest in left], encoder)
+            if vectors.shape != (len(left), self.dimension) or not np.isfinite(vectors).all():
+                raise LearningError(f"{encoder.name} returned {vectors.shape} or values that are not finite")
+            self._files.append(vectors.astype(np.float16), b"".join(left))
         self.refresh()
 
-    def _add(self, texts: list[Readable], keys: bytes, encoder: Encoder) -> None:
-        """Encode ``texts`` and append them with their ``keys``."""
-        self._append(encoder.encode(texts), keys, encoder)
-
-    def _append(self, vectors: FloatMatrix, keys: bytes, encoder: Encoder) -> None:
-        if vectors.shape != (len(keys) // DIGEST_BYTES, self.dimension) or not np.isfinite(vectors).all():
-            raise LearningError(f"{encoder.name} returned {vectors.shape} or values that are not finite")
-        self._files.append(vectors.astype(np.float16), keys)
-
-
-class _Report:
-    """Progress inside one window, told in texts of the whole."""
-
-    def __init__(self, progress: Progress | None, before: int, total: int) -> None:
-        self._progress, self._before, self._total, self._last = progress, before, total, -1
-
-    def __call__(self, done: int) -> None:
-        if self._progress is not None and done != self._last:
-            self._progress(self._before + done, self._total)
-            self._last = done
+    def _read(self, texts: list[Readable], encoder: Encoder) -> FloatMatrix:
+        """The vectors of ``texts``, which are appended next."""
+        return encoder.encode(texts)
 
 
 def _adapted(chunk: int, seconds: float) -> int:

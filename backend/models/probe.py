@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from nextlabel.backend.activation import SIGMOID, SOFTMAX, Activation, Targets, activation_in, activation_of
 from nextlabel.backend.blas import one_blas_thread
-from nextlabel.backend.encoders.cache import Reader
+from nextlabel.backend.files import Reader
 from nextlabel.connectors.errors import LearningError
 
 from .crossfit import COLD_TEMPERATURE, STRENGTH, CrossFit, Matrix, ProbeData, cross_fit

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, final
 
@@ -17,14 +17,15 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationError, field_serializer
 from typing_extensions import override
 
+from nextlabel.backend import files
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.data.span_examples import SpanExamples
 from nextlabel.backend.encoders.base import EncoderSpec
-from nextlabel.backend.files import atomic_path, is_full, write_atomically
+from nextlabel.backend.files import atomic_path, write_atomically
 from nextlabel.backend.models.card import JobKind
 from nextlabel.backend.models.spans.decoding import ScoredSpan
 from nextlabel.connectors.content import Readable, as_json, from_json
-from nextlabel.connectors.errors import LearningError, StoreError, StoreFull
+from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span
 
 from .spec import CHECKPOINT_SECONDS, TrainingSpec
@@ -206,15 +207,12 @@ def read_found(file: Path) -> list[tuple[ScoredSpan, ...]]:
         raise LearningError(f"{file} can't be read: {error}; remove {file.parent} and train anew") from error
 
 
-@contextmanager
-def readable_errors(folder: Path) -> Iterator[None]:
+def readable_errors(folder: Path) -> AbstractContextManager[None]:
     """Turn what the disk says into StoreFull and StoreError."""
-    try:
-        yield
-    except OSError as error:
-        if is_full(error):
-            raise StoreFull(f"no space is left for the training in {folder}; free some and start it again") from error
-        raise StoreError(f"the training can't use the folder {folder}: {error}") from error
+    return files.readable_errors(
+        f"no space is left for the training in {folder}; free some and start it again",
+        f"the training can't use the folder {folder}",
+    )
 
 
 def _write_examples(file: Path, examples: Examples | SpanExamples) -> None:

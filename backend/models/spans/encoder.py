@@ -18,7 +18,6 @@ once the key is whole: what holds for the files of the embedding cache holds for
 from __future__ import annotations
 
 import json
-import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -31,12 +30,12 @@ import numpy.typing as npt
 from typing_extensions import override
 
 from nextlabel.backend.encoders.base import HASHING, Encoder, FloatMatrix, need
-from nextlabel.backend.encoders.cache import CacheFiles, EmbeddingCache, Rows, append_bytes, size_of
+from nextlabel.backend.encoders.cache import CacheFiles, EmbeddingCache, Rows
 from nextlabel.backend.encoders.hashing import projection
 from nextlabel.backend.encoders.model_folder import ModelFolder, find_model
 from nextlabel.backend.encoders.multimodal import is_multimodal
 from nextlabel.backend.encoders.torch import load_body
-from nextlabel.backend.files import write_atomically
+from nextlabel.backend.files import append_bytes, write_atomically
 from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import ConfigError, LearningError
@@ -233,13 +232,9 @@ class TokenFiles(CacheFiles):
         before = int(self.ends(count)[-1]) if count else 0
         rows = np.empty(len(stack.bounds), self._unit)
         rows["bounds"], rows["vector"] = stack.bounds, stack.vectors
-        try:
-            append_bytes(self._units, memoryview(rows.tobytes()), flush=True)
-            ends = np.asarray(before + stack.starts[1:], "<i8")
-            append_bytes(self._ends, memoryview(ends.tobytes()), flush=True)
-        except OSError:
-            self._cut(count)
-            raise
+        append_bytes(self._units, memoryview(rows.tobytes()), flush=True)
+        ends = np.asarray(before + stack.starts[1:], "<i8")
+        append_bytes(self._ends, memoryview(ends.tobytes()), flush=True)
 
     def ends(self, count: int) -> npt.NDArray[np.int64]:
         """The ends of the first ``count`` texts, int64 [count], mapped read-only."""
@@ -249,26 +244,23 @@ class TokenFiles(CacheFiles):
         """The first ``count`` units, mapped read-only: ``bounds`` int32 [count, 2], ``vector`` float16 [count, d]."""
         return np.memmap(self._units, self._unit, "r", shape=(count,)) if count else np.empty(0, self._unit)
 
-    def _cut(self, count: int) -> None:
-        super()._cut(count)
+    @override
+    def _sizes(self, count: int) -> dict[Path, int]:
         units = int(self.ends(count)[-1]) if count else 0
-        for file, size in ((self._ends, count * END_BYTES), (self._units, units * self._unit.itemsize)):
-            if size_of(file) > size:
-                os.truncate(file, size)
+        beside = {self._ends: count * END_BYTES, self._units: units * self._unit.itemsize}
+        return super()._sizes(count) | beside
 
 
 class TokenCache(EmbeddingCache):
     """An embedding cache that keeps every unit's vector beside the text's. ``rows`` mean the same in both."""
 
+    FILES = TokenFiles
     _files: TokenFiles
 
     def __init__(self, folder: str | Path, fingerprint: str, dimension: int) -> None:
         self._ends: npt.NDArray[np.int64] = np.empty(0, np.int64)
         self._units: npt.NDArray[Any] = np.empty(0)
         super().__init__(folder, fingerprint, dimension)
-
-    def _open_files(self, folder: Path) -> CacheFiles:
-        return TokenFiles(folder, self.fingerprint, self.dimension)
 
     def tokens(self, rows: Rows) -> TokenStack:
         """The units of the texts in ``rows`` (int64 [k], none negative), in this order."""
@@ -291,9 +283,10 @@ class TokenCache(EmbeddingCache):
                 self._units = self._files.units(int(self._ends[-1]) if len(self) else 0)
             return self._ends, self._units
 
-    def _add(self, texts: list[Readable], keys: bytes, encoder: Encoder) -> None:
+    @override
+    def _read(self, texts: list[Readable], encoder: Encoder) -> FloatMatrix:
         if not isinstance(encoder, SpanEncoder):
             raise LearningError(f"{encoder.name} makes one vector per text; spans need one for every token")
         stack = encoder.tokens(texts)
         self._files.append_units(stack)
-        self._append(stack.means(), keys, encoder)
+        return stack.means()

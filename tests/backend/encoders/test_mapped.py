@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nextlabel.backend.encoders import cache
-from nextlabel.backend.encoders.cache import Reader, release
+from nextlabel.backend import files
+from nextlabel.backend.files import Reader, release
 
 ROWS, WIDTH = 40_000, 384
 
@@ -54,7 +54,7 @@ def test_only_what_is_mapped_to_be_read_is_let_go(file: Path) -> None:
 
 def test_the_limit_is_counted_over_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[object] = []
-    monkeypatch.setattr(cache, "release", calls.append)
+    monkeypatch.setattr(files, "release", calls.append)
     reader, matrix = Reader(limit=1000), np.zeros((100, 10), np.float32)
     for _ in range(5):
         reader.read(matrix, 10)  # 400 bytes

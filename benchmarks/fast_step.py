@@ -42,7 +42,7 @@ LABELING = Labeling(LabelKind.SINGLE, tuple("abcde"))
 BATCH = 50_000
 
 
-@dataclass(frozen=True)
+@dataclass
 class MadeUp:
     """An encoder of texts that are numbers: the vector of a number is drawn around the centre of its class."""
 

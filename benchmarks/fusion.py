@@ -167,7 +167,7 @@ def epochs(
 
     def vectors(rows: Any) -> tuple[Any, Any]:
         ids, mask = pad([tokens[row] for row in rows])
-        seen = torch.nn.functional.normalize(eyes.features(pixels[rows]), dim=1)
+        seen = torch.nn.functional.normalize(eyes.features_of(pixels[rows]), dim=1)
         return body(torch.from_numpy(ids), torch.from_numpy(mask)), seen
 
     def epoch(make: Callable[[Any], tuple[Any, Any]], trained: list[Any]) -> float:

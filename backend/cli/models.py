@@ -299,7 +299,7 @@ def _folder_of(row: ModelRow, models: ModelStore, recipe: Recipe) -> Iterator[Pa
         return
     from tempfile import TemporaryDirectory
 
-    from nextlabel.backend.encoders.fused import is_fused
+    from nextlabel.backend.encoders.fusion import is_fused
     from nextlabel.backend.encoders.model_folder import find_model
     from nextlabel.backend.encoders.multimodal import is_multimodal
     from nextlabel.backend.models.card import ModelCard

@@ -56,23 +56,13 @@ class Encoder(Protocol):
     """Turns what records hold into vectors. Safe to call from several threads at once.
 
     Plain texts are strings. What has images or a context beside its text is a ``connectors.content.Content``; an
-    encoder without eyes reads its text.
+    encoder without eyes reads its text. ``name`` is the one that it was loaded by; ``fingerprint`` a short text that is
+    safe as a file name and changes whenever the vectors would; ``dimension`` the length of a vector.
     """
 
-    @property
-    def name(self) -> str:
-        """The name it was loaded by."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Short text that is safe as a file name and changes whenever the vectors would."""
-        ...
-
-    @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-        ...
+    name: str
+    fingerprint: str
+    dimension: int
 
     def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
         """Return float32 [len(texts), dimension], every row of length 1, in the order given.

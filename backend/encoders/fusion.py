@@ -9,32 +9,42 @@
 What comes out is scaled to one length, and a linear layer on it gives the labels: so a head splits into vectors like
 any encoder's, and a probe on them. It is trained on the towers' vectors, which are made once (see
 ``multimodal.MultimodalEncoder.towers``), in seconds, and predicts with numpy alone.
+
+A trained head is an encoder too: its fused vectors are what the loop fits its probe on after every label. The folder is
+that of any trained model: ``head.safetensors`` is the last layer as a probe, ``fusion.*`` the layers before it, and
+``fused.json`` names the encoder of both towers, which is not in the folder.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
 from nextlabel.backend.activation import Activation, activation_in
 from nextlabel.backend.blas import one_blas_thread
 from nextlabel.backend.files import atomic_path, write_atomically
 from nextlabel.backend.numeric import unit_rows
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 
-from .multimodal import TowerVectors
+from .base import Encoder, EncoderSpec, FloatMatrix
+from .multimodal import MultimodalEncoder, TowerVectors
 
 FusionKind: TypeAlias = Literal["concatenation", "product", "gated"]
 Matrix: TypeAlias = npt.NDArray[np.float32]
 
 FORMAT = "nextlabel-fusion-2"
 WEIGHTS_FILE, HEADER_FILE = "fusion.safetensors", "fusion.json"
+FUSED_FILE = "fused.json"
+"""What the encoder of both towers was loaded with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,3 +156,67 @@ def scaled(towers: TowerVectors) -> tuple[Matrix, Matrix]:
     """Both vectors with numbers of about 1: unit vectors times the root of their length, as layers start from."""
     text, image = towers.text, towers.image
     return text * np.float32(text.shape[1] ** 0.5), image * np.float32(image.shape[1] ** 0.5)
+
+
+class FusedEncoder(MultimodalEncoder):
+    """Encodes contents as what the last layer of a fusion head reads. See Encoder."""
+
+    def __init__(self, name: str, base: MultimodalEncoder, head: FusionHead, digest: str) -> None:
+        super().__init__(name, base.text, base.image, base.rules, None, shared=False)
+        self._base, self._head, self._digest = base, head, digest
+        self.dimension = head.width
+        self.fingerprint = (
+            f"fused-{hashlib.blake2b(f'{base.fingerprint} {digest}'.encode(), digest_size=12).hexdigest()}"
+        )
+
+    @override
+    def for_requests(self) -> FusedEncoder:
+        return FusedEncoder(self.name, self._base.for_requests(), self._head, self._digest)
+
+    @override
+    def towers(self, texts: Sequence[Readable]) -> TowerVectors:
+        return self._base.towers(texts)  # which keeps them
+
+    @override
+    def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
+        return self._head.fused(self.towers(texts))
+
+    @override
+    def encode_labels(self, texts: Sequence[str]) -> FloatMatrix:
+        return self.encode(texts)  # the head has learned more than labels' words could tell
+
+
+def is_fused(folder: Path) -> bool:
+    """Whether the model in ``folder`` is a fusion head."""
+    return (folder / FUSED_FILE).is_file()
+
+
+def fused_on(folder: Path) -> str:
+    """The encoder that the head in ``folder`` was trained on. Raises LearningError."""
+    return str(_facts(folder)["encoder"])
+
+
+def load_fused(spec: EncoderSpec, load: Callable[[EncoderSpec], Encoder]) -> FusedEncoder:
+    """The encoder in the folder that ``spec`` names; ``load`` loads the one below, as ``spec`` says.
+
+    Raises LearningError if it can't be read, or the encoder below is another one now.
+    """
+    folder = Path(spec.name)
+    facts = _facts(folder)
+    base = load(replace(spec, name=facts["encoder"], max_length=facts["max_length"]))
+    if not isinstance(base, MultimodalEncoder) or base.fingerprint != facts["fingerprint"]:
+        raise LearningError(
+            f"{folder} was trained on the vectors of {facts['encoder']} ({facts['fingerprint']}), which makes others "
+            f"now ({base.fingerprint}): another version of it, or another kind of device; train again"
+        )
+    digest = hashlib.blake2b((folder / WEIGHTS_FILE).read_bytes(), digest_size=8).hexdigest()
+    return FusedEncoder(str(folder), base, FusionHead.load(folder), digest)
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    file = folder / FUSED_FILE
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        return {name: facts[name] for name in ("encoder", "fingerprint", "max_length")}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise LearningError(f"{file} can't be read: {error}; train the head again") from error

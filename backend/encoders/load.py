@@ -74,7 +74,7 @@ def load(spec: EncoderSpec, *, threads: int | None = None) -> Encoder:
         from .hashing import HashingEncoder
 
         return HashingEncoder()
-    from .fused import FUSED_FILE, load_fused
+    from .fusion import FUSED_FILE, load_fused
     from .multimodal import is_multimodal, load_multimodal
 
     if (Path(spec.name) / FUSED_FILE).is_file():

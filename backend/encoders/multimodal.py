@@ -13,7 +13,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +22,9 @@ from nextlabel.backend.data.image_files import ImageData, data_url, decode, read
 from nextlabel.backend.data.image_rules import ImageProblem, ImageRules, UnreadableImage
 from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.content import Readable, content_of, text_of
-from nextlabel.connectors.errors import ConfigError, MissingExtra
+from nextlabel.connectors.errors import ConfigError
 
-from .base import Encoder, EncoderSpec, FloatMatrix
+from .base import Encoder, EncoderSpec, FloatMatrix, need
 from .cache import EmbeddingCache
 from .image_models import ClipTowers, ImageTower, load_image_tower
 
@@ -257,8 +256,7 @@ def load_multimodal(
     if name.startswith(CLIP):
         if spec.engine not in ("auto", "torch"):
             raise ConfigError(f"engine {spec.engine!r}: {name} runs with torch; leave the engine out")
-        if find_spec("torch") is None or find_spec("transformers") is None:
-            raise MissingExtra("transformers", "train")
+        need("torch", "transformers")
         if threads is not None:
             import torch
 

@@ -19,8 +19,7 @@ from typing_extensions import override
 from nextlabel.backend.activation import Targets, activation_of
 from nextlabel.backend.data.examples import assign_folds
 from nextlabel.backend.encoders.base import usable_cores
-from nextlabel.backend.encoders.fused import FUSED_FILE
-from nextlabel.backend.encoders.fusion import FusionHead, FusionKind, scaled
+from nextlabel.backend.encoders.fusion import FUSED_FILE, FusionHead, FusionKind, scaled
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.multimodal import MultimodalEncoder, TowerVectors
 from nextlabel.backend.files import write_atomically

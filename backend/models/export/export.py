@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.activation import SOFTMAX, activation_in
-from nextlabel.backend.encoders.fused import fused_on, is_fused
+from nextlabel.backend.encoders.fusion import fused_on, is_fused
 from nextlabel.backend.encoders.model_folder import LEARNED, POOLER_FILE, ModelFolder, read_folder
 from nextlabel.backend.encoders.onnx import SAMPLE
 from nextlabel.backend.encoders.tokenizer import Tokeniser, batches_by_length, pad, tokenizer_file

@@ -9,32 +9,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.metrics import Counts, Scores, percentiles, resample
 from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.records import Span
 
+from .decoding import ScoredSpan
 
-class SpanLike(Protocol):
-    """What has offsets and a label: records.Span, and spans with a score."""
-
-    @property
-    def start(self) -> int:
-        """Offset of the first character."""
-        ...
-
-    @property
-    def end(self) -> int:
-        """Offset after the last character."""
-        ...
-
-    @property
-    def label(self) -> str:
-        """Its label."""
-        ...
+SpanLike: TypeAlias = Span | ScoredSpan
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nextlabel.backend.encoders.fused import FusedEncoder
+from nextlabel.backend.encoders.fusion import FusedEncoder
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.models.export.export import export_model
 from nextlabel.backend.models.registry import ModelStore

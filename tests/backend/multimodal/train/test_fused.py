@@ -11,8 +11,7 @@ import pytest
 
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import EncoderSpec
-from nextlabel.backend.encoders.fused import FUSED_FILE, FusedEncoder, fused_on, is_fused
-from nextlabel.backend.encoders.fusion import FusionHead
+from nextlabel.backend.encoders.fusion import FUSED_FILE, FusedEncoder, FusionHead, fused_on, is_fused
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.multimodal import MultimodalEncoder
 from nextlabel.backend.models.probe import Probe

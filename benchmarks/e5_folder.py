@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.reporting import publish
-from nextlabel.backend.models.export.export import new_folder
+from nextlabel.backend.models.export.folder import new_folder
 
 BLOCK = 32
 PARTS = {  # of a layer: their names there, and in transformers' BertModel

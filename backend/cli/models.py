@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nextlabel.backend.models.export.hub import push_to_hub
+from nextlabel.backend.models.export import push_to_hub
 from nextlabel.connectors.errors import LearningError
 
 from .common import AsJson, RecipeName, command_group, examples, print_json, print_table, project_of, say
@@ -303,7 +303,7 @@ def _folder_of(row: ModelRow, models: ModelStore, recipe: Recipe) -> Iterator[Pa
     from nextlabel.backend.encoders.model_folder import find_model
     from nextlabel.backend.encoders.multimodal import is_multimodal
     from nextlabel.backend.models.card import ModelCard
-    from nextlabel.backend.models.export.export import audit_figures, lay_out
+    from nextlabel.backend.models.export.folder import audit_figures, lay_out
     from nextlabel.backend.models.probe import Probe
     from nextlabel.backend.questions import question_of
 

@@ -12,16 +12,14 @@ pipeline has no place for the neighbours that it reads each token with.
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +27,10 @@ import numpy.typing as npt
 from nextlabel.backend.activation import SOFTMAX, activation_in
 from nextlabel.backend.encoders.fusion import fused_on, is_fused
 from nextlabel.backend.encoders.model_folder import LEARNED, POOLER_FILE, ModelFolder, read_folder
-from nextlabel.backend.encoders.onnx import SAMPLE
+from nextlabel.backend.encoders.onnx import OPSET, SAMPLE
 from nextlabel.backend.encoders.tokenizer import Tokeniser, batches_by_length, pad, tokenizer_file
 from nextlabel.backend.encoders.torch import load_body, pooled_model
-from nextlabel.backend.files import is_full
-from nextlabel.backend.models.card import PAGE_FILE, Figure, ModelCard, read_or_make_card
+from nextlabel.backend.models.card import PAGE_FILE, ModelCard, read_or_make_card
 from nextlabel.backend.models.label_names import CARD_FILE, LABELS_FILE
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE, TRAINING_FILE
@@ -42,8 +39,8 @@ from nextlabel.backend.models.spans.model import SpanModel
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
-from .extra_layer import layer_count_name, lost_direction, obstacle, write_extra_layer
-from .onnx import run_onnx, trace_classifier
+from .extra_layer import obstacle, write_with_layer
+from .folder import new_folder, write_tokenizer
 
 ONNX_USAGE = """\
 import json
@@ -73,28 +70,6 @@ MOST_TEXTS = 512
 BATCH = 32
 MODELLING_FILE = "modeling_nextlabel.py"
 Matrix = npt.NDArray[np.float32]
-_LENGTH_FILE = "sentence_bert_config.json"
-_OWN = {HEAD_FILE, LABELS_FILE, CARD_FILE, PAGE_FILE, _LENGTH_FILE, TRAINING_FILE}
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``out`` that becomes ``out`` when the block ends well, and vanishes if not.
-
-    Raises LearningError if ``out`` is there and not empty, or can't be written.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise LearningError(f"{out} is there already; name a new folder")
-    work = out.absolute().parent / f".{out.name}-{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    try:
-        work.mkdir(parents=True)
-        yield work
-        work.replace(out)
-    except OSError as error:
-        reason = "the disk is full" if is_full(error) else str(error)
-        raise LearningError(f"{out} can't be written: {reason}") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def need(*modules: str) -> None:
@@ -102,52 +77,6 @@ def need(*modules: str) -> None:
     for module in modules:
         if find_spec(module) is None:
             raise MissingExtra(module, "train")
-
-
-def write_tokenizer(folder: ModelFolder, source: Path, out: Path) -> None:
-    """Write the tokenizer.json at ``source`` and its settings, so that transformers makes the tokens that we make.
-
-    Texts are cut at ``folder.max_length`` tokens where truncation is asked for, and the model's prompt is prepended.
-    """
-    from tokenizers import Tokenizer, normalizers
-
-    tokenizer = Tokenizer.from_file(str(source))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    if folder.prompt:
-        steps = [normalizers.Prepend(folder.prompt), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
-        tokenizer.normalizer = normalizers.Sequence(steps)
-    tokenizer.save(str(out / "tokenizer.json"))
-    settings = {
-        "tokenizer_class": "PreTrainedTokenizerFast",  # takes tokenizer.json as it is, in every version
-        "model_max_length": folder.max_length,
-        "model_input_names": ["input_ids", "attention_mask"],  # one segment per text: its type ids are all 0
-        "truncation_side": "right",
-        "padding_side": "right",
-        "clean_up_tokenization_spaces": False,
-        **_special_tokens(folder, tokenizer),
-    }
-    (out / "tokenizer_config.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False), encoding="utf-8")
-
-
-def _special_tokens(folder: ModelFolder, tokenizer: Any) -> dict[str, str]:
-    """The names of padding and the like, from whichever file of the folder says them."""
-    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token", "bos_token", "eos_token")
-    found: dict[str, str] = {}
-    for file in ("special_tokens_map.json", "tokenizer_config.json"):
-        try:
-            said = json.loads((folder.path / file).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        for name in names:
-            token = said.get(name)
-            token = token.get("content") if isinstance(token, dict) else token
-            if isinstance(token, str) and tokenizer.token_to_id(token) is not None:
-                found[name] = token
-    if "pad_token" not in found:
-        config = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
-        found["pad_token"] = tokenizer.id_to_token(config.get("pad_token_id") or 0)
-    return found
 
 
 def pipeline_usage(trust: bool) -> str:
@@ -171,7 +100,7 @@ def is_span_model(folder: Path) -> bool:
 def export_spans(folder: Path, out: Path, form: str) -> str:
     """Write the model in ``folder`` to the new folder ``out``, and return a note for the reader.
 
-    ``form`` as in export.export_model, whose errors these are. ``nextlabel`` copies the folder as it is.
+    ``form`` as in export_model, whose errors these are. ``nextlabel`` copies the folder as it is.
     """
     if form == "onnx":
         raise LearningError(f"{folder.name} marks spans, and there is no ONNX form for it; take --format transformers")
@@ -248,7 +177,8 @@ def export_transformers(
         form: ExportFormat = "transformers"
         reason, difference = obstacle(config, model.folder.pooling), float("nan")
         if not reason:
-            _write_plain(model, work, vectors[::2])  # chosen on one half, checked on the other
+            half = vectors[::2].astype(np.float64)  # chosen on one half, checked on the other
+            write_with_layer(model.folder, model.head, _classes(model), half, work)
             difference = _difference(model, work, vectors[1::2], ids[1::2])
             if not difference <= LARGEST_DIFFERENCE:
                 reason = f"in transformers' own classes a probability would differ by {difference:.1g}"
@@ -260,12 +190,8 @@ def export_transformers(
             form = "custom-code"
             _write_custom(model, config, work)
             difference = _difference(model, work, vectors[1::2], ids[1::2])
-        if not difference <= LARGEST_DIFFERENCE:
-            raise LearningError(f"{folder} was exported, but a probability differs by {difference:.1g}: not kept")
-        write_tokenizer(model.folder, model.tokenizer, work)
-        needs = [f"Loads with `trust_remote_code=True` only: {reason}."] if reason else []
-        note = " ".join([*needs, *_first_window(model)])
-        (work / "README.md").write_text(model.card.page(pipeline_usage(bool(reason)), note), encoding="utf-8")
+        needs = f"Loads with `trust_remote_code=True` only: {reason}." if reason else ""
+        note = _finish(model, work, difference, pipeline_usage(bool(reason)), needs)
     return Exported(out, form, difference, len(ids) // 2, note)
 
 
@@ -285,18 +211,21 @@ def export_onnx(folder: Path, out: Path, texts: Sequence[Readable] = ()) -> Expo
     Errors as in export_model.
     """
     need("torch", "transformers", "onnx", "onnxruntime")
+    import onnxruntime
+
     with new_folder(out) as work, TemporaryDirectory() as scratch:
         model = _read(folder, Path(scratch))
         ids = Tokeniser(model.folder, Path(scratch))(_sample(model, texts))
-        trace_classifier(model.folder, model.head, work / "model.onnx", ids[:4])
-        found = run_onnx(work / "model.onnx", ids, len(model.labels))
+        _trace(model.folder, model.head, work / "model.onnx", ids[:4])
+        session = onnxruntime.InferenceSession(str(work / "model.onnx"), providers=["CPUExecutionProvider"])
+
+        def run(input_ids: Matrix, attention_mask: Matrix) -> Any:
+            return session.run(None, {"input_ids": input_ids, "attention_mask": attention_mask})[0]
+
+        found = _in_batches(ids, len(model.labels), run)
         difference = float(np.abs(found - model.head.predict_proba(_vectors(model.folder, ids))).max())
-        if not difference <= LARGEST_DIFFERENCE:
-            raise LearningError(f"{folder} was exported, but a probability differs by {difference:.1g}: not kept")
-        write_tokenizer(model.folder, model.tokenizer, work)
+        note = _finish(model, work, difference, ONNX_USAGE)
         shutil.copyfile(folder / LABELS_FILE, work / LABELS_FILE)
-        note = " ".join(_first_window(model))
-        (work / "README.md").write_text(model.card.page(ONNX_USAGE, note), encoding="utf-8")
     return Exported(out, "onnx", difference, len(ids), note)
 
 
@@ -333,17 +262,26 @@ def _sample(model: _Model, texts: Sequence[Readable]) -> list[Readable]:
 
 def _vectors(folder: ModelFolder, ids: Sequence[Sequence[int]]) -> Matrix:
     """Unit vectors float32 [n, d] from our own network."""
-    model = pooled_model(folder)
-    return _in_batches(ids, folder.dimension, lambda *batch: model(*batch))
+    return _in_batches(ids, folder.dimension, _on_arrays(pooled_model(folder)))
 
 
-def _in_batches(ids: Sequence[Sequence[int]], width: int, run: Callable[..., Any]) -> Matrix:
+def _on_arrays(network: Callable[..., Any]) -> Callable[..., Matrix]:
+    """A network of torch's as a function of arrays."""
     import torch
 
+    def run(*batch: npt.NDArray[np.int64]) -> Matrix:
+        with torch.inference_mode():
+            found: Matrix = network(*map(torch.from_numpy, batch)).numpy()
+        return found
+
+    return run
+
+
+def _in_batches(ids: Sequence[Sequence[int]], width: int, run: Callable[..., Matrix]) -> Matrix:
+    """float32 [n, width]: what ``run`` makes of token ids and mask, both int64 [b, t]."""
     out = np.empty((len(ids), width), np.float32)
     for batch in batches_by_length(ids, BATCH):
-        with torch.inference_mode():
-            out[batch] = run(*map(torch.from_numpy, pad([ids[row] for row in batch]))).numpy()
+        out[batch] = run(*pad([ids[row] for row in batch]))
     return out
 
 
@@ -363,22 +301,33 @@ def _difference(model: _Model, out: Path, vectors: Matrix, ids: Sequence[Sequenc
         logits = theirs(input_ids=input_ids, attention_mask=attention_mask).logits
         return model.head.activation.of_tensor(logits)
 
-    found = _in_batches(ids, len(model.labels), probabilities)
+    found = _in_batches(ids, len(model.labels), _on_arrays(probabilities))
     return float(np.abs(found - model.head.predict_proba(vectors)).max())
 
 
-def _first_window(model: _Model) -> list[str]:
-    """What a reader has to know where the model itself reads more of a text than the exported folder can."""
-    if model.card.windows == 1:
-        return []
-    length = model.folder.max_length
-    return [
-        f"This folder reads the first {length} tokens of a text. nextlabel reads up to {model.card.windows} windows of "
-        f"{length} tokens and pools them, so its probabilities, and the figures below, differ for longer texts."
-    ]
-
-
 # -- writing ---------------------------------------------------------------------------------------------------------
+
+
+def _finish(model: _Model, out: Path, difference: float, usage: str, needs: str = "") -> str:
+    """Write tokenizer and page beside the weights, and return the note on the page.
+
+    The note says what a reader ``needs``, and where the model itself reads more of a text than the folder can. Raises
+    LearningError for weights that say something else than ours.
+    """
+    if not difference <= LARGEST_DIFFERENCE:
+        path = model.folder.path
+        raise LearningError(f"{path} was exported, but a probability differs by {difference:.1g}: not kept")
+    write_tokenizer(model.folder, model.tokenizer, out)
+    length, windows = model.folder.max_length, model.card.windows
+    parts = [needs] if needs else []
+    if windows > 1:
+        parts.append(
+            f"This folder reads the first {length} tokens of a text. nextlabel reads up to {windows} windows of "
+            f"{length} tokens and pools them, so its probabilities, and the figures below, differ for longer texts."
+        )
+    note = " ".join(parts)
+    (out / PAGE_FILE).write_text(model.card.page(usage, note), encoding="utf-8")
+    return note
 
 
 def _classes(model: _Model) -> dict[str, Any]:
@@ -388,29 +337,6 @@ def _classes(model: _Model) -> dict[str, Any]:
         "label2id": {label: i for i, label in enumerate(model.labels)},
         "problem_type": model.head.activation.problem_type,
     }
-
-
-def _write_plain(model: _Model, out: Path, vectors: Matrix) -> None:
-    import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-
-    body = load_body(model.folder, attention="eager")
-    config = AutoConfig.from_pretrained(model.folder.path, local_files_only=True, **_classes(model))
-    count = layer_count_name(config.to_dict())
-    setattr(config, count, getattr(config, count) + 1)
-    config.dtype = torch.float32
-    classifier = AutoModelForSequenceClassification.from_config(config).eval()
-    base = getattr(classifier, classifier.base_model_prefix)
-    unknown = [
-        name for name in base.load_state_dict(body.state_dict(), strict=False).unexpected_keys if "pooler" not in name
-    ]
-    if unknown:
-        raise LearningError(
-            f"{model.folder.path} has weights that {type(classifier).__name__} has no place for: {unknown}"
-        )
-    q, kept = lost_direction(body, model.head, vectors.astype(np.float64))
-    write_extra_layer(classifier, cast(Any, model.folder.pooling), model.head, q, kept)
-    classifier.save_pretrained(out)
 
 
 def _write_custom(model: _Model, config: dict[str, Any], out: Path) -> None:
@@ -444,26 +370,32 @@ def _write_custom(model: _Model, config: dict[str, Any], out: Path) -> None:
     shutil.copyfile(Path(hub_model.__file__), out / MODELLING_FILE)
 
 
-def lay_out(encoder: ModelFolder, head: Probe, card: ModelCard, folder: Path) -> None:
-    """Fill the empty ``folder``: links to the encoder's files, and ``head``, labels and card of its own.
+def _trace(folder: ModelFolder, head: Probe, file: Path, ids: Sequence[Sequence[int]]) -> None:
+    """Write body, pooling and head to ``file``; ``ids`` are some texts to trace with."""
+    import torch
 
-    ``card.labels`` are those of the head, in their order.
+    network = pooled_model(folder)
+    weights, bias = (torch.from_numpy(part / np.float32(head.temperature)) for part in (head.weights, head.bias))
 
-    The links are absolute; the folder is good for as long as the encoder stays where it is.
-    """
-    for item in encoder.path.iterdir():
-        if item.name not in _OWN:
-            (folder / item.name).symlink_to(item.resolve())
-    head.save(folder / HEAD_FILE)
-    labels = {"labels": list(card.labels), **card.activation.header}
-    (folder / LABELS_FILE).write_text(json.dumps(labels, ensure_ascii=False), encoding="utf-8")
-    (folder / _LENGTH_FILE).write_text(json.dumps({"max_seq_length": encoder.max_length}), encoding="utf-8")
-    card.save(folder)
+    class Classifier(torch.nn.Module):  # type: ignore[misc]  # torch comes without types here
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
 
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            logits = self.network(input_ids, attention_mask) @ weights.T + bias
+            return head.activation.of_tensor(logits)
 
-def audit_figures(metrics: Mapping[str, Any]) -> tuple[Figure, ...]:
-    """What the loop noted of a model's accuracy on the audit slice, if anything was answered there yet."""
-    if not metrics.get("audit_n"):
-        return ()
-    value, low, high = (float(metrics[f"audit_{name}"]) for name in ("accuracy", "low", "high"))
-    return (Figure("accuracy", value, low, high, int(metrics["audit_n"]), "audit"),)
+    axes = {0: "texts", 1: "tokens"}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer warns about every shape that it takes for constant
+        torch.onnx.export(
+            Classifier().eval(),
+            tuple(map(torch.from_numpy, pad(ids))),
+            str(file),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["input_ids", "attention_mask"],
+            output_names=["probabilities"],
+            dynamic_axes={"input_ids": axes, "attention_mask": axes, "probabilities": {0: "texts"}},
+        )

@@ -18,12 +18,14 @@ small-signal range of tanh is the identity, too: the entries of u are made 1000 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.encoders.torch import constant_direction, last_norm
+from nextlabel.backend.encoders.model_folder import ModelFolder
+from nextlabel.backend.encoders.torch import constant_direction, last_norm, load_body
 from nextlabel.backend.models.probe import Probe
 from nextlabel.connectors.errors import LearningError
 
@@ -34,11 +36,6 @@ ACTIVATIONS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu", "si
 RESIDUAL = 1e6  # how many times larger than the residual the text's vector is made
 SMALL = 1e-3  # tanh(x) = x to 3e-7 for |x| < SMALL
 FAR = 8.0  # activations at x > FAR differ from x by less than 1e-14
-
-
-def layer_count_name(config: Mapping[str, Any]) -> str:
-    """The entry of a configuration that counts layers."""
-    return "n_layers" if config.get("model_type") == "distilbert" else "num_hidden_layers"
 
 
 def obstacle(config: Mapping[str, Any], pooling: str) -> str:
@@ -56,7 +53,33 @@ def obstacle(config: Mapping[str, Any], pooling: str) -> str:
     return ""
 
 
-def lost_direction(body: Any, head: Probe, vectors: Array) -> tuple[Array, float]:
+def write_with_layer(folder: ModelFolder, head: Probe, classes: Mapping[str, Any], vectors: Array, out: Path) -> None:
+    """Write body and head as one of transformers' own classifiers into ``out``.
+
+    ``classes``: the part of its configuration that is about labels. ``vectors`` float64 [n, d]: those of some texts.
+    Raises LearningError for a body that transformers' class has no place for.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    body = load_body(folder, attention="eager")
+    config = AutoConfig.from_pretrained(folder.path, local_files_only=True, **classes)
+    count = "n_layers" if config.model_type == "distilbert" else "num_hidden_layers"
+    setattr(config, count, getattr(config, count) + 1)
+    config.dtype = torch.float32
+    classifier = AutoModelForSequenceClassification.from_config(config).eval()
+    base = getattr(classifier, classifier.base_model_prefix)
+    unknown = [
+        name for name in base.load_state_dict(body.state_dict(), strict=False).unexpected_keys if "pooler" not in name
+    ]
+    if unknown:
+        raise LearningError(f"{folder.path} has weights that {type(classifier).__name__} has no place for: {unknown}")
+    q, kept = _lost_direction(body, head, vectors)
+    _write_layer(classifier, folder.pooling, head, q, kept)
+    classifier.save_pretrained(out)
+
+
+def _lost_direction(body: Any, head: Probe, vectors: Array) -> tuple[Array, float]:
     """The direction q, float64 [d], to lose, and the mean of q . u over ``vectors`` (unit, [n, d]), which is kept.
 
     The candidates: the one in which token vectors are constant; its part that the head does not look at; and that in
@@ -86,10 +109,10 @@ def lost_direction(body: Any, head: Probe, vectors: Array) -> tuple[Array, float
     return best, float((vectors @ best).mean())
 
 
-def write_extra_layer(model: Any, pooling: Literal["mean", "cls"], head: Probe, q: Array, kept: float) -> None:
+def _write_layer(model: Any, pooling: str, head: Probe, q: Array, kept: float) -> None:
     """Fill the last layer and the head of ``model`` (torch, for classification, one layer more than the body has).
 
-    ``q`` and ``kept`` as from lost_direction.
+    ``q`` and ``kept`` as from _lost_direction.
     """
     import torch
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from nextlabel.backend.models.export.hub import push_to_hub
+from nextlabel.backend.models.export import push_to_hub
 from nextlabel.connectors.errors import LearningError
 
 

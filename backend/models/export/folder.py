@@ -1,0 +1,114 @@
+"""An exported folder beside its weights: the folder itself, its tokenizer, a probe laid out as a model."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nextlabel.backend.encoders.model_folder import ModelFolder
+from nextlabel.backend.files import is_full
+from nextlabel.backend.models.card import PAGE_FILE, Figure, ModelCard
+from nextlabel.backend.models.label_names import CARD_FILE, LABELS_FILE
+from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.saving import HEAD_FILE, TRAINING_FILE
+from nextlabel.connectors.errors import LearningError
+
+_LENGTH_FILE = "sentence_bert_config.json"
+_OWN = {HEAD_FILE, LABELS_FILE, CARD_FILE, PAGE_FILE, _LENGTH_FILE, TRAINING_FILE}
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``out`` that becomes ``out`` when the block ends well, and vanishes if not.
+
+    Raises LearningError if ``out`` is there and not empty, or can't be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise LearningError(f"{out} is there already; name a new folder")
+    work = out.absolute().parent / f".{out.name}-{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    try:
+        work.mkdir(parents=True)
+        yield work
+        work.replace(out)
+    except OSError as error:
+        reason = "the disk is full" if is_full(error) else str(error)
+        raise LearningError(f"{out} can't be written: {reason}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def write_tokenizer(folder: ModelFolder, source: Path, out: Path) -> None:
+    """Write the tokenizer.json at ``source`` and its settings, so that transformers makes the tokens that we make.
+
+    Texts are cut at ``folder.max_length`` tokens where truncation is asked for, and the model's prompt is prepended.
+    """
+    from tokenizers import Tokenizer, normalizers
+
+    tokenizer = Tokenizer.from_file(str(source))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if folder.prompt:
+        steps = [normalizers.Prepend(folder.prompt), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
+        tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.save(str(out / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",  # takes tokenizer.json as it is, in every version
+        "model_max_length": folder.max_length,
+        "model_input_names": ["input_ids", "attention_mask"],  # one segment per text: its type ids are all 0
+        "truncation_side": "right",
+        "padding_side": "right",
+        "clean_up_tokenization_spaces": False,
+        **_special_tokens(folder, tokenizer),
+    }
+    (out / "tokenizer_config.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _special_tokens(folder: ModelFolder, tokenizer: Any) -> dict[str, str]:
+    """The names of padding and the like, from whichever file of the folder says them."""
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token", "bos_token", "eos_token")
+    found: dict[str, str] = {}
+    for file in ("special_tokens_map.json", "tokenizer_config.json"):
+        try:
+            said = json.loads((folder.path / file).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        for name in names:
+            token = said.get(name)
+            token = token.get("content") if isinstance(token, dict) else token
+            if isinstance(token, str) and tokenizer.token_to_id(token) is not None:
+                found[name] = token
+    if "pad_token" not in found:
+        config = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
+        found["pad_token"] = tokenizer.id_to_token(config.get("pad_token_id") or 0)
+    return found
+
+
+def lay_out(encoder: ModelFolder, head: Probe, card: ModelCard, folder: Path) -> None:
+    """Fill the empty ``folder``: links to the encoder's files, and ``head``, labels and card of its own.
+
+    ``card.labels`` are those of the head, in their order.
+
+    The links are absolute; the folder is good for as long as the encoder stays where it is.
+    """
+    for item in encoder.path.iterdir():
+        if item.name not in _OWN:
+            (folder / item.name).symlink_to(item.resolve())
+    head.save(folder / HEAD_FILE)
+    labels = {"labels": list(card.labels), **card.activation.header}
+    (folder / LABELS_FILE).write_text(json.dumps(labels, ensure_ascii=False), encoding="utf-8")
+    (folder / _LENGTH_FILE).write_text(json.dumps({"max_seq_length": encoder.max_length}), encoding="utf-8")
+    card.save(folder)
+
+
+def audit_figures(metrics: Mapping[str, Any]) -> tuple[Figure, ...]:
+    """What the loop noted of a model's accuracy on the audit slice, if anything was answered there yet."""
+    if not metrics.get("audit_n"):
+        return ()
+    value, low, high = (float(metrics[f"audit_{name}"]) for name in ("accuracy", "low", "high"))
+    return (Figure("accuracy", value, low, high, int(metrics["audit_n"]), "audit"),)

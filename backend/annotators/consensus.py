@@ -6,7 +6,7 @@ Every method starts from the majority vote. :func:`agree` is the way in.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -268,3 +268,35 @@ def at_temperature(p: Doubles, temperature: float) -> Doubles:
     logits = np.log(np.maximum(p, TINY))
     scaled = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
     return np.asarray(scaled / scaled.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What annotators agree on about the records at ``positions``, int64 [m], ascending.
+
+    ``targets`` int64 [m], or bool [m, c] for several labels. ``soft`` float64 [m, c]: how likely each label is; rows
+    sum to 1; None where the labels are to be learned as they are.
+    """
+
+    positions: Indices
+    targets: npt.NDArray[Any]
+    soft: npt.NDArray[np.float64] | None = None
+
+    def _find(self, positions: Indices) -> tuple[npt.NDArray[np.bool_], Indices]:
+        """Which of ``positions`` are settled, bool [k], and where those are here."""
+        place = np.searchsorted(self.positions, positions)
+        known = place < len(self.positions)
+        known[known] = self.positions[place[known]] == positions[known]
+        return known, place[known]
+
+    def over(self, targets: npt.NDArray[Any], positions: Indices) -> npt.NDArray[Any]:
+        """``targets`` of ``positions``, but for those that are settled."""
+        known, place = self._find(positions)
+        found = targets.copy()
+        found[known] = self.targets[place]
+        return found
+
+    def probabilities(self, positions: Indices) -> npt.NDArray[np.float64] | None:
+        """float64 [k, c] if all ``positions`` are settled, and not as labels only."""
+        known, place = self._find(positions)
+        return None if self.soft is None or not known.all() else self.soft[place]

@@ -10,11 +10,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.annotators.consensus import Method, agree
+from nextlabel.backend.annotators.consensus import Agreed, Method, agree
 from nextlabel.backend.annotators.opinions import Doubles, Opinions
-from nextlabel.backend.models.probe import Probe
-from nextlabel.backend.pool.answers import Agreed
 from nextlabel.backend.pool.pool import PoolState, Positions
+from nextlabel.backend.questions import Head
 from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
 
 
@@ -28,7 +27,7 @@ class Agreement:
     def __init__(self, method: Method = "majority", soft: bool = False) -> None:
         self._method: Method = method
         self._soft = soft
-        self._probe: Probe | None = None  # of the space below: saves time
+        self._head: Head | None = None  # of the space below: saves time
         self._space: EmbeddingSpace | None = None
 
     def settle(self, pool: PoolState, space: EmbeddingSpace) -> None:
@@ -93,9 +92,7 @@ class Agreement:
         """
         if self._method == "majority" or space.trained:
             return None
-        vectors = space.cache.take(pool.rows[positions])
-        warm = self._probe if self._space is space else None
-        self._probe = space.fit(vectors, pool.targets(positions), len(pool.labeling.labels), warm=warm)
-        self._space = space
-        predicted = self._probe.held_out_proba(vectors)
+        rows, warm = pool.rows[positions], self._head if self._space is space else None
+        self._head, self._space = pool.question.fit(space, rows, pool.targets(positions), warm), space
+        predicted = self._head.held_out(space.cache, rows)
         return None if predicted is None else predicted.astype(np.float64)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nextlabel.backend.questions import question_of
+from nextlabel.backend.questions import as_json, question_of
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import ConfigError
-from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, Span, Value
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, Value
 
 
 def record_rows(store: Store, labeling: Labeling) -> Iterator[dict[str, Any]]:
@@ -31,7 +30,7 @@ def record_rows(store: Store, labeling: Labeling) -> Iterator[dict[str, Any]]:
         if found is not None:
             yield {
                 "uid": item.record.uid,
-                "answer": _plain(found[0]),
+                "answer": as_json(found[0]),
                 "answers": found[1],
                 "audit": item.audit,
                 "copy_of": item.duplicate_of,
@@ -50,7 +49,7 @@ def answer_rows(store: Store) -> Iterator[dict[str, Any]]:
                 "annotation": one.id,
                 "annotator": one.annotator,
                 "status": one.status.value,
-                "answer": _plain(one.value),
+                "answer": as_json(one.value),
                 "updated_at": one.updated_at.isoformat(),
                 "seen_version": one.seen_version,
             }
@@ -91,10 +90,6 @@ def _by_record(store: Store) -> dict[str, list[Annotation]]:
     for annotation in store.answers():
         found.setdefault(annotation.remote_id, []).append(annotation)
     return found
-
-
-def _plain(value: Value) -> list[Any]:
-    return [asdict(part) if isinstance(part, Span) else part for part in value]
 
 
 def _cell(value: Any) -> Any:

@@ -1,6 +1,19 @@
 """What a kind of question is: nothing else tells kinds apart."""
 
-from .base import Head, Prediction, Question, Said, Target
+from .base import Head, Prediction, Question, Said, Target, as_json, labels_of, newest_answers, spans_of
 from .kinds import DEFAULT_KIND, QUESTIONS, question_of
 
-__all__ = ["DEFAULT_KIND", "QUESTIONS", "Head", "Prediction", "Question", "Said", "Target", "question_of"]
+__all__ = [
+    "DEFAULT_KIND",
+    "QUESTIONS",
+    "Head",
+    "Prediction",
+    "Question",
+    "Said",
+    "Target",
+    "as_json",
+    "labels_of",
+    "newest_answers",
+    "question_of",
+    "spans_of",
+]

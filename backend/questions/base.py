@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
@@ -173,7 +173,7 @@ class Question(ABC):
         None if there is no value, or nothing in it answers the question.
         """
         parts: tuple[str | Span, ...] = value or ()
-        labels = [part.label if isinstance(part, Span) else part for part in parts]
+        labels = labels_of(parts)
         known = [part for part, label in zip(parts, labels, strict=True) if label in self.index]
         unknown = frozenset(label for label in labels if label not in self.index)
         if value is None or (value and not known):
@@ -190,12 +190,7 @@ class Question(ABC):
         Skips and deletions don't count. Everyone has one vote: an annotator's newest answer. A tie goes to the newest
         answer, which its author could give knowing the older ones; equal times go to the greater id.
         """
-        newest: dict[str, Annotation] = {}
-        for one in sorted(annotations, key=lambda one: (one.updated_at, one.id)):
-            if one.status is AnnotationStatus.SUBMITTED:
-                newest.pop(one.annotator, None)  # keeps the votes in the order of their times
-                newest[one.annotator] = one
-        votes = [_canonical(one.value) for one in newest.values()]
+        votes = [_canonical(one.value) for one in newest_answers(annotations).values()]
         return self._decided(votes) if votes else None
 
     def _decided(self, votes: Sequence[Value]) -> Value:
@@ -302,9 +297,33 @@ class Question(ABC):
         """
 
 
+def newest_answers(annotations: Iterable[Annotation]) -> dict[str, Annotation]:
+    """The newest submitted answer of each annotator of a record, in the order of their times."""
+    newest: dict[str, Annotation] = {}
+    for one in sorted(annotations, key=lambda one: (one.updated_at, one.id)):
+        if one.status is AnnotationStatus.SUBMITTED:
+            newest.pop(one.annotator, None)
+            newest[one.annotator] = one
+    return newest
+
+
 def _canonical(value: Value) -> Value:
     """One form for answers that say the same: the order of labels or spans carries no meaning."""
-    spans = {part for part in value if isinstance(part, Span)}
-    if spans:
+    if spans := set(spans_of(value)):
         return tuple(sorted(spans, key=lambda span: (span.start, span.end, span.label)))
-    return tuple(sorted({part for part in value if isinstance(part, str)}))
+    return tuple(sorted(set(labels_of(value))))
+
+
+def spans_of(value: Iterable[str | Span]) -> list[Span]:
+    """The spans in ``value``, in order."""
+    return [part for part in value if isinstance(part, Span)]
+
+
+def labels_of(value: Iterable[str | Span]) -> list[str]:
+    """The labels in ``value``, those of spans too, in order."""
+    return [part.label if isinstance(part, Span) else part for part in value]
+
+
+def as_json(value: Value) -> list[Any]:
+    """``value`` as JSON has it: labels, and spans as objects."""
+    return [asdict(part) if isinstance(part, Span) else part for part in value]

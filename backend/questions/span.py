@@ -25,7 +25,7 @@ from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span, Suggestion, Value
 
-from .base import Column, Head, Prediction, Question, Rows, Said, Seen, Space, Target
+from .base import Column, Head, Prediction, Question, Rows, Said, Seen, Space, Target, spans_of
 
 LEAST_TEXTS = 5
 """Texts that must bear one and the same label before an encoder is trained on them."""
@@ -131,7 +131,7 @@ class Spans(Question):
 
     @override
     def _target(self, known: Sequence[str | Span], whole: bool) -> Target | None:
-        return tuple(part for part in known if isinstance(part, Span))
+        return tuple(spans_of(known))
 
     @override
     def carried(self, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
-from nextlabel.backend.questions import Prediction
-from nextlabel.connectors.records import FieldKind, Labeling, Record, Span
+from nextlabel.backend.questions import Prediction, labels_of, spans_of
+from nextlabel.connectors.records import FieldKind, Labeling, Record
 
 from .edge import EdgeDep, JsonRoute, examples
 from .openapi import problems
@@ -178,9 +178,9 @@ def _guess(answer: Prediction | None) -> Guess:
     if answer is None:
         return Guess(label=None, labels=[], score=0.0, probabilities={})
     suggestion = answer.suggestion
-    spans = [value for value in suggestion.value if isinstance(value, Span)]
+    spans = spans_of(suggestion.value)
     sure = suggestion.scores or [suggestion.score] * len(spans)
-    labels = list(dict.fromkeys(value.label if isinstance(value, Span) else value for value in suggestion.value))
+    labels = list(dict.fromkeys(labels_of(suggestion.value)))
     return Guess(
         label=labels[0] if len(labels) == 1 and not spans else None,
         labels=labels,

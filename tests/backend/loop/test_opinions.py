@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nextlabel.backend.pool.answers import Agreed
+from nextlabel.backend.annotators.consensus import Agreed
 from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.questions import question_of
 from nextlabel.connectors.records import AnnotationStatus, Labeling, LabelKind, Span

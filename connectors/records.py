@@ -82,6 +82,14 @@ class Labeling:
         """The words that stand for ``label`` in cold start: its description, or its name made readable."""
         return self.descriptions.get(label) or label.replace("_", " ").replace("-", " ")
 
+    @property
+    def marked(self) -> str:
+        """The field that spans are offsets into: the first text field. Raises LabelingMismatch if there is none."""
+        for one in self.fields:
+            if one.kind is FieldKind.TEXT:
+                return one.name
+        raise LabelingMismatch("spans need a text field to mark")
+
     def content(self, record: Record) -> Readable:
         """What an encoder reads of ``record``: its text fields in the order shown, blank ones left out, and its images.
 

@@ -139,10 +139,7 @@ class Spans(Question):
 
     @override
     def settings(self, labeling: Labeling) -> Json:
-        texts = [one.name for one in labeling.fields if one.kind is FieldKind.TEXT]
-        if not texts:
-            raise LabelingMismatch("spans need a text field to mark")
-        return {"field": texts[0], "allow_overlapping": True}
+        return {"field": labeling.marked, "allow_overlapping": True}
 
     @override
     def write(self, form: Form, value: Value, scores: Sequence[float], score: float) -> tuple[Any, Any] | None:

@@ -115,10 +115,7 @@ class Labels(Control):
 
     @override
     def target(self, labeling: Labeling) -> str:
-        texts = [one.name for one in labeling.fields if one.kind is FieldKind.TEXT]
-        if not texts:
-            raise LabelingMismatch("spans need a text field to mark")
-        return texts[0]
+        return labeling.marked
 
     @override
     def write(self, value: Value, scores: Sequence[float]) -> list[Json]:

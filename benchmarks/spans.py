@@ -18,13 +18,15 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.marked_texts import read_spans
 from benchmarks.reporting import publish
-from nextlabel.backend.data.span_examples import SpanExamples, read_spans
+from benchmarks.span_report import span_report
+from nextlabel.backend.data.span_examples import SpanExamples
 from nextlabel.backend.encoders.base import default_cache_dir
 from nextlabel.backend.encoders.model_folder import find_model
 from nextlabel.backend.models.spans.decoding import decode
 from nextlabel.backend.models.spans.encoder import SpanEncoder, load_span_encoder
-from nextlabel.backend.models.spans.metrics import span_f1, span_report
+from nextlabel.backend.models.spans.metrics import span_f1
 from nextlabel.backend.models.spans.model import SpanModel, SpanTokeniser
 from nextlabel.backend.models.spans.probe import SpanProbe
 from nextlabel.backend.training.spans import train_spans

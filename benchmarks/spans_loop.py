@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.marked_texts import read_spans
 from benchmarks.reporting import publish
-from nextlabel.backend.data.span_examples import SpanExamples, read_spans
+from nextlabel.backend.data.span_examples import SpanExamples
 from nextlabel.backend.encoders.base import default_cache_dir
 from nextlabel.backend.models.spans.encoder import TokenCache, load_span_encoder
 from nextlabel.backend.models.spans.metrics import span_f1

@@ -19,7 +19,7 @@ from nextlabel.backend.models.card import Figure, JobKind, ModelCard, hash_of
 from nextlabel.backend.models.label_names import differences
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.spans.encoder import SpanEncoder, TokenCache, TokenStack, load_span_encoder
-from nextlabel.backend.models.spans.metrics import all_right, span_f1, span_report
+from nextlabel.backend.models.spans.metrics import all_right, span_f1, span_interval
 from nextlabel.backend.models.spans.probe import SpanProbe
 from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError
@@ -170,8 +170,8 @@ class Spans(Question):
         found, answers = [one.spans for one in said], targets.tolist()
         if not any(map(len, (*found, *answers))):
             return ()
-        report = span_report(found, answers)
-        return (Figure("span F1", report.micro.f1, report.low, report.high, report.texts, where),)
+        f1 = span_interval(found, answers)
+        return (Figure("span F1", f1.mean, f1.low, f1.high, len(answers), where),)
 
     @override
     def predictions(self, said: Said, version: str) -> list[Prediction]:

@@ -1,134 +1,66 @@
-"""How well spans are found: precision, recall and F1, and how far to trust them.
+"""How well spans are found, and how far to trust that.
 
 A span counts as found if start, end and label are all right (as CoNLL counts; Tjong Kim Sang & De Meulder, 2003).
-The second, milder figure wants the label and one character in common, each span matched once.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.metrics import Counts, Scores, percentiles, resample
+from nextlabel.backend.metrics import LEVEL, RESAMPLES, Counts, Interval, Scores, percentiles, resample
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span
 
 from .decoding import ScoredSpan
 
-SpanLike: TypeAlias = Span | ScoredSpan
+SpanLists: TypeAlias = Sequence[Sequence[Span | ScoredSpan]]
+"""The spans of some texts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Precision, recall and F1; nan where there is nothing to divide by. ``support`` counts true spans."""
-
-    precision: float
-    recall: float
-    f1: float
-    support: int
+def span_f1(predicted: SpanLists, true: SpanLists) -> float:
+    """Micro F1 of exact matches; 1.0 when there is nothing to find and nothing was said."""
+    found, said, answered = _counts(predicted, true).sum(axis=0)
+    return float(2 * found / (said + answered)) if said + answered else 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class SpanReport:
-    """Figures over some texts. ``low`` and ``high`` bound the micro F1 at the level asked for.
+def span_interval(
+    predicted: SpanLists, true: SpanLists, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """The same with its percentile bootstrap over texts (Efron, 1979), since spans of one text are not independent.
 
-    ``macro_f1`` is the mean over the labels that occur in the answers or in the predictions.
+    All nan when there is nothing to find and nothing was said. Raises LearningError if the numbers of texts differ.
     """
-
-    texts: int
-    micro: Score
-    macro_f1: float
-    partial: Score
-    by_label: dict[str, Score]
-    low: float
-    high: float
-
-
-def span_report(
-    predicted: Sequence[Sequence[SpanLike]],
-    true: Sequence[Sequence[SpanLike]],
-    *,
-    level: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> SpanReport:
-    """Hold ``predicted`` against ``true`` spans, text by text.
-
-    The interval is the percentile bootstrap over texts (Efron, 1979): spans of one text are not independent.
-    Raises LearningError if the numbers of texts differ.
-    """
-    if len(predicted) != len(true):
-        raise LearningError(f"predictions for {len(predicted)} texts don't go with answers to {len(true)}")
-    labels = sorted({span.label for spans in (*predicted, *true) for span in spans})
-    exact = np.zeros((len(true), len(labels), 3), np.int64)  # found, predicted, true
-    partial = np.zeros_like(exact)
-    for row, (said, answers) in enumerate(zip(predicted, true, strict=True)):
-        for column, label in enumerate(labels):
-            mine = [(span.start, span.end) for span in said if span.label == label]
-            theirs = [(span.start, span.end) for span in answers if span.label == label]
-            exact[row, column] = sum((Counter(mine) & Counter(theirs)).values()), len(mine), len(theirs)
-            partial[row, column] = _touching(mine, theirs), len(mine), len(theirs)
-    by_label = {label: _score(exact[:, column].sum(axis=0)) for column, label in enumerate(labels)}
-    found = exact.sum(axis=1)
+    counts = _counts(predicted, true)
 
     def micro_f1(drawn: Counts) -> Scores:
-        hits, said, answered = (drawn @ found).T
+        found, said, answered = (drawn @ counts).T
         with np.errstate(invalid="ignore"):
-            return np.asarray(2 * hits / (said + answered), np.float64)
+            return np.asarray(2 * found / (said + answered), np.float64)
 
-    scores = resample(micro_f1, len(found), resamples=resamples, seed=seed) if len(found) else np.empty(0)
-    low, high = percentiles(scores, level)
-    return SpanReport(
-        texts=len(true),
-        micro=_score(exact.sum(axis=(0, 1))),
-        macro_f1=float(np.mean([score.f1 for score in by_label.values()])) if labels else float("nan"),
-        partial=_score(partial.sum(axis=(0, 1))),
-        by_label=by_label,
-        low=low,
-        high=high,
-    )
+    scores = resample(micro_f1, len(counts), resamples=resamples, seed=seed) if len(counts) else np.empty(0)
+    mean = span_f1(predicted, true) if counts[:, 1:].any() else float("nan")
+    return Interval(mean, *percentiles(scores, level))
 
 
-def span_f1(predicted: Sequence[Sequence[SpanLike]], true: Sequence[Sequence[SpanLike]]) -> float:
-    """Micro F1 of exact matches; 1.0 when there is nothing to find and nothing was said."""
-    said = [Counter((span.start, span.end, span.label) for span in spans) for spans in predicted]
-    answers = [Counter((span.start, span.end, span.label) for span in spans) for spans in true]
-    found = sum((one & other).total() for one, other in zip(said, answers, strict=True))
-    total = sum(one.total() for one in said) + sum(one.total() for one in answers)
-    return 2 * found / total if total else 1.0
-
-
-def all_right(predicted: Sequence[Sequence[SpanLike]], true: Sequence[Sequence[SpanLike]]) -> npt.NDArray[np.bool_]:
+def all_right(predicted: SpanLists, true: SpanLists) -> npt.NDArray[np.bool_]:
     """Whether the spans predicted in each text are exactly those of its answer, bool [n]."""
-    said, answers = (
-        [{(span.start, span.end, span.label) for span in spans} for spans in side] for side in (predicted, true)
-    )
-    return np.array([one == other for one, other in zip(said, answers, strict=True)], dtype=np.bool_)
+    pairs = zip(_keys(predicted), _keys(true), strict=True)
+    return np.array([one.keys() == other.keys() for one, other in pairs], dtype=np.bool_)
 
 
-def _touching(mine: list[tuple[int, int]], theirs: list[tuple[int, int]]) -> int:
-    """How many pairs share a character, each span in one pair at most: from left to right, the earliest end first."""
-    left = sorted(theirs, key=lambda span: (span[1], span[0]))
-    found = 0
-    for start, end in sorted(mine, key=lambda span: (span[1], span[0])):
-        match = next((span for span in left if span[0] < end and start < span[1]), None)
-        if match is not None:
-            left.remove(match)
-            found += 1
-    return found
+def _counts(predicted: SpanLists, true: SpanLists) -> npt.NDArray[np.int64]:
+    """How many spans were found, were predicted and are there, of each text: int64 [n, 3]."""
+    if len(predicted) != len(true):
+        raise LearningError(f"predictions for {len(predicted)} texts don't go with answers to {len(true)}")
+    pairs = zip(_keys(predicted), _keys(true), strict=True)
+    counts = [((one & other).total(), one.total(), other.total()) for one, other in pairs]
+    return np.array(counts, np.int64).reshape(-1, 3)
 
 
-def _score(counts: npt.NDArray[np.int64]) -> Score:
-    found, said, true = (int(count) for count in counts)
-    nothing = float("nan")
-    return Score(
-        precision=found / said if said else nothing,
-        recall=found / true if true else nothing,
-        f1=2 * found / (said + true) if said + true else nothing,
-        support=true,
-    )
+def _keys(texts: SpanLists) -> list[Counter[tuple[int, int, str]]]:
+    return [Counter((span.start, span.end, span.label) for span in spans) for spans in texts]

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from nextlabel.backend.models.spans.metrics import span_f1, span_report
+from benchmarks.span_report import span_report
+from nextlabel.backend.models.spans.metrics import span_f1
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nextlabel.backend.data.span_examples import read_spans
+from benchmarks.marked_texts import read_spans
 from nextlabel.connectors.content import Content, content_of
 from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.records import Span

@@ -72,7 +72,7 @@ def measure(records: int, *, fast_import: bool, rounds: int, versions: Mapping[s
     """
     with (
         tempfile.TemporaryDirectory() as folder,
-        LabelStudioStack().start(fast_import=fast_import) as server,
+        LabelStudioStack(fast_import=fast_import).start() as server,
     ):
         tokens = [server.add_user(f"a{i}@example.com") for i in range(2)]
         sites = []

@@ -38,7 +38,7 @@ def main(argv: list[str]) -> dict[str, Any]:
     for flag in (True, False):
         if options.flag not in ("both", "on" if flag else "off"):
             continue
-        with LabelStudioStack().start(fast_import=flag, say=print) as server:
+        with LabelStudioStack(fast_import=flag).start(say=print) as server:
             for number, tasks in enumerate(options.tasks):
                 measured.append({"speed_flag": flag, "tasks": tasks} | rounds(server, tasks, options.rounds, number))
     columns = ("speed flag", "tasks", "publish p50/p95", "next p50/p95", "in all p50/p95 (s)", "new first was served")

@@ -122,7 +122,7 @@ def plain_label_studio() -> Iterator[LabelStudioServer]:
     """A running Label Studio with default feature flags, as most people have it."""
     from nextlabel.backend.stack import LabelStudioStack
 
-    with LabelStudioStack().start(fast_import=False, say=print) as server:
+    with LabelStudioStack(fast_import=False).start(say=print) as server:
         yield server
 
 

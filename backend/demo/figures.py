@@ -57,11 +57,6 @@ class Material:
     anchors: npt.NDArray[np.float32]
     audit: npt.NDArray[np.bool_]
 
-    @property
-    def classes(self) -> int:
-        """Number of labels."""
-        return len(self.anchors)
-
     def accuracy(self, probe: Probe, but: Sequence[int] | Ints) -> float:
         """True accuracy of ``probe`` on every record ``but`` these rows."""
         rest = np.setdiff1d(np.arange(len(self.truth)), but)
@@ -75,9 +70,8 @@ class Material:
         for step in steps:
             rows, targets = np.array(order[:step], np.int64), np.array(given[:step], np.int64)
             trained = ~self.audit[rows]
-            probe = Probe.fit(
-                self.vectors[rows[trained]], targets[trained], self.classes, anchors=self.anchors, warm=probe
-            )
+            classes = len(self.anchors)
+            probe = Probe.fit(self.vectors[rows[trained]], targets[trained], classes, anchors=self.anchors, warm=probe)
             accuracy.append(self.accuracy(probe, order[:step]))
         return Curve(list(steps), accuracy)
 
@@ -122,15 +116,11 @@ class Figures:
     latency_p95_s: float
     events_lost: int
     events_doubled: int
+    slice_accuracy: float = field(repr=False)
+    curve: Curve = field(repr=False)
+    twin: Curve = field(repr=False)
     seconds_total: float = 0.0
     seconds_own: float = 0.0
-    slice_accuracy: float = field(default=0.0, repr=False)
-    curve: Curve = field(default_factory=lambda: Curve([], []), repr=False)
-    twin: Curve = field(default_factory=lambda: Curve([], []), repr=False)
-
-    def timed(self, *, total: float, own: float) -> Figures:
-        """With the times filled in."""
-        return replace(self, seconds_total=round(total, 1), seconds_own=round(own, 1))
 
     def to_json(self) -> str:
         """One line, without what only the table and the picture show."""

@@ -11,6 +11,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,8 @@ def run_demo(options: DemoOptions, console: Console) -> Figures:
     if options.platform not in PLATFORMS:
         known = " or ".join(PLATFORMS)
         raise ConfigError(f"there is no demo for the platform {options.platform!r}; use {known}")
-    refuse_if_running(options.home)
+    if kept(options.home):
+        raise ConfigError("a demo is still running; stop it first: nextlabel demo --stop")
     clear(options.home)
     with Progress(
         SpinnerColumn(),
@@ -79,7 +81,8 @@ def run_demo(options: DemoOptions, console: Console) -> Figures:
             backend.stop()
             server.stop()
             raise
-        figures = figures.timed(total=time.monotonic() - began, own=time.monotonic() - ours)
+        total, own = (round(time.monotonic() - since, 1) for since in (began, ours))
+        figures = replace(figures, seconds_total=total, seconds_own=own)
     (options.home / "demo.json").write_text(figures.to_json() + "\n")
     if options.keep:
         remember(backend, options.home)
@@ -169,13 +172,12 @@ def tell(backend: BackendProcess, console: Console) -> None:
     console.print("  stop it with   nextlabel demo --stop\n")
 
 
-def refuse_if_running(home: Path) -> None:
-    """Raise ConfigError if a kept demo is up."""
+def kept(home: Path) -> list[int]:
+    """The process groups of a kept demo that still run."""
     note = home / "running.json"
-    if note.exists():
-        pids = json.loads(note.read_text())["pids"]
-        if any(started_at(int(pid)) == start for pid, start in pids.items()):
-            raise ConfigError("a demo is still running; stop it first: nextlabel demo --stop")
+    pids = json.loads(note.read_text())["pids"] if note.exists() else {}
+    # A process id may have been given to somebody else since.
+    return [int(pid) for pid, start in pids.items() if started_at(int(pid)) == start]
 
 
 def stop_kept(home: Path) -> bool:
@@ -183,8 +185,7 @@ def stop_kept(home: Path) -> bool:
     note = home / "running.json"
     if not note.exists():
         return False
-    for pid, start in json.loads(note.read_text())["pids"].items():
-        if started_at(int(pid)) == start:  # a process id may have been given to somebody else since
-            stop_group(int(pid))
+    for pid in kept(home):
+        stop_group(pid)
     note.unlink()
     return True

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic_core import to_jsonable_python
 
 from nextlabel.backend.annotators.quality import LEAST_RANKED, Quality, annotator_quality
 from nextlabel.backend.evaluation.remaining import remaining_positives
@@ -98,24 +99,17 @@ class ProjectReport:
                 for one in self.curve
             ],
             "saved": None if self.saved is None else self.saved.to_json(),
-            "agreement": None if self.agreement is None else self.agreement.to_json(),
+            "agreement": plain(self.agreement),
             "annotators": None if self.quality is None else [_known(asdict(one)) for one in self.quality.annotators],
-            "balance": [
-                {
-                    "label": one.label,
-                    "chosen": one.chosen,
-                    "audit": one.audit,
-                    "share": None if one.share is None else one.share.to_json(),
-                    "left": None if one.left is None else one.left.to_json(),
-                }
-                for one in self.balance
-            ],
-            "stop": [
-                {"criterion": name, "stop": one.stop, "reason": one.reason, "figure": one.figure}
-                for name, one in self.advice
-            ],
+            "balance": plain(self.balance),
+            "stop": [{"criterion": name, **plain(advice)} for name, advice in self.advice],
             "silent": self.silent,
         }
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses as dictionaries; JSON has no nan, so what is not defined is null."""
+    return to_jsonable_python(value, inf_nan_mode="null")
 
 
 def build(found: Gathered, project: str, refitted: Refitted | None, why: str = "") -> ProjectReport:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -113,10 +112,6 @@ class Agreement:
     records: int
     pairs: Interval
     alpha: Interval
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"records": self.records, "pairs": self.pairs.to_json(), "alpha": self.alpha.to_json()}
 
 
 def agreement(opinions: Opinions, seed: int = 0) -> Agreement | None:

@@ -29,7 +29,7 @@ from nextlabel.connectors.errors import ConfigError
 from . import supervisor
 from .annotators import json_of
 from .processes import Say, clean_environment, free_ports, install_venv, run, silent
-from .server import HOST, PlatformServer, PlatformStack
+from .server import HOST, PlatformServer, PlatformStack, Program
 
 ARGILLA_VERSION = "2.8.0"
 """The version that everything here was tried with."""
@@ -142,6 +142,7 @@ class ArgillaStack(PlatformStack[ArgillaServer]):
     owner = "owner"
     template_name = f"template-argilla-{ARGILLA_VERSION}"
 
+    @override
     def install(self, say: Say = silent) -> Programs:
         """Argilla's executables, installed if need be (about 600 MB and two minutes).
 
@@ -159,24 +160,9 @@ class ArgillaStack(PlatformStack[ArgillaServer]):
         run(migrate, self.home / "template.log", server_environment(folder))
 
     @override
-    def start(
-        self,
-        data_dir: Path | None = None,
-        port: int | None = None,
-        *,
-        workers: int = 1,
-        env: Mapping[str, str] | None = None,
-        detach: bool = False,
-        limit_s: float = 180,
-        say: Say = silent,
-    ) -> ArgillaServer:
-        """Start one; a folder that is used again still has the jobs in its Redis.
-
-        ``workers`` processes deliver webhooks, one job each at a time.
-        """
-        data, login = self.data_folder(data_dir, say)
+    def program(self, data: Path, port: int, login: Mapping[str, str], say: Say) -> Program:
         installed = self.install(say)
-        port, redis_port, search_port = free_ports(3) if port is None else (port, *free_ports(2, taken=port))
+        redis_port, search_port = free_ports(2, taken=port)
         redis_url = f"redis://:{login['secret']}@{HOST}:{redis_port}/0"
         scratch = data / "tmp"  # each start of the server leaves a copy of its web pages there
         shutil.rmtree(scratch, ignore_errors=True)
@@ -192,22 +178,11 @@ class ArgillaStack(PlatformStack[ArgillaServer]):
         programs = [
             {"command": [str(installed.redis), str(redis_conf(data, redis_port, login["secret"]))], "port": redis_port},
             {"command": search, "port": search_port, "expendable": True},  # it keeps nothing, and takes seconds to end
-            {"command": [*shim, "worker", "--num-workers", str(workers)]},
+            {"command": [*shim, "worker"]},  # delivers webhooks, one at a time
             {"command": [*shim, "serve", "--port", str(port), "--login", str(data / "login.json")]},
         ]
-        url = f"http://{HOST}:{port}"
-        say(f"starting Argilla at {url}")
-        return self.launch(
-            [sys.executable, "-I", str(supervisor.__file__), json.dumps(programs), str(ORDERLY_S)],
-            server_environment(data) | settings | dict(env or {}),
-            data,
-            url=url,
-            login=login,
-            temporary=data_dir is None,
-            detach=detach,
-            limit_s=limit_s,
-            redis_url=redis_url,
-        )
+        command = [sys.executable, "-I", str(supervisor.__file__), json.dumps(programs), str(ORDERLY_S)]
+        return Program(command, server_environment(data) | settings, {"redis_url": redis_url})
 
 
 def redis_conf(data: Path, port: int, password: str) -> Path:

@@ -3,7 +3,7 @@
 A script that runs in Argilla's virtual environment and knows nothing of nextlabel::
 
     python argilla_shim.py serve --port 6900 --login login.json
-    python argilla_shim.py worker --num-workers 1
+    python argilla_shim.py worker
 
 osmem-server is an OpenSearch in memory. It lacks two things that Argilla asks for: updates by script and the knn
 query. Both are done here, the first by reading and writing under a lock (so: one server process), the second by
@@ -150,14 +150,14 @@ def main() -> None:
     server = commands.add_parser("serve")
     server.add_argument("--port", type=int, required=True)
     server.add_argument("--login", type=Path, required=True)
-    commands.add_parser("worker").add_argument("--num-workers", type=int, default=1)
+    commands.add_parser("worker")
     asked = parser.parse_args()
     use_osmem()
     if asked.command == "worker":
         from argilla_server.cli.worker import worker
         from argilla_server.jobs.queues import DEFAULT_QUEUE, HIGH_QUEUE
 
-        worker([DEFAULT_QUEUE.name, HIGH_QUEUE.name], asked.num_workers)
+        worker([DEFAULT_QUEUE.name, HIGH_QUEUE.name], 1)
     else:
         import uvicorn
 

@@ -22,8 +22,8 @@ from typing_extensions import override
 
 from nextlabel.connectors.errors import ConfigError, PlatformError
 
-from .processes import Say, clean_environment, free_port, install_venv, run, silent
-from .server import HOST, PlatformServer, PlatformStack
+from .processes import Say, clean_environment, install_venv, run, silent
+from .server import HOST, PlatformServer, PlatformStack, Program
 
 FAST_PREDICTION_IMPORT = {
     # Predictions are imported in batches and only the tasks touched are recounted. Without it every import recounts
@@ -104,13 +104,18 @@ class LabelStudioServer(PlatformServer):
 
 
 class LabelStudioStack(PlatformStack[LabelStudioServer]):
-    """Installs and starts Label Studio."""
+    """Installs and starts Label Studio. ``fast_import`` and ``local_addresses`` are flags of ours, explained above."""
 
     server = LabelStudioServer
     database = "label_studio.sqlite3"
     owner = "admin@example.com"
     template_name = f"template-{LABEL_STUDIO_VERSION}"
 
+    def __init__(self, home: Path | None = None, *, fast_import: bool = True, local_addresses: bool = True) -> None:
+        super().__init__(home)
+        self._flags = (FAST_PREDICTION_IMPORT if fast_import else {}) | (LOCAL_ADDRESSES if local_addresses else {})
+
+    @override
     def install(self, say: Say = silent) -> Path:
         """The label-studio executable, installed if need be (about 1 GB and two minutes).
 
@@ -135,55 +140,20 @@ class LabelStudioStack(PlatformStack[LabelStudioServer]):
         env = server_environment() | QUIET | LEGACY_TOKENS | {"LABEL_STUDIO_BASE_DATA_DIR": str(folder)}
         run(command, self.home / "template.log", env)
         (folder / ".env").unlink(missing_ok=True)  # the secret key
+        # Its own switch for a write-ahead log, AZURE_MOUNT_FIX, is only heeded where it migrates.
 
     @override
-    def start(
-        self,
-        data_dir: Path | None = None,
-        port: int | None = None,
-        *,
-        fast_import: bool = True,
-        local_addresses: bool = True,
-        lock_ttl_s: int | None = None,
-        env: Mapping[str, str] | None = None,
-        detach: bool = False,
-        limit_s: float = 180,
-        say: Say = silent,
-    ) -> LabelStudioServer:
-        """Start one. ``fast_import`` and ``local_addresses`` are flags of ours; ``lock_ttl_s`` is TASK_LOCK_TTL."""
-        data, login = self.data_folder(data_dir, say)
-        url = f"http://{HOST}:{port or free_port()}"
-        settings = QUIET | LEGACY_TOKENS | SHORT_LOCKS
-        settings |= FAST_PREDICTION_IMPORT if fast_import else {}
-        settings |= LOCAL_ADDRESSES if local_addresses else {}
-        settings |= {"TASK_LOCK_TTL": str(lock_ttl_s)} if lock_ttl_s is not None else {}
-        settings |= {
+    def program(self, data: Path, port: int, login: Mapping[str, str], say: Say) -> Program:
+        settings = {
             "LABEL_STUDIO_BASE_DATA_DIR": str(data),
             "LABEL_STUDIO_USERNAME": login["user"],
             "LABEL_STUDIO_PASSWORD": login["password"],
             "LABEL_STUDIO_USER_TOKEN": login["token"],
-            "LABEL_STUDIO_HOST": url,
+            "LABEL_STUDIO_HOST": f"http://{HOST}:{port}",
         }
-        command = [
-            str(self.install(say)),
-            "start",
-            "--no-browser",
-            "--internal-host",
-            HOST,
-            "--port",
-            url.rpartition(":")[2],
-        ]
-        say(f"starting Label Studio at {url}")
-        return self.launch(
-            [*command, "--log-level", "WARNING"],
-            server_environment() | settings | dict(env or {}),
-            data,
-            url=url,
-            login=login,
-            temporary=data_dir is None,
-            detach=detach,
-            limit_s=limit_s,
-        )
+        command = [str(self.install(say)), "start", "--no-browser", "--internal-host", HOST, "--port", str(port)]
+        env = server_environment() | QUIET | LEGACY_TOKENS | SHORT_LOCKS | self._flags | settings
+        return Program([*command, "--log-level", "WARNING"], env)
 
 
 def csrf_token(page: str) -> str:

@@ -23,6 +23,7 @@ from .processes import (
     RunFiles,
     Say,
     cache_home,
+    free_port,
     make_template,
     silent,
     start_group,
@@ -32,6 +33,7 @@ from .processes import (
 )
 
 HOST = "127.0.0.1"
+START_WITHIN_S = 180.0
 
 
 @dataclass
@@ -105,6 +107,15 @@ class PlatformServer(ABC):
 S = TypeVar("S", bound=PlatformServer)
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A ``command`` and its whole environment; ``more`` is what this server has and others don't."""
+
+    command: Sequence[str]
+    env: Mapping[str, str]
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
 class PlatformStack(ABC, Generic[S]):
     """Installs and starts servers of one platform. ``home`` is where what was installed is kept between runs.
 
@@ -121,26 +132,16 @@ class PlatformStack(ABC, Generic[S]):
         self.home = home or cache_home() / "stack"
 
     @abstractmethod
+    def install(self, say: Say = silent) -> Any:
+        """The executables, installed if need be. Raises PlatformUnavailable if pip fails."""
+
+    @abstractmethod
     def migrate(self, folder: Path, say: Say) -> None:
         """Make the database in an empty ``folder``, with every migration done and nobody in it."""
 
     @abstractmethod
-    def start(
-        self,
-        data_dir: Path | None = None,
-        port: int | None = None,
-        *,
-        env: Mapping[str, str] | None = None,
-        detach: bool = False,
-        limit_s: float = 180,
-        say: Say = silent,
-    ) -> S:
-        """Start a server on 127.0.0.1 and wait until it answers.
-
-        ``data_dir`` is made from the template if it is empty and used again, with all that it holds, if it is not;
-        None is a temporary folder. ``env`` has the last word. A ``detach``-ed server is not stopped when this process
-        dies. Raises PlatformUnavailable if it does not come up within ``limit_s`` seconds.
-        """
+    def program(self, data: Path, port: int, login: Mapping[str, str], say: Say) -> Program:
+        """What runs a server with its data in ``data`` and owned as ``login`` says, to answer at ``port``."""
 
     def reap(self) -> None:
         """Stop the servers whose parent was killed."""
@@ -155,45 +156,42 @@ class PlatformStack(ABC, Generic[S]):
 
         return make_template(self.home / self.template_name, fill)
 
-    def data_folder(self, chosen: Path | None, say: Say) -> tuple[Path, dict[str, str]]:
-        """The folder ``chosen``, or a temporary one, copied from the template if it is new; and the owner's login.
+    def start(
+        self, data_dir: Path | None = None, port: int | None = None, *, detach: bool = False, say: Say = silent
+    ) -> S:
+        """Start a server on 127.0.0.1 and wait until it answers.
 
-        The login is as :func:`credentials` gives it. Servers whose parent was killed are stopped first.
+        ``data_dir`` is made from the template if it is empty and used again, with all that it holds (users, datasets,
+        the jobs in Argilla's Redis), if it is not; None is a temporary folder. A ``detach``-ed server is not stopped
+        when this process dies. Raises PlatformUnavailable if it does not come up within START_WITHIN_S seconds.
         """
         self.reap()
-        data = chosen or Path(tempfile.mkdtemp(prefix="nextlabel-"))
+        self.install(say)  # what can't be installed leaves no folder behind
+        data = data_dir or Path(tempfile.mkdtemp(prefix="nextlabel-"))
         if not (data / self.database).exists():
             shutil.copytree(self.template(say), data, dirs_exist_ok=True)
             data.chmod(0o700)  # tokens and the secret key will lie here
-        return data, credentials(data, self.owner)
-
-    def launch(
-        self,
-        command: Sequence[str],
-        env: Mapping[str, str],
-        data: Path,
-        *,
-        url: str,
-        login: Mapping[str, str],
-        temporary: bool,
-        detach: bool,
-        limit_s: float,
-        **more: Any,
-    ) -> S:
-        """Run ``command`` in a process group of its own and wait until the server that it makes answers at ``url``.
-
-        ``login`` is as :func:`credentials` gives it; ``more`` is what this server has and others don't. A ``detach``-ed
-        server is not stopped when this process dies. Raises PlatformUnavailable if it is not up in ``limit_s`` seconds.
-        """
-        log = data / "server.log"
-        process = start_group(command, env, data, log)
-        note = None if detach else RunFiles(self.home / "run").add(process.pid, data if temporary else None)
-        owner = {name: login[name] for name in ("user", "password", "token")}
+        port = port or free_port()
+        login = credentials(data, self.owner)
+        program = self.program(data, port, login, say)
+        url, log = f"http://{HOST}:{port}", data / "server.log"
+        say(f"starting {self.server.title} at {url}")
+        process = start_group(program.command, program.env, data, log)
+        scratch = None if data_dir else data
         server = self.server(
-            url=url, data_dir=data, log=log, process=process, run_file=note, temporary=temporary, **owner, **more
+            url=url,
+            user=login["user"],
+            password=login["password"],
+            token=login["token"],
+            data_dir=data,
+            log=log,
+            process=process,
+            run_file=None if detach else RunFiles(self.home / "run").add(process.pid, scratch),
+            temporary=data_dir is None,
+            **program.more,
         )
         try:
-            wait_until(server.answers, process, server.title, log, limit_s)
+            wait_until(server.answers, process, server.title, log, START_WITHIN_S)
         except BaseException:
             server.stop()
             raise

@@ -208,7 +208,7 @@ def test_a_wrong_token_ends_the_examination(label_studio: LabelStudioServer, lab
 
 
 def test_a_platform_that_went_down_is_found():
-    with LabelStudioStack().start(fast_import=False, local_addresses=False) as server:
+    with LabelStudioStack(fast_import=False, local_addresses=False).start() as server:
         labeling = Labeling(LabelKind.SINGLE, ("sport", "politics"))
         connector = LabelStudioConnector.create(server.url, server.token, NewProject("guarded", labeling))
         address = BackendAddress("http://127.0.0.1:9", "nextlabel", "x", "x")

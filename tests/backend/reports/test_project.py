@@ -18,7 +18,7 @@ from nextlabel.backend.reports.against_random import (
     random_size,
     sizes,
 )
-from nextlabel.backend.reports.project import MOST_POINTS, Point, _thinned, learning_curve, shown_points
+from nextlabel.backend.reports.project import MOST_POINTS, Point, _thinned, learning_curve, plain, shown_points
 from nextlabel.backend.reports.project_data import LEAST_REPEATED, agreement, krippendorff, pair_agreement
 from nextlabel.backend.store import ModelRow
 from tests.backend.reports.made import START
@@ -65,7 +65,7 @@ def test_agreement_is_silent_with_few_records_and_alpha_without_a_second_label()
     found = agreement(two([(0, 0)] * LEAST_REPEATED))
     assert found is not None
     assert (found.records, found.pairs.mean) == (LEAST_REPEATED, 1.0)
-    assert found.to_json()["alpha"] == {"mean": None, "low": None, "high": None}
+    assert plain(found)["alpha"] == {"mean": None, "low": None, "high": None}
 
 
 def test_agreement_has_an_interval_around_it() -> None:

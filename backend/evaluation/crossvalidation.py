@@ -27,7 +27,7 @@ from nextlabel.connectors.content import Readable, as_json
 from nextlabel.connectors.errors import LearningError
 
 if TYPE_CHECKING:
-    from nextlabel.backend.models.classifier import Classifier
+    from nextlabel.backend.models.calibration import Classifier
 
 Codes: TypeAlias = npt.NDArray[np.int64]
 Fit: TypeAlias = "Callable[[Examples], Classifier]"

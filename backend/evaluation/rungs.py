@@ -26,7 +26,7 @@ from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.model_folder import find_model
 from nextlabel.backend.encoders.multimodal import is_multimodal
-from nextlabel.backend.models.classifier import Classifier
+from nextlabel.backend.models.calibration import Classifier
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.backend.training.fewshot import FewShotTuner

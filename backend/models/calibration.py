@@ -1,15 +1,28 @@
-"""One temperature for a trained network's logits, from texts it was not trained on."""
+"""What every classifier of texts does, and one temperature for its logits, from texts it was not trained on."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.activation import Targets, activation_of
+from nextlabel.backend.encoders.base import FloatMatrix
 from nextlabel.backend.metrics import log_loss
 from nextlabel.backend.numeric import best_temperature
+from nextlabel.connectors.content import Readable
 
 PRIOR = 1.0  # nats that a temperature of e or 1/e must save: a dozen texts, all right, don't make anyone sure
+
+
+class Classifier(Protocol):
+    """Something fitted that predicts."""
+
+    def predict_proba(self, texts: Sequence[Readable]) -> FloatMatrix:
+        """Probabilities float32 [len(texts), labels]: rows sum to 1, or each label apart when multi-label."""
+        ...
 
 
 def at_temperature(

@@ -76,8 +76,8 @@ def fit_linear(
     *,
     strength: float,
     activation: Activation = SOFTMAX,
-    start: Doubles | None = None,
-    centre: Doubles | None = None,
+    start: Floats | None = None,
+    centre: Floats | None = None,
     tolerance: float = 1e-7,
 ) -> tuple[Doubles, Doubles]:
     """Weights [c, d] and bias [c] with the least weighted log loss plus Gaussian prior, by L-BFGS (scipy).
@@ -101,9 +101,9 @@ def fit_linear(
     return flat[:-classes].reshape(classes, dimension), flat[-classes:]
 
 
-def _flat(layer: Doubles) -> Doubles:
+def _flat(layer: Floats) -> Doubles:
     """[c, d + 1] as the optimiser takes it: all weights, then all biases."""
-    return np.concatenate([layer[:, :-1].ravel(), layer[:, -1]])
+    return np.concatenate([layer[:, :-1].ravel(), layer[:, -1]], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +135,14 @@ class ProbeData:
             x = np.concatenate([x, self.anchors])
             targets = np.concatenate([targets, np.eye(len(seen), dtype=np.float32)])
             counts = np.concatenate([counts, ANCHOR_WEIGHT / (1 + seen / ANCHOR_HALVES_AT)])
-        first = None if start is None else start.astype(np.float64)
         weights, bias = fit_linear(
             x,
             targets,
             counts,
             strength=strength,
             activation=self.activation,
-            start=first,
-            centre=None if self.centre is None else self.centre.astype(np.float64),
+            start=start,
+            centre=self.centre,
             tolerance=tolerance,
         )
         return np.column_stack([weights, bias]).astype(np.float32)

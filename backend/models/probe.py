@@ -92,9 +92,8 @@ class Probe:
                 task = replace(task, targets=cross.believed(task))
             start = warm.layer if warm is not None else None
             layer = task.fit(cross.strength if cross is not None else STRENGTH, start=start)
-        # Contiguous copies: safetensors writes the memory as it lies, strides or not.
-        probe = cls(layer[:, :-1].copy(), layer[:, -1].copy(), task.activation, labels=len(targets))
-        return probe if cross is None else replace(probe, temperature=cross.temperature, cross=cross)
+        temperature = cross.temperature if cross is not None else COLD_TEMPERATURE
+        return cls(*_parts(layer), task.activation, temperature, len(targets), cross)
 
     @classmethod
     def fit_after(
@@ -132,12 +131,18 @@ class Probe:
         task = replace(task, anchors=None, centre=prior.layer)
         with one_blas_thread():
             layer = task.fit(STRENGTH, start=None if warm is None else warm.layer)
-        return replace(prior, weights=layer[:, :-1].copy(), bias=layer[:, -1].copy(), labels=len(task.x), cross=None)
+        weights, bias = _parts(layer)
+        return replace(prior, weights=weights, bias=bias, labels=len(task.x), cross=None)
 
     @property
     def classes(self) -> int:
         """How many labels it tells apart."""
         return len(self.bias)
+
+    @property
+    def output(self) -> Activation:
+        """What makes probabilities of its logits."""
+        return SOFTMAX if self.exclusive else self.activation
 
     @property
     def layer(self) -> Matrix:
@@ -153,13 +158,12 @@ class Probe:
             raise LearningError(f"the probe takes vectors [n, {self.weights.shape[1]}], not {list(vectors.shape)}")
         weights, bias = self.weights.T / np.float32(self.temperature), self.bias / np.float32(self.temperature)
         out = np.empty((len(vectors), self.classes), np.float32)
-        output = SOFTMAX if self.exclusive else self.activation
         with one_blas_thread():
             for at in range(0, len(vectors), CHUNK):
                 logits = np.asarray(vectors[at : at + CHUNK], np.float32) @ weights + bias
                 if not np.isfinite(logits.sum()):
                     logits[~np.isfinite(logits).all(axis=1)] = 0.0
-                out[at : at + CHUNK] = output.probabilities(logits)
+                out[at : at + CHUNK] = self.output.probabilities(logits)
         return out
 
     def held_out_proba(self, vectors: Matrix) -> Matrix | None:
@@ -181,13 +185,10 @@ class Probe:
             return self
         if not set(self.names) & set(wanted):
             return None
-        exclusive = activation is SIGMOID and (self.exclusive or self.activation is SOFTMAX)
-        new = np.zeros_like(self.layer[0]) if activation is SIGMOID and not exclusive else self.layer.mean(axis=0)
-        layer = by_name(self.layer, self.names, wanted, new)
-        weights, bias = layer[:, :-1].copy(), layer[:, -1].copy()
-        return replace(
-            self, weights=weights, bias=bias, activation=activation, cross=None, names=wanted, exclusive=exclusive
-        )
+        exclusive = activation is SIGMOID and self.output is SOFTMAX
+        new = self.layer.mean(axis=0) if activation is SOFTMAX or exclusive else np.zeros_like(self.layer[0])
+        weights, bias = _parts(by_name(self.layer, self.names, wanted, new))
+        return Probe(weights, bias, activation, self.temperature, self.labels, None, wanted, exclusive)
 
     def save(self, path: str | Path) -> None:
         """Write the probe to ``path`` (safetensors, with a JSON header): no code, only numbers and labels' names."""
@@ -233,6 +234,11 @@ class Probe:
                 return cls(weights, bias, activation, temperature, labels, cross, names, exclusive)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise LearningError(f"{path} can't be read as a probe: {error}; delete it and refit") from error
+
+
+def _parts(layer: Matrix) -> tuple[Matrix, Matrix]:
+    """Weights and bias of a layer, as copies: safetensors writes the memory as it lies, strides or not."""
+    return layer[:, :-1].copy(), layer[:, -1].copy()
 
 
 def _checked(

@@ -93,14 +93,14 @@ class ModelStore:
         if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
             raise LearningError(f"{folder} holds no model: no config.json, or no safetensors")
         with self._changing():
-            version = card.version or self._next(card.rung)
+            version = card.version or f"{card.rung}-{self._numbers().get(card.rung, 0) + 1}"
             target = self.folder / version
             if not _VERSION.fullmatch(version) or target.exists():
                 raise LearningError(f"{target} is {'taken' if target.exists() else 'no name for a version'}")
             card = replace(card, version=version, files=digests(folder))
             card.save(folder)
             self._move_in(folder, target)
-            self._note(version)
+            write_atomically(self.folder / _NUMBERS, json.dumps(self._numbers()).encode())
         return Entry(version, target, card)
 
     def prune(self, keep: int, in_use: Collection[str]) -> list[str]:
@@ -128,11 +128,8 @@ class ModelStore:
         except LearningError as error:
             return Entry(path.name, path, None, str(error))
 
-    def _next(self, rung: str) -> str:
-        """A number never given before, to a version that was removed neither."""
-        return f"{rung}-{self._numbers().get(rung, 0) + 1}"
-
     def _numbers(self) -> dict[str, int]:
+        """The highest number of each rung that was ever given, to versions that were removed too."""
         try:
             noted = dict(json.loads((self.folder / _NUMBERS).read_text(encoding="ascii")))
         except (OSError, ValueError, TypeError):
@@ -141,9 +138,6 @@ class ModelStore:
             if match := _VERSION.fullmatch(path.name):
                 noted[match[1]] = max(int(noted.get(match[1], 0)), int(match[2]))
         return noted
-
-    def _note(self, version: str) -> None:
-        write_atomically(self.folder / _NUMBERS, json.dumps(self._numbers()).encode())
 
     def _move_in(self, folder: Path, target: Path) -> None:
         for file in folder.rglob("*"):  # the rename must not reach the disk before what it names

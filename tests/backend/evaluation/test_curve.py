@@ -16,7 +16,7 @@ from nextlabel.backend.evaluation.comparison import Difference, paired_bootstrap
 from nextlabel.backend.evaluation.crossvalidation import Fit, FoldDone
 from nextlabel.backend.evaluation.curve import SHARES, LearningCurve, learn_on_shares, learning_curve, nested_shares
 from nextlabel.backend.metrics import FIGURES
-from nextlabel.backend.models.classifier import Classifier
+from nextlabel.backend.models.calibration import Classifier
 from nextlabel.connectors.content import Readable, text_of
 
 

@@ -271,7 +271,7 @@ def other_labels(models: ModelStore, row: ModelRow, recipe: Recipe) -> str:
 
     Or if its files are gone, which is for others to say.
     """
-    from nextlabel.backend.models.label_names import differences
+    from nextlabel.backend.models.probe import differences
     from nextlabel.backend.models.registry import is_trained
     from nextlabel.backend.questions import question_of
 

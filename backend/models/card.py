@@ -17,7 +17,7 @@ from nextlabel.backend.files import write_atomically
 from nextlabel.connectors.content import Readable, as_json
 from nextlabel.connectors.errors import LearningError
 
-from .label_names import CARD_FILE
+from .probe import CARD_FILE
 from .saving import TRAINING_FILE
 
 JobKind: TypeAlias = Literal["few-shot", "fine-tune", "fusion", "spans"]

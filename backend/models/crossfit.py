@@ -17,13 +17,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.activation import SOFTMAX, Activation
+from nextlabel.backend.activation import SOFTMAX, Activation, Targets, activation_of
 from nextlabel.backend.numeric import best_temperature
+from nextlabel.connectors.errors import LearningError
 
 Floats = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
 BIAS_VARIANCE = 1.0  # ten labels of a class outvote it; the very first label doesn't tip the scales for all texts
 Matrix = npt.NDArray[np.float32]
+SoftTargets = npt.NDArray[np.floating[Any]]
+"""Floating [m, c], rows sum to 1: how likely each class is."""
+ROUNDING = 1e-3  # by how much the probabilities of a soft target may miss 1
 FOLDS = 5
 LEAST = 20  # labels; with fewer, a fold is too small to tell anything
 GROWTH = 0.1  # of the labels, after which the layers are fitted anew
@@ -106,6 +110,19 @@ def _flat(layer: Floats) -> Doubles:
     return np.concatenate([layer[:, :-1].ravel(), layer[:, -1]], dtype=np.float64)
 
 
+def _one_hot(targets: Targets | SoftTargets, classes: int, activation: Activation) -> Matrix:
+    if targets.shape[1:] not in ((), (classes,)):
+        raise LearningError(f"targets have {targets.shape[1]} columns, but there are {classes} classes")
+    if np.issubdtype(targets.dtype, np.floating):
+        bad = ~((targets >= 0).all(axis=1) & (np.abs(targets.sum(axis=1) - 1) < ROUNDING))
+        if bad.any():
+            raise LearningError(f"soft targets are probabilities; those of row {bad.argmax()} don't sum to 1")
+        return targets.astype(np.float32)
+    if not activation.in_range(targets, classes):
+        raise LearningError(f"targets must lie in [0, {classes}), found {targets.min()} to {targets.max()}")
+    return activation.flags(targets, classes).astype(np.float32)
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeData:
     """What is fitted, again and again on parts of the rows.
@@ -120,6 +137,33 @@ class ProbeData:
     activation: Activation
     centre: Matrix | None = None  # [c, d + 1]: the layer to start from and to stay near, in place of zero
     soft: bool = False  # whether targets are what several annotators said, weighed already
+
+    @classmethod
+    def checked(
+        cls,
+        vectors: npt.NDArray[Any],
+        targets: Targets | SoftTargets,
+        classes: int,
+        weights: npt.NDArray[Any] | None,
+        anchors: npt.NDArray[Any] | None,
+    ) -> ProbeData:
+        """What a probe is given (see Probe.fit), everything as float32. Raises LearningError for what doesn't fit."""
+        if vectors.ndim != 2 or len(vectors) != len(targets):
+            raise LearningError(f"{list(vectors.shape)} vectors don't go with {len(targets)} targets")
+        x = np.ascontiguousarray(vectors, np.float32)
+        bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+        if len(bad):
+            raise LearningError(f"{len(bad)} of {len(x)} vectors aren't finite, first row {bad[0]}: encode them anew")
+        counts = np.ones(len(x), np.float32) if weights is None else np.asarray(weights, np.float32)
+        if counts.shape != (len(x),) or not np.isfinite(counts).all() or (counts < 0).any():
+            raise LearningError(f"weights must be {len(x)} finite numbers, none below 0")
+        if anchors is not None:
+            if anchors.shape != (classes, x.shape[1]) or not np.isfinite(anchors).all():
+                raise LearningError(f"anchors must be finite [{classes}, {x.shape[1]}], not {list(anchors.shape)}")
+            anchors = np.asarray(anchors, np.float32)
+        soft = np.issubdtype(targets.dtype, np.floating)
+        activation = SOFTMAX if soft else activation_of(targets)
+        return cls(x, _one_hot(targets, classes, activation), counts, anchors, activation, soft=soft)
 
     def fit(
         self,

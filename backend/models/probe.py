@@ -5,6 +5,11 @@ Probabilities are sharpened or flattened by one temperature (Guo et al., 2017, "
 Networks"), and answers that held-out predictions contradict are believed less (see crossfit). Where several annotators
 answered, targets may be soft: how likely each class is, by their consensus (see annotators). A whole pool is scored
 from the embedding matrix on disk, so memory stays small.
+
+A recipe's labels may be put in another order, added, removed and renamed after a head was kept, and one label per
+record may become several. What a head knows of a label follows the label's name, never the order of its rows. A head
+whose labels are not known, because it was kept before they were noted in it, is not used: nobody can tell what its rows
+stand for.
 """
 
 from __future__ import annotations
@@ -18,18 +23,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.activation import SIGMOID, SOFTMAX, Activation, Targets, activation_in, activation_of
+from nextlabel.backend.activation import SIGMOID, SOFTMAX, Activation, Targets, activation_in
 from nextlabel.backend.blas import one_blas_thread
 from nextlabel.backend.files import Reader
 from nextlabel.connectors.errors import LearningError
 
-from .crossfit import COLD_TEMPERATURE, STRENGTH, CrossFit, Matrix, ProbeData, cross_fit
-from .label_names import by_name, names_beside
+from .crossfit import COLD_TEMPERATURE, STRENGTH, CrossFit, Matrix, ProbeData, SoftTargets, cross_fit
 
-SoftTargets = npt.NDArray[np.floating[Any]]
-"""Floating [m, c], rows sum to 1: how likely each class is."""
+LABELS_FILE, CARD_FILE = "labels.json", "card.json"
+"""Beside the head of a trained model: the names of its labels, and the model's card, which has them too."""
 FORMAT = "nextlabel-probe-1"
-ROUNDING = 1e-3  # by how much the probabilities of a soft target may miss 1
 CHUNK = 1024  # rows that stay in a core's cache from half precision to probabilities
 SCORED_AT_ONCE = 16_384  # rows that are looked at together: side by side in the file or not
 
@@ -80,7 +83,7 @@ class Probe:
 
         Raises LearningError when shapes or values don't fit together.
         """
-        task = _checked(vectors, targets, classes, weights, anchors)
+        task = ProbeData.checked(vectors, targets, classes, weights, anchors)
         kept = (warm.activation, warm.weights.shape) if warm is not None else None
         if kept != (task.activation, (classes, task.x.shape[1])):
             warm = None
@@ -241,45 +244,6 @@ def _parts(layer: Matrix) -> tuple[Matrix, Matrix]:
     return layer[:, :-1].copy(), layer[:, -1].copy()
 
 
-def _checked(
-    vectors: npt.NDArray[Any],
-    targets: Targets | SoftTargets,
-    classes: int,
-    weights: npt.NDArray[Any] | None,
-    anchors: npt.NDArray[Any] | None,
-) -> ProbeData:
-    """Everything as float32. Raises LearningError."""
-    if vectors.ndim != 2 or len(vectors) != len(targets):
-        raise LearningError(f"{list(vectors.shape)} vectors don't go with {len(targets)} targets")
-    x = np.ascontiguousarray(vectors, np.float32)
-    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
-    if len(bad):
-        raise LearningError(f"{len(bad)} of {len(x)} vectors aren't finite, first row {bad[0]}: encode them anew")
-    counts = np.ones(len(x), np.float32) if weights is None else np.asarray(weights, np.float32)
-    if counts.shape != (len(x),) or not np.isfinite(counts).all() or (counts < 0).any():
-        raise LearningError(f"weights must be {len(x)} finite numbers, none below 0")
-    if anchors is not None:
-        if anchors.shape != (classes, x.shape[1]) or not np.isfinite(anchors).all():
-            raise LearningError(f"anchors must be finite [{classes}, {x.shape[1]}], not {list(anchors.shape)}")
-        anchors = np.asarray(anchors, np.float32)
-    soft = np.issubdtype(targets.dtype, np.floating)
-    activation = SOFTMAX if soft else activation_of(targets)
-    return ProbeData(x, _one_hot(targets, classes, activation), counts, anchors, activation, soft=soft)
-
-
-def _one_hot(targets: Targets | SoftTargets, classes: int, activation: Activation) -> Matrix:
-    if targets.shape[1:] not in ((), (classes,)):
-        raise LearningError(f"targets have {targets.shape[1]} columns, but there are {classes} classes")
-    if np.issubdtype(targets.dtype, np.floating):
-        bad = ~((targets >= 0).all(axis=1) & (np.abs(targets.sum(axis=1) - 1) < ROUNDING))
-        if bad.any():
-            raise LearningError(f"soft targets are probabilities; those of row {bad.argmax()} don't sum to 1")
-        return targets.astype(np.float32)
-    if not activation.in_range(targets, classes):
-        raise LearningError(f"targets must lie in [0, {classes}), found {targets.min()} to {targets.max()}")
-    return activation.flags(targets, classes).astype(np.float32)
-
-
 def score_pool(
     probe: Probe, matrix: npt.NDArray[np.float16], rows: npt.NDArray[np.int64] | slice = slice(None)
 ) -> npt.NDArray[np.float32]:
@@ -302,3 +266,41 @@ def score_pool(
         out[at : at + SCORED_AT_ONCE] = probe.predict_proba(chunk)
         reader.read(matrix, len(some))
     return out
+
+
+def names_beside(head: Path, rows: int) -> tuple[str, ...]:
+    """The labels of the ``rows`` of ``head`` by the files beside it; empty where none says so many."""
+    for name in (LABELS_FILE, CARD_FILE):
+        try:
+            found: Any = json.loads(head.with_name(name).read_text(encoding="utf-8"))["labels"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if isinstance(found, list) and len(found) == rows == len(set(map(str, found))):
+            return tuple(map(str, found))
+    return ()
+
+
+def by_name(layer: Matrix, known: Sequence[str], wanted: Sequence[str], new: Matrix) -> Matrix:
+    """The rows of ``layer`` float32 [c, d] in the order of ``wanted``; ``new`` [d] for a name that is not ``known``."""
+    place = {name: row for row, name in enumerate(known)}
+    rows = [layer[place[name]] if name in place else new for name in wanted]
+    return np.ascontiguousarray(np.stack(rows), np.float32)
+
+
+def differences(known: Sequence[str], wanted: Sequence[str], *, several: bool, wants_several: bool) -> str:
+    """How what a head was made for differs from what is asked, in words; empty if only the order does.
+
+    ``known``: its labels, none if that is not known. ``several``: whether it was made for several labels per record.
+    """
+    if not known:
+        return "which labels it was made for is not known"
+    parts = []
+    if several and not wants_several:
+        parts.append("it was made for any number of labels per record, and one is asked for")
+    elif wants_several and not several:
+        parts.append("it was made for one label per record, and any number is asked for")
+    if new := [name for name in wanted if name not in known]:
+        parts.append(f"it knows nothing yet of {', '.join(new)}")
+    if gone := [name for name in known if name not in wanted]:
+        parts.append(f"what it knows of {', '.join(gone)} is no longer asked for")
+    return "; ".join(parts)

@@ -29,7 +29,7 @@ from nextlabel.backend.store import ModelRow, Store
 from nextlabel.connectors.errors import LearningError
 
 from .card import PAGE_FILE, JobKind, ModelCard
-from .label_names import CARD_FILE
+from .probe import CARD_FILE
 
 RUNGS: tuple[JobKind, ...] = get_args(JobKind)
 _VERSION = re.compile(rf"({'|'.join(RUNGS)})-([1-9][0-9]*)")

@@ -16,8 +16,7 @@ from nextlabel.backend.activation import Activation
 from nextlabel.backend.encoders.model_folder import LEARNED, OWN_FILE, POOLER_FILE, ModelFolder, Pooling
 from nextlabel.connectors.errors import LearningError
 
-from .label_names import LABELS_FILE
-from .probe import Probe
+from .probe import LABELS_FILE, Probe
 
 HEAD_FILE, TRAINING_FILE = "head.safetensors", "training.json"
 # What a tokenizer is made of, in any of the libraries; copied as it is, so that the same text stays the same tokens.

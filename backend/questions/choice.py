@@ -18,8 +18,7 @@ from nextlabel.backend.encoders.base import Encoder, EncoderSpec
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.models.card import ModelCard, data_hash, label_counts
-from nextlabel.backend.models.label_names import differences
-from nextlabel.backend.models.probe import Probe, score_pool
+from nextlabel.backend.models.probe import Probe, differences, score_pool
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span, Suggestion, Value

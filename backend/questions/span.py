@@ -16,8 +16,7 @@ from nextlabel.backend.data.span_examples import SpanExamples, fault_of, longest
 from nextlabel.backend.encoders.base import Encoder, EncoderSpec, default_cache_dir
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.models.card import Figure, JobKind, ModelCard, hash_of
-from nextlabel.backend.models.label_names import differences
-from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.probe import Probe, differences
 from nextlabel.backend.models.spans.encoder import SpanEncoder, TokenCache, TokenStack, load_span_encoder
 from nextlabel.backend.models.spans.metrics import all_right, span_f1, span_interval
 from nextlabel.backend.models.spans.probe import SpanProbe

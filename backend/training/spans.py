@@ -16,7 +16,7 @@ from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.encoders.tokenizer import pad
 from nextlabel.backend.metrics import log_loss
 from nextlabel.backend.models.calibration import at_temperature, fit_temperature
-from nextlabel.backend.models.label_names import by_name
+from nextlabel.backend.models.probe import by_name
 from nextlabel.backend.models.saving import TRAINING_FILE, copy_tokenizer
 from nextlabel.backend.models.spans.decoding import decode
 from nextlabel.backend.models.spans.metrics import span_f1

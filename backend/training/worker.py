@@ -27,8 +27,7 @@ from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.model_folder import find_model
 from nextlabel.backend.files import write_atomically
-from nextlabel.backend.models.label_names import LABELS_FILE
-from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.probe import LABELS_FILE, Probe
 from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.backend.models.spans.encoder import (
     Layer,

@@ -31,8 +31,7 @@ from nextlabel.backend.encoders.onnx import OPSET, SAMPLE
 from nextlabel.backend.encoders.tokenizer import Tokeniser, batches_by_length, pad, tokenizer_file
 from nextlabel.backend.encoders.torch import load_body, pooled_model
 from nextlabel.backend.models.card import PAGE_FILE, ModelCard, read_or_make_card
-from nextlabel.backend.models.label_names import CARD_FILE, LABELS_FILE
-from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.probe import CARD_FILE, LABELS_FILE, Probe
 from nextlabel.backend.models.saving import HEAD_FILE, TRAINING_FILE
 from nextlabel.backend.models.spans.encoder import LAYER_FILE
 from nextlabel.backend.models.spans.model import SpanModel

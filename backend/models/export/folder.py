@@ -14,8 +14,7 @@ from typing import Any
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.files import is_full
 from nextlabel.backend.models.card import PAGE_FILE, Figure, ModelCard
-from nextlabel.backend.models.label_names import CARD_FILE, LABELS_FILE
-from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.probe import CARD_FILE, LABELS_FILE, Probe
 from nextlabel.backend.models.saving import HEAD_FILE, TRAINING_FILE
 from nextlabel.connectors.errors import LearningError
 

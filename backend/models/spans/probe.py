@@ -17,7 +17,7 @@ import numpy.typing as npt
 from nextlabel.backend.blas import one_blas_thread
 from nextlabel.backend.files import atomic_path
 from nextlabel.backend.models.crossfit import fit_linear
-from nextlabel.backend.models.label_names import by_name
+from nextlabel.backend.models.probe import by_name
 from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.activation import SIGMOID, SOFTMAX, Activation, activation_for
-from nextlabel.backend.models.label_names import by_name, differences, names_beside
-from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.probe import Probe, by_name, differences, names_beside
 from nextlabel.connectors.errors import LearningError
 from tests.backend.models.test_probe import blobs
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import structlog
@@ -25,7 +25,7 @@ from nextlabel.backend.retraining.model import Learner, Model
 from nextlabel.backend.store import GenerationRow, Store
 from nextlabel.connectors.base import Connector, Progress
 from nextlabel.connectors.errors import RecordsRejected
-from nextlabel.connectors.records import Annotation, QueueEntry
+from nextlabel.connectors.records import Annotation
 
 from .agreement import Agreement
 from .leadership import Leadership
@@ -68,7 +68,7 @@ class Controller:
         self._store, self._connector = store, connector
         self._learner, self._ranker = learner, ranker
         self._leadership, self._sizes, self._seed = leadership, sizes, seed
-        self._records = RecordSync(store, connector, learner, ranker, pool, self._report)
+        self.records = RecordSync(store, connector, learner, ranker, pool, self._report)
         self._queue = QueuePublisher(store, connector, pool, sizes.head)
         self._on_model, self._on_unknown_records, self._on_rejected = on_model, on_unknown_records, on_rejected
         self._agreement = agreement
@@ -85,14 +85,6 @@ class Controller:
     def generation(self) -> GenerationRow | None:
         """The queue in force; None before the first."""
         return self._queue.generation
-
-    def records_gone(self, remote_ids: Iterable[str]) -> None:
-        """The platform lost these records; the store knows already."""
-        self._records.records_gone(remote_ids)
-
-    def records_found(self, uids: Iterable[str]) -> None:
-        """The platform has these records; the store knows already."""
-        self._records.records_found(uids)
 
     def ask_again(self, uids: Sequence[str], opinions: int) -> int:
         """Have these records answered by ``opinions`` annotators in all, soon, and none of them twice by the same one.
@@ -116,16 +108,16 @@ class Controller:
     @property
     def space(self) -> EmbeddingSpace:
         """The space that the pool's vectors are of."""
-        return self._records.space
+        return self.records.space
 
     def move_to(self, space: EmbeddingSpace) -> None:
         """Work in ``space`` from the next tick on. Its cache should hold all records but a few."""
-        self._records.move_to(space)
+        self.records.move_to(space)
 
     @property
     def move_error(self) -> str:
         """Why the loop stays where it was though it was told to move; "" if it moved, or is about to."""
-        return self._records.move_error
+        return self.records.move_error
 
     def labelled(self) -> Labelled:
         """A copy of what the loop knows of the answers, for those who take their time with it."""
@@ -153,14 +145,14 @@ class Controller:
             if self._returned:
                 self._returned = False
                 self._queue.look_again()
-                self._records.look_again()
+                self.records.look_again()
                 self._overlap = OverlapRequests(self._store, self._connector, self.pool)
-            self._records.move()
+            self.records.move()
             if self.model is not None and self.model.space is not self.space:
                 self.model = None  # a new probe is fitted before anything is ranked
-            self._records.load()
+            self.records.load()
             if self._sizes.window is None:
-                self._records.push_all()
+                self.records.push_all()
             self._take_in()
             head = self._store.head()
             if self.model is None or self._queue.is_stale(head):
@@ -171,7 +163,7 @@ class Controller:
 
     def _take_in(self) -> None:
         """Take in what other threads told us."""
-        self._records.update()
+        self.records.update()
         while self._asked:
             positions, opinions = self._asked.popleft()
             at = np.array(positions, dtype=np.int64)
@@ -204,7 +196,11 @@ class Controller:
         revision = self.pool.revision
         entries = self._queue.entries(model, ranking)
         ranked = time.perf_counter()
-        row = self._publish(head, model, entries, revision)
+        try:
+            row = self._queue.publish(head, model, entries, revision)
+        except RecordsRejected:
+            self._on_rejected()  # one of them may be gone: the queue stands still until that is known
+            raise
         waits = self.latency.published(head)
         log.info(
             "queue published",
@@ -215,13 +211,6 @@ class Controller:
             rank_ms=round(1e3 * (ranked - fitted)),
             publish_ms=round(1e3 * (time.perf_counter() - ranked)),
         )
-
-    def _publish(self, head: int, model: Model, entries: list[QueueEntry], revision: int) -> GenerationRow:
-        try:
-            return self._queue.publish(head, model, entries, revision)
-        except RecordsRejected:
-            self._on_rejected()  # one of them may be gone: the queue stands still until that is known
-            raise
 
     def _answer(self) -> None:
         """Take in what was answered. Answers to records that we don't have wait until those are imported."""
@@ -242,7 +231,7 @@ class Controller:
         ranking = plan.order[~np.isin(plan.order, self._overlap.ask(plan.ask))]
         if window is None:
             return ranking
-        self._records.feed(ranking, window)
+        self.records.feed(ranking, window)
         return ranking[self.pool.is_pushed(ranking)]
 
     def _extend(self, model: Model) -> float:

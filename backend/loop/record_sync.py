@@ -27,7 +27,7 @@ Report = Callable[[str, int, int | None], Progress]
 
 
 class RecordSync:
-    """The record side of one project's loop. ``records_gone``, ``records_found`` and ``move_to`` from any thread."""
+    """The record side of one project's loop. ``gone``, ``found`` and ``move_to`` from any thread."""
 
     def __init__(
         self, store: Store, connector: Connector, learner: Learner, ranker: Ranker, pool: PoolState, report: Report
@@ -42,11 +42,11 @@ class RecordSync:
         self._gone: deque[str] = deque()
         self._found: deque[str] = deque()
 
-    def records_gone(self, remote_ids: Iterable[str]) -> None:
+    def gone(self, remote_ids: Iterable[str]) -> None:
         """The platform lost these records; the store knows already."""
         self._gone.extend(remote_ids)
 
-    def records_found(self, uids: Iterable[str]) -> None:
+    def found(self, uids: Iterable[str]) -> None:
         """The platform has these records; the store knows already."""
         self._found.extend(uids)
 

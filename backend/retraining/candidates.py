@@ -182,11 +182,6 @@ class TrainingSetup:
     reason: str = ""
     rungs: tuple[JobKind, ...] = ("few-shot", "fine-tune")
 
-    @property
-    def labeling(self) -> Labeling:
-        """What is asked."""
-        return self.question.labeling
-
     def of(self, version: str) -> EncoderSpec:
         """The encoder of a trained model, read in the same way; of an empty ``version`` the recipe's own."""
         return replace(self.encoder, name=str(self.models / version)) if version else self.encoder
@@ -289,7 +284,7 @@ class Training:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             base=setup.encoder.name,
             parent=candidate.start,
-            labels=setup.labeling.labels,
+            labels=setup.question.labeling.labels,
             activation=setup.question.activation,
             figures=choice.figures,
             measured=f"{MEASURED} {reason[:1].upper()}{reason[1:]}.",

@@ -174,7 +174,7 @@ class ModelSwitch:
         """Texts of the pool that are not in the cache of ``space``; no more than ``most``."""
         found = 0
         for batch in batched(self._store.records(), BATCH):
-            texts = [self._setup.labeling.content(item.record) for item in batch]
+            texts = [self._setup.question.labeling.content(item.record) for item in batch]
             for at in np.flatnonzero(space.cache.lookup(texts) < 0).tolist():
                 if most is not None and found >= most:
                     return

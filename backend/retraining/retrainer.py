@@ -178,7 +178,7 @@ class Retrainer:
         """The plan of a training that was interrupted. One for other labels is left, and a new one takes its place."""
         try:
             plan = TrainingPlan.read(self._setup.work)
-            if plan is None or plan.is_for(self._setup.labeling):
+            if plan is None or plan.is_for(self._setup.question.labeling):
                 return plan
             reason = "it was for other labels, or in another order"
         except LearningError as error:
@@ -208,8 +208,8 @@ class Retrainer:
             tuple(held_out.tolist()),
             tuple(labelled.audited.tolist()),
             tuple(candidates(self._setup.rungs, self._setup.spec.rung, self._store.get_meta(CHOSEN_SPACE) or OWN)),
-            names=self._setup.labeling.labels,
-            kind=self._setup.labeling.kind.value,
+            names=self._setup.question.labeling.labels,
+            kind=self._setup.question.labeling.kind.value,
         )
         shutil.rmtree(self._setup.work, ignore_errors=True)
         self._setup.work.mkdir(parents=True)
@@ -287,7 +287,7 @@ class Retrainer:
 
     def _texts(self, positions: Sequence[int]) -> list[Readable]:
         found = {item.position: item.record for item in self._store.at(list(positions))}
-        return [self._setup.labeling.content(found[at]) for at in positions]
+        return [self._setup.question.labeling.content(found[at]) for at in positions]
 
     def _watch(self, plan: TrainingPlan, process: TrainingProcess) -> float:
         state = process.poll()

@@ -93,13 +93,13 @@ class Service(Backend):
             store,
             connector,
             on_news=self._log_grew,
-            on_gone=loop.records_gone,
+            on_gone=loop.records.gone,
             wake=lambda: self._threads["intake"].wake(),
         )
         self._comparison = Comparison(
-            store, connector, self._intake, on_back=loop.records_found, every_s=compare_interval
+            store, connector, self._intake, on_back=loop.records.found, every_s=compare_interval
         )
-        self._sync = Sync(store, connector, self._intake, found=loop.records_found, noticed=self._noticed)
+        self._sync = Sync(store, connector, self._intake, found=loop.records.found, noticed=self._noticed)
         self._links: dict[str, str] | None = None
         self._cleanup = GenerationCleanup(store, connector, keep_generations, loop.latency.quiet_in)
         self._synced = False

@@ -137,7 +137,8 @@ class Choice(Question):
     def predictions(self, said: Said, version: str) -> list[Prediction]:
         """The likeliest label and its probability; or every label past one half, and the mean certainty over all."""
         labels, chosen = self.labeling.labels, self.activation.decided(said)
-        scores = self.activation.sureness(said).reshape(len(said), -1).mean(axis=1)
+        sure = self.activation.sureness(said)
+        scores = sure.mean(axis=tuple(range(1, sure.ndim)))
         return [
             Prediction(
                 Suggestion(tuple(labels[i] for i in np.flatnonzero(flags)), float(score), version),

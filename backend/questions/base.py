@@ -155,13 +155,13 @@ class Question(ABC):
     def column(self, name: str) -> Column:
         """A column of targets."""
 
-    @abstractmethod
     def vote_column(self, name: str) -> Column:
         """A column of votes."""
+        return self.column(name)
 
-    @abstractmethod
     def vote(self, value: Value) -> Any:
         """One annotator's answer as a vote; None where it is none, or nothing that it says is asked."""
+        return None
 
     @abstractmethod
     def _target(self, known: Sequence[str | Span], whole: bool) -> Target | None:

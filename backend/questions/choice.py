@@ -170,10 +170,6 @@ class SingleChoice(Choice):
         return name, np.int64, ()
 
     @override
-    def vote_column(self, name: str) -> Column:
-        return name, np.int64, ()
-
-    @override
     def vote(self, value: Value) -> int | None:
         return self.index.get(str(value[0])) if len(value) == 1 else None
 
@@ -190,10 +186,6 @@ class MultiChoice(Choice):
     @override
     def column(self, name: str) -> Column:
         return name, np.bool_, (len(self.labeling.labels),)
-
-    @override
-    def vote_column(self, name: str) -> Column:
-        return self.column(name)
 
     @override
     def vote(self, value: Value) -> npt.NDArray[np.bool_] | None:

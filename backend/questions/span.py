@@ -22,7 +22,7 @@ from nextlabel.backend.models.spans.metrics import all_right, span_f1, span_inte
 from nextlabel.backend.models.spans.probe import SpanProbe
 from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError
-from nextlabel.connectors.records import Span, Suggestion, Value
+from nextlabel.connectors.records import Span, Suggestion
 
 from .base import Column, Head, Prediction, Question, Rows, Said, Seen, Space, Target, spans_of
 
@@ -123,10 +123,6 @@ class Spans(Question):
     @override
     def vote_column(self, name: str) -> Column:
         return name, np.int64, ()
-
-    @override
-    def vote(self, value: Value) -> None:
-        return None
 
     @override
     def _target(self, known: Sequence[str | Span], whole: bool) -> Target | None:

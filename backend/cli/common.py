@@ -1,4 +1,4 @@
-"""What commands share: options, the project of a recipe, calls to the running service, results on the terminal.
+"""What commands share: options, the project of a recipe, results on the terminal.
 
 Rich is imported when something is shown. Commands that only look never make a store.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 from nextlabel.backend.recipe import find_recipe
-from nextlabel.connectors.errors import ConfigError, MissingExtra, Overloaded, PlatformUnavailable, Unauthorized
+from nextlabel.connectors.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,17 +26,11 @@ if TYPE_CHECKING:
     from nextlabel.backend.settings import Settings
     from nextlabel.backend.store import Store
 
-TIMEOUT_S = 600
-"""Seconds to wait: the platform may take a tenth of a second per record."""
-
 RecipeName = Annotated[
     str,
     typer.Argument(help="An installed recipe, or a .yaml or .py file of yours.", show_default=False),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-ServiceUrl = Annotated[
-    str | None, typer.Option(help="Address of the service; http://HOST:PORT if not given.", show_default=False)
-]
 
 # Of commands that read labelled data.
 LabelledData = Annotated[
@@ -144,42 +138,6 @@ def existing_store(recipe: Recipe, settings: Settings) -> Store:
     if not settings.store and not (home.is_dir() and any(project_home(recipe, settings).glob("store*"))):
         raise ConfigError(f"nothing was run for {recipe.name} yet (looked in {home.absolute()}); set NEXTLABEL_HOME?")
     return open_store(recipe, settings)
-
-
-def call(url: str, method: str, path: str, body: Any = None) -> dict[str, Any]:
-    """What the service at ``url`` answers, JSON.
-
-    Raises PlatformUnavailable if nobody answers, Unauthorized, or with the service's reason ConfigError for a refusal
-    and Overloaded for what it can't do now.
-    """
-    import httpx
-
-    from nextlabel.backend.credentials import credentials
-    from nextlabel.backend.settings import Settings
-
-    token = credentials(Settings.load(), create=False).api_token
-    try:
-        reply = httpx.request(
-            method,
-            url.rstrip("/") + path,
-            json=body,
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=10 if method == "GET" else TIMEOUT_S,
-            trust_env=False,
-        )
-        if reply.status_code == 401:
-            raise Unauthorized(
-                f"{url} refuses our token; set NEXTLABEL_HOME or NEXTLABEL_API_TOKEN as the service has it"
-            )
-        if reply.status_code in (409, 422):
-            raise ConfigError(str(reply.json()["detail"]))
-        if reply.status_code == 503:
-            raise Overloaded(str(reply.json()["detail"]))
-        answer: dict[str, Any] = reply.raise_for_status().json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as error:
-        reason = str(error) or type(error).__name__
-        raise PlatformUnavailable(f"no service answers at {url} ({reason}); start one: nextlabel run RECIPE") from None
-    return answer
 
 
 # What is wrong with options is said before the work, not after it.

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,14 +28,6 @@ Version = Annotated[
     str,
     typer.Argument(help=f"A model's name as `nextlabel models list` shows it, or `{CURRENT}`.", show_default=False),
 ]
-
-
-class ExportFormat(StrEnum):
-    """What can be written."""
-
-    TRANSFORMERS = "transformers"
-    NEXTLABEL = "nextlabel"
-    ONNX = "onnx"
 
 
 app = command_group(no_args_is_help=True)
@@ -142,12 +133,12 @@ def export(
     version: Version,
     out: Annotated[Path, typer.Argument(help="The folder to make.", show_default=False)],
     form: Annotated[
-        ExportFormat,
+        Literal["transformers", "nextlabel", "onnx"],
         typer.Option(
             "--format",
             help="`transformers`: for pipeline(); `onnx`: one file, probabilities out; `nextlabel`: as it is kept.",
         ),
-    ] = ExportFormat.TRANSFORMERS,
+    ] = "transformers",
     push_to: Annotated[
         str | None, typer.Option(help="OWNER/NAME on the Hugging Face hub to upload to, too.", show_default=False)
     ] = None,
@@ -166,7 +157,7 @@ def export(
         texts = [labeling.content(item.record) for item in islice(store.records(), CHECKED_TEXTS)]
     models = model_store(chosen, settings)
     with _folder_of(row, models, chosen) as folder:
-        done = export_model(folder, out, form.value, texts)
+        done = export_model(folder, out, form, texts)
     if text := other_labels(models, row, chosen):
         say(f"note: {row.version} was made for other labels, and is exported with its own: {text}")
     address = push_to_hub(out, push_to, private=not public) if push_to else None

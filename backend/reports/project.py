@@ -168,18 +168,14 @@ def learning_curve(models: Sequence[ModelRow]) -> tuple[Point, ...]:
         if labels and audited >= LEAST_SHARE:
             accuracy = Interval(*(float(row.metrics[f"audit_{name}"]) for name in ("accuracy", "low", "high")))
             points[labels] = Point(row.version, row.base, labels, accuracy, audited)
-    return _thinned(tuple(points[labels] for labels in sorted(points)), MOST_POINTS)
+    return thinned(tuple(points[labels] for labels in sorted(points)), MOST_POINTS)
 
 
-def _thinned(points: tuple[Point, ...], most: int) -> tuple[Point, ...]:
+def thinned(points: tuple[Point, ...], most: int) -> tuple[Point, ...]:
+    """``most`` of the points, the ends always there."""
     if len(points) <= most:
         return points
     return tuple(points[at] for at in np.unique(np.linspace(0, len(points) - 1, most).round().astype(int)))
-
-
-def shown_points(points: tuple[Point, ...]) -> tuple[Point, ...]:
-    """A dozen of the points, for a table."""
-    return _thinned(points, 12)
 
 
 def class_balance(found: Gathered) -> tuple[Balance, ...]:

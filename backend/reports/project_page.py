@@ -10,7 +10,7 @@ from nextlabel.backend.annotators.quality import LEAST_RANKED, Annotator
 from .against_random import Saved
 from .page import Card, Column, Row, Table, render, span
 from .plots import COLOURS, INK, WIDE, Picture, canvas, draw_curve, legend, name_axes, name_rows, row, short
-from .project import Balance, Point, ProjectReport, shown_points
+from .project import Balance, Point, ProjectReport, thinned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +33,7 @@ BALANCE = ("label", "chosen", "audit", "share of all", "95%", "still unlabelled"
 STOP = ("criterion", "advice", "why")
 NUMBERS = {"labels", "accuracy", "95%", "audit answers", "rank", "answers", "compared", "agrees", "chosen", "audit",
            "share of all", "still unlabelled"}  # fmt: skip
+SHOWN_POINTS = 12  # of the learning curve, in its table
 MOST_LABELS = 30  # bars that can be read
 
 
@@ -69,8 +70,8 @@ def agreed(found: ProjectReport) -> str:
 
 
 def curve_rows(found: ProjectReport) -> Iterator[tuple[str, ...]]:
-    """A dozen points of the learning curve, CURVE's columns."""
-    for one in shown_points(found.curve):
+    """Some points of the learning curve, CURVE's columns."""
+    for one in thinned(found.curve, SHOWN_POINTS):
         yield (
             f"{one.labels:,}", f"{one.accuracy.mean:.3f}", span(one.accuracy, ".3f"), f"{one.audited:,}", of_model(one)
         )  # fmt: skip

@@ -18,8 +18,9 @@ from nextlabel.backend.reports.against_random import (
     random_size,
     sizes,
 )
-from nextlabel.backend.reports.project import MOST_POINTS, Point, _thinned, learning_curve, plain, shown_points
+from nextlabel.backend.reports.project import MOST_POINTS, Point, learning_curve, plain, thinned
 from nextlabel.backend.reports.project_data import LEAST_REPEATED, agreement, krippendorff, pair_agreement
+from nextlabel.backend.reports.project_page import SHOWN_POINTS
 from nextlabel.backend.store import ModelRow
 from tests.backend.reports.made import START
 
@@ -180,8 +181,8 @@ def test_the_curve_takes_the_newest_audited_model_of_each_size() -> None:
 
 def test_long_curves_are_thinned_with_their_ends() -> None:
     points = tuple(Point(str(at), "", at, None, 20) for at in range(1000))  # type: ignore[arg-type]
-    assert [one.labels for one in shown_points(points)][::11] == [0, 999]
-    assert len(_thinned(points, MOST_POINTS)) == MOST_POINTS
+    assert [one.labels for one in thinned(points, SHOWN_POINTS)][::11] == [0, 999]
+    assert len(thinned(points, MOST_POINTS)) == MOST_POINTS
 
 
 def test_scores_have_intervals_over_records() -> None:

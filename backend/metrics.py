@@ -11,7 +11,7 @@ interval, everything else the bootstrap's.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, TypeAlias
 
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.activation import Flags, Targets, activation_of
+from nextlabel.backend.numeric import plain
 from nextlabel.connectors.errors import LearningError
 
 Predicted: TypeAlias = npt.NDArray[np.float32]
@@ -210,7 +211,13 @@ class Interval:
 
     def to_json(self) -> dict[str, float | None]:
         """Its three numbers; JSON has no nan, so what is not defined is null."""
-        return {key: value if value == value else None for key, value in asdict(self).items()}
+        found: dict[str, float | None] = plain(self)
+        return found
+
+    def within(self, least: float, most: float) -> Interval:
+        """The same, its bounds cut to where the figure can lie."""
+        low, high = np.clip([self.low, self.high], least, most).tolist()
+        return Interval(self.mean, low, high)
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]" if self.mean == self.mean else "–"

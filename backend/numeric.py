@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -39,3 +40,14 @@ def best_temperature(cost: Callable[[float], float]) -> tuple[float, float]:
         options={"xatol": 0.01},
     )
     return float(np.exp(found.x)), float(found.fun)
+
+
+def plain(value: Any) -> Any:
+    """``value`` for JSON, which has no nan: what is not defined is None, inside of dataclasses and collections too."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    return None if isinstance(value, float) and value != value else value

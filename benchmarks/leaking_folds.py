@@ -121,7 +121,9 @@ def _crossed(
 def vicomtech(folder: Path) -> LabelledRows:
     """The balanced sentences of both parts, by user."""
     columns = LabelledColumns("text", "label", "user_id", split="split")
-    return read_labelled(str(folder / "vicomtech" / "vicomtech.csv"), columns).where(("sampled_train", "sampled_test"))
+    return read_labelled(str(folder / "vicomtech" / "vicomtech.csv"), columns).where(
+        ("sampled_train", "sampled_test"), "split"
+    )
 
 
 def hatecheck(folder: Path) -> LabelledRows:

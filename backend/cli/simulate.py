@@ -33,7 +33,7 @@ from .common import (
 if TYPE_CHECKING:
     from nextlabel.backend.metrics import Interval
     from nextlabel.backend.simulation import Plan, Request, Simulation
-    from nextlabel.backend.simulation.reading import Asked
+    from nextlabel.backend.simulation.data import Asked
 
 MetricOption = Literal["accuracy", "macro-f1"]
 DEFAULT = "margin-diverse,margin,badge,representative,random"
@@ -110,7 +110,7 @@ def simulate(
     from nextlabel.backend.encoders.base import default_cache_dir, usable_cores
     from nextlabel.backend.reports.simulation_page import write
     from nextlabel.backend.simulation import Plan, Request
-    from nextlabel.backend.simulation.plan import Target
+    from nextlabel.backend.simulation.replay import Target
     from nextlabel.backend.simulation.request import Price
 
     column, parts = _parts(split)
@@ -155,7 +155,7 @@ def _asked(
 ) -> Asked:
     """Where the answers are. Raises ConfigError for options that contradict each other."""
     from nextlabel.backend.data.labelled import LabelledColumns
-    from nextlabel.backend.simulation.reading import Asked
+    from nextlabel.backend.simulation.data import Asked
 
     if (label is None) == (annotator_columns is None):
         raise ConfigError("give either --label, the column with the labels, or --annotator-columns, a column each")
@@ -211,7 +211,7 @@ def _watched(request: Request) -> Simulation:
 
 
 def _show(found: Simulation, plan: Plan) -> None:
-    from nextlabel.backend.simulation.plan import METRICS
+    from nextlabel.backend.simulation.replay import METRICS
     from nextlabel.backend.simulation.runs import RANDOM
 
     summary = found.summary

@@ -53,13 +53,30 @@ class LabelledRows:
     unlabelled: int = 0
     remark: str = ""
 
-    def where(self, wanted: Sequence[str]) -> LabelledRows:
-        """The rows of which the split is among ``wanted``. What was left out before stays counted."""
+    def where(self, wanted: Sequence[str], column: str | None) -> LabelledRows:
+        """The rows of which the split is among ``wanted``. What was left out before stays counted.
+
+        Raises DataError for a value that no row has in the split ``column``.
+        """
+        self.check_splits(wanted, column)
         rows = [at for at, split in enumerate(self.splits) if split in wanted]
         part = LabelledRows(self.name, self.several, blank=self.blank, unlabelled=self.unlabelled, remark=self.remark)
         for column in ("texts", "labels", "groups", "splits"):
             setattr(part, column, [getattr(self, column)[row] for row in rows])
         return part
+
+    def check_splits(self, wanted: Sequence[str], column: str | None) -> None:
+        """Raise DataError for a value that no row has in the split ``column``."""
+        for value in wanted:
+            if value not in self.splits:
+                found = ", ".join(repr(name) for name in sorted(set(self.splits))[:10])
+                raise DataError(f"{self.name}: no row has {value!r} in the column {column!r}; found: {found}")
+
+    def left_out(self) -> list[str]:
+        """A remark on the rows that were left out, if any were."""
+        parts = [f"{self.blank:,} rows without text"] * bool(self.blank)
+        parts += [f"{self.unlabelled:,} rows without label"] * bool(self.unlabelled)
+        return [f"left out: {' and '.join(parts)}"] if parts else []
 
     def copies(self) -> int:
         """Rows whose text stood in an earlier row."""

@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from nextlabel.backend.activation import Targets
 from nextlabel.backend.data.examples import Examples, assign_folds
 from nextlabel.backend.files import atomic_path
-from nextlabel.backend.metrics import Predicted
+from nextlabel.backend.metrics import RESAMPLES, Figure, Interval, Predicted, bootstrap
 from nextlabel.backend.models.probe import Probe
 from nextlabel.connectors.content import Readable, as_json
 from nextlabel.connectors.errors import LearningError
@@ -80,6 +80,16 @@ class HeldOut:
     def predicted(self) -> list[Predicted]:
         """The predictions of every run, float32 [n, c] each."""
         return [run.predicted for run in self.runs]
+
+    def predicting(self, predicted: Sequence[Predicted]) -> HeldOut:
+        """The same with other predictions, those of a run each."""
+        runs = (replace(run, predicted=one) for run, one in zip(self.runs, predicted, strict=True))
+        return replace(self, runs=tuple(runs))
+
+    def interval(self, figure: Figure, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+        """A figure of all runs, see :func:`bootstrap`."""
+        targets = self.examples.targets
+        return bootstrap(figure, self.predicted, targets, groups=self.groups, resamples=resamples, seed=seed)
 
 
 def cross_validate(

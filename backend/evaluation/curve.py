@@ -9,7 +9,7 @@ known better than either.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,10 +17,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nextlabel.backend.data.examples import Examples, assign_folds
-from nextlabel.backend.metrics import FIGURES, Interval, Predicted, bootstrap
+from nextlabel.backend.metrics import Interval, accuracy, macro_f1
+from nextlabel.backend.numeric import plain
 
 from .comparison import Difference, paired_bootstrap
-from .crossvalidation import Fit, FoldDone, FoldReport, HeldOut, Run, fold_groups, predict_held_out
+from .crossvalidation import Fit, FoldDone, FoldReport, HeldOut, fold_groups, predict_held_out
 
 PARTS = 16
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -82,15 +83,7 @@ class LearningCurve:
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is not defined is None."""
         return {
-            "points": [
-                {
-                    "share": one.share,
-                    "labels": one.labels,
-                    "accuracy": one.accuracy.to_json(),
-                    "macro_f1": one.macro_f1.to_json(),
-                }
-                for one in self.points
-            ],
+            "points": plain(self.points),
             "last_gain": Interval(self.gain.mean, self.gain.low, self.gain.high).to_json(),
             "more_labels_help": self.more_helps or None,
         }
@@ -139,7 +132,7 @@ def learn_on_shares(
         return Grown(share, round(float(np.mean([len(texts[share]) for texts in learned.values()]))), found)
 
     return [
-        *(grown(share, replace(whole, runs=tuple(map(_predicting, whole.runs, predicted[share])))) for share in shares),
+        *(grown(share, whole.predicting(predicted[share])) for share in shares),
         grown(1.0, whole),
     ]
 
@@ -164,7 +157,9 @@ def learning_curve(grown: Sequence[Grown], *, resamples: int = 1000, seed: int =
         return None
     points = tuple(
         CurvePoint(
-            one.share, one.labels, *(_figure(one.found, name, resamples, seed) for name in ("accuracy", "macro_f1"))
+            one.share,
+            one.labels,
+            *(one.found.interval(figure, resamples=resamples, seed=seed) for figure in (accuracy, macro_f1)),
         )
         for one in grown
     )
@@ -178,16 +173,6 @@ def learning_curve(grown: Sequence[Grown], *, resamples: int = 1000, seed: int =
         seed=seed,
     )
     return LearningCurve(points, gain)
-
-
-def _figure(found: HeldOut, name: str, resamples: int, seed: int) -> Interval:
-    return bootstrap(
-        FIGURES[name], found.predicted, found.examples.targets, groups=found.groups, resamples=resamples, seed=seed
-    )
-
-
-def _predicting(run: Run, predicted: Predicted) -> Run:
-    return replace(run, predicted=predicted)
 
 
 def _usable(learned: Sequence[dict[float, Examples]]) -> list[float]:

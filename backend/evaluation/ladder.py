@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +24,7 @@ from nextlabel.backend.activation import Targets, activation_of
 from nextlabel.backend.data.examples import Examples, assign_folds
 from nextlabel.backend.encoders.base import EncoderSpec, Engine
 from nextlabel.backend.metrics import one_hot, wilson_interval
+from nextlabel.backend.numeric import plain
 from nextlabel.backend.training.spec import RungName, TrainingSpec
 from nextlabel.connectors.errors import ConfigError, LearningError
 
@@ -72,8 +73,7 @@ class LadderReport:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: plain numbers and texts, null for what is not known."""
-        rungs = [{key: None if value != value else value for key, value in asdict(one).items()} for one in self.rungs]
-        return {"labels": self.labels, "chosen": self.chosen, "rungs": rungs}
+        return {"labels": self.labels, "chosen": self.chosen, "rungs": plain(self.rungs)}
 
     def __str__(self) -> str:
         """A table for people."""

@@ -6,16 +6,15 @@ sample of the pool, so its answers do; and what was found elsewhere bounds the t
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.metrics import LEVEL, Interval, percentiles
+from nextlabel.backend.metrics import LEVEL, RESAMPLES, Interval, percentiles
 from nextlabel.connectors.errors import LearningError
-
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +89,10 @@ def mid_p_total(size: int, drawn: int, hits: int, level: float = LEVEL) -> tuple
 
     least, most = hits, size - (drawn - hits)
     # With more positives, fewer hits get less likely: both ends are found by halving.
-    low = _first(least, most, lambda total: below(total) < 1 - alpha)
-    high = _first(least, most, lambda total: below(total) <= alpha)
+    totals = range(least, most)
+    low = least + bisect_left(totals, True, key=lambda total: below(total) < 1 - alpha)
+    high = least + bisect_left(totals, True, key=lambda total: below(total) <= alpha)
     return low, high - 1 if below(high) <= alpha and high > low else high
-
-
-def _first(low: int, high: int, holds: Any) -> int:
-    """The first whole number from ``low`` for which ``holds``, ``high`` if there is none; it must hold ever after."""
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle + 1, high)
-    return low
 
 
 @dataclass(frozen=True, slots=True)

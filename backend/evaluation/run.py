@@ -25,7 +25,7 @@ from nextlabel.backend.data.labelled import (
 from nextlabel.backend.encoders.base import HASHING, Engine
 from nextlabel.backend.encoders.model_folder import find_model
 from nextlabel.backend.training.spec import RungName, TrainingSpec
-from nextlabel.connectors.errors import ConfigError, DataError
+from nextlabel.connectors.errors import ConfigError
 
 from .crossvalidation import Fit, FoldDone, HeldOut, cross_validate, hold_out
 from .curve import LearningCurve, learn_on_shares, learning_curve
@@ -180,8 +180,6 @@ class Evaluation:
 
     def about(self) -> About:
         """What the page says beside the figures."""
-        # MOVED
-
         asked, examples = self.request, self.found.examples
         facts = {
             "Data": asked.data if asked.test is None else f"{asked.data}, tested on {asked.test}",
@@ -224,7 +222,7 @@ def evaluate(
         digest = rows.digest() if request.test is None else train.digest()[:32] + test.digest()[:32]
         shown = test
     else:
-        rows = _where(rows, request.only, request) if request.only else rows
+        rows = rows.where(request.only, request.columns.split) if request.only else rows
         examples = to_examples(rows, labels_of(rows), grouped)
         found, learned = _crossed(examples, request, on_fold, on_step), None
         remarks, how, digest, shown = (
@@ -233,21 +231,26 @@ def evaluate(
             rows.digest(),
             rows,
         )
-    curve = _curve(found, learned, request, on_fold, on_step) if request.wants_curve else None
-    if request.wants_curve and curve is None:
-        remarks.append("no learning curve: half of the texts would be too few to learn from")
+    curve = None
+    if request.wants_curve:
+        grown = learn_on_shares(
+            found,
+            lambda seed: (request.fit(seed, on_step), request.name(seed)),
+            train=learned,
+            random_folds=request.random_folds,
+            keep=request.keep,
+            report=on_fold,
+        )
+        curve = learning_curve(grown)
+        if curve is None:
+            remarks.append("no learning curve: half of the texts would be too few to learn from")
     counts = {
         "groups": 0 if found.examples.groups is None else len(np.unique(found.examples.groups)),
         "copies": shown.copies(),
         "blank": rows.blank,
         "unlabelled": rows.unlabelled,
     }
-    left_out = [f"{rows.blank:,} rows without text"] * bool(rows.blank)
-    left_out += [f"{rows.unlabelled:,} rows without label"] * bool(rows.unlabelled)
-    if left_out:
-        remarks.insert(0, f"left out: {' and '.join(left_out)}")
-    if rows.remark:
-        remarks.append(rows.remark)
+    remarks = [*rows.left_out(), *remarks, *([rows.remark] if rows.remark else [])]
     seconds = time.monotonic() - started
     return Evaluation(request, found, summarise(found), curve, tuple(remarks), how, counts, digest, seconds)
 
@@ -308,43 +311,14 @@ def _held_out(
     return replace(parts[0], runs=tuple(run for part in parts for run in part.runs)), learned
 
 
-def _curve(
-    found: HeldOut,
-    learned: Examples | None,
-    request: Request,
-    on_fold: Callable[[FoldDone], None] | None,
-    on_step: ProgressReport | None,
-) -> LearningCurve | None:
-    """The figures by the number of labels; ``learned`` is what a fixed test set was predicted from."""
-    grown = learn_on_shares(
-        found,
-        lambda seed: (request.fit(seed, on_step), request.name(seed)),
-        train=learned,
-        random_folds=request.random_folds,
-        keep=request.keep,
-        report=on_fold,
-    )
-    return learning_curve(grown)
-
-
 def _parts(rows: LabelledRows, request: Request) -> tuple[LabelledRows, LabelledRows]:
     """The rows to learn from and those to test on."""
     if request.test is not None:
         columns = replace(request.columns, split=None)
         return rows, read_labelled(request.test, columns, split=request.dataset_split)
     names = request.parts or ("", "")
-    return _where(rows, names[:1], request), _where(rows, names[1:], request)
-
-
-def _where(rows: LabelledRows, values: tuple[str, ...], request: Request) -> LabelledRows:
-    """The rows with one of the ``values`` in the split column. Raises DataError for a value that no row has."""
-    for value in values:
-        if value not in rows.splits:
-            found = ", ".join(repr(name) for name in sorted(set(rows.splits))[:10])
-            raise DataError(
-                f"{rows.name}: no row has {value!r} in the column {request.columns.split!r}; found: {found}"
-            )
-    return rows.where(values)
+    train, test = (rows.where([name], request.columns.split) for name in names)
+    return train, test
 
 
 def _how(request: Request, examples: Examples) -> str:

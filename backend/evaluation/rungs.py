@@ -18,8 +18,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
-import numpy as np
-
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import HASHING, Encoder, EncoderSpec, Engine, FloatMatrix, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
@@ -127,30 +125,20 @@ class TrainedModel:
 
 
 @dataclass(frozen=True, slots=True)
-class ZeroShot:
-    """The label that is closest in meaning; ``train`` gives the labels' names and nothing else."""
-
-    setup: Setup
-    name: RungName = "zero-shot"
-
-    def fit(self, train: Examples, report: ProgressReport | None = None) -> HeadOnVectors:
-        """See Rung."""
-        anchors = self.setup.anchors(train)
-        nothing = np.empty((0, anchors.shape[1]), np.float32)
-        probe = Probe.fit(nothing, train.targets[:0], len(train.labels), anchors=anchors)
-        return HeadOnVectors(self.setup, probe, self.name)
-
-
-@dataclass(frozen=True, slots=True)
 class ProbeRung:
-    """A calibrated linear head on frozen vectors, with the labels' names as a start."""
+    """A calibrated linear head on frozen vectors, with the labels' names as a start.
+
+    Zero-shot is the start alone: the label that is closest in meaning. Examples give it the names and nothing else.
+    """
 
     setup: Setup
     name: RungName = "probe"
 
     def fit(self, train: Examples, report: ProgressReport | None = None) -> HeadOnVectors:
         """See Rung."""
-        vectors, anchors = self.setup.vectors(train.texts, report), self.setup.anchors(train)
+        anchors = self.setup.anchors(train)
+        train = train.take([]) if self.name == "zero-shot" else train
+        vectors = self.setup.vectors(train.texts, report)
         probe = Probe.fit(vectors, train.targets, len(train.labels), weights=train.weights, anchors=anchors)
         return HeadOnVectors(self.setup, probe, self.name)
 
@@ -187,7 +175,7 @@ class TrainedRung:
 
 def rungs_for(setup: Setup) -> list[Rung]:
     """The rungs that ``setup`` can climb, the cheapest first."""
-    frozen: list[Rung] = [ZeroShot(setup), ProbeRung(setup)]
+    frozen: list[Rung] = [ProbeRung(setup, "zero-shot"), ProbeRung(setup)]
     if setup.encoder.name == HASHING or is_multimodal(setup.encoder.name):
         return frozen
     return [*frozen, TrainedRung(setup, "few-shot"), TrainedRung(setup, "fine-tune")]

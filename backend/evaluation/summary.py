@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from nextlabel.backend.metrics import (
     wilson_interval,
 )
 from nextlabel.backend.models.calibration import fit_temperature
+from nextlabel.backend.numeric import plain
 from nextlabel.connectors.content import text_of
 from nextlabel.connectors.errors import LearningError
 
@@ -98,14 +99,11 @@ class Summary:
         """Plain values; what is not defined is None."""
         return {
             **{name: interval.to_json() for name, interval in self.headline.items()},
-            "calibration_error": _plain(self.calibration_error),
-            "temperature": _plain(self.temperature),
-            "classes": [{key: _plain(value) for key, value in asdict(one).items()} for one in self.classes],
+            "calibration_error": plain(self.calibration_error),
+            "temperature": plain(self.temperature),
+            "classes": plain(self.classes),
             "confusion": self.confusion.tolist(),
-            "folds": [
-                {**{key: _score(getattr(one, key)) for key in (field.name for field in fields(one))}}
-                for one in self.folds
-            ],
+            "folds": plain(self.folds),
         }
 
 
@@ -114,14 +112,7 @@ def summarise(found: HeldOut, *, resamples: int = 1000, seed: int = 0) -> Summar
     examples, first = found.examples, found.runs[0].predicted
     ranked = max(LEAST_RANKED, RANKED_CELLS // max(first.size * len(found.runs), 1))
     headline = {
-        name: bootstrap(
-            figure,
-            found.predicted,
-            examples.targets,
-            groups=found.groups,
-            resamples=min(resamples, ranked) if name in RANKED else resamples,
-            seed=seed,
-        )
+        name: found.interval(figure, resamples=min(resamples, ranked) if name in RANKED else resamples, seed=seed)
         for name, figure in FIGURES.items()
     }
     temperature = fit_temperature(examples.activation.logits(first), examples.targets, prior=0)
@@ -197,27 +188,19 @@ def _folds(found: HeldOut, seed: int) -> list[FoldScore]:
         for fold, rung in zip(folds, run.rungs or [""] * len(folds), strict=True):
             rows = np.flatnonzero(run.fold_of == fold)
             groups = None if found.groups is None else found.groups[rows]
-            accuracy, macro_f1 = (
+            accuracies, f1s = (
                 bootstrap(
-                    FIGURES[name],
+                    figure,
                     [run.predicted[rows]],
                     found.examples.targets[rows],
                     groups=groups,
                     resamples=FOLD_RESAMPLES,
                     seed=seed,
                 )
-                for name in ("accuracy", "macro_f1")
+                for figure in (accuracy, macro_f1)
             )
-            scores.append(FoldScore(run.seed, int(fold), len(rows), accuracy, macro_f1, rung))
+            scores.append(FoldScore(run.seed, int(fold), len(rows), accuracies, f1s, rung))
     return scores
-
-
-def _score(value: int | str | Interval) -> Any:
-    return value.to_json() if isinstance(value, Interval) else value
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and value != value else value
 
 
 @dataclass(frozen=True, slots=True)

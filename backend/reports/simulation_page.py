@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nextlabel.backend.files import write_atomically
 from nextlabel.backend.metrics import Interval
-from nextlabel.backend.simulation.plan import METRICS, MetricName, Target
+from nextlabel.backend.simulation.replay import METRICS, MetricName, Target
 from nextlabel.backend.simulation.request import Simulation
 from nextlabel.backend.simulation.runs import RANDOM
 from nextlabel.backend.simulation.statistics import NONE_SHOWN, Figures, Reached, Summary

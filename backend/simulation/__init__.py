@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from .data import Material
-from .plan import Plan
-from .replay import Curve, replay
+from .replay import Curve, Plan, replay
 from .request import Request, Simulation, simulate
 from .runs import Runs, run
 from .statistics import Summary, summarise

@@ -11,20 +11,19 @@ from typing import Any
 import numpy as np
 
 from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.data.labelled import LabelledRows, to_examples
+from nextlabel.backend.data.labelled import to_examples
 from nextlabel.backend.encoders.base import HASHING, Engine, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache, Progress
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.evaluation.crossvalidation import fold_groups
 from nextlabel.backend.metrics import Interval
+from nextlabel.backend.numeric import plain
 from nextlabel.backend.selection import get_strategy
-from nextlabel.connectors.errors import ConfigError, DataError
+from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import Labeling
 
-from .data import Material
-from .plan import Plan, Target
-from .reading import Answered, Asked, read_answers
-from .replay import deal
+from .data import Answered, Asked, Material, read_answers
+from .replay import Plan, Target, deal
 from .runs import RANDOM, Finished, Runs, run
 from .statistics import Summary, summarise
 
@@ -122,8 +121,8 @@ class Simulation:
                 "labels": list(summary.labels),
                 **{
                     name: {
-                        "score": [point.to_json() for point in one.curve],
-                        "lead_over_random": [point.to_json() for point in one.lead],
+                        "score": plain(one.curve),
+                        "lead_over_random": plain(one.lead),
                     }
                     for name, one in summary.strategies.items()
                 },
@@ -159,7 +158,7 @@ def simulate(
     labels = found.labels()
     examples = to_examples(found.rows, labels, request.asked.columns.group is not None)
     if request.parts is not None:
-        _check_parts(found.rows, request.parts, request.asked.columns.split)
+        found.rows.check_splits(request.parts, request.asked.columns.split)
         kept = np.flatnonzero(np.isin(found.rows.splits, request.parts))
         splits = np.array(found.rows.splits)[kept]
     else:
@@ -227,20 +226,9 @@ def _material(
     return Material(vectors, anchors, examples.targets, answers, fold_groups(examples), tested)
 
 
-def _check_parts(rows: LabelledRows, parts: tuple[str, str], column: str | None) -> None:
-    for value in parts:
-        if value not in rows.splits:
-            found = ", ".join(repr(name) for name in sorted(set(rows.splits))[:10])
-            raise DataError(f"{rows.name}: no row has {value!r} in the column {column!r}; found: {found}")
-
-
 def _remarks(request: Request, found: Answered, counts: dict[str, int], material: Material) -> list[str]:
     """What flatters, what is missing, and what the figures can't say."""
-    remarks = []
-    left_out = [f"{counts['blank']:,} rows without text"] * bool(counts["blank"])
-    left_out += [f"{counts['unlabelled']:,} rows without label"] * bool(counts["unlabelled"])
-    if left_out:
-        remarks.append(f"left out: {' and '.join(left_out)}")
+    remarks = found.rows.left_out()
     if counts["copies"] and request.asked.columns.group is None and request.parts is None:
         remarks.append(f"{counts['copies']:,} rows repeat the text of another; copies are never split by a test")
     if found.tied:

@@ -22,8 +22,7 @@ from nextlabel.backend.selection import get_strategy
 from nextlabel.connectors.errors import ConfigError, LearningError
 
 from .data import Material
-from .plan import Plan
-from .replay import FULL, Curve, deal, replay
+from .replay import FULL, Curve, Plan, deal, replay
 
 RANDOM = "random"
 

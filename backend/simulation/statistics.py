@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from nextlabel.backend.metrics import LEVEL, Interval
 
-from .plan import Target
+from .replay import Target
 from .runs import RANDOM, Runs
 
 Values = npt.NDArray[np.float64]
@@ -137,7 +137,7 @@ def ratio_interval(above: Values, below: Values, level: float = LEVEL) -> Interv
         return Interval(NAN, NAN, NAN)
     ratio = float(above.mean() / below.mean())
     around = t_interval((above - ratio * below) / below.mean(), level)
-    return Interval(ratio, max(0.0, ratio + around.low) if around.low == around.low else NAN, ratio + around.high)
+    return Interval(ratio, ratio + around.low, ratio + around.high).within(0.0, math.inf)
 
 
 def area(labels: Sequence[int], scores: Values) -> Values:
@@ -221,7 +221,7 @@ def _simplicity(name: str) -> int:
 def _reached(needed: Values, budget: int) -> Reached:
     known = np.isfinite(needed)
     if known.all():
-        return Reached(_not_below_zero(t_interval(needed)), len(needed), len(needed))
+        return Reached(t_interval(needed).within(0.0, math.inf), len(needed), len(needed))
     least = float(np.where(known, needed, budget).mean())
     return Reached(Interval(NAN, least, NAN), int(known.sum()), len(needed))
 
@@ -235,12 +235,7 @@ def _labels_ratio(needed: Values, random: Values, budget: int) -> Interval:
 
 def _score(values: Sequence[float] | Values) -> Interval:
     """A t interval of scores, which end at 0 and 1."""
-    one = t_interval(values)
-    return one if one.low != one.low else Interval(one.mean, max(0.0, one.low), min(1.0, one.high))
-
-
-def _not_below_zero(one: Interval) -> Interval:
-    return Interval(one.mean, max(0.0, one.low) if one.low == one.low else NAN, one.high)
+    return t_interval(values).within(0.0, 1.0)
 
 
 @cache

@@ -11,8 +11,7 @@ import pytest
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.selection import Pool, Random
 from nextlabel.backend.simulation import Material, Plan, replay
-from nextlabel.backend.simulation.plan import Target
-from nextlabel.backend.simulation.replay import FULL, Curve, deal
+from nextlabel.backend.simulation.replay import FULL, Curve, Target, deal
 from nextlabel.connectors.errors import ConfigError, LearningError, SelectionError
 
 from .made import clusters

@@ -110,7 +110,11 @@ def test_the_wheel_has_every_module_and_says_that_it_is_typed(wheel: Path) -> No
     for name in FOLDERS:
         assert f"nextlabel/{name}/py.typed" in held
     assert not [name for name in held if "tests/" in name or "/test_" in name or name.endswith(".pyc")]
-    assert {name.name for name in (ROOT / "backend/reports/templates").iterdir()} <= {Path(name).name for name in held}
+    for room in ("models", "reports"):
+        templates = {
+            f"nextlabel/backend/{room}/templates/{path.name}" for path in (ROOT / f"backend/{room}/templates").iterdir()
+        }
+        assert templates <= held
 
 
 def test_the_command_runs_without_development_dependencies(bare: Path) -> None:

@@ -103,12 +103,34 @@ class ModelCard:
 
     def page(self, usage: str = "", note: str = "") -> str:
         """The card as Hugging Face shows one: Markdown with a YAML head. ``usage`` is Python; ``note`` a remark."""
-        return _page(self, usage, note)
+        import yaml
+        from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+        made = Environment(
+            loader=PackageLoader(__package__),
+            autoescape=select_autoescape(),  # Markdown stays as it is
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        made.filters["code"] = _code
+        name = f"{self.project} {self.version}".strip() or "text classifier"
+        page = made.get_template("card.md").render(
+            card=self,
+            name=name,
+            head=yaml.safe_dump(_head(self, name), sort_keys=False, allow_unicode=True).rstrip(),
+            usage=usage,
+            note=note,
+            facts=_facts(self),
+            rare=[label for label, count in self.counts.items() if count < 20],
+        )
+        return page.rstrip() + "\n"
 
 
 def data_hash(examples: Examples) -> str:
     """See ``hash_of``: of texts with their labels."""
-    return hash_of(examples.texts, _answers(examples))
+    answers = [sorted(examples.labels[i] for i in np.flatnonzero(row)) for row in examples.flags]
+    return hash_of(examples.texts, answers)
 
 
 def hash_of(texts: Sequence[Readable], answers: Sequence[Any]) -> str:
@@ -149,15 +171,9 @@ def read_or_make_card(folder: Path, labels: tuple[str, ...], activation: Activat
     return ModelCard(folder.name, "", "", "", "", labels, activation, windows=windows)
 
 
-def _answers(examples: Examples) -> list[list[str]]:
-    return [sorted(examples.labels[i] for i in np.flatnonzero(row)) for row in examples.flags]
-
-
-def _page(card: ModelCard, usage: str, note: str) -> str:
-    import yaml
-
-    name = f"{card.project} {card.version}".strip() or "text classifier"
-    task = _task(card)
+def _head(card: ModelCard, name: str) -> dict[str, Any]:
+    """What stands above the page, for the hub."""
+    task = "token-classification" if card.rung == "spans" else "text-classification"
     head: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": task}
     head["tags"] = [task, "nextlabel", *([card.rung] if card.rung else [])]
     if card.licence:
@@ -165,95 +181,35 @@ def _page(card: ModelCard, usage: str, note: str) -> str:
     if card.base.count("/") == 1 and not card.base.startswith((".", "/")):  # a name on the hub, not somebody's folder
         head["base_model"] = card.base
     if card.figures:
-        head["model-index"] = [{"name": name, "results": [_result(card, figure) for figure in card.figures]}]
-    lines = ["---", yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(), "---", "", f"# {name}", ""]
-    lines += [f"{_does(card)} {len(card.labels)} labels: {', '.join(_code(label) for label in card.labels)}.", ""]
-    if note:
-        lines += [note, ""]
-    if usage:
-        lines += ["## Use", "", "```python", usage, "```", ""]
-    lines += _measured(card) + _training(card) + _limits(card)
-    return "\n".join(lines).rstrip() + "\n"
+        project = card.project or "own"
+        results = [
+            {
+                "task": {"type": task},
+                "dataset": {"name": project, "type": project, "split": figure.measured_on},
+                "metrics": [{"type": figure.name, "value": round(figure.value, 4), "name": str(figure)}],
+            }
+            for figure in card.figures
+        ]
+        head["model-index"] = [{"name": name, "results": results}]
+    return head
 
 
-def _task(card: ModelCard) -> str:
-    return "token-classification" if card.rung == "spans" else "text-classification"
-
-
-def _does(card: ModelCard) -> str:
-    if card.rung == "spans":
-        return "Marks stretches of a text with"
-    return f"Gives a text {'any number of' if card.activation.several else 'exactly one of'}"
-
-
-def _result(card: ModelCard, figure: Figure) -> dict[str, Any]:
-    dataset = {"name": card.project or "own", "type": card.project or "own", "split": figure.measured_on}
+def _facts(card: ModelCard) -> dict[str, str]:
+    """How it was trained; empty is what is not known."""
+    length = f"{card.max_length} tokens" if card.windows == 1 else f"{card.windows} windows of {card.max_length} tokens"
     return {
-        "task": {"type": _task(card)},
-        "dataset": dataset,
-        "metrics": [{"type": figure.name, "value": round(figure.value, 4), "name": str(figure)}],
-    }
-
-
-def _measured(card: ModelCard) -> list[str]:
-    if not card.figures:
-        return ["## Figures", "", "None were measured.", ""]
-    rows = ["| figure | value | 95% interval | measured on | texts |", "|---|---|---|---|---|"]
-    rows += [
-        f"| {figure.name} | {figure.value:.3f} | {figure.low:.3f} to {figure.high:.3f} | {figure.measured_on} "
-        f"| {figure.n:,} |"
-        for figure in card.figures
-    ]
-    return ["## Figures", "", *rows, "", *([card.measured, ""] if card.measured else [])]
-
-
-def _training(card: ModelCard) -> list[str]:
-    facts = {
         "made": card.created,
         "how": card.rung,
         "started from": card.parent or card.base,
         "base encoder": card.base,
         "seconds": f"{card.seconds:,.0f} on {card.device}" if card.device else "",
-        "longest text": _longest(card),
+        "longest text": f"{length}; what is beyond is cut off" if card.max_length else "",
         "temperature": f"{card.temperature:.4g}",
         "seeds": ", ".join(map(str, card.seeds)),
         "hash of the labelled texts": card.data_hash,
         "versions": ", ".join(f"{name} {version}" for name, version in card.libraries.items()),
         "settings": ", ".join(f"{name} {value}" for name, value in card.spec.items()),
     }
-    lines = ["## Training", "", *(f"- {name}: {value}" for name, value in facts.items() if value), ""]
-    if card.counts:
-        lines += ["| label | texts |", "|---|---|"]
-        lines += [f"| {_code(label)} | {count:,} |" for label, count in card.counts.items()] + [""]
-    return lines
-
-
-def _longest(card: ModelCard) -> str:
-    if not card.max_length:
-        return ""
-    length = f"{card.max_length} tokens"
-    return f"{length if card.windows == 1 else f'{card.windows} windows of {length}'}; what is beyond is cut off"
-
-
-def _limits(card: ModelCard) -> list[str]:
-    rare = [label for label, count in card.counts.items() if count < 20]
-    lines = [
-        "## Intended use and limits",
-        "",
-        f"Made for texts like those of the project {card.project!r}." if card.project else "Made for one kind of text.",
-        "On texts of another kind, language or time the figures above don't hold: label a random sample of those, and",
-        "measure again. The probabilities are calibrated on held-out texts of the project only. The answers of the",
-        "annotators are taken for the truth; where they err or disagree in one direction, so does the model.",
-        "It is meant to help people label and search, not to decide about a person on its own.",
-    ]
-    if rare:
-        lines += ["", f"Fewer than 20 texts were seen of: {', '.join(map(_code, rare))}. Don't rely on these labels."]
-    if not card.licence:
-        lines += [
-            "",
-            "No licence was chosen. The licence of the base encoder and the rights in the texts bound which can be.",
-        ]
-    return [*lines, ""]
 
 
 def _code(label: str) -> str:

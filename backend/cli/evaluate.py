@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from nextlabel.backend.training.progress import TrainingProgress
+from nextlabel.backend.training.spec import TrainingProgress
 from nextlabel.connectors.errors import ConfigError
 
 from .common import (

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +25,10 @@ from nextlabel.backend.data.examples import Examples, assign_folds
 from nextlabel.backend.encoders.base import EncoderSpec, Engine
 from nextlabel.backend.metrics import one_hot, wilson_interval
 from nextlabel.backend.numeric import plain
-from nextlabel.backend.training.spec import RungName, TrainingSpec
+from nextlabel.backend.training.spec import ProgressReport, RungName, TrainingSpec
 from nextlabel.connectors.errors import ConfigError, LearningError
 
 from .rungs import RUNGS, Fitted, Rung, Setup, rungs_for
-
-if TYPE_CHECKING:
-    from nextlabel.backend.training.progress import ProgressReport
 
 FOLDS = 5
 BUDGET_SECONDS = 900.0  # for the scoring of one rung; its first split always runs to the end

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,16 +24,13 @@ from nextlabel.backend.data.labelled import (
 )
 from nextlabel.backend.encoders.base import HASHING, Engine
 from nextlabel.backend.encoders.model_folder import find_model
-from nextlabel.backend.training.spec import RungName, TrainingSpec
+from nextlabel.backend.training.spec import ProgressReport, RungName, TrainingSpec
 from nextlabel.connectors.errors import ConfigError
 
 from .crossvalidation import Fit, FoldDone, HeldOut, cross_validate, hold_out
 from .curve import LearningCurve, learn_on_shares, learning_curve
 from .ladder import make_rung
 from .summary import Summary, summarise
-
-if TYPE_CHECKING:
-    from nextlabel.backend.training.progress import ProgressReport
 
 
 @dataclass(frozen=True, slots=True)

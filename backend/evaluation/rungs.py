@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import HASHING, Encoder, EncoderSpec, Engine, FloatMatrix, label_anchors
@@ -29,14 +29,10 @@ from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.backend.training.fewshot import FewShotTuner
 from nextlabel.backend.training.finetune import FineTuner
-from nextlabel.backend.training.progress import TrainingProgress, never, no_report
-from nextlabel.backend.training.spec import RungName, TrainingSpec
+from nextlabel.backend.training.spec import ProgressReport, RungName, TrainingProgress, TrainingSpec, never, no_report
 from nextlabel.backend.training.trainer import TextTrainer, split_held_out
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.records import Labeling
-
-if TYPE_CHECKING:
-    from nextlabel.backend.training.progress import ProgressReport
 
 RUNGS: tuple[RungName, ...] = get_args(RungName)
 """All rungs, the cheapest first."""

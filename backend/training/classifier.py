@@ -15,20 +15,21 @@ import numpy.typing as npt
 from typing_extensions import override
 
 from nextlabel.backend.activation import SOFTMAX, Targets, activation_of
+from nextlabel.backend.encoders.base import FloatMatrix
 from nextlabel.backend.encoders.model_folder import ModelFolder, Pooling, pooled_dimension
-from nextlabel.backend.encoders.tokenizer import pool_windows
+from nextlabel.backend.encoders.tokenizer import batches_by_length, pad, pool, pool_windows
 from nextlabel.backend.encoders.torch import flatten_last_norm, load_body, load_pooler, make_pooler
 from nextlabel.backend.metrics import log_loss, macro_f1
 from nextlabel.backend.models.calibration import at_temperature, fit_temperature
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import head_of
 
-from .loop import TrainingTask, half_precision
-from .progress import Watch
-from .spec import TrainingSpec
-from .texts import EpochBatches, WindowedTexts, parts, text_vectors
+from .loop import TrainingTask, free_memory, half_precision, out_of_memory, parameter_groups
+from .spec import TrainingSpec, Watch
+from .texts import EpochBatches, WindowedTexts, parts
 
-LARGEST_PAD = 16  # ids below it are always kept, so that padding keeps its id
+EMBED_BATCH = 32  # windows
+LARGEST_PAD = 16  # ids below it are always kept, and in their places
 
 
 def cross_entropy(logits: Any, targets: Any, class_weights: Any = None) -> Any:
@@ -150,6 +151,37 @@ def text_classifier(folder: ModelFolder, spec: TrainingSpec, classes: int) -> An
     return TextClassifier()
 
 
+def text_vectors(network: Any, texts: WindowedTexts, device: str, watch: Watch, *, told: bool = False) -> FloatMatrix:
+    """Unit vectors float32 [n, d], as an encoder would make them. Leaves the network in evaluation mode.
+
+    ``told``: whether its progress is worth a report.
+    """
+    import torch
+
+    network.eval()
+    rows = texts.windows.rows
+    out, done = np.empty((len(rows), network.dimension), np.float32), 0
+    pending = batches_by_length(rows, EMBED_BATCH)[::-1]
+    while pending:
+        watch.check()
+        batch = pending.pop()
+        ids, mask = (torch.from_numpy(part).to(device) for part in pad([rows[row] for row in batch]))
+        try:
+            with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=device == "cuda"):
+                out[batch] = network.vectors(ids, mask).float().cpu().numpy()
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or len(batch) == 1:
+                raise
+            middle = len(batch) // 2
+            pending += [batch[middle:], batch[:middle]]
+            free_memory()
+            continue
+        done += len(batch)
+        if told:
+            watch.tell("embedding", done, len(rows))
+    return pool(out, texts.windows, len(texts)) if len(texts) else out
+
+
 class Vocabulary:
     """Trains only the rows of the token table that the texts need.
 
@@ -162,7 +194,7 @@ class Vocabulary:
         import torch
 
         self._table = body.get_input_embeddings()
-        self._kept: npt.NDArray[np.int64] | None = None
+        self._kept: Any = None
         pad = getattr(body.config, "pad_token_id", None) or 0
         if type(self._table) is not torch.nn.Embedding or pad >= LARGEST_PAD:
             return
@@ -170,34 +202,21 @@ class Vocabulary:
         kept = used[used < self._table.num_embeddings].astype(np.int64)
         if kept[-1] != used[-1]:
             return  # a token that the table does not have: the model itself will say so
-        self._kept, self._full = kept, self._table.weight.detach().clone()
-        self._table.weight = torch.nn.Parameter(self._full[torch.from_numpy(kept)])
-
-    def narrow(self, rows: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Token ids as places in the smaller table."""
-        if self._kept is None:
-            return [list(row) for row in rows]
-        return [np.searchsorted(self._kept, np.asarray(row, np.int64)).tolist() for row in rows]
+        self._kept, self._full = torch.from_numpy(kept), self._table.weight.detach().clone()
+        self._table.weight = torch.nn.Parameter(self._full[self._kept])
+        place = torch.zeros(len(self._full), dtype=torch.int64, device=self._full.device)
+        place[self._kept] = torch.arange(len(kept), device=place.device)
+        self._hook = self._table.register_forward_pre_hook(lambda _, ids: (place[ids[0]],))
 
     def widen(self) -> None:
         """Put the whole table back, with the rows that were trained."""
         import torch
 
         if self._kept is not None:
-            self._full[torch.from_numpy(self._kept)] = self._table.weight.detach().to(self._full.device)
+            self._hook.remove()
+            self._full[self._kept] = self._table.weight.detach().to(self._full.device)
             self._table.weight = torch.nn.Parameter(self._full)
             self._kept = None
-
-
-def parameter_groups(network: Any, body: Any, spec: TrainingSpec) -> list[dict[str, Any]]:
-    """Parameters for AdamW: body and what stands on it at their own rates, no decay of biases and of norms."""
-    inside = {id(parameter) for parameter in body.parameters()}
-    groups: dict[tuple[float, float], list[Any]] = {}
-    for parameter in network.parameters():
-        rate = spec.learning_rate if id(parameter) in inside else spec.head_learning_rate
-        if parameter.requires_grad:
-            groups.setdefault((rate, spec.weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
-    return [{"params": part, "lr": rate, "weight_decay": decay} for (rate, decay), part in groups.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,21 +248,14 @@ class ClassifierTask(TrainingTask):
     ) -> None:
         import torch
 
-        self.network, self.train, self.held_out, self.spec = network, train, held_out, spec
-        self.device, self.watch, self.most = device, watch, spec.batch_size
-        lengths, targets = train.texts.lengths().tolist(), train.targets
-        self._batches = EpochBatches(
-            lengths, targets, batch_size=spec.batch_size, resample=spec.resample, seed=spec.seed
-        )
-        self.epoch_steps = len(self._batches)
+        self.train, self.held_out = train, held_out
+        self.lengths, size = train.texts.lengths(), spec.batch_size
+        batches = EpochBatches(self.lengths, train.targets, batch_size=size, resample=spec.resample, seed=spec.seed)
+        super().__init__(network, batches, spec, device, watch)
         self._class_weights: Any = None
         if spec.class_weights == "balanced":
             balance = balanced_weights(train.targets, network.head.out_features, train.weights)
             self._class_weights = torch.from_numpy(balance).to(device)
-
-    @override
-    def batches(self) -> Iterator[Any]:
-        return self._batches.without_end()
 
     @override
     def collate(self, rows: Any) -> dict[str, Any]:

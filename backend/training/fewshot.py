@@ -26,11 +26,10 @@ from nextlabel.backend.models.calibration import fit_temperature
 from nextlabel.backend.models.crossfit import COLD_TEMPERATURE
 from nextlabel.backend.models.probe import Probe
 
-from .classifier import AnsweredTexts, ClassifierTask, parameter_groups
-from .loop import Outcome, half_precision, random_state, run, set_random_state
-from .progress import TrainingProgress, Watch
-from .spec import TrainingSpec
-from .texts import Rows, strata, text_vectors
+from .classifier import AnsweredTexts, ClassifierTask, text_vectors
+from .loop import Outcome, half_precision, parameter_groups, random_state, run, set_random_state
+from .spec import TrainingSpec, Watch
+from .texts import Rows, strata
 from .trainer import Given, TextTrainer
 
 TEMPERATURE = 0.07  # as in Khosla et al. (2020)
@@ -124,13 +123,9 @@ class FewShotTuner(TextTrainer["ContrastiveTask"]):
 
     @override
     def fit(self, task: ContrastiveTask, given: Given[Examples]) -> tuple[Outcome, dict[str, float] | None]:
-        outcome, watch = run(task, given.checkpoints()), given.watch
-
-        def tell(done: int, total: int) -> None:
-            watch.report(TrainingProgress("embedding", done, total, seconds=watch.seconds))
-
+        outcome = run(task, given.checkpoints())
         parts = [task.train] if task.aside is None else [task.train, task.aside]
-        vectors = [text_vectors(task.network, one.texts, given.device, watch, tell) for one in parts]
+        vectors = [text_vectors(task.network, one.texts, given.device, given.watch, told=True) for one in parts]
         task.probe = fit_head(vectors[0], given.examples, vectors[-1], given.held_out)
         return outcome, {"epoch": outcome.epochs, "temperature": task.probe.temperature}
 
@@ -157,7 +152,6 @@ class ContrastiveTask(ClassifierTask):
         super().__init__(network, train, None, spec, device, watch)
         self.aside, self.most = aside, WINDOWS
         self.epoch_steps = max(1, round(len(train.targets) / BATCH))
-        self._lengths = train.texts.lengths()
 
     @property
     @override
@@ -170,7 +164,7 @@ class ContrastiveTask(ClassifierTask):
 
     @override
     def collate(self, rows: Rows) -> dict[str, Any]:
-        return super().collate(rows[np.argsort(self._lengths[rows], kind="stable")])
+        return super().collate(rows[np.argsort(self.lengths[rows], kind="stable")])
 
     @override
     def one(self, batch: dict[str, Any]) -> str:

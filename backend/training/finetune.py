@@ -30,10 +30,9 @@ from nextlabel.backend.models.calibration import fit_temperature
 from nextlabel.backend.models.crossfit import LEAST
 from nextlabel.backend.models.probe import Probe
 
-from .classifier import AnsweredTexts, ClassifierTask
-from .loop import Outcome, run
-from .progress import ProgressReport, TrainingProgress, Watch
-from .texts import text_vectors
+from .classifier import AnsweredTexts, ClassifierTask, text_vectors
+from .loop import Outcome, run, state_of
+from .spec import ProgressReport, TrainingProgress, Watch
 from .trainer import Given, TextTrainer
 
 DONE = "member.safetensors"
@@ -155,11 +154,6 @@ def train_members(whole: ClassifierTask, given: Given[Examples]) -> tuple[Outcom
     epochs = float(np.mean([member.outcome.epochs for member in members]))
     best_epoch = float(np.mean([member.best_epoch for member in members]))
     return Outcome(epochs, history), {"epoch": best_epoch, "temperature": temperature}
-
-
-def state_of(network: Any) -> dict[str, Any]:
-    """A copy of its tensors, on the CPU."""
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in network.state_dict().items()}
 
 
 def in_all(report: ProgressReport, number: int, members: int, before: float) -> ProgressReport:

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -30,13 +29,12 @@ from nextlabel.connectors.errors import ConfigError, LearningError
 
 from .classifier import cross_entropy
 from .loop import TrainingTask, run
-from .progress import TrainingCancelled, TrainingProgress, Watch, never, no_report
-from .spec import TrainingSpec
+from .spec import TrainingSpec, Watch, never, no_report
 from .texts import EpochBatches
 
 if TYPE_CHECKING:
     from .jobs import TrainingJob
-    from .progress import ProgressReport
+    from .spec import ProgressReport
 
 FEWEST_HELD_OUT = 5
 CHUNK = 64  # records encoded between two reports
@@ -132,20 +130,17 @@ class FusionTask(TrainingTask):
     ) -> None:
         import torch
 
-        self.network, self.spec, self.device = network, spec.pace(), "cpu"
-        self.watch, self.most = Watch(no_report, stop), spec.batch_size
         self._columns = {name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in columns.items()}
         self._rows, same = np.flatnonzero(~held), np.zeros(int((~held).sum()), np.int64)
         self.held_out = np.flatnonzero(held) if held.any() else None
-        self._batches = EpochBatches(same.tolist(), same, batch_size=spec.batch_size, seed=spec.seed)
-        self.epoch_steps = len(self._batches)
+        batches = EpochBatches(same, same, batch_size=spec.batch_size, seed=spec.seed)
+        super().__init__(network, batches, spec.pace(), "cpu", Watch(no_report, stop))
 
     @override
-    def batches(self) -> Iterator[npt.NDArray[np.int64]]:
-        return (self._rows[batch] for batch in self._batches.without_end())
+    def collate(self, rows: list[int]) -> dict[str, Any]:
+        return self._columns_of(self._rows[rows])
 
-    @override
-    def collate(self, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
+    def _columns_of(self, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
         return {name: column[rows] for name, column in self._columns.items()}
 
     @override
@@ -166,7 +161,7 @@ class FusionTask(TrainingTask):
     def measure(self) -> dict[str, float]:
         import torch
 
-        held = self.collate(self.held_out)
+        held = self._columns_of(self.held_out)
         self.network.eval()
         with torch.inference_mode():
             return {"held_out_loss": float(self.loss(held, held))}
@@ -241,13 +236,7 @@ def train_fused(job: TrainingJob, folder: Path, report: ProgressReport, stop: Ca
 
     Seconds, once the images are encoded; both towers keep what they have encoded, so a job that is killed goes on.
     """
-    started = time.monotonic()
-
-    def tell(stage: str, done: int, total: int) -> None:
-        if stop():
-            raise TrainingCancelled("the training was stopped")
-        report(TrainingProgress(stage, done, total, seconds=time.monotonic() - started))  # type: ignore[arg-type]
-
+    watch = Watch(report, stop)
     kind, examples = job.spec.fusion, job.examples
     if kind == "none":
         raise LearningError("the recipe says `fusion: none`, so there is no head to train")
@@ -257,25 +246,25 @@ def train_fused(job: TrainingJob, folder: Path, report: ProgressReport, stop: Ca
         raise LearningError(f"{job.encoder.name} encodes no images, so there is nothing to fuse")
     parts = []
     for at in range(0, len(examples.texts), CHUNK):
-        tell("embedding", at, len(examples.texts))
+        watch.tell("embedding", at, len(examples.texts))
         parts.append(encoder.towers(examples.texts[at : at + CHUNK]))
     towers = TowerVectors(np.concatenate([one.text for one in parts]), np.concatenate([one.image for one in parts]))
     kinds = get_args(FusionKind) if kind == "auto" else (kind,)
     heads = []
     for number, one in enumerate(kinds):
-        tell("training", number, len(kinds))
+        watch.tell("training", number, len(kinds))
         spec = FusionSpec(one, patience=PATIENCE, held_out=min(job.spec.held_out, 0.5), seed=job.spec.seed)
         beside: dict[str, Any] = {"weights": examples.weights, "groups": examples.groups, "stop": stop}
         heads.append(train_fusion(towers, examples.targets, examples.labels, spec, **beside))
     head = min(heads, key=_loss)
-    tell("training", len(kinds), len(kinds))
+    watch.tell("training", len(kinds), len(kinds))
     facts = {"encoder": job.encoder.name, "fingerprint": encoder.fingerprint, "max_length": job.encoder.max_length}
     with whole_folder(folder) as partial:
         head.save(partial)
         write_atomically(partial / FUSED_FILE, (json.dumps(facts, indent=1) + "\n").encode())
         # The registry takes what transformers would call a model: a configuration beside the weights.
         write_atomically(partial / "config.json", b'{"model_type": "nextlabel-fusion"}\n')
-        training = {"device": "cpu", "seconds": time.monotonic() - started, "epochs": len(head.history)}
+        training = {"device": "cpu", "seconds": watch.seconds, "epochs": len(head.history)}
         save_head(partial, _last_layer(head, len(examples.texts)), examples.labels, training)
 
 

@@ -24,8 +24,8 @@ import numpy as np
 from nextlabel.backend.files import atomic_path, write_atomically
 from nextlabel.connectors.errors import LearningError
 
-from .progress import TrainingProgress, Watch
-from .spec import TrainingSpec
+from .spec import TrainingProgress, TrainingSpec, Watch
+from .texts import EpochBatches
 
 NOTE, STATE = "nextlabel.json", "state.pt"
 
@@ -66,41 +66,31 @@ class Checkpoints:
         """Whether it is time for another one."""
         return time.monotonic() - self._saved >= self._seconds
 
-    def load(self) -> tuple[dict[str, Any], dict[str, Any] | None]:
-        """The state of the last checkpoint, and the best tensors by name as of then."""
+    def load(self) -> dict[str, Any]:
+        """The state of the last checkpoint, on the CPU."""
         import torch
-        from safetensors.torch import load_file
 
         assert self.last is not None  # noqa: S101  # whoever loads has looked
         state: dict[str, Any] = torch.load(self.last / STATE, map_location="cpu", weights_only=True)
-        return state, None if self.note["best"] is None else load_file(self._scratch / self.note["best"])
+        return state
 
-    def add(self, step: int, state: dict[str, Any], note: dict[str, Any], best: tuple[float, Any] | None) -> None:
-        """Write a checkpoint: tensors, a ``note`` in JSON, and epoch and tensors of the best state so far."""
+    def add(self, step: int, state: dict[str, Any], note: dict[str, Any]) -> None:
+        """Write a checkpoint: a ``state`` of tensors, and a ``note`` in JSON."""
         import torch
-        from safetensors.torch import save_file
 
-        folder, name = self._scratch / f"checkpoint-{step}", None
-        if best is not None:
-            name = f"best-{best[0]:g}.safetensors"
-            if not (self._scratch / name).is_file():
-                with atomic_path(self._scratch / name) as temporary:
-                    save_file(best[1], temporary)
+        folder = self._scratch / f"checkpoint-{step}"
         with atomic_path(folder / STATE) as temporary:
             torch.save(state, temporary)
-        note = {"key": self._key, "step": step, "best": name, **note}
+        note = {"key": self._key, "step": step, **note}
         write_atomically(folder / NOTE, json.dumps(note).encode())
         self.last, self.note, self._saved = folder, note, time.monotonic()
         self._tidy()
 
     def _tidy(self) -> None:
-        """Remove every checkpoint but the last, and every best state but its own."""
+        """Remove every checkpoint but the last."""
         for folder in self._scratch.glob("checkpoint-*"):
             if folder != self.last:
                 shutil.rmtree(folder, ignore_errors=True)
-        for file in self._scratch.glob("best-*.safetensors"):
-            if file.name != self.note.get("best"):
-                file.unlink(missing_ok=True)
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -140,6 +130,11 @@ def half_precision(device: str) -> AbstractContextManager[None]:
     return half
 
 
+def state_of(network: Any) -> dict[str, Any]:
+    """A copy of its tensors, on the CPU."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in network.state_dict().items()}
+
+
 def random_state(device: str) -> dict[str, Any]:
     """Where torch's random numbers stand: those of the CPU, and those that dropout on ``device`` draws."""
     import torch
@@ -156,6 +151,17 @@ def set_random_state(state: dict[str, Any]) -> None:
         (torch if device == "cpu" else getattr(torch, device)).set_rng_state(numbers)
 
 
+def parameter_groups(network: Any, body: Any, spec: TrainingSpec) -> list[dict[str, Any]]:
+    """Parameters for AdamW: body and what stands on it at their own rates, no decay of biases and of norms."""
+    inside = {id(parameter) for parameter in body.parameters()}
+    groups: dict[tuple[float, float], list[Any]] = {}
+    for parameter in network.parameters():
+        rate = spec.learning_rate if id(parameter) in inside else spec.head_learning_rate
+        if parameter.requires_grad:
+            groups.setdefault((rate, spec.weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+    return [{"params": part, "lr": rate, "weight_decay": decay} for (rate, decay), part in groups.items()]
+
+
 class TrainingTask(ABC):
     """What is trained on what, and how it is judged.
 
@@ -164,23 +170,21 @@ class TrainingTask(ABC):
     ``steps`` the whole training. Gradients are cut to the norm ``clip``.
     """
 
-    network: Any
-    spec: TrainingSpec
-    device: str
-    watch: Watch
-    most: int
-    epoch_steps: int
     held_out: Any = None
     clip = 1.0
+
+    def __init__(self, network: Any, batches: EpochBatches, spec: TrainingSpec, device: str, watch: Watch) -> None:
+        self.network, self.spec, self.device, self.watch = network, spec, device, watch
+        self.most, self.epoch_steps, self._batches = spec.batch_size, len(batches), batches
 
     @property
     def steps(self) -> int:
         """Of the optimiser in all; fewer where patience runs out."""
         return self.spec.epochs * self.epoch_steps
 
-    @abstractmethod
     def batches(self) -> Iterator[Any]:
         """Rows of every step, from the first on: always the same ones."""
+        return self._batches.without_end()
 
     @abstractmethod
     def collate(self, rows: Any) -> dict[str, Any]:
@@ -288,7 +292,7 @@ class _Run:
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.scaler = torch.amp.GradScaler("cuda", enabled=_half(task.device) == torch.float16)
         self.history: list[dict[str, float]] = []
-        self.best: tuple[float, dict[str, Any]] | None = None  # its epoch, and its tensors on the CPU
+        self.best: dict[str, Any] | None = None  # the network's tensors after the best epoch, on the CPU
         self.step, self.losses = 0, torch.zeros((), device=task.device)  # the sum of this epoch, left on the device
         torch.manual_seed(task.spec.seed)
         if checkpoints is not None and checkpoints.last is not None:
@@ -296,15 +300,13 @@ class _Run:
         self.loss, self.read = 0.0, (float(self.losses), self.step, -REPORT_SECONDS)  # the sum read last, and when
 
     def _resume(self, checkpoints: Checkpoints) -> None:
-        state, best = checkpoints.load()
-        note = checkpoints.note
+        state, note = checkpoints.load(), checkpoints.note
         self.task.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         set_random_state(state["random"])
-        self.losses, self.step = state["losses"].to(self.task.device), int(note["step"])
+        self.best, self.losses, self.step = state["best"], state["losses"].to(self.task.device), int(note["step"])
         self.history, self.task.watch.before = list(note["history"]), float(note["seconds"])
-        self.best = None if best is None else (float(note["best_epoch"]), best)
 
     def _save(self, checkpoints: Checkpoints) -> None:
         state = {
@@ -312,11 +314,10 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "random": random_state(self.task.device),
+            "best": self.best,
             "losses": self.losses,
         }
-        note = {"history": self.history, "seconds": self.task.watch.seconds}
-        note["best_epoch"] = None if self.best is None else self.best[0]
-        checkpoints.add(self.step, state, note, self.best)
+        checkpoints.add(self.step, state, {"history": self.history, "seconds": self.task.watch.seconds})
 
     def to_the_end(self) -> Outcome:
         task = self.task
@@ -332,7 +333,7 @@ class _Run:
             if self.checkpoints is not None and self.checkpoints.due and self.step < task.steps:
                 self._save(self.checkpoints)
         if self.best is not None:
-            task.network.load_state_dict(self.best[1])
+            task.network.load_state_dict(self.best)
         return Outcome(self.step / task.epoch_steps, self.history)
 
     def _train_on(self, batch: dict[str, Any]) -> None:
@@ -377,8 +378,7 @@ class _Run:
         self.history.append(entry | {"seconds": round(task.watch.seconds, 3)})
         leader = task.best_of(self.history)
         if leader is self.history[-1]:
-            tensors = task.network.state_dict().items()
-            self.best = entry["epoch"], {name: one.detach().to("cpu", copy=True) for name, one in tensors}
+            self.best = state_of(task.network)
         if task.held_out is not None:
             self._tell("evaluating")
         self.losses = torch.zeros((), device=task.device)

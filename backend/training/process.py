@@ -17,7 +17,7 @@ from nextlabel.backend.encoders.base import usable_cores
 from nextlabel.connectors.errors import LearningError
 
 from .jobs import JOB_FILE, MODEL, PREDICTIONS, Job, job_type, readable_errors
-from .progress import TrainingProgress
+from .spec import TrainingProgress
 
 WORKER = "nextlabel.backend.training.worker"
 PROGRESS, ERROR, LOG, LOCK = "progress.json", "error.txt", "worker.log", "lock"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,9 @@ from nextlabel.backend.models.spans.tagging import IntArray, Scheme, TagSet
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span
 
-from .classifier import Vocabulary, parameter_groups
-from .loop import TrainingTask, half_precision
-from .progress import ProgressReport, TrainingProgress, Watch, never, no_report
-from .spec import CHECKPOINT_SECONDS, TrainingSpec
+from .classifier import Vocabulary
+from .loop import TrainingTask, half_precision, parameter_groups
+from .spec import CHECKPOINT_SECONDS, ProgressReport, TrainingSpec, Watch, never, no_report
 from .texts import EpochBatches
 from .trainer import Given, Trainer, TrainingResult
 
@@ -63,20 +62,6 @@ class TaggedTexts:
                 found.append((window, targets))
         return found
 
-    def with_ids(self, change: Any) -> TaggedTexts:
-        """The same with token ids put through ``change``: ids of some windows -> as many for each."""
-        texts = [
-            replace(
-                text,
-                windows=[
-                    replace(window, ids=[int(one) for one in ids])
-                    for window, ids in zip(text.windows, change([window.ids for window in text.windows]), strict=True)
-                ],
-            )
-            for text in self.texts
-        ]
-        return replace(self, texts=texts)
-
 
 class SpanTask(TrainingTask):
     """A network for token classification on tagged texts. A row is a window."""
@@ -86,17 +71,12 @@ class SpanTask(TrainingTask):
     def __init__(
         self, network: Any, tags: TagSet, train: TaggedTexts, held_out: TaggedTexts | None, given: Given[SpanExamples]
     ) -> None:
-        self.network, self.tags, self.held_out, self.spec = network, tags, held_out, given.spec
-        self.device, self.watch, self.most = given.device, given.watch, given.spec.batch_size
+        self.tags, self.held_out = tags, held_out
         self._windows, self._types = train.windows(), takes_types(network.config)
-        lengths = [len(window.ids) for window, _ in self._windows]
+        lengths, spec = [len(window.ids) for window, _ in self._windows], given.spec
         same = np.zeros(len(lengths), np.int64)
-        self._batches = EpochBatches(lengths, same, batch_size=self.most, seed=self.spec.seed)
-        self.epoch_steps = len(self._batches)
-
-    @override
-    def batches(self) -> Iterator[list[int]]:
-        return self._batches.without_end()
+        batches = EpochBatches(lengths, same, batch_size=spec.batch_size, seed=spec.seed)
+        super().__init__(network, batches, spec, given.device, given.watch)
 
     @override
     def collate(self, rows: list[int]) -> dict[str, Any]:
@@ -183,8 +163,7 @@ class SpanTrainer(Trainer[SpanExamples, SpanTask]):
         held = None if given.held_out is None else tagged(tokenise, given.held_out, tags, given.watch)
         rows = [window.ids for part in (train, held) if part for text in part.texts for window in text.windows]
         vocabulary = Vocabulary(network.base_model, rows)
-        held = None if held is None else held.with_ids(vocabulary.narrow)
-        return SpanTask(network, tags, train.with_ids(vocabulary.narrow), held, given), vocabulary
+        return SpanTask(network, tags, train, held, given), vocabulary
 
     @override
     def save(self, folder: Path, task: SpanTask, given: Given[SpanExamples], result: TrainingResult) -> None:
@@ -299,7 +278,7 @@ def tagged(tokenise: SpanTokeniser, examples: SpanExamples, tags: TagSet, watch:
     for start in range(0, len(apart), CHUNK):
         watch.check()
         texts += tokenise(apart.texts[start : start + CHUNK])
-        watch.report(TrainingProgress("tokenising", len(texts), len(apart), seconds=watch.seconds))
+        watch.tell("tokenising", len(texts), len(apart))
     encoded = [tags.encode(text.bounds, spans)[0] for text, spans in zip(texts, apart.spans, strict=True)]
     return TaggedTexts(texts, encoded, examples.spans)
 

@@ -1,14 +1,20 @@
-"""How a model is to be trained: the ``training`` section of a recipe."""
+"""What a training is told, and what it tells: the ``training`` section of a recipe, how far it is, and its stop."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nextlabel.connectors.errors import LearningError
+
 CHECKPOINT_SECONDS = 120.0  # between two; a small job needs none, a long one loses two minutes at most
 
 RungName: TypeAlias = Literal["zero-shot", "probe", "few-shot", "fine-tune"]
+Stage: TypeAlias = Literal["tokenising", "training", "evaluating", "embedding"]
 PoolingName: TypeAlias = Literal["model", "mean", "cls", "max", "attention", "bilstm"]
 
 
@@ -65,3 +71,63 @@ class TrainingSpec(BaseModel):
     weight_decay: float = Field(default=0.01, ge=0, description="As in AdamW.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="In front of the linear layer.")
     seed: int = Field(default=0, ge=0, description="Of everything that is random in training.")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgress:
+    """One report of a running training.
+
+    ``step`` of ``steps`` counts what the stage counts (texts, or steps of the optimiser); ``epoch`` is a fraction.
+    ``loss`` is the last one on training texts, ``score`` the last log loss on held-out texts (lower is better).
+    ``seconds`` since the training began, those before an interruption included.
+    """
+
+    stage: Stage
+    step: int
+    steps: int
+    epoch: float = 0.0
+    loss: float | None = None
+    score: float | None = None
+    seconds: float = 0.0
+
+
+ProgressReport: TypeAlias = Callable[[TrainingProgress], None]
+
+
+class TrainingCancelled(LearningError):
+    """Whoever watches the training has asked it to stop. Nothing was written but checkpoints."""
+
+
+def no_report(_: TrainingProgress) -> None:
+    """For a training that nobody watches."""
+
+
+def never() -> bool:
+    """For a training that nobody stops."""
+    return False
+
+
+@dataclass(slots=True)
+class Watch:
+    """Who is told, who may stop it, and how long it has taken, interruptions left out; ``what`` it is, in words."""
+
+    report: ProgressReport
+    stop: Callable[[], bool]
+    what: str = "training"
+    before: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far."""
+        return self.before + time.monotonic() - self.started
+
+    def tell(self, stage: Stage, step: int, steps: int) -> None:
+        """Report so many of a stage's steps. Raises TrainingCancelled when it is to stop."""
+        self.check()
+        self.report(TrainingProgress(stage, step, steps, seconds=self.seconds))
+
+    def check(self) -> None:
+        """Raises TrainingCancelled when it is to stop."""
+        if self.stop():
+            raise TrainingCancelled(f"the {self.what} was stopped before its end; the model is as it was")

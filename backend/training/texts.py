@@ -6,7 +6,7 @@ Which texts an epoch shows, and in which batches, is reproducible from seed and 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,16 +16,13 @@ import numpy.typing as npt
 
 from nextlabel.backend.activation import Targets
 from nextlabel.backend.data.examples import rarest_label
-from nextlabel.backend.encoders.base import FloatMatrix
 from nextlabel.backend.encoders.model_folder import ModelFolder
-from nextlabel.backend.encoders.tokenizer import Tokeniser, Windows, batches_by_length, pad, pool
+from nextlabel.backend.encoders.tokenizer import Tokeniser, Windows, pad
 from nextlabel.connectors.content import Readable
 
-from .loop import free_memory, out_of_memory
-from .progress import TrainingProgress, Watch
+from .spec import Watch
 
 CHUNK = 512  # texts tokenised between two looks at stop
-EMBED_BATCH = 32  # windows
 POOL_BATCHES = 16  # batches whose texts are sorted together: little padding, and other company in every epoch
 WINDOWED = ("input_ids", "attention_mask", "owner", "shares")  # tensors of a batch that have a row a window
 
@@ -56,13 +53,6 @@ class WindowedTexts:
         """Windows of every text, int64 [n]."""
         return np.diff(self.first)
 
-    def part(self, start: int, stop: int) -> WindowedTexts:
-        """The texts from ``start`` to ``stop``."""
-        begin, end = self.first[start], self.first[stop]
-        windows = self.windows
-        some = Windows(windows.rows[begin:end], windows.owner[begin:end] - start, windows.weights[begin:end])
-        return WindowedTexts(some, self.first[start : stop + 1] - begin)
-
     def take(self, texts: Rows) -> WindowedTexts:
         """Some of the texts, in the order given."""
         windows, counts = self.windows, self.counts()[texts]
@@ -70,11 +60,6 @@ class WindowedTexts:
         rows = np.repeat(self.first[texts] - first[:-1], counts) + np.arange(first[-1])
         owner = np.repeat(np.arange(len(texts)), counts)
         return WindowedTexts(Windows([windows.rows[row] for row in rows], owner, windows.weights[rows]), first)
-
-    def with_ids(self, change: Callable[[Sequence[Sequence[int]]], list[list[int]]]) -> WindowedTexts:
-        """The same with the token ids of all windows put through ``change``."""
-        windows = self.windows
-        return WindowedTexts(Windows(change(windows.rows), windows.owner, windows.weights), self.first)
 
     def batch(self, texts: Sequence[int]) -> dict[str, Any]:
         """What a network takes: tensors of the windows of ``texts``, in that order.
@@ -104,8 +89,7 @@ def tokenised(encoder: ModelFolder, texts: Sequence[Readable], scratch: Path, wa
         rows += cut.rows
         owner.append(cut.owner + start)
         weights.append(cut.weights)
-        done = min(start + CHUNK, len(texts))
-        watch.report(TrainingProgress("tokenising", done, len(texts), seconds=watch.seconds))
+        watch.tell("tokenising", min(start + CHUNK, len(texts)), len(texts))
     return WindowedTexts.of(Windows(rows, np.concatenate(owner), np.concatenate(weights)), len(texts))
 
 
@@ -140,39 +124,6 @@ def parts(batch: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
         yield part | {"owner": part["owner"] - texts.start}
 
 
-def text_vectors(
-    network: Any, texts: WindowedTexts, device: str, watch: Watch, tell: Callable[[int, int], None] | None = None
-) -> FloatMatrix:
-    """Unit vectors float32 [n, d], as an encoder would make them. Leaves the network in evaluation mode.
-
-    ``tell`` is given how many windows of how many are read.
-    """
-    import torch
-
-    network.eval()
-    rows = texts.windows.rows
-    out, done = np.empty((len(rows), network.dimension), np.float32), 0
-    pending = batches_by_length(rows, EMBED_BATCH)[::-1]
-    while pending:
-        watch.check()
-        batch = pending.pop()
-        ids, mask = (torch.from_numpy(part).to(device) for part in pad([rows[row] for row in batch]))
-        try:
-            with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=device == "cuda"):
-                out[batch] = network.vectors(ids, mask).float().cpu().numpy()
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error) or len(batch) == 1:
-                raise
-            middle = len(batch) // 2
-            pending += [batch[middle:], batch[:middle]]
-            free_memory()
-            continue
-        done += len(batch)
-        if tell is not None:
-            tell(done, len(rows))
-    return pool(out, texts.windows, len(texts)) if len(texts) else out
-
-
 def strata(targets: Targets) -> Rows:
     """int64 [n]: the label of each row, or the rarest of its labels, -1 for none."""
     return rarest_label(targets)
@@ -205,7 +156,7 @@ class EpochBatches:
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        lengths: Sequence[int] | Rows,
         targets: Targets,
         *,
         batch_size: int,

@@ -27,8 +27,7 @@ from nextlabel.connectors.errors import LearningError, MissingExtra
 
 from .classifier import AnsweredTexts, ClassifierTask, Vocabulary, text_classifier
 from .loop import Checkpoints, Outcome, TrainingTask, run
-from .progress import ProgressReport, Watch, never, no_report
-from .spec import CHECKPOINT_SECONDS, TrainingSpec
+from .spec import CHECKPOINT_SECONDS, ProgressReport, TrainingSpec, Watch, never, no_report
 from .texts import WindowedTexts, tokenised
 
 VERSION = "2"
@@ -184,7 +183,18 @@ class TextTrainer(Trainer[Examples, TextTask]):
 
     @override
     def check(self, examples: Examples, held_out: Examples | None) -> None:
-        check_examples(examples, held_out)
+        if len(examples) < 2:
+            raise LearningError(f"{len(examples)} labelled texts are too few to train on; label more")
+        if not examples.tells_apart:
+            only = examples.labels[int(examples.targets[0])]
+            raise LearningError(f"all {len(examples)} texts have the label {only!r}: there is nothing to tell apart")
+        for part in (examples, held_out):
+            if part is None or part.weights is None:
+                continue
+            if not np.isfinite(part.weights).all() or (part.weights < 0).any() or not part.weights.any():
+                raise LearningError("weights must be finite, none below 0, and not all 0")
+        if held_out is not None and (held_out.labels, held_out.activation) != (examples.labels, examples.activation):
+            raise LearningError("the held-out texts have other labels than the texts to train on")
 
     @override
     def prepare(self, given: Given[Examples]) -> tuple[TextTask, Vocabulary]:
@@ -193,9 +203,9 @@ class TextTrainer(Trainer[Examples, TextTask]):
         texts = [*examples.texts, *(held_out.texts if held_out is not None else ())]
         cut = tokenised(given.encoder, texts, given.scratch, given.watch)
         vocabulary = Vocabulary(network.body, cut.windows.rows)
-        cut = cut.with_ids(vocabulary.narrow)
-        train = _answered(cut.part(0, len(examples)), examples)
-        held = None if held_out is None else _answered(cut.part(len(examples), len(cut)), held_out)
+        first, rest = np.split(np.arange(len(texts)), [len(examples)])
+        train = _answered(cut.take(first), examples)
+        held = None if held_out is None else _answered(cut.take(rest), held_out)
         return self.task(network, train, held, given), vocabulary
 
     @abstractmethod
@@ -232,22 +242,6 @@ def split_held_out(examples: Examples, spec: TrainingSpec) -> tuple[Examples, Ex
     if not held.any() or held.all():
         return examples, None
     return examples.take(np.flatnonzero(~held)), examples.take(np.flatnonzero(held))
-
-
-def check_examples(examples: Examples, held_out: Examples | None) -> None:
-    """Raises LearningError if nothing can be learned from ``examples``, or if ``held_out`` asks something else."""
-    if len(examples) < 2:
-        raise LearningError(f"{len(examples)} labelled texts are too few to train on; label more")
-    if not examples.tells_apart:
-        only = examples.labels[int(examples.targets[0])]
-        raise LearningError(f"all {len(examples)} texts have the label {only!r}: there is nothing to tell apart")
-    for part in (examples, held_out):
-        if part is None or part.weights is None:
-            continue
-        if not np.isfinite(part.weights).all() or (part.weights < 0).any() or not part.weights.any():
-            raise LearningError("weights must be finite, none below 0, and not all 0")
-    if held_out is not None and (held_out.labels, held_out.activation) != (examples.labels, examples.activation):
-        raise LearningError("the held-out texts have other labels than the texts to train on")
 
 
 def _answered(texts: WindowedTexts, examples: Examples) -> AnsweredTexts:

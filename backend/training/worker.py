@@ -59,8 +59,8 @@ from .jobs import (
     write_found,
 )
 from .process import ERROR, PROGRESS
-from .progress import ProgressReport, TrainingCancelled, TrainingProgress
 from .spans import SpanTrainer
+from .spec import ProgressReport, TrainingCancelled, TrainingProgress, Watch
 from .trainer import Trainer
 
 NICE = 10
@@ -148,12 +148,10 @@ def _predict_spans(work: Path, job: TrainingJob, trained: Path, report: Progress
 
 def embed(work: Path, job: EmbeddingJob, report: ProgressReport, stop: Stop) -> None:
     """Encode the job's texts into their cache."""
-    started = time.monotonic()
+    watch = Watch(report, stop, job.WORD)
 
     def progress(done: int, total: int) -> None:
-        if stop():
-            raise TrainingCancelled(f"the {job.WORD} was stopped")
-        report(TrainingProgress("embedding", done, total, seconds=time.monotonic() - started))
+        watch.tell("embedding", done, total)
 
     with (work / TEXTS_FILE).open("rb") as lines:
         count = sum(1 for _ in lines)
@@ -179,13 +177,11 @@ def load_spans(spec: EncoderSpec) -> SpanEncoder:
 
 def in_chunks(texts: Sequence[Readable], report: ProgressReport, stop: Stop) -> Iterator[Sequence[Readable]]:
     """``texts`` to encode, some at a time, each part told when it is done. Raises TrainingCancelled."""
-    started = time.monotonic()
+    watch = Watch(report, stop)
     for start in range(0, len(texts), CHUNK):
-        if stop():
-            raise TrainingCancelled("the training was stopped while texts were encoded")
+        watch.check()
         yield texts[start : start + CHUNK]
-        done = min(start + CHUNK, len(texts))
-        report(TrainingProgress("embedding", done, len(texts), seconds=time.monotonic() - started))
+        watch.report(TrainingProgress("embedding", min(start + CHUNK, len(texts)), len(texts), seconds=watch.seconds))
 
 
 def _best_layer(job: TrainingJob, trained: Path, report: ProgressReport, stop: Stop) -> tuple[SpanEncoder, SpanProbe]:

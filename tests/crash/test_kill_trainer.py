@@ -25,8 +25,7 @@ from nextlabel.backend.encoders.model_folder import read_folder
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.training.jobs import TrainingJob
 from nextlabel.backend.training.process import TrainingProcess
-from nextlabel.backend.training.progress import TrainingProgress
-from nextlabel.backend.training.spec import TrainingSpec
+from nextlabel.backend.training.spec import TrainingProgress, TrainingSpec
 from tests.backend.tiny_bert import WORDS, tiny_bert
 from tests.size import SIZE
 

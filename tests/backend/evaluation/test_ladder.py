@@ -12,8 +12,7 @@ import pytest
 
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.evaluation.ladder import LadderReport, climb, make_rung, make_splits, row_scores
-from nextlabel.backend.training.progress import ProgressReport
-from nextlabel.backend.training.spec import RungName, TrainingSpec
+from nextlabel.backend.training.spec import ProgressReport, RungName, TrainingSpec
 from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError
 

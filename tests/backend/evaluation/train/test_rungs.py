@@ -12,8 +12,7 @@ from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import EncoderSpec, FloatMatrix
 from nextlabel.backend.evaluation.ladder import Auto, make_rung
 from nextlabel.backend.evaluation.rungs import RUNGS, ProbeRung, Setup, rungs_for
-from nextlabel.backend.training.progress import TrainingProgress
-from nextlabel.backend.training.spec import RungName, TrainingSpec
+from nextlabel.backend.training.spec import RungName, TrainingProgress, TrainingSpec
 from nextlabel.connectors.errors import ConfigError
 from tests.backend.tiny_bert import WORDS, tiny_bert
 

@@ -18,8 +18,7 @@ from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.backend.training.fusion import train_fused
 from nextlabel.backend.training.jobs import TrainingJob
-from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress, never, no_report
-from nextlabel.backend.training.spec import TrainingSpec
+from nextlabel.backend.training.spec import TrainingCancelled, TrainingProgress, TrainingSpec, never, no_report
 from nextlabel.connectors.content import Content
 from nextlabel.connectors.errors import LearningError
 from tests.backend.multimodal.memes import LABELS, meme, tiny_vit

@@ -18,8 +18,7 @@ from nextlabel.backend.models.spans.metrics import all_right
 from nextlabel.backend.models.spans.probe import SpanProbe
 from nextlabel.backend.training import worker
 from nextlabel.backend.training.jobs import SPANS_FILE, TrainingJob, read_found
-from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress, never, no_report
-from nextlabel.backend.training.spec import TrainingSpec
+from nextlabel.backend.training.spec import TrainingCancelled, TrainingProgress, TrainingSpec, never, no_report
 from nextlabel.connectors.content import Content, Readable, text_of
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span

@@ -18,9 +18,8 @@ from nextlabel.backend.models.spans.metrics import span_f1
 from nextlabel.backend.models.spans.model import SpanModel, SpanTokeniser
 from nextlabel.backend.models.spans.tagging import TagSet
 from nextlabel.backend.training import loop
-from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress
 from nextlabel.backend.training.spans import SpanTrainer, token_classifier, train_spans
-from nextlabel.backend.training.spec import TrainingSpec
+from nextlabel.backend.training.spec import TrainingCancelled, TrainingProgress, TrainingSpec
 from nextlabel.backend.training.trainer import TrainingResult
 from nextlabel.connectors.errors import LearningError
 from tests.backend.device import DEVICE

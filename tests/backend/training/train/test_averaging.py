@@ -14,8 +14,7 @@ from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.evaluation import accuracy
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.training.finetune import DONE, FineTuner
-from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress, never, no_report
-from nextlabel.backend.training.spec import TrainingSpec
+from nextlabel.backend.training.spec import TrainingCancelled, TrainingProgress, TrainingSpec, never, no_report
 from nextlabel.backend.training.trainer import TrainingResult, split_held_out
 from nextlabel.connectors.content import Readable
 from tests.backend.device import DEVICE

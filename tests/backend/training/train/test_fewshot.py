@@ -19,8 +19,7 @@ from nextlabel.backend.training import fewshot
 from nextlabel.backend.training.classifier import AnsweredTexts, text_classifier
 from nextlabel.backend.training.fewshot import ContrastiveTask, FewShotTuner, fit_head, tuning_steps
 from nextlabel.backend.training.loop import fitting
-from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress, Watch, never, no_report
-from nextlabel.backend.training.spec import TrainingSpec
+from nextlabel.backend.training.spec import TrainingCancelled, TrainingProgress, TrainingSpec, Watch, never, no_report
 from nextlabel.backend.training.texts import tokenised
 from nextlabel.backend.training.trainer import TrainingResult
 from nextlabel.connectors.content import Readable

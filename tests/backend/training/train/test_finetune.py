@@ -19,8 +19,7 @@ from nextlabel.backend.evaluation import accuracy
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.training import classifier
 from nextlabel.backend.training.finetune import FineTuner
-from nextlabel.backend.training.progress import TrainingCancelled, TrainingProgress, never, no_report
-from nextlabel.backend.training.spec import TrainingSpec
+from nextlabel.backend.training.spec import TrainingCancelled, TrainingProgress, TrainingSpec, never, no_report
 from nextlabel.backend.training.trainer import TrainingResult, split_held_out
 from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError

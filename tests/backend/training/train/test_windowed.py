@@ -24,8 +24,7 @@ from nextlabel.backend.training.classifier import AnsweredTexts, ClassifierTask,
 from nextlabel.backend.training.fewshot import FewShotTuner
 from nextlabel.backend.training.finetune import FineTuner
 from nextlabel.backend.training.jobs import TrainingJob
-from nextlabel.backend.training.progress import Watch, never, no_report
-from nextlabel.backend.training.spec import PoolingName, TrainingSpec
+from nextlabel.backend.training.spec import PoolingName, TrainingSpec, Watch, never, no_report
 from nextlabel.backend.training.texts import parts, portions, tokenised
 from nextlabel.backend.training.trainer import TextTrainer
 from nextlabel.backend.training.worker import run

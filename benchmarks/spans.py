@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.marked_texts import read_spans
 from benchmarks.reporting import publish
 from benchmarks.span_report import span_report
-from nextlabel.backend.data.span_examples import SpanExamples
+from nextlabel.backend.data.span_examples import SpanExamples, split_held_out
 from nextlabel.backend.encoders.base import default_cache_dir
 from nextlabel.backend.encoders.model_folder import find_model
 from nextlabel.backend.models.spans.decoding import decode
@@ -29,7 +29,7 @@ from nextlabel.backend.models.spans.encoder import SpanEncoder, load_span_encode
 from nextlabel.backend.models.spans.metrics import span_f1
 from nextlabel.backend.models.spans.model import SpanModel, SpanTokeniser
 from nextlabel.backend.models.spans.probe import SpanProbe
-from nextlabel.backend.training.spans import train_spans
+from nextlabel.backend.training.spans import SpanTrainer
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.content import text_of
 
@@ -98,7 +98,9 @@ def _fine_tune(train: SpanExamples, test: SpanExamples, spec: TrainingSpec, sche
     folder = find_model(ENCODER, max_length=128)
     with tempfile.TemporaryDirectory() as place:
         began = time.process_time()
-        result = train_spans(folder, train, spec, Path(place) / "model", scratch=Path(place) / "scratch", scheme=scheme)
+        parts = split_held_out(train, spec.held_out, np.random.default_rng(spec.seed))
+        model_folder, scratch = Path(place) / "model", Path(place) / "scratch"
+        result = SpanTrainer(scheme=scheme).train(folder, *parts, spec, model_folder, scratch=scratch)
         seconds = time.process_time() - began
         model = SpanModel.load(result.folder)
     texts = SpanTokeniser(folder, default_cache_dir())(test.texts)

@@ -63,8 +63,20 @@ class Job(BaseModel):
     @classmethod
     @final
     def load(cls, work: Path) -> Self:
-        """Read what ``save`` wrote. Raises LearningError if it isn't there, isn't whole, or is another kind of job."""
-        job = load_job(work)
+        """Read what ``save`` wrote; Job itself reads any kind.
+
+        Raises LearningError if it isn't there, isn't whole, is of another version, or is another kind of job.
+        """
+        kind, told = _head(work)
+        try:
+            job = kind.model_validate(told | kind._read(work, told))
+        except FileNotFoundError as error:
+            raise LearningError(f"{work} holds no training job ({error.filename} is missing); start one") from error
+        except LearningError:
+            raise
+        except Exception as error:  # not JSON, not safetensors, or with something missing
+            what = "it has not what a job has" if isinstance(error, ValidationError) else error
+            raise LearningError(f"the job in {work} can't be read: {what}; start it anew") from error
         if not isinstance(job, cls):
             raise LearningError(f"{work} holds another kind of job; start this one anew")
         return job
@@ -160,20 +172,6 @@ def _head(work: Path) -> tuple[type[Job], dict[str, Any]]:
         raise LearningError(f"{file} is of another version; start the training anew") from error
     except (OSError, ValueError) as error:
         raise LearningError(f"{file} can't be read: {error}; start the training anew") from error
-
-
-def load_job(work: Path) -> Job:
-    """The job in ``work``. Raises LearningError if there is none, or it isn't whole, or is of another version."""
-    kind, told = _head(work)
-    try:
-        return kind.model_validate(told | kind._read(work, told))
-    except FileNotFoundError as error:
-        raise LearningError(f"{work} holds no training job ({error.filename} is missing); start one") from error
-    except LearningError:
-        raise
-    except Exception as error:  # not JSON, not safetensors, or with something missing
-        what = "it has not what a job has" if isinstance(error, ValidationError) else error
-        raise LearningError(f"the job in {work} can't be read: {what}; start it anew") from error
 
 
 def write_lines(file: Path, values: Iterable[Any]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from nextlabel.backend.data.span_examples import SpanExamples, split_held_out
+from nextlabel.backend.data.span_examples import SpanExamples
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.encoders.tokenizer import pad
 from nextlabel.backend.metrics import log_loss
@@ -34,7 +34,7 @@ from nextlabel.connectors.records import Span
 
 from .classifier import Vocabulary
 from .loop import TrainingTask, half_precision, parameter_groups
-from .spec import CHECKPOINT_SECONDS, ProgressReport, TrainingSpec, Watch, never, no_report
+from .spec import CHECKPOINT_SECONDS, TrainingSpec, Watch
 from .texts import EpochBatches
 from .trainer import Given, Trainer, TrainingResult
 
@@ -182,25 +182,6 @@ class SpanTrainer(Trainer[SpanExamples, SpanTask]):
         (folder / "sentence_bert_config.json").write_text(json.dumps(length), encoding="utf-8")
         text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
         (folder / TRAINING_FILE).write_text(text, encoding="utf-8")
-
-
-def train_spans(
-    encoder: ModelFolder,
-    examples: SpanExamples,
-    spec: TrainingSpec,
-    folder: Path,
-    *,
-    scratch: Path,
-    scheme: Scheme = "bio",
-    report: ProgressReport = no_report,
-    stop: Callable[[], bool] = never,
-) -> TrainingResult:
-    """Fine-tune with the share ``spec.held_out`` of ``examples`` held out, by a SpanTrainer."""
-    train, held = examples, None
-    if spec.held_out:
-        train, held = split_held_out(examples, spec.held_out, np.random.default_rng(spec.seed))
-    trainer = SpanTrainer(scheme=scheme)
-    return trainer.train(encoder, train, held, spec, folder, scratch=scratch, report=report, stop=stop)
 
 
 def token_classifier(encoder: ModelFolder, spec: TrainingSpec, tags: TagSet) -> Any:

@@ -54,7 +54,6 @@ from .jobs import (
     EmbeddingJob,
     Job,
     TrainingJob,
-    load_job,
     readable_errors,
     write_found,
 )
@@ -227,7 +226,7 @@ def main(argv: list[str]) -> int:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
         with readable_errors(work):
-            run(work, load_job(work), ProgressFile(work / PROGRESS), stopped.is_set)
+            run(work, Job.load(work), ProgressFile(work / PROGRESS), stopped.is_set)
     except TrainingCancelled as cancelled:
         return _failed(work, str(cancelled), CANCELLED)
     except NextlabelError as error:

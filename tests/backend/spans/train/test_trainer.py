@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextlabel.backend.data.span_examples import SpanExamples
+from nextlabel.backend.data.span_examples import SpanExamples, split_held_out
 from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
 from nextlabel.backend.models.calibration import fit_temperature
 from nextlabel.backend.models.spans.metrics import span_f1
 from nextlabel.backend.models.spans.model import SpanModel, SpanTokeniser
 from nextlabel.backend.models.spans.tagging import TagSet
 from nextlabel.backend.training import loop
-from nextlabel.backend.training.spans import SpanTrainer, token_classifier, train_spans
+from nextlabel.backend.training.spans import SpanTrainer, token_classifier
 from nextlabel.backend.training.spec import TrainingCancelled, TrainingProgress, TrainingSpec
 from nextlabel.backend.training.trainer import TrainingResult
 from nextlabel.connectors.errors import LearningError
@@ -139,7 +139,10 @@ def test_one_seed_gives_one_model(tiny_encoder: ModelFolder, tmp_path: Path) -> 
 
 def test_it_ends_when_held_out_spans_gain_no_more(tiny_encoder: ModelFolder, tmp_path: Path) -> None:
     spec = SPEC.model_copy(update={"epochs": 30, "patience": 1})
-    result = train_spans(tiny_encoder, bookings(80), spec, tmp_path / "model", scratch=tmp_path / "scratch")
+    train, held = split_held_out(bookings(80), spec.held_out, np.random.default_rng(spec.seed))
+    result = SpanTrainer(DEVICE).train(
+        tiny_encoder, train, held, spec, tmp_path / "model", scratch=tmp_path / "scratch"
+    )
     assert result.epochs < 30
     assert result.best_epoch == result.epochs - 1
 

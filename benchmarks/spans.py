@@ -22,7 +22,7 @@ from benchmarks.marked_texts import read_spans
 from benchmarks.reporting import publish
 from benchmarks.span_report import span_report
 from nextlabel.backend.data.span_examples import SpanExamples, split_held_out
-from nextlabel.backend.encoders.base import default_cache_dir
+from nextlabel.backend.encoders.base import EncoderSpec, default_cache_dir
 from nextlabel.backend.encoders.model_folder import find_model
 from nextlabel.backend.models.spans.decoding import decode
 from nextlabel.backend.models.spans.encoder import SpanEncoder, load_span_encoder
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
     if options.no_context:
         train, test = (replace(part, texts=tuple(map(text_of, part.texts))) for part in (train, test))
     runs: dict[str, list[dict[str, Any]]] = {}
-    encoder = load_span_encoder(ENCODER, max_length=128, cache_dir=default_cache_dir())
+    encoder = load_span_encoder(EncoderSpec(ENCODER, max_length=128))
     for seed in range(options.seeds):
         order = np.random.default_rng(seed).permutation(len(train))
         for size in PROBE_SIZES:

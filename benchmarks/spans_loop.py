@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.marked_texts import read_spans
 from benchmarks.reporting import publish
 from nextlabel.backend.data.span_examples import SpanExamples
-from nextlabel.backend.encoders.base import default_cache_dir
+from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.models.spans.encoder import TokenCache, load_span_encoder
 from nextlabel.backend.models.spans.metrics import span_f1
 from nextlabel.backend.pool.pool import PoolState
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
     options = parser.parse_args(argv)
     data = Path(os.environ.get("NEXTLABEL_DATA", "data")) / "restaurant8k"
     train, test = read_spans(data / "train_3.json"), read_spans(data / "test.json")
-    encoder = load_span_encoder(ENCODER, max_length=128, cache_dir=default_cache_dir(), threads=options.threads)
+    encoder = load_span_encoder(EncoderSpec(ENCODER, max_length=128), options.threads)
     with tempfile.TemporaryDirectory() as folder:
         cache = TokenCache.open(folder, encoder)
         space = EmbeddingSpace(OWN, encoder, cache, np.empty((0, encoder.dimension), np.float32))

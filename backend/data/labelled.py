@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -84,10 +84,7 @@ class LabelledRows:
 
     def contradictions(self) -> int:
         """Texts that are there with different labels."""
-        found: dict[str, set[tuple[str, ...]]] = {}
-        for text, labels in zip(self.texts, self.labels, strict=True):
-            found.setdefault(text, set()).add(tuple(sorted(labels)))
-        return sum(len(answers) > 1 for answers in found.values())
+        return _with_several(self.texts, map(frozenset, self.labels))
 
     def digest(self) -> str:
         """A hash of texts, labels, groups and splits, in their order."""
@@ -199,7 +196,7 @@ def remarks_on_folds(rows: LabelledRows, examples: Examples, folds: int, random_
         )
     elif groups is None and copies:
         remarks.append(f"{copies:,} rows repeat the text of another; copies share a fold")
-    elif groups is not None and (torn := _in_several(rows.texts, groups.tolist())):
+    elif groups is not None and (torn := _with_several(rows.texts, groups.tolist())):
         remarks.append(f"{torn:,} texts stand in several groups, so copies of them may be in different folds")
     remarks += _contradictions(rows)
     if rare := rare_labels(rows, folds):
@@ -238,9 +235,6 @@ def _contradictions(rows: LabelledRows) -> list[str]:
     return [f"{torn:,} texts are there with different labels: nobody can be right about all of them"] if torn else []
 
 
-def _in_several(texts: list[str], groups: list[int]) -> int:
-    """Texts that stand in several groups."""
-    found: dict[str, set[int]] = {}
-    for text, group in zip(texts, groups, strict=True):
-        found.setdefault(text, set()).add(group)
-    return sum(len(places) > 1 for places in found.values())
+def _with_several(texts: list[str], values: Iterable[Hashable]) -> int:
+    """Texts that are there with different values."""
+    return sum(count > 1 for count in Counter(text for text, _ in set(zip(texts, values, strict=True))).values())

@@ -44,6 +44,11 @@ class EncoderSpec:
     images: ImageRules | None = None
     cache_dir: Path | None = None
 
+    @property
+    def cache(self) -> Path:
+        """The folder that keeps what is made once."""
+        return self.cache_dir or default_cache_dir()
+
     def told(self) -> dict[str, Any]:
         """It as JSON for another process, whatever folder that runs in."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from nextlabel.connectors.errors import ConfigError, LearningError, MissingExtra
 
-from .base import HASHING, Encoder, EncoderSpec, Engine, default_cache_dir, usable_cores
+from .base import HASHING, Encoder, EncoderSpec, Engine, usable_cores
 
 if TYPE_CHECKING:
     from nextlabel.backend.data.image_rules import ImageRules
@@ -79,15 +79,14 @@ def load(spec: EncoderSpec, *, threads: int | None = None) -> Encoder:
 
     if (Path(spec.name) / FUSED_FILE).is_file():
         return load_fused(spec, partial(load, threads=threads))
-    cache = spec.cache_dir or default_cache_dir()
     if is_multimodal(spec.name):
-        return load_multimodal(spec, partial(load, threads=threads), cache=cache, threads=threads)
+        return load_multimodal(spec, partial(load, threads=threads), cache=spec.cache, threads=threads)
     from .model_folder import find_model
 
     folder = replace(find_model(spec.name, max_length=spec.max_length, prompt=spec.prompt), windows=spec.windows)
     if spec.engine == "auto":
-        return _load_best(folder, cache, threads)
-    return _load(folder, spec.engine, cache, threads)
+        return _load_best(folder, spec.cache, threads)
+    return _load(folder, spec.engine, spec.cache, threads)
 
 
 def _load_best(folder: ModelFolder, cache: Path, threads: int | None) -> Encoder:

@@ -86,7 +86,7 @@ def export(folder: ModelFolder, precision: Precision, target: Path) -> None:
         plain = Path(work) / "plain.onnx"
         expected = _trace(folder, plain)
         made = plain if precision == "fp32" else _quantised(plain, Path(work), folder)
-        likeness = float((expected * _run_exported(made, folder)).sum(axis=1).mean())
+        likeness = float((expected * _run(_session(made, 1), _sample(folder))).sum(axis=1).mean())
         if not likeness >= SMALLEST_LIKENESS:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.with_suffix(".refused").write_text(
@@ -99,9 +99,9 @@ def export(folder: ModelFolder, precision: Precision, target: Path) -> None:
             temporary.write_bytes(made.read_bytes())
 
 
-def _sample(folder: ModelFolder) -> tuple[Any, Any]:
+def _sample(folder: ModelFolder) -> list[list[int]]:
     with TemporaryDirectory() as scratch:
-        return pad(Tokeniser(folder, Path(scratch))(SAMPLE))
+        return Tokeniser(folder, Path(scratch))(SAMPLE)
 
 
 def _trace(folder: ModelFolder, file: Path) -> Any:
@@ -109,7 +109,7 @@ def _trace(folder: ModelFolder, file: Path) -> Any:
     import torch
 
     model = pooled_model(folder)
-    inputs = tuple(torch.from_numpy(part) for part in _sample(folder))
+    inputs = tuple(torch.from_numpy(part) for part in pad(_sample(folder)))
     axes = {0: "texts", 1: "tokens"}
     with torch.no_grad():
         torch.onnx.export(
@@ -146,25 +146,6 @@ def _quantised(plain: Path, work: Path, folder: ModelFolder) -> Path:
         str(source), str(target), per_channel=True, weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": 1}
     )
     return target
-
-
-def _run_exported(file: Path, folder: ModelFolder) -> Any:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    ids, mask = _sample(folder)
-    return session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
-
-
-def main() -> None:
-    """Carry out the order in the first argument (JSON); see exported()."""
-    order = json.loads(sys.argv[1])
-    folder = ModelFolder(**{**order["folder"], "path": Path(order["folder"]["path"])})
-    export(folder, order["precision"], Path(order["target"]))
-
-
-if __name__ == "__main__":
-    main()
 
 
 class OnnxEncoder:
@@ -233,3 +214,14 @@ def _run(session: Any, rows: Sequence[Sequence[int]]) -> FloatMatrix:
     ids, mask = pad(rows)
     vectors: FloatMatrix = session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
     return vectors
+
+
+def main() -> None:
+    """Carry out the order in the first argument (JSON); see exported()."""
+    order = json.loads(sys.argv[1])
+    folder = ModelFolder(**{**order["folder"], "path": Path(order["folder"]["path"])})
+    export(folder, order["precision"], Path(order["target"]))
+
+
+if __name__ == "__main__":
+    main()

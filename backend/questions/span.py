@@ -13,7 +13,7 @@ import numpy.typing as npt
 from typing_extensions import override
 
 from nextlabel.backend.data.span_examples import SpanExamples, fault_of, longest_apart
-from nextlabel.backend.encoders.base import Encoder, EncoderSpec, default_cache_dir
+from nextlabel.backend.encoders.base import Encoder, EncoderSpec
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.models.card import Figure, JobKind, ModelCard, hash_of
 from nextlabel.backend.models.probe import Probe, differences
@@ -215,8 +215,7 @@ class Spans(Question):
 
     @override
     def load_encoder(self, spec: EncoderSpec, threads: int | None = None) -> Encoder:
-        cache = spec.cache_dir or default_cache_dir()
-        return load_span_encoder(spec.name, max_length=spec.max_length, cache_dir=cache, threads=threads)
+        return load_span_encoder(spec, threads)
 
     @override
     def open_cache(self, folder: Path, encoder: Encoder) -> EmbeddingCache:

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from nextlabel.backend.encoders.base import EncoderSpec, default_cache_dir, usable_cores
+from nextlabel.backend.encoders.base import usable_cores
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.model_folder import find_model
@@ -155,7 +155,7 @@ def embed(work: Path, job: EmbeddingJob, report: ProgressReport, stop: Stop) -> 
     with (work / TEXTS_FILE).open("rb") as lines:
         count = sum(1 for _ in lines)
     progress(0, count)
-    encoder = load_spans(job.encoder) if job.spans else load(job.encoder, threads=spare_cores())
+    encoder = (load_span_encoder if job.spans else load)(job.encoder, threads=spare_cores())
     kind = TokenCache if job.spans else EmbeddingCache
     cache = kind(job.embeddings, encoder.fingerprint, encoder.dimension)
     cache.ensure(job.texts, encoder, progress, total=count)
@@ -165,13 +165,6 @@ def embed(work: Path, job: EmbeddingJob, report: ProgressReport, stop: Stop) -> 
 def spare_cores() -> int:
     """All cores but one, which is left to the service."""
     return max(1, usable_cores() - 1)
-
-
-def load_spans(spec: EncoderSpec) -> SpanEncoder:
-    """The encoder for the vectors of its tokens."""
-    return load_span_encoder(
-        spec.name, max_length=spec.max_length, cache_dir=spec.cache_dir or default_cache_dir(), threads=spare_cores()
-    )
 
 
 def in_chunks(texts: Sequence[Readable], report: ProgressReport, stop: Stop) -> Iterator[Sequence[Readable]]:
@@ -195,7 +188,7 @@ def _best_layer(job: TrainingJob, trained: Path, report: ProgressReport, stop: S
     best: tuple[tuple[float, float], Layer, SpanEncoder, SpanProbe] | None = None
     for layer in layers if job.held_out else layers[:1]:
         set_layer(trained, layer)
-        encoder = load_spans(replace(job.encoder, name=str(trained)))
+        encoder = load_span_encoder(replace(job.encoder, name=str(trained)), threads=spare_cores())
         probe = SpanProbe.fit(read_tokens(apart.texts, encoder, report, stop), apart.spans, apart.labels)
         mark = (0.0, 0.0)
         if job.held_out:

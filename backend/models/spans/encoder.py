@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from nextlabel.backend.encoders.base import HASHING, Encoder, FloatMatrix, need
+from nextlabel.backend.encoders.base import HASHING, Encoder, EncoderSpec, FloatMatrix, need
 from nextlabel.backend.encoders.cache import CacheFiles, EmbeddingCache, Rows
 from nextlabel.backend.encoders.hashing import projection
 from nextlabel.backend.encoders.model_folder import ModelFolder, find_model
@@ -201,21 +201,23 @@ def _shape(character: str) -> str:
     return "A" if character.isupper() else "a" if character.isalpha() else character
 
 
-def load_span_encoder(name: str, *, max_length: int | None, cache_dir: Path, threads: int | None = None) -> SpanEncoder:
-    """The encoder called ``name`` as in ``load_encoder``, run by torch for its token vectors.
+def load_span_encoder(spec: EncoderSpec, threads: int | None = None) -> SpanEncoder:
+    """An encoder as ``encoders.load`` does, but run by torch for its token vectors, and without a prompt.
 
     Raises EncoderNotFound, LearningError (a model that can't be used), MissingExtra, ConfigError.
     """
-    if name == HASHING:
+    if spec.name == HASHING:
         return HashedTokens()
-    if is_multimodal(name):
-        raise ConfigError(f"the encoder {name} reads images; spans are marked in text, so choose one of text alone")
+    if is_multimodal(spec.name):
+        raise ConfigError(
+            f"the encoder {spec.name} reads images; spans are marked in text, so choose one of text alone"
+        )
     need("torch", "transformers")
     import torch
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return TokenEncoder(find_model(name, max_length=max_length), cache_dir)
+    return TokenEncoder(find_model(spec.name, max_length=spec.max_length), spec.cache)
 
 
 class TokenFiles(CacheFiles):

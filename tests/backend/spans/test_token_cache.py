@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.models.spans.encoder import (
     HashedTokens,
@@ -102,11 +103,11 @@ def test_an_encoder_of_whole_texts_is_refused(tmp_path: Path) -> None:
 
 def test_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="reads images"):
-        load_span_encoder("clip:any", max_length=32, cache_dir=tmp_path)
+        load_span_encoder(EncoderSpec("clip:any", max_length=32, cache_dir=tmp_path))
 
 
 def test_the_context_is_read_and_holds_no_units(tmp_path: Path, tiny_folder: Path) -> None:
-    encoder = load_span_encoder(str(tiny_folder), max_length=24, cache_dir=tmp_path)
+    encoder = load_span_encoder(EncoderSpec(str(tiny_folder), max_length=24, cache_dir=tmp_path))
     alone, beside = encoder.tokens(["bob at 7 pm", Content("bob at 7 pm", context="when")]).texts()
     assert np.array_equal(alone.bounds, beside.bounds)
     assert not np.allclose(alone.vectors, beside.vectors, atol=1e-2)

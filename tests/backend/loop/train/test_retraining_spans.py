@@ -12,6 +12,7 @@ from typing import Literal
 
 import pytest
 
+from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.models.registry import ModelStore, choose_version, roll_back
 from nextlabel.backend.models.spans.encoder import load_span_encoder
 from nextlabel.backend.retraining.candidates import Candidate, candidates
@@ -68,7 +69,7 @@ def begin(make_service: ServiceFactory, store: Store, tmp_path: Path) -> Callabl
         service = make_service(
             encoder=str(tmp_path / "tiny"),
             spec=spec,
-            trained=lambda folder: load_span_encoder(str(folder), max_length=32, cache_dir=tmp_path),
+            trained=lambda folder: load_span_encoder(EncoderSpec(str(folder), max_length=32, cache_dir=tmp_path)),
             rungs=("spans",),
         )
         service.start()

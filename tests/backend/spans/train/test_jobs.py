@@ -99,7 +99,7 @@ def test_the_worker_leaves_a_model_that_finds_what_it_said(tiny_encoder: ModelFo
     model, found = tmp_path / "work" / "model", read_found(tmp_path / "work" / SPANS_FILE)
     assert all_right(found[:-1], UNSEEN.spans).mean() > 0.9
     assert found[-1] == ()
-    encoder = load_span_encoder(str(model), max_length=24, cache_dir=tmp_path / "cache")
+    encoder = load_span_encoder(EncoderSpec(str(model), max_length=24, cache_dir=tmp_path / "cache"))
     probe = SpanProbe.load(model / "head.safetensors")
     again = probe.predict(encoder.tokens(job.predict).texts())
     assert all_right([one.spans for one in again], found).all()
@@ -160,7 +160,7 @@ def test_each_layer_has_vectors_and_a_name_of_its_own(tiny_encoder: ModelFolder,
     vectors, names = [], set()
     for layer in ("middle", "last"):
         set_layer(folder, layer)
-        encoder = load_span_encoder(str(folder), max_length=24, cache_dir=tmp_path)
+        encoder = load_span_encoder(EncoderSpec(str(folder), max_length=24, cache_dir=tmp_path))
         vectors.append(encoder.tokens(["for bob at 7 pm"]).vectors)
         names.add(encoder.fingerprint)
     assert len(names) == 2

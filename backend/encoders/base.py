@@ -85,10 +85,15 @@ def default_cache_dir() -> Path:
     return Path(home).expanduser() / "nextlabel"
 
 
+def installed(module: str) -> bool:
+    """Whether ``module`` can be imported; it isn't."""
+    return find_spec(module) is not None
+
+
 def need(*modules: str) -> None:
     """Raises MissingExtra for the first of ``modules``, all of the extra ``train``, that isn't installed."""
     for module in modules:
-        if find_spec(module) is None:
+        if not installed(module):
             raise MissingExtra(module, "train")
 
 

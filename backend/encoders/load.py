@@ -10,7 +10,6 @@ An encoder maps texts to unit vectors. Which library does it is a matter of the 
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from dataclasses import replace
 from functools import partial
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from nextlabel.connectors.errors import ConfigError, LearningError, MissingExtra
 
-from .base import HASHING, Encoder, EncoderSpec, Engine, usable_cores
+from .base import HASHING, Encoder, EncoderSpec, Engine, installed, need, usable_cores
 
 if TYPE_CHECKING:
     from nextlabel.backend.data.image_rules import ImageRules
@@ -93,7 +92,7 @@ def _load_best(folder: ModelFolder, cache: Path, threads: int | None) -> Encoder
     """The fastest engine that works here."""
     if _cuda_available():
         return _load(folder, "torch", cache, threads)
-    if _installed("onnxruntime") and folder.weight_bytes() <= LARGEST_EXPORT:
+    if installed("onnxruntime") and folder.weight_bytes() <= LARGEST_EXPORT:
         engines: tuple[Engine, ...] = ("onnx-int8", "onnx")
         for engine in engines:
             try:
@@ -105,28 +104,22 @@ def _load_best(folder: ModelFolder, cache: Path, threads: int | None) -> Encoder
 
 def _load(folder: ModelFolder, engine: Engine, cache: Path, threads: int | None) -> Encoder:
     if engine == "torch":
-        if not (_installed("torch") and _installed("transformers")):
-            raise MissingExtra("torch", "train")
+        need("torch", "transformers")
         from .torch import TorchEncoder
 
         return TorchEncoder(folder, cache, threads=threads)
-    if not _installed("onnxruntime"):
-        raise MissingExtra("onnxruntime", "train")
+    need("onnxruntime")
     from .onnx import OnnxEncoder
 
     precision: Literal["fp32", "int8"] = "int8" if engine == "onnx-int8" else "fp32"
     return OnnxEncoder(folder, precision, cache, threads=threads or usable_cores())
 
 
-def _installed(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
-
-
 def _cuda_available() -> bool:
     # Importing torch costs seconds: only ask it where the driver left a trace of a device.
     if not any(Path(trace).exists() for trace in ("/dev/nvidiactl", "/dev/dxg", "C:/Windows/System32/nvcuda.dll")):
         return False
-    if not (_installed("torch") and _installed("transformers")):
+    if not (installed("torch") and installed("transformers")):
         return False
     import torch
 

@@ -157,11 +157,7 @@ class MultimodalEncoder:
         return TowerVectors(text, unit_rows(image))
 
     def _encode_texts(self, texts: list[str]) -> FloatMatrix:
-        if not texts:
-            return np.empty((0, self.text.dimension), np.float32)
-        if self._texts is None:
-            return unit_rows(self.text.encode(texts))
-        return unit_rows(self._texts.take(self._texts.ensure(texts, self.text)))
+        return _kept(self._texts, texts, self.text)
 
     def _encode_images(self, addresses: Sequence[str]) -> dict[str, FloatMatrix]:
         """Address -> vector float32 [d], without those that can't be read."""
@@ -180,14 +176,7 @@ class MultimodalEncoder:
     def _encode_read(self, read: dict[str, _Read]) -> dict[str, FloatMatrix]:
         pictures = {one.key: one.picture for one in read.values() if one.picture is not None}
         keys = [one.key for one in read.values()]
-        if not keys:
-            return {}
-        if self._images is None:
-            order = list(pictures)
-            vectors = dict(zip(order, self.image.encode([pictures[key] for key in order]), strict=True))
-            return {address: vectors[one.key] for address, one in read.items()}
-        rows = self._images.ensure(keys, _Pictures(self.image, pictures))
-        return dict(zip(read, unit_rows(self._images.take(rows)), strict=True))
+        return dict(zip(read, _kept(self._images, keys, _Pictures(self.image, pictures)), strict=True))
 
     def _read(self, address: str) -> _Read | ImageProblem:
         """One image: what its vector is kept by, and the picture unless the vector is known.
@@ -213,6 +202,13 @@ class MultimodalEncoder:
             self.problems.update(problem.kind for problem in problems)
             self.recent.extend(problems)
         log.warning("%d of %d images can't be read and are left out; the first: %s", len(problems), total, problems[0])
+
+
+def _kept(cache: EmbeddingCache | None, texts: list[str], encoder: Encoder) -> FloatMatrix:
+    """What ``encoder`` makes of ``texts``, kept in ``cache`` if there is one: unit vectors float32 [n, d]."""
+    if not texts:
+        return np.empty((0, encoder.dimension), np.float32)
+    return unit_rows(encoder.encode(texts) if cache is None else cache.take(cache.ensure(texts, encoder)))
 
 
 @dataclass(frozen=True, slots=True)

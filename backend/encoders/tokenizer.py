@@ -103,26 +103,28 @@ class Tokeniser:
 
     def __call__(self, texts: Sequence[Readable]) -> list[list[int]]:
         """Token ids of every text, of its words alone where it comes with images. None becomes a single id 0."""
-        clean = [self._prompt + clean_text(text_of(text)[: self._characters]) for text in texts]
-        return [encoding.ids or [0] for encoding in self._tokenizer.encode_batch_fast(clean)]
+        return [encoding.ids or [0] for encoding in self._encoded(texts, self._characters)]
 
     def cut(self, texts: Sequence[Readable]) -> Windows:
         """Every text in up to ``windows`` windows of ``max_length`` tokens; what is past them is left out.
 
         The first window has the ids that a call gives. The prompt stands in that one only.
         """
-        characters = self._characters * self.windows
-        clean = [self._prompt + clean_text(text_of(text)[:characters]) for text in texts]
         rows: list[list[int]] = []
         owner: list[int] = []
         weights: list[int] = []
         special = self._tokenizer.num_special_tokens_to_add(False)
-        for text, encoding in enumerate(self._tokenizer.encode_batch_fast(clean)):
+        for text, encoding in enumerate(self._encoded(texts, self._characters * self.windows)):
             for number, window in enumerate([encoding, *encoding.overflowing[: self.windows - 1]]):
                 rows.append(window.ids or [0])
                 owner.append(text)
                 weights.append(max(1, len(window.ids) - special - (self._overlap if number else 0)))
         return Windows(rows, np.array(owner, np.int64), np.array(weights, np.float32))
+
+    def _encoded(self, texts: Sequence[Readable], characters: int) -> list[Any]:
+        clean = [self._prompt + clean_text(text_of(text)[:characters]) for text in texts]
+        encodings: list[Any] = self._tokenizer.encode_batch_fast(clean)
+        return encodings
 
 
 def clean_text(text: str) -> str:

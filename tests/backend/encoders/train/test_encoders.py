@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from nextlabel.backend.encoders import load, onnx
+from nextlabel.backend.encoders import base, load, onnx
 from nextlabel.backend.encoders.base import Encoder, Engine
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.model_folder import find_model, read_folder
@@ -179,7 +179,8 @@ def test_8_bits_that_change_the_vectors_are_refused(
 
 
 def test_what_is_missing_is_named_with_its_extra(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "_installed", lambda module: False)
+    for module in (base, load):
+        monkeypatch.setattr(module, "installed", lambda module: False)
     with pytest.raises(MissingExtra, match=r"pip install 'nextlabel\[train\]'"):
         load_encoder(str(folder), "onnx", cache_dir=tmp_path)
     with pytest.raises(MissingExtra, match="torch"):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from statistics import NormalDist
 from typing import Any, TypeAlias
 
@@ -73,7 +74,7 @@ def _once(size: int) -> Counts:
 def accuracy(predicted: Predicted, targets: Targets, counts: Counts) -> Scores:
     """Share of rows that are right, nan for none. Multi-label: every label of the row has to be right."""
     hits = counts @ right(predicted, targets).astype(np.float32)
-    return _ratio(hits, counts.sum(axis=1))
+    return ratio(hits, counts.sum(axis=1))
 
 
 @Figure
@@ -83,7 +84,7 @@ def macro_f1(predicted: Predicted, targets: Targets, counts: Counts) -> Scores:
     true = one_hot(targets, predicted.shape[1])
     hits = counts @ (said & true).astype(np.float32)
     both = counts @ np.add(said, true, dtype=np.float32)
-    return _mean(_ratio(2 * hits, both).T)
+    return _mean(ratio(2 * hits, both).T)
 
 
 @Figure
@@ -98,7 +99,7 @@ def roc_auc(predicted: Predicted, targets: Targets, counts: Counts) -> Scores:
 @Figure
 def average_precision(predicted: Predicted, targets: Targets, counts: Counts) -> Scores:
     """Area under the precision-recall curve, mean over the classes that some row has; nan for none."""
-    return _by_class(_precision_area, predicted, targets, counts)
+    return _by_class(precision_area, predicted, targets, counts)
 
 
 FIGURES: dict[str, Figure] = {
@@ -142,7 +143,7 @@ def class_figures(predicted: Predicted, targets: Targets, labels: Sequence[str])
             support=int(support[at]),
             said=int(claims[at]),
             roc_auc=float(_auc(true[:, at], predicted[:, at], whole)[0]),
-            average_precision=float(_precision_area(true[:, at], predicted[:, at], whole)[0]),
+            average_precision=float(precision_area(true[:, at], predicted[:, at], whole)[0]),
         )
         for at, label in enumerate(labels)
     ]
@@ -165,14 +166,14 @@ def _auc(true: Flags, scores: Predicted, counts: Counts) -> Scores:
     """The share of (yes, no) pairs in the right order, a tie counting half (Mann and Whitney, 1947)."""
     yes, no = _by_score(true, scores, counts)
     below = np.cumsum(no, axis=1) - no / 2
-    return _ratio((yes * below).sum(axis=1), yes.sum(axis=1) * no.sum(axis=1))
+    return ratio((yes * below).sum(axis=1), yes.sum(axis=1) * no.sum(axis=1))
 
 
-def _precision_area(true: Flags, scores: Predicted, counts: Counts) -> Scores:
+def precision_area(true: Flags, scores: Predicted, counts: Counts) -> Scores:
     """Precision at every threshold, weighed by the recall gained there."""
     yes, no = (drawn[:, ::-1] for drawn in _by_score(true, scores, counts))
-    precision = _ratio(yes.cumsum(axis=1), (yes + no).cumsum(axis=1))
-    return _ratio(np.nansum(yes * precision, axis=1), yes.sum(axis=1))
+    precision = ratio(yes.cumsum(axis=1), (yes + no).cumsum(axis=1))
+    return ratio(np.nansum(yes * precision, axis=1), yes.sum(axis=1))
 
 
 def _by_score(true: Flags, scores: Predicted, counts: Counts) -> tuple[Scores, Scores]:
@@ -185,7 +186,7 @@ def _by_score(true: Flags, scores: Predicted, counts: Counts) -> tuple[Scores, S
     return yes, no
 
 
-def _ratio(part: npt.NDArray[np.floating[Any]], whole: npt.NDArray[np.floating[Any]]) -> Scores:
+def ratio(part: npt.NDArray[np.floating[Any]], whole: npt.NDArray[np.floating[Any]]) -> Scores:
     """In double precision, nan for a part of nothing."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(part, np.float64) / whole
@@ -198,7 +199,7 @@ def _share(part: float, whole: float) -> float:
 def _mean(by_class: Scores) -> Scores:
     """The mean down the classes that have a value; nan where none has."""
     known = np.isfinite(by_class)
-    return _ratio(np.where(known, by_class, 0.0).sum(axis=0), known.sum(axis=0))
+    return ratio(np.where(known, by_class, 0.0).sum(axis=0), known.sum(axis=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,12 @@ class Interval:
     mean: float
     low: float
     high: float
+
+    @classmethod
+    def around(cls, mean: float, drawn: Scores, level: float = LEVEL) -> Interval:
+        """The figure within the percentiles of its values on resampled rows; all nan where it is not defined."""
+        low, high = percentiles(drawn, level)
+        return cls(mean, min(low, mean), max(high, mean)) if mean == mean else cls(NAN, NAN, NAN)
 
     def to_json(self) -> dict[str, float | None]:
         """Its three numbers; JSON has no nan, so what is not defined is null."""
@@ -277,18 +284,29 @@ def resample(
     size: int,
     *,
     groups: npt.NDArray[Any] | None = None,
+    strata: Sequence[npt.NDArray[np.int64]] = (),
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Scores:
-    """What ``score`` gives for each resample of ``size`` rows, float64 [resamples]. The same seed draws the same."""
+    """What ``score`` gives for each resample of ``size`` rows, float64 [resamples, ...]. The same seed draws the same.
+
+    ``groups`` [size] are drawn whole; the rows of each of ``strata``, where there are some, are drawn by themselves.
+    """
     if resamples < 1:
         raise LearningError(f"{resamples} resamples give no interval; 1000 is usual")
     rng = np.random.default_rng(seed)
     codes = None if groups is None else np.unique(groups, return_inverse=True)[1]
     step = max(1, CELLS // max(size, 1))
-    return np.concatenate(
-        [score(draw(size, min(step, resamples - start), rng, codes)) for start in range(0, resamples, step)]
-    )
+
+    def drawn(many: int) -> Counts:
+        if not strata:
+            return draw(size, many, rng, codes)
+        counts = np.zeros((many, size), np.float32)
+        for count, rows in product(counts, strata):
+            count[rows] = draw(len(rows), 1, rng)[0]
+        return counts
+
+    return np.concatenate([score(drawn(min(step, resamples - start))) for start in range(0, resamples, step)])
 
 
 def draw(size: int, resamples: int, rng: np.random.Generator, codes: npt.NDArray[np.int64] | None = None) -> Counts:

@@ -13,7 +13,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.metrics import LEVEL, RESAMPLES, Interval, percentiles
+from nextlabel.backend.metrics import (
+    LEVEL,
+    NAN,
+    RESAMPLES,
+    Counts,
+    Interval,
+    Scores,
+    precision_area,
+    ratio,
+    resample,
+)
 from nextlabel.connectors.errors import LearningError
 
 
@@ -65,8 +75,8 @@ def remaining_positives(
 def _recall(found: int, total: Interval) -> Interval:
     """Of all positives, the share found."""
     if total.high == 0:
-        return Interval(float("nan"), 0.0, 1.0)
-    mean = found / total.mean if total.mean else float("nan")
+        return Interval(NAN, 0.0, 1.0)
+    mean = found / total.mean if total.mean else NAN
     return Interval(mean, found / total.high, found / total.low if total.low else 1.0)
 
 
@@ -128,36 +138,19 @@ def at_prevalence(
         raise LearningError(f"a prevalence of {prevalence} is not between 0 and 1")
     if len(scores) != len(positive):
         raise LearningError(f"{len(scores)} scores don't go with {len(positive)} answers")
-    rng = np.random.default_rng(seed)
-    yes, no = np.sort(np.asarray(scores[positive])), np.sort(np.asarray(scores[~positive]))
-    if not len(yes) or not len(no):
-        nothing = Interval(float("nan"), float("nan"), float("nan"))
+    if positive.all() or not positive.any():
+        nothing = Interval(NAN, NAN, NAN)
         return PrevalenceFigures(prevalence, nothing, nothing, nothing, nothing)
-    whole = _figures(yes, no, prevalence, threshold)
-    drawn = np.array(
-        [
-            _figures(np.sort(rng.choice(yes, len(yes))), np.sort(rng.choice(no, len(no))), prevalence, threshold)
-            for _ in range(resamples)
-        ]
-    )
-    intervals = []
-    for mean, column in zip(whole, drawn.T, strict=True):
-        low, high = percentiles(column, level)
-        intervals.append(Interval(mean, min(low, mean), max(high, mean)) if mean == mean else Interval(mean, low, high))
+    classes, called = (np.flatnonzero(positive), np.flatnonzero(~positive)), scores >= threshold
+    weights = np.where(positive, prevalence / positive.sum(), (1 - prevalence) / (~positive).sum())
+
+    def figures(counts: Counts) -> Scores:
+        weighted = counts * weights
+        hits, said, true = (weighted @ rows.astype(np.float64) for rows in (called & positive, called, positive))
+        f1 = np.where(said > 0, ratio(2 * hits, said + true), NAN)
+        return np.stack([ratio(hits, said), ratio(hits, true), f1, precision_area(positive, scores, weighted)], axis=1)
+
+    whole = figures(np.ones((1, len(scores))))[0]
+    drawn = resample(figures, len(scores), strata=classes, resamples=resamples, seed=seed)
+    intervals = (Interval.around(float(mean), column, level) for mean, column in zip(whole, drawn.T, strict=True))
     return PrevalenceFigures(prevalence, *intervals)
-
-
-def _figures(
-    yes: npt.NDArray[Any], no: npt.NDArray[Any], prevalence: float, threshold: float
-) -> tuple[float, float, float, float]:
-    """The four figures of ascending scores of the positives and of the negatives."""
-    hit = float((yes >= threshold).mean())
-    alarm = float((no >= threshold).mean())
-    called = prevalence * hit + (1 - prevalence) * alarm
-    precision = prevalence * hit / called if called else float("nan")
-    f1 = 2 * precision * hit / (precision + hit) if called and hit else (0.0 if called else float("nan"))
-    # Average precision: the precision at the score of each positive; ties count as called.
-    hits = 1 - np.searchsorted(yes, yes, side="left") / len(yes)
-    alarms = 1 - np.searchsorted(no, yes, side="left") / len(no)
-    precisions = prevalence * hits / (prevalence * hits + (1 - prevalence) * alarms)
-    return precision, hit, f1, float(precisions.mean())

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -95,29 +95,16 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class HeadOnVectors:
-    """A probe on the vectors of the encoder as it is, each text encoded once."""
+class Model:
+    """A head, and what makes the vectors that it reads: the encoder as it is, or one of its own that was trained."""
 
-    setup: Setup
-    probe: Probe
-    rung: RungName
-
-    def predict_proba(self, texts: Sequence[Readable]) -> FloatMatrix:
-        """See Classifier."""
-        return self.probe.predict_proba(self.setup.vectors(texts))
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedModel:
-    """An encoder of its own with the head that was trained on it."""
-
-    encoder: Encoder
+    vectors: Callable[[Sequence[Readable]], FloatMatrix]
     head: Probe
     rung: RungName
 
     def predict_proba(self, texts: Sequence[Readable]) -> FloatMatrix:
         """See Classifier."""
-        return self.head.predict_proba(self.encoder.encode(texts))
+        return self.head.predict_proba(self.vectors(texts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +117,13 @@ class ProbeRung:
     setup: Setup
     name: RungName = "probe"
 
-    def fit(self, train: Examples, report: ProgressReport | None = None) -> HeadOnVectors:
+    def fit(self, train: Examples, report: ProgressReport | None = None) -> Model:
         """See Rung."""
         anchors = self.setup.anchors(train)
         train = train.take([]) if self.name == "zero-shot" else train
         vectors = self.setup.vectors(train.texts, report)
         probe = Probe.fit(vectors, train.targets, len(train.labels), weights=train.weights, anchors=anchors)
-        return HeadOnVectors(self.setup, probe, self.name)
+        return Model(self.setup.vectors, probe, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +137,7 @@ class TrainedRung:
     setup: Setup
     name: RungName
 
-    def fit(self, train: Examples, report: ProgressReport | None = None) -> TrainedModel:
+    def fit(self, train: Examples, report: ProgressReport | None = None) -> Model:
         """See Rung."""
         setup = self.setup
         spec = setup.encoder
@@ -166,7 +153,7 @@ class TrainedRung:
             tuner.train(base, rest, held_out, setup.spec, folder, scratch=scratch, report=tell, stop=never)
             engine: Engine = "torch" if spec.engine == "auto" else spec.engine
             trained = load(replace(spec, name=str(folder), engine=engine, cache_dir=Path(place)))
-            return TrainedModel(trained, Probe.load(folder / HEAD_FILE), self.name)
+            return Model(trained.encode, Probe.load(folder / HEAD_FILE), self.name)
 
 
 def rungs_for(setup: Setup) -> list[Rung]:

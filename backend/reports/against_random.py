@@ -34,7 +34,7 @@ from nextlabel.backend.questions import question_of
 from nextlabel.backend.selection.stopping import Round
 from nextlabel.backend.store import Store
 
-from .project_data import Gathered, Values, around
+from .project_data import Gathered, Values
 
 Vectors = npt.NDArray[np.float32]
 Fit = Callable[[Vectors, Targets], Probe]
@@ -76,7 +76,7 @@ class Curve:
         """Accuracy at each size, with the interval over resampled records."""
         counts = draw(self.right.shape[1], RESAMPLES, np.random.default_rng(seed))
         means, drawn = self.right.mean(axis=1), _accuracies(self, counts.astype(np.float64))
-        return [around(float(mean), column) for mean, column in zip(means, drawn.T, strict=True)]
+        return [Interval.around(float(mean), column) for mean, column in zip(means, drawn.T, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +177,11 @@ def compare(random: Curve, chosen: Curve, seed: int = 0) -> Saved:
     gain = (_at(chosen, at) - _at(random, at))[None]
     return Saved(
         accuracy=float(accuracy[0]),
-        by_random=around(float(one[0]), ones),
-        by_chosen=around(float(other[0]), others),
-        labels=around(float(one[0] - other[0]), ones - others),
+        by_random=Interval.around(float(one[0]), ones),
+        by_chosen=Interval.around(float(other[0]), others),
+        labels=Interval.around(float(one[0] - other[0]), ones - others),
         at=at,
-        gain=around(float(gain.mean()), (counts @ gain.T)[:, 0] / counts.sum(axis=1)),
+        gain=Interval.around(float(gain.mean()), (counts @ gain.T)[:, 0] / counts.sum(axis=1)),
         random=random,
         chosen=chosen,
     )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.annotators.opinions import Opinions, from_annotations
-from nextlabel.backend.metrics import RESAMPLES, Interval, draw, percentiles
+from nextlabel.backend.metrics import RESAMPLES, Interval, draw
 from nextlabel.backend.models.registry import SPACE_IN_USE
 from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.questions import question_of
@@ -127,8 +127,8 @@ def agreement(opinions: Opinions, seed: int = 0) -> Agreement | None:
     whole = np.ones((1, len(votes)))
     return Agreement(
         len(votes),
-        around(float(pair_agreement(votes, whole)[0]), pair_agreement(votes, counts)),
-        around(float(krippendorff(votes, whole)[0]), krippendorff(votes, counts)),
+        Interval.around(float(pair_agreement(votes, whole)[0]), pair_agreement(votes, counts)),
+        Interval.around(float(krippendorff(votes, whole)[0]), krippendorff(votes, counts)),
     )
 
 
@@ -157,9 +157,3 @@ def krippendorff(votes: Values, counts: Values) -> Values:
     defined = expected > 0
     found[defined] = 1 - (counts @ apart)[defined] / expected[defined]
     return found
-
-
-def around(mean: float, drawn: Values) -> Interval:
-    """The figure within the percentiles of its values on resampled records; all nan where it is not defined."""
-    low, high = percentiles(drawn)
-    return Interval(mean, min(low, mean), max(high, mean)) if mean == mean else Interval(mean, mean, mean)

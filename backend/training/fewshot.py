@@ -28,7 +28,6 @@ from nextlabel.backend.models.probe import Probe
 
 from .classifier import AnsweredTexts, ClassifierTask, text_vectors
 from .loop import Outcome, half_precision, parameter_groups, random_state, run, set_random_state
-from .spec import TrainingSpec, Watch
 from .texts import Rows, strata
 from .trainer import Given, TextTrainer
 
@@ -106,30 +105,6 @@ class _Deck:
         return taken
 
 
-class FewShotTuner(TextTrainer["ContrastiveTask"]):
-    """Contrastive tuning, then a probe on the tuned vectors.
-
-    It takes a rate, a warm-up, a decay, a pooling and a seed from the spec; how long it takes follows from the
-    number of labels. Held-out texts set the temperature, and nothing else: whoever judges the model may do so on them.
-    """
-
-    kind = "few-shot"
-
-    @override
-    def task(
-        self, network: Any, train: AnsweredTexts, held_out: AnsweredTexts | None, given: Given[Examples]
-    ) -> ContrastiveTask:
-        return ContrastiveTask(network, train, held_out, given.spec, given.device, given.watch)
-
-    @override
-    def fit(self, task: ContrastiveTask, given: Given[Examples]) -> tuple[Outcome, dict[str, float] | None]:
-        outcome = run(task, given.checkpoints())
-        parts = [task.train] if task.aside is None else [task.train, task.aside]
-        vectors = [text_vectors(task.network, one.texts, given.device, given.watch, told=True) for one in parts]
-        task.probe = fit_head(vectors[0], given.examples, vectors[-1], given.held_out)
-        return outcome, {"epoch": outcome.epochs, "temperature": task.probe.temperature}
-
-
 class ContrastiveTask(ClassifierTask):
     """A network of ``text_classifier``, of which body and pooling are tuned. ``aside``: texts that no epoch looks at.
 
@@ -140,16 +115,8 @@ class ContrastiveTask(ClassifierTask):
 
     probe: Probe
 
-    def __init__(
-        self,
-        network: Any,
-        train: AnsweredTexts,
-        aside: AnsweredTexts | None,
-        spec: TrainingSpec,
-        device: str,
-        watch: Watch,
-    ) -> None:
-        super().__init__(network, train, None, spec, device, watch)
+    def __init__(self, network: Any, train: AnsweredTexts, aside: AnsweredTexts | None, *how: Any) -> None:
+        super().__init__(network, train, None, *how)
         self.aside, self.most = aside, WINDOWS
         self.epoch_steps = max(1, round(len(train.targets) / BATCH))
 
@@ -215,6 +182,24 @@ class ContrastiveTask(ClassifierTask):
         with half_precision(self.device):
             vectors = self.network.vectors(inputs["input_ids"], inputs["attention_mask"])
         return vectors if len(vectors) == count else pool_windows(vectors, inputs["owner"], inputs["shares"], count)
+
+
+class FewShotTuner(TextTrainer[ContrastiveTask]):
+    """Contrastive tuning, then a probe on the tuned vectors.
+
+    It takes a rate, a warm-up, a decay, a pooling and a seed from the spec; how long it takes follows from the
+    number of labels. Held-out texts set the temperature, and nothing else: whoever judges the model may do so on them.
+    """
+
+    kind, task = "few-shot", ContrastiveTask
+
+    @override
+    def fit(self, task: ContrastiveTask, given: Given[Examples]) -> tuple[Outcome, dict[str, float] | None]:
+        outcome = run(task, given.checkpoints())
+        parts = [task.train] if task.aside is None else [task.train, task.aside]
+        vectors = [text_vectors(task.network, one.texts, given.device, given.watch, told=True) for one in parts]
+        task.probe = fit_head(vectors[0], given.examples, vectors[-1], given.held_out)
+        return outcome, {"epoch": outcome.epochs, "temperature": task.probe.temperature}
 
 
 def tuning_steps(texts: int) -> int:

@@ -43,17 +43,11 @@ Logits = npt.NDArray[np.float32]
 class FineTuner(TextTrainer[ClassifierTask]):
     """Trains the whole encoder with a linear layer on it."""
 
-    kind = "fine-tune"
-
-    @override
-    def task(
-        self, network: Any, train: AnsweredTexts, held_out: AnsweredTexts | None, given: Given[Examples]
-    ) -> ClassifierTask:
-        start_head(network, train, given.device, given.watch)
-        return ClassifierTask(network, train, held_out, given.spec, given.device, given.watch)
+    kind, task = "fine-tune", ClassifierTask
 
     @override
     def fit(self, task: ClassifierTask, given: Given[Examples]) -> tuple[Outcome, dict[str, float] | None]:
+        start_head(task.network, task.train, given.device, given.watch)
         if given.spec.members > 1 and len(given.examples) >= LEAST:
             return train_members(task, given)
         return super().fit(task, given)

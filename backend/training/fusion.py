@@ -240,8 +240,7 @@ def train_fused(job: TrainingJob, folder: Path, report: ProgressReport, stop: Ca
     kind, examples = job.spec.fusion, job.examples
     if kind == "none":
         raise LearningError("the recipe says `fusion: none`, so there is no head to train")
-    threads = max(1, usable_cores() - 1)
-    encoder = load(job.encoder, threads=threads)
+    encoder = load(job.encoder, threads=max(1, usable_cores() - 1))
     if not isinstance(encoder, MultimodalEncoder):
         raise LearningError(f"{job.encoder.name} encodes no images, so there is nothing to fuse")
     parts = []

@@ -181,6 +181,8 @@ class Trainer(ABC, Generic[Part, Task]):
 class TextTrainer(Trainer[Examples, TextTask]):
     """Trains on labels of whole texts: encoder, pooling and a linear layer, saved as an encoder with a probe."""
 
+    task: type[TextTask]
+
     @override
     def check(self, examples: Examples, held_out: Examples | None) -> None:
         if len(examples) < 2:
@@ -206,11 +208,7 @@ class TextTrainer(Trainer[Examples, TextTask]):
         first, rest = np.split(np.arange(len(texts)), [len(examples)])
         train = _answered(cut.take(first), examples)
         held = None if held_out is None else _answered(cut.take(rest), held_out)
-        return self.task(network, train, held, given), vocabulary
-
-    @abstractmethod
-    def task(self, network: Any, train: AnsweredTexts, held_out: AnsweredTexts | None, given: Given[Examples]) -> Any:
-        """What is trained, as a TextTask."""
+        return self.task(network, train, held, given.spec, given.device, given.watch), vocabulary
 
     @override
     def save(self, folder: Path, task: TextTask, given: Given[Examples], result: TrainingResult) -> None:

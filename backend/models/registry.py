@@ -50,9 +50,10 @@ class Entry:
     card: ModelCard | None
     problem: str = ""
 
-    def size(self) -> int:
-        """Bytes on the disk."""
-        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+    @property
+    def number(self) -> int:
+        """Its place among the versions of its rung."""
+        return int(self.version.rpartition("-")[2])
 
 
 class ModelStore:
@@ -67,7 +68,7 @@ class ModelStore:
             return []
         found = [self._entry(path) for path in self.folder.iterdir() if path.is_dir() and _VERSION.fullmatch(path.name)]
         # By the card's date, which no copying changes; a version without a card comes last.
-        return sorted(found, key=lambda entry: (entry.card.created if entry.card else "", _number(entry)), reverse=True)
+        return sorted(found, key=lambda entry: (entry.card.created if entry.card else "", entry.number), reverse=True)
 
     def get(self, version: str, *, check: bool = True) -> Entry:
         """One version; with ``check`` every file is compared with the card's digest (a tenth of a second for 90 MB).
@@ -192,11 +193,6 @@ def digests(folder: Path) -> dict[str, str]:
 def is_trained(version: str) -> bool:
     """Whether this is the name of a trained model, not of a probe."""
     return _VERSION.fullmatch(version) is not None
-
-
-def _number(entry: Entry) -> int:
-    match = _VERSION.fullmatch(entry.version)
-    return int(match[2]) if match else 0
 
 
 def _compare(folder: Path, expected: Mapping[str, str]) -> None:

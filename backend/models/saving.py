@@ -72,11 +72,12 @@ def head_of(network: Any, *, activation: Activation, temperature: float, labels:
     return Probe(np.ascontiguousarray(weights * scale), bias.copy(), activation, temperature, labels)
 
 
-def save_head(folder: Path, head: Probe, labels: tuple[str, ...], training: dict[str, Any]) -> None:
-    """Write the head, the names of its labels, and how it was trained."""
+def save_head(folder: Path, head: Probe, labels: tuple[str, ...], training: dict[str, Any] | None = None) -> None:
+    """Write the head, the names of its labels, and how it was trained, if it was."""
     replace(head, names=labels).save(folder / HEAD_FILE)
     _write_json(folder / LABELS_FILE, {"labels": list(labels), **head.activation.header})
-    _write_json(folder / TRAINING_FILE, training)
+    if training is not None:
+        _write_json(folder / TRAINING_FILE, training)
 
 
 def write_pooling(folder: Path, pooling: Pooling, dimension: int) -> None:

@@ -5,7 +5,6 @@ Doubt is a poor guide there, because a model that has seen five positives among 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -166,17 +165,18 @@ class Anchor:
         for label in range(pool.probabilities.shape[1]):
             places = np.flatnonzero(found_positives(pool, label))
             if len(places):
-                first, count = int(rng.integers(len(places))), min(self.anchors, len(places))
-                apart = _cosine_distances(vectors[places])
-                with one_blas_thread():  # what is left when all the others are copies of a seed is rounding
-                    rows.append(places[seeds_apart(first, count, apart, rng, negligible=1e-6 * len(places))])
+                with one_blas_thread():
+                    rows.append(places[self._spread(vectors[places], rng)])
         # Several labels may all be absent from every record: then any of them will do.
         chosen = np.unique(np.concatenate(rows)) if rows else rng.permutation(len(vectors))[: self.anchors]
         return np.asarray(vectors[chosen], dtype=np.float32)
 
-
-def _cosine_distances(vectors: Floats) -> Callable[[int], Floats]:
-    return lambda place: np.maximum(1 - vectors @ vectors[place], 0)
+    def _spread(self, vectors: Floats, rng: np.random.Generator) -> list[int]:
+        """At most ``anchors`` places in float32 [m, d]; where all the others are copies of one, rounding is left."""
+        first, count = int(rng.integers(len(vectors))), min(self.anchors, len(vectors))
+        return seeds_apart(
+            first, count, lambda place: np.maximum(1 - vectors @ vectors[place], 0), rng, 1e-6 * len(vectors)
+        )
 
 
 @register("rare")

@@ -16,7 +16,6 @@ import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias
@@ -25,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.activation import SOFTMAX, activation_in
+from nextlabel.backend.encoders.base import need
 from nextlabel.backend.encoders.fusion import fused_on, is_fused
 from nextlabel.backend.encoders.model_folder import LEARNED, POOLER_FILE, ModelFolder, read_folder
 from nextlabel.backend.encoders.onnx import OPSET, SAMPLE
@@ -36,7 +36,7 @@ from nextlabel.backend.models.saving import HEAD_FILE, TRAINING_FILE
 from nextlabel.backend.models.spans.encoder import LAYER_FILE
 from nextlabel.backend.models.spans.model import SpanModel
 from nextlabel.connectors.content import Readable
-from nextlabel.connectors.errors import LearningError, MissingExtra
+from nextlabel.connectors.errors import LearningError
 
 from .extra_layer import obstacle, write_with_layer
 from .folder import new_folder, write_tokenizer
@@ -69,13 +69,6 @@ MOST_TEXTS = 512
 BATCH = 32
 MODELLING_FILE = "modeling_nextlabel.py"
 Matrix = npt.NDArray[np.float32]
-
-
-def need(*modules: str) -> None:
-    """Raises MissingExtra for the first of ``modules`` that is not installed."""
-    for module in modules:
-        if find_spec(module) is None:
-            raise MissingExtra(module, "train")
 
 
 def pipeline_usage(trust: bool) -> str:

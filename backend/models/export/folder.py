@@ -15,7 +15,7 @@ from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.files import is_full
 from nextlabel.backend.models.card import PAGE_FILE, Figure, ModelCard
 from nextlabel.backend.models.probe import CARD_FILE, LABELS_FILE, Probe
-from nextlabel.backend.models.saving import HEAD_FILE, TRAINING_FILE
+from nextlabel.backend.models.saving import HEAD_FILE, TRAINING_FILE, save_head
 from nextlabel.connectors.errors import LearningError
 
 _LENGTH_FILE = "sentence_bert_config.json"
@@ -98,9 +98,7 @@ def lay_out(encoder: ModelFolder, head: Probe, card: ModelCard, folder: Path) ->
     for item in encoder.path.iterdir():
         if item.name not in _OWN:
             (folder / item.name).symlink_to(item.resolve())
-    head.save(folder / HEAD_FILE)
-    labels = {"labels": list(card.labels), **card.activation.header}
-    (folder / LABELS_FILE).write_text(json.dumps(labels, ensure_ascii=False), encoding="utf-8")
+    save_head(folder, head, card.labels)
     (folder / _LENGTH_FILE).write_text(json.dumps({"max_seq_length": encoder.max_length}), encoding="utf-8")
     card.save(folder)
 

@@ -47,7 +47,19 @@ class DemoOptions:
 
 
 class Person(ABC):
-    """Somebody who labels, one record after the other."""
+    """Somebody who labels in a project of one platform, one record after the other.
+
+    ``stack`` starts the platform, ``user`` becomes the name of the annotator NUMBER, and ``pace_s`` are the fewest and
+    the most seconds that people need for a record.
+    """
+
+    stack: ClassVar[type[PlatformStack[Any]]]
+    user: ClassVar[str]
+    pace_s: ClassVar[tuple[float, float]] = (0.0, 0.0)
+
+    @abstractmethod
+    def __init__(self, server: PlatformServer, token: str, project: str, link: str) -> None:
+        """The owner of ``token`` at work in ``project``, who follows ``link`` if there is one."""
 
     @abstractmethod
     def look(self) -> str | None:
@@ -61,12 +73,20 @@ class Person(ABC):
     def close(self) -> None:
         """Release connections."""
 
+    @staticmethod
+    @abstractmethod
+    def exported(server: PlatformServer, project: str) -> dict[str, str]:
+        """Every submitted answer that the platform itself has: id -> label."""
 
-class LabelStudioPerson(Person):
-    """Asks for the next task and opens it, as the web page does."""
 
-    def __init__(self, client: Annotator) -> None:
-        self._client = client
+class OnLabelStudio(Person):
+    """Asks for the next task and opens it, as the web page does. Its name is an email address."""
+
+    stack = LabelStudioStack
+    user = "annotator{}@example.com"
+
+    def __init__(self, server: PlatformServer, token: str, project: str, link: str) -> None:
+        self._client = Annotator(server.url, token, project)
         self._task: Json = {}
 
     @override
@@ -86,12 +106,31 @@ class LabelStudioPerson(Person):
     def close(self) -> None:
         self._client.close()
 
+    @override
+    @staticmethod
+    def exported(server: PlatformServer, project: str) -> dict[str, str]:
+        # What the Export button gives.
+        headers = {"Authorization": f"Token {server.token}"}
+        tasks = get(server, f"/api/projects/{project}/export", headers, exportType="JSON")
+        return {
+            str(one["id"]): one["result"][0]["value"]["choices"][0] for task in tasks for one in task["annotations"]
+        }
 
-class ArgillaPerson(Person):
-    """Works through the page, and opens it anew when it shows nothing."""
 
-    def __init__(self, client: ArgillaAnnotator, link: str) -> None:
-        self._page = Page(client, link)
+class OnArgilla(Person):
+    """Works through the page, and opens it anew when it shows nothing.
+
+    Argilla's web page fetches ten records at a time, sorted as the address asks. So whoever answers in no time answers
+    what was best a while ago: a page holds up to sixteen records. People are still a few times as slow as the pace
+    here.
+    """
+
+    stack = ArgillaStack
+    user = "annotator{}"
+    pace_s = (0.5, 1.5)
+
+    def __init__(self, server: PlatformServer, token: str, project: str, link: str) -> None:
+        self._page = Page(ArgillaAnnotator(server.url, token, project), link)
 
     @override
     def look(self) -> str | None:
@@ -106,68 +145,13 @@ class ArgillaPerson(Person):
     def close(self) -> None:
         self._page.annotator.close()
 
-
-class Platform(ABC):
-    """A platform that the demo runs on: ``stack`` starts it, and ``user`` becomes the name of the annotator NUMBER.
-
-    ``pace_s`` are the fewest and the most seconds that people need a record.
-    """
-
-    stack: ClassVar[type[PlatformStack[Any]]]
-    user: ClassVar[str]
-    pace_s: ClassVar[tuple[float, float]] = (0.0, 0.0)
-
-    @abstractmethod
-    def person(self, server: PlatformServer, token: str, project: str, link: str) -> Person:
-        """The owner of ``token`` at work in ``project``, who follows ``link`` if there is one."""
-
-    @abstractmethod
-    def exported(self, server: PlatformServer, project: str) -> dict[str, str]:
-        """Every submitted answer that the platform itself has: id -> label."""
-
-
-class LabelStudio(Platform):
-    """Label Studio serves each person the next task when they ask. For a name it has an email address."""
-
-    stack = LabelStudioStack
-    user = "annotator{}@example.com"
-
     @override
-    def person(self, server: PlatformServer, token: str, project: str, link: str) -> Person:
-        return LabelStudioPerson(Annotator(server.url, token, project))
-
-    @override
-    def exported(self, server: PlatformServer, project: str) -> dict[str, str]:
-        # What the Export button gives.
-        headers = {"Authorization": f"Token {server.token}"}
-        tasks = get(server, f"/api/projects/{project}/export", headers, exportType="JSON")
-        return {
-            str(one["id"]): one["result"][0]["value"]["choices"][0] for task in tasks for one in task["annotations"]
-        }
-
-
-class Argilla(Platform):
-    """Argilla's web page fetches ten records at a time, sorted as the address asks.
-
-    So whoever answers in no time answers what was best a while ago: a page holds up to sixteen records. People are
-    still a few times as slow as the pace here.
-    """
-
-    stack = ArgillaStack
-    user = "annotator{}"
-    pace_s = (0.5, 1.5)
-    EACH = 500
-
-    @override
-    def person(self, server: PlatformServer, token: str, project: str, link: str) -> Person:
-        return ArgillaPerson(ArgillaAnnotator(server.url, token, project), link)
-
-    @override
-    def exported(self, server: PlatformServer, project: str) -> dict[str, str]:
+    @staticmethod
+    def exported(server: PlatformServer, project: str) -> dict[str, str]:
         # The submitted responses of every record, as the dataset's owner lists them.
         path, headers = f"/api/v1/datasets/{project}/records", {"X-Argilla-Api-Key": server.token}
         records: list[Json] = []
-        while items := get(server, path, headers, include="responses", limit=self.EACH, offset=len(records))["items"]:
+        while items := get(server, path, headers, include="responses", limit=500, offset=len(records))["items"]:
             records += items
         return {
             str(one["id"]): next(iter(one["values"].values()))["value"]
@@ -177,7 +161,7 @@ class Argilla(Platform):
         }
 
 
-PLATFORMS: dict[str, Platform] = {"label-studio": LabelStudio(), "argilla": Argilla()}
+PLATFORMS: dict[str, type[Person]] = {"label-studio": OnLabelStudio, "argilla": OnArgilla}
 
 
 def get(server: PlatformServer, path: str, headers: dict[str, str], **params: str | int) -> Any:
@@ -211,8 +195,7 @@ class Quota:
 class SimulatedAnnotator(threading.Thread):
     """Answers the record in front of ``person``, and the next; wrong with probability ``error_rate``.
 
-    ``answers`` maps uids to true labels. ``pace_s`` are the fewest and the most seconds spent on a record.
-    ``failure`` holds what ended the thread early, if anything did.
+    ``answers`` maps uids to true labels. ``failure`` holds what ended the thread early, if anything did.
     """
 
     def __init__(
@@ -223,12 +206,11 @@ class SimulatedAnnotator(threading.Thread):
         quota: Quota,
         rng: np.random.Generator,
         on_label: Callable[[], None],
-        pace_s: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         super().__init__(name="simulated annotator", daemon=True)
         self._person, self._answers, self._error_rate = person, answers, error_rate
         self._quota, self._rng, self._on_label = quota, rng, on_label
-        self._labels, self._pace_s = sorted(set(answers.values())), pace_s
+        self._labels = sorted(set(answers.values()))
         self.failure: Exception | None = None
 
     def run(self) -> None:
@@ -239,7 +221,7 @@ class SimulatedAnnotator(threading.Thread):
                 if uid is None:
                     self._quota.put_back()
                     return
-                time.sleep(self._rng.uniform(*self._pace_s))
+                time.sleep(self._rng.uniform(*self._person.pace_s))
                 self._person.answer(noisy(self._answers[uid], self._labels, self._error_rate, self._rng))
                 self._on_label()
         except Exception as error:

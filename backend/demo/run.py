@@ -118,16 +118,13 @@ def add_users(server: PlatformServer, options: DemoOptions) -> dict[str, str]:
 def label(backend: BackendProcess, tokens: Mapping[str, str], options: DemoOptions, progress: Progress) -> int:
     """Let the simulated annotators give the labels, each as a user of their own; return how many were given."""
     status, server = backend.status(), backend.server
-    platform = PLATFORMS[server.platform]
     bar = progress.add_task("Annotators: labels given", total=options.labels)
     quota, answers = Quota(options.labels), options.recipe.truth()
     annotators = []
     for number, ((name, token), error_rate) in enumerate(zip(tokens.items(), options.error_rates, strict=True)):
-        person = platform.person(server, token, status["project"]["id"], status["links"].get(name, ""))
+        person = PLATFORMS[server.platform](server, token, status["project"]["id"], status["links"].get(name, ""))
         rng = np.random.default_rng([options.seed, number])
-        annotators.append(
-            SimulatedAnnotator(person, answers, error_rate, quota, rng, lambda: progress.advance(bar), platform.pace_s)
-        )
+        annotators.append(SimulatedAnnotator(person, answers, error_rate, quota, rng, lambda: progress.advance(bar)))
     for annotator in annotators:
         annotator.start()
     for annotator in annotators:

@@ -109,8 +109,8 @@ def _show(made: ProjectReport) -> None:
     from nextlabel.backend.reports import project_page as words
 
     print_table(("", ""), words.headline(made), title=made.project)
-    if made.saved is not None:
-        say(words.HOW_SAVED + (f" {words.HOW_TRAINED}" if made.trained else ""))
+    if how := words.how_saved(made):
+        say(how)
     tables = (
         ("curve", "learning curve on the audit slice", words.CURVE, words.curve_rows(made)),
         ("annotators", "annotators, against the majority of the others", words.ANNOTATORS, words.annotator_rows(made)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -57,16 +56,7 @@ class ProjectReport:
     """What is known of a project. Parts that can't be said are None or empty; ``silent`` says why, by part."""
 
     project: str
-    kind: str
-    records: int
-    chosen: int
-    audited: int
-    answers: int
-    skips: int
-    people: int
-    first: datetime
-    last: datetime
-    trained: str
+    gathered: Gathered
     curve: tuple[Point, ...]
     saved: Saved | None
     agreement: Agreement | None
@@ -77,17 +67,18 @@ class ProjectReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is not known is null."""
+        found = self.gathered
         return {
             "project": self.project,
-            "kind": self.kind,
-            "records": self.records,
-            "labelled": {"chosen": self.chosen, "audit": self.audited},
-            "answers": self.answers,
-            "skips": self.skips,
-            "annotators_seen": self.people,
-            "first": self.first.isoformat(),
-            "last": self.last.isoformat(),
-            "trained_model": self.trained or None,
+            "kind": found.labeling.kind.value,
+            "records": found.records,
+            "labelled": {"chosen": len(found.training), "audit": len(found.audited)},
+            "answers": found.answers,
+            "skips": found.skips,
+            "annotators_seen": found.people,
+            "first": found.first.isoformat(),
+            "last": found.last.isoformat(),
+            "trained_model": found.trained or None,
             "curve": [
                 {
                     "model": one.model,
@@ -140,16 +131,7 @@ def build(found: Gathered, project: str, refitted: Refitted | None, why: str = "
     balance = class_balance(found)
     return ProjectReport(
         project=project,
-        kind=found.labeling.kind.value,
-        records=found.records,
-        chosen=len(found.training),
-        audited=len(found.audited),
-        answers=found.answers,
-        skips=found.skips,
-        people=found.people,
-        first=found.first,
-        last=found.last,
-        trained=found.trained,
+        gathered=found,
         curve=curve,
         saved=None if refitted is None else refitted.saved,
         agreement=agreed,

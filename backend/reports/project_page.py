@@ -39,13 +39,12 @@ MOST_LABELS = 30  # bars that can be read
 
 def headline(found: ProjectReport) -> list[tuple[str, str]]:
     """What a reader takes home."""
+    data = found.gathered
+    chosen, audited = len(data.training), len(data.audited)
     rows = [
-        (
-            "labelled",
-            f"{found.chosen + found.audited:,} of {found.records:,} records, {found.audited:,} of them for the audit",
-        ),
-        ("answers", f"{found.answers:,} of {found.people:,} annotators, {found.skips:,} skips"),
-        ("time", f"{found.first:%Y-%m-%d %H:%M} to {found.last:%Y-%m-%d %H:%M} UTC"),
+        ("labelled", f"{chosen + audited:,} of {data.records:,} records, {audited:,} of them for the audit"),
+        ("answers", f"{data.answers:,} of {data.people:,} annotators, {data.skips:,} skips"),
+        ("time", f"{data.first:%Y-%m-%d %H:%M} to {data.last:%Y-%m-%d %H:%M} UTC"),
     ]
     if found.curve:
         last = found.curve[-1]
@@ -58,6 +57,13 @@ def headline(found: ProjectReport) -> list[tuple[str, str]]:
 def saved(found: ProjectReport) -> str:
     """The finding against random, or why there is none."""
     return found.saved.verdict if found.saved is not None else f"not known: {found.silent['saved']}"
+
+
+def how_saved(found: ProjectReport) -> str:
+    """How that finding was made; empty without one."""
+    if found.saved is None:
+        return ""
+    return HOW_SAVED + (f" {HOW_TRAINED}" if found.gathered.trained else "")
 
 
 def agreed(found: ProjectReport) -> str:
@@ -118,14 +124,14 @@ def stop_rows(found: ProjectReport) -> Iterator[tuple[str, ...]]:
 
 def page(found: ProjectReport, drawn: Sequence[Picture]) -> str:
     """The page as HTML, with the pictures that :func:`drawn` makes."""
-    how = HOW_SAVED + (f" {HOW_TRAINED}" if found.trained else "")
+    data = found.gathered
     return render(
         "project.html",
         found.project,
-        f"{found.chosen + found.audited:,} of {found.records:,} records are labelled",
+        f"{len(data.training) + len(data.audited):,} of {data.records:,} records are labelled",
         headline=list(_cards(found)),
         saved=saved(found),
-        how=how if found.saved is not None else "",
+        how=how_saved(found),
         drawn=drawn,
         silent={part: found.silent.get(part, "") for part in ("curve", "annotators", "balance")},
         stop=_table(STOP, stop_rows(found)),
@@ -134,12 +140,13 @@ def page(found: ProjectReport, drawn: Sequence[Picture]) -> str:
         agreed=agreed(found),
         annotators=_table(ANNOTATORS, annotator_rows(found)),
         balance=_table(BALANCE, balance_rows(found)),
-        about=dict(headline(found)[:3]) | {"question": f"{found.kind}, {len(found.balance)} labels"},
+        about=dict(headline(found)[:3]) | {"question": f"{data.labeling.kind.value}, {len(found.balance)} labels"},
     )
 
 
 def _cards(found: ProjectReport) -> Iterator[Card]:
-    yield Card("Labels learned from", f"{found.chosen:,}", [f"and {found.audited:,} for the audit"])
+    data = found.gathered
+    yield Card("Labels learned from", f"{len(data.training):,}", [f"and {len(data.audited):,} for the audit"])
     if found.curve:
         last = found.curve[-1].accuracy
         yield Card("Audit accuracy", f"{last.mean:.3f}", [span(last, ".3f")], last)
@@ -189,7 +196,7 @@ def drawn(found: ProjectReport) -> list[Picture]:
                 "Class balance",
                 "share of all records, estimated from the audit slice with 95%; ring: share of the chosen labels",
                 "Share of each label: " + "; ".join(f"{one.label} {one.share}" for one in shares),
-                balance(shares, found.chosen),
+                balance(shares, len(found.gathered.training)),
             )
         )
     return album

@@ -84,15 +84,11 @@ app = typer.Typer(
 )
 
 
-def _version() -> str:
+def _show_version(wanted: bool = True) -> None:
     from importlib.metadata import version
 
-    return version("nextlabel")
-
-
-def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"nextlabel {_version()}")
+        typer.echo(f"nextlabel {version('nextlabel')}")
         raise typer.Exit
 
 
@@ -109,7 +105,7 @@ def common(
 @app.command("version", epilog=examples("nextlabel version"))
 def version_command() -> None:
     """Print the version."""
-    typer.echo(f"nextlabel {_version()}")
+    _show_version()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

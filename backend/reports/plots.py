@@ -46,7 +46,7 @@ def precision_recall(predicted: Predicted, targets: Targets, labels: Sequence[st
     true = one_hot(targets, predicted.shape[1])
     for colour, at in zip(COLOURS, _shown(predicted, targets), strict=False):
         precision, recall, _ = precision_recall_curve(true[:, at], predicted[:, at])
-        axes.step(recall, precision, where="post", color=colour, lw=1.6, label=plain(short(labels[at])))
+        axes.step(recall, precision, where="post", color=colour, lw=1.6, label=literal(short(labels[at])))
     _frame(axes, "recall", "precision")
     legend(axes, "lower left")
     return figure
@@ -61,7 +61,7 @@ def roc(predicted: Predicted, targets: Targets, labels: Sequence[str]) -> Figure
     _diagonal(axes)
     for colour, at in zip(COLOURS, _shown(predicted, targets), strict=False):
         false, hits, _ = roc_curve(true[:, at], predicted[:, at])
-        axes.plot(false, hits, color=colour, lw=1.6, label=plain(short(labels[at])))
+        axes.plot(false, hits, color=colour, lw=1.6, label=literal(short(labels[at])))
     _frame(axes, "false positive rate", "true positive rate")
     legend(axes, "lower right")
     return figure
@@ -82,7 +82,7 @@ def confusion_matrix(counts: npt.NDArray[np.int64], labels: Sequence[str]) -> Fi
     axes.set_xlabel("predicted")
     axes.set_ylabel("answer")
     if size <= 40:
-        names = [plain(short(label, 18)) for label in labels]
+        names = [literal(short(label, 18)) for label in labels]
         axes.set_xticks(range(size), names, rotation=40 if size > 2 else 0, ha="right" if size > 2 else "center")
         axes.set_yticks(range(size), names)
     if size <= MOST_CELLS_WITH_NUMBERS:
@@ -207,7 +207,7 @@ def draw_curve(
     if scores[0].low == scores[0].low:
         low, high = [one.low for one in scores], [one.high for one in scores]
         axes.fill_between(at, low, high, color=colour, alpha=alpha, lw=0)
-    axes.plot(at, [one.mean for one in scores], color=colour, label=plain(name) or None, **looks)
+    axes.plot(at, [one.mean for one in scores], color=colour, label=literal(name) or None, **looks)
 
 
 def row(
@@ -221,7 +221,7 @@ def row(
 
 def name_rows(axes: Axes, names: Sequence[str], across: str, *, first_above: bool = True) -> None:
     """Whose each line is, and what is measured across."""
-    axes.set_yticks(range(len(names)), [plain(name) for name in names])
+    axes.set_yticks(range(len(names)), [literal(name) for name in names])
     axes.set_ylim(*((len(names) - 0.4, -0.6) if first_above else (-0.6, len(names) - 0.4)))
     axes.set_xlabel(across)
     axes.grid(axis="x", color=INK, alpha=0.18, lw=0.6)
@@ -245,7 +245,7 @@ def short(text: str, most: int = 24) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def plain(text: str) -> str:
+def literal(text: str) -> str:
     """As matplotlib may draw it: no formulas."""
     return text.replace("$", r"\$")
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic_core import to_jsonable_python
 
 from nextlabel.backend.annotators.quality import LEAST_RANKED, Quality, annotator_quality
 from nextlabel.backend.evaluation.remaining import remaining_positives
 from nextlabel.backend.metrics import Interval, wilson_interval
+from nextlabel.backend.numeric import plain
 from nextlabel.backend.pool.pool import Positions
 from nextlabel.backend.questions import question_of
 from nextlabel.backend.selection.stopping import Advice, Confident, FewRemaining, Round, SmallGain, StablePredictions
@@ -96,11 +96,6 @@ class ProjectReport:
             "stop": [{"criterion": name, **plain(advice)} for name, advice in self.advice],
             "silent": self.silent,
         }
-
-
-def plain(value: Any) -> Any:
-    """Dataclasses as dictionaries; JSON has no nan, so what is not defined is null."""
-    return to_jsonable_python(value, inf_nan_mode="null")
 
 
 def build(found: Gathered, project: str, refitted: Refitted | None, why: str = "") -> ProjectReport:

@@ -8,6 +8,7 @@ import pytest
 from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.annotators.opinions import Opinions, from_rows
 from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.numeric import plain
 from nextlabel.backend.reports.against_random import (
     FOLDS,
     REPEATS,
@@ -18,7 +19,7 @@ from nextlabel.backend.reports.against_random import (
     random_size,
     sizes,
 )
-from nextlabel.backend.reports.project import MOST_POINTS, Point, learning_curve, plain, thinned
+from nextlabel.backend.reports.project import MOST_POINTS, Point, learning_curve, thinned
 from nextlabel.backend.reports.project_data import LEAST_REPEATED, agreement, krippendorff, pair_agreement
 from nextlabel.backend.reports.project_page import SHOWN_POINTS
 from nextlabel.backend.store import ModelRow

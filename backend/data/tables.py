@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -150,12 +151,7 @@ def _json_lines(path: Path) -> Table:
     first = next(rows, None)
     if first is None:
         raise DataError(f"{path}: empty; one JSON object a line is expected")
-
-    def again() -> Iterator[Row]:
-        yield first
-        yield from rows
-
-    return Table(str(path), "line", tuple(first.values), again())
+    return Table(str(path), "line", tuple(first.values), chain([first], rows))
 
 
 def _json_rows(path: Path, encoding: str) -> Iterator[Row]:

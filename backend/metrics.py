@@ -39,11 +39,6 @@ def right(predicted: Predicted, targets: Targets) -> Flags:
     return activation_of(targets).right(predicted, targets)
 
 
-def one_hot(targets: Targets, classes: int) -> Flags:
-    """The answers as bool [n, c]."""
-    return activation_of(targets).flags(targets, classes)
-
-
 def log_loss(predicted: Predicted, targets: Targets, weights: npt.NDArray[np.float32] | None = None) -> float:
     """Mean negative log likelihood in nats a text; nan without texts.
 
@@ -81,7 +76,7 @@ def accuracy(predicted: Predicted, targets: Targets, counts: Counts) -> Scores:
 def macro_f1(predicted: Predicted, targets: Targets, counts: Counts) -> Scores:
     """Mean F1 over the classes that occur in the answers or in the predictions, nan for no rows."""
     said = activation_of(targets).decided(predicted)
-    true = one_hot(targets, predicted.shape[1])
+    true = activation_of(targets).flags(targets, predicted.shape[1])
     hits = counts @ (said & true).astype(np.float32)
     both = counts @ np.add(said, true, dtype=np.float32)
     return _mean(ratio(2 * hits, both).T)
@@ -131,7 +126,7 @@ class ClassFigures:
 
 def class_figures(predicted: Predicted, targets: Targets, labels: Sequence[str]) -> list[ClassFigures]:
     """One entry per label, in the order of ``labels``. What is divided by nothing is nan."""
-    said, true = activation_of(targets).decided(predicted), one_hot(targets, predicted.shape[1])
+    said, true = activation_of(targets).decided(predicted), activation_of(targets).flags(targets, predicted.shape[1])
     whole = _once(len(targets))
     hits, claims, support = (said & true).sum(axis=0), said.sum(axis=0), true.sum(axis=0)
     return [
@@ -149,16 +144,11 @@ def class_figures(predicted: Predicted, targets: Targets, labels: Sequence[str])
     ]
 
 
-def curve_columns(predicted: Predicted, targets: Targets) -> list[int]:
-    """The classes that have a curve of their own: of two exclusive ones only the second."""
-    return activation_of(targets).curve_columns(predicted.shape[1])
-
-
 def _by_class(
     figure: Callable[[Flags, Predicted, Counts], Scores], predicted: Predicted, targets: Targets, counts: Counts
 ) -> Scores:
-    true = one_hot(targets, predicted.shape[1])
-    columns = curve_columns(predicted, targets)
+    true = activation_of(targets).flags(targets, predicted.shape[1])
+    columns = activation_of(targets).curve_columns(predicted.shape[1])
     return _mean(np.array([figure(true[:, at], predicted[:, at], counts) for at in columns]))
 
 

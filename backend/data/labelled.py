@@ -72,6 +72,12 @@ class LabelledRows:
                 found = ", ".join(repr(name) for name in sorted(set(self.splits))[:10])
                 raise DataError(f"{self.name}: no row has {value!r} in the column {column!r}; found: {found}")
 
+    def add(self, table: Table, row: Row, text: str, columns: LabelledColumns) -> None:
+        """Take in a row but for its labels."""
+        self.texts.append(text)
+        self.groups.append(cell_text(table, row, columns.group).strip() if columns.group else "")
+        self.splits.append(cell_text(table, row, columns.split).strip() if columns.split else "")
+
     def left_out(self) -> list[str]:
         """A remark on the rows that were left out, if any were."""
         parts = [f"{self.blank:,} rows without text"] * bool(self.blank)
@@ -112,10 +118,8 @@ def read_labelled(source: str, columns: LabelledColumns, *, split: str = "train"
         if labels is None or not (labels or found.several):
             found.unlabelled += 1
             continue
-        found.texts.append(text)
+        found.add(table, row, text, columns)
         found.labels.append(labels)
-        found.groups.append(cell_text(table, row, columns.group).strip() if columns.group else "")
-        found.splits.append(cell_text(table, row, columns.split).strip() if columns.split else "")
     if not found.texts:
         left_out = f"{found.blank} rows without text, {found.unlabelled} without label"
         raise DataError(f"{table.name}: no row has both a text and a label ({left_out})")

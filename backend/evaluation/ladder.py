@@ -23,7 +23,7 @@ import numpy.typing as npt
 from nextlabel.backend.activation import Targets, activation_of
 from nextlabel.backend.data.examples import Examples, assign_folds
 from nextlabel.backend.encoders.base import EncoderSpec, Engine
-from nextlabel.backend.metrics import one_hot, wilson_interval
+from nextlabel.backend.metrics import wilson_interval
 from nextlabel.backend.numeric import plain
 from nextlabel.backend.training.spec import ProgressReport, RungName, TrainingSpec
 from nextlabel.connectors.errors import ConfigError, LearningError
@@ -153,7 +153,7 @@ def make_splits(examples: Examples, rng: np.random.Generator, audit: Examples | 
 
 def row_scores(predicted: npt.NDArray[np.float32], targets: Targets) -> Scores:
     """How right each row is, float64 [n] in [0, 1]: right or wrong; multi-label F1 of its labels, 1 for both empty."""
-    said, true = activation_of(targets).decided(predicted), one_hot(targets, predicted.shape[1])
+    said, true = activation_of(targets).decided(predicted), activation_of(targets).flags(targets, predicted.shape[1])
     total, hits = said.sum(axis=1) + true.sum(axis=1), (said & true).sum(axis=1)
     scores: Scores = np.where(total > 0, 2 * hits / np.maximum(total, 1), 1.0)
     return scores

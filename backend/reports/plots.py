@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.activation import Targets
+from nextlabel.backend.activation import Targets, activation_of
 from nextlabel.backend.evaluation.summary import Bin
 from nextlabel.backend.files import write_atomically
-from nextlabel.backend.metrics import Interval, Predicted, curve_columns, one_hot
+from nextlabel.backend.metrics import Interval, Predicted
 from nextlabel.connectors.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def precision_recall(predicted: Predicted, targets: Targets, labels: Sequence[st
     from sklearn.metrics import precision_recall_curve
 
     figure, axes = canvas()
-    true = one_hot(targets, predicted.shape[1])
+    true = activation_of(targets).flags(targets, predicted.shape[1])
     for colour, at in zip(COLOURS, _shown(predicted, targets), strict=False):
         precision, recall, _ = precision_recall_curve(true[:, at], predicted[:, at])
         axes.step(recall, precision, where="post", color=colour, lw=1.6, label=literal(short(labels[at])))
@@ -57,7 +57,7 @@ def roc(predicted: Predicted, targets: Targets, labels: Sequence[str]) -> Figure
     from sklearn.metrics import roc_curve
 
     figure, axes = canvas()
-    true = one_hot(targets, predicted.shape[1])
+    true = activation_of(targets).flags(targets, predicted.shape[1])
     _diagonal(axes)
     for colour, at in zip(COLOURS, _shown(predicted, targets), strict=False):
         false, hits, _ = roc_curve(true[:, at], predicted[:, at])
@@ -235,8 +235,12 @@ def legend(axes: Axes, place: Any) -> None:
 
 def _shown(predicted: Predicted, targets: Targets) -> list[int]:
     """The classes to draw: those that some but not all rows have, at most eight, the most frequent first."""
-    true = one_hot(targets, predicted.shape[1])
-    drawn = [at for at in curve_columns(predicted, targets) if true[:, at].any() and not true[:, at].all()]
+    true = activation_of(targets).flags(targets, predicted.shape[1])
+    drawn = [
+        at
+        for at in activation_of(targets).curve_columns(predicted.shape[1])
+        if true[:, at].any() and not true[:, at].all()
+    ]
     return sorted(drawn, key=lambda at: -int(true[:, at].sum()))[:MOST_CURVES]
 
 

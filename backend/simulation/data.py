@@ -159,9 +159,7 @@ def read_answers(source: str, asked: Asked, *, split: str = "train") -> Answered
     given: list[dict[str, str]] = []
     for text, row, answers in _records(table, asked, rows):
         if text is not None:
-            rows.texts.append(text)
-            rows.groups.append(cell_text(table, row, columns.group).strip() if columns.group else "")
-            rows.splits.append(cell_text(table, row, columns.split).strip() if columns.split else "")
+            rows.add(table, row, text, columns)
             given.append(answers)
     if not given:
         raise DataError(

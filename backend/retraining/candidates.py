@@ -86,6 +86,24 @@ class TrainingPlan:
     kind: str = ""
 
     @classmethod
+    def of(cls, labelled: Labelled, setup: TrainingSetup, chosen: str) -> TrainingPlan:
+        """What to do with the answers that are ``labelled``, where the ``chosen`` model (a version) is in use.
+
+        The same records are held out for ever, so that no model was trained on them.
+        """
+        held_out = labelled.training[labelled.sampling_keys >= 1.0 - setup.spec.held_out]
+        labeling = setup.question.labeling
+        return cls(
+            labelled.log_seq,
+            len(labelled.training),
+            tuple(held_out.tolist()),
+            tuple(labelled.audited.tolist()),
+            tuple(candidates(setup.rungs, setup.spec.rung, chosen)),
+            names=labeling.labels,
+            kind=labeling.kind.value,
+        )
+
+    @classmethod
     def read(cls, folder: Path) -> TrainingPlan | None:
         """The plan in ``folder``, None if there is none. Raises LearningError if it can't be read."""
         file = folder / FILE

@@ -25,7 +25,7 @@ from nextlabel.backend.training.process import TrainingProcess
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 
-from .candidates import Answered, Labelled, Loop, Training, TrainingPlan, TrainingSetup, candidates
+from .candidates import Answered, Labelled, Loop, Training, TrainingPlan, TrainingSetup
 from .embedding_space import OWN, TRAINED_ON_FILE, EmbeddingSpaces, note_trained_on
 from .model import KEPT_PROBES
 from .model_switch import ModelSwitch
@@ -189,7 +189,7 @@ class Retrainer:
         return None
 
     def _start_plan(self) -> TrainingPlan | None:
-        """A plan if a training is due. The same records are held out for ever, so that no model was trained on them."""
+        """A plan if a training is due."""
         revision, wanted = self._loop.pool.revision, self._asked or self._left
         if revision == self._looked and not wanted:
             return None
@@ -200,23 +200,13 @@ class Retrainer:
             self._forget_asking(too_few)
         if not (wanted or self._is_due(len(labelled.training))) or too_few:
             return None
-        spec = self._setup.spec
-        held_out = labelled.training[labelled.sampling_keys >= 1.0 - spec.held_out]
-        plan = TrainingPlan(
-            labelled.log_seq,
-            len(labelled.training),
-            tuple(held_out.tolist()),
-            tuple(labelled.audited.tolist()),
-            tuple(candidates(self._setup.rungs, self._setup.spec.rung, self._store.get_meta(CHOSEN_SPACE) or OWN)),
-            names=self._setup.question.labeling.labels,
-            kind=self._setup.question.labeling.kind.value,
-        )
+        plan = TrainingPlan.of(labelled, self._setup, self._store.get_meta(CHOSEN_SPACE) or OWN)
         shutil.rmtree(self._setup.work, ignore_errors=True)
         self._setup.work.mkdir(parents=True)
         plan.write(self._setup.work)
         with self._telling:
             self._plan, self._asked, self._left, self._error = plan, False, False, ""
-        log.info("training starts", labels=plan.labels, held_out=len(held_out), candidates=len(plan.candidates))
+        log.info("training starts", labels=plan.labels, held_out=len(plan.held_out), candidates=len(plan.candidates))
         return plan
 
     def _forget_asking(self, reason: str) -> None:

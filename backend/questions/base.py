@@ -33,7 +33,7 @@ Column: TypeAlias = tuple[str, Any, tuple[int, ...]]
 
 Matrix: TypeAlias = npt.NDArray[np.float32]
 Rows: TypeAlias = npt.NDArray[np.int64]
-Said: TypeAlias = npt.NDArray[Any]
+Outputs: TypeAlias = npt.NDArray[Any]
 """What a head, or a trained model, says of some texts, one row per text: probabilities, or objects."""
 
 
@@ -49,7 +49,7 @@ class Prediction:
     probabilities: Mapping[str, float]
 
 
-class Seen(NamedTuple):
+class View(NamedTuple):
     """Records as a head sees them, for a strategy: ``probabilities`` float32 [n, k] as selection's Pool has them.
 
     ``spans``: what is proposed in them, where that was asked for and is proposed: of each its record, label and score.
@@ -86,15 +86,15 @@ class Head(ABC):
         return False
 
     @abstractmethod
-    def say(self, cache: EmbeddingCache, rows: Rows) -> Said:
+    def predict(self, cache: EmbeddingCache, rows: Rows) -> Outputs:
         """What it says of the texts in ``rows`` of the cache, however many."""
 
     @abstractmethod
-    def judge(self, read: npt.NDArray[Any]) -> Said:
+    def predict_read(self, read: npt.NDArray[Any]) -> Outputs:
         """What it says of texts that were read: see Question.read and Question.reader."""
 
     @abstractmethod
-    def see(self, cache: EmbeddingCache, rows: Rows, *, spans: bool) -> Seen:
+    def view(self, cache: EmbeddingCache, rows: Rows, *, spans: bool) -> View:
         """The texts in ``rows`` as a strategy sees them; with ``spans`` also what is proposed, if it proposes spans."""
 
     def held_out(self, cache: EmbeddingCache, rows: Rows) -> Matrix | None:
@@ -211,14 +211,14 @@ class Question(ABC):
         return {label: int(count) for label, count in zip(self.labeling.labels, counts, strict=True)}
 
     @abstractmethod
-    def right(self, said: Said, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """bool [n]: of which texts all that is ``said`` is right."""
+    def right(self, outputs: Outputs, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """bool [n]: of which texts all that is in ``outputs`` is right."""
 
-    def figures(self, said: Said, targets: npt.NDArray[Any]) -> dict[str, float]:
+    def figures(self, outputs: Outputs, targets: npt.NDArray[Any]) -> dict[str, float]:
         """What is measured beside whole answers, by name; by these a model is chosen among those as often right."""
         return {}
 
-    def card_figures(self, said: Said, targets: npt.NDArray[Any], where: str) -> tuple[Figure, ...]:
+    def card_figures(self, outputs: Outputs, targets: npt.NDArray[Any], where: str) -> tuple[Figure, ...]:
         """The same with their intervals, as measured on ``where``."""
         return ()
 
@@ -248,7 +248,7 @@ class Question(ABC):
 
     @abstractmethod
     def read(self, cache: EmbeddingCache, rows: Rows) -> npt.NDArray[Any]:
-        """What a head judges of the texts in ``rows`` of the cache: one item per text."""
+        """What a head reads of the texts in ``rows`` of the cache: one item per text."""
 
     @abstractmethod
     def reader(self, encoder: Encoder) -> Callable[[Sequence[Readable]], npt.NDArray[Any]]:
@@ -286,8 +286,8 @@ class Question(ABC):
         return head.several == self.activation.several and head.labels in ((), self.labeling.labels)
 
     @abstractmethod
-    def predictions(self, said: Said, version: str) -> list[Prediction]:
-        """What a head ``said``, as predictions of the model called ``version``."""
+    def predictions(self, outputs: Outputs, version: str) -> list[Prediction]:
+        """A head's ``outputs`` as predictions of the model called ``version``."""
 
     @abstractmethod
     def prior(self, file: Path) -> tuple[Probe | None, str]:

@@ -23,7 +23,7 @@ from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span, Suggestion, Value
 
-from .base import Column, Head, Matrix, Prediction, Question, Rows, Said, Seen, Space, Target
+from .base import Column, Head, Matrix, Outputs, Prediction, Question, Rows, Space, Target, View
 
 LEAST_A_LABEL = 2
 """Answers that two labels at least must have, one to train on and one to spare."""
@@ -36,16 +36,16 @@ class ChoiceHead(Head):
     probe: Probe
 
     @override
-    def say(self, cache: EmbeddingCache, rows: Rows) -> Matrix:
+    def predict(self, cache: EmbeddingCache, rows: Rows) -> Matrix:
         return score_pool(self.probe, cache.matrix, rows)
 
     @override
-    def judge(self, read: npt.NDArray[Any]) -> Matrix:
+    def predict_read(self, read: npt.NDArray[Any]) -> Matrix:
         return self.probe.predict_proba(read)
 
     @override
-    def see(self, cache: EmbeddingCache, rows: Rows, *, spans: bool) -> Seen:
-        return Seen(self.say(cache, rows))
+    def view(self, cache: EmbeddingCache, rows: Rows, *, spans: bool) -> View:
+        return View(self.predict(cache, rows))
 
     @override
     def held_out(self, cache: EmbeddingCache, rows: Rows) -> Matrix | None:
@@ -77,15 +77,15 @@ class ChoiceHead(Head):
 
 
 class Choice(Question):
-    """Labels of whole records. What is said of them is float32 [n, c], the probability of every label."""
+    """Labels of whole records. What is predicted of them is float32 [n, c], the probability of every label."""
 
     @override
     def carried(self, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         return self.activation.flags(targets, len(self.index))
 
     @override
-    def right(self, said: Said, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        return self.activation.right(said, targets)
+    def right(self, outputs: Outputs, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        return self.activation.right(outputs, targets)
 
     @override
     def too_few(self, targets: npt.NDArray[Any]) -> str:
@@ -134,17 +134,17 @@ class Choice(Question):
         return ChoiceHead(Probe.load(path))
 
     @override
-    def predictions(self, said: Said, version: str) -> list[Prediction]:
+    def predictions(self, outputs: Outputs, version: str) -> list[Prediction]:
         """The likeliest label and its probability; or every label past one half, and the mean certainty over all."""
-        labels, chosen = self.labeling.labels, self.activation.decided(said)
-        sure = self.activation.sureness(said)
+        labels, chosen = self.labeling.labels, self.activation.decided(outputs)
+        sure = self.activation.sureness(outputs)
         scores = sure.mean(axis=tuple(range(1, sure.ndim)))
         return [
             Prediction(
                 Suggestion(tuple(labels[i] for i in np.flatnonzero(flags)), float(score), version),
                 dict(zip(labels, row.tolist(), strict=True)),
             )
-            for flags, score, row in zip(chosen, scores, said, strict=True)
+            for flags, score, row in zip(chosen, scores, outputs, strict=True)
         ]
 
     @override

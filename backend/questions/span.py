@@ -24,7 +24,7 @@ from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span, Suggestion
 
-from .base import Column, Head, Prediction, Question, Rows, Said, Seen, Space, Target, spans_of
+from .base import Column, Head, Outputs, Prediction, Question, Rows, Space, Target, View, spans_of
 
 LEAST_TEXTS = 5
 """Texts that must bear one and the same label before an encoder is trained on them."""
@@ -44,15 +44,15 @@ class SpanHead(Head):
         return self.probe.texts == 0
 
     @override
-    def say(self, cache: EmbeddingCache, rows: Rows) -> Said:
+    def predict(self, cache: EmbeddingCache, rows: Rows) -> Outputs:
         return _objects([one for _, stack in _stacks(cache, rows) for one in self.probe.predict(stack.texts())])
 
     @override
-    def judge(self, read: npt.NDArray[Any]) -> Said:
+    def predict_read(self, read: npt.NDArray[Any]) -> Outputs:
         return _objects(self.probe.predict(read.tolist()))
 
     @override
-    def see(self, cache: EmbeddingCache, rows: Rows, *, spans: bool) -> Seen:
+    def view(self, cache: EmbeddingCache, rows: Rows, *, spans: bool) -> View:
         """A doubt u in [0, 1] about a text's spans stands as the probabilities 1 - u/2 and u/2.
 
         So margin and least confidence are u itself, and the entropy grows with it. The doubt is that all spans are
@@ -61,16 +61,16 @@ class SpanHead(Head):
         """
         proposed = None
         if spans:
-            found = self.say(cache, rows)
+            found = self.predict(cache, rows)
             doubts = np.array([1 - one.confidence for one in found], np.float32)
             proposed = self._proposed(found)
         else:
             doubts = np.ones(len(rows), np.float32)
             for at, stack in _stacks(cache, rows) if not self.is_blank else ():  # who knows nothing doubts all alike
                 doubts[at : at + len(stack)] = self.probe.doubts(stack)
-        return Seen(np.stack([1 - doubts / 2, doubts / 2], axis=1), proposed)
+        return View(np.stack([1 - doubts / 2, doubts / 2], axis=1), proposed)
 
-    def _proposed(self, found: Said) -> tuple[Rows, Rows, npt.NDArray[np.float32]]:
+    def _proposed(self, found: Outputs) -> tuple[Rows, Rows, npt.NDArray[np.float32]]:
         number = {label: index for index, label in enumerate(self.probe.labels)}
         spans = [(row, number[span.label], span.score) for row, one in enumerate(found) for span in one.spans]
         records, labels, scores = zip(*spans, strict=True) if spans else ((), (), ())
@@ -150,26 +150,26 @@ class Spans(Question):
             return None, "its head is for whole texts, or can't be read"
         return None, differences(known, self.labeling.labels, several=True, wants_several=True)
 
-    # -- what is said: whole texts are right or wrong, and F1 of single spans stands beside that -----------------------
+    # -- predictions: whole texts are right or wrong, and F1 of single spans stands beside that -----------------------
 
     @override
-    def right(self, said: Said, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        return all_right([one.spans for one in said], targets.tolist())
+    def right(self, outputs: Outputs, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        return all_right([one.spans for one in outputs], targets.tolist())
 
     @override
-    def figures(self, said: Said, targets: npt.NDArray[Any]) -> dict[str, float]:
-        return {"span_f1": span_f1([one.spans for one in said], targets.tolist())}
+    def figures(self, outputs: Outputs, targets: npt.NDArray[Any]) -> dict[str, float]:
+        return {"span_f1": span_f1([one.spans for one in outputs], targets.tolist())}
 
     @override
-    def card_figures(self, said: Said, targets: npt.NDArray[Any], where: str) -> tuple[Figure, ...]:
-        found, answers = [one.spans for one in said], targets.tolist()
+    def card_figures(self, outputs: Outputs, targets: npt.NDArray[Any], where: str) -> tuple[Figure, ...]:
+        found, answers = [one.spans for one in outputs], targets.tolist()
         if not any(map(len, (*found, *answers))):
             return ()
         f1 = span_interval(found, answers)
         return (Figure("span F1", f1.mean, f1.low, f1.high, len(answers), where),)
 
     @override
-    def predictions(self, said: Said, version: str) -> list[Prediction]:
+    def predictions(self, outputs: Outputs, version: str) -> list[Prediction]:
         return [
             Prediction(
                 Suggestion(
@@ -180,7 +180,7 @@ class Spans(Question):
                 ),
                 {},
             )
-            for one in said
+            for one in outputs
         ]
 
     # -- trainings ---------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from nextlabel.backend.models.card import Figure, JobKind, ModelCard, library_ve
 from nextlabel.backend.models.saving import HEAD_FILE, TRAINING_FILE
 from nextlabel.backend.models.spans.decoding import SpanPrediction
 from nextlabel.backend.pool.pool import PoolState, Positions
-from nextlabel.backend.questions import Question, Said
+from nextlabel.backend.questions import Outputs, Question
 from nextlabel.backend.training.jobs import MODEL, PREDICTIONS, SPANS_FILE, TrainingJob, read_found
 from nextlabel.backend.training.spec import RungName, TrainingSpec
 from nextlabel.connectors.content import Readable
@@ -254,9 +254,9 @@ class Training:
         kept, held_out = among(plan.held_out, labelled.training)
         audit_kept, audit = among(plan.audit, labelled.audited)
         truth = {"held_out": labelled.majority[held_out], "audit": labelled.audit_targets[audit]}
-        said = {number: _said(folder) for number, folder in finished.items()}
-        best = self._best({number: found[:n][kept] for number, found in said.items()}, truth["held_out"])
-        after = {"held_out": said[best][:n][kept], "audit": said[best][n:][audit_kept]}
+        outputs = {number: read_outputs(folder) for number, folder in finished.items()}
+        best = self._best({number: found[:n][kept] for number, found in outputs.items()}, truth["held_out"])
+        after = {"held_out": outputs[best][:n][kept], "audit": outputs[best][n:][audit_kept]}
         before = self._before(labelled, held_out, audit)
         pairs = {
             name: Pair(question.right(before[name], answers), question.right(after[name], answers))
@@ -271,20 +271,20 @@ class Training:
             on_card += question.card_figures(after[name], answers, WHERE[name])
         return Choice(best, replace(verdict, figures=finer), tuple(on_card))
 
-    def _best(self, said: Mapping[int, Said], answers: Targets) -> int:
+    def _best(self, outputs: Mapping[int, Outputs], answers: Targets) -> int:
         """The best candidate; where there are finer figures, they decide among those with as many texts right."""
-        hits = {number: self._question.right(one, answers) for number, one in said.items()}
-        finer = {number: tuple(self._question.figures(one, answers).values()) for number, one in said.items()}
+        hits = {number: self._question.right(one, answers) for number, one in outputs.items()}
+        finer = {number: tuple(self._question.figures(one, answers).values()) for number, one in outputs.items()}
         if not any(finer.values()):
             return best_candidate(hits)
-        return max(said, key=lambda number: (hits[number].sum(), finer[number], -number))
+        return max(outputs, key=lambda number: (hits[number].sum(), finer[number], -number))
 
-    def _before(self, labelled: Labelled, held_out: Positions, audit: Positions) -> dict[str, Said]:
+    def _before(self, labelled: Labelled, held_out: Positions, audit: Positions) -> dict[str, Outputs]:
         """What the model in use says, had it learned from the same answers as the candidates."""
         rest = np.setdiff1d(np.arange(len(labelled.training)), held_out)
         head = self._question.fit(labelled.space, labelled.rows[rest], labelled.targets[rest])
         rows = {"held_out": labelled.rows[held_out], "audit": labelled.audit_rows[audit]}
-        return {name: head.say(labelled.space.cache, at) for name, at in rows.items()}
+        return {name: head.predict(labelled.space.cache, at) for name, at in rows.items()}
 
     def card(self, folder: Path, candidate: Candidate, choice: Choice) -> ModelCard:
         """The card of the model that the training in ``folder`` made. Raises LearningError."""
@@ -325,13 +325,13 @@ def among(wanted: Sequence[int], positions: Positions) -> tuple[npt.NDArray[np.b
     return kept, np.array([place[at] for at in wanted if at in place], dtype=np.int64)
 
 
-def _said(folder: Path) -> Said:
-    """What a worker said of the texts it was asked about, as heads say it. Raises LearningError if it can't be read."""
+def read_outputs(folder: Path) -> Outputs:
+    """What a worker predicted of the texts it was asked about. Raises LearningError if it can't be read."""
     if (folder / SPANS_FILE).exists():
         found = read_found(folder / SPANS_FILE)
-        said = np.empty(len(found), np.object_)
-        said[:] = [SpanPrediction(spans, math.nan, math.nan) for spans in found]  # how sure it was is not kept
-        return said
+        outputs = np.empty(len(found), np.object_)
+        outputs[:] = [SpanPrediction(spans, math.nan, math.nan) for spans in found]  # how sure it was is not kept
+        return outputs
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

@@ -75,7 +75,7 @@ class Model:
     def view(self, pool: PoolState, candidates: Positions, *, spans: bool = False) -> Pool:
         """``candidates`` as a strategy sees them; with ``spans`` also what is proposed in them, if spans are."""
         rows, cache, training = pool.rows[candidates], self.space.cache, pool.training()
-        seen, learned = self.head.see(cache, rows, spans=spans), pool.rows[training]
+        seen, learned = self.head.view(cache, rows, spans=spans), pool.rows[training]
         view = Pool(
             probabilities=seen.probabilities,
             vectors=CachedVectors(cache, rows),
@@ -88,7 +88,7 @@ class Model:
             view,
             labelled_targets=pool.targets(training),
             activation=self.question.activation,
-            labelled_probabilities=self.head.say(cache, learned),
+            labelled_probabilities=self.head.predict(cache, learned),
         )
 
     def held_out(self, pool: PoolState, positions: Positions) -> npt.NDArray[np.float32] | None:
@@ -100,8 +100,8 @@ class Model:
 
     def suggestions(self, pool: PoolState, positions: Positions) -> list[Suggestion]:
         """What it suggests for the records at ``positions``, in order."""
-        said = self.head.say(self.space.cache, pool.rows[positions])
-        return [one.suggestion for one in self.question.predictions(said, self.version)]
+        outputs = self.head.predict(self.space.cache, pool.rows[positions])
+        return [one.suggestion for one in self.question.predictions(outputs, self.version)]
 
     def audit(self, pool: PoolState) -> dict[str, float]:
         """``accuracy``, ``low``, ``high`` and ``n`` on the answered part of the audit slice; empty while there is none.
@@ -112,10 +112,10 @@ class Model:
         audited = pool.audited()
         if not len(audited):
             return {}
-        said, answers = self.head.say(self.space.cache, pool.rows[audited]), pool.targets(audited)
-        right = self.question.right(said, answers)
+        outputs, answers = self.head.predict(self.space.cache, pool.rows[audited]), pool.targets(audited)
+        right = self.question.right(outputs, answers)
         low, high = wilson_interval(int(right.sum()), len(right))
-        figures = self.question.figures(said, answers)
+        figures = self.question.figures(outputs, answers)
         return {"n": len(right), "accuracy": float(right.mean()), "low": low, "high": high, **figures}
 
     async def predict(self, texts: Sequence[Readable], batcher: MicroBatcher) -> list[Prediction]:
@@ -129,7 +129,7 @@ class Model:
             read = self.question.read(cache, np.maximum(rows, 0))
             if len(missing):
                 read[missing] = await self._forward([texts[i] for i in missing], batcher)
-        return self.question.predictions(self.head.judge(read), self.version)
+        return self.question.predictions(self.head.predict_read(read), self.version)
 
     async def _forward(self, texts: Sequence[Readable], batcher: MicroBatcher) -> npt.NDArray[Any]:
         served = self.space.served

@@ -110,7 +110,7 @@ def test_what_is_learned_is_agreed_with_held_out_predictions(
         alone = agree(crowd.opinions(everything), method).labels[: len(audit)]
         assert crowd.targets(crowd.audited()).tolist() == alone.tolist()
     model = fitted(crowd, "m", 1, space)
-    assert model.head.say(space.cache, crowd.rows[:2]).argmax(axis=1).tolist() == [0, 1]
+    assert model.head.predict(space.cache, crowd.rows[:2]).argmax(axis=1).tolist() == [0, 1]
 
 
 def test_the_audit_slice_is_the_same_whatever_the_model_says(

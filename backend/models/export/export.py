@@ -291,7 +291,7 @@ def _difference(model: _Model, out: Path, vectors: Matrix, ids: Sequence[Sequenc
 
     def probabilities(input_ids: Any, attention_mask: Any) -> Any:
         logits = theirs(input_ids=input_ids, attention_mask=attention_mask).logits
-        return model.head.activation.of_tensor(logits)
+        return model.head.output.of_tensor(logits)
 
     found = _in_batches(ids, len(model.labels), _on_arrays(probabilities))
     return float(np.abs(found - model.head.predict_proba(vectors)).max())
@@ -327,7 +327,7 @@ def _classes(model: _Model) -> dict[str, Any]:
     return {
         "id2label": dict(enumerate(model.labels)),
         "label2id": {label: i for i, label in enumerate(model.labels)},
-        "problem_type": model.head.activation.problem_type,
+        "problem_type": model.head.output.problem_type,
     }
 
 
@@ -376,7 +376,7 @@ def _trace(folder: ModelFolder, head: Probe, file: Path, ids: Sequence[Sequence[
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             logits = self.network(input_ids, attention_mask) @ weights.T + bias
-            return head.activation.of_tensor(logits)
+            return head.output.of_tensor(logits)
 
     axes = {0: "texts", 1: "tokens"}
     with torch.no_grad(), warnings.catch_warnings():

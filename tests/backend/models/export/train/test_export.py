@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from nextlabel.backend.activation import SIGMOID
 from nextlabel.backend.encoders.torch import constant_direction, flatten_last_norm, last_norm
-from nextlabel.backend.models.export.export import export_model, export_nextlabel, export_onnx, export_transformers
+from nextlabel.backend.models.export.export import (
+    Exported,
+    export_model,
+    export_nextlabel,
+    export_onnx,
+    export_transformers,
+)
+from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.connectors.errors import LearningError
 from tests.backend.trained_models import TEXTS, our_probabilities, trained_model
 
@@ -177,3 +188,14 @@ def test_a_gamma_of_zero_is_no_division_by_zero() -> None:
     v, constant = constant_direction(gamma, beta)
     assert np.allclose(v, [0, 1, 0])
     assert constant == pytest.approx(-3)
+
+
+@pytest.mark.parametrize("form", [export_transformers, export_onnx])
+def test_a_head_that_learned_one_label_says_how_likely_each_is_though_several_are_asked(
+    tmp_path: Path, form: Callable[..., Exported]
+) -> None:
+    folder = trained_model(tmp_path / "model")
+    head = Probe.load(folder / HEAD_FILE)
+    replace(head, activation=SIGMOID, exclusive=True).save(folder / HEAD_FILE)
+    (folder / "labels.json").write_text(json.dumps({"labels": LABELS, "multi_label": True}))
+    assert form(folder, tmp_path / "out", TEXTS).difference < 1e-4

@@ -110,7 +110,7 @@ def annotator_quality(opinions: Opinions) -> Quality:
         int((opinions.per_record > 0).sum()),
         len(opinions),
         repeated,
-        _pair_agreement(opinions) if repeated else None,
+        float(pair_agreement(opinions.votes.astype(np.float64), np.ones((1, opinions.size)))[0]) if repeated else None,
     )
 
 
@@ -157,7 +157,28 @@ def _confusion(opinions: Opinions, others: npt.NDArray[np.int64], at: int) -> di
     return found
 
 
-def _pair_agreement(opinions: Opinions) -> float:
-    votes, counts = opinions.votes, opinions.per_record
-    pairs = (counts * (counts - 1)).sum()
-    return float((votes * (votes - 1)).sum() / pairs)
+def pair_agreement(votes: Doubles, counts: Doubles) -> Doubles:
+    """float64 [k]: of all pairs of answers to one record, those that are equal.
+
+    ``votes`` float64 [r, c]: answers by label, two per record at least; ``counts`` float64 [k, r]: how often each
+    record counts.
+    """
+    of_record = votes.sum(axis=1)
+    same, pairs = (votes * (votes - 1)).sum(axis=1), of_record * (of_record - 1)
+    found: Doubles = (counts @ same) / (counts @ pairs)
+    return found
+
+
+def krippendorff(votes: Doubles, counts: Doubles) -> Doubles:
+    """float64 [k]: Krippendorff's alpha for nominal data (Krippendorff, Content Analysis, 2004, ch. 11).
+
+    Arguments as of :func:`pair_agreement`. nan where only one label was given: chance can't disagree then.
+    """
+    of_record = votes.sum(axis=1)
+    apart = (of_record**2 - (votes**2).sum(axis=1)) / (of_record - 1)
+    total, of_label = counts @ of_record, counts @ votes
+    expected = (total**2 - (of_label**2).sum(axis=1)) / (total - 1)
+    found: Doubles = np.full(len(counts), np.nan)
+    defined = expected > 0
+    found[defined] = 1 - (counts @ apart)[defined] / expected[defined]
+    return found

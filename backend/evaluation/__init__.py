@@ -20,10 +20,9 @@ from nextlabel.backend.metrics import (
 from .comparison import Difference, McNemar, mcnemar, mcnemar_of, paired_bootstrap
 from .crossvalidation import HeldOut, cross_validate, hold_out, out_of_fold
 from .remaining import PrevalenceFigures, Remaining, at_prevalence, remaining_positives
-from .summary import AuditReport, Summary, audit_report, summarise
+from .summary import Summary, summarise
 
 __all__ = [
-    "AuditReport",
     "Difference",
     "HeldOut",
     "Interval",
@@ -33,7 +32,6 @@ __all__ = [
     "Summary",
     "accuracy",
     "at_prevalence",
-    "audit_report",
     "average_precision",
     "bootstrap",
     "class_figures",

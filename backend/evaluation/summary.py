@@ -1,7 +1,4 @@
-"""All the figures of an evaluation in one object: what the command prints, the page shows and a model card holds.
-
-``audit_report`` is for the audit slice: records drawn at random before anything was learned, so that nothing flatters.
-"""
+"""All the figures of an evaluation in one object: what the command prints, the page shows and a model card holds."""
 
 from __future__ import annotations
 
@@ -15,7 +12,6 @@ from nextlabel.backend.activation import Activation, Flags, Targets, activation_
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.metrics import (
     FIGURES,
-    LEVEL,
     ClassFigures,
     Interval,
     Predicted,
@@ -25,7 +21,6 @@ from nextlabel.backend.metrics import (
     confusion,
     macro_f1,
     right,
-    wilson_interval,
 )
 from nextlabel.backend.models.calibration import fit_temperature
 from nextlabel.backend.numeric import plain
@@ -201,25 +196,3 @@ def _folds(found: HeldOut, seed: int) -> list[FoldScore]:
             )
             scores.append(FoldScore(run.seed, int(fold), len(rows), accuracies, f1s, rung))
     return scores
-
-
-@dataclass(frozen=True, slots=True)
-class AuditReport:
-    """Accuracy on the answered part of the audit slice, with its Wilson interval at 95%.
-
-    Measured against people's answers, so people's errors count as the model's. nan while ``n`` is 0.
-    """
-
-    n: int
-    correct: int
-    accuracy: float
-    low: float
-    high: float
-    macro_f1: float
-
-
-def audit_report(predicted: Predicted, answers: Targets, level: float = LEVEL) -> AuditReport:
-    """Hold ``predicted`` [n, c] against the ``answers`` to the audit slice: int64 [n], or bool [n, c]."""
-    correct, n = int(right(predicted, answers).sum()), len(answers)
-    low, high = wilson_interval(correct, n, level)
-    return AuditReport(n, correct, accuracy(predicted, answers), low, high, macro_f1(predicted, answers))

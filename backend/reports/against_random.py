@@ -34,9 +34,10 @@ from nextlabel.backend.questions import question_of
 from nextlabel.backend.selection.stopping import Round
 from nextlabel.backend.store import Store
 
-from .project_data import Gathered, Values
+from .project_data import Gathered
 
 Vectors = npt.NDArray[np.float32]
+Values = npt.NDArray[np.float64]
 Fit = Callable[[Vectors, Targets], Probe]
 
 FOLDS = 5

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-import numpy.typing as npt
 
 from nextlabel.backend.annotators.opinions import Opinions, from_annotations
+from nextlabel.backend.annotators.quality import krippendorff, pair_agreement
 from nextlabel.backend.metrics import RESAMPLES, Interval, draw
 from nextlabel.backend.models.registry import SPACE_IN_USE
 from nextlabel.backend.pool.pool import PoolState, Positions
@@ -16,8 +16,6 @@ from nextlabel.backend.questions import question_of
 from nextlabel.backend.store import ModelRow, Store
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling
-
-Values = npt.NDArray[np.float64]
 
 LEAST_REPEATED = 20  # records with two answers, below which no share is worth its interval
 
@@ -130,30 +128,3 @@ def agreement(opinions: Opinions, seed: int = 0) -> Agreement | None:
         Interval.around(float(pair_agreement(votes, whole)[0]), pair_agreement(votes, counts)),
         Interval.around(float(krippendorff(votes, whole)[0]), krippendorff(votes, counts)),
     )
-
-
-def pair_agreement(votes: Values, counts: Values) -> Values:
-    """float64 [k]: of all pairs of answers to one record, those that are equal.
-
-    ``votes`` float64 [r, c]: answers by label, two per record at least; ``counts`` float64 [k, r]: how often each
-    record counts.
-    """
-    of_record = votes.sum(axis=1)
-    same, pairs = (votes * (votes - 1)).sum(axis=1), of_record * (of_record - 1)
-    found: Values = (counts @ same) / (counts @ pairs)
-    return found
-
-
-def krippendorff(votes: Values, counts: Values) -> Values:
-    """float64 [k]: Krippendorff's alpha for nominal data (Krippendorff, Content Analysis, 2004, ch. 11).
-
-    Arguments as of :func:`pair_agreement`. nan where only one label was given: chance can't disagree then.
-    """
-    of_record = votes.sum(axis=1)
-    apart = (of_record**2 - (votes**2).sum(axis=1)) / (of_record - 1)
-    total, of_label = counts @ of_record, counts @ votes
-    expected = (total**2 - (of_label**2).sum(axis=1)) / (total - 1)
-    found: Values = np.full(len(counts), np.nan)
-    defined = expected > 0
-    found[defined] = 1 - (counts @ apart)[defined] / expected[defined]
-    return found

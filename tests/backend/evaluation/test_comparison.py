@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from nextlabel.backend.evaluation import accuracy, audit_report, macro_f1, out_of_fold, wilson_interval
+from nextlabel.backend.evaluation import accuracy, macro_f1, out_of_fold, wilson_interval
 from nextlabel.connectors.errors import LearningError
 
 
@@ -81,18 +81,3 @@ def test_figures_equal_scikit_learns():
     expected = f1_score(answers, predicted > 0.5, average="macro")
     assert macro_f1(predicted, answers) == pytest.approx(expected)
     assert accuracy(predicted, answers) == pytest.approx(((predicted > 0.5) == answers).all(axis=1).mean())
-
-
-def test_an_audit_report_counts():
-    predicted = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]], np.float32)
-    report = audit_report(predicted, np.array([0, 1, 1, 1]))
-    assert (report.n, report.correct, report.accuracy) == (4, 3, 0.75)
-    assert (report.low, report.high) == wilson_interval(3, 4)
-    assert 0 < report.macro_f1 < 1
-
-
-def test_an_empty_audit_claims_nothing():
-    report = audit_report(np.empty((0, 3), np.float32), np.empty(0, np.int64))
-    assert (report.n, report.low, report.high) == (0, 0.0, 1.0)
-    assert np.isnan(report.accuracy)
-    assert np.isnan(report.macro_f1)

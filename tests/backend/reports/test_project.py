@@ -7,6 +7,7 @@ import pytest
 
 from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.annotators.opinions import Opinions, from_rows
+from nextlabel.backend.annotators.quality import krippendorff, pair_agreement
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.numeric import plain
 from nextlabel.backend.reports.against_random import (
@@ -20,7 +21,7 @@ from nextlabel.backend.reports.against_random import (
     sizes,
 )
 from nextlabel.backend.reports.project import MOST_POINTS, Point, learning_curve, thinned
-from nextlabel.backend.reports.project_data import LEAST_REPEATED, agreement, krippendorff, pair_agreement
+from nextlabel.backend.reports.project_data import LEAST_REPEATED, agreement
 from nextlabel.backend.reports.project_page import SHOWN_POINTS
 from nextlabel.backend.store import ModelRow
 from tests.backend.reports.made import START

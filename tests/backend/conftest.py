@@ -1,4 +1,4 @@
-"""Model folders: a tiny one to spoil, and where ONNX files are made."""
+"""Model folders, a tiny one to spoil, and where ONNX files are made; a loop on a platform in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from nextlabel.backend.encoders import cache
+from tests.backend.memory_loop import make_service, platform, records, store
 from tests.backend.tiny_bert import letters, tiny_bert
+
+__all__ = ["make_service", "platform", "records", "store"]  # fixtures of memory_loop, for every room
 
 
 @pytest.fixture(scope="session")

@@ -28,10 +28,10 @@ from nextlabel.backend.training.jobs import PREDICTIONS
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.records import Annotation, Labeling, LabelKind
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.running import settled, started, tell, wait_for
-from tests.backend.loop.test_pool import answer, stored
-from tests.backend.loop.test_second_opinions import disagreement
+from tests.backend.memory_loop import ServiceFactory
+from tests.backend.pool.test_pool import answer, stored
+from tests.backend.queue.test_second_opinions import disagreement
+from tests.backend.running import settled, started, tell, wait_for
 
 LABELS = ("cat", "dog")
 SIZE, AUDITED = 60, 40

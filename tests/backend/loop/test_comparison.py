@@ -17,8 +17,8 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import Overloaded, PlatformUnavailable
 from nextlabel.connectors.records import Annotation, Changes
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.running import started, tell, wait_for
+from tests.backend.memory_loop import ServiceFactory
+from tests.backend.running import started, tell, wait_for
 
 Begin = Callable[[], Service]
 

@@ -13,7 +13,7 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import PlatformUnavailable
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes, Hint
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.running import about
+from tests.backend.running import about
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ from nextlabel.connectors.records import (
     Value,
 )
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.running import settled, started, tell, wait_for
-from tests.backend.loop.test_pool import stored
+from tests.backend.memory_loop import ServiceFactory
+from tests.backend.pool.test_pool import stored
+from tests.backend.running import settled, started, tell, wait_for
 
 LABELS = ("people", "time")
 OPENINGS = ("a table", "👩‍👧 a table", "Grüße, une table", "seats 🍕🍕")

@@ -16,8 +16,8 @@ from nextlabel.backend.questions.choice import SingleChoice
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Labeling, LabelKind, Record, Value
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.conftest import ServiceFactory, make_service, records, store  # noqa: F401 - fixtures
-from tests.backend.loop.running import settled, started, wait_for
+from tests.backend.memory_loop import ServiceFactory
+from tests.backend.running import settled, started, wait_for
 
 STARS = ("1", "2", "3", "4", "5")
 
@@ -48,9 +48,9 @@ def stars(record: Record) -> int:
 
 
 def test_it_goes_through_the_whole_loop(
-    make_service: ServiceFactory,  # noqa: F811
+    make_service: ServiceFactory,
     platform: MemoryConnector,
-    store: Store,  # noqa: F811
+    store: Store,
 ) -> None:
     service = started(make_service, platform)
     answered = dict(list(platform.pushed.items())[:51])
@@ -82,9 +82,9 @@ def test_it_goes_through_the_whole_loop(
 
 
 def test_the_one_in_the_middle_is_agreed_on(
-    make_service: ServiceFactory,  # noqa: F811
+    make_service: ServiceFactory,
     platform: MemoryConnector,
-    store: Store,  # noqa: F811
+    store: Store,
 ) -> None:
     """Of three different answers the newest would win by majority."""
     service = started(make_service, platform)

@@ -18,7 +18,7 @@ from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpaces
 from nextlabel.backend.retraining.model_switch import ModelSwitch
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.spec import TrainingSpec
-from tests.backend.loop.steps import LABELING, Loop, add_model, spaces_in
+from tests.backend.retraining.steps import LABELING, Loop, add_model, spaces_in
 
 MODELS = ("fine-tune-1", "fine-tune-2", "few-shot-1")
 

@@ -22,8 +22,8 @@ from nextlabel.backend.training.spec import RungName, TrainingSpec
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind, Record, Span
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.train.test_retraining import ended, wait
+from tests.backend.memory_loop import ServiceFactory
+from tests.backend.retraining.train.test_retraining import ended, wait
 from tests.backend.tiny_bert import tiny_bert
 
 LABELS = ("even", "odd")

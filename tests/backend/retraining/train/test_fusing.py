@@ -19,7 +19,7 @@ from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Record
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.conftest import ServiceFactory
+from tests.backend.memory_loop import ServiceFactory
 from tests.backend.multimodal.memes import LABELS, meme, tiny_vit
 
 QUICK = TrainingSpec(start_at=100, fusion="product")

@@ -10,7 +10,7 @@ from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Annotation, Hint
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.conftest import ServiceFactory
+from tests.backend.memory_loop import ServiceFactory
 
 
 def about(*annotations: Annotation) -> Hint:

@@ -15,7 +15,7 @@ from nextlabel.backend.queue.ranking import AMONG, LEAST_SHARE, MOST, Choice, Ra
 from nextlabel.backend.selection import Pool
 from nextlabel.backend.selection.base import Floats, top_k
 from nextlabel.connectors.records import Labeling, LabelKind
-from tests.backend.loop.test_pool import answer, stored
+from tests.backend.pool.test_pool import answer, stored
 
 SIZE, ANSWERED = 60, 20
 

@@ -12,8 +12,8 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import ConfigError, Overloaded, PlatformUnavailable, RecordsRejected
 from nextlabel.connectors.records import AnnotationStatus, Hint, Record
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.running import settled, started, tell, wait_for
+from tests.backend.memory_loop import ServiceFactory
+from tests.backend.running import settled, started, tell, wait_for
 
 
 def test_without_live_predictions_everything_open_gets_a_suggestion(

@@ -14,8 +14,8 @@ from nextlabel.connectors.base import BackendAddress, Connector
 from nextlabel.connectors.errors import LearningError, Overloaded, PlatformUnavailable, RecordsRejected
 from nextlabel.connectors.records import AnnotationStatus, Hint, Record
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.running import about, settled, started, tell, wait_for
+from tests.backend.memory_loop import ServiceFactory
+from tests.backend.running import about, settled, started, tell, wait_for
 
 
 def test_the_fakes_are_what_they_stand_for(platform: MemoryConnector, make_service: ServiceFactory) -> None:

@@ -20,9 +20,9 @@ from nextlabel.backend.store import Store
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.records import Labeling, LabelKind, Record
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.parity import LABELS, text, truth
-from tests.backend.loop.train.test_retraining import wait
+from tests.backend.memory_loop import ServiceFactory
+from tests.backend.parity import LABELS, text, truth
+from tests.backend.retraining.train.test_retraining import wait
 from tests.backend.tiny_bert import tiny_bert
 
 SHORT = TrainingSpec(rung="few-shot", start_at=1000, epochs=1, held_out=0.2)

@@ -23,7 +23,7 @@ from nextlabel.backend.retraining.candidates import Candidate, Choice, Training,
 from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace, EmbeddingSpaces
 from nextlabel.backend.training.jobs import JOB_FILE, MODEL
 from nextlabel.connectors.records import Labeling, LabelKind
-from tests.backend.loop.conftest import LABELS, Trained
+from tests.backend.memory_loop import LABELS, Trained
 
 LABELING = Labeling(LabelKind.SINGLE, LABELS)
 

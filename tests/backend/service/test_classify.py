@@ -10,7 +10,7 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind, Record
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.conftest import LABELS, ServiceFactory
+from tests.backend.memory_loop import LABELS, ServiceFactory
 
 
 def test_classify_says_what_predict_says_and_how_likely_the_other_labels_are(make_service: ServiceFactory) -> None:

@@ -20,9 +20,9 @@ from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Changes, Hint, Labeling, LabelKind, Record, Span, Suggestion
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory
-from tests.backend.loop.running import settled, started, tell, wait_for
-from tests.backend.loop.train.test_embedding_space import trained
+from tests.backend.memory_loop import LABELS, SUBJECTS, ServiceFactory
+from tests.backend.retraining.train.test_embedding_space import trained
+from tests.backend.running import settled, started, tell, wait_for
 
 SINGLE, MULTI, SPAN = LabelKind.SINGLE, LabelKind.MULTI, LabelKind.SPAN
 ANSWERED = 30

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nextlabel.connectors.records import Span
-from tests.backend.loop.parity import text
+from tests.backend.parity import text
 
 HOMES = Path(__file__).parent / "kept"
 SPAN_LABELS = ("people", "time")

@@ -19,10 +19,10 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import PlatformError, PlatformUnavailable
 from nextlabel.connectors.records import Annotation, AnnotationStatus, QueueEntry
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop import conftest
-from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory
-from tests.backend.loop.running import settled, started, tell, wait_for
-from tests.backend.loop.train.test_embedding_space import trained
+from tests.backend import memory_loop
+from tests.backend.memory_loop import LABELS, SUBJECTS, ServiceFactory
+from tests.backend.retraining.train.test_embedding_space import trained
+from tests.backend.running import settled, started, tell, wait_for
 
 SMALL = QueueSizes(head=30, tail=0)
 
@@ -245,7 +245,7 @@ def test_a_mixture_asks_again_within_the_share_of_its_part(
     make_service: ServiceFactory, platform: MemoryConnector, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mixed = get_strategy("mixture", shares={"activelab": 0.3, "random": 0.7})
-    monkeypatch.setattr(conftest, "get_strategy", lambda name: mixed)
+    monkeypatch.setattr(memory_loop, "get_strategy", lambda name: mixed)
     service = started(make_service, platform, poll_interval=60, sizes=SMALL, opinions=5)
     two_disagree(service, platform, store)
     assert 1 <= len(outstanding(platform)) <= 0.3 * ranking.AMONG + 1

@@ -9,7 +9,7 @@ from nextlabel.backend.annotators.consensus import Agreed
 from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.questions import question_of
 from nextlabel.connectors.records import AnnotationStatus, Labeling, LabelKind, Span
-from tests.backend.loop.test_pool import answer, stored
+from tests.backend.pool.test_pool import answer, stored
 
 AUDITED = 3
 

@@ -26,8 +26,8 @@ from nextlabel.backend.training.jobs import TEXTS_FILE
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.records import Record
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory, Trained
-from tests.backend.loop.train.test_embedding_space import trained, wait
+from tests.backend.memory_loop import LABELS, SUBJECTS, ServiceFactory, Trained
+from tests.backend.retraining.train.test_embedding_space import trained, wait
 
 MODEL = "fine-tune-1"
 COUNT = 400

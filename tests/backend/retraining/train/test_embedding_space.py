@@ -25,8 +25,8 @@ from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Record
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.conftest import LABELS, SUBJECTS, ServiceFactory, Trained
-from tests.backend.loop.running import settled, started
+from tests.backend.memory_loop import LABELS, SUBJECTS, ServiceFactory, Trained
+from tests.backend.running import settled, started
 
 
 def trained(folder: Path, version: str) -> None:

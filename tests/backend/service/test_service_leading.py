@@ -11,8 +11,8 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.errors import ConfigError, Overloaded
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.running import settled, started, wait_for
+from tests.backend.memory_loop import ServiceFactory
+from tests.backend.running import settled, started, wait_for
 
 
 def address(name: str) -> BackendAddress:

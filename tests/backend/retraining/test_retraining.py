@@ -20,8 +20,8 @@ from nextlabel.backend.training.jobs import JOB_FILE
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind
-from tests.backend.loop.conftest import LABELS
-from tests.backend.loop.steps import LABELING, Loop, Process, Trainings, spaces_in
+from tests.backend.memory_loop import LABELS
+from tests.backend.retraining.steps import LABELING, Loop, Process, Trainings, spaces_in
 
 SPEC = TrainingSpec(rung="fine-tune", start_at=1000)
 TICKS = 60

@@ -18,10 +18,10 @@ from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Labeling, LabelKind, Record
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.parity import LABELS
-from tests.backend.loop.running import settled, wait_for
-from tests.backend.loop.train.golden.homes import FOLDER, HOMES, NEW, SPAN_LABELS, STORE, Expected, plain
+from tests.backend.memory_loop import ServiceFactory
+from tests.backend.parity import LABELS
+from tests.backend.running import settled, wait_for
+from tests.backend.service.train.golden.homes import FOLDER, HOMES, NEW, SPAN_LABELS, STORE, Expected, plain
 
 QUESTIONS = {"choices": Labeling(LabelKind.SINGLE, LABELS), "spans": Labeling(LabelKind.SPAN, SPAN_LABELS)}
 

@@ -23,8 +23,8 @@ from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind, Record
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.parity import LABELS, text, truth
+from tests.backend.memory_loop import ServiceFactory
+from tests.backend.parity import LABELS, text, truth
 from tests.backend.tiny_bert import tiny_bert
 
 QUICK = TrainingSpec(

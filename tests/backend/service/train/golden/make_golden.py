@@ -1,7 +1,7 @@
 """Makes the golden homes that test_golden.py opens: what a service of this version leaves on disk.
 
-No part of the tests: ``pytest tests.backend.loop.train.golden/make_golden.py`` writes them anew. They were made by the
-version before the rooms were rebuilt, and should stay as they are.
+No part of the tests: ``pytest tests/backend/service/train/golden/make_golden.py`` writes them anew. They were made by
+the version before the rooms were rebuilt, and should stay as they are.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from nextlabel.backend.store import Store
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.records import Labeling, LabelKind, Record
 from nextlabel.connectors.testing import MemoryConnector
-from tests.backend.loop.conftest import ServiceFactory
-from tests.backend.loop.parity import LABELS, text, truth
-from tests.backend.loop.running import settled, started, wait_for
-from tests.backend.loop.train.golden.homes import (
+from tests.backend.memory_loop import ServiceFactory
+from tests.backend.parity import LABELS, text, truth
+from tests.backend.running import settled, started, wait_for
+from tests.backend.service.train.golden.homes import (
     FOLDER,
     HOMES,
     NEW,

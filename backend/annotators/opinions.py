@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.activation import activation_of
-from nextlabel.backend.data.tables import Row, Table, check_columns, value_text
+from nextlabel.backend.data.cells import MISSING, LabelReader, values_in
+from nextlabel.backend.data.tables import Row, Table, cell_label, check_columns, naming_cell
 from nextlabel.connectors.errors import DataError, LearningError
 from nextlabel.connectors.records import Annotation, AnnotationStatus
 
 Indices = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
+
+_NAMES = LabelReader(MISSING)  # somebody may be called NA
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,47 +146,63 @@ def from_rows(rows: Sequence[tuple[int, str, int]], size: int, labels: Sequence[
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """Opinions, and the ids of their records in the order of the file."""
+    """Opinions, the ids of their records in the order of the file, and sentences on what was read."""
 
     opinions: Opinions
     ids: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def read_rows(
-    table: Table, id_column: str, annotator_column: str, label_column: str, labels: Sequence[str] = ()
+    table: Table,
+    id_column: str,
+    annotator_column: str,
+    label_column: str,
+    labels: Sequence[str] = (),
+    verbatim: Collection[str] = (),
 ) -> Votes:
     """One row per answer, such as ``nextlabel export --each`` writes; rows without a label are skips.
 
-    ``labels`` fixes which there are and their order; without it, they are those found, sorted. Raises DataError that
-    names the file, the line and the fix: for a missing column, a label not in ``labels``, a second answer.
+    ``labels`` fixes which there are and their order; without it, they are those found, sorted. ``verbatim`` are
+    labels as they stand, though they look like missing ones. Of several answers of one annotator to one record, the
+    last row counts. Raises DataError that names the file, the line and the fix: for a missing column, a label not in
+    ``labels``.
     """
     check_columns(table, (id_column, annotator_column, label_column))
+    reader = LabelReader(verbatim or labels)
     answers = (
-        (row, cell(row.values.get(id_column)), cell(row.values.get(annotator_column)), label)
+        (row, cell_label(table, row, id_column, _NAMES), cell_label(table, row, annotator_column, _NAMES), label)
         for row in table.rows
-        if (label := cell(row.values.get(label_column)))
+        if (label := _label(table, row, label_column, reader))
     )
-    return _gather(table, answers, labels, ())
+    return _gather(table, answers, labels, (), reader)
 
 
-def read_columns(table: Table, id_column: str, columns: Sequence[str], labels: Sequence[str] = ()) -> Votes:
+def read_columns(
+    table: Table,
+    id_column: str,
+    columns: Sequence[str],
+    labels: Sequence[str] = (),
+    verbatim: Collection[str] = (),
+) -> Votes:
     """One column per annotator, one row per record; empty cells are no answers.
 
     ``columns`` are names, or patterns as in ``a*``; the id column is never one of them. Otherwise as read_rows.
     """
     names = matching(table, columns, id_column)
+    reader = LabelReader(verbatim or labels)
     ids: list[str] = []
 
     def answers() -> Iterator[tuple[Row, str, str, str]]:
         for row in table.rows:
-            record = cell(row.values.get(id_column))
+            record = cell_label(table, row, id_column, _NAMES)
             ids.append(record)
             for name in names:
-                if label := cell(row.values.get(name)):
+                if label := _label(table, row, name, reader):
                     yield row, record, name, label
 
     check_columns(table, (id_column,))
-    return _gather(table, answers(), labels, ids)
+    return _gather(table, answers(), labels, ids, reader)
 
 
 def matching(table: Table, columns: Sequence[str], id_column: str = "") -> list[str]:
@@ -198,37 +217,41 @@ def matching(table: Table, columns: Sequence[str], id_column: str = "") -> list[
     return [name for name in table.columns if name in found]
 
 
-def cell(value: Any) -> str:
-    """What a cell says, "" for nothing; a whole number that gaps made a float is a whole number again, in text too.
-
-    Raises DataError for several labels in one cell: annotators are compared on single labels.
-    """
-    try:
-        text = value_text(value).strip()
-    except DataError as error:
-        raise DataError(f"an answer {error}: annotators are compared on single labels") from None
-    return text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text
+def _label(table: Table, row: Row, column: str, reader: LabelReader) -> str:
+    """The one label in a cell, "" for none."""
+    with naming_cell(table, row, column):
+        value = row.values.get(column)
+        values = values_in(value)
+        if values is not None and len(values) > 1:
+            raise DataError(f"holds {len(values)} labels; annotators are compared on single labels")
+        return reader.read(value if values is None else values)
 
 
 def _gather(
-    table: Table, answers: Iterator[tuple[Row, str, str, str]], labels: Sequence[str], ids: Sequence[str]
+    table: Table,
+    answers: Iterator[tuple[Row, str, str, str]],
+    labels: Sequence[str],
+    ids: Sequence[str],
+    reader: LabelReader,
 ) -> Votes:
     """``ids``: records of which some have no answer; it is filled while ``answers`` are read."""
     place: dict[str, int] = {}
     given: dict[tuple[str, str], str] = {}
+    replaced = 0
     for row, record, annotator, label in answers:
         if not record or not annotator:
             raise DataError(f"{table.name}:{row.number}: an answer needs a record's id and an annotator; one is empty")
         if labels and label not in labels:
             raise DataError(f"{table.name}:{row.number}: the label is {label!r}; it must be one of {', '.join(labels)}")
-        if (record, annotator) in given:
-            raise DataError(
-                f"{table.name}:{row.number}: {annotator!r} answered record {record!r} before; keep the newest answer"
-            )
+        replaced += (record, annotator) in given
         given[record, annotator] = label
         place.setdefault(record, len(place))
     for record in ids:
         place.setdefault(record, len(place))
     names = list(labels) or sorted(set(given.values()))
     rows = [(place[record], who, names.index(label)) for (record, who), label in given.items()]
-    return Votes(from_rows(rows, len(place), names), tuple(place))
+    remarks = reader.remarks()
+    if replaced:
+        which = "1 answer comes" if replaced == 1 else f"{replaced:,} answers come"
+        remarks.append(f"{which} after another of the same annotator to the same record: the last counts")
+    return Votes(from_rows(rows, len(place), names), tuple(place), tuple(remarks))

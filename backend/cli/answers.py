@@ -7,11 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nextlabel.backend.data.cells import MISSING
 from nextlabel.backend.data.tables import FILE_SUFFIXES, open_table
 from nextlabel.backend.recipe import find_recipe
 from nextlabel.connectors.errors import ConfigError
 
-from .common import AsJson, RecipeName, command_group, examples, print_json, print_table, project_of, say
+from .common import (
+    AsJson,
+    MissingIsLabel,
+    RecipeName,
+    command_group,
+    examples,
+    names_in,
+    print_json,
+    print_table,
+    project_of,
+    say,
+)
 
 if TYPE_CHECKING:
     from nextlabel.backend.annotators.opinions import Opinions
@@ -56,8 +68,11 @@ def annotators(
     label: Annotated[str, typer.Option(help="A file with a row per answer: the label.")] = "answer",
     annotator_columns: Annotated[
         list[str] | None,
-        typer.Option(help="A file with a column per annotator: their names; * stands for any letters.", metavar="NAME"),
+        typer.Option(
+            help="A file with a column per annotator: names or patterns, as in 'anna,ben' or 'a*'.", metavar="NAMES"
+        ),
     ] = None,
+    missing_is_label: MissingIsLabel = False,
     as_json: AsJson = False,
 ) -> None:
     """Show how often each annotator agrees with the others.
@@ -69,7 +84,7 @@ def annotators(
     from nextlabel.backend.annotators.quality import annotator_quality
 
     if Path(recipe).suffix.lower() in FILE_SUFFIXES:
-        opinions = _from_file(recipe, id_column, annotator, label, annotator_columns)
+        opinions = _from_file(recipe, id_column, annotator, label, annotator_columns, missing_is_label)
     else:
         opinions = _from_store(recipe)
     report = annotator_quality(opinions)
@@ -87,12 +102,21 @@ def annotators(
         say(f"two people who answered the same record agree in {report.pair_agreement:.0%} of cases")
 
 
-def _from_file(path: str, id_column: str, annotator: str, label: str, columns: list[str] | None) -> Opinions:
+def _from_file(
+    path: str, id_column: str, annotator: str, label: str, columns: list[str] | None, missing_is_label: bool
+) -> Opinions:
     from nextlabel.backend.annotators.opinions import read_columns, read_rows
 
+    verbatim = MISSING if missing_is_label else ()
     if columns:
-        return read_columns(open_table(path, (id_column,)), id_column, columns).opinions
-    return read_rows(open_table(path, (id_column, annotator, label)), id_column, annotator, label).opinions
+        names = [name for given in columns for name in names_in(given, "--annotator-columns")]
+        votes = read_columns(open_table(path, (id_column,)), id_column, names, verbatim=verbatim)
+    else:
+        table = open_table(path, (id_column, annotator, label))
+        votes = read_rows(table, id_column, annotator, label, verbatim=verbatim)
+    for remark in votes.remarks:
+        say(f"note: {remark}")
+    return votes.opinions
 
 
 def _from_store(name: str) -> Opinions:
@@ -120,5 +144,6 @@ def _row(one: Annotator) -> tuple[str, ...]:
         for other, share in shares.items()
         if other != true and share >= 0.05
     )
-    interval = f"{one.low:.2f}-{one.high:.2f}"
-    return rank, one.name, f"{one.answers:,}", f"{one.compared:,}", f"{one.agreement:.2f}", interval, confused
+    # Who was compared with nobody has what is assumed of everybody, and that is no finding.
+    agrees, interval = (f"{one.agreement:.2f}", f"{one.low:.2f}-{one.high:.2f}") if one.compared else ("–", "–")
+    return rank, one.name, f"{one.answers:,}", f"{one.compared:,}", agrees, interval, confused

@@ -41,6 +41,10 @@ TextColumn = Annotated[str, typer.Option(help="Column with the texts.", show_def
 Separator = Annotated[
     str | None, typer.Option(help="A text may have several labels: what parts them in a cell, like ';' or '|'.")
 ]
+MissingIsLabel = Annotated[
+    bool,
+    typer.Option("--missing-is-label", help="None, NA, null and the like are labels, in place of missing ones."),
+]
 Encoder = Annotated[
     str, typer.Option(help="A package that ships a model, a folder, a hub name, or `hashing` for none.")
 ]
@@ -55,6 +59,14 @@ DatasetSplit = Annotated[str, typer.Option(help="Split of a folder or hub data s
 def command_group(**settings: Any) -> typer.Typer:
     """A module's commands, or a group of commands. Rendering help with rich would double the time to show it."""
     return typer.Typer(rich_markup_mode=None, add_completion=False, **settings)
+
+
+def names_in(given: str, option: str) -> tuple[str, ...]:
+    """The names in the value of ``option``, which commas part. Raises ConfigError if there are none."""
+    names = tuple(name.strip() for name in given.split(",") if name.strip())
+    if not names:
+        raise ConfigError(f"{option} is empty; write names with commas between them")
+    return names
 
 
 def examples(*lines: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nextlabel.backend.data.cells import MISSING
 from nextlabel.backend.training.spec import TrainingProgress
 from nextlabel.connectors.errors import ConfigError
 
@@ -17,6 +18,7 @@ from .common import (
     Engine,
     LabelledData,
     MaxLength,
+    MissingIsLabel,
     Separator,
     TextColumn,
     Windows,
@@ -64,6 +66,7 @@ def evaluate(
         typer.Option(help="Column that tells whose texts are alike (user, template): never split between folds."),
     ] = None,
     separator: Separator = None,
+    missing_is_label: MissingIsLabel = False,
     folds: Annotated[int, typer.Option(min=2, help="Parts, each predicted by a model of the others.")] = 5,
     rung: Annotated[
         RungOption, typer.Option(help="What is trained; `auto` chooses inside every fold, by its own held-out texts.")
@@ -120,7 +123,7 @@ def evaluate(
     check_separator(separator)
     request = Request(
         data=data,
-        columns=LabelledColumns(text, label, group, separator, column),
+        columns=LabelledColumns(text, label, group, separator, column, MISSING if missing_is_label else ()),
         cache=default_cache_dir() / "evaluate",
         rung=rung,
         encoder=encoder,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nextlabel.backend.data.cells import MISSING
 from nextlabel.connectors.errors import ConfigError
 
 from .common import (
@@ -16,6 +17,7 @@ from .common import (
     Engine,
     LabelledData,
     MaxLength,
+    MissingIsLabel,
     Separator,
     TextColumn,
     Windows,
@@ -25,12 +27,14 @@ from .common import (
     column_and_values,
     command_group,
     examples,
+    names_in,
     print_json_line,
     print_table,
     say,
 )
 
 if TYPE_CHECKING:
+    from nextlabel.backend.data.labelled import LabelledColumns
     from nextlabel.backend.metrics import Interval
     from nextlabel.backend.simulation import Plan, Request, Simulation
     from nextlabel.backend.simulation.data import Asked
@@ -70,6 +74,7 @@ def simulate(
         typer.Option(help="Column that tells whose texts are alike (user, template): never split by the test."),
     ] = None,
     separator: Separator = None,
+    missing_is_label: MissingIsLabel = False,
     strategies: Annotated[str, typer.Option(help="Strategies by name; random is always there.")] = DEFAULT,
     budget: Annotated[int, typer.Option(min=1, help="Labels in all, those to start with included.")] = 500,
     batch: Annotated[int, typer.Option(min=1, help="Labels between two fits.")] = 20,
@@ -107,6 +112,7 @@ def simulate(
     records that nobody labelled. Figures come with 95% intervals. A strategy is recommended only if it is shown to
     beat random. A run that was stopped goes on where it was. With --json, the last line of stdout is one JSON object.
     """
+    from nextlabel.backend.data.labelled import LabelledColumns
     from nextlabel.backend.encoders.base import default_cache_dir, usable_cores
     from nextlabel.backend.reports.simulation_page import write
     from nextlabel.backend.simulation import Plan, Request
@@ -114,13 +120,14 @@ def simulate(
     from nextlabel.backend.simulation.request import Price
 
     column, parts = _parts(split)
+    columns = LabelledColumns(text, label or "", group, separator, column, MISSING if missing_is_label else ())
     check_folder("--out", out)
     plan = Plan(budget, batch, start, noise, "accuracy" if metric == "accuracy" else "macro_f1", test_share)
     request = Request(
         data=data,
-        asked=_asked(text, label, annotator_columns, annotator, group, separator, column),
+        asked=_asked(columns, annotator_columns, annotator),
         cache=default_cache_dir(),
-        strategies=_names(strategies, "--strategies"),
+        strategies=names_in(strategies, "--strategies"),
         plan=plan,
         seeds=seeds,
         target=Target.parse(target),
@@ -144,35 +151,19 @@ def simulate(
         _show(found, plan)
 
 
-def _asked(
-    text: str,
-    label: str | None,
-    annotator_columns: str | None,
-    annotator: str | None,
-    group: str | None,
-    separator: str | None,
-    split: str | None,
-) -> Asked:
+def _asked(columns: LabelledColumns, annotator_columns: str | None, annotator: str | None) -> Asked:
     """Where the answers are. Raises ConfigError for options that contradict each other."""
-    from nextlabel.backend.data.labelled import LabelledColumns
     from nextlabel.backend.simulation.data import Asked
 
+    label = columns.label or None
     if (label is None) == (annotator_columns is None):
         raise ConfigError("give either --label, the column with the labels, or --annotator-columns, a column each")
     if annotator is not None and label is None:
         raise ConfigError("--annotator goes with --label: a row is then one answer of one annotator")
-    if separator is not None and (annotator or annotator_columns):
+    if columns.separator is not None and (annotator or annotator_columns):
         raise ConfigError("--separator means several labels per text, which several annotators can't be replayed with")
-    check_separator(separator)
-    columns = LabelledColumns(text, label or "", group, separator, split)
-    return Asked(columns, _names(annotator_columns, "--annotator-columns") if annotator_columns else (), annotator)
-
-
-def _names(given: str, option: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in given.split(",") if name.strip())
-    if not names:
-        raise ConfigError(f"{option} is empty; write names with commas between them")
-    return names
+    check_separator(columns.separator)
+    return Asked(columns, names_in(annotator_columns, "--annotator-columns") if annotator_columns else (), annotator)
 
 
 def _parts(split: str | None) -> tuple[str | None, tuple[str, str] | None]:

@@ -6,29 +6,36 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from nextlabel.backend.activation import Targets
 from nextlabel.connectors.errors import DataError
 
+from .cells import LabelReader, value_text, values_in
 from .examples import Examples
-from .tables import Row, Table, cell_text, open_table
+from .label_checks import Vectors, refuse_labels, refuse_nested, remarks_on_content
+from .tables import Row, Table, cell_text, naming_cell, open_table
 
 FEW = 5  # labels that are named one by one
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledColumns:
-    """Which column is what. ``separator`` parts the labels of a text that may have several, None for one label."""
+    """Which column is what. ``separator`` parts the labels of a text that may have several, None for one label.
+
+    ``verbatim`` are cells that are labels as they stand, though they look like missing ones, or like numbers.
+    """
 
     text: str
     label: str
     group: str | None = None
     separator: str | None = None
     split: str | None = None
+    verbatim: Collection[str] = ()
 
     def all(self) -> list[str]:
         """Every column that must exist."""
@@ -40,7 +47,7 @@ class LabelledRows:
     """Rows as they were read: texts, their labels, and their group and split (empty where there is no such column).
 
     ``blank`` rows had no text and ``unlabelled`` ones no label: both were left out. A list in the label column makes
-    ``several`` true, as a separator does.
+    ``several`` true, as a separator does. ``remarks`` are sentences on what was read.
     """
 
     name: str
@@ -51,7 +58,7 @@ class LabelledRows:
     splits: list[str] = field(default_factory=list)
     blank: int = 0
     unlabelled: int = 0
-    remark: str = ""
+    remarks: list[str] = field(default_factory=list)
 
     def where(self, wanted: Sequence[str], column: str | None) -> LabelledRows:
         """The rows of which the split is among ``wanted``. What was left out before stays counted.
@@ -60,7 +67,7 @@ class LabelledRows:
         """
         self.check_splits(wanted, column)
         rows = [at for at, split in enumerate(self.splits) if split in wanted]
-        part = LabelledRows(self.name, self.several, blank=self.blank, unlabelled=self.unlabelled, remark=self.remark)
+        part = replace(self)
         for column in ("texts", "labels", "groups", "splits"):
             setattr(part, column, [getattr(self, column)[row] for row in rows])
         return part
@@ -107,15 +114,17 @@ def read_labelled(source: str, columns: LabelledColumns, *, split: str = "train"
     means that no label applies. Raises DataError: for a missing column with the nearest that is there.
     """
     table = open_table(source, columns.all(), split)
-    found = LabelledRows(table.name, several=columns.separator is not None, remark=table.remark)
+    found = LabelledRows(table.name, several=columns.separator is not None)
+    vectors, reader = Vectors(), LabelReader(columns.verbatim)
     for row in table.rows:
         text = cell_text(table, row, columns.text)
         if not text.strip():
             found.blank += 1
             continue
-        labels = _labels(table, row, columns)
-        found.several = found.several or isinstance(row.values.get(columns.label), list)
-        if labels is None or not (labels or found.several):
+        with naming_cell(table, row, columns.label):
+            several, labels = _labels(row.values.get(columns.label), columns.separator, reader, vectors)
+        found.several = found.several or several
+        if not (labels or several):
             found.unlabelled += 1
             continue
         found.add(table, row, text, columns)
@@ -123,6 +132,10 @@ def read_labelled(source: str, columns: LabelledColumns, *, split: str = "train"
     if not found.texts:
         left_out = f"{found.blank} rows without text, {found.unlabelled} without label"
         raise DataError(f"{table.name}: no row has both a text and a label ({left_out})")
+    vectors.refuse(table.name, columns.label)
+    refuse_labels(table.name, columns.label, found.labels, found.several)
+    found.remarks = [*reader.remarks(), *remarks_on_content(columns.text, found.texts, found.labels)]
+    found.remarks += [table.remark] if table.remark else []
     return found
 
 
@@ -168,17 +181,20 @@ def rare_labels(rows: LabelledRows, least: int) -> list[tuple[str, int]]:
     return sorted(((label, count) for label, count in counts.items() if count < least), key=lambda one: one[::-1])
 
 
-def _labels(table: Table, row: Row, columns: LabelledColumns) -> tuple[str, ...] | None:
-    """The row's labels without repetition, None if it has none where it needs one."""
-    value = row.values.get(columns.label)
-    if isinstance(value, list):
-        return _distinct(str(one) for one in value if one is not None)
-    if value is None:
-        return None
-    text = cell_text(table, row, columns.label)
-    if columns.separator is not None:
-        return _distinct(text.split(columns.separator))
-    return _distinct([text]) or None
+def _labels(value: Any, separator: str | None, reader: LabelReader, vectors: Vectors) -> tuple[bool, tuple[str, ...]]:
+    """Whether ``value`` has room for several labels, and those that it has, without repetition.
+
+    Lists are shown to ``vectors``. Raises DataError for spans and whatever else is no label.
+    """
+    values = values_in(value)
+    if values is None and separator is not None:
+        values = value_text(value).split(separator)
+    refuse_nested([value] if values is None else values)
+    if values is None:
+        return False, _distinct([reader.read(value)])
+    names = [reader.read(one) for one in values]
+    vectors.see(names)
+    return True, _distinct(names)
 
 
 def _distinct(names: Iterable[str]) -> tuple[str, ...]:

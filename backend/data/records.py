@@ -19,9 +19,10 @@ from nextlabel.connectors.basics import batched
 from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.records import Record
 
+from .cells import LabelReader
 from .image_files import ImageData, data_url, read_image
 from .image_rules import ImageRules, UnreadableImage
-from .tables import Row, Table, cell_text, check_columns, open_table
+from .tables import Row, Table, cell_label, cell_text, check_columns, open_table
 
 # Databases refuse NUL, encoders of text refuse half a surrogate pair.
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
@@ -80,7 +81,8 @@ class ReadReport:
 class Columns:
     """Which column is what. ``fields`` maps each field of the labeling to its column; ``images`` names those of images.
 
-    ``answer`` is the column with the true label, for demos and simulations; it never reaches the platform.
+    ``answer`` is the column with the true label, for demos and simulations; it never reaches the platform. ``labels``
+    are those that are known: such a cell is a label as it stands, "None" or "1.0" say.
     """
 
     fields: Mapping[str, str]
@@ -88,6 +90,7 @@ class Columns:
     metadata: Sequence[str] = ()
     answer: str | None = None
     images: frozenset[str] = frozenset()
+    labels: Sequence[str] = ()
 
     def all(self) -> list[str]:
         """Every column that must exist."""
@@ -136,9 +139,9 @@ def read_answers(source: str | Table, columns: Columns, *, split: str = "train")
         name = source.name if isinstance(source, Table) else source
         raise DataError(f"{name}: no column with the true answers is named")
     table = _opened(source, columns, split)
-    answers = {}
+    answers, reader = {}, LabelReader(columns.labels)
     for row, record in _walk(table, columns, ReadReport()):
-        if answer := cell_text(table, row, columns.answer).strip():
+        if answer := cell_label(table, row, columns.answer, reader):
             answers[record.uid] = answer
     return answers
 

@@ -10,14 +10,16 @@ import codecs
 import csv
 import difflib
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from nextlabel.connectors.errors import DataError, MissingExtra
+
+from .cells import LabelReader, value_text
 
 FILE_SUFFIXES: Final = frozenset({".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet"})
 
@@ -227,31 +229,22 @@ def _dataset(source: str, split: str) -> Table:
     return Table(source, "row", tuple(found.column_names), rows())
 
 
-def value_text(value: Any, *, whole: bool = True) -> str:
-    """A value of a table as text, empty for what is missing.
-
-    A column of whole numbers with gaps is read as floats: with ``whole`` they are whole numbers again; a boolean is
-    true or false, a list of one its entry. Without it, numbers and booleans are written as Python writes them. Raises
-    DataError for what is neither text nor a number.
-    """
-    if isinstance(value, list) and whole:
-        if len(value) > 1:
-            raise DataError(f"holds {len(value)} values; one is expected")
-        value = value[0] if value else None
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, bool) and whole:
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and whole:
-        return str(int(value))
-    if isinstance(value, (str, int, float)):
-        return str(value)
-    raise DataError(f"holds a {type(value).__name__}; text or a number is expected")
-
-
 def cell_text(table: Table, row: Row, column: str, *, whole: bool = True) -> str:
     """A cell as text, see value_text. Raises DataError that says where."""
-    try:
+    with naming_cell(table, row, column):
         return value_text(row.values.get(column), whole=whole)
+
+
+def cell_label(table: Table, row: Row, column: str, reader: LabelReader) -> str:
+    """A cell's label, see label_text. Raises DataError that says where."""
+    with naming_cell(table, row, column):
+        return reader.read(row.values.get(column))
+
+
+@contextmanager
+def naming_cell(table: Table, row: Row, column: str) -> Iterator[None]:
+    """Name the cell in a DataError of what is done with its value."""
+    try:
+        yield
     except DataError as error:
         raise DataError(f"{table.name}:{row.number}: the column {column!r} {error}") from None

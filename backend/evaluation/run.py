@@ -247,7 +247,7 @@ def evaluate(
         "blank": rows.blank,
         "unlabelled": rows.unlabelled,
     }
-    remarks = [*rows.left_out(), *remarks, *([rows.remark] if rows.remark else [])]
+    remarks = [*rows.left_out(), *remarks, *rows.remarks]
     seconds = time.monotonic() - started
     return Evaluation(request, found, summarise(found), curve, tuple(remarks), how, counts, digest, seconds)
 

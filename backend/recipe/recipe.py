@@ -318,6 +318,7 @@ class Recipe(BaseModel):
             metadata=self.metadata,
             answer=self.answer,
             images=frozenset(name for name, source in self.fields.items() if source.kind is FieldKind.IMAGE),
+            labels=self.labels,
         )
 
     def _reported(self, records: Iterable[Record], report: ReadReport) -> Iterator[Record]:

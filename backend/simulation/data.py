@@ -16,8 +16,9 @@ import numpy.typing as npt
 from nextlabel.backend.activation import Activation, Targets, activation_of
 from nextlabel.backend.annotators.consensus import majority_labels
 from nextlabel.backend.annotators.opinions import from_rows
+from nextlabel.backend.data.cells import LabelReader
 from nextlabel.backend.data.labelled import LabelledColumns, LabelledRows, labels_of, read_labelled
-from nextlabel.backend.data.tables import Row, Table, cell_text, open_table
+from nextlabel.backend.data.tables import Row, Table, cell_label, cell_text, open_table
 from nextlabel.backend.files import atomic_path
 from nextlabel.connectors.errors import DataError, LearningError
 
@@ -155,9 +156,10 @@ def read_answers(source: str, asked: Asked, *, split: str = "train") -> Answered
     wanted = [*columns.all(), *([asked.annotator] if asked.annotator else [])]
     wanted += [name for name in asked.annotators if not _is_pattern(name)]
     table = open_table(source, wanted, split)
-    rows = LabelledRows(table.name, remark=table.remark)
+    rows = LabelledRows(table.name)
     given: list[dict[str, str]] = []
-    for text, row, answers in _records(table, asked, rows):
+    reader = LabelReader(columns.verbatim)
+    for text, row, answers in _records(table, asked, rows, reader):
         if text is not None:
             rows.add(table, row, text, columns)
             given.append(answers)
@@ -166,6 +168,7 @@ def read_answers(source: str, asked: Asked, *, split: str = "train") -> Answered
             f"{table.name}: no row has both a text and an answer ({rows.blank} without text, {rows.unlabelled} without "
             "answer)"
         )
+    rows.remarks = [*reader.remarks(), *([table.remark] if table.remark else [])]
     found = Answered(rows, [tuple(answers.values()) for answers in given])
     labels = sorted({vote for votes in found.votes for vote in votes})
     number = {label: at for at, label in enumerate(labels)}
@@ -179,7 +182,9 @@ def read_answers(source: str, asked: Asked, *, split: str = "train") -> Answered
     return found
 
 
-def _records(table: Table, asked: Asked, rows: LabelledRows) -> Iterator[tuple[str | None, Row, dict[str, str]]]:
+def _records(
+    table: Table, asked: Asked, rows: LabelledRows, reader: LabelReader
+) -> Iterator[tuple[str | None, Row, dict[str, str]]]:
     """Text, row and answers by annotator of every record. A text of None: more answers to an earlier record."""
     names = _matching(table, asked) if asked.annotators else []
     earlier: dict[str, dict[str, str]] = {}
@@ -189,9 +194,9 @@ def _records(table: Table, asked: Asked, rows: LabelledRows) -> Iterator[tuple[s
             rows.blank += 1
             continue
         if asked.annotator is None:
-            answers = {name: answer for name in names if (answer := cell_text(table, row, name).strip())}
+            answers = {name: answer for name in names if (answer := cell_label(table, row, name, reader))}
         else:
-            answer = cell_text(table, row, asked.columns.label).strip()
+            answer = cell_label(table, row, asked.columns.label, reader)
             answers = {cell_text(table, row, asked.annotator).strip(): answer} if answer else {}
         if not answers:
             rows.unlabelled += 1

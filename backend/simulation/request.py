@@ -244,6 +244,4 @@ def _remarks(request: Request, found: Answered, counts: dict[str, int], material
         if shared := sum(group in learned for group in material.groups[material.tested].tolist()):
             what = "of a group that" if request.asked.columns.group else "copies of a text that"
             remarks.append(f"{shared:,} of the records to test on are {what} is also chosen from: this flatters")
-    if found.rows.remark:
-        remarks.append(found.rows.remark)
-    return remarks
+    return remarks + found.rows.remarks

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nextlabel.backend.annotators.opinions import Opinions, cell, from_rows
+from nextlabel.backend.annotators.opinions import Opinions, from_rows
+from nextlabel.backend.data.cells import label_text
 from nextlabel.backend.data.tables import Row, Table, check_columns, open_table
 from nextlabel.connectors.errors import DataError
 
@@ -68,10 +69,10 @@ def read_politeness(source: str | Path) -> list[Request]:
     requests = {one.id: one for name in (LABELLED, UNLABELLED) for one in _requests(path / name)}
     if (path / LATER).is_file():
         for row in open_table(str(path / LATER), ("id", "annotations")).rows:
-            name, said = cell(row.values["id"]), row.values["annotations"]
+            name, said = label_text(row.values["id"]), row.values["annotations"]
             if name not in requests or not isinstance(said, dict):
                 raise DataError(f"{path / LATER}:{row.number}: {name!r} is no request of the tables, or has no answers")
-            votes = {who: _vote(path / LATER, row.number, who, cell(vote)) for who, vote in said.items()}
+            votes = {who: _vote(path / LATER, row.number, who, label_text(vote)) for who, vote in said.items()}
             requests[name] = replace(requests[name], votes=requests[name].votes | votes)
     return list(requests.values())
 
@@ -87,8 +88,8 @@ def _requests(path: Path) -> Iterator[Request]:
     check_columns(table, ("id", "text"))
     people = [name for name in table.columns if _ANNOTATOR.fullmatch(name)]
     for row in table.rows:
-        votes = {who: _vote(path, row.number, who, vote) for who in people if (vote := cell(row.values.get(who)))}
-        yield Request(row.number, cell(row.values["id"]), str(row.values["text"]), votes)
+        votes = {who: _vote(path, row.number, who, vote) for who in people if (vote := label_text(row.values.get(who)))}
+        yield Request(row.number, label_text(row.values["id"]), str(row.values["text"]), votes)
 
 
 def _vote(path: Path, line: int, who: str, vote: str) -> int:

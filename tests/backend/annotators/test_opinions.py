@@ -41,7 +41,6 @@ def test_both_forms_say_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("id,who,answer\nx,a,1\nx,a,0\n", r":3: 'a' answered record 'x' before"),
         ("id,who,answer\nx,,1\n", r":2: an answer needs"),
         ("id,who,answer\nx,a,maybe\n", r":2: the label is 'maybe'"),
         ("id,who,anser\nx,a,1\n", r"did you mean 'anser'"),
@@ -50,6 +49,12 @@ def test_both_forms_say_the_same(tmp_path: Path) -> None:
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, what: str) -> None:
     with pytest.raises(DataError, match=what):
         read_rows(table(tmp_path, text), "id", "who", "answer", ("0", "1"))
+
+
+def test_the_last_of_two_answers_counts_and_is_told(tmp_path: Path) -> None:
+    votes = read_rows(table(tmp_path, "id,who,answer\nx,a,1\nx,b,1\nx,a,0\n"), "id", "who", "answer")
+    assert told(votes.opinions, votes.ids) == {("x", "a", "0"), ("x", "b", "1")}
+    assert votes.remarks == ("1 answer comes after another of the same annotator to the same record: the last counts",)
 
 
 def test_columns_that_are_not_there(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nextlabel.backend.activation import activation_of
 from nextlabel.backend.data.cells import MISSING, LabelReader, values_in
-from nextlabel.backend.data.tables import Row, Table, cell_label, check_columns, naming_cell
+from nextlabel.backend.data.tables import Row, Table, at_cell, cell_label, check_columns
 from nextlabel.connectors.errors import DataError, LearningError
 from nextlabel.connectors.records import Annotation, AnnotationStatus
 
@@ -219,12 +219,12 @@ def matching(table: Table, columns: Sequence[str], id_column: str = "") -> list[
 
 def _label(table: Table, row: Row, column: str, reader: LabelReader) -> str:
     """The one label in a cell, "" for none."""
-    with naming_cell(table, row, column):
-        value = row.values.get(column)
-        values = values_in(value)
-        if values is not None and len(values) > 1:
-            raise DataError(f"holds {len(values)} labels; annotators are compared on single labels")
-        return reader.read(value if values is None else values)
+    value = row.values.get(column)
+    values = values_in(value)
+    if values is not None and len(values) > 1:
+        fault = DataError(f"holds {len(values)} labels; annotators are compared on single labels")
+        raise at_cell(table, row, column, fault)
+    return cell_label(table, row, column, reader)
 
 
 def _gather(

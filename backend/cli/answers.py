@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nextlabel.backend.data.cells import MISSING
-from nextlabel.backend.data.tables import FILE_SUFFIXES, open_table
+from nextlabel.backend.data.sources import is_file_name
+from nextlabel.backend.data.tables import open_table
 from nextlabel.backend.recipe import find_recipe
 from nextlabel.connectors.errors import ConfigError
 
@@ -83,7 +84,7 @@ def annotators(
     """
     from nextlabel.backend.annotators.quality import annotator_quality
 
-    if Path(recipe).suffix.lower() in FILE_SUFFIXES:
+    if is_file_name(recipe):
         opinions = _from_file(recipe, id_column, annotator, label, annotator_columns, missing_is_label)
     else:
         opinions = _from_store(recipe)

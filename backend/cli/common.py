@@ -35,9 +35,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 # Of commands that read labelled data.
 LabelledData = Annotated[
     str,
-    typer.Argument(help="A .csv, .tsv, .jsonl or .parquet file, a folder saved by `datasets`, or a hub data set."),
+    typer.Argument(
+        help="A file (CSV, TSV, JSON, Parquet, Excel; packed or not), its web address, - for standard input, a folder "
+        "of data, or a hub data set.",
+        show_default=False,
+    ),
 ]
-TextColumn = Annotated[str, typer.Option(help="Column with the texts.", show_default=False)]
+TextColumn = Annotated[
+    str, typer.Option(help="Column with the texts; a path into objects is one, too: data.text.", show_default=False)
+]
 Separator = Annotated[
     str | None, typer.Option(help="A text may have several labels: what parts them in a cell, like ';' or '|'.")
 ]

@@ -62,7 +62,8 @@ def label_text(value: Any, verbatim: Collection[str] = ()) -> str:
 
     ``verbatim``: texts that are labels as they stand, "None" or "1.0" say. Raises DataError as value_text does.
     """
-    text = value_text(value).strip()
+    values = values_in(value) if isinstance(value, str) and value.strip() not in verbatim else None
+    text = value_text(value if values is None else values).strip()
     if text in verbatim:
         return text
     if text in MISSING:

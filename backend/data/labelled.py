@@ -18,7 +18,7 @@ from nextlabel.connectors.errors import DataError
 from .cells import LabelReader, value_text, values_in
 from .examples import Examples
 from .label_checks import Vectors, refuse_labels, refuse_nested, remarks_on_content
-from .tables import Row, Table, cell_text, naming_cell, open_table
+from .tables import Row, Table, at_cell, cell_text, open_table
 
 FEW = 5  # labels that are named one by one
 
@@ -121,8 +121,10 @@ def read_labelled(source: str, columns: LabelledColumns, *, split: str = "train"
         if not text.strip():
             found.blank += 1
             continue
-        with naming_cell(table, row, columns.label):
+        try:
             several, labels = _labels(row.values.get(columns.label), columns.separator, reader, vectors)
+        except DataError as error:
+            raise at_cell(table, row, columns.label, error) from None
         found.several = found.several or several
         if not (labels or several):
             found.unlabelled += 1
@@ -135,7 +137,7 @@ def read_labelled(source: str, columns: LabelledColumns, *, split: str = "train"
     vectors.refuse(table.name, columns.label)
     refuse_labels(table.name, columns.label, found.labels, found.several)
     found.remarks = [*reader.remarks(), *remarks_on_content(columns.text, found.texts, found.labels)]
-    found.remarks += [table.remark] if table.remark else []
+    found.remarks += table.remarks()
     return found
 
 

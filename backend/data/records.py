@@ -117,13 +117,17 @@ def read_records(
     table = _opened(source, columns, split)
     report = ReadReport() if report is None else report
     report.what = table.what
-    if table.remark:
-        report.remarks.append(f"{table.name}: {table.remark}")
     rows = _walk(table, columns, report)
     if columns.images:
         images = {name: column for name, column in columns.fields.items() if name in columns.images}
         rows = with_images(rows, images, rules or ImageRules(), partial(_leave_out, table, report), known)
-    return counted((record for _, record in rows), report)
+    return _remarked(counted((record for _, record in rows), report), table, report)
+
+
+def _remarked(records: Iterable[Record], table: Table, report: ReadReport) -> Iterator[Record]:
+    """``records``; once all are taken, what there is to know of the table is in ``report``."""
+    yield from records
+    report.remarks += [f"{table.name}: {remark}" for remark in table.remarks()]
 
 
 def counted(records: Iterable[Record], report: ReadReport) -> Iterator[Record]:

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from nextlabel.backend.annotators.consensus import Method
 from nextlabel.backend.data.image_rules import ImageRules
 from nextlabel.backend.data.records import Columns, Known, ReadReport, counted, no_records, read_answers, read_records
-from nextlabel.backend.data.tables import FILE_SUFFIXES, Table
+from nextlabel.backend.data.sources import beside
+from nextlabel.backend.data.tables import Table
 from nextlabel.backend.questions import DEFAULT_KIND, QUESTIONS
 from nextlabel.backend.selection import declared, get_strategy
 from nextlabel.backend.selection.seeds import Seeds
@@ -94,8 +95,8 @@ class Recipe(BaseModel):
 
     data: str = Field(
         default="",
-        description="A .csv, .tsv, .jsonl or .parquet file (relative to the recipe), a folder saved by `datasets`, "
-        "or a data set of the hub.",
+        description="A file (relative to the recipe, or a web address), a folder of data, or a data set of the hub: "
+        "see [Data files](data.md).",
     )
     split: str = Field(default="train", description="Which split, where the data has several.")
     fields: Mapping[FieldName, FieldSource] = Field(
@@ -218,9 +219,7 @@ class Recipe(BaseModel):
         document.check_keys(allowed)
         values = {"name": Path(path).stem, **document.values}
         if data := values.get("data"):
-            beside = Path(path).parent / str(data)
-            if beside.suffix.lower() in FILE_SUFFIXES or beside.exists():
-                values["data"] = str(beside)
+            values["data"] = beside(Path(path).parent, str(data))
         if isinstance(options := values.get("strategy_options"), dict):
             values["strategy_options"] = {name: number(value) for name, value in options.items()}
         try:

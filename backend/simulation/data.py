@@ -168,7 +168,7 @@ def read_answers(source: str, asked: Asked, *, split: str = "train") -> Answered
             f"{table.name}: no row has both a text and an answer ({rows.blank} without text, {rows.unlabelled} without "
             "answer)"
         )
-    rows.remarks = [*reader.remarks(), *([table.remark] if table.remark else [])]
+    rows.remarks = [*reader.remarks(), *table.remarks()]
     found = Answered(rows, [tuple(answers.values()) for answers in given])
     labels = sorted({vote for votes in found.votes for vote in votes})
     number = {label: at for at, label in enumerate(labels)}

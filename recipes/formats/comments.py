@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 from nextlabel.backend.data.tables import Row, Table, open_table
 
@@ -30,7 +31,7 @@ def open_comments(source: str = "") -> Table:
         return Table("made-up comments", "line", ("text", "label"), made_up(), "no --data given: made-up comments")
     table = open_table(source, ["text"])
     columns = table.columns if "label" in table.columns else (*table.columns, "label")
-    return Table(table.name, table.what, columns, table.rows, table.remark)
+    return replace(table, columns=columns)
 
 
 def made_up(count: int = COUNT, seed: int = 0) -> Iterator[Row]:

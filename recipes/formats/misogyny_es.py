@@ -14,12 +14,12 @@ keep them together. ``functionality`` tells the label by its ending, and must no
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
-from nextlabel.backend.data.tables import FILE_SUFFIXES, Row, Table, check_columns, encoding_of, open_table
+from nextlabel.backend.data.sources import FILE_SUFFIXES
+from nextlabel.backend.data.tables import Row, Table, check_columns, open_table
 from nextlabel.connectors.errors import DataError
 
 from . import fetched
@@ -58,7 +58,7 @@ def open_ami(source: str = "") -> Table:
     path = Path(source).expanduser()
     if path.is_dir():
         path /= FILE
-    table, rows = _rows(path)
+    table = open_table(str(path), ("id",))
     labelled = "misogynous" in table.columns
     text = "tweet" if "text" not in table.columns and "tweet" in table.columns else "text"
     # Test data come without the last three columns.
@@ -73,29 +73,9 @@ def open_ami(source: str = "") -> Table:
                 "target": row.values.get("target"),
             },
         )
-        for row in rows
+        for row in table.rows
     )
-    return Table(table.name, table.what, ("id", "text", "label", "target"), found, table.remark)
-
-
-def _rows(path: Path) -> tuple[Table, Sequence[Row]]:
-    """The table and its rows; a quote in a tab-separated file is a quote, if that alone makes it readable."""
-    table = open_table(str(path), ("id",))
-    try:
-        return table, list(table.rows)
-    except DataError:
-        encoding = encoding_of(path)
-        with path.open(encoding=encoding, newline="") as file:
-            lines = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-        width = len(table.columns)
-        if width < 2 or any(len(cells) not in (0, width) for cells in lines):
-            raise
-        rows = [
-            Row(number, dict(zip(table.columns, cells, strict=True)))
-            for number, cells in enumerate(lines[1:], start=2)
-            if cells
-        ]
-        return table, rows
+    return replace(table, columns=("id", "text", "label", "target"), rows=found)
 
 
 def _label(table: Table, row: Row) -> str:
@@ -132,7 +112,7 @@ def open_hatecheck(source: str = "", language: str = "spanish") -> Table:
     if path.is_dir() or path.suffix.lower() not in FILE_SUFFIXES:
         path /= file_name(language)
     table = open_table(str(path), HATECHECK_COLUMNS)
-    return Table(table.name, table.what, table.columns, (_checked(table, row) for row in table.rows), table.remark)
+    return replace(table, rows=(_checked(table, row) for row in table.rows))
 
 
 def _checked(table: Table, row: Row) -> Row:

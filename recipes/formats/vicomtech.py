@@ -16,7 +16,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from nextlabel.backend.data.tables import FILE_SUFFIXES, Row, Table, open_table
+from nextlabel.backend.data.sources import FILE_SUFFIXES
+from nextlabel.backend.data.tables import Row, Table, open_table
 from nextlabel.connectors.errors import DataError
 
 from . import MAX_BYTES, fetched

@@ -38,6 +38,7 @@ def written(folder: Path, *values: Any) -> str:
         ("FALSE", "false"),
         (" a ", "a"),
         (["a"], "a"),
+        ("['a']", "a"),
         ("[sic]", "[sic]"),
     ],
 )

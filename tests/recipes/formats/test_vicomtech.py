@@ -57,7 +57,7 @@ def test_one_joined_table(tmp_path: Path) -> None:
     [
         (HEADER + "1_1,5,2,0,hatred,x,\n", r"joined\.csv:2: the label is 'hatred'; it must be one of hate, noHate"),
         (HEADER.replace("user_id", "user"), r"no column 'user_id', did you mean 'user'\?"),
-        (HEADER + "1_1,5,2\n", r"joined\.csv:2: 3 cells"),
+        (HEADER + "1_1,5,2\n", r"joined\.csv:2: the label is ''"),
     ],
 )
 def test_a_wrong_table_is_told_with_its_line(tmp_path: Path, text: str, says: str) -> None:

@@ -1,0 +1,117 @@
+"""CSV, TSV and their kin, read by Python's ``csv``, which says the line that a row begins in.
+
+The delimiter is found, or said by a first line like ``sep=;``, as spreadsheets write it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from nextlabel.connectors.errors import DataError
+
+from .encodings import Encoding, decoded, encoding_of
+from .rows import Row, Table
+from .sources import Source
+
+_DELIMITERS: Final = (",", ";", "\t", "|")
+_LONGEST_CELL: Final = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How the file is written: ``above`` lines stand before the header; ``quotes`` are no part of the text."""
+
+    encoding: Encoding
+    delimiter: str
+    header: tuple[str, ...]
+    above: int = 0
+    quotes: bool = True
+
+
+def open_delimited(source: Source, wanted: Sequence[str]) -> Table:
+    """The table in ``source``. Raises DataError for an empty header, or a ``wanted`` column that is there twice."""
+    csv.field_size_limit(_LONGEST_CELL)
+    form = _form(source, wanted)
+    repeated = {name for name in form.header if form.header.count(name) > 1 and name in wanted}
+    if repeated:
+        raise DataError(f"{source.name}:1: the column {repeated.pop()!r} is there twice; rename one")
+    filled: list[int] = []
+    return Table(source.name, "line", form.header, _rows(source, form, filled), form.encoding.remark, filled)
+
+
+def _form(source: Source, wanted: Sequence[str]) -> _Form:
+    encoding = encoding_of(source.opened)
+    with decoded(source.opened, encoding) as lines:
+        first, second = lines.readline(), lines.readline()
+    above = 0
+    marks: Sequence[str] = _DELIMITERS
+    if first.startswith("sep=") and len(first.strip()) == 5:
+        above, marks, first = 1, first[4], second
+    if not first.strip():
+        raise DataError(f"{source.name}:{above + 1}: the first line must name the columns, and it is empty")
+    headers = {mark: tuple(name.strip() for name in next(csv.reader([first], delimiter=mark))) for mark in marks}
+    # The delimiter is the one under which most of the wanted columns exist; the comma, if that decides nothing.
+    delimiter = max(marks, key=lambda mark: (sum(name in headers[mark] for name in wanted), len(headers[mark])))
+    form = _Form(encoding, delimiter, headers[delimiter], above)
+    return _unquoted_if_that_reads(source, form) if delimiter == "\t" else form
+
+
+def _unquoted_if_that_reads(source: Source, form: _Form) -> _Form:
+    """Many tab-separated files quote nothing: a quote is text, if that alone makes all rows as wide as the header."""
+    with decoded(source.opened, form.encoding) as lines:
+        if not any('"' in line for line in lines):
+            return form
+    unquoted = _Form(form.encoding, form.delimiter, form.header, form.above, quotes=False)
+    plain = _count(source, unquoted)
+    return unquoted if plain is not None and plain != _count(source, form) else form
+
+
+def _count(source: Source, form: _Form) -> int | None:
+    """How many rows there are, None if one is not as wide as the header, or can't be read."""
+    filled: list[int] = []
+    try:
+        count = sum(1 for _ in _rows(source, form, filled))
+    except DataError:
+        return None
+    return None if filled else count
+
+
+def _rows(source: Source, form: _Form, filled: list[int]) -> Iterator[Row]:
+    """The rows. The numbers of those with too few cells go into ``filled``; their missing cells are empty."""
+    width = len(form.header)
+    with decoded(source.opened, form.encoding) as lines:
+        for _ in range(form.above):
+            lines.readline()
+        reader = csv.reader(
+            lines,
+            delimiter=form.delimiter,
+            quoting=csv.QUOTE_MINIMAL if form.quotes else csv.QUOTE_NONE,
+            strict=True,
+        )
+        try:
+            next(reader)
+            start = reader.line_num + form.above + 1
+            for cells in reader:
+                if cells:
+                    if len(cells) > width:
+                        _check_empty(cells[width:], form, f"{source.name}:{start}: {len(cells)} cells")
+                    elif len(cells) < width:
+                        filled.append(start)
+                        cells += [""] * (width - len(cells))
+                    yield Row(start, dict(zip(form.header, cells, strict=False)))
+                start = reader.line_num + form.above + 1
+        except csv.Error as error:
+            line = reader.line_num + form.above
+            raise DataError(f"{source.name}:{line}: not CSV: {error}; look for a lone double quote") from None
+
+
+def _check_empty(cells: Sequence[str], form: _Form, what: str) -> None:
+    """Raise DataError if ``cells``, which the header has no names for, hold anything; delimiters at the end don't."""
+    if any(cells):
+        raise DataError(
+            f"{what}, but the header names {len(form.header)}; "
+            f'put cells that hold a "{form.delimiter}" or a line break in double quotes'
+        )

@@ -6,6 +6,7 @@ Rich is imported when something is shown. Commands that only look never make a s
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -169,6 +170,8 @@ def check_page(option: str, page: Path | None) -> None:
         raise ConfigError(f"{option} {str(page)!r} must end in .html")
     if not page.absolute().parent.is_dir():
         raise ConfigError(f"{option} {str(page)!r}: there is no folder {str(page.absolute().parent)!r}")
+    if not os.access(page.absolute().parent, os.W_OK):
+        raise ConfigError(f"{option} {str(page)!r} can't be written: nothing may be written to its folder")
     _check_plots()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -144,12 +146,11 @@ def evaluate(
     say(found.how)
     for remark in found.remarks:
         say(f"note: {remark}")
-    if report is not None or folder is not None:
-        _write(found, report, folder)
     if as_json:
         print_json_line(found.to_json())
     else:
         _show(found)
+    _write(found, report, folder)  # last: figures that took long are shown, whatever becomes of a file
 
 
 def _chosen_rows(
@@ -170,6 +171,9 @@ def _chosen_rows(
 
 
 def _write(found: Evaluation, report: Path | None, folder: Path | None) -> None:
+    """Write what was asked for. Raises ConfigError for a place that can't be written."""
+    if report is None and folder is None:
+        return
     from nextlabel.backend.files import write_atomically
     from nextlabel.backend.reports.evaluation_page import drawn, page
     from nextlabel.backend.reports.plots import save
@@ -177,10 +181,21 @@ def _write(found: Evaluation, report: Path | None, folder: Path | None) -> None:
     verdict = None if found.curve is None else found.curve.verdict
     figures = drawn(found.found, found.summary, found.curve)
     if report is not None:
-        write_atomically(report, page(found.found, found.summary, found.about(), figures, verdict).encode())
+        with _naming("--report", report):
+            write_atomically(report, page(found.found, found.summary, found.about(), figures, verdict).encode())
         say(f"report: {report}")
     if folder is not None:
-        say(f"pictures: {', '.join(map(str, save(figures, folder)))}")
+        with _naming("--pictures", folder):
+            say(f"pictures: {', '.join(map(str, save(figures, folder)))}")
+
+
+@contextmanager
+def _naming(option: str, place: Path) -> Iterator[None]:
+    """Name the option in an error of the disk."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{option} {str(place)!r} can't be written: {error.strerror or error}") from None
 
 
 def _watched(request: Request) -> Evaluation:

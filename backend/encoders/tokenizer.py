@@ -121,6 +121,14 @@ class Tokeniser:
                 weights.append(max(1, len(window.ids) - special - (self._overlap if number else 0)))
         return Windows(rows, np.array(owner, np.int64), np.array(weights, np.float32))
 
+    def longer(self, texts: Sequence[Readable]) -> int:
+        """How many of ``texts`` have tokens past the last window, which are not read."""
+        encoded = self._encoded(texts, self._characters * self.windows)
+        return sum(
+            len(encoding.overflowing) >= self.windows or len(text_of(text)) > self._characters * self.windows
+            for text, encoding in zip(texts, encoded, strict=True)
+        )
+
     def _encoded(self, texts: Sequence[Readable], characters: int) -> list[Any]:
         clean = [self._prompt + clean_text(text_of(text)[:characters]) for text in texts]
         encodings: list[Any] = self._tokenizer.encode_batch_fast(clean)

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +37,14 @@ INK = "#5b6472"  # readable on white and on near-black
 COLOURS = ("#3f83c8", "#d9813f", "#4ba283", "#b0629f", "#8a78d0", "#a0893a", "#4aa3b5", "#c95d63")
 SHADE = "#245a96"  # of a matrix: dark enough for white numbers
 MOST_CURVES = 8
+OTHER_SCRIPTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR", "WenQuanYi Zen Hei"),
+    *("PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),
+    *("Noto Sans Bengali", "Noto Sans Devanagari", "Noto Sans Tamil", "Noto Sans Thai", "Nirmala UI", "Leelawadee UI"),
+    *("Arial Unicode MS", "Unifont"),
+)
 MOST_CELLS_WITH_NUMBERS = 12
+_DRAWN_ALONE = Lock()
 SIZE = (4.0, 3.1)  # inches
 WIDE = (6.4, 3.9)
 
@@ -137,7 +148,8 @@ def svg(figure: Figure, prefix: str, alt: str) -> str:
     ``prefix`` keeps its ids apart from others'.
     """
     stream = io.StringIO()
-    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    with _drawing():
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     drawn = stream.getvalue()
     drawn = drawn[drawn.index("<svg") :].replace(INK, "currentColor")
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
@@ -150,17 +162,43 @@ def svg(figure: Figure, prefix: str, alt: str) -> str:
 def png(figure: Figure, dpi: int = 150) -> bytes:
     """The figure as a PNG on white, for slides and model cards."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=dpi, facecolor="white")
+    with _drawing():
+        figure.savefig(stream, format="png", dpi=dpi, facecolor="white")
     return stream.getvalue()
+
+
+@cache
+def _families() -> list[str]:
+    """Fonts by the order in which a letter is looked for in them: those of other scripts that this machine has."""
+    from matplotlib.font_manager import fontManager
+
+    installed = set(fontManager.get_font_names())
+    return ["DejaVu Sans", *(name for name in OTHER_SCRIPTS if name in installed), "sans-serif"]
+
+
+@contextmanager
+def _drawing() -> Iterator[None]:
+    """Matplotlib's settings, and Python's for warnings, as they are wanted here; one thread at a time has them.
+
+    Text in a page stays text: a browser has letters for labels in every script, where a font of ours may have none.
+    In a PNG file such a letter is a box, and nobody has to be warned of each.
+    """
+    import matplotlib
+
+    with _DRAWN_ALONE, matplotlib.rc_context({"svg.fonttype": "none"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"(?s).*missing from (current )?font")
+        yield
 
 
 def canvas(size: tuple[float, float] = SIZE) -> tuple[Figure, Axes]:
     """An empty picture in our looks, ``size`` in inches. Raises MissingExtra (matplotlib)."""
     try:
+        from matplotlib import rcParams
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtra("matplotlib", "train") from None
+    rcParams["font.family"] = _families()
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

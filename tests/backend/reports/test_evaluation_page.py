@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -211,3 +212,11 @@ def test_a_large_matrix_shows_shares_without_numbers():
     assert list(axes.texts) == []
     small = plots.confusion_matrix(counts[:3, :3], ["a", "b", "c"])
     assert len(small.axes[0].texts) == 9
+
+
+@pytest.mark.parametrize("label", ["好评", "とても良い", "좋아요", "ভালো", "$5 & <b>"])
+def test_labels_in_every_script_are_text_in_a_picture(label: str) -> None:
+    pytest.importorskip("matplotlib")
+    figure = plots.confusion_matrix(np.eye(2, dtype=np.int64), [label, "other"])
+    assert f">{escape(label, quote=False)}<" in plots.svg(figure, "p", "a matrix")
+    assert plots.png(figure), "and nobody is warned"

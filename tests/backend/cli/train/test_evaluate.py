@@ -168,6 +168,40 @@ def test_what_is_left_out_is_counted(evaluate: Run, figures: Run, folder: Path) 
     assert "left out: 2 rows without text and 1 rows without label" in evaluate(name).err
 
 
+def test_texts_that_are_cut_are_told(nextlabel: Run, figures: Run, folder: Path, data: str) -> None:
+    model = str(tiny_bert(folder / "model"))
+    fast = ("--no-learning-curve", "--encoder", model)
+    assert "60 of 60 texts are longer than the 4 tokens" in " ".join(
+        figures(data, *fast, "--max-length", "4")["remarks"]
+    )
+    for roomy in (("--max-length", "60"), ("--max-length", "4", "--windows", "60")):
+        assert not any("cut off" in remark for remark in figures(data, *fast, *roomy)["remarks"])
+
+
+def test_there_are_no_more_folds_than_rows(evaluate: Run, data: str) -> None:
+    done = evaluate(data, "--folds", "100", "--no-learning-curve")
+    assert "60 folds, stratified" in done.err
+
+
+def test_figures_are_shown_though_the_page_can_not_be_written(evaluate: Run, data: str, folder: Path) -> None:
+    (folder / "taken.html").mkdir()
+    done = evaluate(data, "--no-learning-curve", "--report", "taken.html", "--json")
+    assert done.code == 1
+    assert "--report 'taken.html' can't be written: Is a directory" in done.err
+    assert json.loads(done.out.splitlines()[-1])["n"] == 60
+
+
+def test_none_as_a_label_has_to_be_said(figures: Run, folder: Path) -> None:
+    made = rows()
+    for at in range(0, 60, 3):
+        made[at]["stars"] = "None"
+    name = written(folder / "none.csv", made)
+    found = figures(name, "--no-learning-curve")
+    assert (found["labels"], found["unlabelled"]) == (["neg", "pos"], 20)
+    assert "labels taken for missing: 'None' (20); if they are labels, say --missing-is-label" in found["remarks"]
+    assert figures(name, "--no-learning-curve", "--missing-is-label")["labels"] == ["None", "neg", "pos"]
+
+
 def test_contradictions_and_rare_labels_are_told_and_it_goes_on(evaluate: Run, folder: Path) -> None:
     made = rows()
     made[0]["stars"] = "odd"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from nextlabel.connectors.errors import DataError
@@ -16,19 +16,22 @@ from .encodings import Encoding, decoded, encoding_of
 from .rows import Row, Table
 from .sources import Source
 
-_DELIMITERS: Final = (",", ";", "\t", "|")
+_DELIMITERS: Final = ",;\t|"
 _LONGEST_CELL: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """How the file is written: ``above`` lines stand before the header; ``quotes`` are no part of the text."""
+    """How the file is written: ``above`` lines stand before the header; ``quotes`` are no part of the text, but where
+    ``escape`` stands before one.
+    """
 
     encoding: Encoding
     delimiter: str
     header: tuple[str, ...]
     above: int = 0
     quotes: bool = True
+    escape: str | None = None
 
 
 def open_delimited(source: Source, wanted: Sequence[str]) -> Table:
@@ -45,28 +48,41 @@ def open_delimited(source: Source, wanted: Sequence[str]) -> Table:
 def _form(source: Source, wanted: Sequence[str]) -> _Form:
     encoding = encoding_of(source.opened)
     with decoded(source.opened, encoding) as lines:
-        first, second = lines.readline(), lines.readline()
-    above = 0
-    marks: Sequence[str] = _DELIMITERS
-    if first.startswith("sep=") and len(first.strip()) == 5:
-        above, marks, first = 1, first[4], second
-    if not first.strip():
-        raise DataError(f"{source.name}:{above + 1}: the first line must name the columns, and it is empty")
-    headers = {mark: tuple(name.strip() for name in next(csv.reader([first], delimiter=mark))) for mark in marks}
+        first = lines.readline()
+    above, marks = (1, first[4]) if first.startswith("sep=") and len(first.strip()) == 5 else (0, _DELIMITERS)
+    headers = {mark: _header(source, _Form(encoding, mark, (), above)) for mark in marks}
     # The delimiter is the one under which most of the wanted columns exist; the comma, if that decides nothing.
     delimiter = max(marks, key=lambda mark: (sum(name in headers[mark] for name in wanted), len(headers[mark])))
     form = _Form(encoding, delimiter, headers[delimiter], above)
-    return _unquoted_if_that_reads(source, form) if delimiter == "\t" else form
+    if delimiter == "\t" and _holds(source, encoding, '"'):  # many files with tabs quote nothing
+        return _better(source, form, replace(form, quotes=False))
+    if _holds(source, encoding, '\\"'):  # MySQL and others write \" for a quote, and not ""
+        return _better(source, form, replace(form, escape="\\"))
+    return form
 
 
-def _unquoted_if_that_reads(source: Source, form: _Form) -> _Form:
-    """Many tab-separated files quote nothing: a quote is text, if that alone makes all rows as wide as the header."""
+def _header(source: Source, form: _Form) -> tuple[str, ...]:
     with decoded(source.opened, form.encoding) as lines:
-        if not any('"' in line for line in lines):
-            return form
-    unquoted = _Form(form.encoding, form.delimiter, form.header, form.above, quotes=False)
-    plain = _count(source, unquoted)
-    return unquoted if plain is not None and plain != _count(source, form) else form
+        for _ in range(form.above):
+            lines.readline()
+        try:
+            names = next(csv.reader(lines, delimiter=form.delimiter), [])
+        except csv.Error as error:
+            raise DataError(f"{source.name}:{form.above + 1}: not CSV: {error}") from None
+    if not any(names):
+        raise DataError(f"{source.name}:{form.above + 1}: the first line must name the columns, and it is empty")
+    return tuple(name.strip() for name in names)
+
+
+def _holds(source: Source, encoding: Encoding, text: str) -> bool:
+    with decoded(source.opened, encoding) as lines:
+        return any(text in line for line in lines)
+
+
+def _better(source: Source, form: _Form, other: _Form) -> _Form:
+    """``other``, if all its rows are as wide as the header, and ``form`` has such that are not, or that ate others."""
+    count = _count(source, other)
+    return other if count is not None and count > (_count(source, form) or 0) else form
 
 
 def _count(source: Source, form: _Form) -> int | None:
@@ -89,6 +105,7 @@ def _rows(source: Source, form: _Form, filled: list[int]) -> Iterator[Row]:
             lines,
             delimiter=form.delimiter,
             quoting=csv.QUOTE_MINIMAL if form.quotes else csv.QUOTE_NONE,
+            escapechar=form.escape,
             strict=True,
         )
         try:

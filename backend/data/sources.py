@@ -108,6 +108,10 @@ def _unpacked(name: str, path: Path, called: str) -> Source:
     """The bytes in ``path``, unpacked as the ending of ``called`` asks for."""
     inner = PurePosixPath(called)
     packing = inner.suffix.lower()
+    with path.open("rb") as file:
+        start = file.read(8)
+    if packing not in _PACKED and start.startswith(b"\x1f\x8b"):  # some tools unpack the name and not the file
+        return Source(name, packing, lambda: cast(IO[bytes], gzip.open(path, "rb")))
     if packing not in _PACKED:
         return Source(name, packing, lambda: path.open("rb"), path)
     suffix = inner.with_suffix("").suffix.lower()

@@ -24,6 +24,7 @@ from .sources import FILE_SUFFIXES, UNREADABLE, Source, find_source
 __all__ = ["Row", "Table", "at_cell", "cell_label", "cell_text", "check_columns", "open_table"]
 
 _JSON: Final = frozenset({".jsonl", ".ndjson", ".json"})
+_NAMED: Final = 30  # columns, in an error
 _SHEETS: Final = frozenset({".xlsx", ".xls", ".xlsb", ".ods"})
 
 
@@ -45,7 +46,7 @@ def open_table(source: str, wanted: Sequence[str], split: str = "train") -> Tabl
 
 
 def _file(source: Source, wanted: Sequence[str]) -> Table:
-    suffix = source.suffix if source.suffix in FILE_SUFFIXES else _suffix_by_content(source)
+    suffix = _suffix_by_content(source)
     if suffix == ".parquet":
         return _parquet(source)
     if suffix in _SHEETS:
@@ -54,12 +55,15 @@ def _file(source: Source, wanted: Sequence[str]) -> Table:
 
 
 def _suffix_by_content(source: Source) -> str:
+    """What the name says, unless there is nothing, or a sheet or Parquet goes by the name of something else."""
     with source.opened() as file:
         start = file.read(64)
     if start.startswith(b"PAR1"):
         return ".parquet"
     if start.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         return ".xlsx"
+    if source.suffix in FILE_SUFFIXES:
+        return source.suffix
     return ".json" if start.lstrip().startswith((b"{", b"[")) else ".csv"
 
 
@@ -94,7 +98,8 @@ def check_columns(table: Table, wanted: Sequence[str]) -> None:
             hint = next(
                 (f", did you mean {name!r}?" for name in table.columns if near and name.lower() == near[0]), ";"
             )
-            found = ", ".join(repr(name) for name in table.columns) or "none"
+            found = ", ".join(repr(name[:40]) for name in table.columns[:_NAMED]) or "none"
+            found += ", …" * (len(table.columns) > _NAMED)
             raise DataError(f"{table.name}:1: there is no column {column!r}{hint} columns found: {found}")
 
 
@@ -112,14 +117,27 @@ def _parquet(source: Source) -> Table:
     except pyarrow.ArrowException as error:
         raise DataError(f"{source.name}: not a Parquet file: {error}") from None
 
+    named = _class_labels(file.schema_arrow)
+
     def rows() -> Iterator[Row]:
         number = 0
         for batch in file.iter_batches(batch_size=1024):
             for values in batch.to_pylist():
                 number += 1
-                yield Row(number, values)
+                yield Row(number, _with_names(values, named))
 
     return Table(source.name, "row", tuple(file.schema_arrow.names), rows())
+
+
+def _class_labels(schema: Any) -> dict[str, list[str]]:
+    """The names of class labels by column, where ``datasets`` wrote the file."""
+    if b"huggingface" not in (schema.metadata or {}):
+        return {}
+    try:
+        import datasets
+    except ImportError:
+        raise MissingExtra("datasets", "train") from None
+    return _names_by_column(datasets.Features.from_arrow_schema(schema))
 
 
 def _in_memory(source: Source) -> io.BytesIO:
@@ -170,18 +188,29 @@ def _dataset(source: str, split: str) -> Table:
     for key, feature in found.features.items():
         if isinstance(feature, datasets.Image) and feature.decode:
             found = found.cast_column(key, datasets.Image(decode=False))  # its bytes: what is broken is ours to tell
-    named = {key: feature for key, feature in found.features.items() if _class_names(feature)}
+    named = _names_by_column(found.features)
 
     def rows() -> Iterator[Row]:
         for number, values in enumerate(found, start=1):
-            yield Row(number, {**values, **{key: _names_of(values[key], _class_names(named[key])) for key in named}})
+            yield Row(number, _with_names(values, named))
 
     return Table(source, "row", tuple(found.column_names), rows())
 
 
-def _class_names(feature: Any) -> list[str]:
-    """The names of a ClassLabel, or of a list of them. Empty for what has none."""
-    return getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None) or []
+def _names_by_column(features: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The names of each column that is a ClassLabel, or a list of them."""
+    found = {}
+    for column, feature in features.items():
+        names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
+        if names:
+            found[column] = list(names)
+    return found
+
+
+def _with_names(values: Mapping[str, Any], named: Mapping[str, Sequence[str]]) -> Mapping[str, Any]:
+    return (
+        {**values, **{column: _names_of(values[column], names) for column, names in named.items()}} if named else values
+    )
 
 
 def _names_of(value: Any, names: Sequence[str]) -> Any:

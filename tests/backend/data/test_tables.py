@@ -219,6 +219,30 @@ def test_quotes_of_tab_separated_files(tmp_path: Path, content: bytes, texts: li
     assert read(file(tmp_path, "a.tsv", content))[0] == texts
 
 
+def test_quotes_after_backslashes(tmp_path: Path) -> None:
+    path = file(
+        tmp_path,
+        "a.csv",
+        rb"""text,n
+"he said \"hi\", twice",1
+"C:\\",2
+""",
+    )
+    assert read(path)[0] == ['he said "hi", twice', "C:\\"]
+    assert read(file(tmp_path, "b.csv", b'text,n\n"C:\\",1\n"D:\\",2\n'))[0] == ["C:\\", "D:\\"], "no quote at all"
+
+
+def test_a_header_may_be_of_two_lines(tmp_path: Path) -> None:
+    path = file(tmp_path, "a.csv", b'"the\nnote",text\nx,a\n')
+    assert [(row.number, row.values["text"]) for row in open_table(str(path), ("text",)).rows] == [(3, "a")]
+
+
+def test_a_wrong_ending_is_seen_through(tmp_path: Path) -> None:
+    assert values(file(tmp_path, "a.csv", gzip.compress(CSV))) == ROWS
+    pytest.importorskip("pandas").DataFrame(ROWS).to_parquet(tmp_path / "b.csv")
+    assert values(tmp_path / "b.csv") == ROWS
+
+
 # -- encodings ---------------------------------------------------------------------------------------------------------
 
 
@@ -258,3 +282,12 @@ def test_names_of_lists_of_class_labels(tmp_path: Path) -> None:
     rows = datasets.Dataset.from_dict({"text": ["a", "b"], "labels": [[1, 0], []]}, features=features)
     rows.save_to_disk(str(tmp_path / "saved"))
     assert [one["labels"] for one in values(tmp_path / "saved", "labels")] == [["rude", "late"], []]
+
+
+def test_names_of_class_labels_in_parquet(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])})
+    rows = {"text": ["a", "b", "c"], "label": [1, 0, -1]}
+    path = tmp_path / "a.parquet"
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(str(path))
+    assert [row["label"] for row in values(path)] == ["pos", "neg", None]

@@ -46,11 +46,13 @@ def export(
     One row per labelled record, with the answer of the majority; exact copies of a record get its label.
     The platform need not run: everything comes from our own log.
     """
-    from nextlabel.backend.pool.export import answer_rows, record_rows, write_rows
+    from nextlabel.backend.pool.export import ANSWER_COLUMNS, RECORD_COLUMNS, answer_rows, record_rows, write_rows
 
     with project_of(recipe) as (chosen, _, store):
-        rows = answer_rows(store) if each else record_rows(store, chosen.labeling())
-        written = write_rows(rows, output)
+        if each:
+            written = write_rows(lambda: answer_rows(store), output, ANSWER_COLUMNS)
+        else:
+            written = write_rows(lambda: record_rows(store, chosen.labeling()), output, RECORD_COLUMNS)
     say(f"{written:,} rows written to {output}")
 
 

@@ -100,6 +100,8 @@ def check_columns(table: Table, wanted: Sequence[str]) -> None:
             )
             found = ", ".join(repr(name[:40]) for name in table.columns[:_NAMED]) or "none"
             found += ", …" * (len(table.columns) > _NAMED)
+            if table.what == "line" and not set(wanted) & set(table.columns) and not near:
+                found += "; if these are no names, write a first line that names the columns"
             raise DataError(f"{table.name}:1: there is no column {column!r}{hint} columns found: {found}")
 
 

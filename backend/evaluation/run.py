@@ -307,6 +307,8 @@ def _held_out(
     on_step: ProgressReport | None,
 ) -> tuple[HeldOut, Examples]:
     """Predictions of the test set, one run per seed of the training, and the examples learned from."""
+    several = train.several or test.several  # a file with lists of labels, and one without
+    train, test = replace(train, several=several), replace(test, several=several)
     labels, grouped = labels_of(train, test), request.columns.group is not None
     among = [*train.groups, *test.groups]
     learned, tested = (to_examples(part, labels, grouped, among) for part in (train, test))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TextIO
 
 from nextlabel.backend.questions import as_json, question_of
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, Value
+
+RECORD_COLUMNS: Final = ("uid", "answer", "answers", "audit", "copy_of")
+ANSWER_COLUMNS: Final = ("uid", "annotation", "annotator", "status", "answer", "updated_at", "seen_version")
 
 
 def record_rows(store: Store, labeling: Labeling) -> Iterator[dict[str, Any]]:
@@ -55,9 +58,11 @@ def answer_rows(store: Store) -> Iterator[dict[str, Any]]:
             }
 
 
-def write_rows(rows: Iterable[dict[str, Any]], path: Path) -> int:
-    """Write ``rows`` as .csv or .jsonl and return how many. An interrupted export leaves no half file.
+def write_rows(rows: Callable[[], Iterable[dict[str, Any]]], path: Path, columns: Sequence[str]) -> int:
+    """Write what ``rows`` gives as .csv or .jsonl and return how many. An interrupted export leaves no half file.
 
+    A CSV has every column that any row has, so its rows are asked for twice; those in ``columns`` come first and are
+    there without a row too.
     Raises ConfigError for another ending, or a place that can't be written.
     """
     suffix = path.suffix.lower()
@@ -66,22 +71,33 @@ def write_rows(rows: Iterable[dict[str, Any]], path: Path) -> int:
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("w", encoding="utf-8", newline="") as file:
-            count = 0
-            writer: csv.DictWriter[str] | None = None
-            for row in rows:
-                count += 1
-                if suffix == ".jsonl":
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                    continue
-                if writer is None:
-                    writer = csv.DictWriter(file, list(row), extrasaction="ignore")
-                    writer.writeheader()
-                writer.writerow({name: _cell(value) for name, value in row.items()})
+            count = _write_csv(rows, file, columns) if suffix == ".csv" else _write_lines(rows(), file)
         partial.replace(path)
     except OSError as error:
         raise ConfigError(f"{path} can't be written: {error.strerror or error}") from None
     finally:
         partial.unlink(missing_ok=True)
+    return count
+
+
+def _write_csv(rows: Callable[[], Iterable[dict[str, Any]]], file: TextIO, columns: Sequence[str]) -> int:
+    names = dict.fromkeys(columns)
+    for row in rows():
+        names.update(dict.fromkeys(row))
+    writer = csv.DictWriter(file, list(names), extrasaction="ignore")  # what came in between waits for the next export
+    writer.writeheader()
+    count = 0
+    for row in rows():
+        count += 1
+        writer.writerow({name: _cell(value) for name, value in row.items()})
+    return count
+
+
+def _write_lines(rows: Iterable[dict[str, Any]], file: TextIO) -> int:
+    count = 0
+    for row in rows:
+        count += 1
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return count
 
 

@@ -17,6 +17,7 @@ from nextlabel.backend.activation import Activation, Targets, activation_of
 from nextlabel.backend.annotators.consensus import majority_labels
 from nextlabel.backend.annotators.opinions import from_rows
 from nextlabel.backend.data.cells import LabelReader
+from nextlabel.backend.data.label_checks import refuse_labels
 from nextlabel.backend.data.labelled import LabelledColumns, LabelledRows, labels_of, read_labelled
 from nextlabel.backend.data.tables import Row, Table, cell_label, cell_text, open_table
 from nextlabel.backend.files import atomic_path
@@ -148,7 +149,8 @@ class Answered:
 def read_answers(source: str, asked: Asked, *, split: str = "train") -> Answered:
     """Read ``source``, anything that :func:`nextlabel.backend.data.tables.open_table` opens.
 
-    Raises DataError: for a missing column with the nearest that is there, or if no record has a text and an answer.
+    Raises DataError: for a missing column with the nearest that is there, if no record has a text and an answer, or if
+    the answers can be no labels.
     """
     if not asked.annotators and asked.annotator is None:
         return Answered(read_labelled(source, asked.columns, split=split))
@@ -178,6 +180,7 @@ def read_answers(source: str, asked: Asked, *, split: str = "train") -> Answered
         labels,
     )
     rows.labels.extend((labels[at],) for at in majority_labels(opinions))
+    refuse_labels(table.name, columns.label or ", ".join(asked.annotators), rows.labels, several=False)
     found.tied = int(((opinions.votes == opinions.votes.max(axis=1, keepdims=True)).sum(axis=1) > 1).sum())
     return found
 

@@ -15,6 +15,8 @@ from nextlabel.backend.data.cells import MISSING, value_text, values_in
 from nextlabel.backend.data.labelled import LabelledColumns, read_labelled
 from nextlabel.backend.data.records import Columns, read_answers
 from nextlabel.backend.data.tables import open_table
+from nextlabel.backend.simulation.data import Asked
+from nextlabel.backend.simulation.data import read_answers as replayed
 from nextlabel.connectors.errors import DataError
 
 
@@ -147,3 +149,10 @@ def test_texts_that_are_numbers_are_said(tmp_path: Path) -> None:
     path = tmp_path / "numbers.csv"
     path.write_text("text,label\n1,a\n2.5,b\n")
     assert "nothing but numbers" in read_labelled(str(path), LabelledColumns("text", "label")).remarks[0]
+
+
+def test_answers_that_are_ids_are_not_replayed(tmp_path: Path) -> None:
+    asked = Asked(LabelledColumns("text", "label"), annotator="who")
+    with pytest.raises(DataError, match="30 different labels in 30 rows"):
+        replayed(written(tmp_path, *(f"u{at}" for at in range(30))), asked)
+    assert replayed(written(tmp_path, 1, "1.0", "NA", 0), asked).labels() == ("0", "1")

@@ -243,6 +243,11 @@ def test_a_wrong_ending_is_seen_through(tmp_path: Path) -> None:
     assert values(tmp_path / "b.csv") == ROWS
 
 
+def test_a_header_that_is_missing_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'nice', 'pos'; if these are no names, write a first line that names the col"):
+        values(file(tmp_path, "a.csv", b"nice,pos\nbad,neg\n"))
+
+
 # -- encodings ---------------------------------------------------------------------------------------------------------
 
 

@@ -178,6 +178,18 @@ def test_texts_that_are_cut_are_told(nextlabel: Run, figures: Run, folder: Path,
         assert not any("cut off" in remark for remark in figures(data, *fast, *roomy)["remarks"])
 
 
+def test_lists_of_labels_are_tested_on_single_ones(figures: Run, folder: Path) -> None:
+    single, lists = (
+        rows(),
+        [{**one, "stars": [one["stars"]] + ["late"] * (at % 3 == 0)} for at, one in enumerate(rows())],
+    )
+    one = written(folder / "single.csv", single)
+    (folder / "lists.jsonl").write_text("\n".join(map(json.dumps, lists)))
+    for data, test in ((one, "lists.jsonl"), ("lists.jsonl", one)):
+        found = figures(data, "--test", test, "--no-learning-curve")
+        assert (found["multi_label"], found["labels"]) == (True, ["late", "neg", "pos"])
+
+
 def test_there_are_no_more_folds_than_rows(evaluate: Run, data: str) -> None:
     done = evaluate(data, "--folds", "100", "--no-learning-curve")
     assert "60 folds, stratified" in done.err

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -36,13 +37,25 @@ def open_table(source: str, wanted: Sequence[str], split: str = "train") -> Tabl
     Raises DataError if it can't be found or read, or lacks one of the ``wanted`` columns.
     """
     found = find_source(source)
-    try:
+    with _told(source):
         table = _dataset(source, split) if found is None else _file(found, wanted)
-    except UNREADABLE as error:
-        raise DataError(f"{source}: can't be read: {getattr(error, 'strerror', None) or error}") from None
     table = _with_nested(table, wanted)
     check_columns(table, wanted)
-    return table
+    return replace(table, rows=_rows_told(table))
+
+
+def _rows_told(table: Table) -> Iterator[Row]:
+    with _told(table.name):
+        yield from table.rows
+
+
+@contextmanager
+def _told(source: str) -> Iterator[None]:
+    """Say of which file it is that the disk, or what unpacks it, complains."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise DataError(f"{source}: can't be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _file(source: Source, wanted: Sequence[str]) -> Table:
@@ -123,10 +136,13 @@ def _parquet(source: Source) -> Table:
 
     def rows() -> Iterator[Row]:
         number = 0
-        for batch in file.iter_batches(batch_size=1024):
-            for values in batch.to_pylist():
-                number += 1
-                yield Row(number, _with_names(values, named))
+        try:
+            for batch in file.iter_batches(batch_size=1024):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Row(number, _with_names(values, named))
+        except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+            raise DataError(f"{source.name}: can't be read after row {number}: {error}") from None
 
     return Table(source.name, "row", tuple(file.schema_arrow.names), rows())
 

@@ -248,6 +248,15 @@ def test_a_header_that_is_missing_is_asked_for(tmp_path: Path) -> None:
         values(file(tmp_path, "a.csv", b"nice,pos\nbad,neg\n"))
 
 
+def test_a_parquet_file_with_broken_pages_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pytest.importorskip("pandas").DataFrame({"text": ["some text"] * 99, "label": list(range(99))}).to_parquet(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + b"\xff" * 40 + content[44:])
+    with pytest.raises(DataError, match=r"a\.parquet: can't be read"):
+        values(path)
+
+
 # -- encodings ---------------------------------------------------------------------------------------------------------
 
 

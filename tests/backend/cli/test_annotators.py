@@ -67,6 +67,26 @@ def test_a_file_with_a_column_an_annotator(nextlabel: Run, folder: Path) -> None
     names = [line.split("│")[2].strip() for line in done.out.splitlines() if line.startswith("│")]
     assert names == ["a1", "a2", "a3", "b1"]
     assert "0: 1 100%; 1: 0 100%" in done.out.splitlines()[-2]
+    parted = nextlabel("annotators", "wide.csv", "--id", "id", "--annotator-columns", "a*, b1")
+    assert parted.out == done.out
+
+
+def test_the_last_answer_counts_and_is_told(nextlabel: Run, folder: Path) -> None:
+    (folder / "votes.csv").write_text("uid,annotator,answer\nx,ann,p\nx,ben,q\nx,ann,q\ny,ben,NA\n")
+    done = nextlabel("annotators", "votes.csv")
+    assert "1 answer comes after another of the same annotator" in done.err
+    assert "labels taken for missing: 'NA' (1)" in done.err
+    assert "agree in 100% of cases" in done.err
+
+
+def test_nothing_is_said_of_who_was_compared_with_nobody(nextlabel: Run, folder: Path) -> None:
+    (folder / "votes.csv").write_text("uid,annotator,answer\nx,ann,p\nx,ben,p\ny,eve,q\n")
+    rows = [line.split("│") for line in nextlabel("annotators", "votes.csv").out.splitlines() if line.startswith("│")]
+    assert [(row[2].strip(), row[5].strip() == "–", row[6].strip() == "–") for row in rows] == [
+        ("ann", False, False),
+        ("ben", False, False),
+        ("eve", True, True),
+    ]
 
 
 def test_without_a_second_answer_it_says_what_to_do(nextlabel: Run, folder: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from nextlabel.backend.annotators.opinions import read_rows
 from nextlabel.backend.data.cells import MISSING, value_text, values_in
+from nextlabel.backend.data.label_checks import remarks_on_content
 from nextlabel.backend.data.labelled import LabelledColumns, read_labelled
 from nextlabel.backend.data.records import Columns, read_answers
 from nextlabel.backend.data.tables import open_table
@@ -156,3 +157,9 @@ def test_answers_that_are_ids_are_not_replayed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="30 different labels in 30 rows"):
         replayed(written(tmp_path, *(f"u{at}" for at in range(30))), asked)
     assert replayed(written(tmp_path, 1, "1.0", "NA", 0), asked).labels() == ("0", "1")
+
+
+def test_a_thousand_labels_are_said() -> None:
+    many = [(f"l{at % 1000}",) for at in range(4000)]
+    assert "there are 1,000 different labels" in remarks_on_content("text", ["a"] * 4000, many)[0]
+    assert not remarks_on_content("text", ["a"] * 4000, many[:999])

@@ -158,13 +158,14 @@ def tempered(predicted: Predicted, temperature: float, activation: Activation) -
 
 def confident_errors(predicted: Predicted, examples: Examples, most: int = ERRORS) -> list[ConfidentError]:
     """The wrong predictions of which the model was surest, the surest first: look here for wrong answers too."""
-    sure, said = examples.activation.mistake(predicted, examples.targets), examples.activation.decided(predicted)
+    activation, answered = examples.activation, examples.flags
+    sure, said = activation.mistake(predicted, examples.targets), activation.decided(predicted)
     wrong = np.flatnonzero(~right(predicted, examples.targets))
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:most]
     return [
         ConfidentError(
             text_of(examples.texts[row]),
-            _names(examples, examples.flags[row]),
+            _names(examples, answered[row]),
             _names(examples, said[row]),
             float(sure[row]),
         )

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from typing_extensions import override
 
 from nextlabel.backend.activation import SOFTMAX, Targets, activation_of
-from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.data.examples import Examples, rarest_label
 from nextlabel.backend.encoders.base import FloatMatrix
 from nextlabel.backend.encoders.tokenizer import pool_windows
 from nextlabel.backend.models.calibration import fit_temperature
@@ -28,7 +28,7 @@ from nextlabel.backend.models.probe import Probe
 
 from .classifier import AnsweredTexts, ClassifierTask, text_vectors
 from .loop import Outcome, half_precision, parameter_groups, random_state, run, set_random_state
-from .texts import Rows, strata
+from .texts import Rows
 from .trainer import Given, TextTrainer
 
 TEMPERATURE = 0.07  # as in Khosla et al. (2020)
@@ -78,7 +78,7 @@ def contrastive_batches(targets: Targets, size: int, rng: np.random.Generator) -
     Many labels: two texts of each of ``size`` / 2 labels, for the more labels a batch has, the more it contrasts.
     Few labels: all of them, with as many texts as fit. A label that has a single text gives that one.
     """
-    keys = strata(targets)
+    keys = rarest_label(targets)
     groups = [np.flatnonzero(keys == value) for value in np.unique(keys)]
     at_once = max(1, min(len(groups), size // 2))
     each = max(1, size // at_once)

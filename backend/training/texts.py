@@ -124,11 +124,6 @@ def parts(batch: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
         yield part | {"owner": part["owner"] - texts.start}
 
 
-def strata(targets: Targets) -> Rows:
-    """int64 [n]: the label of each row, or the rarest of its labels, -1 for none."""
-    return rarest_label(targets)
-
-
 def epoch_rows(targets: Targets, resample: Literal["none", "under", "over"], rng: np.random.Generator) -> Rows:
     """Rows that one epoch shows, int64 [m] in random order; m is the same in every epoch.
 
@@ -138,7 +133,8 @@ def epoch_rows(targets: Targets, resample: Literal["none", "under", "over"], rng
     """
     if resample == "none" or not len(targets):
         return rng.permutation(len(targets))
-    groups = [np.flatnonzero(strata(targets) == value) for value in np.unique(strata(targets))]
+    label_of = rarest_label(targets)
+    groups = [np.flatnonzero(label_of == label) for label in np.unique(label_of)]
     size = (min if resample == "under" else max)(map(len, groups))
     drawn = []
     for group in groups:

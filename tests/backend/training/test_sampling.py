@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from nextlabel.backend.training.texts import EpochBatches, epoch_rows, strata
+from nextlabel.backend.data.examples import rarest_label
+from nextlabel.backend.training.texts import EpochBatches, epoch_rows
 
 TARGETS = np.array([0] * 50 + [1] * 7 + [2] * 20, np.int64)
 
@@ -34,7 +35,7 @@ def test_over_sampling_shows_all_and_the_rare_evenly_again() -> None:
 
 def test_several_labels_count_for_the_rarest() -> None:
     targets = np.array([[1, 1], [1, 0], [1, 0], [0, 0]], np.bool_)
-    assert strata(targets).tolist() == [1, 0, 0, -1]
+    assert rarest_label(targets).tolist() == [1, 0, 0, -1]
 
 
 @pytest.mark.parametrize("resample", ["none", "under", "over"])

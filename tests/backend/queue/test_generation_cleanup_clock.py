@@ -56,6 +56,18 @@ def tidy(cleanup: GenerationCleanup) -> None:
         pass
 
 
+def assert_kept_as_long_as_it_has_to_be(
+    at_work: GenerationCleanup, clocks: Clocks, platform: MemoryConnector, old: str
+) -> None:
+    """From the last look on: there a second before its time, gone when that has come."""
+    clocks.seconds += KEEP - 1
+    tidy(at_work)
+    assert platform.retired == []
+    clocks.seconds += 1
+    tidy(at_work)
+    assert platform.retired == [old]
+
+
 @pytest.mark.parametrize("jump", [0.0, 3600.0, -3600.0, 1e9, -1e9])
 def test_it_goes_when_it_was_out_of_force_for_long_enough(
     at_work: GenerationCleanup, clocks: Clocks, store: Store, platform: MemoryConnector, jump: float
@@ -63,12 +75,7 @@ def test_it_goes_when_it_was_out_of_force_for_long_enough(
     old, new = publish(store), publish(store)
     tidy(at_work)
     clocks.wrong += jump
-    clocks.seconds += KEEP - 1
-    tidy(at_work)
-    assert platform.retired == []
-    clocks.seconds += 1
-    tidy(at_work)
-    assert platform.retired == [old]
+    assert_kept_as_long_as_it_has_to_be(at_work, clocks, platform, old)
     newest = publish(store)
     tidy(at_work)
     clocks.wrong -= jump
@@ -84,12 +91,7 @@ def test_what_was_before_a_restart_counts(
     at_work: GenerationCleanup, clocks: Clocks, store: Store, platform: MemoryConnector
 ) -> None:
     old, _ = publish(store), publish(store)
-    clocks.seconds += KEEP - 1
-    tidy(at_work)
-    assert platform.retired == []
-    clocks.seconds += 1
-    tidy(at_work)
-    assert platform.retired == [old]
+    assert_kept_as_long_as_it_has_to_be(at_work, clocks, platform, old)
 
 
 def test_replaced_in_the_future_is_kept_as_long_as_any_and_no_longer(
@@ -100,9 +102,4 @@ def test_replaced_in_the_future_is_kept_as_long_as_any_and_no_longer(
     old, _ = publish(store), publish(store)
     clocks.wrong = 0.0
     tidy(at_work)
-    clocks.seconds += KEEP - 1
-    tidy(at_work)
-    assert platform.retired == []
-    clocks.seconds += 1
-    tidy(at_work)
-    assert platform.retired == [old]
+    assert_kept_as_long_as_it_has_to_be(at_work, clocks, platform, old)

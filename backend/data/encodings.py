@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Final, TextIO
 
+from .rows import first_few
+
 BOMS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -21,7 +23,6 @@ _OTHERS: Final = ["cp1251", "koi8_r", "cp1253", "cp1255", "cp1256", "cp932", "eu
 _NAMES: Final = {"cp1252": "Windows-1252 (Latin-1)", "cp932": "Shift-JIS", "cp949": "Korean (cp949)"}
 _SAMPLE: Final = 1 << 16
 _CHUNK: Final = 1 << 20
-_SHOWN: Final = 5
 _WORD: Final = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
 
 
@@ -106,9 +107,8 @@ def _is_utf8(opened: Callable[[], IO[bytes]]) -> bool:
 def _broken(survey: _Survey) -> str:
     if not survey.broken:
         return ""
-    lines = ", ".join(map(str, survey.lines[:_SHOWN])) + (", …" if len(survey.lines) > _SHOWN else "")
     plural = "s" if survey.broken > 1 else ""
-    return f"{survey.broken:,} character{plural} not in UTF-8, replaced by U+FFFD (line {lines})"
+    return f"{survey.broken:,} character{plural} not in UTF-8, replaced by U+FFFD (line {first_few(survey.lines)})"
 
 
 def _looks_latin(sample: bytes) -> bool:

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from nextlabel.connectors.errors import DataError
 
+from .rows import first_few
+
 MANY: Final = 1000  # labels, of which somebody should know
 _ENOUGH: Final = 20  # rows from which on it is odd that most have a label of their own
 _FLAGS: Final = frozenset({"0", "1", "true", "false"})
@@ -47,10 +49,10 @@ class Vectors:
     def refuse(self, name: str, column: str) -> None:
         """Raise DataError if all were of one length, and nothing but 0 and 1, or numbers with fractions."""
         if len(self.lengths) == 1 and max(self.lengths) > 1 and (self.flags or (self.numbers and self.fractions)):
-            shown = ", ".join(self.example[:5]) + (", …" if len(self.example) > 5 else "")
             raise DataError(
-                f"{name}: the column {column!r} holds vectors of {max(self.lengths)} numbers ([{shown}]), and not "
-                'labels; write the names of the labels that a text has, as in ["late", "rude"]'
+                f"{name}: the column {column!r} holds vectors of {max(self.lengths)} numbers "
+                f"([{first_few(self.example)}]), and not labels; write the names of the labels that a text has, "
+                'as in ["late", "rude"]'
             )
 
 

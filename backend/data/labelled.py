@@ -18,7 +18,8 @@ from nextlabel.connectors.errors import DataError
 from .cells import LabelReader, value_text, values_in
 from .examples import Examples
 from .label_checks import Vectors, refuse_labels, refuse_nested, remarks_on_content
-from .tables import Row, Table, at_cell, cell_text, open_table
+from .rows import Row, Table, first_few
+from .tables import at_cell, cell_text, open_table
 
 FEW = 5  # labels that are named one by one
 
@@ -222,7 +223,7 @@ def remarks_on_folds(rows: LabelledRows, examples: Examples, folds: int, random_
         remarks.append(f"{torn:,} texts stand in several groups, so copies of them may be in different folds")
     remarks += _contradictions(rows)
     if rare := rare_labels(rows, folds):
-        named = ", ".join(f"{label!r} ({count})" for label, count in rare[:FEW]) + ", …" * (len(rare) > FEW)
+        named = first_few([f"{label!r} ({count})" for label, count in rare], FEW)
         remarks.append(
             f"fewer rows than the {folds} folds: {named}; some folds test nothing of them, "
             "and what is said about them is little more than chance"

@@ -22,11 +22,11 @@ from nextlabel.connectors.records import Record
 from .cells import LabelReader
 from .image_files import ImageData, data_url, read_image
 from .image_rules import ImageRules, UnreadableImage
-from .tables import Row, Table, cell_label, cell_text, check_columns, open_table
+from .rows import Row, Table, rows_told
+from .tables import cell_label, cell_text, check_columns, open_table
 
 # Databases refuse NUL, encoders of text refuse half a surrogate pair.
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-_SHOWN: Final = 5
 Known = Callable[[Sequence[str]], Mapping[str, Record]]
 """Those records of these uids that were read at an earlier start, by uid."""
 
@@ -71,9 +71,7 @@ class ReadReport:
             (self.repaired, "with characters that can't be stored, replaced by U+FFFD"),
         ):
             if numbers:
-                shown = ", ".join(map(str, numbers[:_SHOWN])) + (", …" if len(numbers) > _SHOWN else "")
-                plural = "s" if len(numbers) > 1 else ""
-                sentences.append(f"{len(numbers):,} {self.what}{plural} {text} ({self.what} {shown})")
+                sentences.append(rows_told(numbers, self.what, text))
         return sentences + self.remarks
 
 

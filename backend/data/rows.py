@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-_SHOWN: Final = 5
+SHOWN: Final = 5  # of many, in a message
+
+
+def first_few(values: Sequence[Any], most: int = SHOWN) -> str:
+    """Up to ``most`` of the values, for a message that says where to look."""
+    return ", ".join(map(str, values[:most])) + ", …" * (len(values) > most)
+
+
+def rows_told(numbers: Sequence[int], what: str, text: str) -> str:
+    """How many rows are as ``text`` says, and the first ``numbers`` of them; ``what`` is counted."""
+    plural = "s" if len(numbers) > 1 else ""
+    return f"{len(numbers):,} {what}{plural} {text} ({what} {first_few(numbers)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +46,6 @@ class Table:
         """What there is to know of the rows that were read, in sentences."""
         found = [self.remark] if self.remark else []
         if self.filled:
-            shown = ", ".join(map(str, self.filled[:_SHOWN])) + (", …" if len(self.filled) > _SHOWN else "")
-            plural = "s" if len(self.filled) > 1 else ""
-            found.append(
-                f"{len(self.filled):,} {self.what}{plural} with fewer cells than columns; the missing ones are empty "
-                f"({self.what} {shown})"
-            )
+            text = "with fewer cells than columns; the missing ones are empty"
+            found.append(rows_told(self.filled, self.what, text))
         return found

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 from nextlabel.connectors.errors import DataError, MissingExtra
 
+from .rows import first_few
+
 FILE_SUFFIXES: Final = frozenset(
     {".csv", ".tsv", ".tab", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx", ".xls", ".xlsb", ".ods"}
 )
@@ -131,8 +133,9 @@ def _only_member(name: str, path: Path) -> str:
     except UNREADABLE as error:
         raise DataError(f"{name}: can't be unpacked: {error}") from None
     if len(members) != 1:
-        shown = ", ".join(members[:5]) + (", …" if len(members) > 5 else "")
-        raise DataError(f"{name}: holds {len(members)} files ({shown}); unpack it, and name the one to read")
+        raise DataError(
+            f"{name}: holds {len(members)} files ({first_few(members)}); unpack it, and name the one to read"
+        )
     return members[0]
 
 

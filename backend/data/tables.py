@@ -19,7 +19,7 @@ from nextlabel.connectors.errors import DataError, MissingExtra
 from .cells import LabelReader, value_text
 from .delimited import open_delimited
 from .json_rows import open_json
-from .rows import Row, Table
+from .rows import Row, Table, first_few
 from .sources import FILE_SUFFIXES, UNREADABLE, Source, find_source
 
 __all__ = ["Row", "Table", "at_cell", "cell_label", "cell_text", "check_columns", "open_table"]
@@ -36,8 +36,8 @@ def open_table(source: str, wanted: Sequence[str], split: str = "train") -> Tabl
     column may be a path into objects and lists: ``meta.text``, ``annotations.0.label``.
     Raises DataError if it can't be found or read, or lacks one of the ``wanted`` columns.
     """
-    found = find_source(source)
     with _told(source):
+        found = find_source(source)
         table = _dataset(source, split) if found is None else _file(found, wanted)
     table = _with_nested(table, wanted)
     check_columns(table, wanted)
@@ -111,8 +111,7 @@ def check_columns(table: Table, wanted: Sequence[str]) -> None:
             hint = next(
                 (f", did you mean {name!r}?" for name in table.columns if near and name.lower() == near[0]), ";"
             )
-            found = ", ".join(repr(name[:40]) for name in table.columns[:_NAMED]) or "none"
-            found += ", …" * (len(table.columns) > _NAMED)
+            found = first_few([repr(name[:40]) for name in table.columns], _NAMED) or "none"
             if table.what == "line" and not set(wanted) & set(table.columns) and not near:
                 found += "; if these are no names, write a first line that names the columns"
             raise DataError(f"{table.name}:1: there is no column {column!r}{hint} columns found: {found}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import json
@@ -305,3 +306,15 @@ def test_names_of_class_labels_in_parquet(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     datasets.Dataset.from_dict(rows, features=features).to_parquet(str(path))
     assert [row["label"] for row in values(path)] == ["pos", "neg", None]
+
+
+def test_a_file_that_may_not_be_opened_is_told_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may open everything, so the refusal is made up."""
+    (tmp_path / "a.csv").write_text("text\nx\n")
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(DataError, match=r"a\.csv: can't be read: Permission denied"):
+        open_table(str(tmp_path / "a.csv"), ["text"])

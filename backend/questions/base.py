@@ -286,8 +286,12 @@ class Question(ABC):
         return head.several == self.activation.several and head.labels in ((), self.labeling.labels)
 
     @abstractmethod
+    def suggestions(self, outputs: Outputs, version: str) -> list[Suggestion]:
+        """What a head's ``outputs`` suggest, each by the model called ``version``."""
+
     def predictions(self, outputs: Outputs, version: str) -> list[Prediction]:
-        """A head's ``outputs`` as predictions of the model called ``version``."""
+        """The same with the probability of every label, where there are such."""
+        return [Prediction(one, {}) for one in self.suggestions(outputs, version)]
 
     @abstractmethod
     def prior(self, file: Path) -> tuple[Probe | None, str]:

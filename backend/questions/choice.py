@@ -134,18 +134,20 @@ class Choice(Question):
         return ChoiceHead(Probe.load(path))
 
     @override
-    def predictions(self, outputs: Outputs, version: str) -> list[Prediction]:
+    def suggestions(self, outputs: Outputs, version: str) -> list[Suggestion]:
         """The likeliest label and its probability; or every label past one half, and the mean certainty over all."""
         labels, chosen = self.labeling.labels, self.activation.decided(outputs)
         sure = self.activation.sureness(outputs)
         scores = sure.mean(axis=tuple(range(1, sure.ndim)))
         return [
-            Prediction(
-                Suggestion(tuple(labels[i] for i in np.flatnonzero(flags)), float(score), version),
-                dict(zip(labels, row.tolist(), strict=True)),
-            )
-            for flags, score, row in zip(chosen, scores, outputs, strict=True)
+            Suggestion(tuple(labels[i] for i in np.flatnonzero(flags)), float(score), version)
+            for flags, score in zip(chosen, scores, strict=True)
         ]
+
+    @override
+    def predictions(self, outputs: Outputs, version: str) -> list[Prediction]:
+        rows = (dict(zip(self.labeling.labels, row, strict=True)) for row in outputs.tolist())
+        return [Prediction(*one) for one in zip(self.suggestions(outputs, version), rows, strict=True)]
 
     @override
     def prior(self, file: Path) -> tuple[Probe | None, str]:

@@ -24,7 +24,7 @@ from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span, Suggestion
 
-from .base import Column, Head, Outputs, Prediction, Question, Rows, Space, Target, View, spans_of
+from .base import Column, Head, Outputs, Question, Rows, Space, Target, View, spans_of
 
 LEAST_TEXTS = 5
 """Texts that must bear one and the same label before an encoder is trained on them."""
@@ -169,16 +169,13 @@ class Spans(Question):
         return (Figure("span F1", f1.mean, f1.low, f1.high, len(answers), where),)
 
     @override
-    def predictions(self, outputs: Outputs, version: str) -> list[Prediction]:
+    def suggestions(self, outputs: Outputs, version: str) -> list[Suggestion]:
         return [
-            Prediction(
-                Suggestion(
-                    tuple(Span(span.start, span.end, span.label) for span in one.spans),
-                    one.confidence,
-                    version,
-                    tuple(span.score for span in one.spans),
-                ),
-                {},
+            Suggestion(
+                tuple(Span(span.start, span.end, span.label) for span in one.spans),
+                one.confidence,
+                version,
+                tuple(span.score for span in one.spans),
             )
             for one in outputs
         ]

@@ -101,7 +101,7 @@ class Model:
     def suggestions(self, pool: PoolState, positions: Positions) -> list[Suggestion]:
         """What it suggests for the records at ``positions``, in order."""
         outputs = self.head.predict(self.space.cache, pool.rows[positions])
-        return [one.suggestion for one in self.question.predictions(outputs, self.version)]
+        return self.question.suggestions(outputs, self.version)
 
     def audit(self, pool: PoolState) -> dict[str, float]:
         """``accuracy``, ``low``, ``high`` and ``n`` on the answered part of the audit slice; empty while there is none.

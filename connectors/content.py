@@ -63,8 +63,9 @@ def cache_key(readable: Readable) -> bytes:
     if isinstance(readable, str) and readable[:1] != "\x1d":
         return readable.encode("utf-8", "surrogatepass")
     one = content_of(readable)
-    if one.context.strip() or one.text.startswith(_BESIDE):
-        key = _BESIDE + _json_list(one.text, one.context, *one.images)
+    context = one.context if one.context.strip() else ""  # a blank one is read as none
+    if context or one.text.startswith(_BESIDE):
+        key = _BESIDE + _json_list(one.text, context, *one.images)
     elif one.images or one.text.startswith(_SHOWN):
         key = _SHOWN + _json_list(one.text, *one.images)
     else:

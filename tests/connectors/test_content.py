@@ -54,6 +54,7 @@ def test_a_text_that_looks_like_a_key_stays_a_text(text: str, images: list[str])
         (Content("", ("größe.png",)), '\x1dtext+images\x1d["","größe.png"]'),
         (Content("bob at 7", context='"when"'), '\x1dtext+context\x1d["bob at 7","\\"when\\""]'),
         (Content("bob at 7", context=" "), "bob at 7"),
+        (Content("\x1dtext+context\x1d", context=" "), '\x1dtext+context\x1d["\\u001dtext+context\\u001d",""]'),
         (Content('\x1dtext+images\x1d["x"]'), '\x1dtext+images\x1d["\\u001dtext+images\\u001d[\\"x\\"]"]'),
         (Content("\ud83d", ("\ude00",)), '\x1dtext+images\x1d["\ud83d","\ude00"]'),
     ],

@@ -175,7 +175,7 @@ def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]
 
 
 def _default(value: Any) -> str:
-    return "" if value is None or value == "" else f"`{value}`"
+    return "" if value in (None, "", {}) else f"`{value}`"
 
 
 def markdown() -> str:

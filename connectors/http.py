@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 import httpx
@@ -33,6 +34,8 @@ from nextlabel.connectors.errors import (
 from nextlabel.connectors.records import Record
 
 T = TypeVar("T")
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 TIMEOUT = httpx.Timeout(60, connect=5)
 IMPORT_TIMEOUT_S = 600
@@ -54,16 +57,28 @@ class PlatformClient(ABC):
     example: ClassVar[str]
     """An address as it should look."""
     token_name: ClassVar[str]
+    header: ClassVar[str]
+    """The header that carries it."""
     token_hint: ClassVar[str]
     """Where people find a token; a sentence without its full stop."""
     token_owner: ClassVar[str]
     """Whose token it should be."""
     settings: ClassVar[tuple[str, str]]
     """The settings that hold address and token, for the doctor's fixes."""
+    headers_setting: ClassVar[str]
+    """The setting that holds more headers."""
     tried: ClassVar[tuple[int, int]]
     """The oldest release that this was tried with."""
 
-    def __init__(self, url: str, token: str, *, keep: bool, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        keep: bool,
+        headers: Mapping[str, str] = NO_HEADERS,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
         parts = httpx.URL(self.url)
         if parts.scheme not in ("http", "https") or not parts.host:
@@ -72,10 +87,13 @@ class PlatformClient(ABC):
             )
         if not token.strip():
             raise ConfigError(f"the {self.platform} {self.token_name} is empty; {self.token_hint}")
+        if self.header.lower() in (name.lower() for name in headers):
+            raise ConfigError(f"{self.header} carries the {self.platform} {self.token_name}; send no other with it")
         limits = httpx.Limits(max_keepalive_connections=20 if keep else 0)
         self._http = httpx.Client(
             timeout=TIMEOUT,
             limits=limits,
+            headers=dict(headers),
             transport=transport,
             follow_redirects=False,
             event_hooks={"response": [self._hear_time]},
@@ -178,6 +196,13 @@ class PlatformClient(ABC):
         """The error that stands for an HTTP status. ``body`` is the answer, text or JSON."""
         said = reason(body)
         where = where or self.platform
+        if status in (401, 403, 404) and _is_page(body):
+            return PlatformError(
+                f"{where}: not {self.platform} answered, but a web page ({status}: {said}). Is {self.url} its address? "
+                f"If something in front of it asks for a header, give it in {self.headers_setting}",
+                status=status,
+                body=said,
+            )
         if self.forbids_token(status, said):
             return Unauthorized(
                 f"{where}: {self.platform} refused the {self.token_name} ({status}: {said}). {self.token_hint}"
@@ -310,6 +335,10 @@ def reason(body: object) -> str:
     if isinstance(body, dict):
         body = body.get("validation_errors") or body.get("detail") or body
     return (body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str))[:SHORT]
+
+
+def _is_page(body: object) -> bool:
+    return isinstance(body, str) and re.match(r"\s*<(!doctype|html)", body, re.IGNORECASE) is not None
 
 
 def server_time(answer: httpx.Response) -> datetime | None:

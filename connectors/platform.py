@@ -5,12 +5,14 @@ A platform is a folder beside this file with a Platform in it, and one line in :
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic_settings import NoDecode
 
 from nextlabel.connectors.base import Connector, Finding, NewProject
 from nextlabel.connectors.errors import ConfigError
@@ -30,6 +32,8 @@ class Platform(ABC):
     title: ClassVar[str]
     variables: ClassVar[tuple[str, str]]
     fields: ClassVar[tuple[str, str]]
+    headers_field: ClassVar[str]
+    """The setting that holds headers to send with every request."""
 
     events: ClassVar[frozenset[str]] = frozenset()
     """What its webhooks may be about. Anything else is counted as "other": names from outside make no new series."""
@@ -56,6 +60,14 @@ class Platform(ABC):
             raise ConfigError(f"set {' and '.join(missing)}: {whole} of {self.title}")
         return found
 
+    def headers(self, settings: Any) -> Mapping[str, str]:
+        """What is sent with every request besides the key: whatever stands in front of the server may ask for it."""
+        return {name: value.get_secret_value() for name, value in getattr(settings, self.headers_field).items()}
+
+    def secrets(self, settings: Any) -> list[str]:
+        """Key and headers: what no log line may show."""
+        return [one for one in (self.key(settings), *self.headers(settings).values()) if one]
+
     @abstractmethod
     def connectors(self) -> type[ProjectConnector[Any, Any]]:
         """The class of its connectors. Imported only now: a command that only reads settings needs no HTTP client."""
@@ -67,16 +79,17 @@ class Platform(ABC):
     def attach(self, settings: Any, project: str, *, workspace: str = "", question: str | None = None) -> Connector:
         """The existing ``project``: see ProjectConnector. Raises ConfigError or ConnectorError."""
         place = workspace or self.workspace(settings)
-        return self.connectors().attach(*self.access(settings), project, workspace=place, question=question)
+        access, headers = self.access(settings), self.headers(settings)
+        return self.connectors().attach(*access, project, workspace=place, question=question, headers=headers)
 
     def create(self, settings: Any, new: NewProject) -> Connector:
         """A new project: see ProjectConnector. Raises ConfigError or ConnectorError."""
         new = replace(new, workspace=new.workspace or self.workspace(settings))
-        return self.connectors().create(*self.access(settings), new)
+        return self.connectors().create(*self.access(settings), new, headers=self.headers(settings))
 
     def marked(self, settings: Any, mark: str, *, tidy: str | None = None) -> list[str]:
         """Ids of the projects made with ``mark``: see ProjectConnector. Raises ConfigError or ConnectorError."""
-        return self.connectors().marked(*self.access(settings), mark, tidy=tidy)
+        return self.connectors().marked(*self.access(settings), mark, tidy=tidy, headers=self.headers(settings))
 
     def diagnose(self, settings: Any) -> Iterator[Finding]:
         """What the doctor can see of the platform besides the project."""
@@ -85,6 +98,23 @@ class Platform(ABC):
     def event(self, body: Mapping[str, Any]) -> tuple[str, str | None]:
         """What a signed delivery is about, and the id of the project, None if it names none. Never raises."""
         return "", None
+
+
+def _headers(value: object) -> object:
+    """What is written in the environment: a JSON object."""
+    if not isinstance(value, str):
+        return value
+    try:
+        found = json.loads(value or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(one, str) for one in found.values()):
+        raise ValueError('should be a JSON object of texts, such as {"Authorization": "Bearer hf_..."}')
+    return found
+
+
+Headers = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(_headers)]
+"""Headers of requests, by name."""
 
 
 def _address(value: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import closing
 from threading import Lock
 from typing import Generic, Self, TypeVar
@@ -12,7 +13,7 @@ from typing_extensions import override
 
 from nextlabel.connectors.base import Connector, NewProject, closed_on_failure
 from nextlabel.connectors.basics import Json
-from nextlabel.connectors.http import PlatformClient
+from nextlabel.connectors.http import NO_HEADERS, PlatformClient
 from nextlabel.connectors.records import Form, Labeling, expect
 
 log = structlog.get_logger(__name__)
@@ -74,35 +75,44 @@ class ProjectConnector(Connector, Generic[ClientT, FormT]):
 
     @classmethod
     @abstractmethod
-    def projects(cls, url: str, token: str) -> Projects[ClientT]:
-        """Those on a server."""
+    def projects(cls, url: str, token: str, headers: Mapping[str, str]) -> Projects[ClientT]:
+        """Those on a server. ``headers`` go with every request."""
 
     @classmethod
-    def create(cls, url: str, token: str, new: NewProject) -> Self:
+    def create(cls, url: str, token: str, new: NewProject, *, headers: Mapping[str, str] = NO_HEADERS) -> Self:
         """A project that was not there before; :meth:`marked` finds it by its mark."""
-        projects = cls.projects(url, token)
+        projects = cls.projects(url, token, headers)
         with closed_on_failure(projects.client) as client:
             return cls(client, projects.create(new))
 
     @classmethod
     def attach(
-        cls, url: str, token: str, project: int | str, *, workspace: str = "", question: str | None = None
+        cls,
+        url: str,
+        token: str,
+        project: int | str,
+        *,
+        workspace: str = "",
+        question: str | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> Self:
         """An existing project, its labeling read back; ``question`` names the one to work on where there are several.
 
         ``workspace``: where names are looked for, on a platform that has such.
         """
-        projects = cls.projects(url, token)
+        projects = cls.projects(url, token, headers)
         with closed_on_failure(projects.client) as client:
             return cls(client, projects.find(str(project), workspace), question)
 
     @classmethod
-    def marked(cls, url: str, token: str, mark: str, *, tidy: str | None = None) -> list[str]:
+    def marked(
+        cls, url: str, token: str, mark: str, *, tidy: str | None = None, headers: Mapping[str, str] = NO_HEADERS
+    ) -> list[str]:
         """Ids of the projects made with ``mark``, the one to go on with first: those with records before others.
 
         With ``tidy``, which names the one that is used, others without a record are deleted.
         """
-        projects = cls.projects(url, token)
+        projects = cls.projects(url, token, headers)
         with closing(projects.client):
             found = sorted(projects.with_mark(mark), key=projects.is_empty)
             for project in found:

@@ -228,7 +228,7 @@ def _prepare(
     if platform is not None:
         recipe = recipe.on(platform)
     shown = credentials(settings)
-    keys = [key for one in PLATFORMS.values() if (key := one.key(settings))]
+    keys = [key for one in PLATFORMS.values() for key in one.secrets(settings)]
     configure(settings.log_level, settings.log_format, [shown.password, shown.api_token, shown.webhook_secret, *keys])
     for sentence in unknown_variables():
         say(f"warning: {sentence}")

@@ -23,12 +23,12 @@ from nextlabel.connectors.platforms import DEFAULT, NAMES, PLATFORMS, find_platf
 from nextlabel.connectors.records import Field as RecordField
 from nextlabel.connectors.records import FieldKind, Labeling, LabelKind, Record
 
-from .yaml_document import Document, number, slug, variable
+from .yaml_document import Document, named, number, slug
 
 log = structlog.get_logger(__name__)
 
 
-FieldName = Annotated[str, AfterValidator(variable)]
+FieldName = Annotated[str, AfterValidator(named)]
 LABEL_OPTIONS = {"positive", "labels"}
 """Options of strategies that name labels of the recipe."""
 SPAN_RUNGS = ("auto", "probe", "fine-tune")
@@ -112,7 +112,7 @@ class Recipe(BaseModel):
     kind: LabelKind = Field(default=DEFAULT_KIND, description="`single`, `multi` or `span`.")
     labels: tuple[str, ...] = Field(min_length=1, description="The labels; or label -> a sentence that describes it.")
     descriptions: Mapping[str, str] = Field(default_factory=dict, description="Label -> a sentence that describes it.")
-    question: Annotated[str, AfterValidator(variable)] = Field(
+    question: Annotated[str, AfterValidator(named)] = Field(
         default="label", description="Name of the question in exports."
     )
     instruction: str = Field(default="", description="What annotators are told.")

@@ -102,10 +102,10 @@ def slug(value: str) -> str:
     return value
 
 
-def variable(value: str) -> str:
-    """The value, if it can name a field. Raises ValueError."""
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
-        raise ValueError(f"{value!r} can't name a field; use letters, digits and underscores, as in `text: {value}`")
+def named(value: str) -> str:
+    """The value, if it can name a field or a question; each platform refuses more. Raises ValueError."""
+    if not value or value != value.strip() or not value.isprintable():
+        raise ValueError(f"{value!r} can't be a name: write it without line breaks, and without blanks at its ends")
     return value
 
 

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from nextlabel.connectors.base import Finding
 from nextlabel.connectors.errors import MissingExtra
-from nextlabel.connectors.platform import Address, Platform
+from nextlabel.connectors.platform import Address, Headers, Platform
 
 if TYPE_CHECKING:
     from nextlabel.connectors.argilla.connector import ArgillaConnector
@@ -33,6 +33,11 @@ class ArgillaSettings(BaseSettings):
         default=None,
         validation_alias=AliasChoices("NEXTLABEL_ARGILLA_API_KEY", "ARGILLA_API_KEY"),
         description="API key of an owner or admin of Argilla: My settings, API key.",
+    )
+    argilla_headers: Headers = Field(
+        default={},
+        description="Headers that whatever stands in front of Argilla asks for, as JSON. A private Hugging Face Space: "
+        '`{"Authorization": "Bearer hf_..."}`.',
     )
     argilla_workspace: str = Field(
         default="",
@@ -63,6 +68,7 @@ class Argilla(Platform):
     title: ClassVar[str] = "Argilla"
     variables: ClassVar[tuple[str, str]] = ("ARGILLA_API_URL", "ARGILLA_API_KEY")
     fields: ClassVar[tuple[str, str]] = ("argilla_url", "argilla_api_key")
+    headers_field: ClassVar[str] = "argilla_headers"
     signs: ClassVar[bool] = True
     events: ClassVar[frozenset[str]] = frozenset(
         {"ping"}

@@ -20,7 +20,7 @@ from nextlabel.connectors.argilla.config import Form
 from nextlabel.connectors.base import NewProject
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import ConfigError, ConnectorError, PlatformError, ProjectNotFound, Unauthorized
-from nextlabel.connectors.http import PlatformClient, reason
+from nextlabel.connectors.http import NO_HEADERS, PlatformClient, reason
 from nextlabel.connectors.project import Projects
 
 log = structlog.get_logger(__name__)
@@ -47,19 +47,27 @@ class Client(PlatformClient):
     """
 
     platform = "Argilla"
+    header = "X-Argilla-Api-Key"
     example = "http://127.0.0.1:6900"
     token_name = "API key"  # noqa: S105  a word for messages
     token_hint = "copy one from My settings; it must be an owner's, or an admin's of the workspace"  # noqa: S105
     token_owner = "an owner, or of an admin who is in the workspace"  # noqa: S105
     settings = ("ARGILLA_API_URL", "ARGILLA_API_KEY")
+    headers_setting = "NEXTLABEL_ARGILLA_HEADERS"
     tried = (2, 8)
 
-    def __init__(self, url: str, api_key: str, transport: httpx.BaseTransport | None = None) -> None:
-        super().__init__(url, api_key, keep=True, transport=transport)
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        super().__init__(url, api_key, keep=True, headers=headers, transport=transport)
 
     @override
     def authorization(self) -> Mapping[str, str]:
-        return {"X-Argilla-Api-Key": self._token}
+        return {self.header: self._token}
 
     def items(self, path: str, params: Json | None = None) -> list[Json]:
         """What is listed at ``path``."""

@@ -31,6 +31,7 @@ from nextlabel.connectors.base import (
 )
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import MissingExtra, PlatformError
+from nextlabel.connectors.http import NO_HEADERS
 from nextlabel.connectors.project import ProjectConnector
 from nextlabel.connectors.records import Annotation, Changes, Hint, QueueEntry, Record, RemoteRecord
 
@@ -64,14 +65,14 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
 
     @classmethod
     @override
-    def projects(cls, url: str, token: str) -> Datasets:
-        return Datasets(Client(url, token))
+    def projects(cls, url: str, token: str, headers: Mapping[str, str]) -> Datasets:
+        return Datasets(Client(url, token, headers))
 
     @classmethod
     @override
-    def create(cls, url: str, token: str, new: NewProject) -> Self:
+    def create(cls, url: str, token: str, new: NewProject, *, headers: Mapping[str, str] = NO_HEADERS) -> Self:
         """``workspace`` is a name or an id; without it, the only one that the key sees, else one named nextlabel."""
-        with closed_on_failure(super().create(url, token, new)) as connector:
+        with closed_on_failure(super().create(url, token, new, headers=headers)) as connector:
             connector._queue.look_after(connector.form)
             return connector
 
@@ -83,6 +84,7 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
 
     @override
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
+        self._queue.open_lanes()  # whoever pushed is given the links
         push = Push(self._rows, self.form)
         try:
             return push.push(records, progress)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from math import isfinite
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,6 +39,8 @@ STATUSES = {
     "discarded": AnnotationStatus.SKIPPED,
     "draft": AnnotationStatus.DRAFT,
 }
+NUMBERS = {"integer": "whole numbers", "float": "numbers"}
+"""Types of metadata that are numbers, and what they are called."""
 WEB_URL_LENGTH = 2038
 DATA_URL_LENGTH = 5_000_000
 
@@ -44,9 +48,10 @@ DATA_URL_LENGTH = 5_000_000
 # -- records ---------------------------------------------------------------------------------------------------------
 
 
-def write_record(form: Form, record: Record) -> Json:
+def write_record(form: Form, record: Record, properties: Mapping[str, str] = MappingProxyType({})) -> Json:
     """A record to create: the fields that are shown, the metadata, and the uid as external id.
 
+    ``properties``: metadata that the dataset has a type for, which values of other types have to take.
     Raises LabelingMismatch if Argilla would refuse it.
     """
     if missing := sorted(name for name in form.required if name not in record.fields):
@@ -60,7 +65,31 @@ def write_record(form: Form, record: Record) -> Json:
     for text in (record.uid, *fields.values()):
         if "\0" in text:
             raise LabelingMismatch(f"record {record.uid!r} holds a NUL character, which PostgreSQL can't store")
-    return {"external_id": record.uid, "fields": fields, "metadata": dict(record.metadata)}
+    metadata = {name: _typed(record.uid, name, value, properties) for name, value in record.metadata.items()}
+    return {
+        "external_id": record.uid,
+        "fields": fields,
+        "metadata": {name: value for name, value in metadata.items() if value is not None or name not in properties},
+    }
+
+
+def _typed(uid: str, name: str, value: Any, properties: Mapping[str, str]) -> Any:
+    """``value`` as its property takes it; None where it is blank. A cell of a CSV is text, whatever it says."""
+    wanted = properties.get(name)
+    if wanted is None or value is None or (isinstance(value, str) and not value.strip()):
+        return value if wanted is None else None
+    if wanted not in NUMBERS:
+        return value if isinstance(value, (str, list)) else as_text(value)
+    try:
+        number = float(value)
+        if isinstance(value, bool) or not isfinite(number) or (wanted == "integer" and not number.is_integer()):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise LabelingMismatch(
+            f"record {uid!r}: the metadata {name!r} is {str(value)[:40]!r}, and the dataset takes "
+            f"{NUMBERS[wanted]} there"
+        ) from None
+    return int(value) if isinstance(value, int) or wanted == "integer" else number
 
 
 def read_record(form: Form, item: Mapping[str, Any]) -> RemoteRecord:

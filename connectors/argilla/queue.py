@@ -81,6 +81,12 @@ class ArgillaQueue:
                 self.publish(self._published, form)
         return changed
 
+    def open_lanes(self) -> None:
+        """Have the addresses of :meth:`links` answered: Argilla refuses to sort by what it does not know."""
+        with self._lock:
+            self._people.refresh()
+            self._ensure_properties()
+
     def note(self, annotations: Iterable[Annotation], complete: Mapping[str, frozenset[str]]) -> None:
         """Hear of answers that were read; ``complete``: record -> the ids of all annotations that it has."""
         annotations = list(annotations)

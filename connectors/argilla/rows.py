@@ -58,6 +58,11 @@ class Rows:
         """How many records to ask for at once, ``limit`` at most."""
         return max(1, min(limit, int(PAGE_BYTES / self._weight)))
 
+    def properties(self) -> dict[str, str]:
+        """Metadata that the dataset has a type for: name -> "terms", "integer" or "float"."""
+        found = self._client.items(self._path.replace("/v1/", "/v1/me/", 1) + "/metadata-properties")
+        return {one["name"]: one["settings"]["type"] for one in found}
+
     def total(self) -> int:
         """How many records the database has."""
         return int(self._page(0, 1, ())["total"])
@@ -248,7 +253,8 @@ class Push:
         What is there already is left alone. Raises RecordsRejected: before anything is sent if one uid stands for two
         different records; at the end, with all others stored, if Argilla refuses some.
         """
-        wanted, self._refused = prepared(records, partial(write_record, self._form))
+        write = partial(write_record, self._form, properties=self._rows.properties())
+        wanted, self._refused = prepared(records, write)
         found = self._existing(list(wanted))
         progress(len(found), len(wanted))
         new = [item for uid, item in wanted.items() if uid not in found]

@@ -12,7 +12,7 @@ from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings
 from typing_extensions import override
 
-from nextlabel.connectors.platform import Address, Platform
+from nextlabel.connectors.platform import Address, Headers, Platform
 
 if TYPE_CHECKING:
     from nextlabel.connectors.label_studio.connector import LabelStudioConnector
@@ -31,6 +31,11 @@ class LabelStudioSettings(BaseSettings):
         validation_alias=AliasChoices("NEXTLABEL_LABEL_STUDIO_API_KEY", "LABEL_STUDIO_API_KEY"),
         description="Access token of Label Studio: a personal access token or a legacy token.",
     )
+    label_studio_headers: Headers = Field(
+        default={},
+        description="Headers that whatever stands in front of Label Studio asks for, as JSON: "
+        '`{"CF-Access-Client-Id": "..."}`. Label Studio\'s own token takes `Authorization`.',
+    )
     label_studio_bin: Path | None = Field(
         default=None, description="A `label-studio` command to use for the demo, in place of installing one."
     )
@@ -46,6 +51,7 @@ class LabelStudio(Platform):
     title: ClassVar[str] = "Label Studio"
     variables: ClassVar[tuple[str, str]] = ("LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY")
     fields: ClassVar[tuple[str, str]] = ("label_studio_url", "label_studio_api_key")
+    headers_field: ClassVar[str] = "label_studio_headers"
 
     @override
     def connectors(self) -> type[LabelStudioConnector]:

@@ -15,7 +15,7 @@ from typing_extensions import override
 from nextlabel.connectors.base import NewProject
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import ConnectorError, MissingExtra, ProjectNotFound, Unauthorized
-from nextlabel.connectors.http import PlatformClient, absent_is_fine
+from nextlabel.connectors.http import NO_HEADERS, PlatformClient, absent_is_fine
 from nextlabel.connectors.label_studio.config import write_config
 from nextlabel.connectors.project import Projects
 
@@ -43,15 +43,23 @@ class Client(PlatformClient):
     """
 
     platform = "Label Studio"
+    header = "Authorization"
     example = "http://127.0.0.1:8080"
     token_name = "token"  # noqa: S105  a word for messages
     token_hint = "copy one from Account & Settings; legacy tokens must be switched on for the organisation"  # noqa: S105
     token_owner = "a member of the project"  # noqa: S105
     settings = ("LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY")
+    headers_setting = "NEXTLABEL_LABEL_STUDIO_HEADERS"
     tried = (1, 20)
 
-    def __init__(self, url: str, token: str, transport: httpx.BaseTransport | None = None) -> None:
-        super().__init__(url, token, keep=not url.startswith("http:"), transport=transport)
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        super().__init__(url, token, keep=not url.startswith("http:"), headers=headers, transport=transport)
         self._sdk: LabelStudio | None = None
 
     @property
@@ -93,7 +101,7 @@ class Client(PlatformClient):
     @override
     def authorization(self) -> Mapping[str, str]:
         """The SDK's header: it knows the token's kind, and renews one that expires."""
-        return {"Authorization": self.sdk._client_wrapper.get_headers()["Authorization"]}
+        return {self.header: self.sdk._client_wrapper.get_headers()[self.header]}
 
     @override
     def sdk_failure(self, error: Exception) -> ConnectorError | None:

@@ -65,8 +65,8 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
 
     @classmethod
     @override
-    def projects(cls, url: str, token: str) -> LabelStudioProjects:
-        return LabelStudioProjects(Client(url, token))
+    def projects(cls, url: str, token: str, headers: Mapping[str, str]) -> LabelStudioProjects:
+        return LabelStudioProjects(Client(url, token, headers))
 
     # -- records -----------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import pytest
 from nextlabel.backend.credentials import FILE, credentials
 from nextlabel.backend.settings import Settings, markdown, unknown_variables, variables
 from nextlabel.connectors.errors import ConfigError
+from nextlabel.connectors.platforms import PLATFORMS
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +54,19 @@ def test_our_own_prefix_wins_over_the_common_name(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("LABEL_STUDIO_URL", "http://one")
     monkeypatch.setenv("NEXTLABEL_LABEL_STUDIO_URL", "http://two")
     assert Settings.load().label_studio_url == "http://two"
+
+
+def test_headers_are_json_and_stay_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXTLABEL_ARGILLA_HEADERS", '{"Authorization": "Bearer hf_geheim"}')
+    settings = Settings.load()
+    assert PLATFORMS["argilla"].headers(settings) == {"Authorization": "Bearer hf_geheim"}
+    assert PLATFORMS["argilla"].secrets(settings) == ["Bearer hf_geheim"]
+    assert "geheim" not in repr(settings)
+    for wrong in ("Bearer x", "[1]", '{"a": 1}'):
+        monkeypatch.setenv("NEXTLABEL_ARGILLA_HEADERS", wrong)
+        with pytest.raises(ConfigError, match="NEXTLABEL_ARGILLA_HEADERS should be a JSON object of texts") as caught:
+            Settings.load()
+        assert "Bearer x" not in str(caught.value)
 
 
 def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

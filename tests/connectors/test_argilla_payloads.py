@@ -189,6 +189,32 @@ def test_places_in_queues_are_no_metadata_of_a_record():
     assert write_record(SINGLE, Record("u", {"text": "t"}, {"queue_position": 5}))["metadata"] == {"queue_position": 5}
 
 
+TYPES = {"stars": "integer", "price": "float", "tag": "terms"}
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ({"stars": "3", "price": "2.5", "tag": "a"}, {"stars": 3, "price": 2.5, "tag": "a"}),
+        ({"stars": 3.0, "price": 2, "tag": 7}, {"stars": 3, "price": 2, "tag": "7"}),
+        ({"stars": " 4 ", "tag": ["a", "b"]}, {"stars": 4, "tag": ["a", "b"]}),
+        ({"stars": "", "price": None, "tag": " "}, {}),
+        ({"other": "3", "none": None}, {"other": "3", "none": None}),
+        ({"stars": 2**60}, {"stars": 2**60}),
+    ],
+)
+def test_metadata_take_the_type_that_the_dataset_asks_for(given: dict[str, Any], stored: dict[str, Any]):
+    metadata = write_record(SINGLE, Record("u", {"text": "t"}, given), TYPES)["metadata"]
+    assert metadata == stored
+    assert [type(one) for one in metadata.values()] == [type(one) for one in stored.values()]
+
+
+@pytest.mark.parametrize("given", [{"stars": "many"}, {"stars": "1.5"}, {"price": "nan"}, {"stars": True}])
+def test_metadata_that_are_no_number_where_one_is_asked_for_are_named(given: dict[str, Any]):
+    with pytest.raises(LabelingMismatch, match=f"record 'u': the metadata '{next(iter(given))}' is .*numbers there"):
+        write_record(SINGLE, Record("u", {"text": "t"}, given), TYPES)
+
+
 def test_a_record_of_others_gets_a_uid_of_its_own():
     item = {"id": "7", "external_id": None, "fields": {"text": None, "other": 1}, "metadata": None}
     assert read_record(SINGLE, item) == RemoteRecord("7", Record("argilla-7", {"text": ""}))

@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from nextlabel.connectors.argilla.client import Client
-from nextlabel.connectors.errors import ConnectorError, PlatformError, PlatformUnavailable, Unauthorized
+from nextlabel.connectors.errors import ConfigError, ConnectorError, PlatformError, PlatformUnavailable, Unauthorized
 from nextlabel.connectors.http import SHORT, dump, reason, server_time
 
 
 def client(answer: Callable[[httpx.Request], httpx.Response]) -> Client:
-    return Client("http://platform.example/", "a secret key", httpx.MockTransport(answer))
+    return Client("http://platform.example/", "a secret key", transport=httpx.MockTransport(answer))
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,33 @@ def test_a_status_becomes_the_error_that_stands_for_it(status: int, error: type[
     assert "a secret key" not in str(caught.value)
     if isinstance(caught.value, PlatformError):
         assert (caught.value.status, caught.value.body) == (status, "told you so")
+
+
+PAGE = "<!doctype html><html><head><title>404 - Hugging Face</title></head><body>Sorry.</body></html>"
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_page_of_something_in_front_is_not_taken_for_the_platform(status: int):
+    with pytest.raises(PlatformError, match=r"404 - Hugging Face.*give it in NEXTLABEL_ARGILLA_HEADERS") as caught:
+        client(lambda _: httpx.Response(status, text=PAGE)).request("GET", "/x")
+    assert caught.value.status == status
+
+
+def test_headers_go_with_every_request_beside_the_key():
+    seen: list[httpx.Headers] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers)
+        return httpx.Response(200, json={})
+
+    headers = {"Authorization": "Bearer hf_x"}
+    Client("http://a.example", "key", headers, transport=httpx.MockTransport(answer)).get("/x")
+    assert (seen[0]["authorization"], seen[0]["x-argilla-api-key"]) == ("Bearer hf_x", "key")
+
+
+def test_a_header_that_carries_the_key_is_not_ours_to_give_twice():
+    with pytest.raises(ConfigError, match="X-Argilla-Api-Key carries the Argilla API key"):
+        Client("http://a.example", "key", {"x-argilla-api-key": "another"})
 
 
 @pytest.mark.parametrize("failure", [httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError, httpx.ReadTimeout])

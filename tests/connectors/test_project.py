@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -24,7 +25,9 @@ class Server(Projects[ArgillaClient]):
     """Projects by id with their number of records, all of one store."""
 
     def __init__(self, **sizes: int) -> None:
-        super().__init__(ArgillaClient("http://argilla", "key", httpx.MockTransport(lambda _: httpx.Response(404))))
+        super().__init__(
+            ArgillaClient("http://argilla", "key", transport=httpx.MockTransport(lambda _: httpx.Response(404)))
+        )
         self.sizes = sizes
         self.removed: list[str] = []
 
@@ -49,7 +52,7 @@ def connectors(server: Server) -> type[ProjectConnector[Any, Any]]:
 
     class Connector(ArgillaConnector):
         @classmethod
-        def projects(cls, url: str, token: str) -> Any:
+        def projects(cls, url: str, token: str, headers: Mapping[str, str]) -> Any:
             return server
 
     return Connector

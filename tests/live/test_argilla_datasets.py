@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import http.server
+import secrets
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from nextlabel.backend.recipe.recipe import Recipe
+from nextlabel.backend.settings import Settings
 from nextlabel.backend.stack import ArgillaServer
+from nextlabel.backend.stack.annotators import ArgillaAnnotator
 from nextlabel.connectors.argilla.config import NONE
 from nextlabel.connectors.argilla.connector import ArgillaConnector
 from nextlabel.connectors.base import BackendAddress, NewProject
@@ -21,6 +30,7 @@ from nextlabel.connectors.errors import (
     ProjectNotFound,
     Unauthorized,
 )
+from nextlabel.connectors.platforms import PLATFORMS
 from nextlabel.connectors.records import (
     AnnotationStatus,
     Field,
@@ -74,6 +84,107 @@ def test_a_dataset_is_made_and_read_back(argilla: ArgillaServer, argilla_dataset
     assert not made.live_predictions
     with pytest.raises(LabelingMismatch, match="lacks the labels other"):
         made.expect(Labeling(KINDS[kind].kind, ("other",), KINDS[kind].fields))
+
+
+@pytest.fixture
+def private_space(argilla: ArgillaServer) -> Iterator[str]:
+    """The address of something in front of Argilla that lets in who has the Space's token."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            if self.headers["Authorization"] == "Bearer hf_ours":
+                body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+                kept = {
+                    name: self.headers[name] for name in ("X-Argilla-Api-Key", "Content-Type") if self.headers[name]
+                }
+                found = httpx.request(self.command, argilla.url + self.path, content=body, headers=kept, timeout=60)
+                status, kind, text = found.status_code, found.headers["Content-Type"], found.content
+            else:
+                status, kind, text = 404, "text/html", b"<!doctype html><title>404 - Hugging Face</title>"
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_POST = do_PUT = answer
+
+        def log_message(self, *args: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_private_space_is_reached_with_its_token(
+    argilla: ArgillaServer, private_space: str, by_hand: Callable[[str, list[str]], str]
+):
+    made = by_hand("text", ["label"])
+    settings = Settings.load(argilla_url=private_space, argilla_api_key=argilla.token)
+    with pytest.raises(PlatformError, match=r"404 - Hugging Face.*NEXTLABEL_ARGILLA_HEADERS"):
+        PLATFORMS["argilla"].attach(settings, made)
+    settings = settings.model_copy(update={"argilla_headers": {"Authorization": SecretStr("Bearer hf_ours")}})
+    with closing(PLATFORMS["argilla"].attach(settings, made)) as attached:
+        assert len(attached.push(numbered(2))) == len(list(attached.records())) == 2
+
+
+@pytest.fixture
+def by_hand(argilla: ArgillaServer, api: Api) -> Callable[[str, list[str]], str]:
+    """Makes a dataset that is not of our making: one text field, label questions; returns its id."""
+
+    def make(field: str, questions: list[str]) -> str:
+        workspace = api("GET", "/me/workspaces")["items"][0]["id"]
+        title = f"by hand {secrets.token_hex(4)}"
+        made: str = api("POST", "/datasets", {"name": title, "workspace_id": workspace, "allow_extra_metadata": True})[
+            "id"
+        ]
+        api(
+            "POST",
+            f"/datasets/{made}/fields",
+            {"name": field, "title": field, "required": True, "settings": {"type": "text"}},
+        )
+        options = [{"value": one, "text": one} for one in ("a", "b")]
+        for name in questions:
+            settings = {"type": "label_selection", "options": options}
+            api(
+                "POST",
+                f"/datasets/{made}/questions",
+                {"name": name, "title": name, "required": True, "settings": settings},
+            )
+        api("PUT", f"/datasets/{made}/publish")
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize("field", ["human-message-1", "Customer Message", "текст"])
+def test_names_of_fields_and_questions_are_what_argilla_takes(
+    argilla: ArgillaServer, by_hand: Callable[[str, list[str]], str], tmp_path: Path, field: str
+):
+    made = by_hand(field, ["event-type", "Was ist das?"])
+    (tmp_path / "d.csv").write_text("id,text\n1,hello\n", encoding="utf-8")
+    for question in ("event-type", "Was ist das?"):
+        text = f"project: {made}\nplatform: argilla\ndata: d.csv\nid: id\nfields: {{{field}: text}}\nlabels: [a, b]\n"
+        (tmp_path / "r.yaml").write_text(f"{text}question: {question}\n", encoding="utf-8")
+        recipe = Recipe.from_yaml(tmp_path / "r.yaml")
+        with closing(ArgillaConnector.attach(argilla.url, argilla.token, made, question=recipe.question)) as found:
+            found.expect(recipe.labeling())
+            found.push(list(recipe.read()))
+            assert [item.record for item in found.records()] == [Record("1", {field: "hello"})]
+
+
+def test_the_links_that_a_push_gives_are_answered(
+    argilla: ArgillaServer, argilla_users: list[str], by_hand: Callable[[str, list[str]], str]
+):
+    with closing(ArgillaConnector.attach(argilla.url, argilla.token, by_hand("text", ["label"]))) as attached:
+        attached.push(numbered(3))
+        links = attached.links()
+        for key in argilla_users:
+            with closing(ArgillaAnnotator(argilla.url, key, attached.project.id)) as annotator:
+                assert annotator.pending(links[annotator.ask("GET", "/me")["username"]])[1] == 3
 
 
 @pytest.mark.parametrize(

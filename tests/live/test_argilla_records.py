@@ -39,6 +39,21 @@ def test_strange_texts_and_uids_come_back_as_they_were(argilla_dataset: Make):
     assert connector.push(records) == ids
 
 
+def test_numbers_that_a_table_has_as_text_are_stored_as_numbers(argilla_dataset: Make, api: Api):
+    connector = argilla_dataset()
+    for name, kind in (("stars", "integer"), ("price", "float"), ("shop", "terms")):
+        body = {"name": name, "title": name, "settings": {"type": kind}}
+        api("POST", f"/datasets/{connector.project.id}/metadata-properties", body)
+    cells = [{"stars": "5", "price": "2.5", "shop": "12"}, {"stars": "", "price": "1", "shop": ""}]
+    connector.push([Record(f"n{at}", {"text": f"text {at}"}, row) for at, row in enumerate(cells)])
+    assert {item.record.uid: item.record.metadata for item in connector.records()} == {
+        "n0": {"stars": 5, "price": 2.5, "shop": "12"},
+        "n1": {"price": 1.0},
+    }
+    with pytest.raises(RecordsRejected, match=r"'bad'.*'stars' is 'five'.*whole numbers"):
+        connector.push([Record("bad", {"text": "t"}, {"stars": "five"})])
+
+
 def test_a_push_again_adds_only_what_is_missing_and_touches_nothing(
     argilla_dataset: Make, api: Api, monkeypatch: pytest.MonkeyPatch
 ):

@@ -143,8 +143,8 @@ def test_options_of_a_strategy_name_labels(folder: Path, labels: str, number: in
         ),
         ("data: r.csv\nlabels: [a]\nname: a/b", "FILE:3: name: use letters, digits"),
         (
-            "data: r.csv\nlabels: [a]\nfields:\n  t: a\n  my text: b",
-            "FILE:5: fields.my text: 'my text' can't name a field",
+            "data: r.csv\nlabels: [a]\nfields:\n  t: a\n  'my text ': b",
+            "FILE:5: fields.my text : 'my text ' can't be a name",
         ),
         ("data: r.csv\nlabels: [a]\nfields:\n  t: {colunm: b}", "FILE:4: fields.t.column: is missing"),
         ("data: r.csv\nlabels: [a]\nlabels: [b]", "FILE:3: 'labels' is there twice"),

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.texts import bbc
 from nextlabel.connectors.base import BackendAddress, Finding, ProjectRef, no_progress
 from nextlabel.connectors.records import (
-    Annotation,
     Changes,
+    Found,
     Hint,
     Labeling,
     LabelKind,
@@ -64,7 +64,7 @@ class NoPlatform:
     def annotated(self) -> Iterator[Changes]:
         return iter(())
 
-    def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Annotation | None]:
+    def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Found | None]:
         return {}
 
     def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:

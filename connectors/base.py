@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from nextlabel.connectors.records import Annotation, Changes, Hint, Labeling, QueueEntry, Record, RemoteRecord
+from nextlabel.connectors.records import Changes, Found, Hint, Labeling, QueueEntry, Record, RemoteRecord
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as long work goes on."""
@@ -143,11 +143,11 @@ class Connector(Protocol):
     def annotated(self) -> Iterator[Changes]:
         """Every record that has annotations, with all of them, in pages that are read as the iterator is advanced."""
 
-    def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Annotation | None]:
+    def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Found | None]:
         """Each of the ``wanted`` annotations (id -> remote id of its record, where known), asked for by itself.
 
         None means that the platform was asked for exactly this annotation and has none in this project. One that
-        could not be looked up for another reason is left out.
+        could not be looked up is left out; one that is there and can't be read is Unreadable.
         """
 
     def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ At the end, what a platform asks is compared with what we were told, and answers
 ``Labeling``    the question asked about every record.
 ``Suggestion``  a pre-annotation made by a model.
 ``Annotation``  one annotator's answer to one record.
+``Unreadable``  an answer that says nothing we know.
 ``Changes``     what a look at the platform found.
 ``Hint``        what a webhook says: where to look, and nothing to believe.
 ``QueueEntry``  one place in a published queue generation.
@@ -14,7 +15,7 @@ At the end, what a platform asks is compared with what we were told, and answers
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -172,6 +173,24 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An annotation that could not be read: it is set aside, and read again when it changes.
+
+    ``reason`` says what is wrong with it, ``fix`` what somebody may do. ``annotator`` is empty where it names nobody.
+    """
+
+    id: str
+    remote_id: str
+    annotator: str
+    reason: str
+    fix: str
+
+
+Found: TypeAlias = Annotation | Unreadable
+"""What a platform has under an annotation's id."""
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteRecord:
     """A record as the platform holds it: the platform's id, and the record (uid included) read back."""
 
@@ -185,8 +204,8 @@ class Changes:
 
     ``complete`` maps a remote record id to the ids of all annotations that the look listed for it, drafts included.
     What else the log holds for that record may have been deleted: it is asked for by itself before that is believed
-    (:meth:`~nextlabel.connectors.base.Connector.annotations`). ``cursor``, where given, is where the next poll starts.
-    ``gap``: changes may have been missed, so everything should be compared.
+    (:meth:`~nextlabel.connectors.base.Connector.annotations`). ``unreadable`` ones are among them. ``cursor``, where
+    given, is where the next poll starts. ``gap``: changes may have been missed, so everything should be compared.
     """
 
     annotations: tuple[Annotation, ...] = ()
@@ -195,12 +214,14 @@ class Changes:
     labeling_changed: bool = False
     cursor: str | None = None
     gap: bool = False
+    unreadable: tuple[Unreadable, ...] = ()
 
     @classmethod
-    def listed(cls, found: Mapping[str, Sequence[Annotation]]) -> Changes:
+    def listed(cls, found: Mapping[str, Sequence[Found]]) -> Changes:
         """What was read of some records: remote id -> all annotations that it has."""
         complete = {record: frozenset(one.id for one in here) for record, here in found.items()}
-        return cls(tuple(chain.from_iterable(found.values())), complete)
+        readable, unreadable = sorted_out(chain.from_iterable(found.values()))
+        return cls(readable, complete, unreadable=unreadable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +251,13 @@ class QueueEntry:
     remote_id: str
     rank: int
     suggestion: Suggestion | None
+
+
+def sorted_out(found: Iterable[Found | None]) -> tuple[tuple[Annotation, ...], tuple[Unreadable, ...]]:
+    """The annotations among ``found``, and those that could not be read."""
+    every = tuple(found)
+    readable = tuple(one for one in every if isinstance(one, Annotation))
+    return readable, tuple(one for one in every if isinstance(one, Unreadable))
 
 
 # -- questions and answers compared ----------------------------------------------------------------------------------

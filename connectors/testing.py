@@ -19,11 +19,13 @@ from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
     Changes,
+    Found,
     Hint,
     Labeling,
     QueueEntry,
     Record,
     RemoteRecord,
+    Unreadable,
     Value,
     check_labels,
 )
@@ -36,7 +38,8 @@ class MemoryConnector(Connector):
     """A Connector. ``fail_next``: names of methods -> what their next call raises; ``down`` makes all of them fail.
 
     What was done to it can be looked at: ``pushed`` records by remote id, ``answers`` by id, ``published`` generations
-    with their entries, ``retired`` ones, ``asked_for`` annotations, ``asked_again`` records.
+    with their entries, ``retired`` ones, ``asked_for`` annotations, ``asked_again`` records. ``odd``: annotations that
+    can't be read, by id.
     """
 
     labeling: Labeling
@@ -54,6 +57,7 @@ class MemoryConnector(Connector):
     asked_again: dict[str, int] = field(default_factory=dict)
     records_read: int = 0
     asked_for: list[str] = field(default_factory=list)
+    odd: dict[str, Unreadable] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
@@ -165,10 +169,11 @@ class MemoryConnector(Connector):
         return replace(self._listed(answers, self.pushed), labeling_changed=changed, cursor="now")
 
     def _listed(self, answers: Sequence[Annotation], records: Iterable[str] = ()) -> Changes:
-        complete = {remote_id: set[str]() for remote_id in list(records)}
-        for one in answers:
-            complete.setdefault(one.remote_id, set()).add(one.id)
-        return Changes(tuple(answers), {record: frozenset(ids) for record, ids in complete.items()})
+        found: dict[str, list[Found]] = {remote_id: [] for remote_id in list(records)}
+        every: list[Found] = [*answers, *self.odd.values()]
+        for one in every:
+            found.setdefault(one.remote_id, []).append(one)
+        return Changes.listed(found)
 
     @override
     def annotated(self) -> Iterator[Changes]:
@@ -177,10 +182,10 @@ class MemoryConnector(Connector):
         yield self._listed(tuple(self.answers.values()))
 
     @override
-    def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Annotation | None]:
+    def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Found | None]:
         self._call("annotations")
         self.asked_for.extend(wanted)
-        found = {number: self.answers.get(number) for number in wanted}
+        found = {number: self.answers.get(number) or self.odd.get(number) for number in wanted}
         elsewhere = {number for number, one in found.items() if one and wanted[number] not in (None, one.remote_id)}
         return {number: None if number in elsewhere else one for number, one in found.items()}
 

@@ -86,6 +86,7 @@ def _findings(recipe: str | None, project: str | None, platform: str | None, set
         return
     if recipe is not None:
         yield _compared(recipe, platform, settings)
+        yield from _told(recipe, platform, settings)
     try:
         yield from connector.diagnose(address)
         if connector.project.platform in PLATFORMS:
@@ -132,6 +133,18 @@ def _compared(recipe: str, platform: str | None, settings: Settings) -> Finding:
     if last.agree:
         return Finding("comparison", Severity.OK, sentence(last.as_json()))
     return Finding("comparison", Severity.ERROR, sentence(last.as_json()), "nextlabel compare, or compare --believe")
+
+
+def _told(recipe: str, platform: str | None, settings: Settings) -> Iterator[Finding]:
+    """What was set aside, or has happened; only what somebody can mend is wrong."""
+    chosen = find_recipe(recipe)
+    try:
+        with existing_store(chosen if platform is None else chosen.on(platform), settings) as store:
+            notices = store.notices()
+    except ConfigError:  # attached by hand: nothing was read yet
+        return
+    for one in notices:
+        yield Finding(one.kind, Severity.WARNING if one.fix else Severity.OK, one.message, one.fix)
 
 
 def _leader(recipe: str, settings: Settings) -> Finding:

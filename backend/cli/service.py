@@ -14,6 +14,8 @@ from nextlabel.connectors.errors import ConfigError, LearningError, Overloaded, 
 from .common import AsJson, RecipeName, bars, command_group, console, examples, print_json, print_table, project_of, say
 
 EVERY_S = 0.5
+NOTICES = 5
+"""So many notices a table shows."""
 TIMEOUT_S = 600
 """Seconds to wait: the platform may take a tenth of a second per record."""
 
@@ -103,10 +105,25 @@ def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("comparison", sentence(answer.get("comparison", {}))),
         ("audit accuracy", _audit(answer["audit"])),
         ("training", _training(answer.get("training", {}))),
+        *((f"notice: {one['kind']}", told(one)) for one in answer.get("notices", ())[:NOTICES]),
+        ("notices", _more(answer.get("notice_counts", {}))),
         ("last error", answer["last_error"]),
         *((f"note: {topic}", text) for topic, text in answer["notes"].items()),
     ]
     return [(name, text) for name, text in lines if text.strip()]
+
+
+def told(notice: Mapping[str, str]) -> str:
+    """A notice in one line."""
+    return "; to mend it: ".join(part for part in (notice["message"], notice["fix"]) if part)
+
+
+def _more(counts: Mapping[str, int]) -> str:
+    """How many notices there are in all, if they are not all shown."""
+    if sum(counts.values()) <= NOTICES:
+        return ""
+    kinds = ", ".join(f"{count:,} of kind {kind}" for kind, count in counts.items())
+    return f"{kinds}; the newest: nextlabel status --json; all of them: nextlabel doctor RECIPE --json"
 
 
 def leading(lease: Mapping[str, Any]) -> str:

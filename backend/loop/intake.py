@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
@@ -20,7 +20,7 @@ import structlog
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.errors import ConnectorError
-from nextlabel.connectors.records import Annotation, Changes, Hint
+from nextlabel.connectors.records import Annotation, Changes, Found, Hint, sorted_out
 
 Source = Literal["webhook", "poll"]
 log = structlog.get_logger(__name__)
@@ -110,6 +110,7 @@ class Intake:
         look at once, so that it can be seen how much it is.
         """
         new = self._store.append(changes, "poll", as_of)
+        self._store.set_aside(changes)
         if new:
             self._on_news(None)
         return new, self._store.doubts(changes, as_of)
@@ -130,6 +131,7 @@ class Intake:
         if withheld:
             log.warning(self.told)
         elif gone and self._store.mark_gone(gone):
+            self._store.dismiss(records=gone)
             log.info("records deleted on the platform", records=len(gone))
             self._on_gone(gone)
             self._on_news(None)
@@ -192,9 +194,10 @@ class Intake:
             # Of what the log has, it knows better than the event on which record to look.
             places = {number: one.remote_id for number, one in due.items()} | self._store.visible(due)
             found, as_of = self._ask(places)
-            shown = [self._with_version(one, due[one.id].seen_version) for one in found.values() if one is not None]
+            read, _ = sorted_out(found.values())
+            shown = [self._with_version(one, due[one.id].seen_version) for one in read]
             self._take(shown, "webhook", as_of, min(one.heard_at for one in due.values()))
-            left -= {one.id for one in shown} | self._sweep.absent
+            left -= {number for number, one in found.items() if one is not None} | self._sweep.absent
         finally:
             again = {
                 number: one.later(now) for number, one in due.items() if number in left and one.looks < len(LOOKS_S)
@@ -224,7 +227,7 @@ class Intake:
             self._ask_apart(doubted)
             raise
         self._slice = min(SLICE, 2 * self._slice)
-        self._take([one for one in found.values() if one is not None], "poll", as_of)
+        self._take(sorted_out(found.values())[0], "poll", as_of)
         with self._lock:
             for number in doubted:
                 self._doubted.pop(number, None)
@@ -250,20 +253,24 @@ class Intake:
         with self._lock:
             self._doubted_records.difference_update(doubted)
 
-    def _ask(self, wanted: Mapping[str, str | None]) -> tuple[dict[str, Annotation | None], int]:
+    def _ask(self, wanted: Mapping[str, str | None]) -> tuple[dict[str, Found | None], int]:
         """What the platform says of these annotations, and the head of the log from before it was asked.
 
-        What the log has otherwise is noted for :meth:`_settle`.
+        What the log has otherwise is noted for :meth:`_settle`. Those that can't be read are set aside: what the log
+        has of them stays.
         """
         as_of = self._store.head()
         found = self._connector.annotations(wanted)
-        here = {number: one for number, one in found.items() if one is not None}
-        contradicted = self._store.doubts(Changes(tuple(here.values())), as_of)
-        absent = self._store.visible(found.keys() - here.keys())
-        self._sweep.note(found, contradicted, absent, as_of)
+        here, unreadable = sorted_out(found.values())
+        gone = [number for number, one in found.items() if one is None]
+        self._store.set_aside(Changes(here, unreadable=unreadable), absent=gone)
+        said = {**{one.id: one for one in here}, **dict.fromkeys(gone)}
+        self._sweep.note(said, self._store.doubts(Changes(here), as_of), self._store.visible(gone), as_of)
         return found, as_of
 
-    def _take(self, annotations: list[Annotation], source: Source, as_of: int, heard_at: float | None = None) -> None:
+    def _take(
+        self, annotations: Sequence[Annotation], source: Source, as_of: int, heard_at: float | None = None
+    ) -> None:
         """Log those that the log does not have otherwise."""
         news = tuple(one for one in annotations if one.id not in self._sweep.differing)
         if rows := self._store.append(Changes(news), source, as_of):

@@ -240,7 +240,7 @@ class Comparison:
             page = next(pages, None)
             if page is None:
                 break
-            listed.update(one.id for one in page.annotations)
+            listed.update(*page.complete.values())
             new, doubts = self._intake.read(page, as_of)
             found, doubted = found + new, doubted | doubts
             took = time.monotonic() - began

@@ -79,6 +79,10 @@ class _Loop(Collector):
         for name, text, value in gauges:
             if value is not None:
                 yield GaugeMetricFamily(name, text, value=float(value))
+        told = GaugeMetricFamily("nextlabel_notices", "What was set aside, or has happened, by kind.", labels=["kind"])
+        for kind, count in status.notice_counts.items():
+            told.add_metric([kind], count)
+        yield told
         yield InfoMetricFamily("nextlabel_lease", "Who leads.", value={"owner": status.lease.get("owner", "")})
         yield InfoMetricFamily(
             "nextlabel_serving",

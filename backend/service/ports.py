@@ -26,7 +26,9 @@ class Status:
     when one that was asked for begins; ``made``, whether the last one made a model. ``comparison``: ``answers`` on
     the platform, rows ``found`` by it, how many are ``withheld``, whether both ``agree``, ``ended_at``, ``age_s``
     of the last one; ``ended``, how many since the start; ``running``. ``labeling``: how the labels of platform,
-    recipe and trained model differ, and what to do about it; empty where they don't.
+    recipe and trained model differ, and what to do about it; empty where they don't. ``notices``: the newest of what
+    was set aside or has happened (``kind``, ``message``, ``fix``, ``since``); ``notice_counts``, how many of each kind
+    there are.
     """
 
     project: ProjectRef | None
@@ -54,6 +56,8 @@ class Status:
     training: dict[str, Any] = field(default_factory=dict)
     comparison: dict[str, Any] = field(default_factory=dict)
     labeling: str = ""
+    notices: list[dict[str, str]] = field(default_factory=list)
+    notice_counts: dict[str, int] = field(default_factory=dict)
 
 
 class Backend(Protocol):

@@ -38,6 +38,8 @@ BETWEEN_LOOKS = 1.0
 """Seconds between two looks of a thread that has nothing to do before something else happens."""
 REFUSED = ("PlatformUnavailable", "Unauthorized")
 """Errors of a thread that was refused, or left without an answer."""
+NOTICES = 20
+"""So many of the newest notices a status shows."""
 LONGEST_DEFERRAL = 6
 """Poll intervals for which a poll may be put off while people label."""
 
@@ -396,4 +398,6 @@ class Service(Backend):
             training=self._retrainer.status(),
             comparison=self._comparison.status(),
             labeling=labeling_text(self._connector.labeling, self.labeling, controller.space),
+            notices=[one.as_json() for one in self._store.notices(NOTICES)],
+            notice_counts=self._store.notice_counts(),
         )

@@ -16,6 +16,7 @@ from .leases import Clock, Lease, LeasesPart
 from .lineage import INSTANCE_KEY, GenerationRow, GenerationsPart, ModelRow, ModelsPart
 from .log import LogPart, LogRow
 from .meta import put
+from .notices import Notice, NoticesPart
 from .pool import SEED_KEY, Added, AuditSlice, RecordsPart, StoredRecord
 from .schema import meta
 
@@ -28,6 +29,7 @@ __all__ = [
     "Lease",
     "LogRow",
     "ModelRow",
+    "Notice",
     "Store",
     "StoredRecord",
 ]
@@ -46,7 +48,7 @@ class Counts:
     labelled: int
 
 
-class Store(RecordsPart, LogPart, ModelsPart, GenerationsPart, LeasesPart):
+class Store(RecordsPart, LogPart, ModelsPart, GenerationsPart, LeasesPart, NoticesPart):
     """The durable state of one project. Thread-safe; several processes may share one.
 
     Every method is one transaction unless it says otherwise, and raises StoreError (StoreFull on a full

@@ -151,3 +151,15 @@ generations = sa.Table(
     sa.Column("retired_at", Moment),
 )
 sa.Index("ix_generations_version", generations.c.version, unique=True)
+
+notices = sa.Table(
+    "notices",
+    metadata,
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("message", sa.String, nullable=False),
+    sa.Column("fix", sa.String, nullable=False),
+    sa.Column("remote_id", sa.String, nullable=False),  # the record that it is about; empty if none
+    sa.Column("since", Moment, nullable=False),
+)
+sa.Index("ix_notices_remote_id", notices.c.remote_id)

@@ -11,17 +11,17 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TypeAlias
 
 from nextlabel.connectors.argilla.client import Client
 from nextlabel.connectors.argilla.config import Form
-from nextlabel.connectors.argilla.payloads import STATUSES, read_response
+from nextlabel.connectors.argilla.payloads import STATUSES, read_responses
 from nextlabel.connectors.argilla.rows import PAGE, Rows
 from nextlabel.connectors.basics import Json, batched
 from nextlabel.connectors.http import server_time
-from nextlabel.connectors.records import Annotation, Changes
+from nextlabel.connectors.records import Annotation, Changes, Found, sorted_out
 
 ANYWAY_S = 60.0
 """Seconds after which responses are read though nothing seems to have happened."""
@@ -34,6 +34,9 @@ QUICK_S = 0.5
 """Shorter readings are not rationed."""
 MARGIN = timedelta(seconds=3)
 """How long a response may take from the dataset's last activity to where the search finds it."""
+
+Times: TypeAlias = Mapping[str, datetime | None]
+"""Annotation -> when it was changed; None for one that could not be read, which is told at every reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class Poll:
         self._rows = rows
         self._path = f"/api/v1/datasets/{dataset_id}"
         self.arrivals = Arrivals(rows)
-        self._answers: dict[str, dict[str, datetime]] = {}  # record -> annotation -> its time, as of the last reading
+        self._answers: dict[str, Times] = {}  # record -> what it had at the last reading
         self._heard: set[str] = set()  # records that were looked up since
         self._told: str | None = None  # the cursor that was given out last
         self._read_at = 0.0
@@ -105,12 +108,12 @@ class Poll:
                 seen = activity if _is_settled(activity, server_time(answer)) else ""
                 look += 1
             self._told = Mark(seen, records, newest, look).write()
-        return Changes(found.annotations, found.complete, added, cursor=self._told)
+        return replace(found, records_added=added, cursor=self._told)
 
     def everything(self, form: Form) -> Iterator[Changes]:
         """Every record that has answers, with all of them, from the database, page by page."""
         for page in batched(self._rows.walk(("responses",)), PAGE):
-            here = {str(item["id"]): _annotations(form, item) for item in page if item.get("responses")}
+            here = {str(item["id"]): read_responses(form, item) for item in page if item.get("responses")}
             yield Changes.listed(here)
 
     def each(self, wanted: Mapping[str, str | None], form: Form) -> Changes:
@@ -121,7 +124,7 @@ class Poll:
         """
         records = [record for record in dict.fromkeys(wanted.values()) if record is not None]
         items = self._rows.fetch(records, ("responses",))
-        found = {record: _annotations(form, item) for record, item in items.items()}
+        found = {record: read_responses(form, item) for record, item in items.items()}
         found |= {record: [] for record in records if record not in found and self._rows.is_gone(record)}
         self.note(found)
         return Changes.listed(found)
@@ -142,14 +145,14 @@ class Poll:
             heard, self._heard = self._heard, set()
         try:
             items = self._rows.walk(("responses",)) if deep else self._answered()
-            found = {str(item["id"]): _annotations(form, item) for item in items}
+            found = {str(item["id"]): read_responses(form, item) for item in items}
             silent = [record for record in (*known, *(heard - known.keys())) if record not in found]
             for record, item in self._rows.fetch(silent, ("responses",)).items():
-                found[record] = _annotations(form, item)
+                found[record] = read_responses(form, item)
         except BaseException:
             self.note(heard)
             raise
-        self._answers = {record: {one.id: one.updated_at for one in here} for record, here in found.items() if here}
+        self._answers = {record: {one.id: _time(one) for one in here} for record, here in found.items() if here}
         self._read_at = time.monotonic()
         if deep:
             self._deep_at = self._read_at
@@ -206,27 +209,22 @@ class Arrivals:
             return added, self._base
 
 
-def _annotations(form: Form, item: Mapping[str, Any]) -> list[Annotation]:
-    record, fields = str(item["id"]), item["fields"]
-    read = (read_response(form, record, response, fields) for response in item.get("responses") or ())
-    return [one for one in read if one is not None]
+def _time(one: Found) -> datetime | None:
+    return one.updated_at if isinstance(one, Annotation) else None
 
 
-def _difference(
-    known: Mapping[str, Mapping[str, datetime]],
-    found: Mapping[str, list[Annotation]],
-    tell: set[str],
-) -> Changes:
-    """What is new; ``complete`` holds the records whose answers came or went, and those in ``tell``."""
-    changed: list[Annotation] = []
+def _difference(known: Mapping[str, Times], found: Mapping[str, list[Found]], tell: set[str]) -> Changes:
+    """What is new, and what can't be read; ``complete`` holds the records whose answers came or went, and ``tell``."""
+    changed: list[Found] = []
     complete: dict[str, frozenset[str]] = {}
     for record, here in found.items():
         before = known.get(record, {})
         ids = frozenset(one.id for one in here)
-        changed += [one for one in here if before.get(one.id) != one.updated_at]
+        changed += [one for one in here if _time(one) is None or before.get(one.id) != _time(one)]
         if ids != before.keys() or record in tell:
             complete[record] = ids
-    return Changes(tuple(changed), complete)
+    annotations, unreadable = sorted_out(changed)
+    return Changes(annotations, complete, unreadable=unreadable)
 
 
 def _is_settled(activity: str, now: datetime | None) -> bool:

@@ -33,7 +33,7 @@ from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import MissingExtra, PlatformError
 from nextlabel.connectors.http import NO_HEADERS
 from nextlabel.connectors.project import ProjectConnector
-from nextlabel.connectors.records import Annotation, Changes, Hint, QueueEntry, Record, RemoteRecord
+from nextlabel.connectors.records import Changes, Found, Hint, QueueEntry, Record, RemoteRecord
 
 log = structlog.get_logger(__name__)
 
@@ -109,11 +109,12 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         return self._poll.everything(self.form)
 
     @override
-    def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Annotation | None]:
+    def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Found | None]:
         """Each of these annotations, by its record, which is asked for by itself with all its responses."""
         found = self._poll.each(wanted, self.form)
         self._queue.note(found.annotations, found.complete)
-        here = {one.id: one for one in found.annotations}
+        here: dict[str, Found] = {one.id: one for one in found.annotations}
+        here |= {one.id: one for one in found.unreadable}
         return {number: here.get(number) for number, record in wanted.items() if record in found.complete}
 
     @override

@@ -20,10 +20,12 @@ from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
     FieldKind,
+    Found,
     Hint,
     Record,
     RemoteRecord,
     Suggestion,
+    Unreadable,
     as_text,
     check_labels,
 )
@@ -151,12 +153,34 @@ def placed(form: Form, suggestion: Json | None, fields: Mapping[str, Any]) -> Js
 # -- responses -------------------------------------------------------------------------------------------------------
 
 
+def read_responses(form: Form, item: Mapping[str, Any]) -> list[Found]:
+    """What people answered about a record as Argilla lists it, but for what is of a status that says nothing."""
+    found: list[Found] = []
+    record = str(item["id"])
+    for response in item.get("responses") or ():
+        try:
+            one = read_response(form, record, response, item["fields"])
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            found.append(
+                Unreadable(
+                    str(response.get("id") or ""),
+                    record,
+                    str(response.get("user_id") or ""),
+                    f"{type(error).__name__} {error}",
+                    "open the record in Argilla, correct the response and submit it again, or delete it",
+                )
+            )
+        else:
+            found += [] if one is None else [one]
+    return found
+
+
 def read_response(
     form: Form, remote_id: str, response: Mapping[str, Any], fields: Mapping[str, Any] | None = None
 ) -> Annotation | None:
     """One person's response to a record with these ``fields``; None if it is of a status that says nothing.
 
-    Raises KeyError, TypeError or ValueError on a malformed one.
+    Raises KeyError, TypeError, AttributeError, ValueError or OverflowError on one that can't be read.
     """
     status = STATUSES.get(response["status"])
     if status is None:

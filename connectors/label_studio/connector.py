@@ -22,12 +22,12 @@ from nextlabel.connectors.http import server_time
 from nextlabel.connectors.label_studio.client import Client, LabelStudioProjects
 from nextlabel.connectors.label_studio.config import Form, read_config
 from nextlabel.connectors.label_studio.diagnose import findings
-from nextlabel.connectors.label_studio.payloads import read_annotation, read_event
+from nextlabel.connectors.label_studio.payloads import read_event, read_found
 from nextlabel.connectors.label_studio.queue import LabelStudioQueue
 from nextlabel.connectors.label_studio.tasks import FETCH, Tasks, condition
 from nextlabel.connectors.label_studio.webhooks import Webhooks
 from nextlabel.connectors.project import ProjectConnector
-from nextlabel.connectors.records import Annotation, Changes, Hint, QueueEntry, Record, RemoteRecord
+from nextlabel.connectors.records import Annotation, Changes, Found, Hint, QueueEntry, Record, RemoteRecord, Unreadable
 
 log = structlog.get_logger(__name__)
 
@@ -105,11 +105,20 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
             conditions.append(condition("updated_at", "greater", start.astimezone(UTC).strftime(TIME), "Datetime"))
         complete = {str(task["id"]): frozenset[str]() for task in self._tasks.list(conditions, "id")}
         annotations: list[Annotation] = []
+        unreadable: list[Unreadable] = []
         for page in self._pages(conditions):
             annotations += page.annotations
+            unreadable += page.unreadable
             complete |= page.complete
         mark = _next_cursor(datetime.fromisoformat(newest[0]["updated_at"]), now).strftime(TIME)
-        return Changes(tuple(annotations), complete, labeling_changed=changed, cursor=mark, gap=turned_back)
+        return Changes(
+            tuple(annotations),
+            complete,
+            labeling_changed=changed,
+            cursor=mark,
+            gap=turned_back,
+            unreadable=tuple(unreadable),
+        )
 
     @override
     def annotated(self) -> Iterator[Changes]:
@@ -120,22 +129,18 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         form = self.form
         answered = self._tasks.list([*conditions, HAS_ANNOTATIONS], ANNOTATED, fields="all", size=FETCH)
         for tasks in batched(answered, FETCH):
-            here = {
-                one["id"]: [read_annotation(form, given, one["id"]) for given in one["annotations"]] for one in tasks
-            }
-            yield Changes.listed({str(task): annotations for task, annotations in here.items()})
+            yield Changes.listed(
+                {str(one["id"]): [read_found(form, given, one["id"]) for given in one["annotations"]] for one in tasks}
+            )
 
     @override
-    def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Annotation | None]:
-        """One request each. One that can't be read is left out. Raises ConnectorError if one could not be asked for."""
-        found: dict[str, Annotation | None] = {}
+    def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Found | None]:
+        """One request each. Raises ConnectorError if one could not be asked for."""
+        found: dict[str, Found | None] = {}
         for number in wanted:
             body = self._client.find(f"/api/annotations/{int(number)}/", again=False)
-            try:
-                here = body is not None and str(body["project"]) == self.project.id
-                found[number] = read_annotation(self.form, body) if here else None
-            except (KeyError, TypeError, ValueError) as error:
-                log.warning("an annotation can't be read", annotation=number, reason=f"{type(error).__name__} {error}")
+            here = body is not None and str(body["project"]) == self.project.id
+            found[number] = read_found(self.form, body) if here else None
         return found
 
     def _refresh(self) -> bool:

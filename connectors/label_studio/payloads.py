@@ -16,11 +16,13 @@ from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
     FieldKind,
+    Found,
     Hint,
     Labeling,
     Record,
     RemoteRecord,
     Suggestion,
+    Unreadable,
     Value,
     as_text,
     check_labels,
@@ -125,17 +127,35 @@ def remote_record(task: Mapping[str, Any], labeling: Labeling) -> RemoteRecord:
 # -- annotations -----------------------------------------------------------------------------------------------------
 
 
+def read_found(form: Form, body: Mapping[str, Any], task: int | str | None = None) -> Found:
+    """One annotation as Label Studio lists it, of a ``task`` that the listing names."""
+    try:
+        return read_annotation(form, body, task)
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        return Unreadable(
+            str(body.get("id") or ""),
+            str(body.get("task") if task is None else task),
+            _annotator(body),
+            f"{type(error).__name__} {error}",
+            "open the task in Label Studio, correct the annotation and press Update, or delete it",
+        )
+
+
 def read_annotation(form: Form, body: Mapping[str, Any], task: int | str | None = None) -> Annotation:
-    """One annotation as Label Studio lists it. Raises KeyError, TypeError or ValueError on a malformed one."""
-    by = body.get("completed_by")
+    """The same. Raises KeyError, TypeError, AttributeError, ValueError or OverflowError on one that can't be read."""
     return Annotation(
         id=str(int(body["id"])),
         remote_id=str(int(body["task"] if task is None else task)),
-        annotator=str(by.get("id") if isinstance(by, Mapping) else by),
+        annotator=_annotator(body),
         value=read_result(form, body.get("result") or ()),
         status=AnnotationStatus.SKIPPED if body.get("was_cancelled") else AnnotationStatus.SUBMITTED,
         updated_at=datetime.fromisoformat(body["updated_at"]),
     )
+
+
+def _annotator(body: Mapping[str, Any]) -> str:
+    by = body.get("completed_by")
+    return str(by.get("id") if isinstance(by, Mapping) else by)
 
 
 # -- webhooks --------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.service.opening import project_home
 from nextlabel.backend.service.project import PLATFORM, PROJECT
 from nextlabel.backend.settings import Settings
-from nextlabel.backend.store import Store
+from nextlabel.backend.store import Notice, Store
 from nextlabel.connectors.base import Finding, ProjectRef, Severity
 from nextlabel.connectors.platform import Platform
 from nextlabel.connectors.platforms import PLATFORMS
@@ -119,6 +119,20 @@ def test_it_says_who_leads(nextlabel: Run, attached: list[Attached], folder: Pat
         found = leader()
         assert found["severity"] == "warning"
         assert "vm:17:ab did not renew its lease" in found["message"]
+
+
+def test_it_says_what_was_set_aside(nextlabel: Run, attached: list[Attached], folder: Path) -> None:
+    with Store.open(project_home(Recipe.from_yaml("reviews.yaml"), Settings()) / "store.sqlite") as store:
+        store.set_meta(PROJECT, "7")
+        store.notify(Notice("1", "annotation", "it is odd", "mend it"), Notice("2", "labels", "one is new"))
+    found = {one["code"]: one for one in json.loads(nextlabel("doctor", "reviews.yaml", "--json").out)}
+    assert found["annotation"] == {
+        "code": "annotation",
+        "severity": "warning",
+        "message": "it is odd",
+        "fix": "mend it",
+    }
+    assert found["labels"]["severity"] == "ok", "there is nothing to do about it"
 
 
 def test_the_worker_is_looked_at_where_we_know_its_redis(

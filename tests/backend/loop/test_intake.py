@@ -11,7 +11,7 @@ import pytest
 from nextlabel.backend.loop.intake import LOOKS_S, MANY, MOST_FAILURES, MOST_HINTS, Intake
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import PlatformUnavailable
-from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes, Hint
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes, Found, Hint, Unreadable
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.running import about
 
@@ -215,7 +215,7 @@ def test_an_answer_that_came_in_while_it_was_asked_for_is_not_hidden(
     platform.answers.clear()
     ask = platform.annotations
 
-    def slow(wanted: dict[str, str | None]) -> dict[str, Annotation | None]:
+    def slow(wanted: dict[str, str | None]) -> dict[str, Found | None]:
         found = ask(wanted)
         platform.answers.update(there)
         store.append(Changes((one,)))
@@ -304,6 +304,74 @@ def test_all_records_gone_at_once_are_told_and_not_believed(
     assert store.remote_ids() == []
 
 
+# -- what can't be read ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def odd(intake: Intake, platform: MemoryConnector, store: Store) -> Annotation:
+    """An answer that was read once, and that its annotator has changed into one that can't be."""
+    [one] = give(intake, platform, 1)
+    del platform.answers[one.id]
+    platform.odd[one.id] = Unreadable(one.id, one.remote_id, "ann", "a span without offsets", "correct it")
+    return one
+
+
+def test_what_can_not_be_read_is_told_and_keeps_nobody_else_out(
+    intake: Intake, platform: MemoryConnector, store: Store, odd: Annotation
+) -> None:
+    good = platform.annotate("r-2", "cat")
+    intake.read(platform.changes(None), store.head())
+    assert set(logged(store)) == {odd.id, good.id}, "what was read of it before stays"
+    [notice] = store.notices()
+    assert (notice.kind, notice.fix, notice.remote_id) == ("annotation", "correct it", odd.remote_id)
+    assert notice.message == (
+        f"annotation {odd.id} by annotator ann of record {odd.remote_id} can't be read: a span without offsets"
+    )
+
+
+def test_a_hint_of_one_that_can_not_be_read_is_followed_once(
+    intake: Intake, platform: MemoryConnector, store: Store, odd: Annotation
+) -> None:
+    good = platform.annotate("r-2", "cat")
+    platform.asked_for.clear()
+    intake.notify(about(odd, good))
+    work(intake)
+    assert good.id in logged(store)
+    assert platform.asked_for.count(odd.id) == 1
+    assert len(store.notices()) == 1
+
+
+def test_one_that_can_not_be_read_is_not_taken_for_absent(
+    intake: Intake, platform: MemoryConnector, store: Store, odd: Annotation
+) -> None:
+    _, doubts = intake.read(next(platform.annotated()), store.head())
+    assert doubts == {}
+    intake.doubt({odd.id: odd.remote_id})
+    work(intake)
+    assert intake.is_settled
+    assert odd.id in logged(store)
+
+
+@pytest.mark.parametrize("by", ["poll", "webhook"])
+@pytest.mark.parametrize("now", ["readable", "deleted", "record deleted"])
+def test_what_is_over_is_told_no_longer(
+    intake: Intake, platform: MemoryConnector, store: Store, odd: Annotation, now: str, by: str
+) -> None:
+    intake.read(platform.changes(None), store.head())
+    del platform.odd[odd.id]
+    if now == "readable":
+        platform.answers[odd.id] = odd
+    if now == "record deleted":
+        platform.delete(odd.remote_id)
+        intake.notify(Hint(records=frozenset({odd.remote_id})))
+    elif by == "poll":
+        intake.read(platform.changes(None), store.head())
+    else:
+        intake.notify(about(odd))
+    work(intake)
+    assert store.notices() == []
+
+
 # -- failures --------------------------------------------------------------------------------------------------------
 
 
@@ -314,7 +382,7 @@ def test_one_that_can_not_be_asked_for_holds_up_no_other(
     bad, ask = given[2].id, platform.annotations
     platform.answers = {given[0].id: given[0], bad: given[2]}
 
-    def annotations(wanted: dict[str, str | None]) -> dict[str, Annotation | None]:
+    def annotations(wanted: dict[str, str | None]) -> dict[str, Found | None]:
         if bad in wanted:
             raise PlatformUnavailable("500 for this one")
         return ask(wanted)

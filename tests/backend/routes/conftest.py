@@ -126,6 +126,8 @@ class MemoryService:
             label_to_queue_p95=float("nan"),
             platform_reachable=True,
             audit=self.audit,
+            notices=[{"kind": "annotation", "message": "it is odd", "fix": "mend it", "since": "2026-01-01T00:00:00"}],
+            notice_counts={"annotation": 3},
             training=self.training,
             comparison={
                 "answers": 1240,

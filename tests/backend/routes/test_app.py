@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from nextlabel.backend.app import create_app
+from nextlabel.backend.cli.service import rows
 from nextlabel.backend.credentials import Credentials
 from nextlabel.backend.settings import Settings
 
@@ -50,6 +51,8 @@ def test_status_is_json_even_where_a_figure_is_not_finite(client: TestClient) ->
     assert status["label_to_queue_p95"] is None
     assert status["audit"]["accuracy"] == 0.9
     assert status["notes"] == {}
+    assert [one["message"] for one in status["notices"]] == ["it is odd"]
+    assert dict(rows(status))["notice: annotation"] == "it is odd; to mend it: mend it"
 
 
 def test_metrics_show_the_loop_and_the_requests(client: TestClient) -> None:
@@ -64,6 +67,7 @@ def test_metrics_show_the_loop_and_the_requests(client: TestClient) -> None:
         "nextlabel_lease_since_timestamp_seconds 1.795998834e+09",
         'nextlabel_lease_info{owner="vm:17:ab"} 1.0',
         'nextlabel_serving_info{generation="nl-1-7",model_version="nl-1"} 1.0',
+        'nextlabel_notices{kind="annotation"} 3.0',
         'nextlabel_request_seconds_count{route="/versions",status="200"} 1.0',
         'nextlabel_request_seconds_count{route="other",status="404"} 2.0',
     ):

@@ -1,0 +1,128 @@
+"""Notices: what was set aside, or has happened, and what somebody may do about it.
+
+What one annotation or one record has wrong stands here, and stops nothing else. A notice goes when what it tells is
+over; who writes one takes it away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from nextlabel.connectors.records import Changes, Unreadable
+
+from . import codec
+from .database import Database, chunks
+from .meta import upsert
+from .schema import notices
+
+ANNOTATION = "annotation"
+"""The kind of notices about annotations that can't be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One thing to tell people: ``key`` names it for ever, ``kind`` is what it is counted under.
+
+    ``message`` says what, about whom, and why; ``fix`` what to do about it, empty where there is nothing to do.
+    ``remote_id`` is the record that it is about, if any. ``since``: when it was first told; None before it is kept.
+    """
+
+    key: str
+    kind: str
+    message: str
+    fix: str = ""
+    remote_id: str = ""
+    since: datetime | None = None
+
+    def as_json(self) -> dict[str, str]:
+        """Plain values; ``since`` is ISO 8601, UTC."""
+        since = self.since.isoformat(timespec="seconds") if self.since else ""
+        return {"kind": self.kind, "message": self.message, "fix": self.fix, "since": since}
+
+
+class NoticesPart(Database):
+    """What people are told."""
+
+    def notify(self, *told: Notice) -> None:
+        """Keep these notices. One that is there already by its key says from now on what this one says."""
+        if told:
+            with self._write() as connection:
+                _keep(connection, told)
+
+    def dismiss(self, keys: Iterable[str] = (), *, records: Iterable[str] = ()) -> None:
+        """Take notices away, by their keys, or all about some ``records`` (remote ids). Unknown ones don't matter."""
+        with self._write() as connection:
+            _drop(connection, keys)
+            for chunk in chunks(records):
+                connection.execute(sa.delete(notices).where(notices.c.remote_id.in_(chunk)))
+
+    def notices(self, limit: int | None = None) -> list[Notice]:
+        """What there is to tell, the newest first."""
+        query = sa.select(notices).order_by(notices.c.since.desc(), notices.c.key).limit(limit)
+        with self._read() as connection:
+            return [Notice(**row._mapping) for row in connection.execute(query)]
+
+    def notice_counts(self) -> dict[str, int]:
+        """Kind -> how many notices of it there are."""
+        query = sa.select(notices.c.kind, sa.func.count()).group_by(notices.c.kind).order_by(notices.c.kind)
+        with self._read() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def set_aside(self, changes: Changes, absent: Collection[str] = ()) -> None:
+        """Tell of the annotations that ``changes`` could not read.
+
+        What was told of one that now could be read, that its record no longer lists, or that is ``absent``, is over.
+        """
+        with self._read() as connection:
+            known = connection.execute(sa.select(notices.c.key).where(notices.c.kind == ANNOTATION).limit(1)).all()
+        if known or changes.unreadable:
+            with self._write() as connection:
+                over = [one.id for one in changes.annotations] + [*absent, *_unlisted(connection, changes)]
+                _drop(connection, map(_key, over))
+                _keep(connection, map(_told, changes.unreadable))
+
+
+def _key(annotation: str) -> str:
+    return f"{ANNOTATION} {annotation}"
+
+
+def _told(one: Unreadable) -> Notice:
+    who = f" by annotator {one.annotator}" if one.annotator else ""
+    message = f"annotation {one.id}{who} of record {one.remote_id} can't be read: {one.reason}"
+    return Notice(_key(one.id), ANNOTATION, message, one.fix, one.remote_id)
+
+
+def _keep(connection: Connection, told: Iterable[Notice]) -> None:
+    now = codec.now()
+    for one in told:
+        content: dict[str, Any] = {
+            "kind": one.kind,
+            "message": one.message,
+            "fix": one.fix,
+            "remote_id": one.remote_id,
+        }
+        upsert(connection, notices.c.key, {"key": one.key, "since": one.since or now, **content}, content)
+
+
+def _drop(connection: Connection, keys: Iterable[str]) -> None:
+    for chunk in chunks(keys):
+        connection.execute(sa.delete(notices).where(notices.c.key.in_(chunk)))
+
+
+def _unlisted(connection: Connection, changes: Changes) -> list[str]:
+    """Annotations that were told of, on the records in ``complete``, and are listed no longer."""
+    found: list[str] = []
+    for chunk in chunks(changes.complete):
+        query = sa.select(notices.c.key, notices.c.remote_id)
+        for key, record in connection.execute(
+            query.where(notices.c.kind == ANNOTATION, notices.c.remote_id.in_(chunk))
+        ):
+            annotation = key.removeprefix(_key(""))
+            found += [annotation] if annotation not in changes.complete[record] else []
+    return found

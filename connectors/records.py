@@ -15,6 +15,7 @@ At the end, what a platform asks is compared with what we were told, and answers
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -329,8 +330,8 @@ def spans_of(value: Value) -> list[Span]:
 
 
 def as_text(value: Any) -> str:
-    """What a field of a platform's record says; nothing where there is nothing."""
-    return "" if value is None else value if isinstance(value, str) else str(value)
+    """What a field of a platform's record says: its text, nothing for null, and JSON for everything else."""
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def ranked(entries: Sequence[QueueEntry]) -> list[QueueEntry]:

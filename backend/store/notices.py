@@ -101,17 +101,17 @@ def _told(one: Unreadable) -> Notice:
 def _keep(connection: Connection, told: Iterable[Notice]) -> None:
     now = codec.now()
     for one in told:
-        content: dict[str, Any] = {
-            "kind": one.kind,
-            "message": one.message,
-            "fix": one.fix,
-            "remote_id": one.remote_id,
-        }
-        upsert(connection, notices.c.key, {"key": one.key, "since": one.since or now, **content}, content)
+        content: dict[str, Any] = {name: _plain(getattr(one, name)) for name in ("kind", "message", "fix", "remote_id")}
+        upsert(connection, notices.c.key, {"key": _plain(one.key), "since": one.since or now, **content}, content)
+
+
+def _plain(text: str) -> str:
+    """What every database stores: notices may tell of texts that none does."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
 def _drop(connection: Connection, keys: Iterable[str]) -> None:
-    for chunk in chunks(keys):
+    for chunk in chunks(map(_plain, keys)):
         connection.execute(sa.delete(notices).where(notices.c.key.in_(chunk)))
 
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from typing_extensions import override
 
+from nextlabel.connectors.answers import read_label, read_labels, read_list, read_object, read_span
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Span, Value, spans_of
@@ -79,7 +80,10 @@ class Question(ABC):
 
     @abstractmethod
     def read(self, form: Form, value: Any, text: str) -> Value:
-        """What somebody answered about a record with this ``text``."""
+        """What somebody answered about a record with this ``text``.
+
+        Raises KeyError or ValueError on what says nothing.
+        """
 
     def placed(self, suggestion: Json, text: str) -> Json:
         """``suggestion`` as it has to be stored for a record with this ``text``."""
@@ -103,7 +107,7 @@ class OneLabel(Question):
 
     @override
     def read(self, form: Form, value: Any, text: str) -> Value:
-        return (str(value),)
+        return (read_label(value),)
 
 
 class ManyLabels(Question):
@@ -125,7 +129,7 @@ class ManyLabels(Question):
 
     @override
     def read(self, form: Form, value: Any, text: str) -> Value:
-        return tuple(str(label) for label in value if not (form.has_none and label == NONE))
+        return tuple(label for label in read_labels(value) if not (form.has_none and label == NONE))
 
 
 class Spans(Question):
@@ -156,7 +160,9 @@ class Spans(Question):
     @override
     def read(self, form: Form, value: Any, text: str) -> Value:
         points = _points(text)
-        return tuple(Span(points(int(one["start"])), points(int(one["end"])), str(one["label"])) for one in value)
+        spans = [read_object(one, "a span") for one in read_list(value, "its value")]
+        read = [read_span(one["start"], one["end"], one["label"]) for one in spans]
+        return tuple(Span(points(span.start), points(span.end), span.label) for span in read)
 
     @override
     def placed(self, suggestion: Json, text: str) -> Json:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from math import isfinite
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from nextlabel.connectors.answers import ODD, mapping, read_id, read_object, read_time, reason, storable
 from nextlabel.connectors.argilla.config import QUESTIONS, Form
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
@@ -95,10 +95,12 @@ def _typed(uid: str, name: str, value: Any, properties: Mapping[str, str]) -> An
 
 
 def read_record(form: Form, item: Mapping[str, Any]) -> RemoteRecord:
-    """A record as Argilla lists it."""
-    metadata = {key: value for key, value in (item.get("metadata") or {}).items() if not OURS.fullmatch(key)}
-    fields = {one.name: as_text(item["fields"].get(one.name)) for one in form.labeling.fields}
-    uid = item.get("external_id") or f"{FOREIGN_UID}{item['id']}"
+    """A record as Argilla lists it. What it lacks is empty."""
+    metadata = {key: value for key, value in mapping(item.get("metadata")).items() if not OURS.fullmatch(key)}
+    content = mapping(item.get("fields"))
+    fields = {one.name: as_text(content.get(one.name)) for one in form.labeling.fields}
+    uid = item.get("external_id")
+    uid = uid if storable(uid) else f"{FOREIGN_UID}{item['id']}"
     return RemoteRecord(str(item["id"]), Record(uid, fields, metadata))
 
 
@@ -155,24 +157,22 @@ def placed(form: Form, suggestion: Json | None, fields: Mapping[str, Any]) -> Js
 
 def read_responses(form: Form, item: Mapping[str, Any]) -> list[Found]:
     """What people answered about a record as Argilla lists it, but for what is of a status that says nothing."""
-    found: list[Found] = []
-    record = str(item["id"])
-    for response in item.get("responses") or ():
-        try:
-            one = read_response(form, record, response, item["fields"])
-        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-            found.append(
-                Unreadable(
-                    str(response.get("id") or ""),
-                    record,
-                    str(response.get("user_id") or ""),
-                    f"{type(error).__name__} {error}",
-                    "open the record in Argilla, correct the response and submit it again, or delete it",
-                )
-            )
-        else:
-            found += [] if one is None else [one]
-    return found
+    read = (_found(form, str(item["id"]), one, item.get("fields")) for one in item.get("responses") or ())
+    return [one for one in read if one is not None]
+
+
+def _found(form: Form, record: str, response: Any, fields: Any) -> Found | None:
+    try:
+        return read_response(form, record, response, mapping(fields))
+    except ODD as error:
+        response = mapping(response)
+        return Unreadable(
+            str(response.get("id") or ""),
+            record,
+            str(response.get("user_id") or ""),
+            reason(error),
+            "open the record in Argilla, correct the response and submit it again, or delete it",
+        )
 
 
 def read_response(
@@ -180,27 +180,23 @@ def read_response(
 ) -> Annotation | None:
     """One person's response to a record with these ``fields``; None if it is of a status that says nothing.
 
-    Raises KeyError, TypeError, AttributeError, ValueError or OverflowError on one that can't be read.
+    Raises one of ODD if it can't be read.
     """
     status = STATUSES.get(response["status"])
     if status is None:
         return None
-    answer = ((response.get("values") or {}).get(form.question) or {}).get("value")
+    values = read_object(response.get("values") or {}, "what it answers")
+    answer = read_object(values.get(form.question) or {}, f"its answer to {form.question!r}").get("value")
     text = as_text((fields or {}).get(form.target))
     user = response.get("user_id") or response["user"]["id"]
     return Annotation(
-        id=str(response["id"]),
+        id=read_id(response["id"], "a response"),
         remote_id=remote_id,
-        annotator=str(user),
+        annotator=read_id(user, "a person"),
         value=() if answer is None else QUESTIONS[form.labeling.kind].read(form, answer, text),
         status=status,
-        updated_at=_time(response["updated_at"]),
+        updated_at=read_time(response["updated_at"]),
     )
-
-
-def _time(text: str) -> datetime:
-    when = datetime.fromisoformat(text)
-    return when.replace(tzinfo=UTC) if when.tzinfo is None else when
 
 
 def read_event(dataset_id: str, body: Mapping[str, Any]) -> Hint:

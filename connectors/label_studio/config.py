@@ -19,9 +19,10 @@ from xml.etree import ElementTree
 
 from typing_extensions import override
 
+from nextlabel.connectors.answers import read_labels, read_span
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
-from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Span, Value, spans_of
+from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Value, spans_of
 
 UID_KEY = "nextlabel_uid"
 """The key in a task's data under which our record's uid is kept."""
@@ -77,7 +78,10 @@ class Control(ABC):
 
     @abstractmethod
     def read(self, regions: Sequence[Json]) -> Value:
-        """The value that the ``value`` entries of regions come to. Unknown labels are kept as they are."""
+        """The value that the ``value`` entries of regions come to. Unknown labels are kept as they are.
+
+        Raises KeyError or ValueError on one that says nothing.
+        """
 
 
 class Choices(Control):
@@ -103,7 +107,7 @@ class Choices(Control):
 
     @override
     def read(self, regions: Sequence[Json]) -> Value:
-        return tuple(dict.fromkeys(str(label) for region in regions for label in region.get("choices", ())))
+        return tuple(dict.fromkeys(label for region in regions for label in read_labels(region["choices"])))
 
 
 class Labels(Control):
@@ -129,9 +133,9 @@ class Labels(Control):
     @override
     def read(self, regions: Sequence[Json]) -> Value:
         return tuple(
-            Span(int(region["start"]), int(region["end"]), str(label))
+            read_span(region["start"], region["end"], label)
             for region in regions
-            for label in region.get("labels", ())
+            for label in read_labels(region["labels"])
         )
 
 

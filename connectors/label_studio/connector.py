@@ -22,7 +22,7 @@ from nextlabel.connectors.http import server_time
 from nextlabel.connectors.label_studio.client import Client, LabelStudioProjects
 from nextlabel.connectors.label_studio.config import Form, read_config
 from nextlabel.connectors.label_studio.diagnose import findings
-from nextlabel.connectors.label_studio.payloads import read_event, read_found
+from nextlabel.connectors.label_studio.payloads import read_annotations, read_event, read_found
 from nextlabel.connectors.label_studio.queue import LabelStudioQueue
 from nextlabel.connectors.label_studio.tasks import FETCH, Tasks, condition
 from nextlabel.connectors.label_studio.webhooks import Webhooks
@@ -129,9 +129,7 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         form = self.form
         answered = self._tasks.list([*conditions, HAS_ANNOTATIONS], ANNOTATED, fields="all", size=FETCH)
         for tasks in batched(answered, FETCH):
-            yield Changes.listed(
-                {str(one["id"]): [read_found(form, given, one["id"]) for given in one["annotations"]] for one in tasks}
-            )
+            yield Changes.listed({str(one["id"]): read_annotations(form, one) for one in tasks})
 
     @override
     def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Found | None]:

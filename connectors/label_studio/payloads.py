@@ -5,10 +5,20 @@ Offsets of spans count code points, in Label Studio's editor as in Python: emoji
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
+from nextlabel.connectors.answers import (
+    ODD,
+    fitting,
+    mapping,
+    read_id,
+    read_list,
+    read_object,
+    read_time,
+    reason,
+    storable,
+)
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.label_studio.config import CONTROLS, UID_KEY, Form, form_of
@@ -27,6 +37,8 @@ from nextlabel.connectors.records import (
     as_text,
     check_labels,
 )
+
+T = TypeVar("T")
 
 SHOWN_AS_THEY_ARE = ("http://", "https://", "data:image/", "/data/", "s3://", "gs://", "azure-blob://")
 """How images begin that a browser loads, or that Label Studio turns into such."""
@@ -52,10 +64,15 @@ def write_result(form: Form, value: Value, score: float | None = None, scores: S
     return [{**base, **region} for region in CONTROLS[form.labeling.kind].write(value, scores)]
 
 
-def read_result(form: Form, result: Sequence[Mapping[str, Any]]) -> Value:
-    """The value that regions hold; regions of other controls don't count. Unknown labels are kept as they are."""
-    regions = [one["value"] for one in result if one.get("from_name") == form.control and one.get("value")]
-    return CONTROLS[form.labeling.kind].read(regions)
+def read_result(form: Form, result: Any) -> Value:
+    """The value that regions hold; regions of other controls don't count. Unknown labels are kept as they are.
+
+    Raises KeyError or ValueError if it can't be read, or can't be an answer.
+    """
+    regions = [read_object(one, "a region of its result") for one in read_list(result, "its result")]
+    own = [one["value"] for one in regions if one.get("from_name") == form.control and one.get("value")]
+    values = [dict(read_object(one, "the value of a region")) for one in own]
+    return fitting(form.labeling, CONTROLS[form.labeling.kind].read(values))
 
 
 def prediction_from(labeling: Labeling, suggestion: Suggestion, form: Form | None = None) -> Json:
@@ -104,19 +121,16 @@ def _check_image(uid: str, name: str, address: str) -> None:
 def record_from_task(task: Mapping[str, Any], labeling: Labeling) -> Record:
     """The record that a task holds. Fields that the labeling does not show stay out.
 
-    Raises ValueError if the task has no data, or neither uid nor id.
+    Raises ValueError if the task has neither uid nor id.
     """
-    data = task.get("data")
-    if not isinstance(data, Mapping):
-        raise ValueError("a task without data")
+    data = mapping(task.get("data"))
     uid = data.get(UID_KEY)
-    if not isinstance(uid, str) or not uid:
+    if not storable(uid):
         if task.get("id") is None:
             raise ValueError("a task with neither uid nor id")
         uid = f"{FOREIGN_UID}{task['id']}"
     fields = {one.name: as_text(data.get(one.name)) for one in labeling.fields}
-    meta = task.get("meta")
-    return Record(uid, fields, dict(meta) if isinstance(meta, Mapping) else {})
+    return Record(uid, fields, dict(mapping(task.get("meta"))))
 
 
 def remote_record(task: Mapping[str, Any], labeling: Labeling) -> RemoteRecord:
@@ -127,35 +141,43 @@ def remote_record(task: Mapping[str, Any], labeling: Labeling) -> RemoteRecord:
 # -- annotations -----------------------------------------------------------------------------------------------------
 
 
-def read_found(form: Form, body: Mapping[str, Any], task: int | str | None = None) -> Found:
+def read_annotations(form: Form, task: Mapping[str, Any]) -> list[Found]:
+    """All annotations of a task as Label Studio lists it with them."""
+    return [read_found(form, one, task["id"]) for one in task.get("annotations") or ()]
+
+
+def read_found(form: Form, body: Any, task: int | str | None = None) -> Found:
     """One annotation as Label Studio lists it, of a ``task`` that the listing names."""
     try:
         return read_annotation(form, body, task)
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+    except ODD as error:
+        body = mapping(body)
         return Unreadable(
             str(body.get("id") or ""),
             str(body.get("task") if task is None else task),
-            _annotator(body),
-            f"{type(error).__name__} {error}",
+            str(_annotator(body)),
+            reason(error),
             "open the task in Label Studio, correct the annotation and press Update, or delete it",
         )
 
 
 def read_annotation(form: Form, body: Mapping[str, Any], task: int | str | None = None) -> Annotation:
-    """The same. Raises KeyError, TypeError, AttributeError, ValueError or OverflowError on one that can't be read."""
+    """The same. Raises one of ODD if it can't be read."""
     return Annotation(
         id=str(int(body["id"])),
         remote_id=str(int(body["task"] if task is None else task)),
-        annotator=_annotator(body),
-        value=read_result(form, body.get("result") or ()),
+        annotator=read_id(_annotator(body), "a person"),
+        value=read_result(form, body.get("result")),
         status=AnnotationStatus.SKIPPED if body.get("was_cancelled") else AnnotationStatus.SUBMITTED,
-        updated_at=datetime.fromisoformat(body["updated_at"]),
+        updated_at=read_time(body["updated_at"]),
     )
 
 
-def _annotator(body: Mapping[str, Any]) -> str:
+def _annotator(body: Mapping[str, Any]) -> Any:
+    """Who made it; "None" where Label Studio has deleted that account."""
     by = body.get("completed_by")
-    return str(by.get("id") if isinstance(by, Mapping) else by)
+    by = by.get("id") if isinstance(by, Mapping) else by
+    return "None" if by is None else by
 
 
 # -- webhooks --------------------------------------------------------------------------------------------------------
@@ -172,22 +194,23 @@ def read_event(config: str, project: str, body: Mapping[str, Any]) -> Hint:
         if isinstance(about, Mapping) and "id" in about and str(about["id"]) != project:
             return Hint()
         return _read_event(config, action, body)
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+    except ODD as error:
         raise ValueError(f"malformed event: {type(error).__name__} {error}") from None
 
 
 def _read_event(config: str, action: str, body: Mapping[str, Any]) -> Hint:
     match action:
         case "ANNOTATION_CREATED" | "ANNOTATION_UPDATED" | "ANNOTATIONS_CREATED":
-            several = _several(body["annotation"])
+            several = body["annotation"] if isinstance(body["annotation"], list) else [body["annotation"]]
+            found = _each(several, lambda one: (_number(one["id"]), _number(one["task"]), _seen_version(one)))
             return Hint(
-                annotations={_number(one["id"]): _number(one["task"]) for one in several},
-                seen_versions={_number(one["id"]): version for one in several if (version := _seen_version(one))},
+                annotations={number: task for number, task, _ in found},
+                seen_versions={number: version for number, _, version in found if version},
             )
         case "ANNOTATIONS_DELETED":
-            return Hint(annotations=dict.fromkeys(_number(one["id"]) for one in body["annotations"]))
+            return Hint(annotations=dict.fromkeys(_each(body["annotations"], lambda one: _number(one["id"]))))
         case "TASKS_DELETED":
-            return Hint(records=frozenset(_number(one["id"]) for one in body["tasks"]))
+            return Hint(records=frozenset(_each(body["tasks"], lambda one: _number(one["id"]))))
         case "TASKS_CREATED":
             return Hint(records_added=True)
         case "PROJECT_UPDATED":
@@ -198,8 +221,18 @@ def _read_event(config: str, action: str, body: Mapping[str, Any]) -> Hint:
     return Hint()
 
 
-def _several(one_or_many: Any) -> list[Mapping[str, Any]]:
-    return one_or_many if isinstance(one_or_many, list) else [one_or_many]
+def _each(several: Iterable[Json], read: Callable[[Json], T]) -> list[T]:
+    """What can be read of several things that one event names; raises one of ODD if nothing can."""
+    found: list[T] = []
+    fault: Exception | None = None
+    for one in several:
+        try:
+            found.append(read(one))
+        except ODD as error:
+            fault = error
+    if fault and not found:
+        raise fault
+    return found
 
 
 def _number(value: Any) -> str:
@@ -211,5 +244,7 @@ def _number(value: Any) -> str:
 
 def _seen_version(annotation: Mapping[str, Any]) -> str:
     """The version of the prediction that was shown; one with an empty result is shown blind."""
-    shown = annotation.get("prediction") or {}
-    return str(shown.get("model_version") or "") if shown.get("result") else ""
+    shown = annotation.get("prediction")
+    if not isinstance(shown, Mapping) or not shown.get("result"):
+        return ""
+    return as_text(shown.get("model_version"))

@@ -135,11 +135,19 @@ def test_tasks_that_we_never_pushed_get_a_uid_from_their_id():
     assert record_from_task({"id": 12, "data": {"text": "a", UID_KEY: 7}}, SINGLE.labeling).uid == "label-studio-12"
     with pytest.raises(ValueError, match="neither uid nor id"):
         record_from_task({"data": {"text": "a"}}, SINGLE.labeling)
-    with pytest.raises(ValueError, match="without data"):
-        record_from_task({"id": 12}, SINGLE.labeling)
 
 
-@pytest.mark.parametrize(("value", "text"), [(None, ""), ("a", "a"), (3, "3"), (["x"], "['x']")])
+@pytest.mark.parametrize("task", [{}, {"data": None}, {"data": 3}, {"data": {}}, {"data": {"text": None}}])
+def test_a_task_that_says_nothing_is_a_record_with_nothing_in_it(task: dict[str, Any]):
+    assert record_from_task({"id": 12, **task}, SINGLE.labeling) == Record("label-studio-12", {"text": ""})
+
+
+@pytest.mark.parametrize("uid", ["", "a\0b", "\ud800", None, ["a"]])
+def test_a_uid_that_no_database_stores_is_none(uid: Any):
+    assert record_from_task({"id": 12, "data": {UID_KEY: uid}}, SINGLE.labeling).uid == "label-studio-12"
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, ""), ("a", "a"), (3, "3"), (["x"], '["x"]'), (True, "true")])
 def test_fields_are_text(value: Any, text: str):
     assert as_text(value) == text
 
@@ -163,7 +171,7 @@ def test_an_annotation_is_read_with_what_its_annotator_saw():
     assert (skipped.status, skipped.value, skipped.annotator) == (AnnotationStatus.SKIPPED, (), "3")
 
 
-@pytest.mark.parametrize("prediction", [None, {}, {"model_version": "nl-a-1", "result": []}])
+@pytest.mark.parametrize("prediction", [None, {}, 3, {"model_version": "nl-a-1", "result": []}])
 def test_a_blind_record_was_seen_under_no_version(prediction: Any):
     hint = event("ANNOTATION_CREATED", annotation=ANNOTATION | {"prediction": prediction})
     assert hint.seen_versions == {}
@@ -216,7 +224,6 @@ def test_events_of_other_projects_are_not_ours():
         {"action": "ANNOTATION_CREATED", "annotation": "x"},
         {"action": "ANNOTATION_CREATED", "annotation": ANNOTATION | {"id": "44; drop"}},
         {"action": "ANNOTATION_CREATED", "annotation": ANNOTATION | {"id": float("inf")}},
-        {"action": "ANNOTATION_CREATED", "annotation": ANNOTATION | {"prediction": 3}},
         {"action": "ANNOTATIONS_DELETED", "annotations": [44]},
         {"action": "ANNOTATIONS_DELETED", "annotations": 44},
         {"action": "TASKS_DELETED", "tasks": [{"number": 7}]},

@@ -27,6 +27,7 @@ from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Added, Store
 from nextlabel.connectors.base import Connector
+from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.records import Record
 
 from .project import find_project, settle_project
@@ -146,6 +147,8 @@ def open_service(
             spaces(OWN)
         added = load_records(recipe, store, settings)
         log.info("records read", new=added.new, duplicates=added.duplicates, known=added.known, changed=added.changed)
+        if connector is None and found is None and not store.size():
+            raise DataError(f"{recipe.name}: the data has no records, so no project is made; see `data:`")
         leadership = Leadership(store)
         if connector is None:
             connector = settle_project(recipe, settings, store, leadership, found)

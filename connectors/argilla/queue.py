@@ -66,6 +66,13 @@ class ArgillaQueue:
         """The address at which ``person`` gets records in our order."""
         return f"{self._client.url}/dataset/{self._dataset}/annotation-mode?sort=metadata.{person.lane}.desc"
 
+    def ahead(self) -> list[str]:
+        """What giving everybody a queue will change in the dataset, in words."""
+        with self._lock:
+            there = self._there()
+            new = [person for person in self._people.members if person.lane not in there]
+        return [f"{len(new)} metadata properties that annotators don't see are added, one per person"] if new else []
+
     def look_after(self, form: Form) -> bool:
         """Give newcomers a lane with the queue in force, and restore what others took from it; whether anybody came.
 
@@ -137,13 +144,18 @@ class ArgillaQueue:
                 self._lanes[person.id] = self._load(person)
 
     def _ensure_properties(self) -> None:
+        there = self._there()
+        for person in self._people.members:
+            if person.lane not in there:
+                self._create_property(person)
+                there.add(person.lane)
+
+    def _there(self) -> set[str]:
+        """Names of the metadata properties on the server."""
         if self._properties is None:
             properties = self._client.items(f"/api/v1/me/datasets/{self._dataset}/metadata-properties")
             self._properties = {one["name"] for one in properties}
-        for person in self._people.members:
-            if person.lane not in self._properties:
-                self._create_property(person)
-                self._properties.add(person.lane)
+        return self._properties
 
     def _create_property(self, person: Person) -> None:
         body = {

@@ -269,7 +269,6 @@ def test_what_the_recipe_says_otherwise_is_told_with_both_sides(
         {"strategy_options": {"x": 1}},
         {"labels": ("a\x00", "b")},
         {"data": "empty.csv"},
-        {"seeds": {"examples": ["x"]}, "strategy": "rare", "labels": ("a", "b", "c")},
     ],
     ids=lambda wrong: " ".join(wrong),
 )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.texts import bbc
-from nextlabel.connectors.base import BackendAddress, Finding, ProjectRef, no_progress, Survey
+from nextlabel.connectors.base import BackendAddress, Finding, ProjectRef, Survey, no_progress
 from nextlabel.connectors.records import (
     Changes,
     Found,

@@ -73,6 +73,7 @@ class Platform(ABC):
     def secrets(self, settings: Any) -> list[str]:
         """Key and headers: what no log line may show."""
         return [one for one in (self.key(settings), *self.headers(settings).values()) if one]
+
     def named(self, settings: Any, project: str) -> str:
         """The id in ``project`` where that is a project's address in the browser, else ``project`` as it is.
 

@@ -10,7 +10,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -58,6 +58,9 @@ class Team(Protocol):
 
     def settings(self, home: Path) -> Settings: ...
     def make(self, title: str, answered: int = 0, records: int = RECORDS) -> str: ...
+    def another(self, title: str) -> AbstractContextManager[str]:
+        """A project of the same name."""
+
     def records(self, project: str) -> int: ...
     def titles(self) -> list[str]: ...
     def page(self, project: str) -> str: ...
@@ -93,6 +96,9 @@ class Studio:
         if tasks:
             self._call("POST", f"/api/projects/{project}/import", json=tasks)
         return str(project)
+
+    def another(self, title: str) -> AbstractContextManager[str]:
+        return nullcontext(self.make(title, records=0))
 
     def records(self, project: str) -> int:
         return int(self._call("GET", f"/api/projects/{project}/")["task_number"])
@@ -142,6 +148,15 @@ class Argilla:
                 body = {"status": "submitted", "values": values}
                 self._call("POST", f"/records/{record['id']}/responses", json=body)
         return str(made["id"])
+
+    @contextmanager
+    def another(self, title: str) -> Iterator[str]:
+        """In another workspace: a name is there once."""
+        space = self._call("POST", "/workspaces", json={"name": f"another {secrets.token_hex(4)}"})
+        made = self.make(title, records=0, space=space["name"])
+        yield made
+        self._call("DELETE", f"/datasets/{made}")
+        self._call("DELETE", f"/workspaces/{space['id']}")
 
     def records(self, project: str) -> int:
         return int(self._call("GET", f"/datasets/{project}/progress")["total"])
@@ -207,18 +222,18 @@ def test_the_recipe_of_a_project_is_written(
 
 
 def test_a_name_that_two_have_is_refused_with_their_ids(
-    team: Team, title: str, nextlabel: Callable[..., int], capfd: pytest.CaptureFixture[str]
+    team: Team,
+    title: str,
+    nextlabel: Callable[..., int],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = [team.make(title, records=0)]
-    if isinstance(team, Argilla):
-        other = f"another {secrets.token_hex(4)}"
-        team._call("POST", "/workspaces", json={"name": other})
-        found.append(team.make(title, records=0, space=other))
-    else:
-        found.append(team.make(title, records=0))
-    assert nextlabel("init", "--project", title) == 1
-    said = capfd.readouterr().err
-    assert all(one in said for one in found)
+    monkeypatch.delenv("NEXTLABEL_ARGILLA_WORKSPACE", raising=False)  # it would tell which one is meant
+    with team.another(title) as other:
+        found = [team.make(title, records=0), other]
+        assert nextlabel("init", "--project", title) == 1
+        said = capfd.readouterr().err
+        assert all(one in said for one in found)
 
 
 def test_a_project_alone_is_learned_from(team: Team, title: str, nextlabel: Callable[..., int], tmp_path: Path) -> None:

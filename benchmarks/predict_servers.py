@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.texts import bbc
-from nextlabel.connectors.base import BackendAddress, Finding, ProjectRef, Survey, no_progress
+from nextlabel.connectors.base import BackendAddress, Finding, ProjectRef, no_progress
 from nextlabel.connectors.records import (
     Changes,
     Found,
@@ -88,14 +88,14 @@ class NoPlatform:
     def extend(self, version: str, entries: Sequence[QueueEntry]) -> None:
         pass
 
+    def refused(self) -> dict[str, str]:
+        return {}
+
     def retire(self, version: str) -> None:
         pass
 
     def generations(self) -> tuple[str, ...]:
         return ()
-
-    def survey(self) -> Survey:
-        return Survey(0, 0)
 
     def connect(self, backend: BackendAddress) -> None:
         pass

@@ -64,19 +64,6 @@ class BackendAddress:
         object.__setattr__(self, "url", self.url.rstrip("/"))
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What a project holds, before anything is done to it.
-
-    ``records`` there are, and ``answered`` ones among them, about. ``changes``: what hooking the service up and
-    publishing will change in the project, a clause each; empty where all of it is so already.
-    """
-
-    records: int
-    answered: int
-    changes: tuple[str, ...] = ()
-
-
 class Severity(StrEnum):
     """How bad a finding of the doctor is. Only ``ERROR`` and ``WARNING`` mean that something is wrong."""
 
@@ -132,9 +119,6 @@ class Connector(Protocol):
         Empty where ``project.link`` is right for everybody.
         """
 
-    def survey(self) -> Survey:
-        """What the project holds, and what we are about to change in it. Changes nothing."""
-
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
         """Put ``records`` on the platform, without suggestions; return uid -> remote id for each of them.
 
@@ -186,11 +170,17 @@ class Connector(Protocol):
 
         Atomically where the platform can; otherwise the first ranks first, and what an annotator's page holds
         already stays before them. Raises RecordsRejected, and leaves the previous generation in force, if not
-        every entry was stored.
+        every entry was stored; single ones that the platform refuses may be left out (:meth:`refused`).
         """
 
     def extend(self, version: str, entries: Sequence[QueueEntry]) -> None:
         """Append ``entries`` (ranks after those published) to the generation in force."""
+
+    def refused(self) -> Mapping[str, str]:
+        """Remote id -> why, of the records that the platform gave no place in the queue, as of the last publishing.
+
+        All others of their generation have theirs. They are tried again when they change, and now and then.
+        """
 
     def retire(self, version: str) -> None:
         """Delete what is left of a generation that is no longer in force. Slow on some platforms; not for hot paths."""

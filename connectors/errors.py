@@ -7,6 +7,9 @@ escapes is a defect in nextlabel.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class NextlabelError(Exception):
     """Root of the tree. Catch it to handle every failure that nextlabel foresees."""
@@ -35,13 +38,24 @@ class LabelingMismatch(ConnectorError):
 class RecordsRejected(ConnectorError):
     """The platform stored fewer rows than were sent, with or without saying so.
 
-    ``sent`` and ``stored`` count rows.
+    ``sent`` and ``stored`` count rows. Of a push: ``refused`` says what can't be stored, uid -> why, and ``found``
+    where all that could is, uid -> remote id. Both are empty where it is not known which.
     """
 
-    def __init__(self, message: str, *, sent: int, stored: int) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        sent: int,
+        stored: int,
+        refused: Mapping[str, str] = MappingProxyType({}),
+        found: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         super().__init__(message)
         self.sent = sent
         self.stored = stored
+        self.refused = refused
+        self.found = found
 
 
 class PlatformError(ConnectorError):

@@ -13,7 +13,8 @@ from typing import Any
 
 from typing_extensions import override
 
-from nextlabel.connectors.base import BackendAddress, Connector, Finding, Progress, ProjectRef, Survey, no_progress
+from nextlabel.connectors.base import BackendAddress, Connector, Finding, Progress, ProjectRef, no_progress
+from nextlabel.connectors.bulk import rejected
 from nextlabel.connectors.errors import LabelingMismatch, PlatformUnavailable
 from nextlabel.connectors.records import (
     Annotation,
@@ -39,7 +40,7 @@ class MemoryConnector(Connector):
 
     What was done to it can be looked at: ``pushed`` records by remote id, ``answers`` by id, ``published`` generations
     with their entries, ``retired`` ones, ``asked_for`` annotations, ``asked_again`` records. ``odd``: annotations that
-    can't be read, by id.
+    can't be read, by id. It ``refuses`` some records, uid -> why: to take them, and to give them a place.
     """
 
     labeling: Labeling
@@ -58,6 +59,7 @@ class MemoryConnector(Connector):
     records_read: int = 0
     asked_for: list[str] = field(default_factory=list)
     odd: dict[str, Unreadable] = field(default_factory=dict)
+    refuses: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
@@ -134,18 +136,18 @@ class MemoryConnector(Connector):
             raise self.fail_next.pop(name)
 
     @override
-    def survey(self) -> Survey:
-        self._call("survey")
-        return Survey(len(self.pushed), len({one.remote_id for one in self.answers.values()}), ("nothing",))
-
-    @override
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
         """Remote ids tell the uid."""
         self._call("push")
-        for record in records:
+        taken = [record for record in records if record.uid not in self.refuses]
+        for record in taken:
             self.pushed.setdefault(f"r-{record.uid}", record)
-        progress(len(records), len(records))
-        return {record.uid: f"r-{record.uid}" for record in records}
+        progress(len(taken), len(records))
+        found = {record.uid: f"r-{record.uid}" for record in taken}
+        if len(taken) < len(records):
+            refused = {record.uid: self.refuses[record.uid] for record in records if record.uid in self.refuses}
+            raise rejected(refused, found, len(records))
+        return found
 
     @override
     def in_hand(self) -> list[str]:
@@ -238,6 +240,13 @@ class MemoryConnector(Connector):
         for entry in entries:
             if entry.suggestion is not None:
                 check_labels(self.labeling, entry.suggestion.value)
+
+    @override
+    def refused(self) -> dict[str, str]:
+        """Of those that were published last, what it ``refuses``."""
+        entries = self.published[-1][1] if self.published else []
+        uids = {entry.remote_id: self.pushed[entry.remote_id].uid for entry in entries}
+        return {remote_id: self.refuses[uid] for remote_id, uid in uids.items() if uid in self.refuses}
 
     @override
     def retire(self, version: str) -> None:

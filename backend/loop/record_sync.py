@@ -16,6 +16,8 @@ from nextlabel.backend.store import Store, StoredRecord
 from nextlabel.connectors.base import Connector, Progress
 from nextlabel.connectors.basics import batched
 
+from .pushing import Pusher
+
 log = structlog.get_logger(__name__)
 
 PUSH_BATCH = 5000
@@ -33,7 +35,8 @@ class RecordSync:
         self, store: Store, connector: Connector, learner: Learner, ranker: Ranker, pool: PoolState, report: Report
     ) -> None:
         self.space = learner.space()
-        self._store, self._connector, self._learner, self._ranker = store, connector, learner, ranker
+        self._store, self._learner, self._ranker = store, learner, ranker
+        self._pusher = Pusher(store, connector)
         self._pool, self._report = pool, report
         self.move_error = ""  # why the last move came to nothing
         self._next_space: EmbeddingSpace | None = None  # where to move at the next tick
@@ -105,18 +108,16 @@ class RecordSync:
 
     def push_all(self) -> None:
         """Every record that the platform has yet to get."""
-        while batch := self._store.unpushed(PUSH_BATCH):
-            self._store.set_remote(self._connector.push(batch, self._report("pushing", 0, None)))
-            self._placed([record.uid for record in batch])
+        while batch := self._pusher.next(PUSH_BATCH):
+            self._placed(self._pusher.push(batch, self._report("pushing", 0, None)))
 
     def feed(self, ranking: Positions, window: int) -> None:
         """Feed mode: top the platform's window up from the best of the ranking."""
         room = max(window - self._pool.waiting_on_platform(), 0)
-        wanted = ranking[~self._pool.is_pushed(ranking)][:room]
-        if len(wanted):
-            records = [item.record for item in self._store.at(wanted.tolist())]
-            self._store.set_remote(self._connector.push(records))
-            self._placed([record.uid for record in records])
+        wanted = ranking[~self._pool.is_pushed(ranking)] if room else ranking[:0]
+        records = [item.record for item in self._store.at(wanted.tolist())]
+        if batch := [record for record in records if not self._pusher.is_aside(record.uid)][:room]:
+            self._placed(self._pusher.push(batch))
 
     def update(self) -> None:
         """Take in what other threads told us of the platform's records."""

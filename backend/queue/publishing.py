@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -21,7 +21,7 @@ import structlog
 
 from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.retraining.model import Model
-from nextlabel.backend.store import GenerationRow, Store
+from nextlabel.backend.store import GenerationRow, Notice, Store
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.basics import elapsed
 from nextlabel.connectors.errors import PlatformError, RecordsRejected
@@ -54,6 +54,14 @@ class QueueSizes:
         return max(self.head + self.tail, self.window or 0)
 
 
+NO_PLACE = "place"
+"""The kind of notices about records that the platform gives no place in the queue."""
+NO_PLACE_FIX = (
+    "correct the record on the platform, or what its project takes; it is tried again when it changes, and every ten "
+    "minutes"
+)
+
+
 class QueuePublisher:
     """What is published of a ranking, and what is left to publish. Belongs to one thread.
 
@@ -66,6 +74,7 @@ class QueuePublisher:
         self._revision = -1  # of the pool, when the generation in force was ranked
         self._asked: Labeling | None = None  # what the platform asked then
         self._tail: deque[QueueEntry] = deque()
+        self._refused: Mapping[str, str] | None = None  # what was told of records without a place; None: not known
         self._unsaved: list[int] = []  # positions of records that had a suggestion since the last _save
         self._places = 0
 
@@ -132,9 +141,22 @@ class QueuePublisher:
     def _published(self, entries: Sequence[QueueEntry]) -> None:
         """``entries`` are on the platform, as the head of a new generation or behind what there was of it."""
         self._places = max(entry.rank for entry in entries) + 1
+        self._tell_refused()
         if not self._connector.live_predictions:
             shown = (entry.remote_id for entry in entries if entry.suggestion is not None)
             self._unsaved += self._pool.note_suggested(shown)
+
+    def _tell_refused(self) -> None:
+        """Tell which records the platform gave no place, and why; and of none any more that has one now."""
+        refused = self._connector.refused()
+        if refused == self._refused:
+            return
+        told = [one for one in self._store.notices() if one.kind == NO_PLACE]
+        self._store.dismiss(one.key for one in told if one.remote_id not in refused)
+        for remote_id, why in refused.items():
+            message = f"record {remote_id} on the platform has no place in the queue: {why}"
+            self._store.notify(Notice(f"{NO_PLACE} {remote_id}", NO_PLACE, message, NO_PLACE_FIX, remote_id))
+        self._refused = refused
 
     def _fill(self, version: str, entries: Sequence[QueueEntry]) -> None:
         """Append ``entries``, counted from rank 0, to generation ``version``.

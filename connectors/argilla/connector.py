@@ -26,7 +26,6 @@ from nextlabel.connectors.base import (
     NewProject,
     Progress,
     ProjectRef,
-    Survey,
     closed_on_failure,
     no_progress,
 )
@@ -82,11 +81,6 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
     @override
     def links(self) -> Mapping[str, str]:
         return self._queue.links()
-
-    @override
-    def survey(self) -> Survey:
-        changes = [*self._queue.ahead(), *self._webhooks.ahead()]
-        return Survey(self._rows.total(), self._rows.answered(), tuple(changes))
 
     @override
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
@@ -151,6 +145,10 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
     @override
     def extend(self, version: str, entries: Sequence[QueueEntry]) -> None:
         self._queue.extend(entries, self.form)
+
+    @override
+    def refused(self) -> Mapping[str, str]:
+        return self._queue.refused()
 
     @override
     def retire(self, version: str) -> None:

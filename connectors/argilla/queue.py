@@ -4,44 +4,29 @@ Argilla shows the pending records in an order that is random for each user, unle
 every person has a metadata property of their own (their *lane*) with a number on every record of the queue, and an
 address that sorts by it. What Argilla keeps of a generation is these numbers and the suggestions, nothing else.
 
-Both are written while people answer. Argilla replaces a record's metadata as a whole, so rows are read before they are
-written, and what did not change is not sent. It also puts every record that we change into its search index as it was
-read a moment before: an answer given in that moment is in the database, but not in the index, and the record would be
-offered to the same person again.
+How both are written while people answer: :mod:`nextlabel.connectors.argilla.delivery`.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice, pairwise
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, islice
 
 import structlog
 
 from nextlabel.connectors.argilla.client import Client
 from nextlabel.connectors.argilla.config import Form
+from nextlabel.connectors.argilla.delivery import TOP, Delivery, Moves
 from nextlabel.connectors.argilla.lanes import HELD, Lane, People, Person, arrange, renumber, settle
-from nextlabel.connectors.argilla.payloads import placed, write_suggestion
-from nextlabel.connectors.argilla.rows import BATCH, Rows
-from nextlabel.connectors.basics import Json
+from nextlabel.connectors.argilla.payloads import OURS, write_suggestion
+from nextlabel.connectors.argilla.rows import Rows
 from nextlabel.connectors.errors import PlatformError
 from nextlabel.connectors.records import Annotation, QueueEntry, ranked
 
 log = structlog.get_logger(__name__)
-
-Moves = Mapping[str, Mapping[str, int | None]]
-"""Record -> metadata property -> new number, or None to take it away."""
-
-TOP = 50
-"""Records sent first, so that the head of the queue stands before the rest is on its way."""
-SAME_SCORE = 0.05
-"""Scores that differ by less are not sent again: the page shows one decimal."""
-REMEMBERED = 5000
-"""Writes whose times are remembered."""
-SKEW_S = 5.0
-"""How far the server's time may be from what we take it for, and how long its index may take."""
 
 
 class ArgillaQueue:
@@ -66,13 +51,6 @@ class ArgillaQueue:
         """The address at which ``person`` gets records in our order."""
         return f"{self._client.url}/dataset/{self._dataset}/annotation-mode?sort=metadata.{person.lane}.desc"
 
-    def ahead(self) -> list[str]:
-        """What giving everybody a queue will change in the dataset, in words."""
-        with self._lock:
-            there = self._there()
-            new = [person for person in self._people.members if person.lane not in there]
-        return [f"{len(new)} metadata properties that annotators don't see are added, one per person"] if new else []
-
     def look_after(self, form: Form) -> bool:
         """Give newcomers a lane with the queue in force, and restore what others took from it; whether anybody came.
 
@@ -80,11 +58,12 @@ class ArgillaQueue:
         """
         with self._lock:
             changed = self._people.refresh()
-            self._ensure_properties()
+            self._properties = None
+            anew = self._ensure_properties()
             if self._is_disturbed():
                 log.info("somebody wrote over the queue; it is published again")
                 self._lanes = {}
-            if self._published and (changed or not self._lanes):
+            if self._published and (changed or anew or not self._lanes):
                 self.publish(self._published, form)
         return changed
 
@@ -125,6 +104,10 @@ class ArgillaQueue:
                 lanes[person] = here + lanes[person]
             self._put(lanes, {}, more, form)
 
+    def refused(self) -> dict[str, str]:
+        """Remote id -> why, of the records that Argilla does not let us change. They are tried again now and then."""
+        return self._delivery.refused()
+
     def in_hand(self) -> frozenset[str]:
         """Records that the pages of those at work may hold."""
         with self._lock:
@@ -143,19 +126,29 @@ class ArgillaQueue:
             if person.id not in self._lanes:
                 self._lanes[person.id] = self._load(person)
 
-    def _ensure_properties(self) -> None:
-        there = self._there()
-        for person in self._people.members:
-            if person.lane not in there:
-                self._create_property(person)
-                there.add(person.lane)
+    def _ensure_properties(self) -> bool:
+        """Have a property for every member; whether one was made anew that somebody had deleted.
 
-    def _there(self) -> set[str]:
-        """Names of the metadata properties on the server."""
+        The search engine knows no number of a new property, though records may have them. So such a lane is filled from
+        above what it had: a number that stayed as it is would not be sent, and not be found.
+        """
         if self._properties is None:
-            properties = self._client.items(f"/api/v1/me/datasets/{self._dataset}/metadata-properties")
-            self._properties = {one["name"] for one in properties}
-        return self._properties
+            self._properties = set(self._rows.properties())
+        # Of lanes that were there before we started we know no number.
+        unknown, anew = not self._lanes and any(map(OURS.fullmatch, self._properties)), False
+        for person in self._people.members:
+            if person.lane in self._properties:
+                continue
+            self._create_property(person)
+            self._properties.add(person.lane)
+            if (lost := self._lanes.get(person.id)) is not None:
+                log.info("somebody deleted a lane; it is made anew", annotator=person.name)
+                self._lanes[person.id] = replace(lost, numbers={}, floor=max([lost.floor, *lost.numbers.values()]))
+                anew = True
+            elif unknown:
+                numbers = ((row["metadata"] or {}).get(person.lane, 0) for row in self._rows.walk())
+                self._lanes[person.id] = Lane(floor=max(numbers, default=0))
+        return anew
 
     def _create_property(self, person: Person) -> None:
         body = {
@@ -222,10 +215,10 @@ class ArgillaQueue:
         held = {*chain.from_iterable(holding.values())}
         moves = self._moves(orders, holding)
         try:
-            for sent in self._delivery.send(moves, suggestions, held, form):
+            for sent in self._delivery.send(moves, suggestions, held, form, self._properties or ()):
                 self._learn(sent, moves)
         except BaseException:
-            self._lanes = {}  # how much of it arrived is not known
+            self._lanes, self._properties = {}, None  # how much of it arrived is not known, nor what stands there
             raise
         for person, order in orders.items():
             self._lanes[person].put(order)
@@ -255,112 +248,3 @@ class ArgillaQueue:
                     numbers.pop(record, None)
                 else:
                     numbers[record] = number
-
-
-# -- what is sent ----------------------------------------------------------------------------------------------------
-
-
-class Delivery:
-    """What is sent to the records of one dataset. One thread sends; any may call :meth:`note`."""
-
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
-        self._written: dict[str, tuple[float, float]] = {}  # record -> when its last write began and ended
-        self._doubtful: set[str] = set()
-
-    def note(self, annotations: Iterable[Annotation]) -> None:
-        """Hear of answers: those given while their record was written are sent for once more, to be indexed anew."""
-        for one in annotations:
-            began, ended = self._written.get(one.remote_id, (0.0, 0.0))
-            if began - SKEW_S <= one.updated_at.timestamp() <= ended + SKEW_S:
-                self._doubtful.add(one.remote_id)
-
-    def send(
-        self, moves: Moves, suggestions: Mapping[str, Json | None], held: Collection[str], form: Form
-    ) -> Iterator[list[str]]:
-        """Send what changed, those with ``suggestions`` first and in their order; yield the records of each batch sent.
-
-        A suggestion of None shows the record blind. What is ``held`` by a page keeps the suggestion that it shows.
-        Records that somebody has in hand are left alone. Raises RecordsRejected or PlatformUnavailable.
-        """
-        doubtful = set(self._doubtful)
-        ids = list(dict.fromkeys([*suggestions, *moves, *doubtful]))
-        sent = 0
-        for start, end in _cuts(len(ids)):
-            rows = self._rows.fetch(ids[start:end])
-            items = []
-            for row in (rows[record] for record in ids[start:end] if record in rows):
-                free = _is_free(row)
-                changes = _changed(row, moves.get(row["id"], {})) if free else {}
-                if free and row["id"] in suggestions and row["id"] not in held:
-                    changes |= self._suggestion(row, suggestions[row["id"]], form)
-                if row["id"] in doubtful and not changes:
-                    changes = {"metadata": row["metadata"] or {}}
-                if changes:
-                    items.append({"id": row["id"], **changes})
-            if items:
-                yield self._upsert(items, doubtful)
-            sent += len(items)
-        self._doubtful -= doubtful
-        log.debug("queue sent", records=len(ids), changed=sent, again=len(doubtful))
-
-    def _upsert(self, items: Sequence[Json], doubtful: Collection[str]) -> list[str]:
-        began = self._rows.now().timestamp()
-        written = [str(item["id"]) for item in items]
-        self._remember(written, (began, math.inf))
-        self._rows.upsert(items)
-        self._remember(written, (began, self._rows.now().timestamp()))
-        for record in doubtful:  # what was written now was read with the answer that we doubted
-            self._written.pop(record, None)
-        return written
-
-    def _remember(self, records: Iterable[str], window: tuple[float, float]) -> None:
-        for record in records:
-            self._written.pop(record, None)  # the newest stand last
-            self._written[record] = window
-        while len(self._written) > REMEMBERED:
-            del self._written[next(iter(self._written))]
-
-    def _suggestion(self, row: Json, suggestion: Json | None, form: Form) -> Json:
-        """The suggestion to send, if it is not there already. None takes away what would be pre-selected."""
-        wanted = placed(form, suggestion, row["fields"])
-        shown = [one for one in row.get("suggestions") or () if one["question_id"] == form.question_id]
-        if wanted is None:
-            if shown:
-                self._rows.delete_suggestions(row["id"], [one["id"] for one in shown])
-            return {}
-        same = any(one["value"] == wanted["value"] and _close(one["score"], wanted["score"]) for one in shown)
-        return {} if same else {"suggestions": [wanted]}
-
-
-def _changed(row: Json, places: Mapping[str, int | None]) -> Json:
-    """The metadata to send, whole; nothing if it is the same."""
-    before = row["metadata"] or {}
-    after = {name: value for name, value in before.items() if name not in places}
-    after |= {name: number for name, number in places.items() if number is not None}
-    return {} if after == before else {"metadata": after}
-
-
-def _cuts(length: int) -> list[tuple[int, int]]:
-    """Where to cut what is sent: a small batch for the top of the queue, then the largest possible."""
-    edges = [0, *range(TOP, length, BATCH), length]
-    return [(start, end) for start, end in pairwise(edges) if start < end]
-
-
-def _is_free(row: Json) -> bool:
-    """Whether the record may be changed: it waits, nobody saved a draft of it, and the server can store it.
-
-    It can't where somebody discarded it without values, which is an error of Argilla's own: then the whole batch would
-    fail.
-    """
-    responses = row.get("responses") or ()
-    return row["status"] == "pending" and not any(
-        one["status"] == "draft" or one["values"] is None for one in responses
-    )
-
-
-def _close(one: float | list[float] | None, other: float | list[float] | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    first, second = (value if isinstance(value, list) else [value] for value in (one, other))
-    return len(first) == len(second) and all(abs(a - b) < SAME_SCORE for a, b in zip(first, second, strict=True))

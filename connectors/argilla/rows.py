@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +15,7 @@ from nextlabel.connectors.argilla.config import Form
 from nextlabel.connectors.argilla.payloads import read_record, write_record
 from nextlabel.connectors.base import Progress
 from nextlabel.connectors.basics import Json, batched, weighed
+from nextlabel.connectors.bulk import Narrowing, rejected
 from nextlabel.connectors.errors import PlatformError, PlatformUnavailable, RecordsRejected
 from nextlabel.connectors.http import IMPORT_TIMEOUT_S, prepared
 from nextlabel.connectors.records import Record, RemoteRecord
@@ -36,10 +36,6 @@ BATCH_BYTES = 16 * 2**20
 """JSON a request; images may come as data."""
 LOOK_UP = 500
 """Up to so many uids are looked up by name; more are found by listing the dataset once."""
-REFUSALS = 50
-"""Refused records after which a push gives up: something is wrong with all of them."""
-NAMED = 5
-"""Refused records that an error names."""
 
 
 class Rows:
@@ -66,11 +62,6 @@ class Rows:
     def total(self) -> int:
         """How many records the database has."""
         return int(self._page(0, 1, ())["total"])
-
-    def answered(self) -> int:
-        """How many records the search finds that somebody has submitted an answer to."""
-        submitted = {"type": "terms", "scope": {"entity": "response", "property": "status"}, "values": ["submitted"]}
-        return int(self._search([submitted], (), 1, 0, ())["total"])
 
     def records(self, form: Form, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
         """Every record, in the order in which they were created, or the other way round."""
@@ -179,30 +170,19 @@ class Rows:
         return found
 
     def upsert(self, items: Sequence[Json]) -> None:
-        """Change records: each item has an ``id`` and what is to be replaced. In order, 500 per request.
+        """Change up to 500 records, all or none: each item has an ``id`` and what is to be replaced.
 
-        Never send back fields or responses that were read: people may have changed them meanwhile.
-        Raises RecordsRejected if not all were taken; those before the refused batch were.
+        Never send back fields or responses that were read: people may have changed them meanwhile. Raises PlatformError
+        if Argilla refuses one of them, RecordsRejected if it took fewer and did not say so.
         """
-        stored = 0
-        for batch in batched(items, BATCH):
-            try:
-                answer = self._client.request(
-                    "PUT",
-                    f"{self._path}/records/bulk",
-                    body={"items": list(batch)},
-                    again=True,
-                    timeout=IMPORT_TIMEOUT_S,
-                )
-            except PlatformError as error:
-                raise RecordsRejected(str(error), sent=len(items), stored=stored) from None
-            stored += len(answer["items"])
-            if len(answer["items"]) != len(batch):
-                raise RecordsRejected(
-                    f"Argilla took {len(answer['items'])} of {len(batch)} records and said nothing",
-                    sent=len(items),
-                    stored=stored,
-                )
+        body = {"items": list(items)}
+        answer = self._client.request(
+            "PUT", f"{self._path}/records/bulk", body=body, again=True, timeout=IMPORT_TIMEOUT_S
+        )
+        if (stored := len(answer["items"])) != len(items):
+            raise RecordsRejected(
+                f"Argilla took {stored} of {len(items)} records and said nothing", sent=len(items), stored=stored
+            )
 
     def delete_suggestions(self, remote_id: str, ids: Sequence[str]) -> None:
         """Take suggestions away from a record. Those that are gone already are no failure."""
@@ -250,7 +230,7 @@ class Push:
         self.created: list[str] = []
         self._rows = rows
         self._form = form
-        self._refused: dict[str, str] = {}  # uid -> why
+        self._found: dict[str, str] = {}  # uid -> record id of those that are there
 
     def push(self, records: Sequence[Record], progress: Progress) -> dict[str, str]:
         """uid -> record id of each of ``records``, created where they were missing.
@@ -259,27 +239,18 @@ class Push:
         different records; at the end, with all others stored, if Argilla refuses some.
         """
         write = partial(write_record, self._form, properties=self._rows.properties())
-        wanted, self._refused = prepared(records, write)
-        found = self._existing(list(wanted))
-        progress(len(found), len(wanted))
-        new = [item for uid, item in wanted.items() if uid not in found]
+        wanted, refused = prepared(records, write)
+        self._found = self._existing(list(wanted))
+        progress(len(self._found), len(wanted))
+        narrowing = Narrowing()
+        new = [(uid, item) for uid, item in wanted.items() if uid not in self._found]
         for batch in weighed(new, _bytes, BATCH_BYTES, BATCH):
-            made = self._create(batch)
-            self.created += made.values()
-            found |= made
-            progress(len(found), len(wanted))
-            if len(self._refused) >= REFUSALS:
-                break
-        missing = len(wanted.keys() - found.keys() - self._refused.keys())
-        if self._refused or missing:
-            named = "; ".join(f"{uid!r}: {why}" for uid, why in islice(self._refused.items(), NAMED))
-            rest = f"then {missing} were not tried" if missing else "all others are stored"
-            raise RecordsRejected(
-                f"{len(self._refused)} of {len(records)} records can't be stored, {rest}. {named}",
-                sent=len(records),
-                stored=len(found),
-            )
-        return {uid: found[uid] for uid in wanted}
+            narrowing.send(dict(batch), self._create)
+            progress(len(self._found), len(wanted))
+        refused |= narrowing.refused
+        if refused or len(self._found) < len(wanted):
+            raise rejected(refused, self._found, len(wanted.keys() | refused.keys()))
+        return {uid: self._found[uid] for uid in wanted}
 
     def _existing(self, uids: Sequence[str]) -> dict[str, str]:
         """uid -> record id of those that are there."""
@@ -291,31 +262,27 @@ class Push:
         wanted = set(uids)
         return {item["external_id"]: str(item["id"]) for item in self._rows.walk() if item["external_id"] in wanted}
 
-    def _create(self, batch: Sequence[Json]) -> dict[str, str]:
-        """Create one batch; what Argilla refuses is narrowed down to single records, and noted."""
+    def _create(self, batch: Mapping[str, Json]) -> None:
+        """Create one batch. Raises PlatformError if Argilla refuses a record of it; then none of it is stored."""
         try:
-            return self._rows.create(batch)
+            made = self._rows.create(list(batch.values()))
         except PlatformUnavailable as error:
             log.warning("push in doubt, looking what arrived", records=len(batch), reason=str(error))
+            made = self._create_missing(batch)
         except PlatformError as error:
             if "same external id" not in error.body:
-                return self._create_halves(batch, error.body)
-        found = self._listed(item["external_id"] for item in batch)
-        self._rows.upsert([{"id": record} for record in found.values()])  # the search index may lack them
-        missing = [item for item in batch if item["external_id"] not in found]
+                raise
+            made = self._create_missing(batch)
+        self.created += made.values()
+        self._found |= made
+
+    def _create_missing(self, batch: Mapping[str, Json]) -> dict[str, str]:
+        found = self._listed(batch)
+        if found:
+            self._rows.upsert([{"id": record} for record in found.values()])  # the search index may lack them
+        missing = [item for uid, item in batch.items() if uid not in found]
         return found | self._rows.create(missing) if missing else found
 
-    def _create_halves(self, batch: Sequence[Json], why: str) -> dict[str, str]:
-        if len(batch) == 1:
-            self._refused[batch[0]["external_id"]] = why
-            return {}
-        found: dict[str, str] = {}
-        middle = len(batch) // 2
-        for half in (batch[:middle], batch[middle:]):
-            if len(self._refused) < REFUSALS:
-                found |= self._create(half)
-        return found
 
-
-def _bytes(item: Json) -> int:
-    return sum(4 * len(text) for text in item["fields"].values())
+def _bytes(item: tuple[str, Json]) -> int:
+    return sum(4 * len(text) for text in item[1]["fields"].values())

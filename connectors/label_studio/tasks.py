@@ -12,6 +12,7 @@ import structlog
 
 from nextlabel.connectors.base import Progress
 from nextlabel.connectors.basics import Json, batched, weighed
+from nextlabel.connectors.bulk import Narrowing, rejected
 from nextlabel.connectors.errors import ConnectorError, PlatformError, RecordsRejected
 from nextlabel.connectors.http import IMPORT_TIMEOUT_S, absent_is_fine, prepared
 from nextlabel.connectors.label_studio.client import Client
@@ -48,29 +49,37 @@ class Tasks:
     def push(self, records: Sequence[Record], form: Form, progress: Progress) -> dict[str, str]:
         """uid -> task id of each of ``records``, imported where they were missing.
 
-        Raises RecordsRejected: before anything is sent if a record can't be shown, if one uid stands for two
-        different records, or if text can't be encoded; afterwards if tasks are missing even after a second try.
+        Raises RecordsRejected: before anything is sent if one uid stands for two different records; at the end, with
+        all others stored, for records that can't be shown or that Label Studio refuses; and for tasks that are missing
+        even after a second try.
         """
         wanted, refused = prepared(records, partial(write_task, form))
-        if refused:
-            raise RecordsRejected(next(iter(refused.values())), sent=len(records), stored=0)
-        found = self._existing(wanted)
-        done = len(found)
-        progress(done, len(wanted))
+        found = {uid: str(task) for uid, task in self._existing(wanted).items()}
+        progress(len(found), len(wanted))
+
+        def store(batch: Mapping[str, Json]) -> None:
+            found.update((uid, str(task)) for uid, task in self._import(batch).items())
+
+        narrowing = Narrowing()
         missing = [(uid, task) for uid, task in wanted.items() if uid not in found]
-        for batch in map(dict, weighed(missing, _bytes, BATCH_BYTES, BATCH)):
-            found |= self._import(batch)
-            done += len(batch)
-            progress(done, len(wanted))
-        return {uid: str(found[uid]) for uid in wanted}
+        for batch in weighed(missing, _bytes, BATCH_BYTES, BATCH):
+            narrowing.send(dict(batch), store)
+            progress(len(found), len(wanted))
+        refused |= narrowing.refused
+        if refused or len(found) < len(wanted):
+            raise rejected(refused, found, len(wanted.keys() | refused.keys()))
+        return {uid: found[uid] for uid in wanted}
 
     def _import(self, batch: Mapping[str, Json]) -> dict[str, int]:
-        """Import one batch; when the reply is lost or short, look what is there and import the rest once more."""
+        """Import one batch; when the reply is lost or short, look what is there and import the rest once more.
+
+        Raises PlatformError with the status 400 if it is refused; then nothing of it was stored.
+        """
         try:
             return self._import_once(batch)
         except ConnectorError as error:
-            if isinstance(error, PlatformError) and error.status == 400:  # refused as a whole: nothing was stored
-                raise RecordsRejected(str(error), sent=len(batch), stored=0) from None
+            if isinstance(error, PlatformError) and error.status == 400:
+                raise
             log.warning("import in doubt, looking what arrived", tasks=len(batch), reason=str(error))
         found = self._existing(batch)
         missing = {uid: task for uid, task in batch.items() if uid not in found}

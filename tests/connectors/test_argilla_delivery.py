@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nextlabel.connectors.argilla.config import Form
-from nextlabel.connectors.argilla.queue import SKEW_S, Delivery
+from nextlabel.connectors.argilla.delivery import SKEW_S, Delivery
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind
 
 FORM = Form(Labeling(LabelKind.SINGLE, ("sport", "politics")), "label", "question")
@@ -43,9 +43,9 @@ def test_given_while_it_was_written(wrong: timedelta, given: float, again: bool)
     began = datetime.now(UTC) + wrong
     rows = Rows(began)
     delivery = Delivery(rows)  # type: ignore[arg-type]
-    list(delivery.send({"r": {"lane": 7}}, {}, (), FORM))
+    list(delivery.send({"r": {"lane": 7}}, {}, (), FORM, ()))
     answered = began + given * SECOND
     delivery.note([Annotation("a", "r", "ann", ("sport",), AnnotationStatus.SUBMITTED, answered)])
     rows.sent.clear()
-    list(delivery.send({}, {}, (), FORM))
+    list(delivery.send({}, {}, (), FORM, ()))
     assert rows.sent == ([["r"]] if again else [])

@@ -58,6 +58,12 @@ class Server:
     def now(self) -> datetime:
         return now()
 
+    def properties(self) -> dict[str, str]:
+        return {}
+
+    def walk(self) -> list[dict[str, Any]]:
+        return list(self.rows.values())
+
     def fetch(self, ids: Sequence[str]) -> dict[str, Any]:
         return {one: self.rows[one] for one in ids}
 

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from nextlabel.connectors import bulk
 from nextlabel.connectors.argilla import rows
 from nextlabel.connectors.errors import RecordsRejected
 from nextlabel.connectors.records import Annotation, Record
@@ -151,18 +152,20 @@ def test_a_record_that_is_refused_is_named_and_all_others_are_stored(
         connector.push([*numbered(20), bad, *numbered(30, first=20)])
     assert says in str(caught.value)
     assert (caught.value.sent, caught.value.stored) == (31, 30)
+    assert caught.value.refused.keys() == {"bad"}
+    assert caught.value.found == {item.record.uid: item.remote_id for item in connector.records()}
     assert {item.record.uid for item in connector.records()} == {record.uid for record in numbered(30)}
 
 
 def test_a_push_of_nothing_but_refused_records_gives_up(
     argilla_dataset: Make, api: Api, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(rows, "REFUSALS", 3)
+    monkeypatch.setattr(bulk, "REFUSALS", 3)
     connector = argilla_dataset()
-    size = {"name": "size", "title": "size", "settings": {"type": "integer"}, "visible_for_annotators": True}
-    api("POST", f"/datasets/{connector.project.id}/metadata-properties", size)
+    split = {"name": "split", "title": "split", "settings": {"type": "terms", "values": ["train", "test"]}}
+    api("POST", f"/datasets/{connector.project.id}/metadata-properties", split)
     with pytest.raises(RecordsRejected, match=r"3 of 20 .* 17 were not tried"):
-        connector.push([Record(f"u{number}", {"text": "x"}, {"size": "large"}) for number in range(20)])
+        connector.push([Record(f"u{number}", {"text": "x"}, {"split": "dev"}) for number in range(20)])
 
 
 @pytest.mark.parametrize("doubled", ["u1", ""])

@@ -128,19 +128,45 @@ def test_doubled_tasks_are_made_one_again_and_answers_are_kept(
     [
         ([Record("a", {"text": "x"}), Record("a", {"text": "y"})], "two different records"),
         ([Record("", {"text": "x"})], "is empty"),
-        ([Record("a", {"title": "x"})], "lacks the fields text"),
-        ([Record("a", {"text": "\ud800"})], "can't be sent as JSON"),
-        ([Record("a", {"text": "x"}, {"x": {1, 2}})], "can't be sent as JSON"),
-        ([Record("a", {"text": "x"}, {"x": float("nan")})], "can't be sent as JSON"),
     ],
 )
-def test_records_that_can_not_be_pushed_are_refused_before_anything_is_sent(
+def test_uids_that_name_no_one_record_are_refused_before_anything_is_sent(
     records: list[Record], says: str, label_studio_project: Make
 ):
     connector = label_studio_project()
     with pytest.raises(RecordsRejected, match=says):
         connector.push([*numbered(3), *records])
     assert list(connector.records()) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (Record("a", {"title": "x"}), "lacks the fields text"),
+        (Record("a", {"text": "\ud800"}), "can't be sent as JSON"),
+        (Record("a", {"text": "x"}, {"x": {1, 2}}), "can't be sent as JSON"),
+        (Record("a", {"text": "x"}, {"x": float("nan")}), "can't be sent as JSON"),
+    ],
+)
+def test_a_record_that_is_refused_is_named_and_all_others_are_stored(
+    bad: Record, says: str, label_studio_project: Make
+):
+    connector = label_studio_project()
+    with pytest.raises(RecordsRejected, match=says) as caught:
+        connector.push([bad, *numbered(3)])
+    assert caught.value.refused.keys() == {"a"}
+    assert caught.value.found == {item.record.uid: item.remote_id for item in connector.records()}
+    assert caught.value.found.keys() == {"u0", "u1", "u2"}
+
+
+def test_a_task_that_the_server_refuses_keeps_no_other_out(label_studio_project: Make, monkeypatch: pytest.MonkeyPatch):
+    connector = label_studio_project()
+    monkeypatch.setattr(tasks, "write_task", lambda form, record: {"data": dict(record.fields)})  # no rule of ours
+    with pytest.raises(RecordsRejected, match="'bad'") as caught:
+        connector.push([*numbered(9)[:5], Record("bad", {"title": "x"}), *numbered(9)[5:]])
+    assert caught.value.stored == 9
+    assert caught.value.refused.keys() == {"bad"}
+    assert len(list(connector.records())) == 9
 
 
 def test_the_same_record_twice_is_pushed_once(label_studio_project: Make):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.texts import bbc
-from nextlabel.connectors.base import BackendAddress, Finding, ProjectRef, no_progress
+from nextlabel.connectors.base import BackendAddress, Finding, ProjectRef, Survey, no_progress
 from nextlabel.connectors.records import (
     Changes,
     Found,
@@ -96,6 +96,9 @@ class NoPlatform:
 
     def generations(self) -> tuple[str, ...]:
         return ()
+
+    def survey(self) -> Survey:
+        return Survey(0, 0)
 
     def connect(self, backend: BackendAddress) -> None:
         pass

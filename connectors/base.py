@@ -64,6 +64,19 @@ class BackendAddress:
         object.__setattr__(self, "url", self.url.rstrip("/"))
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a project holds, before anything is done to it.
+
+    ``records`` there are, and ``answered`` ones among them, about. ``changes``: what hooking the service up and
+    publishing will change in the project, a clause each; empty where all of it is so already.
+    """
+
+    records: int
+    answered: int
+    changes: tuple[str, ...] = ()
+
+
 class Severity(StrEnum):
     """How bad a finding of the doctor is. Only ``ERROR`` and ``WARNING`` mean that something is wrong."""
 
@@ -118,6 +131,9 @@ class Connector(Protocol):
 
         Empty where ``project.link`` is right for everybody.
         """
+
+    def survey(self) -> Survey:
+        """What the project holds, and what we are about to change in it. Changes nothing."""
 
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
         """Put ``records`` on the platform, without suggestions; return uid -> remote id for each of them.

@@ -6,10 +6,13 @@ A platform is a folder beside this file with a Platform in it, and one line in :
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
@@ -35,6 +38,9 @@ class Platform(ABC):
     headers_field: ClassVar[str]
     """The setting that holds headers to send with every request."""
 
+    pages: ClassVar[re.Pattern[str]]
+    """Finds the id of a project, the first group, in the path of its pages; ``page`` is such an address."""
+    page: ClassVar[str]
     events: ClassVar[frozenset[str]] = frozenset()
     """What its webhooks may be about. Anything else is counted as "other": names from outside make no new series."""
     example: ClassVar[Mapping[str, Any]] = {}
@@ -68,6 +74,24 @@ class Platform(ABC):
         """Key and headers: what no log line may show."""
         return [one for one in (self.key(settings), *self.headers(settings).values()) if one]
 
+    def named(self, settings: Any, project: str) -> str:
+        """The id in ``project`` where that is a project's address in the browser, else ``project`` as it is.
+
+        Raises ConfigError for an address without a project, or on another server than the one in ``settings``.
+        """
+        if not project.startswith(("http://", "https://")):
+            return project
+        found = self.pages.search(project)
+        if found is None:
+            raise ConfigError(f"{project} is no address of a project of {self.title}; it looks like {self.page}")
+        server = self.access(settings)[0]
+        if _server(project[: found.start()]) != _server(server):
+            raise ConfigError(
+                f"{project} is on another server than {self.variables[0]} ({server}); if both are the same one, give "
+                f"the project's id: {found[1]}"
+            )
+        return found[1]
+
     @abstractmethod
     def connectors(self) -> type[ProjectConnector[Any, Any]]:
         """The class of its connectors. Imported only now: a command that only reads settings needs no HTTP client."""
@@ -77,10 +101,19 @@ class Platform(ABC):
         return ""
 
     def attach(self, settings: Any, project: str, *, workspace: str = "", question: str | None = None) -> Connector:
-        """The existing ``project``: see ProjectConnector. Raises ConfigError or ConnectorError."""
-        place = workspace or self.workspace(settings)
+        """The existing ``project``, its id, name or address: see ProjectConnector.
+
+        Raises ConfigError or ConnectorError.
+        """
+        place, wanted = workspace or self.workspace(settings), self.named(settings, project)
         access, headers = self.access(settings), self.headers(settings)
-        return self.connectors().attach(*access, project, workspace=place, question=question, headers=headers)
+        return self.connectors().attach(*access, wanted, workspace=place, question=question, headers=headers)
+
+    def check(self, settings: Any, new: NewProject) -> None:
+        """Look whether ``new`` could be made. Makes nothing. Raises ConfigError, MissingExtra or ConnectorError."""
+        projects = self.connectors().projects(*self.access(settings), self.headers(settings))
+        with closing(projects.client):
+            projects.check(new)
 
     def create(self, settings: Any, new: NewProject) -> Connector:
         """A new project: see ProjectConnector. Raises ConfigError or ConnectorError."""
@@ -115,6 +148,16 @@ def _headers(value: object) -> object:
 
 Headers = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(_headers)]
 """Headers of requests, by name."""
+LOOPBACK = {"localhost": "127.0.0.1", "::1": "127.0.0.1"}
+"""Names of this machine that are one server."""
+
+
+def _server(address: str) -> tuple[str, int, str]:
+    """What two addresses of one server share: host, port and the path that it lies under."""
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return LOOPBACK.get(host, host), port, parts.path.strip("/")
 
 
 def _address(value: str) -> str:

@@ -32,14 +32,21 @@ class Projects(ABC, Generic[ClientT]):
         self.client = client
 
     @abstractmethod
+    def check(self, new: NewProject) -> None:
+        """Look whether ``new`` could be made: it can be asked here, and the token may make it. Makes nothing.
+
+        Raises ConfigError, MissingExtra, LabelingMismatch, Unauthorized or ProjectNotFound.
+        """
+
+    @abstractmethod
     def create(self, new: NewProject) -> Json:
         """Make a project, and read it."""
 
     @abstractmethod
     def find(self, project: str, workspace: str) -> Json:
-        """Read the project with this id, or name where the platform knows names; ``workspace`` narrows the search.
+        """Read the project with this id or name; ``workspace`` narrows the search, where the platform has such.
 
-        Raises ProjectNotFound.
+        Raises ProjectNotFound, with their ids if several have the name.
         """
 
     @abstractmethod

@@ -280,11 +280,16 @@ def expect(found: Form, wanted: Labeling) -> None:
     """Check that a project asks what we were told it asks. Raises LabelingMismatch with the difference and the fix."""
     parts = differences(found.labeling, wanted)
     if absent := [one.name for one in wanted.fields if one.name not in found.shown]:
-        parts.append(f"it does not show the fields {', '.join(absent)}")
+        parts.append(f"it does not show the fields {', '.join(absent)}, it shows {', '.join(found.shown) or 'none'}")
+    kinds = {one.name: one.kind for one in found.labeling.fields}
+    for one in wanted.fields:
+        if one.name in kinds and kinds[one.name] is not one.kind:
+            parts.append(f"the field {one.name} is {kinds[one.name]} there, not {one.kind}")
     if parts:
         raise LabelingMismatch(
             f"the project's labeling differs from the one asked for: {'; '.join(parts)}. "
-            "Change one of them, or use another project"
+            "Change one of them, leave it out of the recipe, which takes it from the project then, or use another "
+            "project"
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from nextlabel.connectors.base import BackendAddress, Connector, Finding, Progress, ProjectRef, no_progress
+from nextlabel.connectors.base import BackendAddress, Connector, Finding, Progress, ProjectRef, Survey, no_progress
 from nextlabel.connectors.bulk import rejected
 from nextlabel.connectors.errors import LabelingMismatch, PlatformUnavailable
 from nextlabel.connectors.records import (
@@ -134,6 +134,11 @@ class MemoryConnector(Connector):
             raise PlatformUnavailable("memory is down; start it")
         if name in self.fail_next:
             raise self.fail_next.pop(name)
+
+    @override
+    def survey(self) -> Survey:
+        self._call("survey")
+        return Survey(len(self.pushed), len({one.remote_id for one in self.answers.values()}), ("nothing",))
 
     @override
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:

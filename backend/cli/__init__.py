@@ -15,6 +15,7 @@ from nextlabel.connectors.errors import NextlabelError
 from .common import complain, examples
 
 COMMANDS = {
+    "init": ("init", "Write the recipe of a project that exists."),
     "run": ("run", "Push the data, and keep the queue in the best order."),
     "serve": ("run", "Serve a project that was pushed before."),
     "push": ("run", "Push the data to the platform, and leave."),
@@ -40,6 +41,7 @@ EPILOG = """
 Examples:
   nextlabel demo                     see the whole loop work, in ten minutes
   nextlabel run reviews.yaml         label your own data
+  nextlabel run --project 7          make a project learn that you have already
   nextlabel doctor reviews.yaml      find out why something does not work
 
 Settings are environment variables: LABEL_STUDIO_URL, LABEL_STUDIO_API_KEY, NEXTLABEL_HOME, NEXTLABEL_PORT ...

@@ -10,7 +10,6 @@ import typer
 from nextlabel.backend.data.cells import MISSING
 from nextlabel.backend.data.sources import is_file_name
 from nextlabel.backend.data.tables import open_table
-from nextlabel.backend.recipe import find_recipe
 from nextlabel.connectors.errors import ConfigError
 
 from .common import (
@@ -127,13 +126,12 @@ def _from_store(name: str) -> Opinions:
     from nextlabel.backend.annotators.opinions import from_annotations
     from nextlabel.backend.questions import question_of
 
-    recipe = find_recipe(name)
-    labeling = recipe.labeling()
-    if not question_of(labeling).compares:
-        raise ConfigError(
-            f"{recipe.name} asks for {labeling.kind.value} labels; annotators are compared on single ones"
-        )
-    with project_of(name) as (_, _, store):
+    with project_of(name) as (recipe, _, store):
+        labeling = recipe.labeling()
+        if not question_of(labeling).compares:
+            raise ConfigError(
+                f"{recipe.name} asks for {labeling.kind.value} labels; annotators are compared on single ones"
+            )
         position = {item.remote_id: at for at, item in enumerate(store.records()) if item.remote_id}
         size = max(position.values(), default=-1) + 1
         return from_annotations(store.answers(), position, size, labeling.labels)

@@ -26,10 +26,21 @@ if TYPE_CHECKING:
     from nextlabel.backend.recipe.recipe import Recipe
     from nextlabel.backend.settings import Settings
     from nextlabel.backend.store import Store
+    from nextlabel.connectors.base import Connector
 
 RecipeName = Annotated[
     str,
-    typer.Argument(help="An installed recipe, or a .yaml or .py file of yours.", show_default=False),
+    typer.Argument(
+        help="An installed recipe, a .yaml or .py file of yours, or a project as it is: label-studio-7.",
+        show_default=False,
+    ),
+]
+Question = Annotated[
+    str | None,
+    typer.Option(help="Which of the project's questions, where there are several.", show_default=False),
+]
+Workspace = Annotated[
+    str | None, typer.Option(help="Argilla: workspace of the dataset, if names repeat.", show_default=False)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -142,11 +153,12 @@ class Project(NamedTuple):
 @contextmanager
 def project_of(name: str) -> Iterator[Project]:
     """The project of the recipe called ``name``. Raises ConfigError if nothing was run yet."""
+    from nextlabel.backend.service.project import as_attached
     from nextlabel.backend.settings import Settings
 
     recipe, settings = find_recipe(name), Settings.load()
     with existing_store(recipe, settings) as store:
-        yield Project(recipe, settings, store)
+        yield Project(as_attached(recipe, store), settings, store)
 
 
 def existing_store(recipe: Recipe, settings: Settings) -> Store:
@@ -157,6 +169,27 @@ def existing_store(recipe: Recipe, settings: Settings) -> Store:
     if not settings.store and not (home.is_dir() and any(project_home(recipe, settings).glob("store*"))):
         raise ConfigError(f"nothing was run for {recipe.name} yet (looked in {home.absolute()}); set NEXTLABEL_HOME?")
     return open_store(recipe, settings)
+
+
+def project_on(
+    settings: Settings, platform: str | None, project: str, workspace: str | None = None, question: str | None = None
+) -> Connector:
+    """The existing ``project``, its id, name or address, to look at. Raises ConfigError or ConnectorError."""
+    from nextlabel.connectors.platforms import platform_for
+
+    chosen = platform_for(platform, project, settings)
+    return chosen.attach(settings, project, workspace=workspace or "", question=question)
+
+
+def write_new(target: Path, text: str, *, force: bool) -> None:
+    """Write a file that was not there; ``force`` overwrites one. Raises ConfigError."""
+    try:
+        with target.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigError(f"{target} is there already; give another name, or --force") from None
+    except OSError as error:
+        raise ConfigError(f"{target} can't be written: {error.strerror}") from None
 
 
 # What is wrong with options is said before the work, not after it.

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from nextlabel.backend.recipe import find_recipe, names, source_of
-from nextlabel.connectors.errors import ConfigError
 
-from .common import AsJson, command_group, examples, print_json, print_table, say
+from .common import AsJson, command_group, examples, print_json, print_table, say, write_new
 
 app = command_group(help="List, read and copy recipes.", no_args_is_help=True)
 
@@ -42,11 +41,5 @@ def copy(
     """Copy a recipe into a file of yours, to change and run."""
     source = source_of(name)
     target = target or Path(source.name)
-    try:
-        with target.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(source.read_text(encoding="utf-8"))
-    except FileExistsError:
-        raise ConfigError(f"{target} is there already; give another name, or --force") from None
-    except OSError as error:
-        raise ConfigError(f"{target} can't be written: {error.strerror}") from None
+    write_new(target, source.read_text(encoding="utf-8"), force=force)
     say(f"written: {target}; run it with: nextlabel run {target}")

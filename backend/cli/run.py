@@ -6,7 +6,8 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ from nextlabel.backend.server import listen, make_server
 from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.errors import ConfigError
 
-from .common import RecipeName, command_group, console, examples, existing_store, say
+from .common import Question, RecipeName, Workspace, command_group, console, examples, existing_store, project_on, say
 
 if TYPE_CHECKING:
     from nextlabel.backend.loop.leadership import Leadership
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 
 Project = Annotated[
     str | None,
-    typer.Option(help="Id of an existing project to attach to, in place of the recipe's.", show_default=False),
+    typer.Option(
+        help="Existing project to attach to, in place of the recipe's: its id, its name, or its address.",
+        show_default=False,
+    ),
 ]
 OtherPlatform = Annotated[
     str | None,
@@ -49,6 +53,13 @@ Host = Annotated[str | None, typer.Option(help="Address to listen on (NEXTLABEL_
 Port = Annotated[int | None, typer.Option(help="Port to listen on (NEXTLABEL_PORT).", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random, the audit slice included.")]
 
+AnyRecipe = Annotated[
+    str | None,
+    typer.Argument(
+        help="An installed recipe, or a .yaml or .py file of yours; not needed with --project.", show_default=False
+    ),
+]
+
 _BATCH = 1000
 
 app = command_group()
@@ -58,16 +69,19 @@ app = command_group()
     epilog=examples(
         "export LABEL_STUDIO_URL=http://127.0.0.1:8080 LABEL_STUDIO_API_KEY=...",
         "nextlabel run bbc-news",
-        "nextlabel run reviews.yaml --project 7",
+        "nextlabel run --project 7                  no recipe: all of it is in the project",
+        "nextlabel run reviews.yaml --project http://127.0.0.1:8080/projects/7/data",
         "export ARGILLA_API_URL=http://127.0.0.1:6900 ARGILLA_API_KEY=...",
         "nextlabel run bbc-news --platform argilla",
         "nextlabel run misogyny-es --data es_AMI_TrainingSet_NEW.csv",
     )
 )
 def run(
-    recipe: RecipeName,
+    recipe: AnyRecipe = None,
     data: OtherData = None,
     project: Project = None,
+    question: Question = None,
+    workspace: Workspace = None,
     platform: OtherPlatform = None,
     host: Host = None,
     port: Port = None,
@@ -75,10 +89,12 @@ def run(
 ) -> None:
     """Push the data, and keep the queue in the best order.
 
-    Makes the project on the first run; goes on where it was on the next. Stop it with Ctrl-C: nothing is lost.
+    Makes the project on the first run, or attaches to one that exists; goes on where it was on the next. Stop it with
+    Ctrl-C: nothing is lost. A project that exists needs no recipe: its fields, question and labels are read from it,
+    and its answers are learned from. `nextlabel init` writes them into a recipe, to change the rest.
     """
-    settings, chosen = _prepare(recipe, project, platform, host, port, data)
-    _serve(chosen, settings, seed)
+    settings = _settings(host, port)
+    _serve(_chosen(recipe, Wanted(project, platform, question, workspace, data), settings), settings, seed)
 
 
 @app.command(epilog=examples("nextlabel serve reviews.yaml --port 9091"))
@@ -90,11 +106,12 @@ def serve(recipe: RecipeName, platform: OtherPlatform = None, host: Host = None,
     """
     from nextlabel.backend.service.project import PROJECT
 
-    settings, chosen = _prepare(recipe, None, platform, host, port)
+    settings = _settings(host, port)
+    chosen = _chosen(recipe, Wanted(platform=platform), settings)
     with existing_store(chosen, settings) as store:
         if store.get_meta(PROJECT) is None:
             raise ConfigError(f"nothing was pushed for {chosen.name} yet; start with: nextlabel run {recipe}")
-    _serve(chosen.model_copy(update={"data": "", "records": tuple}), settings, seed=0)
+    _serve(chosen.model_copy(update={"data": "", "records": None, "reader": None}), settings, seed=0)
 
 
 @app.command(epilog=examples("nextlabel push reviews.yaml"))
@@ -102,6 +119,8 @@ def push(
     recipe: RecipeName,
     data: OtherData = None,
     project: Project = None,
+    question: Question = None,
+    workspace: Workspace = None,
     platform: OtherPlatform = None,
     seed: Seed = 0,
 ) -> None:
@@ -111,11 +130,15 @@ def push(
     """
     from nextlabel.backend.loop.leadership import Leadership
     from nextlabel.backend.service.opening import load_records, open_store
-    from nextlabel.backend.service.project import check_platform, open_connector
+    from nextlabel.backend.service.project import find_project, settle_project
 
-    settings, chosen = _prepare(recipe, project, platform, None, None, data)
-    with _ended_in_order(), open_store(chosen, settings, seed) as store:
-        check_platform(chosen, settings, store)
+    settings = _settings(None, None)
+    chosen = _chosen(recipe, Wanted(project, platform, question, workspace, data), settings)
+    with _ended_in_order(), ExitStack() as opened:
+        store = opened.enter_context(open_store(chosen, settings, seed))
+        chosen, found = find_project(chosen, settings, store)
+        if found is not None:
+            opened.enter_context(closing(found))
         added = load_records(chosen, store, settings)
         say(f"{added.new:,} new records ({added.duplicates:,} of them copies), {added.known:,} known before")
         leadership = Leadership(store)
@@ -125,7 +148,7 @@ def push(
                     f"another nextlabel runs on this store ({leadership.leader}), and pushes by itself; stop it to "
                     "push by hand"
                 )
-            with closing(open_connector(chosen, settings, store, leadership)) as connector:
+            with closing(settle_project(chosen, settings, store, leadership, found)) as connector:
                 _push(store, connector, leadership)
                 say(f"project {connector.project.id}: {connector.project.link}")
                 _say_links(connector.links())
@@ -207,34 +230,58 @@ def _ended_in_order() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _prepare(
-    name: str,
-    project: str | None,
-    platform: str | None,
-    host: str | None,
-    port: int | None,
-    data: str | None = None,
-) -> tuple[Settings, Recipe]:
-    """Settings and recipe, checked, and logging set up. Raises ConfigError."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What options say in place of the recipe; None and "" say nothing."""
+
+    project: str | None = None
+    platform: str | None = None
+    question: str | None = None
+    workspace: str | None = None
+    data: str | None = None
+
+
+def _settings(host: str | None, port: int | None) -> Settings:
+    """The settings, and logging set up as they say. Raises ConfigError."""
     from nextlabel.backend.credentials import credentials
     from nextlabel.backend.logging import configure
     from nextlabel.backend.settings import Settings, unknown_variables
     from nextlabel.connectors.platforms import PLATFORMS
 
     settings = Settings.load(host=host, port=port)
-    recipe = find_recipe(name)
-    if data is not None:
-        recipe = recipe.with_data(data)
-    if project is not None:
-        recipe = recipe.model_copy(update={"project": project})
-    if platform is not None:
-        recipe = recipe.on(platform)
     shown = credentials(settings)
     keys = [key for one in PLATFORMS.values() for key in one.secrets(settings)]
     configure(settings.log_level, settings.log_format, [shown.password, shown.api_token, shown.webhook_secret, *keys])
     for sentence in unknown_variables():
         say(f"warning: {sentence}")
-    return settings, recipe
+    return settings
+
+
+def _chosen(name: str | None, wanted: Wanted, settings: Settings) -> Recipe:
+    """The recipe called ``name``, or without one that of the project alone, as the options change it.
+
+    Raises BadParameter without either, ConfigError, or ConnectorError where a project is looked up.
+    """
+    if name is None and wanted.project is None:
+        raise typer.BadParameter("name one, or a project that exists with --project", param_hint="RECIPE")
+    recipe = _bare(wanted, settings) if name is None else find_recipe(name)
+    if wanted.data is not None:
+        recipe = recipe.with_data(wanted.data)
+    if wanted.platform is not None:
+        recipe = recipe.on(wanted.platform)
+    said = {"question": wanted.question, "workspace": wanted.workspace}
+    if name is not None:
+        said["project"] = wanted.project
+    return recipe.model_copy(update={key: value for key, value in said.items() if value is not None})
+
+
+def _bare(wanted: Wanted, settings: Settings) -> Recipe:
+    from nextlabel.backend.recipe.attached import bare_recipe
+
+    with closing(project_on(settings, wanted.platform, wanted.project or "", wanted.workspace, wanted.question)) as it:
+        recipe = bare_recipe(it.project.platform, it.project.id)
+        say(f"attaching to {it.project.title}; as a recipe it is called {recipe.name}: nextlabel export {recipe.name}")
+        return recipe
 
 
 def _say_links(links: Mapping[str, str]) -> None:

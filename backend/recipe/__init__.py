@@ -41,14 +41,17 @@ def _find(name: str) -> EntryPoint:
 def find_recipe(name: str) -> Recipe:
     """The recipe in the file ``name`` (if it ends in .yaml, .yml or .py), or the installed one of that name.
 
-    Raises ConfigError.
+    Or a project as it is, called PLATFORM-ID: ``label-studio-7``. Raises ConfigError.
     """
+    from .attached import named_project
     from .recipe import Recipe
 
     if name.endswith((".yaml", ".yml")):
         return Recipe.from_yaml(name)
     if name.endswith(".py"):
         recipe, where = getattr(_imported(Path(name)), "recipe", None), name
+    elif bare := named_project(name):
+        return bare
     else:
         point = _find(name)
         recipe, where = point.load(), point.value

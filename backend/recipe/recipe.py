@@ -68,8 +68,8 @@ class Recipe(BaseModel):
     )
     project: str | None = Field(
         default=None,
-        description="An existing project to attach to: its id, or the name of a dataset of Argilla; a new one is made "
-        "without it.",
+        description="An existing project to attach to: its id, its name, or its address in the browser. What is left "
+        "out here is read from it. Without it a new one is made.",
     )
     workspace: str = Field(default="", description="Argilla: workspace of the dataset, in place of the setting's.")
     overlap: int = Field(
@@ -96,21 +96,27 @@ class Recipe(BaseModel):
     data: str = Field(
         default="",
         description="A file (relative to the recipe, or a web address), a folder of data, or a data set of the hub: "
-        "see [Data files](data.md).",
+        "see [Data files](data.md). A project that exists may hold all records already.",
     )
     split: str = Field(default="train", description="Which split, where the data has several.")
     fields: Mapping[FieldName, FieldSource] = Field(
         default_factory=lambda: {"text": FieldSource(column="text")},
         min_length=1,
         description="What annotators see: field name -> column. Or one column; or `{column: ..., kind: image}`, which "
-        "holds addresses, files beside the data, or bytes.",
+        "holds addresses, files beside the data, or bytes. The project's, where one exists.",
     )
     id: str | None = Field(default=None, description="Column with a unique id; a hash of the content without it.")
     metadata: tuple[str, ...] = Field(default=(), description="Columns to keep beside the record.")
     answer: str | None = Field(default=None, description="Column with the true label, for simulated annotators only.")
 
-    kind: LabelKind = Field(default=DEFAULT_KIND, description="`single`, `multi` or `span`.")
-    labels: tuple[str, ...] = Field(min_length=1, description="The labels; or label -> a sentence that describes it.")
+    kind: LabelKind = Field(
+        default=DEFAULT_KIND, description="`single`, `multi` or `span`; the project's, where one exists."
+    )
+    labels: tuple[str, ...] = Field(
+        default=(),
+        min_length=1,
+        description="The labels; or label -> a sentence that describes it. The project's, where one exists.",
+    )
     descriptions: Mapping[str, str] = Field(default_factory=dict, description="Label -> a sentence that describes it.")
     question: Annotated[str, AfterValidator(named)] = Field(
         default="label", description="Name of the question in exports."
@@ -181,8 +187,8 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        if self.reader is None and bool(self.data) == (self.records is not None):
-            raise ValueError("data: name a file or a data set")
+        if self.reader is None and self.data and self.records is not None:
+            raise ValueError("data: the records come from a function already; drop one of the two")
         if self.opinions is not None and self.opinions < self.overlap:
             raise ValueError(
                 f"opinions: {self.opinions} is less than the overlap, {self.overlap}; leave it out, or raise it"
@@ -200,6 +206,8 @@ class Recipe(BaseModel):
                 f"training: the rung {self.training.rung} is for whole texts; for spans there are "
                 f"{', '.join(SPAN_RUNGS[:-1])} and {SPAN_RUNGS[-1]}"
             )
+        if not self.labels:  # then they are a project's, which has yet to be asked
+            return self
         if unknown := [label for label in self.descriptions if label not in self.labels]:
             raise ValueError(f"descriptions: {unknown[0]!r} is not one of the labels")
         try:
@@ -227,7 +235,8 @@ class Recipe(BaseModel):
         except ValidationError as error:
             raise document.error(error) from None
         try:
-            get_strategy(recipe.strategy, **recipe.strategy_arguments())
+            if recipe.labels or not LABEL_OPTIONS & recipe.strategy_options.keys():
+                get_strategy(recipe.strategy, **recipe.strategy_arguments())
         except ConfigError as error:
             raise ConfigError(f"{path}:{document.lines.get(('strategy',), 1)}: {error}") from None
         return recipe
@@ -242,8 +251,37 @@ class Recipe(BaseModel):
             raise ConfigError(f"{self.name} brings its data with it, so --data can't replace them")
         return self.model_copy(update={"data": path})
 
+    @property
+    def brings_records(self) -> bool:
+        """Whether it has data of its own; a project that exists may hold all records."""
+        return bool(self.data) or self.records is not None or self.reader is not None
+
+    def check_complete(self) -> None:
+        """Raise ConfigError unless it says enough to make a new project."""
+        lacking = [
+            reason
+            for reason, there in (
+                ("labels: is missing", self.labels),
+                ("data: name a file or a data set", self.brings_records),
+            )
+            if not there
+        ]
+        if lacking:
+            raise ConfigError(
+                f"{self.name}: {'; '.join(lacking)}. A project that exists has both: name it with `project:`, or with "
+                "--project"
+            )
+
     def labeling(self) -> Labeling:
-        """The question, in the words that connectors share. Raises ValueError for labels that repeat."""
+        """The question, in the words that connectors share.
+
+        Raises ConfigError where there are no labels yet, ValueError for labels that repeat.
+        """
+        if not self.labels:
+            raise ConfigError(
+                f"{self.name}: labels: is missing, and no project has been asked for them yet; name them, or start "
+                "with: nextlabel run --project"
+            )
         return Labeling(
             kind=self.kind,
             labels=self.labels,
@@ -282,6 +320,8 @@ class Recipe(BaseModel):
         ``known`` records are not read again.
         """
         report = ReadReport() if report is None else report
+        if not self.brings_records:
+            return iter(())
         if self.records is not None:
             return self._reported(counted(self.records(), report), report)
         rules = ImageRules(roots=self.image_folders()) if rules is None else rules

@@ -22,14 +22,15 @@ from nextlabel.backend.queue.publishing import QueueSizes
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.retraining.candidates import TrainingSetup
-from nextlabel.backend.retraining.embedding_space import EmbeddingSpaces
+from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpaces
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Added, Store
 from nextlabel.connectors.base import Connector
+from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.records import Record
 
-from .project import check_platform, open_connector
+from .project import find_project, settle_project
 from .service import Service
 
 log = structlog.get_logger(__name__)
@@ -133,21 +134,32 @@ def open_service(
     with ExitStack() as opened:  # what is open is closed again if the rest can't be
         if store is None:
             store = opened.enter_context(open_store(recipe, settings, seed))
-        check_platform(recipe, settings, store)
-        added = load_records(recipe, store, settings)
-        log.info("records read", new=added.new, duplicates=added.duplicates, known=added.known, changed=added.changed)
-        leadership = Leadership(store)
         if connector is None:
-            connector = opened.enter_context(closing(open_connector(recipe, settings, store, leadership)))
+            recipe, found = find_project(recipe, settings, store)
+            if found is not None:
+                opened.enter_context(closing(found))
+        # What can be wrong shows before anything is kept or made: the encoder is loaded, then the data are read.
         setup = training_setup(recipe, settings)
         load, cache = partial(open_encoder, recipe, settings), partial(open_cache, recipe, settings)
         strategy = get_strategy(recipe.strategy, **recipe.strategy_arguments())
+        spaces = EmbeddingSpaces(setup.question, load, cache, setup.models)
+        if store.current_model() is None:
+            spaces(OWN)
+        added = load_records(recipe, store, settings)
+        log.info("records read", new=added.new, duplicates=added.duplicates, known=added.known, changed=added.changed)
+        if connector is None and found is None and not store.size():
+            raise DataError(f"{recipe.name}: the data has no records, so no project is made; see `data:`")
+        leadership = Leadership(store)
+        if connector is None:
+            connector = settle_project(recipe, settings, store, leadership, found)
+            if found is None:
+                opened.enter_context(closing(connector))
         service = Service(
             store,
             connector,
             leadership,
             setup,
-            EmbeddingSpaces(setup.question, load, cache, setup.models),
+            spaces,
             ranker=Ranker(strategy, audit_share(recipe, settings), recipe.seeds, recipe.opinions or 0),
             sizes=QueueSizes(settings.queue_head, settings.queue_tail, recipe.window),
             agreement=Agreement(recipe.consensus, recipe.soft_labels),

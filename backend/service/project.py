@@ -1,5 +1,8 @@
 """Which project on the platform is a store's: attached to, or made, and the same for whoever starts.
 
+First it is looked for (:func:`find_project`), which changes nothing anywhere, so that everything else can be checked
+with what it asks. Then it is made, if there is none, and noted (:func:`settle_project`).
+
 A project is made by one process at a time, the one that has the lease. The others wait for it and attach. Between
 "made on the platform" and "noted in the store" a process may die, and its request may arrive late: what is made carries
 the store's instance as a mark, and is looked for before anything is made. The first note counts, for ever.
@@ -10,9 +13,11 @@ from __future__ import annotations
 import time
 
 import structlog
+from pydantic import TypeAdapter
 
 from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.pool.pool import PoolState
+from nextlabel.backend.recipe.attached import completed
 from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
 from nextlabel.backend.settings import Settings
@@ -26,8 +31,11 @@ log = structlog.get_logger(__name__)
 
 PROJECT = "project"
 PLATFORM = "platform"
+ASKED = "asked"
+"""What the project asked at the last start, where it was there before us: the recipe need not say it."""
 STRAYS = "project_strays"
 """Not empty while the platform may have more than one project with our mark."""
+_LABELING = TypeAdapter(Labeling)
 LOOK_EVERY = 0.5
 """Seconds between two looks of a process that waits for the project."""
 
@@ -39,21 +47,48 @@ def open_connector(recipe: Recipe, settings: Settings, store: Store, leadership:
     project or platform, or if the platform's variables are not set; LabelingMismatch if the project asks something
     else; ConnectorError if it can't be reached.
     """
+    recipe, found = find_project(recipe, settings, store)
+    return settle_project(recipe, settings, store, leadership, found)
+
+
+def find_project(recipe: Recipe, settings: Settings, store: Store) -> tuple[Recipe, Connector | None]:
+    """The project that is there already, and the recipe with what it asks; None where one has to be made.
+
+    Changes nothing. Raises as :func:`open_connector` does; also if the recipe does not say enough to make a project, or
+    says what the platform can't ask.
+    """
     check_platform(recipe, settings, store)
-    PLATFORMS[recipe.platform].access(settings)
+    platform = PLATFORMS[recipe.platform]
+    platform.access(settings)
+    known = store.get_meta(PROJECT)
+    if known or recipe.project:
+        return _attached(recipe, settings, store, known or recipe.project or "")
+    recipe.check_complete()
+    platform.check(settings, _new(recipe, store.instance))
+    return recipe, None
+
+
+def settle_project(
+    recipe: Recipe, settings: Settings, store: Store, leadership: Leadership, connector: Connector | None
+) -> Connector:
+    """Note the project as the store's; without a ``connector`` to it, make it, or wait for another process to.
+
+    Raises as :func:`open_connector` does. Closes the connector if it does.
+    """
     waiting = False
-    while True:
-        known = store.get_meta(PROJECT)
-        connector = _attach(recipe, settings, store, known) if known or recipe.project else None
-        connector = connector or _make(recipe, settings, store, leadership)
-        if connector is not None:
-            with closed_on_failure(connector):
-                _tidy(recipe, settings, store, leadership)
-            return connector
-        if not waiting:
-            log.info("waiting for the project, which another process makes", leader=leadership.leader)
+    while connector is None:
+        connector = _make(recipe, settings, store, leadership)
+        if connector is None and (known := store.get_meta(PROJECT)):
+            connector = _attached(recipe, settings, store, known)[1]
+        elif connector is None:
+            if not waiting:
+                log.info("waiting for the project, which another process makes", leader=leadership.leader)
             waiting = True
-        time.sleep(LOOK_EVERY)
+            time.sleep(LOOK_EVERY)
+    with closed_on_failure(connector):
+        _note(recipe, settings, store, connector)
+        _tidy(recipe, settings, store, leadership)
+    return connector
 
 
 def check_platform(recipe: Recipe, settings: Settings, store: Store) -> None:
@@ -79,19 +114,47 @@ def _title(platform: str) -> str:
     return PLATFORMS[platform].title if platform in PLATFORMS else platform
 
 
-def _attach(recipe: Recipe, settings: Settings, store: Store, known: str | None) -> Connector:
-    """The project that is ``known``, or the one that the recipe names, which is the store's from now on."""
-    connector = _attached(recipe, settings, known or recipe.project or "")
+def is_attached(recipe: Recipe, store: Store) -> bool:
+    """Whether the project was there before us: then what the recipe leaves out is the project's."""
+    return bool(recipe.project or store.get_meta(ASKED))
+
+
+def as_attached(recipe: Recipe, store: Store) -> Recipe:
+    """``recipe`` with what it leaves out as the project had it at the last start; as it is, where we made the project.
+
+    For who works without the platform.
+    """
+    asked = store.get_meta(ASKED)
+    return recipe if asked is None else completed(recipe, _LABELING.validate_json(asked))
+
+
+def _attached(recipe: Recipe, settings: Settings, store: Store, project: str) -> tuple[Recipe, Connector]:
+    """A connector to ``project``, which asks what the recipe says, and the recipe with what it leaves out."""
+    question = recipe.question if "question" in recipe.model_fields_set else None  # to choose among several
+    platform = PLATFORMS[recipe.platform]
+    connector = platform.attach(settings, project, workspace=recipe.workspace, question=question)
     with closed_on_failure(connector):
-        wanted, found = recipe.project, connector.project
+        found, known = connector.project, store.get_meta(PROJECT)
+        wanted = recipe.project and platform.named(settings, recipe.project)
         if known and wanted and wanted not in (found.id, found.title):
             raise ConfigError(_mismatch(recipe, settings, known, wanted))
-        noted = store.claim_meta({PROJECT: found.id, PLATFORM: recipe.platform})
-        if noted != {PROJECT: found.id, PLATFORM: recipe.platform}:  # by another start, a moment ago
-            raise ConfigError(_mismatch(recipe, settings, noted[PROJECT], found.id))
+        if is_attached(recipe, store):
+            recipe = completed(recipe, connector.labeling)
+        connector.expect(recipe.labeling())
         if "overlap" in recipe.model_fields_set and connector.overlap != recipe.overlap:
             log.warning("the project keeps its overlap", project=connector.overlap, recipe=recipe.overlap)
-        return connector
+        return recipe, connector
+
+
+def _note(recipe: Recipe, settings: Settings, store: Store, connector: Connector) -> None:
+    """The project is the store's from now on. Raises ConfigError if another start noted another, a moment ago."""
+    ours = {PROJECT: connector.project.id, PLATFORM: recipe.platform}
+    attached = is_attached(recipe, store)
+    noted = store.claim_meta(ours)
+    if noted != ours:
+        raise ConfigError(_mismatch(recipe, settings, noted[PROJECT], connector.project.id))
+    if attached:
+        store.set_meta(ASKED, _LABELING.dump_json(connector.labeling).decode())
 
 
 def _make(recipe: Recipe, settings: Settings, store: Store, leadership: Leadership) -> Connector | None:
@@ -104,7 +167,10 @@ def _make(recipe: Recipe, settings: Settings, store: Store, leadership: Leadersh
         found = platform.marked(settings, mark)
         if found:
             log.info("going on with the project that an earlier start made", project=found[0])
-        connector = _attached(recipe, settings, found[0]) if found else _created(recipe, settings, mark)
+        if found:
+            connector = _attached(recipe, settings, store, found[0])[1]
+        else:
+            connector = platform.create(settings, _new(recipe, mark))
         with closed_on_failure(connector):
             ours = {PROJECT: connector.project.id, PLATFORM: recipe.platform}
             if store.claim_meta(ours | {STRAYS: "yes"}).items() >= ours.items():
@@ -115,21 +181,10 @@ def _make(recipe: Recipe, settings: Settings, store: Store, leadership: Leadersh
         return None
 
 
-def _created(recipe: Recipe, settings: Settings, mark: str) -> Connector:
-    new = NewProject(
+def _new(recipe: Recipe, mark: str) -> NewProject:
+    return NewProject(
         recipe.title or recipe.name, recipe.labeling(), recipe.overlap, recipe.opinions, mark, recipe.workspace
     )
-    return PLATFORMS[recipe.platform].create(settings, new)
-
-
-def _attached(recipe: Recipe, settings: Settings, project: str) -> Connector:
-    """A connector to ``project``, which asks what the recipe says."""
-    question = recipe.question if "question" in recipe.model_fields_set else None  # to choose among several
-    platform = PLATFORMS[recipe.platform]
-    connector = platform.attach(settings, project, workspace=recipe.workspace, question=question)
-    with closed_on_failure(connector):
-        connector.expect(recipe.labeling())
-        return connector
 
 
 def _tidy(recipe: Recipe, settings: Settings, store: Store, leadership: Leadership) -> None:

@@ -5,7 +5,9 @@ Here is what there is to know of it as a platform that recipes may name. It need
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -69,6 +71,8 @@ class Argilla(Platform):
     variables: ClassVar[tuple[str, str]] = ("ARGILLA_API_URL", "ARGILLA_API_KEY")
     fields: ClassVar[tuple[str, str]] = ("argilla_url", "argilla_api_key")
     headers_field: ClassVar[str] = "argilla_headers"
+    pages: ClassVar[re.Pattern[str]] = re.compile(r"/dataset/([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})")
+    page: ClassVar[str] = "http://127.0.0.1:6900/dataset/7db0f6df-ca76-4da9-a38e-107ea0813bc4/annotation-mode"
     signs: ClassVar[bool] = True
     events: ClassVar[frozenset[str]] = frozenset(
         {"ping"}
@@ -87,6 +91,8 @@ class Argilla(Platform):
     def connectors(self) -> type[ArgillaConnector]:
         from nextlabel.connectors.argilla.connector import ArgillaConnector
 
+        if find_spec("standardwebhooks") is None:  # without it a project could be made, and not listened to
+            raise MissingExtra("standardwebhooks", "argilla")
         return ArgillaConnector
 
     @override

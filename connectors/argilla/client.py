@@ -85,18 +85,20 @@ class Datasets(Projects[Client]):
     """The datasets that one key may see."""
 
     @override
+    def check(self, new: NewProject) -> None:
+        _written(new)
+        self._check_role()
+        if new.workspace:
+            self._workspace(new.workspace)
+
+    @override
     def create(self, new: NewProject) -> Json:
         """Make and publish a dataset; return it. A half-made one is removed, one of an earlier try as well.
 
         Raises ConfigError, LabelingMismatch if Argilla can't ask that, ProjectNotFound if there is no such workspace,
         PlatformError if the name is taken, Unauthorized or PlatformUnavailable.
         """
-        most = new.overlap if new.opinions is None else new.opinions
-        if not 1 <= new.overlap <= most:
-            raise ConfigError(
-                f"overlap {new.overlap} and opinions {most}: 1 or more, and no fewer opinions than overlap"
-            )
-        fields, question = config.write_fields(new.labeling), config.write_question(new.labeling)
+        most, fields, question = _written(new)
         if new.mark:
             for draft in self._marked_as(new.mark, ready=False):
                 self.remove(draft)
@@ -182,8 +184,10 @@ class Datasets(Projects[Client]):
         if not found:
             raise ProjectNotFound(f"{self.client.url} has no dataset {project!r} that this API key may see")
         if len(found) > 1:
+            spaces = {one["id"]: one["name"] for one in self.client.items("/api/v1/me/workspaces")}
+            ids = ", ".join(f"{one['id']} in {spaces.get(one['workspace_id'], 'another')}" for one in found)
             raise ProjectNotFound(
-                f"several workspaces have a dataset named {project!r}: name the workspace, or give its id"
+                f"several workspaces have a dataset named {project!r}: name the workspace, or give its id: {ids}"
             )
         return found[0]
 
@@ -218,6 +222,14 @@ class Datasets(Projects[Client]):
                 f"{me['username']!r} is an annotator, who may not read the answers of others. Use the API key of an "
                 "owner, or of an admin of the workspace"
             )
+
+
+def _written(new: NewProject) -> tuple[int, list[Json], Json]:
+    """How many answers complete a record, the fields, and the question. Raises ConfigError or LabelingMismatch."""
+    most = new.overlap if new.opinions is None else new.opinions
+    if not 1 <= new.overlap <= most:
+        raise ConfigError(f"overlap {new.overlap} and opinions {most}: 1 or more, and no fewer opinions than overlap")
+    return most, config.write_fields(new.labeling), config.write_question(new.labeling)
 
 
 def read_form(client: Client, dataset_id: str, question: str | None) -> Form:

@@ -26,6 +26,7 @@ from nextlabel.connectors.base import (
     NewProject,
     Progress,
     ProjectRef,
+    Survey,
     closed_on_failure,
     no_progress,
 )
@@ -81,6 +82,11 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
     @override
     def links(self) -> Mapping[str, str]:
         return self._queue.links()
+
+    @override
+    def survey(self) -> Survey:
+        changes = [*self._queue.ahead(), *self._webhooks.ahead()]
+        return Survey(self._rows.total(), self._rows.answered(), tuple(changes))
 
     @override
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:

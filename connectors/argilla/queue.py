@@ -51,6 +51,13 @@ class ArgillaQueue:
         """The address at which ``person`` gets records in our order."""
         return f"{self._client.url}/dataset/{self._dataset}/annotation-mode?sort=metadata.{person.lane}.desc"
 
+    def ahead(self) -> list[str]:
+        """What giving everybody a queue will change in the dataset, in words."""
+        with self._lock:
+            there = set(self._rows.properties())
+            new = [person for person in self._people.members if person.lane not in there]
+        return [f"{len(new)} metadata properties that annotators don't see are added, one per person"] if new else []
+
     def look_after(self, form: Form) -> bool:
         """Give newcomers a lane with the queue in force, and restore what others took from it; whether anybody came.
 

@@ -63,6 +63,11 @@ class Rows:
         """How many records the database has."""
         return int(self._page(0, 1, ())["total"])
 
+    def answered(self) -> int:
+        """How many records the search finds that somebody has submitted an answer to."""
+        submitted = {"type": "terms", "scope": {"entity": "response", "property": "status"}, "values": ["submitted"]}
+        return int(self._search([submitted], (), 1, 0, ())["total"])
+
     def records(self, form: Form, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
         """Every record, in the order in which they were created, or the other way round."""
         for item in self._walk_back() if newest_first else self.walk():

@@ -110,6 +110,18 @@ class Webhooks:
             here = [self._client.request("PATCH", path, again=True, body={"enabled": True, **wanted})]
         self._secrets = (here[0]["secret"],)
 
+    def ahead(self) -> list[str]:
+        """What :meth:`connect` and :meth:`guidelines` will change, in words."""
+        changes = []
+        try:
+            if not any(self.mine(hook) for hook in self.hooks()):
+                changes.append("a webhook for answers is added")
+        except Unauthorized:  # then there will be none, and answers are found by polling
+            pass
+        if START not in (self._client.get(f"/api/v1/datasets/{self._dataset}")["guidelines"] or ""):
+            changes.append("each annotator's link is written above the guidelines")
+        return changes
+
     # -- deliveries --------------------------------------------------------------------------------------------------
 
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:

@@ -5,6 +5,7 @@ Here is what there is to know of it as a platform that recipes may name. It need
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -52,6 +53,8 @@ class LabelStudio(Platform):
     variables: ClassVar[tuple[str, str]] = ("LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY")
     fields: ClassVar[tuple[str, str]] = ("label_studio_url", "label_studio_api_key")
     headers_field: ClassVar[str] = "label_studio_headers"
+    pages: ClassVar[re.Pattern[str]] = re.compile(r"/projects/(\d+)(?=[/?#]|$)")
+    page: ClassVar[str] = "http://127.0.0.1:8080/projects/7/data"
 
     @override
     def connectors(self) -> type[LabelStudioConnector]:

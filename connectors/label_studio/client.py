@@ -141,15 +141,31 @@ class LabelStudioProjects(Projects[Client]):
         return self.find(str(made.id))
 
     @override
+    def check(self, new: NewProject) -> None:
+        """Everybody may make projects."""
+        write_config(new.labeling)
+        self.client.expect(self.client.get("/api/current-user/whoami"), "id")
+
+    @override
     def find(self, project: str, workspace: str = "") -> Json:
-        if not project.isdigit():
-            raise ProjectNotFound(
-                f"{project!r} is no project of Label Studio: projects have numbers, see the address bar"
-            )
-        found: Json | None = self.client.find(f"/api/projects/{int(project)}", {"include": READ})
+        number = project if project.isdecimal() else self._titled(project)
+        found: Json | None = self.client.find(f"/api/projects/{int(number)}", {"include": READ})
         if found is None:
             raise ProjectNotFound(f"{self.client.url} has no project {project} that this token may see")
         return self.client.expect(found, "label_config")
+
+    def _titled(self, title: str) -> str:
+        """The id of the only project with this title."""
+        found = [str(one["id"]) for one in self._all() if one["title"] == title]
+        if not found:
+            raise ProjectNotFound(
+                f"{self.client.url} has no project {title!r} that this token may see; its id is the number in the "
+                "address bar"
+            )
+        if len(found) > 1:
+            ids = ", ".join(sorted(found, key=int))
+            raise ProjectNotFound(f"several projects are called {title!r}: name one by its id, {ids}")
+        return found[0]
 
     @override
     def with_mark(self, mark: str) -> list[str]:
@@ -171,7 +187,7 @@ class LabelStudioProjects(Projects[Client]):
         """Every project that the token may see, the newest first, so that one made meanwhile hides none."""
         number = 1
         while True:
-            params = {"include": "id,description", "page": number, "page_size": PAGE}
+            params = {"include": "id,title,description", "page": number, "page_size": PAGE}
             page = self.client.expect(self.client.get("/api/projects/", params), "results")
             yield from page["results"]
             if not page["next"]:

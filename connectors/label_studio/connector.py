@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from typing_extensions import override
 
-from nextlabel.connectors.base import BackendAddress, Finding, Progress, ProjectRef, no_progress
+from nextlabel.connectors.base import BackendAddress, Finding, Progress, ProjectRef, Survey, no_progress
 from nextlabel.connectors.basics import Json, batched
 from nextlabel.connectors.http import server_time
 from nextlabel.connectors.label_studio.client import Client, LabelStudioProjects
@@ -25,7 +25,7 @@ from nextlabel.connectors.label_studio.diagnose import findings
 from nextlabel.connectors.label_studio.payloads import read_annotations, read_event, read_found
 from nextlabel.connectors.label_studio.queue import LabelStudioQueue
 from nextlabel.connectors.label_studio.tasks import FETCH, Tasks, condition
-from nextlabel.connectors.label_studio.webhooks import Webhooks
+from nextlabel.connectors.label_studio.webhooks import SETTINGS, Webhooks
 from nextlabel.connectors.project import ProjectConnector
 from nextlabel.connectors.records import Annotation, Changes, Found, Hint, QueueEntry, Record, RemoteRecord, Unreadable
 
@@ -69,6 +69,13 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         return LabelStudioProjects(Client(url, token, headers))
 
     # -- records -----------------------------------------------------------------------------------------------------
+
+    @override
+    def survey(self) -> Survey:
+        told = f"id,task_number,num_tasks_with_annotations,model_version,{','.join(SETTINGS)}"
+        found = self._client.get(f"/api/projects/{self.project.id}", {"include": told})
+        changes = self._webhooks.ahead(found)
+        return Survey(int(found["task_number"]), int(found["num_tasks_with_annotations"]), tuple(changes))
 
     @override
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:

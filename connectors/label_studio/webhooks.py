@@ -18,6 +18,7 @@ import structlog
 from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.errors import PlatformError
 from nextlabel.connectors.label_studio.client import SAMPLING, Client
+from nextlabel.connectors.label_studio.queue import OURS
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,14 @@ EVENTS = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "AN
 """Sent with their payload. PROJECT_UPDATED is left out: every generation that we put in force would cause one."""
 NOTICES = ("TASKS_CREATED",)
 """Sent without payload: it would hold every task of an import."""
+
+
+SETTINGS: Mapping[str, Any] = {
+    "sampling": SAMPLING,
+    "show_collab_predictions": True,
+    "evaluate_predictions_automatically": False,
+}
+"""Settings of the project that the queue needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,21 @@ class Webhooks:
         shown = next((value for name, value in headers.items() if name.lower() == SECRET_HEADER.lower()), "")
         return bool(self._secret) and hmac.compare_digest(shown.encode("utf-8", "surrogatepass"), self._secret)
 
+    def ahead(self, found: Mapping[str, Any]) -> list[str]:
+        """What :meth:`connect` and the queue will change in the project as ``found``, in words."""
+        changes = [
+            f"{key} becomes {value!r} (it is {found.get(key)!r})"
+            for key, value in SETTINGS.items()
+            if found.get(key) != value
+        ]
+        version = str(found.get("model_version") or "")
+        if not version.startswith(OURS):
+            was = f"it is {version!r}" if version else "none is set"
+            changes.append(f"model_version becomes that of our latest queue ({was})")
+        if not any(one.title == TITLE for one in self.backends()):
+            changes.append(f"an ML backend called {TITLE}, and webhooks for answers and new tasks, are added")
+        return changes
+
     def backends(self) -> list[Any]:
         """The ML backends of the project."""
         return list(self._client.call(lambda: self._client.sdk.ml.list(project=self._project), again=True))
@@ -77,9 +101,8 @@ class Webhooks:
         """Set what the queue needs; return the model version in force, which the steps below may change."""
         sdk, project = self._client.sdk, self._project
         found = self._client.call(lambda: sdk.projects.get(project), again=True)
-        wanted = {"sampling": SAMPLING, "show_collab_predictions": True, "evaluate_predictions_automatically": False}
-        if any(getattr(found, key, None) != value for key, value in wanted.items()):
-            self._client.call(lambda: sdk.projects.update(project, **wanted), again=True)
+        if any(getattr(found, key, None) != value for key, value in SETTINGS.items()):
+            self._client.call(lambda: sdk.projects.update(project, **SETTINGS), again=True)
         return str(found.model_version or "")
 
     def _backend(self, backend: BackendAddress) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from nextlabel.connectors.argilla.client import Client as ArgillaClient
 from nextlabel.connectors.argilla.config import QUESTIONS
 from nextlabel.connectors.argilla.connector import ArgillaConnector
 from nextlabel.connectors.base import NewProject
-from nextlabel.connectors.errors import PlatformUnavailable
+from nextlabel.connectors.errors import ConfigError, PlatformUnavailable
 from nextlabel.connectors.label_studio.config import CONTROLS
-from nextlabel.connectors.platforms import PLATFORMS
+from nextlabel.connectors.platforms import PLATFORMS, find_platform, platform_for
 from nextlabel.connectors.project import ProjectConnector, Projects
 from nextlabel.connectors.records import Labeling, LabelKind
 
@@ -30,6 +32,8 @@ class Server(Projects[ArgillaClient]):
         )
         self.sizes = sizes
         self.removed: list[str] = []
+
+    def check(self, new: NewProject) -> None: ...
 
     def create(self, new: NewProject) -> dict[str, Any]:
         raise PlatformUnavailable("down")
@@ -90,3 +94,54 @@ def test_connectors_are_of_the_platform_that_makes_them() -> None:
         "label-studio": "LabelStudioConnector",
         "argilla": "ArgillaConnector",
     }
+
+
+# -- a project by its address --------------------------------------------------------------------------------------
+
+SETTINGS = SimpleNamespace(
+    label_studio_url="http://127.0.0.1:8080/studio",
+    label_studio_api_key=SecretStr("k"),
+    argilla_url="https://argilla.example.org",
+    argilla_api_key=SecretStr("k"),
+)
+DATASET = "7db0f6df-ca76-4da9-a38e-107ea0813bc4"
+
+
+@pytest.mark.parametrize(
+    ("platform", "given", "project"),
+    [
+        ("label-studio", "http://127.0.0.1:8080/studio/projects/7/data?tab=3&task=12", "7"),
+        ("label-studio", "http://localhost:8080/studio/projects/7", "7"),
+        ("argilla", f"https://argilla.example.org/dataset/{DATASET}/annotation-mode?page=1", DATASET),
+        ("argilla", f"https://argilla.example.org:443/dataset/{DATASET}", DATASET),
+    ],
+)
+def test_an_address_in_the_browser_names_a_project_and_its_platform(platform: str, given: str, project: str) -> None:
+    found = platform_for(None, given, SETTINGS)
+    assert (found.name, found.named(SETTINGS, given)) == (platform, project)
+
+
+@pytest.mark.parametrize("name", ["7", "my tickets", DATASET, "httpx"])
+def test_what_is_no_address_stays(name: str) -> None:
+    assert find_platform("label-studio").named(SETTINGS, name) == name
+
+
+@pytest.mark.parametrize(
+    ("platform", "given", "says"),
+    [
+        ("label-studio", "http://127.0.0.1:8081/studio/projects/7/data", "give the project's id: 7"),
+        ("label-studio", "http://127.0.0.1:8080/projects/7/data", "is on another server than LABEL_STUDIO_URL"),
+        ("label-studio", "http://127.0.0.1:8080/studio/user/account", "it looks like http://127.0.0.1:8080/projects/7"),
+        ("argilla", "https://argilla.example.org/datasets", "is no address of a project of Argilla"),
+    ],
+)
+def test_an_address_that_can_not_be_meant_is_refused(platform: str, given: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        find_platform(platform).named(SETTINGS, given)
+
+
+def test_an_id_of_argilla_alone_names_no_other_platform() -> None:
+    both = SimpleNamespace(label_studio_url="http://a", argilla_url="http://b")
+    assert platform_for(None, "7", both).name == platform_for(None, "tickets", both).name == "label-studio"
+    assert platform_for("argilla", "7", both).name == "argilla"
+    assert platform_for(None, "7", SimpleNamespace(label_studio_url="", argilla_url="http://b")).name == "argilla"

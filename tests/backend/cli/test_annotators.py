@@ -100,4 +100,5 @@ def test_several_labels_are_refused(nextlabel: Run, folder: Path) -> None:
     assert (done.code, "single labels" in done.err) == (1, True)
     text = (folder / "reviews.yaml").read_text()
     (folder / "multi.yaml").write_text(text + "kind: multi\n")
+    open_store(find_recipe("multi.yaml"), Settings.load()).close()
     assert "single ones" in nextlabel("annotators", "multi.yaml").err

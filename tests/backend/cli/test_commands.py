@@ -164,11 +164,12 @@ def platform(monkeypatch: pytest.MonkeyPatch) -> Platform:
     """Stands in for Label Studio; tests/live has the real one."""
     found = Platform()
 
-    def opened(recipe: Any, settings: Any, store: Store, leadership: Any) -> Platform:
+    def settled(recipe: Any, settings: Any, store: Store, leadership: Any, connector: Any) -> Platform:
         store.set_meta(PROJECT, found.project.id)
         return found
 
-    monkeypatch.setattr("nextlabel.backend.service.project.open_connector", opened)
+    monkeypatch.setattr("nextlabel.backend.service.project.find_project", lambda recipe, *_: (recipe, None))
+    monkeypatch.setattr("nextlabel.backend.service.project.settle_project", settled)
     monkeypatch.setattr("nextlabel.backend.cli.doctor._connector", lambda *arguments: found)
     return found
 

@@ -122,13 +122,10 @@ def test_options_of_a_strategy_name_labels(folder: Path, labels: str, number: in
         ("data: r.csv\nfeilds: a\nlabels: [a]", "FILE:2: there is no key 'feilds'; did you mean 'fields'?"),
         ("data: r.csv\nzzzzzz: a\nlabels: [a]", "FILE:2: there is no key 'zzzzzz'; keys are name, title"),
         ("data: r.csv\nrecords: a\nlabels: [a]", "FILE:2: there is no key 'records'"),
-        ("data: r.csv", "FILE:1: labels: is missing"),
-        ("data: r.csv\nlabels:", "labels: is missing"),
         ("data: r.csv\nlabels: []", "FILE:2: labels:"),
         ("data: r.csv\nlabels: a", "FILE:2: labels:"),
         ("data: r.csv\n\nlabels: [a, b, a]", "FILE:3: labels: labels repeat: a, b, a"),
         ("data: r.csv\nlabels: [a, '']", "FILE:2: labels: a labeling needs labels, none of them empty"),
-        ("labels: [a]", "data: name a file or a data set"),
         ("data: r.csv\nlabels: [a]\nkind: sinlge", "FILE:3: kind: should be 'single', 'multi' or 'span'"),
         (
             "data: r.csv\nlabels: [a]\nkind: span\ntraining: {rung: few-shot}",
@@ -172,6 +169,28 @@ def test_options_of_a_strategy_name_labels(folder: Path, labels: str, number: in
 )
 def test_a_complaint_names_the_file_the_line_and_the_fix(folder: Path, content: str, says: str) -> None:
     assert says in complaint(folder, content)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("data: r.csv", "labels: is missing. A project that exists has both: name it with `project:`, or with"),
+        ("data: r.csv\nlabels:", "labels: is missing"),
+        ("labels: [a]", "data: name a file or a data set"),
+        ("encoder: hashing", "labels: is missing; data: name a file or a data set"),
+    ],
+)
+def test_what_a_new_project_needs_is_named(folder: Path, content: str, says: str) -> None:
+    """A project that exists may have it, so that the file alone is no fault."""
+    recipe = Recipe.from_yaml(write(folder, content))
+    with pytest.raises(ConfigError) as raised:
+        recipe.check_complete()
+    assert says in str(raised.value)
+
+
+def test_names_are_what_platforms_allow(folder: Path) -> None:
+    recipe = Recipe.from_yaml(write(folder, "labels: [a]\nquestion: Was ist das?\nfields: {my text: b, 本-文: c}\n"))
+    assert (recipe.question, list(recipe.fields)) == ("Was ist das?", ["my text", "本-文"])
 
 
 def test_every_wrong_line_is_named_at_once(folder: Path) -> None:

@@ -48,6 +48,7 @@ class Server(LabelStudio):
         self.opened: list[OneOfMany] = []
         self.making: Callable[[], object] = lambda: None
         self.down = False
+        self.refused: Exception | None = None
         self._lock = threading.Lock()
 
     def add(self, mark: str) -> str:
@@ -57,12 +58,17 @@ class Server(LabelStudio):
             return made
 
     def attach(self, settings: Any, wanted: str, **more: Any) -> OneOfMany:  # type: ignore[override]
+        wanted = self.named(settings, wanted)
         if wanted not in self.projects:
             raise ProjectNotFound(f"no project {wanted}")
         found = OneOfMany(recipe().labeling())
         found.project = ProjectRef("label-studio", "memory://", wanted, f"title {wanted}", "memory://")
         self.opened.append(found)
         return found
+
+    def check(self, settings: Any, new: NewProject) -> None:
+        if self.refused is not None:
+            raise self.refused
 
     def create(self, settings: Any, new: NewProject) -> OneOfMany:
         made = self.add(new.mark)
@@ -272,3 +278,46 @@ def test_the_project_must_ask_what_the_recipe_says(server: Server, store: Store)
         open_connector(other, SETTINGS, store, Leadership(store))
     assert store.get_meta(PROJECT) is None
     assert [one.closed for one in server.opened] == [1]
+
+
+# -- a project that was there before us ----------------------------------------------------------------------------
+
+
+def test_what_an_attached_recipe_leaves_out_is_the_projects_also_without_the_platform(
+    server: Server, store: Store
+) -> None:
+    server.add("")
+    bare = Recipe(name="mine", project="1")
+    found, connector = project.find_project(bare, SETTINGS, store)
+    assert connector is not None
+    assert found.labeling() == connector.labeling
+    assert store.get_meta(PROJECT) is None, "nothing is noted yet"
+    with pytest.raises(ConfigError, match="no project has been asked for them yet"):
+        project.as_attached(bare, store).labeling()
+    project.settle_project(found, SETTINGS, store, Leadership(store), connector)
+    assert project.as_attached(Recipe(name="mine"), store).labeling() == connector.labeling
+    assert open_connector(Recipe(name="mine"), SETTINGS, store, Leadership(store)).project.id == "1"
+
+
+def test_what_we_made_asks_what_the_recipe_says(server: Server, store: Store) -> None:
+    start(store)
+    made = recipe()
+    assert project.as_attached(made, store) is made
+
+
+@pytest.mark.parametrize("refused", [LabelingMismatch("can't be asked"), PlatformUnavailable("down")])
+def test_what_can_not_be_made_is_not_begun(server: Server, store: Store, refused: Exception) -> None:
+    server.refused = refused
+    with pytest.raises(type(refused)):
+        start(store)
+    with pytest.raises(ConfigError, match="data: name a file"):
+        open_connector(Recipe(name="mine", labels=("a",)), SETTINGS, store, Leadership(store))
+    assert (server.projects, store.get_meta(PROJECT), store.lease(LEASE)) == ({}, None, None)
+
+
+def test_a_projects_address_is_its_id(server: Server, store: Store) -> None:
+    server.add("")
+    assert start(store, project="http://127.0.0.1:9/projects/1/data?tab=2") == "1"
+    assert start(store, project="http://127.0.0.1:9/projects/1") == "1"
+    with pytest.raises(ConfigError, match="belongs to project 1, the recipe names 2"):
+        start(store, project="http://127.0.0.1:9/projects/2")

@@ -1,0 +1,303 @@
+"""A project that a team has already: recipe written, attached without a file, compared, and what is refused; on both.
+
+What a team has is made through the platform's own API: two fields, a question whose labels are described, records, and
+answers to some of them.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from pydantic import SecretStr
+
+from nextlabel.backend.cli import main
+from nextlabel.backend.loop.leadership import LEASE
+from nextlabel.backend.recipe.attached import bare_recipe
+from nextlabel.backend.recipe.recipe import Recipe
+from nextlabel.backend.service.opening import open_service, open_store
+from nextlabel.backend.service.ports import Status
+from nextlabel.backend.service.project import PROJECT
+from nextlabel.backend.service.service import Service
+from nextlabel.backend.settings import Settings
+from nextlabel.backend.stack import ArgillaServer, LabelStudioServer
+from nextlabel.connectors.errors import LabelingMismatch, NextlabelError
+from nextlabel.connectors.records import Field, Labeling, LabelKind
+from tests.live import argilla_calls, label_studio_calls
+
+RECORDS, ANSWERED = 30, 20
+LABELS = {"bug": "something is broken", "praise": ""}
+ASKED = Labeling(
+    LabelKind.SINGLE,
+    tuple(LABELS),
+    (Field("title"), Field("body")),
+    "topic",
+    "What is it about?",
+    {"bug": LABELS["bug"]},
+)
+
+
+def truth(number: int) -> str:
+    return "bug" if number % 2 else "praise"
+
+
+def fields(number: int) -> dict[str, str]:
+    return {"title": f"ticket {number}", "body": f"{number}: it {'crashes' if number % 2 else 'is lovely'}"}
+
+
+class Team(Protocol):
+    """What a team has on one platform, and what it can look at there."""
+
+    platform: str
+
+    def settings(self, home: Path) -> Settings: ...
+    def make(self, title: str, answered: int = 0, records: int = RECORDS) -> str: ...
+    def another(self, title: str) -> AbstractContextManager[str]:
+        """A project of the same name."""
+
+    def records(self, project: str) -> int: ...
+    def titles(self) -> list[str]: ...
+    def page(self, project: str) -> str: ...
+
+
+class Studio:
+    """Fulfils Team."""
+
+    platform = "label-studio"
+
+    def __init__(self, server: LabelStudioServer) -> None:
+        self.server = server
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        return label_studio_calls.api(self.server, method, path, **options).json()
+
+    def settings(self, home: Path) -> Settings:
+        reached = {"label_studio_url": self.server.url, "label_studio_api_key": SecretStr(self.server.token)}
+        return Settings(home=home, poll_interval_s=0.2, threads=1, **reached)  # type: ignore[arg-type]
+
+    def make(self, title: str, answered: int = 0, records: int = RECORDS) -> str:
+        choices = "".join(f'<Choice value="{label}" hint="{hint}"/>' for label, hint in LABELS.items())
+        config = (
+            '<View><Header value="What is it about?"/><Text name="t" value="$title"/><Text name="b" value="$body"/>'
+            f'<Choices name="topic" toName="b" choice="single">{choices}</Choices></View>'
+        )
+        project = self._call("POST", "/api/projects/", json={"title": title, "label_config": config})["id"]
+        tasks: list[dict[str, Any]] = [{"data": fields(number)} for number in range(records)]
+        for number in range(answered):
+            value = {"choices": [truth(number)]}
+            region = {"from_name": "topic", "to_name": "b", "type": "choices", "value": value}
+            tasks[number]["annotations"] = [{"result": [region]}]
+        if tasks:
+            self._call("POST", f"/api/projects/{project}/import", json=tasks)
+        return str(project)
+
+    def another(self, title: str) -> AbstractContextManager[str]:
+        return nullcontext(self.make(title, records=0))
+
+    def records(self, project: str) -> int:
+        return int(self._call("GET", f"/api/projects/{project}/")["task_number"])
+
+    def titles(self) -> list[str]:
+        return sorted(one["title"] for one in self._call("GET", "/api/projects/?page_size=500")["results"])
+
+    def page(self, project: str) -> str:
+        return f"{self.server.url}/projects/{project}/data?tab=1"
+
+
+class Argilla:
+    """Fulfils Team."""
+
+    platform = "argilla"
+
+    def __init__(self, server: ArgillaServer) -> None:
+        self.server = server
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        return argilla_calls.api(self.server, method, path, **options)
+
+    def settings(self, home: Path) -> Settings:
+        reached = {"argilla_url": self.server.url, "argilla_api_key": SecretStr(self.server.token)}
+        return Settings(home=home, poll_interval_s=0.2, threads=1, **reached)  # type: ignore[arg-type]
+
+    def make(self, title: str, answered: int = 0, records: int = RECORDS, space: str = "") -> str:
+        spaces = {one["name"]: one["id"] for one in self._call("GET", "/me/workspaces")["items"]}
+        where = spaces[space or self.server.workspace]
+        made = self._call("POST", "/datasets", json={"name": title, "workspace_id": where})
+        path = f"/datasets/{made['id']}"
+        for name in fields(0):
+            field = {"name": name, "title": name, "required": True, "settings": {"type": "text"}}
+            self._call("POST", f"{path}/fields", json=field)
+        options = [
+            {"value": label, "text": label, **({"description": hint} if hint else {})} for label, hint in LABELS.items()
+        ]
+        question = {"name": "topic", "title": "topic", "required": True, "description": "What is it about?"}
+        asked = {"type": "label_selection", "options": options}
+        self._call("POST", f"{path}/questions", json=question | {"settings": asked})
+        self._call("PUT", f"{path}/publish")
+        rows = [{"fields": fields(number)} for number in range(records)]
+        if rows:
+            items = self._call("POST", f"{path}/records/bulk", json={"items": rows})["items"]
+            for number, record in enumerate(items[:answered]):
+                values = {"topic": {"value": truth(number)}}
+                body = {"status": "submitted", "values": values}
+                self._call("POST", f"/records/{record['id']}/responses", json=body)
+        return str(made["id"])
+
+    @contextmanager
+    def another(self, title: str) -> Iterator[str]:
+        """In another workspace: a name is there once."""
+        space = self._call("POST", "/workspaces", json={"name": f"another {secrets.token_hex(4)}"})
+        made = self.make(title, records=0, space=space["name"])
+        yield made
+        self._call("DELETE", f"/datasets/{made}")
+        self._call("DELETE", f"/workspaces/{space['id']}")
+
+    def records(self, project: str) -> int:
+        return int(self._call("GET", f"/datasets/{project}/progress")["total"])
+
+    def titles(self) -> list[str]:
+        return sorted(one["name"] for one in self._call("GET", "/me/datasets")["items"])
+
+    def page(self, project: str) -> str:
+        return f"{self.server.url}/dataset/{project}/annotation-mode?page=2"
+
+
+@pytest.fixture(params=["label_studio", "argilla"])
+def team(request: pytest.FixtureRequest) -> Team:
+    server = request.getfixturevalue(request.param)
+    return Studio(server) if request.param == "label_studio" else Argilla(server)
+
+
+@pytest.fixture
+def title() -> str:
+    return f"tickets {secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def nextlabel(team: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The command, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"NEXTLABEL_HOME": str(tmp_path / "home"), **team.server.env()}.items():
+        monkeypatch.setenv(name, value)
+    return lambda *arguments: main(list(arguments))
+
+
+@contextmanager
+def running(recipe: Recipe, settings: Settings) -> Iterator[Service]:
+    service = open_service(recipe, settings)
+    try:
+        service.start()
+        yield service
+    finally:
+        service.stop()
+
+
+def wait(service: Service, until: Callable[[Status], object], limit_s: float = 60) -> Status:
+    deadline = time.monotonic() + limit_s
+    while not until(status := service.status()):
+        assert time.monotonic() < deadline, f"it never came: {status}"
+        time.sleep(0.02)
+    return status
+
+
+def test_the_recipe_of_a_project_is_written(
+    team: Team, title: str, nextlabel: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    project = team.make(title, records=0)
+    for named in (project, title, team.page(project)):
+        assert nextlabel("init", "--project", named, "--force", "tickets.yaml") == 0
+        recipe = Recipe.from_yaml(tmp_path / "tickets.yaml")
+        assert recipe.labeling() == ASKED
+        assert (recipe.name, recipe.platform, recipe.project) == ("tickets", team.platform, project)
+    assert nextlabel("init", "--project", project, "tickets.yaml") == 1
+    assert "tickets.yaml is there already" in capfd.readouterr().err
+    assert nextlabel("init", "--project", f"no {title}") == 1
+    assert f"'no {title}' that this" in capfd.readouterr().err
+
+
+def test_a_name_that_two_have_is_refused_with_their_ids(
+    team: Team,
+    title: str,
+    nextlabel: Callable[..., int],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("NEXTLABEL_ARGILLA_WORKSPACE", raising=False)  # it would tell which one is meant
+    with team.another(title) as other:
+        found = [team.make(title, records=0), other]
+        assert nextlabel("init", "--project", title) == 1
+        said = capfd.readouterr().err
+        assert all(one in said for one in found)
+
+
+def test_a_project_alone_is_learned_from(team: Team, title: str, nextlabel: Callable[..., int], tmp_path: Path) -> None:
+    """Nothing but the project is named: every answer that was there counts, and nothing is doubled."""
+    project = team.make(title, ANSWERED)
+    settings = team.settings(tmp_path / "home")
+    bare = bare_recipe(team.platform, project)
+    with running(bare.model_copy(update={"encoder": "hashing"}), settings) as service:
+        status = wait(service, lambda now: now.generation and now.labelled == ANSWERED)
+        assert (status.records, status.pushed) == (RECORDS, RECORDS)
+        assert service.labeling == ASKED
+    assert team.records(project) == RECORDS
+    assert nextlabel("export", bare.name, "-o", "out.jsonl") == 0
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert sorted(row["field.title"] for row in rows) == sorted(fields(number)["title"] for number in range(ANSWERED))
+    assert all(row["answer"] == [truth(int(row["field.title"].split()[1]))] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"labels": ("bug", "wish")}, ["it lacks the labels wish", "it has other labels: praise"]),
+        ({"kind": LabelKind.MULTI}, ["it asks for a single answer, not a multi one"]),
+        ({"fields": "text"}, ["it does not show the fields text, it shows title, body"]),
+        ({"fields": {"body": {"column": "body", "kind": "image"}}}, ["the field body is text there, not image"]),
+        ({"question": "mood"}, ["'mood'", "'topic'"]),
+    ],
+    ids=lambda value: next(iter(value)),
+)
+def test_what_the_recipe_says_otherwise_is_told_with_both_sides(
+    team: Team, title: str, tmp_path: Path, said: dict[str, Any], told: list[str]
+) -> None:
+    recipe = Recipe(name="mine", platform=team.platform, project=team.make(title, records=0), encoder="hashing", **said)
+    settings = team.settings(tmp_path)
+    with pytest.raises(LabelingMismatch) as raised:
+        open_service(recipe, settings)
+    assert all(part in str(raised.value) for part in told)
+    with open_store(recipe, settings) as store:
+        assert (store.get_meta(PROJECT), store.size(), store.lease(LEASE)) == (None, 0, None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"encoder": "no-such-encoder"},
+        {"data": "none.csv"},
+        {"fields": {"text": {"column": "other"}}},
+        {"strategy_options": {"x": 1}},
+        {"labels": ("a\x00", "b")},
+        {"data": "empty.csv"},
+    ],
+    ids=lambda wrong: " ".join(wrong),
+)
+def test_what_can_be_checked_is_checked_before_a_project_is_made(
+    team: Team, title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("text\none\ntwo\n")
+    (tmp_path / "empty.csv").write_text("text\n")
+    right = {"data": "rows.csv", "labels": ("a", "b"), "encoder": "hashing"}
+    recipe = Recipe(name="mine", title=title, platform=team.platform, **(right | wrong))
+    settings = team.settings(tmp_path / "home")
+    with pytest.raises(NextlabelError):
+        open_service(recipe, settings)
+    assert title not in team.titles()
+    with open_store(recipe, settings) as store:
+        assert (store.get_meta(PROJECT), store.size(), store.lease(LEASE)) == (None, 0, None)

@@ -293,8 +293,8 @@ def _folder_of(row: ModelRow, models: ModelStore, recipe: Recipe) -> Iterator[Pa
     from nextlabel.backend.encoders.fusion import is_fused
     from nextlabel.backend.encoders.model_folder import find_model
     from nextlabel.backend.encoders.multimodal import is_multimodal
-    from nextlabel.backend.models.card import ModelCard
-    from nextlabel.backend.models.export.folder import audit_figures, lay_out
+    from nextlabel.backend.models.card import ModelCard, audit_figures
+    from nextlabel.backend.models.export.folder import lay_out
     from nextlabel.backend.models.probe import Probe
     from nextlabel.backend.questions import question_of
 

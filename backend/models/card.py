@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from nextlabel.backend.activation import Activation, activation_in
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.files import write_atomically
+from nextlabel.backend.metrics import wilson_interval
 from nextlabel.connectors.content import Readable, as_json
 from nextlabel.connectors.errors import LearningError
 
@@ -41,6 +43,23 @@ class Figure:
 
     def __str__(self) -> str:
         return f"{self.name} {self.value:.3f} [{self.low:.3f}, {self.high:.3f}] ({self.measured_on}, n = {self.n:,})"
+
+
+def audit_figures(metrics: Mapping[str, Any]) -> tuple[Figure, ...]:
+    """The accuracy on the audit slice in a model's row of the store; nothing where it has none that can be read.
+
+    The interval follows from the two numbers that every row has: those of trained models were kept without bounds.
+    """
+    size, value = (number_in(metrics, f"audit_{name}") for name in ("n", "accuracy"))
+    if not (size >= 1 and 0 <= value <= 1):
+        return ()
+    return (Figure("accuracy", value, *wilson_interval(value * size, size), int(size), "audit"),)
+
+
+def number_in(metrics: Mapping[str, Any], name: str) -> float:
+    """A number in a model's row of the store; nan where there is none, or something else."""
+    value = metrics.get(name)
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else math.nan
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from nextlabel.backend.annotators.quality import LEAST_RANKED, Quality, annotator_quality
 from nextlabel.backend.evaluation.remaining import remaining_positives
 from nextlabel.backend.metrics import Interval, wilson_interval
+from nextlabel.backend.models.card import audit_figures, number_in
 from nextlabel.backend.numeric import plain
 from nextlabel.backend.pool.pool import Positions
 from nextlabel.backend.questions import question_of
@@ -141,10 +142,11 @@ def learning_curve(models: Sequence[ModelRow]) -> tuple[Point, ...]:
     """The audited models, oldest first, the newest of each number of labels; thinned, the ends always there."""
     points: dict[int, Point] = {}
     for row in models:
-        labels, audited = int(row.metrics.get("labels", 0)), int(row.metrics.get("audit_n", 0))
-        if labels and audited >= LEAST_SHARE:
-            accuracy = Interval(*(float(row.metrics[f"audit_{name}"]) for name in ("accuracy", "low", "high")))
-            points[labels] = Point(row.version, row.base, labels, accuracy, audited)
+        labels = number_in(row.metrics, "labels")
+        for one in audit_figures(row.metrics):
+            if labels >= 1 and one.n >= LEAST_SHARE:
+                accuracy = Interval(one.value, one.low, one.high)
+                points[int(labels)] = Point(row.version, row.base, int(labels), accuracy, one.n)
     return thinned(tuple(points[labels] for labels in sorted(points)), MOST_POINTS)
 
 

@@ -6,14 +6,14 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.files import is_full
-from nextlabel.backend.models.card import PAGE_FILE, Figure, ModelCard
+from nextlabel.backend.models.card import PAGE_FILE, ModelCard
 from nextlabel.backend.models.probe import CARD_FILE, LABELS_FILE, Probe
 from nextlabel.backend.models.saving import HEAD_FILE, TRAINING_FILE, save_head
 from nextlabel.connectors.errors import LearningError
@@ -101,11 +101,3 @@ def lay_out(encoder: ModelFolder, head: Probe, card: ModelCard, folder: Path) ->
     save_head(folder, head, card.labels)
     (folder / _LENGTH_FILE).write_text(json.dumps({"max_seq_length": encoder.max_length}), encoding="utf-8")
     card.save(folder)
-
-
-def audit_figures(metrics: Mapping[str, Any]) -> tuple[Figure, ...]:
-    """What the loop noted of a model's accuracy on the audit slice, if anything was answered there yet."""
-    if not metrics.get("audit_n"):
-        return ()
-    value, low, high = (float(metrics[f"audit_{name}"]) for name in ("accuracy", "low", "high"))
-    return (Figure("accuracy", value, low, high, int(metrics["audit_n"]), "audit"),)

@@ -75,5 +75,4 @@ def add_model(store: Store, labels: int, accuracy: float, audited: int, base: st
     """A probe's row as the loop writes it, of made-up figures."""
     version = f"probe-{labels}" + (f"-{base}" if base else "")
     figures = {"labels": labels, "audit_n": audited, "audit_accuracy": accuracy}
-    figures |= {"audit_low": accuracy - 0.1, "audit_high": accuracy + 0.1} if audited else {}
     store.add_model(version, "probe", labels, figures, f"/nowhere/{version}", base=base)

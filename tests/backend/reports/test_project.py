@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.annotators.opinions import Opinions, from_rows
 from nextlabel.backend.annotators.quality import krippendorff, pair_agreement
+from nextlabel.backend.metrics import wilson_interval
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.numeric import plain
 from nextlabel.backend.reports.against_random import (
@@ -167,18 +170,38 @@ def test_random_labels_are_cross_validated() -> None:
     assert (found.right == targets).all(), "class 0 would be said of a row that was learned from"
 
 
-def test_the_curve_takes_the_newest_audited_model_of_each_size() -> None:
-    def row(version: str, labels: int, audited: int, accuracy: float) -> ModelRow:
-        figures = {"labels": labels, "audit_n": audited, "audit_accuracy": accuracy, "audit_low": 0.1, "audit_high": 1}
-        return ModelRow(version, "probe", 1, figures, "", "", START)
+def row(version: str, labels: object, audited: object, accuracy: object) -> ModelRow:
+    metrics = {"labels": labels, "audit_n": audited, "audit_accuracy": accuracy}
+    return ModelRow(version, "probe", 1, metrics, "", "", START)
 
+
+def test_the_curve_takes_the_newest_audited_model_of_each_size() -> None:
     tuned = ModelRow("fine-tune-1", "fine-tune", 1, {"held_out": 0.9}, "", "", START)
-    rows = [row("a", 10, 19, 0.5), row("b", 20, 20, 0.6), tuned, row("c", 20, 25, 0.7), row("d", 15, 30, 0.8)]
+    rows = [row("a", 10, 19, 0.5), row("b", 20, 20, 0.6), tuned, row("c", 20, 25, 0.72), row("d", 15, 30, 0.8)]
     found = learning_curve(rows)
     assert [(one.model, one.labels, one.accuracy.mean, one.audited) for one in found] == [
         ("d", 15, 0.8, 30),
-        ("c", 20, 0.7, 25),
+        ("c", 20, 0.72, 25),
     ]
+
+
+def test_a_trained_model_has_its_interval_though_its_row_has_no_bounds() -> None:
+    metrics = {"labels": 174, "held_out_n": 29, "audit_n": 36, "audit_accuracy": 0.75, "audit_before": 0.72}
+    (found,) = learning_curve([ModelRow("few-shot-2", "few-shot", 1, metrics, "", "", START)])
+    assert (found.accuracy.low, found.accuracy.high) == wilson_interval(27, 36)
+
+
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(-5, 200), st.floats(), st.text(max_size=3), st.lists(st.integers(), max_size=2)
+)
+
+
+@given(st.dictionaries(st.sampled_from(["labels", "audit_n", "audit_accuracy", "audit_low", "audit_high"]), ODD))
+def test_no_row_of_the_store_breaks_the_curve(metrics: dict[str, object]) -> None:
+    good = row("good", 40, 50, 0.9)
+    found = learning_curve([ModelRow("odd", "few-shot", 1, metrics, "", "", START), good])
+    assert found[-1].accuracy.mean == 0.9 or found[-1].model == "odd"
+    assert all(0 <= one.accuracy.low <= one.accuracy.mean <= one.accuracy.high <= 1 for one in found)
 
 
 def test_long_curves_are_thinned_with_their_ends() -> None:

@@ -28,7 +28,6 @@ from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import Encoder, default_cache_dir, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load_encoder
-from nextlabel.backend.evaluation.crossvalidation import fold_groups
 from nextlabel.backend.metrics import Interval
 from nextlabel.backend.simulation import Material, Plan, run, summarise
 from nextlabel.backend.simulation.request import DEFAULT
@@ -138,7 +137,7 @@ def _material(found: Texts, encoder: Encoder, cache: Path) -> Material:
     vectors = kept.matrix[rows]
     anchors = label_anchors(Labeling(LabelKind.SINGLE, labels), encoder)
     tested = None if found.tested is None else np.array(found.tested)
-    groups = fold_groups(Examples(tuple(found.texts), truth, labels, groups=groups))
+    groups = Examples(tuple(found.texts), truth, labels, groups=groups).together()
     return Material(vectors, anchors, truth, truth[:, None], groups, tested)
 
 

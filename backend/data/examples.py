@@ -5,6 +5,7 @@ Folds are stratified and keep groups whole, and no class needs a minimum size.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,31 @@ import numpy.typing as npt
 from nextlabel.backend.activation import Activation, Flags, Targets, activation_of
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
+
+
+def read_alike(text: Readable) -> Readable:
+    """What is equal for texts that an encoder may not tell apart: case, kinds of space and Unicode forms left aside."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()) if isinstance(text, str) else text
+
+
+def together(texts: Sequence[Readable], groups: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64] | None:
+    """What lies on one side of every split, int64 [n]: copies of a text, and the groups, int64 [n].
+
+    Groups that have a text in common are one, so that no text is predicted by a model that has seen it. None where
+    every text may go where it likes.
+    """
+    first: dict[Readable, int] = {}
+    copies = np.array([first.setdefault(read_alike(text), at) for at, text in enumerate(texts)], np.int64)
+    if groups is None or not len(texts):
+        return copies if len(first) < len(texts) else groups
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    names, codes = np.unique(groups, return_inverse=True)
+    size = len(names) + len(texts)
+    links = coo_array((np.ones(len(texts), np.bool_), (codes, len(names) + copies)), shape=(size, size))
+    part_of = connected_components(links, directed=False)[1][codes].astype(np.int64)
+    return groups if len(np.unique(part_of)) == len(names) else part_of
 
 
 def assign_folds(
@@ -69,7 +95,7 @@ class Examples:
 
     ``targets`` int64 [n] in [0, len(labels)), or bool [n, len(labels)] for multi-label. ``weights`` float32 [n]: how
     much each counts. ``groups`` int64 [n]: examples of one group (same user, same template) never lie on both sides
-    of a split. Raises LearningError if shapes or values don't fit together.
+    of a split, nor do copies of a text (``together``). Raises LearningError if shapes or values don't fit together.
     """
 
     texts: tuple[Readable, ...]
@@ -104,6 +130,10 @@ class Examples:
     def tells_apart(self) -> bool:
         """Whether there is anything to learn: of exclusive labels, two at least."""
         return self.activation.tells_apart(self.targets)
+
+    def together(self) -> npt.NDArray[np.int64] | None:
+        """What lies on one side of every split, int64 [n]: see the function of this name."""
+        return together(self.texts, self.groups)
 
     def take(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> Examples:
         """Some of the examples, in the order of ``rows``."""

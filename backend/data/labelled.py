@@ -16,7 +16,7 @@ from nextlabel.backend.activation import Targets
 from nextlabel.connectors.errors import DataError
 
 from .cells import LabelReader, value_text, values_in
-from .examples import Examples
+from .examples import Examples, read_alike
 from .label_checks import Vectors, refuse_labels, refuse_nested, remarks_on_content
 from .rows import Row, Table, first_few
 from .tables import at_cell, cell_text, open_table
@@ -93,8 +93,8 @@ class LabelledRows:
         return [f"left out: {' and '.join(parts)}"] if parts else []
 
     def copies(self) -> int:
-        """Rows whose text stood in an earlier row."""
-        return len(self.texts) - len(set(self.texts))
+        """Rows whose text stood in an earlier row, case and spaces left aside."""
+        return len(self.texts) - len(set(map(read_alike, self.texts)))
 
     def contradictions(self) -> int:
         """Texts that are there with different labels."""
@@ -219,8 +219,8 @@ def remarks_on_folds(rows: LabelledRows, examples: Examples, folds: int, random_
         )
     elif groups is None and copies:
         remarks.append(f"{copies:,} rows repeat the text of another; copies share a fold")
-    elif groups is not None and (torn := _with_several(rows.texts, groups.tolist())):
-        remarks.append(f"{torn:,} texts stand in several groups, so copies of them may be in different folds")
+    elif groups is not None:
+        remarks += remarks_on_joined(examples)
     remarks += _contradictions(rows)
     if rare := rare_labels(rows, folds):
         named = first_few([f"{label!r} ({count})" for label, count in rare], FEW)
@@ -228,17 +228,30 @@ def remarks_on_folds(rows: LabelledRows, examples: Examples, folds: int, random_
             f"fewer rows than the {folds} folds: {named}; some folds test nothing of them, "
             "and what is said about them is little more than chance"
         )
-    if groups is not None and not random_folds and (found := len(np.unique(groups))) < folds:
+    together = None if random_folds else examples.together()
+    if groups is not None and together is not None and (found := len(np.unique(together))) < folds:
         remarks.append(f"there are only {found} groups, so there are {found} folds")
     return remarks
+
+
+def remarks_on_joined(examples: Examples) -> list[str]:
+    """Groups that count as one because they have a text in common."""
+    groups, together = examples.groups, examples.together()
+    if groups is None or together is None or together is groups:
+        return []
+    sizes = np.unique(together, return_counts=True)[1]
+    return [
+        f"{len(np.unique(groups)):,} groups count as {len(sizes):,}: some have a text in common, and no text may be "
+        f"predicted by a model that saw it; the largest holds {sizes.max() / len(groups):.0%} of the texts"
+    ]
 
 
 def remarks_on_test(train: LabelledRows, test: LabelledRows, grouped: bool) -> list[str]:
     """Texts and groups on both sides, labels on one only, contradictions in the test set."""
     remarks = []
-    known = set(train.texts)
-    if leaked := sum(text in known for text in test.texts):
-        remarks.append(f"{leaked:,} of the {len(test.texts):,} texts to test on are also learned from")
+    known = set(map(read_alike, train.texts))
+    if leaked := sum(read_alike(text) in known for text in test.texts):
+        remarks.append(f"{leaked:,} of the {len(test.texts):,} texts to test on are also learned from: that flatters")
     groups = set(train.groups) - {""}
     if grouped and (shared := sum(group in groups for group in test.groups)):
         share = shared / len(test.texts)

@@ -12,7 +12,7 @@ from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span
 
-from .examples import assign_folds
+from .examples import assign_folds, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def fault_of(span: Span, text: str, labels: Sequence[str] | None = None) -> str:
 
 
 def split_held_out(examples: SpanExamples, share: float, rng: np.random.Generator) -> tuple[SpanExamples, SpanExamples]:
-    """Examples to train on, and about ``share`` of them to hold out: every label spread evenly, groups kept whole.
+    """Examples to train on, and about ``share`` of them to hold out: labels spread evenly, groups, copies kept whole.
 
     Raises LearningError if nothing would be left on one side.
     """
@@ -99,7 +99,7 @@ def split_held_out(examples: SpanExamples, share: float, rng: np.random.Generato
         for span in spans:
             bears[row, examples.labels.index(span.label)] = True
     folds = max(2, round(1 / share)) if share > 0 else 1
-    held = assign_folds(bears, folds, rng, examples.groups) == 0
+    held = assign_folds(bears, folds, rng, together(examples.texts, examples.groups)) == 0
     if folds == 1 or held.all() or not held.any():
         raise LearningError(f"{len(examples)} texts can't be split with {share:.0%} held out; label more texts")
     return examples.take(np.flatnonzero(~held)), examples.take(np.flatnonzero(held))

@@ -11,11 +11,14 @@ An encoder maps texts to unit vectors. Which library does it is a matter of the 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from nextlabel.connectors.basics import batched
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import ConfigError, LearningError, MissingExtra
 
 from .base import HASHING, Encoder, EncoderSpec, Engine, installed, need, usable_cores
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from .model_folder import ModelFolder
 
 LARGEST_EXPORT = 1_500_000_000  # bytes of weights; an ONNX file ends at 2 GB
+_TOKENISED = 1024  # texts at a time
 log = logging.getLogger(__name__)
 
 
@@ -57,6 +61,28 @@ def load_encoder(
     """
     cache = Path(cache_dir) if cache_dir is not None else None
     return load(EncoderSpec(name, engine, max_length, prompt, windows, images, cache), threads=threads)
+
+
+def remarks_on_cut(spec: EncoderSpec, texts: Sequence[Readable]) -> list[str]:
+    """A remark on texts that are longer than what the encoder reads of them, if there are any.
+
+    Raises EncoderNotFound, LearningError, MissingExtra.
+    """
+    from .model_folder import find_model
+    from .tokenizer import Tokeniser
+
+    if spec.name == HASHING:
+        return []
+    folder = replace(find_model(spec.name, max_length=spec.max_length, prompt=spec.prompt), windows=spec.windows)
+    tokeniser = Tokeniser(folder, spec.cache)
+    cut = sum(tokeniser.longer(part) for part in batched(texts, _TOKENISED))
+    if not cut:
+        return []
+    several = f" in each of {spec.windows} windows" if spec.windows > 1 else ""
+    return [
+        f"{cut:,} of {len(texts):,} texts are longer than the {folder.max_length} tokens that are read{several}: the "
+        "rest is cut off; more is read with --max-length or --windows"
+    ]
 
 
 def load(spec: EncoderSpec, *, threads: int | None = None) -> Encoder:

@@ -1,7 +1,7 @@
 """Predictions of texts by models that have not seen them: k folds of anything that can be fitted, or a fixed test set.
 
-Folds are stratified and never split a group (``data.folds``). Copies of a text are a group where no other is
-given: a model that has read the answer to the very same text is not evaluated by it. Fits that are done are kept in a
+Folds are stratified and never split a group, nor copies of a text (``data.examples``): a model that has read the answer
+to the very same text is not evaluated by it. Fits that are done are kept in a
 folder under a hash of all that went into them, so that a run that was killed goes on where it was.
 """
 
@@ -109,10 +109,10 @@ def cross_validate(
     folds; ``name`` must then tell everything about ``fit`` that the examples don't (rung, encoder, settings). Raises
     LearningError where nothing can be held out, and whatever ``fit`` raises.
     """
-    check_folds(len(examples), folds, None if random_folds else examples.groups)
+    groups = examples.together()
+    check_folds(len(examples), folds, None if random_folds else groups)
     if not seeds:
         raise LearningError("no seed is given; one is the least")
-    groups = fold_groups(examples)
     runs, done = [], 0
     layouts = [
         assign_folds(examples.targets, folds, np.random.default_rng(seed), None if random_folds else groups)
@@ -144,16 +144,7 @@ def hold_out(
         raise LearningError("the labels to learn and those to test must be the same, in one order")
     one = predict_held_out(train, test.texts, fit, keep, name)
     run = Run(seed, np.zeros(len(test), np.int64), one.predicted, one.seconds, (one.rung,))
-    return HeldOut(test, (run,), fold_groups(test))
-
-
-def fold_groups(examples: Examples) -> Codes | None:
-    """What must not be split, int64 [n]: the groups given, else copies of a text; None where no text has a copy."""
-    if examples.groups is not None:
-        return examples.groups
-    first: dict[Readable, int] = {}
-    codes = np.array([first.setdefault(text, at) for at, text in enumerate(examples.texts)], np.int64)
-    return codes if len(first) < len(codes) else None
+    return HeldOut(test, (run,), test.together())
 
 
 def out_of_fold(
@@ -191,7 +182,10 @@ def check_folds(rows: int, folds: int, groups: npt.NDArray[Any] | None) -> None:
     if rows < 2:
         raise LearningError(f"{rows} labelled rows can't be split into folds; label more")
     if groups is not None and len(np.unique(groups)) < 2:
-        raise LearningError("all rows are of one group: there is nothing to hold out")
+        raise LearningError(
+            "all rows are of one group: there is nothing to hold out. Groups that have a text in common count as one: "
+            "leave out short texts that everybody writes, or group by another column"
+        )
 
 
 @dataclass(frozen=True, slots=True)

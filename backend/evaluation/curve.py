@@ -21,7 +21,7 @@ from nextlabel.backend.metrics import Interval, accuracy, macro_f1
 from nextlabel.backend.numeric import plain
 
 from .comparison import Difference, paired_bootstrap
-from .crossvalidation import Fit, FoldDone, FoldReport, HeldOut, fold_groups, predict_held_out
+from .crossvalidation import Fit, FoldDone, FoldReport, HeldOut, predict_held_out
 
 PARTS = 16
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -142,7 +142,7 @@ def nested_shares(train: Examples, seed: Sequence[int], random: bool = False) ->
 
     ``random`` splits groups and copies.
     """
-    groups = None if random else fold_groups(train)
+    groups = None if random else train.together()
     parts = min(PARTS, len(train) if groups is None else len(np.unique(groups)))
     rng = np.random.default_rng(seed)
     part_of = assign_folds(train.targets, parts, rng, groups)

@@ -109,7 +109,7 @@ def climb(
 ) -> LadderReport:
     """Score ``rungs``, the cheapest first, and choose one.
 
-    ``audit`` are answers that no rung may learn from. Folds respect ``examples.groups``. ``budget_s`` bounds the
+    ``audit`` are answers that no rung may learn from. Folds respect ``examples.together()``. ``budget_s`` bounds the
     seconds a rung: after its first split it goes on only as far as its time allows; the gain is then measured on
     the splits that both have. Raises LearningError without rungs; a rung that fails is left out, with its error as
     the reason.
@@ -143,7 +143,7 @@ def make_splits(examples: Examples, rng: np.random.Generator, audit: Examples | 
     splits = [Split(examples, audit)] if audit is not None and len(audit) else []
     if not _divisible(examples):
         return splits
-    fold_of = assign_folds(examples.targets, FOLDS, rng, examples.groups)
+    fold_of = assign_folds(examples.targets, FOLDS, rng, examples.together())
     for fold in np.unique(fold_of):
         kept, held = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
         if len(kept):
@@ -160,8 +160,9 @@ def row_scores(predicted: npt.NDArray[np.float32], targets: Targets) -> Scores:
 
 
 def _divisible(examples: Examples) -> bool:
-    """Whether two labels at least occur in two groups each (without groups: in two texts)."""
-    groups = np.arange(len(examples)) if examples.groups is None else examples.groups
+    """Whether two labels at least occur in two groups each (without groups: in two different texts)."""
+    together = examples.together()
+    groups = np.arange(len(examples)) if together is None else together
     return sum(len(np.unique(groups[column])) >= 2 for column in examples.flags.T) >= 2
 
 
@@ -218,7 +219,7 @@ def _groups(splits: Sequence[Split]) -> npt.NDArray[np.int64]:
     """A number from 0 on for every held-out row, equal within a group of a split."""
     numbers, start = [], 0
     for split in splits:
-        groups = split.test.groups
+        groups = split.test.together()
         codes = np.arange(len(split.test)) if groups is None else np.unique(groups, return_inverse=True)[1]
         numbers.append(codes + start)
         start = int(numbers[-1].max()) + 1

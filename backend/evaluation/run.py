@@ -22,20 +22,16 @@ from nextlabel.backend.data.labelled import (
     remarks_on_test,
     to_examples,
 )
-from nextlabel.backend.encoders.base import HASHING, Engine
+from nextlabel.backend.encoders.base import HASHING, EncoderSpec, Engine
+from nextlabel.backend.encoders.load import remarks_on_cut
 from nextlabel.backend.encoders.model_folder import find_model
-from nextlabel.backend.encoders.tokenizer import Tokeniser
 from nextlabel.backend.training.spec import ProgressReport, RungName, TrainingSpec
-from nextlabel.connectors.basics import batched
-from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import ConfigError
 
-from .crossvalidation import Fit, FoldDone, HeldOut, cross_validate, fold_groups, hold_out
+from .crossvalidation import Fit, FoldDone, HeldOut, cross_validate, hold_out
 from .curve import LearningCurve, learn_on_shares, learning_curve
 from .ladder import make_rung
 from .summary import Summary, summarise
-
-_TOKENISED = 1024  # texts at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +92,11 @@ class Request:
         """Where finished fits are looked for and left; None for neither."""
         return None if self.fresh else self.cache / "folds"
 
+    @property
+    def encoder_spec(self) -> EncoderSpec:
+        """What reads the texts."""
+        return EncoderSpec(self.encoder, self.engine, self.max_length, windows=self.windows, cache_dir=self.cache)
+
     def fit(self, seed: int, on_step: ProgressReport | None) -> Fit:
         """What learns from examples, with ``seed`` for all that is random in it."""
         rung = make_rung(
@@ -108,21 +109,6 @@ class Request:
             cache_dir=self.cache,
         )
         return lambda train: rung.fit(train, on_step)
-
-    def texts_cut(self, texts: Sequence[Readable]) -> list[str]:
-        """A remark on texts that are longer than what the encoder reads of them, if there are any."""
-        if self.encoder == HASHING:
-            return []
-        folder = replace(find_model(self.encoder, max_length=self.max_length), windows=self.windows)
-        tokeniser = Tokeniser(folder, self.cache)
-        cut = sum(tokeniser.longer(part) for part in batched(texts, _TOKENISED))
-        if not cut:
-            return []
-        return [
-            f"{cut:,} of {len(texts):,} texts are longer than the {self.max_length} tokens that are read"
-            + (f" in each of {self.windows} windows" if self.windows > 1 else "")
-            + ": the rest is cut off; more is read with --max-length or --windows"
-        ]
 
     def name(self, seed: int) -> str:
         """All that makes a fit beside its examples; for a folder of a model, what is in it."""
@@ -267,7 +253,7 @@ def evaluate(
         "blank": rows.blank,
         "unlabelled": rows.unlabelled,
     }
-    remarks = [*rows.left_out(), *remarks, *rows.remarks, *request.texts_cut(found.examples.texts)]
+    remarks = [*rows.left_out(), *remarks, *rows.remarks, *remarks_on_cut(request.encoder_spec, found.examples.texts)]
     seconds = time.monotonic() - started
     return Evaluation(request, found, summarise(found), curve, tuple(remarks), how, counts, digest, seconds)
 
@@ -353,7 +339,7 @@ def _how(request: Request, examples: Examples) -> str:
 
 def _folds(request: Request, examples: Examples) -> int:
     """How many folds there are: no more than there are rows, or groups to keep whole."""
-    groups = None if request.random_folds else fold_groups(examples)
+    groups = None if request.random_folds else examples.together()
     return min(request.folds, len(examples) if groups is None else len(np.unique(groups)))
 
 

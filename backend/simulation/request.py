@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.data.labelled import to_examples
-from nextlabel.backend.encoders.base import HASHING, Engine, label_anchors
+from nextlabel.backend.data.labelled import remarks_on_joined, to_examples
+from nextlabel.backend.encoders.base import HASHING, EncoderSpec, Engine, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache, Progress
-from nextlabel.backend.encoders.load import load_encoder
-from nextlabel.backend.evaluation.crossvalidation import fold_groups
+from nextlabel.backend.encoders.load import load, remarks_on_cut
 from nextlabel.backend.metrics import Interval
 from nextlabel.backend.numeric import plain
 from nextlabel.backend.selection import get_strategy
@@ -78,6 +77,11 @@ class Request:
     dataset_split: str = "train"
     jobs: int = 1
     fresh: bool = False
+
+    @property
+    def encoder_spec(self) -> EncoderSpec:
+        """What reads the texts."""
+        return EncoderSpec(self.encoder, self.engine, self.max_length, windows=self.windows, cache_dir=self.cache)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +191,7 @@ def simulate(
         "disagreements": found.disagreements(),
         "tied": found.tied,
     }
-    remarks = _remarks(request, found, counts, material)
+    remarks = _remarks(request, found, counts, material, examples)
     return Simulation(
         request,
         labels,
@@ -209,13 +213,7 @@ def _material(
     on_text: Progress | None,
 ) -> Material:
     """The records as vectors; those of ``kept`` only."""
-    encoder = load_encoder(
-        request.encoder,
-        request.engine,
-        max_length=request.max_length,
-        windows=request.windows,
-        cache_dir=request.cache,
-    )
+    encoder = load(request.encoder_spec)
     cache = EmbeddingCache.open(request.cache / "embeddings", encoder)
     examples = examples.take(kept)
     rows = cache.ensure(examples.texts, encoder, on_text)
@@ -223,12 +221,16 @@ def _material(
     anchors = label_anchors(Labeling(examples.activation.kind, examples.labels), encoder)
     answers = found.answers(examples.labels)[kept] if found.votes else examples.targets[:, None]
     tested = splits == request.parts[1] if request.parts is not None else None
-    return Material(vectors, anchors, examples.targets, answers, fold_groups(examples), tested)
+    return Material(vectors, anchors, examples.targets, answers, examples.together(), tested)
 
 
-def _remarks(request: Request, found: Answered, counts: dict[str, int], material: Material) -> list[str]:
+def _remarks(
+    request: Request, found: Answered, counts: dict[str, int], material: Material, examples: Examples
+) -> list[str]:
     """What flatters, what is missing, and what the figures can't say."""
     remarks = found.rows.left_out()
+    if not request.parts:
+        remarks += remarks_on_joined(examples)
     if counts["copies"] and request.asked.columns.group is None and request.parts is None:
         remarks.append(f"{counts['copies']:,} rows repeat the text of another; copies are never split by a test")
     if found.tied:
@@ -244,4 +246,4 @@ def _remarks(request: Request, found: Answered, counts: dict[str, int], material
         if shared := sum(group in learned for group in material.groups[material.tested].tolist()):
             what = "of a group that" if request.asked.columns.group else "copies of a text that"
             remarks.append(f"{shared:,} of the records to test on are {what} is also chosen from: this flatters")
-    return remarks + found.rows.remarks
+    return [*remarks, *found.rows.remarks, *remarks_on_cut(request.encoder_spec, examples.texts)]

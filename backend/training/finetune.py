@@ -119,7 +119,7 @@ def train_members(whole: ClassifierTask, given: Given[Examples]) -> tuple[Outcom
     spec, watch, network, train = given.spec, given.watch, whole.network, whole.train
     begin = state_of(network)
     random = np.random.default_rng([spec.seed, 1])
-    fold_of = assign_folds(train.targets, spec.members, random, given.examples.groups)
+    fold_of = assign_folds(train.targets, spec.members, random, given.examples.together())
     members: list[Member] = []
     for number in range(spec.members):
         checkpoints = given.checkpoints(f"member-{number}")

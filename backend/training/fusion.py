@@ -253,7 +253,7 @@ def train_fused(job: TrainingJob, folder: Path, report: ProgressReport, stop: Ca
     for number, one in enumerate(kinds):
         watch.tell("training", number, len(kinds))
         spec = FusionSpec(one, patience=PATIENCE, held_out=min(job.spec.held_out, 0.5), seed=job.spec.seed)
-        beside: dict[str, Any] = {"weights": examples.weights, "groups": examples.groups, "stop": stop}
+        beside: dict[str, Any] = {"weights": examples.weights, "groups": examples.together(), "stop": stop}
         heads.append(train_fusion(towers, examples.targets, examples.labels, spec, **beside))
     head = min(heads, key=_loss)
     watch.tell("training", len(kinds), len(kinds))

@@ -229,7 +229,7 @@ def split_held_out(examples: Examples, spec: TrainingSpec) -> tuple[Examples, Ex
         return examples, None
     share, rest = spec.held_out, 1 - spec.held_out
     folds = max(2, round(1 / min(share, rest)))
-    groups = None if examples.groups is None else np.unique(examples.groups, return_inverse=True)[1].astype(np.int64)
+    groups = examples.together()
     fold_of = assign_folds(examples.targets, folds, np.random.default_rng(spec.seed), groups)
     held: npt.NDArray[np.bool_] = fold_of == 0 if share <= rest else fold_of != 0
     present = examples.flags

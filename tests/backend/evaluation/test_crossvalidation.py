@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.evaluation import cross_validate, hold_out
-from nextlabel.backend.evaluation.crossvalidation import FoldDone, fold_groups
+from nextlabel.backend.evaluation.crossvalidation import FoldDone
 from nextlabel.backend.evaluation.summary import summarise
 from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError
@@ -65,7 +65,7 @@ def test_random_folds_show_what_leaks():
     assert (found.runs[0].predicted.max(axis=1) == 1.0).mean() > 0.5
 
 
-def test_groups_are_never_split_and_their_word_counts_more_than_copies():
+def test_groups_are_never_split():
     groups = np.arange(80) // 8
     made = examples(copies=2, groups=groups)
     found = cross_validate(made, Parrot(), folds=5)
@@ -75,10 +75,31 @@ def test_groups_are_never_split_and_their_word_counts_more_than_copies():
 
 
 def test_copies_are_a_group_only_where_there_are_any():
-    assert fold_groups(examples()) is None
-    codes = fold_groups(examples(rows=2, copies=2))
+    assert examples().together() is None
+    codes = examples(rows=2, copies=2).together()
     assert codes is not None
     assert codes.tolist() == [0, 0, 2, 2]
+
+
+def test_groups_that_have_a_text_in_common_are_one():
+    groups = np.repeat(np.arange(20), 4)
+    made = examples(80, groups=groups)
+    shared = list(made.texts)
+    shared[5], shared[9] = "Ok thanks", " ok  THANKS"  # of groups 1 and 2, and no encoder need tell them apart
+    joined = replace(made, texts=tuple(shared))
+    codes = joined.together()
+    assert codes is not None
+    assert len(set(codes[4:12])) == 1
+    assert len(set(codes)) == 19
+    alone = replace(joined, groups=None).together()
+    assert alone is not None
+    assert alone.tolist() == [5 if at == 9 else at for at in range(80)]
+    (run,) = cross_validate(joined, Parrot(), folds=5).runs
+    assert len(set(run.fold_of[4:12])) == 1
+    assert (run.predicted == np.float32(1 / 3)).all()
+    everybody = replace(made, texts=tuple("ok" if at % 4 == 0 else text for at, text in enumerate(made.texts)))
+    with pytest.raises(LearningError, match="text in common"):
+        cross_validate(everybody, Parrot())
 
 
 def test_a_killed_run_goes_on(tmp_path: Path):

@@ -192,7 +192,12 @@ def test_a_trained_model_has_its_interval_though_its_row_has_no_bounds() -> None
 
 
 ODD = st.one_of(
-    st.none(), st.booleans(), st.integers(-5, 200), st.floats(), st.text(max_size=3), st.lists(st.integers(), max_size=2)
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 200),
+    st.floats(),
+    st.text(max_size=3),
+    st.lists(st.integers(), max_size=2),
 )
 
 

@@ -59,7 +59,7 @@ def test_taking_rows_takes_all_columns() -> None:
 def test_holding_out_spreads_labels_and_keeps_groups() -> None:
     spans = [(Span(0, 1, "xy"[n % 10 == 0]),) for n in range(200)]
     groups = np.arange(200) // 2
-    whole = SpanExamples(("ab",) * 200, tuple(spans), ("x", "y"), groups)
+    whole = SpanExamples(tuple(f"a{n}" for n in range(200)), tuple(spans), ("x", "y"), groups)
     train, held = split_held_out(whole, 0.2, np.random.default_rng(0))
     assert len(held) == pytest.approx(40, abs=2)
     assert sum(span[0].label == "y" for span in held.spans) == pytest.approx(4, abs=1)

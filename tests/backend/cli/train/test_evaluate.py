@@ -155,7 +155,9 @@ def test_groups_are_kept_whole_and_copies_across_them_are_told(evaluate: Run, fi
     made[7]["stars"] = made[30]["stars"]
     name = written(folder / "groups.csv", made)
     assert figures(name, "--group", "user")["groups"] == 12
-    assert "1 texts stand in several groups" in evaluate(name, "--group", "user").err
+    told = evaluate(name, "--group", "user").err
+    assert "12 groups count as 11" in told
+    assert "the largest holds 17% of the texts" in told
 
 
 def test_what_is_left_out_is_counted(evaluate: Run, figures: Run, folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.backend.cli.train.conftest import written
+from tests.backend.tiny_bert import tiny_bert
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -155,17 +156,18 @@ def test_several_labels_a_text(figures: Run, folder: Path) -> None:
 
 
 def test_long_texts_are_read_in_windows(simulate: Run, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nextlabel.backend.encoders.load import load_encoder
+    from nextlabel.backend.encoders.base import EncoderSpec
+    from nextlabel.backend.encoders.load import load
 
-    asked: list[dict[str, Any]] = []
+    asked: list[EncoderSpec] = []
 
-    def noted(name: str, engine: Any, **options: Any) -> Any:
-        asked.append(options)
-        return load_encoder(name, engine, **options)
+    def noted(spec: EncoderSpec) -> Any:
+        asked.append(spec)
+        return load(spec)
 
-    monkeypatch.setattr("nextlabel.backend.simulation.request.load_encoder", noted)
+    monkeypatch.setattr("nextlabel.backend.simulation.request.load", noted)
     assert simulate(data, "--max-length", "16", "--windows", "3").code == 0
-    assert [(one["max_length"], one["windows"]) for one in asked] == [(16, 3)]
+    assert [(one.max_length, one.windows) for one in asked] == [(16, 3)]
 
 
 def test_the_help_names_the_default_strategies() -> None:
@@ -234,3 +236,12 @@ def test_files_that_hold_too_little(simulate: Run, folder: Path) -> None:
         folder / "some.csv", [{**row, "review": "" if at < 6 else row["review"]} for at, row in enumerate(rows())]
     )
     assert "left out: 6 rows without text" in simulate(some).err
+
+
+def test_texts_that_are_cut_and_groups_that_are_joined_are_told(simulate: Run, folder: Path) -> None:
+    made = rows()
+    made[7]["review"] = made[30]["review"]
+    data, model = written(folder / "joined.csv", made), str(tiny_bert(folder / "model"))
+    told = simulate(data, "--group", "user", "--encoder", model, "--max-length", "4").err
+    assert "60 of 60 texts are longer than the 4 tokens" in told
+    assert "15 groups count as 14" in told

@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from nextlabel.backend.credentials import Credentials, credentials
@@ -36,13 +37,8 @@ def create_app(backend: Backend, settings: Settings, *, secrets: Credentials | N
     """
     edge = Edge(backend)
 
-    app = FastAPI(
-        title="nextlabel",
-        version=_version(),
-        description=_ABOUT,
-        redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
-    )
+    # The API page and its scripts come from here: machines without a way out show it too.
+    app = FastAPIOffline(title="nextlabel", version=_version(), description=_ABOUT, redoc_url=None)
     app.state.edge = edge
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     for routes in (label_studio, webhooks, predict, api):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from uvicorn import Server
 
-DRAIN_S: Final = 5
+DRAIN_S: Final = 1
 """Seconds that requests in progress have to end when the server is told to stop."""
 
 

@@ -111,6 +111,10 @@ class Overloaded(NextlabelError):
     """Too many texts wait for a prediction, or the service is starting or stopping. Trying again later is right."""
 
 
+class Stopping(NextlabelError):
+    """The service ends: what was being done is left to its next start."""
+
+
 class SelectionError(NextlabelError):
     """No next record can be chosen."""
 

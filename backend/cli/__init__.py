@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from nextlabel.connectors.errors import NextlabelError
 
 from .common import complain, examples
+from .ending import INTERRUPTED, leave
 
 COMMANDS = {
     "init": ("init", "Write the recipe of a project that exists."),
@@ -122,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(str(error))
         return 1
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except SystemExit as left:
         return left.code if isinstance(left.code, int) else int(left.code is not None)
     except Exception as error:
@@ -131,3 +132,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(f"a defect in nextlabel: {type(error).__name__}: {error}; see it whole with: nextlabel --debug ...")
         return 1
     return 0
+
+
+def script() -> NoReturn:
+    """The command as a program. After Ctrl-C it ends at once: taking the interpreter down may take seconds."""
+    code = main()
+    if code == INTERRUPTED:
+        leave(code)
+    sys.exit(code)

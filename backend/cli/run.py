@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +18,7 @@ from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.errors import ConfigError
 
 from .common import Question, RecipeName, Workspace, command_group, console, examples, existing_store, project_on, say
+from .ending import ends_in_time
 
 if TYPE_CHECKING:
     from nextlabel.backend.loop.leadership import Leadership
@@ -90,8 +90,8 @@ def run(
     """Push the data, and keep the queue in the best order.
 
     Makes the project on the first run, or attaches to one that exists; goes on where it was on the next. Stop it with
-    Ctrl-C: nothing is lost. A project that exists needs no recipe: its fields, question and labels are read from it,
-    and its answers are learned from. `nextlabel init` writes them into a recipe, to change the rest.
+    Ctrl-C at any moment: nothing is lost. A project that exists needs no recipe: its fields, question and labels are
+    read from it, and its answers are learned from. `nextlabel init` writes them into a recipe, to change the rest.
     """
     settings = _settings(host, port)
     _serve(_chosen(recipe, Wanted(project, platform, question, workspace, data), settings), settings, seed)
@@ -134,7 +134,7 @@ def push(
 
     settings = _settings(None, None)
     chosen = _chosen(recipe, Wanted(project, platform, question, workspace, data), settings)
-    with _ended_in_order(), ExitStack() as opened:
+    with ends_in_time(), ExitStack() as opened:
         store = opened.enter_context(open_store(chosen, settings, seed))
         chosen, found = find_project(chosen, settings, store)
         if found is not None:
@@ -220,16 +220,6 @@ def _push(store: Store, connector: Connector, leadership: Leadership) -> None:
             progress.advance(bar, len(pusher.push(batch)))
 
 
-@contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """Turn SIGTERM into an end that runs the ``finally``: what is held is given back."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What options say in place of the recipe; None and "" say nothing."""
@@ -294,12 +284,14 @@ def _serve(recipe: Recipe, settings: Settings, seed: int) -> None:
     from nextlabel.backend.service.opening import open_service
 
     # A taken port should be known before minutes are spent on encoding.
-    with listen(settings.host, settings.port) as listener, _ended_in_order():
+    with listen(settings.host, settings.port) as listener, ends_in_time() as ending:
         service = open_service(recipe, settings, seed=seed)
+        ending.at_last = service.give_up
         try:
             _run_server(service, settings, listener)
         finally:
-            service.stop()
+            if not service.stop(ending.left_s()) and ending.signal:
+                ending.leave()
 
 
 def _run_server(service: Service, settings: Settings, listener: socket.socket) -> None:

@@ -24,7 +24,7 @@ from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
 from nextlabel.backend.retraining.model import Learner, Model
 from nextlabel.backend.store import GenerationRow, Store
 from nextlabel.connectors.base import Connector, Progress
-from nextlabel.connectors.errors import RecordsRejected
+from nextlabel.connectors.errors import RecordsRejected, Stopping
 from nextlabel.connectors.records import Annotation
 
 from .agreement import Agreement
@@ -77,6 +77,7 @@ class Controller:
         self._asked: deque[tuple[list[int], int]] = deque()
         self._unknown_records: dict[str, list[Annotation]] = {}  # answers to records that we don't have yet
         self._returned = False  # another process led since we did
+        self._stopping = False
         self._lock = threading.RLock()
 
     # -- called from elsewhere ---------------------------------------------------------------------------------------
@@ -95,6 +96,10 @@ class Controller:
         positions = ask_platform_again(self._store, self._connector, uids, opinions)
         self._asked.append((positions, opinions))
         return len(positions)
+
+    def begin_stop(self) -> None:
+        """Leave off at the next step that is counted: what is embedded or pushed by then stays so."""
+        self._stopping = True
 
     def take_over(self) -> None:
         """We lead again, and somebody else did meanwhile: look at the next tick what they did."""
@@ -171,9 +176,14 @@ class Controller:
             self.pool.ask_again(at, opinions)
 
     def _report(self, state: str, offset: int, total: int | None) -> Progress:
-        """A progress callback that shows in ``status``; ``offset`` is what earlier batches did of ``total``."""
+        """A progress callback that shows in ``status``; ``offset`` is what earlier batches did of ``total``.
+
+        It raises Stopping once the service ends.
+        """
 
         def report(done: int, of: int) -> None:
+            if self._stopping:
+                raise Stopping(f"the service ends while {state}")
             self.state, self.progress = state, (offset + done, of if total is None else total)
 
         return report

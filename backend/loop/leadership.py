@@ -156,12 +156,17 @@ class Repeater:
         """Run the next tick now."""
         self._wake.set()
 
-    def stop(self, timeout: float = 30.0) -> None:
-        """Let the tick in progress end, then return. Safe to call twice, and before start."""
+    def begin_stop(self) -> None:
+        """No tick begins any more; the one in progress goes on."""
         self._stop.set()
         self._wake.set()
+
+    def stop(self, timeout: float = 30.0) -> bool:
+        """Let the tick in progress end, then return; whether it has. Safe to call twice, and before start."""
+        self.begin_stop()
         if self._thread.is_alive():
             self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     @property
     def stopping(self) -> bool:
@@ -178,14 +183,22 @@ class Repeater:
     def _once(self) -> float:
         try:
             pause = self._tick()
-        except NextlabelError as error:
-            log.warning("tick failed", thread=self._name, error=str(error), kind=type(error).__name__)
-            return self._failed(f"{type(error).__name__}: {error}")
-        except Exception as error:  # a defect of ours: it must be seen, and must not end the loop
-            log.exception("tick failed unexpectedly", thread=self._name)
-            return self._failed(f"unexpected {type(error).__name__}: {error}")
+        except Exception as error:
+            if self.stopping:
+                log.info("left to the next start", thread=self._name, reason=str(error))
+                return 0.0
+            return self._failed(self._told(error))
         self._failures, self.error = 0, ""
         return pause
+
+    def _told(self, error: Exception) -> str:
+        """Log a failure, and say it in a line."""
+        if isinstance(error, NextlabelError):
+            log.warning("tick failed", thread=self._name, error=str(error), kind=type(error).__name__)
+            return f"{type(error).__name__}: {error}"
+        # A defect of ours: it must be seen, and must not end the loop.
+        log.exception("tick failed unexpectedly", thread=self._name)
+        return f"unexpected {type(error).__name__}: {error}"
 
     def _failed(self, message: str) -> float:
         pause = min(LONGEST_PAUSE, 0.5 * 2**self._failures)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import traceback
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from nextlabel.connectors.errors import ConfigError
+from nextlabel.connectors.errors import ConfigError, NextlabelError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint, EntryPoints
@@ -61,16 +63,29 @@ def find_recipe(name: str) -> Recipe:
 
 
 def _imported(path: Path) -> ModuleType:
+    """The module in a file, which may import its neighbours, as a script may. Raises ConfigError."""
     spec = spec_from_file_location(f"nextlabel_recipe_{path.stem}", path)
     if spec is None or spec.loader is None or not path.is_file():
         raise ConfigError(f"{path}: there is no such file")
-    module = module_from_spec(spec)
+    if (folder := str(path.absolute().parent)) not in sys.path:
+        sys.path.append(folder)  # at the end: a neighbour called datasets.py must not stand in for the library
+    sys.modules[spec.name] = module = module_from_spec(spec)  # where dataclasses and pickle look
     try:
         spec.loader.exec_module(module)
-    except (SyntaxError, ValueError) as error:  # pydantic's errors are ValueErrors
-        line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise ConfigError(f"{path}{line}: {error}") from error
+    except NextlabelError:
+        raise
+    except Exception as error:
+        kind = "" if isinstance(error, (SyntaxError, ValueError)) else f"{type(error).__name__}: "  # pydantic's say all
+        raise ConfigError(f"{path}{_line(path, error)}: {kind}{error}") from error
     return module
+
+
+def _line(path: Path, error: Exception) -> str:
+    """Where in the file the error arose, as ``:3``; empty if that is not known."""
+    if isinstance(error, SyntaxError):
+        return f":{error.lineno}" if error.filename == str(path) else ""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f":{lines[-1]}" if lines else ""
 
 
 def source_of(name: str) -> Path:

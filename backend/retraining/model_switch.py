@@ -70,11 +70,11 @@ class ModelSwitch:
             self._cancelled = self._target is not None and not self._told
             return self._cancelled
 
-    def stop(self) -> None:
+    def stop(self, grace_s: float = 10.0) -> None:
         """The service ends. What is encoded is kept, the rest goes on at the next start."""
         with self._lock:
             self._stopped = True
-            self._end_process()
+            self._end_process(grace_s)
 
     def tick(self) -> bool:
         """The next piece of work; whether it goes on. What fails is in ``error``, and tried again after RETRY_S."""
@@ -120,9 +120,9 @@ class ModelSwitch:
             log.exception("a model can't be opened", model=target)
             self._failed(f"{type(error).__name__}: {error}")
 
-    def _end_process(self) -> None:
+    def _end_process(self, grace_s: float = 10.0) -> None:
         if self._process is not None:
-            self._process.cancel()
+            self._process.cancel(grace_s)
         self._process = None
 
     def _work_on(self, target: str) -> None:

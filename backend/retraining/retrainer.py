@@ -101,13 +101,13 @@ class Retrainer:
             self._cancelled = self._plan is not None
             return self._cancelled or asked or stays
 
-    def stop(self) -> None:
-        """The service ends: the training is interrupted, and goes on at the next start."""
+    def stop(self, grace_s: float = 10.0) -> None:
+        """The service ends: the training is interrupted, and goes on at the next start. See TrainingProcess.cancel."""
         self._stopped = True
-        self._switch.stop()
+        self._switch.stop(grace_s)
         with self._lock:
             if self._process is not None:
-                self._process.cancel()
+                self._process.cancel(grace_s)
 
     def stand_by(self) -> None:
         """Another replica leads: what was begun here is interrupted, and goes on when this one leads again."""

@@ -41,9 +41,8 @@ _HEADERS: Final = {
     "Cache-Control": "no-store",
 }
 _CLOSED: Final = "default-src 'none'; frame-ancestors 'none'"
-_SWAGGER: Final = (  # the API page fetches its scripts from where FastAPI says
-    "default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
-    "style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; img-src 'self' data: https://fastapi.tiangolo.com; "
+_SWAGGER: Final = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "frame-ancestors 'none'"
 )
 
@@ -71,11 +70,10 @@ class RequireCredentials:
         accepted = "basic auth or a bearer token"
         if scope["path"] in WEBHOOK_PATHS:
             accepted = f"the header {SECRET_HEADER}, {accepted}"
-        await JSONResponse(
-            {"detail": f"not authorised: send {accepted}"},
-            401,
-            headers={"WWW-Authenticate": 'Basic realm="nextlabel", Bearer'},
-        )(scope, receive, send)
+        answer = JSONResponse({"detail": f"not authorised: send {accepted}"}, 401)
+        for challenge in ('Basic realm="nextlabel"', "Bearer"):  # both in one line, and Chromium offers no login
+            answer.headers.append("WWW-Authenticate", challenge)
+        await answer(scope, receive, send)
 
     def _has_secret(self, path: str, headers: Headers) -> bool:
         return path in WEBHOOK_PATHS and _same(_bytes(headers.get(SECRET_HEADER, "")), self._secret)

@@ -135,19 +135,32 @@ class Service(Backend):
         for thread in self._threads.values():
             thread.start()
 
-    def stop(self) -> None:
-        """Let the work in progress end, hand the lease over, close everything. May be called twice."""
+    def stop(self, within_s: float = 30.0) -> bool:
+        """Let the work in progress end, hand the lease over, close everything; whether all has ended in time.
+
+        Where it has not, nothing is closed beneath it, and the process should end. May be called twice.
+        """
         if self._stopped:
-            return
+            return True
         self._stopped = True
-        self._retrainer.stop()
+        deadline = time.monotonic() + within_s
+        self._controller.begin_stop()
         self._comparison.stop()
-        for thread in reversed(self._threads.values()):
-            thread.stop()
-        self._batcher.stop()
+        for name, thread in self._threads.items():
+            if name != "lease":  # ours until the others have ended
+                thread.begin_stop()
+        self._retrainer.stop(grace_s=min(10.0, within_s / 3))
+        stops = [*(thread.stop for thread in reversed(self._threads.values())), self._batcher.stop]
+        ended = [stop(max(0.0, deadline - time.monotonic())) for stop in stops]
+        self.give_up()
+        if all(ended):
+            self._connector.close()
+            self._store.close()
+        return all(ended)
+
+    def give_up(self) -> None:
+        """Hand the lease over: another process may lead at once."""
         self._leadership.give_up()
-        self._connector.close()
-        self._store.close()
 
     def _heartbeat(self) -> float:
         if self.failure or self._lost_project():

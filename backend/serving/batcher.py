@@ -98,14 +98,19 @@ class MicroBatcher:
             self._thread = threading.Thread(target=self._work, name="forward", daemon=True)
             self._thread.start()
 
-    def stop(self) -> None:
-        """Finish the running pass; whatever still waits gets Overloaded. Does nothing if it doesn't run."""
+    def stop(self, timeout: float | None = None) -> bool:
+        """Finish the running pass, in ``timeout`` seconds; whether it has ended. Does nothing if it doesn't run.
+
+        Whatever still waits gets Overloaded.
+        """
         with self._changed:
             self._running = False
             self._changed.notify()
             thread, self._thread = self._thread, None
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+        if thread is None or thread is threading.current_thread():
+            return True
+        thread.join(timeout)
+        return not thread.is_alive()
 
     async def submit(self, texts: Sequence[Sized], encode: Encode | None = None) -> npt.NDArray[Any]:
         """One row per text, in order, all by ``encode``, or by the function that the batcher was made with.

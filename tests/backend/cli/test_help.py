@@ -62,7 +62,8 @@ def test_listing_the_commands_imports_none() -> None:
     code = "import sys\nfrom nextlabel.backend.cli import main\nmain(['--help'])\nprint('|'.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     modules = done.stdout.splitlines()[-1].split("|")
-    assert [name for name in modules if name.startswith("nextlabel.backend.cli.")] == ["nextlabel.backend.cli.common"]
+    ours = [name for name in modules if name.startswith("nextlabel.backend.cli.")]
+    assert ours == ["nextlabel.backend.cli.common", "nextlabel.backend.cli.ending"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,33 @@ def test_recipes_in_python_files(tmp_path: Path) -> None:
         find_recipe(str(path))
     with pytest.raises(ConfigError, match="there is no such file"):
         find_recipe(str(tmp_path / "none.py"))
+
+
+def test_a_recipe_imports_its_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "labels_of_mine.py").write_text("LABELS = ('card', 'fraud')")
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import labels_of_mine\n"
+        "from nextlabel.backend.recipe.recipe import Recipe\n"
+        "recipe = Recipe(name='mine', data='x.csv', fields={'text': 'body'}, labels=labels_of_mine.LABELS)\n"
+    )
+    assert find_recipe(str(path)).labels == ("card", "fraud")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1\nraise ValueError('mine')", "mine.py:2: mine"),
+        ("import no_such_neighbour", "mine.py:1: ModuleNotFoundError: No module named 'no_such_neighbour'"),
+        ("def f():\n    return {}['k']\nf()", "mine.py:2: KeyError: 'k'"),
+    ],
+)
+def test_what_a_recipe_raises_is_told_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(ConfigError) as raised:
+        find_recipe(str(tmp_path / "mine.py"))
+    assert str(raised.value).endswith(said)
 
 
 def test_every_installed_recipe_loads_and_is_short() -> None:

@@ -96,6 +96,16 @@ def storable(name: Any) -> TypeGuard[str]:
     return bool(name) and "\0" not in name and not any("\ud800" <= character <= "\udfff" for character in name)
 
 
+LONGEST_ID = 200
+"""Characters; what is longer is nobody's id for a record."""
+
+
+def short_values(values: Mapping[str, Any]) -> dict[str, str]:
+    """Those of ``values`` that may be an id, as text."""
+    texts = {key: as_text(value) for key, value in values.items() if isinstance(value, (str, int, float))}
+    return {key: text for key, text in texts.items() if len(text) <= LONGEST_ID and storable(text)}
+
+
 def shown(value: Any) -> str:
     """A value in an error, in a few words."""
     text = "null" if value is None else repr(value)

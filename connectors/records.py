@@ -193,10 +193,16 @@ Found: TypeAlias = Annotation | Unreadable
 
 @dataclass(frozen=True, slots=True)
 class RemoteRecord:
-    """A record as the platform holds it: the platform's id, and the record (uid included) read back."""
+    """A record as the platform holds it: the platform's id, and the record (uid included) read back.
+
+    ``ids``: what stands beside it there, key -> value, which may be the id that somebody else has for it. ``unread``:
+    equal for records that show the same in fields that can't be read here; empty where there is no such field.
+    """
 
     remote_id: str
     record: Record
+    ids: Mapping[str, str] = field(default_factory=dict, compare=False)
+    unread: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,8 @@ def push(
     Records that are there already are recognised by their id; exact copies of a record are not pushed.
     """
     from nextlabel.backend.loop.leadership import Leadership
-    from nextlabel.backend.service.opening import load_records, open_store
+    from nextlabel.backend.loop.record_import import take_up
+    from nextlabel.backend.service.opening import import_plan, load_records, open_store
     from nextlabel.backend.service.project import find_project, settle_project
 
     settings = _settings(None, None)
@@ -149,6 +150,7 @@ def push(
                     "push by hand"
                 )
             with closing(settle_project(chosen, settings, store, leadership, found)) as connector:
+                take_up(store, connector, import_plan(chosen, settings))
                 _push(store, connector, leadership)
                 say(f"project {connector.project.id}: {connector.project.link}")
                 _say_links(connector.links())

@@ -104,6 +104,7 @@ def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("label to queue", _latency(answer["label_to_queue_p50"], answer["label_to_queue_p95"])),
         ("comparison", sentence(answer.get("comparison", {}))),
         ("audit accuracy", _audit(answer["audit"])),
+        ("held-out accuracy", _audit(answer.get("held_out", {}), " answered before, kept from training")),
         ("training", _training(answer.get("training", {}))),
         *((f"notice: {one['kind']}", told(one)) for one in answer.get("notices", ())[:NOTICES]),
         ("notices", _more(answer.get("notice_counts", {}))),
@@ -141,11 +142,11 @@ def _latency(p50: float | None, p95: float | None) -> str:
     return "" if p50 is None or p95 is None else f"p50 {p50:.2f} s, p95 {p95:.2f} s"
 
 
-def _audit(audit: Mapping[str, float | None]) -> str:
+def _audit(audit: Mapping[str, float | None], which: str = "") -> str:
     accuracy, low, high, n = (audit.get(name) for name in ("accuracy", "low", "high", "n"))
     if accuracy is None or low is None or high is None:
         return ""
-    return f"{accuracy:.3f} (95%: {low:.3f} to {high:.3f}, {n or 0:.0f} records)"
+    return f"{accuracy:.3f} (95%: {low:.3f} to {high:.3f}, {n or 0:.0f} records{which})"
 
 
 def _training(training: Mapping[str, Any]) -> str:

@@ -225,6 +225,7 @@ class Controller:
     def _answer(self) -> None:
         """Take in what was answered. Answers to records that we don't have wait until those are imported."""
         answers = {**self._unknown_records, **self._store.touched(self._seen)}
+        answers |= self._store.answers_on(self.pool.companions(answers) - answers.keys())
         unknown_records = {
             remote_id: answers[remote_id] for remote_id in self.pool.answer(answers) if answers[remote_id]
         }

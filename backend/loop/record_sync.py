@@ -50,7 +50,7 @@ class RecordSync:
         self._gone.extend(remote_ids)
 
     def found(self, uids: Iterable[str]) -> None:
-        """The platform has these records; the store knows already."""
+        """What is known of these records, and of where the platform has them, is otherwise; the store knows already."""
         self._found.extend(uids)
 
     def move_to(self, space: EmbeddingSpace) -> None:
@@ -98,8 +98,7 @@ class RecordSync:
     def look_again(self) -> None:
         """Another process led meanwhile: take in what the store knows by now of the records that we have."""
         for batch in batched(self._store.records(), EMBED_BATCH):
-            known = [item for item in batch if item.position <= self._loaded]
-            self._pool.add(known, self._pool.rows[[item.position for item in known]])
+            self._add_again(batch)
 
     def _embed(self, space: EmbeddingSpace, batch: Sequence[StoredRecord], offset: int, total: int) -> Positions:
         """Rows of the records of ``batch`` in the cache of ``space``; what is not there is encoded."""
@@ -124,7 +123,11 @@ class RecordSync:
         while self._gone:
             self._pool.drop([self._gone.popleft()])
         if self._found:
-            self._placed([self._found.popleft() for _ in range(len(self._found))])
+            self._add_again(self._store.get([self._found.popleft() for _ in range(len(self._found))]))
+
+    def _add_again(self, stored: Sequence[StoredRecord]) -> None:
+        known = [item for item in stored if item.position <= self._loaded]
+        self._pool.add(known, self._pool.rows[[item.position for item in known]])
 
     def _placed(self, uids: list[str]) -> None:
         here = ((item.position, item.remote_id) for item in self._store.get(uids) if not item.gone)

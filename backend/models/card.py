@@ -45,12 +45,24 @@ class Figure:
         return f"{self.name} {self.value:.3f} [{self.low:.3f}, {self.high:.3f}] ({self.measured_on}, n = {self.n:,})"
 
 
-def audit_figures(metrics: Mapping[str, Any]) -> tuple[Figure, ...]:
+AUDIT, HELD_OUT = "audit_", "reserved_"
+"""How the names of figures begin: on the audit slice, which was answered blind, and on answers from before we came.
+
+What trained models are judged on by their gate is held out too, and called ``held_out_`` there."""
+
+
+def measured(metrics: Mapping[str, Any], kind: str) -> dict[str, float]:
+    """The figures of one kind, AUDIT or HELD_OUT, by their plain names."""
+    return {name.removeprefix(kind): value for name, value in metrics.items() if name.startswith(kind)}
+
+
+def audit_figures(metrics: Mapping[str, Any], kind: str = AUDIT) -> tuple[Figure, ...]:
     """The accuracy on the audit slice in a model's row of the store; nothing where it has none that can be read.
 
-    The interval follows from the two numbers that every row has: those of trained models were kept without bounds.
+    Or of another ``kind``. The interval follows from the two numbers that every row has: those of trained models were
+    kept without bounds.
     """
-    size, value = (number_in(metrics, f"audit_{name}") for name in ("n", "accuracy"))
+    size, value = (number_in(metrics, f"{kind}{name}") for name in ("n", "accuracy"))
     if not (size >= 1 and 0 <= value <= 1):
         return ()
     return (Figure("accuracy", value, *wilson_interval(value * size, size), int(size), "audit"),)

@@ -20,7 +20,8 @@ ANSWER_COLUMNS: Final = ("uid", "annotation", "annotator", "status", "answer", "
 def record_rows(store: Store, labeling: Labeling) -> Iterator[dict[str, Any]]:
     """One row per labelled record: uid, answer, number of answers, audit, copy_of, then fields and metadata.
 
-    A copy of a labelled record has its answer. The order is that of the data.
+    A copy that the platform has by itself has its own answer; one that it lacks has that of the first with its content.
+    The order is that of the data.
     """
     answers, question = _by_record(store), question_of(labeling)
     labels: dict[str, tuple[Value, int]] = {}
@@ -29,13 +30,13 @@ def record_rows(store: Store, labeling: Labeling) -> Iterator[dict[str, Any]]:
         decided = question.consensus(given)
         if decided is not None:
             labels[item.record.uid] = (decided, sum(one.status is AnnotationStatus.SUBMITTED for one in given))
-        found = labels.get(item.duplicate_of or item.record.uid)
+        found = labels.get(item.duplicate_of or "" if item.is_copy else item.record.uid)
         if found is not None:
             yield {
                 "uid": item.record.uid,
                 "answer": as_json(found[0]),
                 "answers": found[1],
-                "audit": item.audit,
+                "audit": "held-out" if item.held_out else item.audit,
                 "copy_of": item.duplicate_of,
                 **{f"field.{name}": text for name, text in item.record.fields.items()},
                 **{f"metadata.{name}": value for name, value in item.record.metadata.items()},

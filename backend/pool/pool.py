@@ -5,114 +5,27 @@ Everything here can be rebuilt from the store at any time; nothing here is ever 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from copy import copy
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.annotators.consensus import Agreed
 from nextlabel.backend.annotators.opinions import Opinions
-from nextlabel.backend.questions import Question, Target, newest_answers
+from nextlabel.backend.questions import Question
 from nextlabel.backend.store import StoredRecord
 from nextlabel.connectors.records import Annotation, AnnotationStatus
 
-Positions: TypeAlias = npt.NDArray[np.int64]
-NOBODY = -1
+from .answers import Answers
+from .answers import Positions as Positions
+from .copies import Copies
+
 _DONE, _SKIPPED, _DRAFT = AnnotationStatus.SUBMITTED, AnnotationStatus.SKIPPED, AnnotationStatus.DRAFT
+_FLAGS = ("audit", "held_out", "active", "pushed", "suggested", "held", "known", "stands")
 COUNTED = {"answers": _DONE, "skips": _SKIPPED, "drafts": _DRAFT}
 """Columns that count a record's annotators; a second answer by the same one is no other opinion."""
-
-
-class Answers:
-    """The submitted answers that count now, a row each, so that memory grows with answers and not with records.
-
-    Spans are not kept: nobody weighs annotators on them here.
-    """
-
-    def __init__(self, question: Question) -> None:
-        self._unknown: dict[int, frozenset[str]] = {}  # position -> labels said of it that the question lacks
-        self._question = question
-        self._people: dict[str, int] = {}
-        label = question.vote_column("label")
-        self._table = np.zeros(0, dtype=[("record", np.int64), ("annotator", np.int32), label])
-        self._rows: dict[int, list[int]] = {}  # position -> its rows of the table
-        self._free: list[int] = []
-
-    def update(self, at: int, annotations: Sequence[Annotation]) -> Target | None:
-        """Replace the answers about the record at ``at``, and return what the majority says.
-
-        None if nothing is said yet, or nothing that answers the question: labels that it lacks, or an answer from when
-        it was of another kind. Of several answers of one annotator, the newest counts.
-        """
-        question = self._question
-        if question.votes:
-            self._keep(at, annotations)
-        decided = question.consensus(one for one in annotations if question.answers(one))
-        target, unknown = question.target(decided)
-        self._unknown.pop(at, None)
-        self._unknown |= {at: unknown} if unknown else {}
-        return target
-
-    @property
-    def unknown_labels(self) -> dict[str, int]:
-        """Labels that the question lacks -> how many records were given them by the majority."""
-        given = list(self._unknown.values())  # in one step: another thread may be asking
-        return dict(Counter(label for labels in given for label in labels))
-
-    def _keep(self, at: int, annotations: Sequence[Annotation]) -> None:
-        newest = newest_answers(annotations).items()
-        votes = {who: vote for who, one in newest if (vote := self._question.vote(one.value)) is not None}
-        old = self._rows.pop(at, [])
-        self._table["record"][old] = NOBODY
-        self._free += old
-        if not votes:
-            return
-        rows = self._rows[at] = [self._row() for _ in votes]
-        for row, (who, vote) in zip(rows, votes.items(), strict=True):
-            number = self._people.setdefault(who, len(self._people))
-            self._table[row] = (at, number, vote)
-
-    def _row(self) -> int:
-        """A row of the table that nobody has; the table grows by half."""
-        if not self._free:
-            size = len(self._table)
-            table = np.zeros(max(64, size * 3 // 2), dtype=self._table.dtype)
-            table["record"] = NOBODY
-            table[:size] = self._table
-            self._table = table
-            self._free = list(range(size, len(table)))[::-1]
-        return self._free.pop()
-
-    def people(self) -> int:
-        """How many annotators have an answer that counts."""
-        return len(np.unique(self._table["annotator"][self._table["record"] != NOBODY]))
-
-    def opinions(self, positions: Positions, size: int) -> Opinions:
-        """The answers about the records at ``positions``, distinct and below ``size``, which become 0, 1, 2, ...
-
-        Records in this order, annotators by name, so that the same answers always make the same numbers, in whatever
-        order they came.
-        """
-        place = np.full(size, NOBODY, np.int64)
-        place[positions] = np.arange(len(positions))
-        kept = self._table[self._table["record"] != NOBODY]
-        kept = kept[place[kept["record"]] != NOBODY]
-        names = list(self._people)
-        present = sorted(np.unique(kept["annotator"]).tolist(), key=lambda number: names[number])
-        rank = np.full(len(names), NOBODY, np.int64)
-        rank[present] = np.arange(len(present))
-        record, annotator = place[kept["record"]], rank[kept["annotator"]]
-        order = np.lexsort((annotator, record))
-        return Opinions(
-            record[order],
-            annotator[order],
-            kept["label"][order],
-            len(positions),
-            tuple(names[number] for number in present),
-            self._question.labeling.labels,
-        )
 
 
 class PoolState:
@@ -129,14 +42,15 @@ class PoolState:
         self.question, self.labeling = question, question.labeling
         self.overlap = overlap
         self.revision = 0
-        self.originals: dict[str, str] = {}  # uid of a duplicate -> uid of the first record with its content
         self._answers = Answers(self.question)
         self.agreed: Agreed | None = None
         self._remote: list[str] = []
         self._by_remote: dict[str, int] = {}
         self._left: set[int] = set()  # positions of records that left the pool because the platform deleted them
+        self._copies = Copies()
+        self._regrouped: set[int] = set()  # positions whose group has other members than when it was last answered
         target = self.question.column("target")
-        flags = [(name, np.bool_) for name in ("audit", "active", "pushed", "suggested", "held", "known")]
+        flags = [(name, np.bool_) for name in _FLAGS]
         counts = [(name, np.int32) for name in ("answers", "skips", "drafts", "opinions")]
         self._table = np.zeros(
             0, dtype=[("row", np.int64), ("lot", np.float64), ("seed", np.float32), *flags, *counts, target]
@@ -167,16 +81,18 @@ class PoolState:
         self._reserve(max(item.position for item in stored) + 1)
         at_all = np.array([item.position for item in stored])
         self._table["row"][at_all] = rows
-        for name in ("lot", "audit", "opinions", "suggested"):
+        for name in ("lot", "held_out", "opinions", "suggested"):
             self._table[name][at_all] = [getattr(item, name) for item in stored]
-        self._table["active"][at_all] = [not item.gone and item.duplicate_of is None for item in stored]
+        self._table["audit"][at_all] = [item.audit or item.held_out for item in stored]
+        self._table["active"][at_all] = [not item.gone and not item.is_copy for item in stored]
         for item in stored:
-            if item.duplicate_of is not None:
-                self.originals[item.record.uid] = item.duplicate_of
-            elif item.gone:
+            if item.gone:
                 self._left.add(item.position)
             if item.remote_id is not None and not item.gone:
                 self._place(item.position, item.remote_id)
+        if copies := [item for item in stored if item.duplicate_of is not None and item.remote_id is not None]:
+            self._copies.join(self.sampling_keys, [item.lot for item in copies])
+            self._regrouped.update(item.position for item in copies)
         self.revision += 1
 
     def set_seeds(self, positions: Positions, scores: npt.NDArray[np.float32]) -> None:
@@ -197,6 +113,8 @@ class PoolState:
         self.revision += bool(news)
 
     def _place(self, at: int, remote_id: str) -> None:
+        if self._by_remote.get(earlier := self._remote[at]) == at:
+            del self._by_remote[earlier]
         self._remote[at] = remote_id
         self._by_remote[remote_id] = at
         self._table["pushed"][at] = True
@@ -212,27 +130,50 @@ class PoolState:
                 if self._table["active"][at]:
                     self._left.add(at)
                 self._table["active"][at] = self._table["pushed"][at] = False
+                self._regrouped.add(at)
                 self._remote[at] = ""
                 self.revision += 1
 
+    def companions(self, touched: Iterable[str]) -> set[str]:
+        """Remote ids of the records whose answers :meth:`answer` needs besides those ``touched``: those of copies."""
+        known = (self._by_remote.get(remote_id) for remote_id in touched)
+        groups = self._copies.groups([*(at for at in known if at is not None), *self._regrouped])
+        return {remote for group in groups if len(group) > 1 for at in group if (remote := self._remote[at])}
+
     def answer(self, touched: Mapping[str, Sequence[Annotation]]) -> list[str]:
-        """Replace the answers of the touched records by their current ones; return the remote ids not known here."""
-        unknown_records = []
-        for remote_id, current in touched.items():
-            at = self._by_remote.get(remote_id)
-            if at is None:
-                unknown_records.append(remote_id)
-                continue
+        """Replace the answers of the touched records by their current ones; return the remote ids not known here.
+
+        Of records with copies, all copies' answers are given (:meth:`companions`): the first that is answered stands
+        for all of them, with what all that answered one of them come to.
+        """
+        known = {
+            at: given for remote_id, given in touched.items() if (at := self._by_remote.get(remote_id)) is not None
+        }
+        for at, current in known.items():
             for name, status in COUNTED.items():
                 self._table[name][at] = len({one.annotator for one in current if one.status is status})
-            target = self._answers.update(at, current)
-            self._table["known"][at] = target is not None
-            target = self.question.blank if target is None else target
-            if target is not None:
-                self._table["target"][at] = target
-            self.agreed = None
+        for group in self._copies.groups(known):
+            alone = len(group) == 1
+            members = [at for at in group if alone or self._table["active"][at]]
+            for at in members:
+                self._say(at, known.get(at, ()))
+            answered = [at for at in members if self._table["known"][at]]
+            self._table["stands"][group] = False
+            self._table["stands"][answered[:1]] = True
+            if len(answered) > 1:
+                self._say(answered[0], [one for at in answered for one in known.get(at, ())])
+        self._regrouped.clear()
+        self.agreed = None if known else self.agreed
         self.revision += bool(touched)
-        return unknown_records
+        return [remote_id for remote_id in touched if remote_id not in self._by_remote]
+
+    def _say(self, at: int, annotations: Sequence[Annotation]) -> None:
+        """These are the answers that the record at ``at`` stands for."""
+        target = self._answers.update(at, annotations)
+        self._table["known"][at] = target is not None
+        target = self.question.blank if target is None else target
+        if target is not None:
+            self._table["target"][at] = target
 
     def ask_again(self, positions: Positions, opinions: int) -> None:
         """These records want ``opinions`` annotators in all, unless they want more already."""
@@ -335,12 +276,20 @@ class PoolState:
         return np.flatnonzero(due & ~self._asked & ~self._column("audit"))[::-1]
 
     def training(self) -> Positions:
-        """Positions with an answer to learn from: the audit slice is left out."""
-        return np.flatnonzero(self._labelled & ~self._column("audit"))
+        """Positions with an answer to learn from: the audit slice is left out, and of copies there is one."""
+        return np.flatnonzero(self._labelled & self._column("stands") & ~self._column("audit"))
 
     def audited(self) -> Positions:
-        """Positions of the audit slice with an answer."""
-        return np.flatnonzero(self._labelled & self._column("audit"))
+        """Positions of the audit slice with an answer, which was given blind; of copies there is one."""
+        return np.flatnonzero(self._labelled & self._column("stands") & self._audit)
+
+    def held_out(self) -> Positions:
+        """Positions with an answer from before we came that is kept for testing; of copies there is one."""
+        return np.flatnonzero(self._labelled & self._column("stands") & self._column("held_out"))
+
+    @property
+    def _audit(self) -> npt.NDArray[np.bool_]:
+        return np.asarray(self._column("audit") & ~self._column("held_out"))
 
     def targets(self, positions: Positions, *, settled: bool = True) -> npt.NDArray[Any]:
         """int64 [k] class indices (single), bool [k, c] (multi), object [k], tuples of Span; or the majority's."""
@@ -386,13 +335,15 @@ class PoolState:
 
     def counts(self) -> dict[str, int]:
         """Records, those on the platform, those labelled, the audited among them, and those asked about again."""
-        usable, labelled = self._usable, self._labelled
+        now = copy(self)  # the table as it is at this moment: the loop may be adding records on another thread
+        usable, labelled = now._usable, now._labelled
         return {
             "records": int(usable.sum()),
-            "pushed": int((usable & self._column("pushed")).sum()),
+            "pushed": int((usable & now._column("pushed")).sum()),
             "labelled": int(labelled.sum()),
-            "audited": int((labelled & self._column("audit")).sum()),
-            "asked_again": int((self._open & self._asked).sum()),
+            "audited": int((labelled & now._audit).sum()),
+            "held_out": int((labelled & now._column("held_out")).sum()),
+            "asked_again": int((now._open & now._asked).sum()),
         }
 
     def label_counts(self) -> dict[str, int]:

@@ -49,7 +49,7 @@ def ask_platform_again(store: Store, connector: Connector, uids: Sequence[str], 
 def _trouble(uid: str, item: StoredRecord | None) -> str:
     if item is None:
         return f"there is no record {uid!r}; `nextlabel export` lists them"
-    if item.duplicate_of is not None:
+    if item.is_copy:
         return f"{uid!r} is a copy of {item.duplicate_of!r}; ask about that one"
     if item.gone:
         return f"{uid!r} was deleted on the platform"

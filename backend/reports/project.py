@@ -12,7 +12,7 @@ import numpy.typing as npt
 from nextlabel.backend.annotators.quality import LEAST_RANKED, Quality, annotator_quality
 from nextlabel.backend.evaluation.remaining import remaining_positives
 from nextlabel.backend.metrics import Interval, wilson_interval
-from nextlabel.backend.models.card import audit_figures, number_in
+from nextlabel.backend.models.card import AUDIT, HELD_OUT, audit_figures, number_in
 from nextlabel.backend.numeric import plain
 from nextlabel.backend.pool.pool import Positions
 from nextlabel.backend.questions import question_of
@@ -40,6 +40,16 @@ class Point:
     accuracy: Interval
     audited: int
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "model": self.model,
+            "encoder_from": self.encoder or None,
+            "labels": self.labels,
+            "audited": self.audited,
+            "accuracy": self.accuracy.to_json(),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Balance:
@@ -54,11 +64,16 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class ProjectReport:
-    """What is known of a project. Parts that can't be said are None or empty; ``silent`` says why, by part."""
+    """What is known of a project. Parts that can't be said are None or empty; ``silent`` says why, by part.
+
+    ``held_out``: the newest model on answers from before the first start that are kept from training. They were not
+    given blind, so they are in no figure with the audit slice's.
+    """
 
     project: str
     gathered: Gathered
     curve: tuple[Point, ...]
+    held_out: Point | None
     saved: Saved | None
     agreement: Agreement | None
     quality: Quality | None
@@ -73,23 +88,19 @@ class ProjectReport:
             "project": self.project,
             "kind": found.labeling.kind.value,
             "records": found.records,
-            "labelled": {"chosen": len(found.training), "audit": len(found.audited)},
+            "labelled": {
+                "chosen": len(found.training),
+                "audit": len(found.audited),
+                "held_out": len(found.held_out),
+            },
             "answers": found.answers,
             "skips": found.skips,
             "annotators_seen": found.people,
             "first": found.first.isoformat(),
             "last": found.last.isoformat(),
             "trained_model": found.trained or None,
-            "curve": [
-                {
-                    "model": one.model,
-                    "encoder_from": one.encoder or None,
-                    "labels": one.labels,
-                    "audited": one.audited,
-                    "accuracy": one.accuracy.to_json(),
-                }
-                for one in self.curve
-            ],
+            "curve": [one.to_json() for one in self.curve],
+            "held_out": None if self.held_out is None else self.held_out.to_json(),
             "saved": None if self.saved is None else self.saved.to_json(),
             "agreement": plain(self.agreement),
             "annotators": None if self.quality is None else [_known(asdict(one)) for one in self.quality.annotators],
@@ -129,6 +140,7 @@ def build(found: Gathered, project: str, refitted: Refitted | None, why: str = "
         project=project,
         gathered=found,
         curve=curve,
+        held_out=next(iter(learning_curve(found.models, HELD_OUT)[-1:]), None),
         saved=None if refitted is None else refitted.saved,
         agreement=agreed,
         quality=quality,
@@ -138,12 +150,12 @@ def build(found: Gathered, project: str, refitted: Refitted | None, why: str = "
     )
 
 
-def learning_curve(models: Sequence[ModelRow]) -> tuple[Point, ...]:
-    """The audited models, oldest first, the newest of each number of labels; thinned, the ends always there."""
+def learning_curve(models: Sequence[ModelRow], kind: str = AUDIT) -> tuple[Point, ...]:
+    """The models with figures of this ``kind``, oldest first, the newest of each number of labels; thinned."""
     points: dict[int, Point] = {}
     for row in models:
         labels = number_in(row.metrics, "labels")
-        for one in audit_figures(row.metrics):
+        for one in audit_figures(row.metrics, kind):
             if labels >= 1 and one.n >= LEAST_SHARE:
                 accuracy = Interval(one.value, one.low, one.high)
                 points[int(labels)] = Point(row.version, row.base, int(labels), accuracy, one.n)

@@ -25,7 +25,8 @@ class Gathered:
     """The answers as the loop sees them, and what was made of them.
 
     ``training`` int64 [m]: positions of the records that models learn from, in the order of their first answers;
-    ``audited`` int64 [n]: of the answered audit slice. ``records`` are those to label: no copies, none that is gone.
+    ``audited`` int64 [n]: of the answered audit slice; ``held_out`` of the answers from before the first start that are
+    kept from training. ``records`` are those to label: no copies, none that is gone.
     ``models``: oldest first. ``trained``: version of the trained encoder in use, empty for the recipe's own.
     ``opinions``: who said what, None where the question does not have one label per record.
     """
@@ -33,6 +34,7 @@ class Gathered:
     pool: PoolState
     training: Positions
     audited: Positions
+    held_out: Positions
     records: int
     answers: int
     skips: int
@@ -57,7 +59,7 @@ def gather(store: Store, labeling: Labeling) -> Gathered:
     # Whether a record is embedded is of no matter here, so each gets a row; the loop's own rules do the rest.
     pool.add(stored, np.arange(len(stored), dtype=np.int64))
     pool.answer(touched)
-    training, audited = pool.training(), pool.audited()
+    training, audited, held_out = pool.training(), pool.audited(), pool.held_out()
     if not len(training) and not len(audited):
         raise ConfigError("no record has a label yet, so there is nothing to report; label some and try again")
     current = [one for answers in touched.values() for one in answers]
@@ -69,7 +71,8 @@ def gather(store: Store, labeling: Labeling) -> Gathered:
         pool=pool,
         training=np.array(sorted(training.tolist(), key=lambda at: rank.get(at, len(rank))), np.int64),
         audited=audited,
-        records=max(counts.records - counts.duplicates - counts.gone, len(training) + len(audited)),
+        held_out=held_out,
+        records=max(counts.records - counts.duplicates - counts.gone, len(training) + len(audited) + len(held_out)),
         answers=len(given),
         skips=sum(one.status is AnnotationStatus.SKIPPED for one in current),
         people=len({one.annotator for one in given}),

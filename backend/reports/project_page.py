@@ -40,15 +40,21 @@ MOST_LABELS = 30  # bars that can be read
 def headline(found: ProjectReport) -> list[tuple[str, str]]:
     """What a reader takes home."""
     data = found.gathered
-    chosen, audited = len(data.training), len(data.audited)
+    chosen, audited, held_out = len(data.training), len(data.audited), len(data.held_out)
+    kept = f", {held_out:,} held out" if held_out else ""
+    labelled = f"{chosen + audited + held_out:,} of {data.records:,} records"
     rows = [
-        ("labelled", f"{chosen + audited:,} of {data.records:,} records, {audited:,} of them for the audit"),
+        ("labelled", f"{labelled}, {audited:,} of them for the audit{kept}"),
         ("answers", f"{data.answers:,} of {data.people:,} annotators, {data.skips:,} skips"),
         ("time", f"{data.first:%Y-%m-%d %H:%M} to {data.last:%Y-%m-%d %H:%M} UTC"),
     ]
     if found.curve:
         last = found.curve[-1]
         rows.append(("audit accuracy", f"{last.accuracy} on {last.audited:,} answers, {last.model}"))
+    if found.held_out is not None:
+        last = found.held_out
+        told = f"{last.accuracy} on {last.audited:,} answers from before the first start, kept from training, not blind"
+        rows.append(("held-out accuracy", told))
     rows.append(("labels saved", saved(found)))
     rows.append(("agreement", agreed(found)))
     return rows
@@ -128,7 +134,7 @@ def page(found: ProjectReport, drawn: Sequence[Picture]) -> str:
     return render(
         "project.html",
         found.project,
-        f"{len(data.training) + len(data.audited):,} of {data.records:,} records are labelled",
+        f"{len(data.training) + len(data.audited) + len(data.held_out):,} of {data.records:,} records are labelled",
         headline=list(_cards(found)),
         saved=saved(found),
         how=how_saved(found),
@@ -150,6 +156,9 @@ def _cards(found: ProjectReport) -> Iterator[Card]:
     if found.curve:
         last = found.curve[-1].accuracy
         yield Card("Audit accuracy", f"{last.mean:.3f}", [span(last, ".3f")], last)
+    if found.held_out is not None:
+        kept = found.held_out.accuracy
+        yield Card("Held-out accuracy", f"{kept.mean:.3f}", [span(kept, ".3f"), "answered before, not blind"], kept)
     if found.saved is not None:
         one = found.saved
         until = f"{span(one.labels, '+,.0f')} · until {one.accuracy:.1%} accuracy"

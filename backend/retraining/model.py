@@ -22,6 +22,7 @@ from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.multimodal import MultimodalEncoder
 from nextlabel.backend.evaluation import wilson_interval
 from nextlabel.backend.files import atomic_path
+from nextlabel.backend.models.card import AUDIT, HELD_OUT
 from nextlabel.backend.models.registry import CHOSEN_SPACE, SPACE_IN_USE, line_of
 from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.backend.pool.pool import PoolState, Positions
@@ -104,15 +105,17 @@ class Model:
         return self.question.suggestions(outputs, self.version)
 
     def audit(self, pool: PoolState) -> dict[str, float]:
-        """``accuracy``, ``low``, ``high`` and ``n`` on the answered part of the audit slice; empty while there is none.
+        """How it does on the answered part of the audit slice, and apart from that on what is held out.
 
-        Measured against people's answers, so people's errors count as the model's. What the question measures beside
-        whole answers stands there too.
+        ``accuracy``, ``low``, ``high`` and ``n`` each, and what the question measures beside whole answers; names begin
+        with AUDIT or HELD_OUT. Measured against people's answers, so people's errors count as the model's.
         """
-        audited = pool.audited()
-        if not len(audited):
-            return {}
-        outputs, answers = self.head.predict(self.space.cache, pool.rows[audited]), pool.targets(audited)
+        kept = {AUDIT: pool.audited(), HELD_OUT: pool.held_out()}
+        figures = ((kind, self._figures(pool, positions)) for kind, positions in kept.items() if len(positions))
+        return {kind + name: value for kind, found in figures for name, value in found.items()}
+
+    def _figures(self, pool: PoolState, positions: Positions) -> dict[str, float]:
+        outputs, answers = self.head.predict(self.space.cache, pool.rows[positions]), pool.targets(positions)
         right = self.question.right(outputs, answers)
         low, high = wilson_interval(int(right.sum()), len(right))
         figures = self.question.figures(outputs, answers)
@@ -204,7 +207,7 @@ class Learner:
         ``pool.rows`` are rows of the cache of ``space``. ``warm``: the model before it, which saves time.
         """
         model = self._fitted(pool, log_seq, space, warm)
-        figures = {f"audit_{name}": value for name, value in model.audit(pool).items()}
+        figures = model.audit(pool)
         path = self._path(model.version)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as unfinished:

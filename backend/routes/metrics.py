@@ -71,6 +71,11 @@ class _Loop(Collector):
             ("nextlabel_label_to_queue_p50_seconds", "From label to new queue, median.", status.label_to_queue_p50),
             ("nextlabel_label_to_queue_p95_seconds", "The same, 95th percentile.", status.label_to_queue_p95),
             ("nextlabel_audit_accuracy", "Accuracy on the audit slice.", status.audit.get("accuracy")),
+            (
+                "nextlabel_held_out_accuracy",
+                "Accuracy on answers from before the first start that are kept from training.",
+                status.held_out.get("accuracy"),
+            ),
             ("nextlabel_compared_age_seconds", "Since log and platform were compared.", compared.get("age_s")),
             ("nextlabel_compared_answers", "Answers on the platform then.", compared.get("answers")),
             ("nextlabel_compared_found", "Log rows that were found by that comparison.", compared.get("found")),

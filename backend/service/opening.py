@@ -17,6 +17,7 @@ from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.multimodal import is_multimodal
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.leadership import Leadership
+from nextlabel.backend.loop.record_import import ImportPlan
 from nextlabel.backend.questions import question_of
 from nextlabel.backend.queue.publishing import QueueSizes
 from nextlabel.backend.queue.ranking import Ranker
@@ -25,7 +26,7 @@ from nextlabel.backend.retraining.candidates import TrainingSetup
 from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpaces
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.settings import Settings
-from nextlabel.backend.store import Added, Store
+from nextlabel.backend.store import Added, Rule, Store
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.records import Record
@@ -86,18 +87,21 @@ def audit_share(recipe: Recipe, settings: Settings) -> float:
 
 
 def load_records(recipe: Recipe, store: Store, settings: Settings) -> Added:
-    """Read the recipe's data into the store; what is there already is recognised. Fixes the audit slice."""
+    """Read the recipe's data into the store; what is there already is recognised."""
 
     def known(uids: Sequence[str]) -> dict[str, Record]:
         return {item.record.uid: item.record for item in store.get(uids)}
 
-    added = store.add_records(recipe.read(rules=image_rules(recipe, settings), known=known))
-    total = store.size()
-    share = audit_share(recipe, settings)
-    if total and share:
-        # A slice of the pool's size times the share would be plenty for a large pool, and labels are dear.
-        store.set_audit_threshold(min(share, settings.audit_size / total))
-    return added
+    return store.add_records(recipe.read(rules=image_rules(recipe, settings), known=known))
+
+
+def import_plan(recipe: Recipe, settings: Settings) -> ImportPlan:
+    """What tells the platform's records from the recipe's, and how large the audit slice is to be.
+
+    A slice of the pool's size times the share would be plenty for a large pool, and labels are dear.
+    """
+    rule = Rule([one.name for one in recipe.labeling().fields], recipe.id or "")
+    return ImportPlan(rule, audit_share(recipe, settings), settings.audit_size)
 
 
 def training_setup(recipe: Recipe, settings: Settings) -> TrainingSetup:
@@ -166,6 +170,7 @@ def open_service(
             poll_interval=settings.poll_interval_s,
             compare_interval=settings.compare_interval_s,
             keep_generations=settings.queue_keep_s,
+            plan=import_plan(recipe, settings),
             seed=seed,
         )
         opened.pop_all()

@@ -19,8 +19,9 @@ class Status:
     where that is known. ``leader`` is False on a replica that stands by. ``lease`` says who leads (``owner``,
     ``ours``), ``since`` when, and ``until`` when and for how long (``left_s``) unless it renews; empty if nobody
     does. ``asked_again``: records that wait for one more opinion. ``audit`` holds accuracy, low, high and n, or is
-    empty while the audit slice has no label. ``links``: annotator's name -> the address at which that person gets
-    records in our order; empty where ``project.link`` is everybody's. ``training``: ``ended``, trainings since the
+    empty while the audit slice has no label; ``held_out`` likewise, on answers that were there before we came and are
+    kept from training. ``links``: annotator's name -> the address at which that person gets records in our order;
+    empty where ``project.link`` is everybody's. ``training``: ``ended``, trainings since the
     start; ``candidate``, ``stage``, ``step``, ``steps``, ``epoch``, ``seconds``, ``pid`` of the one that runs;
     ``verdict`` on the last one; ``error``, why one failed; ``unable``, why nothing can be trained here; ``asked``,
     when one that was asked for begins; ``made``, whether the last one made a model. ``comparison``: ``answers`` on
@@ -51,6 +52,7 @@ class Status:
     asked_again: int = 0
     lease: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, float] = field(default_factory=dict)
+    held_out: dict[str, float] = field(default_factory=dict)
     label_counts: dict[str, int] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +15,9 @@ from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.controller import Controller
 from nextlabel.backend.loop.intake import Intake
 from nextlabel.backend.loop.leadership import Leadership, Repeater
+from nextlabel.backend.loop.record_import import ImportPlan, RecordImport
 from nextlabel.backend.loop.sync import Comparison, Sync
+from nextlabel.backend.models.card import AUDIT, HELD_OUT, measured
 from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.questions import Prediction
 from nextlabel.backend.queue.publishing import GenerationCleanup, QueueSizes
@@ -26,9 +29,10 @@ from nextlabel.backend.retraining.retrainer import Retrainer
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
-from nextlabel.connectors.errors import ConfigError, ConnectorError, LearningError, NextlabelError, Overloaded
+from nextlabel.connectors.errors import ConfigError, LearningError, NextlabelError, Overloaded
 from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion
 
+from .links import AnnotatorLinks
 from .ports import Backend, Status
 from .project import another_project, labeling_text, unknown_labels
 
@@ -64,6 +68,7 @@ class Service(Backend):
         poll_interval: float,
         compare_interval: float,
         keep_generations: float,
+        plan: ImportPlan = ImportPlan(),
         seed: int = 0,
     ) -> None:
         self._store, self._connector = store, connector
@@ -82,7 +87,6 @@ class Service(Backend):
             on_unknown_records=self._want_records,
             on_rejected=self._want_deletions,
         )
-        self._audit = store.audit_slice()
         self._leadership, self._poll_interval = leadership, poll_interval
         self._retrainer = Retrainer(store, loop, spaces, setup)
         self._live: Model | None = None
@@ -98,11 +102,11 @@ class Service(Backend):
             on_gone=loop.records.gone,
             wake=lambda: self._threads["intake"].wake(),
         )
-        self._comparison = Comparison(
-            store, connector, self._intake, on_back=loop.records.found, every_s=compare_interval
-        )
-        self._sync = Sync(store, connector, self._intake, found=loop.records.found, noticed=self._noticed)
-        self._links: dict[str, str] | None = None
+        found, intake = loop.records.found, self._intake
+        self._comparison = Comparison(store, connector, intake, on_back=found, every_s=compare_interval)
+        records = RecordImport(store, connector, plan, changed=found, lost=intake.lose_records)
+        self._sync = Sync(store, connector, intake, records, noticed=self._noticed)
+        self._links = AnnotatorLinks(connector)
         self._cleanup = GenerationCleanup(store, connector, keep_generations, loop.latency.quiet_in)
         self._synced = False
         self._stopped = False
@@ -204,7 +208,7 @@ class Service(Backend):
         if busy and time.monotonic() - self._last_pull < LONGEST_DEFERRAL * self._poll_interval:
             return busy  # webhooks do arrive, and annotators wait for the platform: the look can wait too
         more = self._sync.pull()
-        self._refresh_links()
+        self._links.refresh()
         self._last_pull = time.monotonic()
         if not self._synced:
             self._synced = True
@@ -222,13 +226,6 @@ class Service(Backend):
     def _want_deletions(self) -> None:
         self._sync.want_deletions()
         self._threads["sync"].wake()
-
-    def _refresh_links(self) -> dict[str, str]:
-        links = dict(self._connector.links())
-        for name in links.keys() - (links if self._links is None else self._links).keys():
-            log.info("an annotator joined", annotator=name, link=links[name])
-        self._links = links
-        return links
 
     def _step(self) -> float:
         # The first queue is worth making only once we know what was labelled while we were away.
@@ -257,12 +254,7 @@ class Service(Backend):
     @property
     def links(self) -> dict[str, str]:
         """Annotator's name -> their own address, as of the last poll; empty where ``project.link`` is everybody's."""
-        if self._links is None:
-            try:
-                return self._refresh_links()
-            except ConnectorError as error:
-                log.warning("no links for annotators yet", error=str(error))
-        return self._links or {}
+        return self._links.current()
 
     @property
     @override
@@ -286,11 +278,9 @@ class Service(Backend):
             raise LearningError("the service has not started yet: there is no model to predict with")
         texts = [self.labeling.content(record) for record in records]
         predictions = await live.predict(texts, self._batcher)
-        return [None if self._is_blind(record.uid) else one for record, one in zip(records, predictions, strict=True)]
-
-    def _is_blind(self, uid: str) -> bool:
-        """Whether it is of the audit slice, which people are to see blind: nothing is said of it."""
-        return bool(uid) and self._audit.holds(self._controller.pool.originals.get(uid, uid))
+        uids = [record.uid for record in records if record.uid]
+        blind = await asyncio.to_thread(self._store.blind, uids) if uids else ()  # nothing is said of these
+        return [None if record.uid in blind else one for record, one in zip(records, predictions, strict=True)]
 
     @override
     def parse_event(self, body: dict[str, Any]) -> Hint:
@@ -380,7 +370,7 @@ class Service(Backend):
         latency = controller.latency.quantiles()
         generation = controller.generation
         current = self._store.current_model()
-        audit = {k.removeprefix("audit_"): v for k, v in current.metrics.items() if "audit_" in k} if current else {}
+        metrics = current.metrics if current else {}
         return Status(
             project=self._connector.project,
             leader=self._leadership.held,
@@ -405,9 +395,10 @@ class Service(Backend):
             or self._intake.told
             or unknown_labels(controller.pool)
             or controller.trouble,
-            audit=audit,
+            audit=measured(metrics, AUDIT),
+            held_out=measured(metrics, HELD_OUT),
             label_counts=controller.pool.label_counts(),
-            links=self._links or {},
+            links=self._links.known,
             training=self._retrainer.status(),
             comparison=self._comparison.status(),
             labeling=labeling_text(self._connector.labeling, self.labeling, controller.space),

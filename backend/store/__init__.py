@@ -11,18 +11,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from .audit import SEED_KEY
 from .database import open_engine
+from .identity import Rule
 from .leases import Clock, Lease, LeasesPart
 from .lineage import INSTANCE_KEY, GenerationRow, GenerationsPart, ModelRow, ModelsPart
 from .log import LogPart, LogRow
 from .meta import put
 from .notices import Notice, NoticesPart
-from .pool import SEED_KEY, Added, AuditSlice, RecordsPart, StoredRecord
+from .pool import Added, RecordsPart, StoredRecord
 from .schema import meta
 
 __all__ = [
     "Added",
-    "AuditSlice",
     "Clock",
     "Counts",
     "GenerationRow",
@@ -30,6 +31,7 @@ __all__ = [
     "LogRow",
     "ModelRow",
     "Notice",
+    "Rule",
     "Store",
     "StoredRecord",
 ]
@@ -37,7 +39,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much of everything there is. ``labelled`` counts records with at least one submitted answer."""
+    """How much of everything there is. ``labelled`` counts records with at least one submitted answer.
+
+    ``duplicates``: copies that the platform lacks, for which the first with their content stands.
+    """
 
     records: int
     duplicates: int

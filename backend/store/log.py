@@ -111,12 +111,12 @@ class LogPart(MetaPart):
             mentioned = sa.select(log.c.remote_id, log.c.subject, log.c.epoch).where(log.c.seq > since)
             rows = connection.execute(mentioned.order_by(log.c.seq)).all()
             keys = [row.remote_id for row in rows] + _earlier_records(connection, (r.subject for r in rows if r.epoch))
-            result: dict[str, list[Annotation]] = {key: [] for key in keys if key is not None}
-            for chunk in chunks(result):
-                query = sa.select(answers).where(answers.c.remote_id.in_(chunk)).order_by(answers.c.seq)
-                for row in connection.execute(query):
-                    result[row.remote_id].append(_annotation(row.annotation_id, row.updated_at, row))
-        return result
+            return _on_records(connection, (key for key in keys if key is not None))
+
+    def answers_on(self, remote_ids: Iterable[str]) -> dict[str, list[Annotation]]:
+        """Remote id -> current answers, drafts too (maybe none), of each of these records."""
+        with self._read() as connection:
+            return _on_records(connection, remote_ids)
 
     def answers(self, *, drafts: bool = False, until: int | None = None) -> Iterator[Annotation]:
         """Every current answer, skipped ones included, in the order in which they were logged.
@@ -151,6 +151,15 @@ class LogPart(MetaPart):
         }
         with self._read() as connection:
             return {name: connection.execute(query).scalar_one() for name, query in wanted.items()}
+
+
+def _on_records(connection: Connection, remote_ids: Iterable[str]) -> dict[str, list[Annotation]]:
+    result: dict[str, list[Annotation]] = {key: [] for key in remote_ids}
+    for chunk in chunks(result):
+        query = sa.select(answers).where(answers.c.remote_id.in_(chunk)).order_by(answers.c.seq)
+        for row in connection.execute(query):
+            result[row.remote_id].append(_annotation(row.annotation_id, row.updated_at, row))
+    return result
 
 
 class _Batch:

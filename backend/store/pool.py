@@ -12,18 +12,16 @@ from sqlalchemy import Connection, Row
 
 from nextlabel.connectors.records import Record, RemoteRecord
 
-from . import codec
+from .audit import ANSWERED, AuditPart, holds_out, threshold_of
 from .database import CHUNK, chunks
-from .log import gone_among, log_records
-from .meta import MetaPart, look_up, put
-from .schema import is_gone, meta, records, unpushed
-
-AUDIT_KEY = "audit_threshold"
-SEED_KEY = "seed"
+from .identity import Rule, add_batch, is_free, named, next_position, set_remote, take_up
+from .log import log_records
+from .schema import is_gone, records, unpushed
 
 _T = TypeVar("_T")
 _COLUMNS = tuple(records.c[name] for name in ("position", "uid", "fields", "metadata", "lot"))
-_STATE = tuple(records.c[name] for name in ("duplicate_of", "remote_id", "gone", "opinions", "suggested"))
+_STATE = tuple(records.c[name] for name in ("duplicate_of", "remote_id", "gone", "opinions", "suggested", "seen"))
+SAME = Rule()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,8 @@ class Added:
     """What ``add_records`` found: counts of records.
 
     ``new`` were stored. Of those, ``duplicates`` have the content of an earlier record. ``known`` were there
-    already. ``changed`` have a known uid but other fields: the store kept the fields it had.
+    already, by their uid or as what the platform has. ``changed`` have a known uid but other fields: the store kept the
+    fields it had.
     """
 
     new: int = 0
@@ -48,7 +47,8 @@ class StoredRecord:
     """A record and what the store knows about it.
 
     ``position`` counts from 0 in the order of adding, without gaps, and never changes. ``lot`` is uniform in
-    [0, 1), the same for records of equal content; ``audit`` is ``lot`` below the audit threshold.
+    [0, 1), the same for records of equal content; below the audit threshold a record is kept apart: ``audit`` if it is
+    shown blind, ``held_out`` if it was answered before we came, see store/audit.py.
     ``duplicate_of`` is the uid of the first record with the same content. ``gone``: deleted on the platform.
     ``opinions``: how many annotators were asked for, in all; 0 as many as about any other record. ``suggested``: it
     has had a suggestion of ours, on a platform that stores them.
@@ -63,25 +63,15 @@ class StoredRecord:
     gone: bool
     opinions: int = 0
     suggested: bool = False
+    held_out: bool = False
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether an earlier record stands for it: it has the same content, and the platform lacks this one."""
+        return self.duplicate_of is not None and self.remote_id is None
 
 
-@dataclass(frozen=True, slots=True)
-class AuditSlice:
-    """The records that are never trained on: those whose lot, a hash of ``seed`` and uid, is below ``threshold``.
-
-    Fixed for ever once the threshold is set, so that it may be asked without a look at the disk. A duplicate stands
-    where the first record with its content stands: ask for that one's uid.
-    """
-
-    threshold: float
-    seed: str
-
-    def holds(self, uid: str) -> bool:
-        """Whether the record called ``uid`` belongs to the slice; also of one that isn't stored yet."""
-        return codec.lot(self.seed, uid) < self.threshold
-
-
-class RecordsPart(MetaPart):
+class RecordsPart(AuditPart):
     """Records: adding, finding, what became of them on the platform."""
 
     def add_records(self, items: Iterable[Record]) -> Added:
@@ -94,7 +84,8 @@ class RecordsPart(MetaPart):
         total = Added()
         for batch in chunks(items):
             with self._write() as connection:
-                total += _add_batch(connection, batch)
+                taken = add_batch(connection, batch)
+                total += Added(taken.new, taken.duplicates, taken.known, taken.changed)
         return total
 
     def set_remote(self, remote_ids: Mapping[str, str]) -> int:
@@ -102,19 +93,41 @@ class RecordsPart(MetaPart):
         noted = 0
         for batch in chunks(remote_ids.items()):
             with self._write() as connection:
-                noted += _set_remote(connection, batch)
+                noted += set_remote(connection, batch)
         return noted
 
-    def add_listed(self, items: Iterable[RemoteRecord]) -> None:
-        """Store the records that the platform lists, with the ids that it has for them.
+    def add_listed(self, items: Iterable[RemoteRecord], rule: Rule = SAME) -> set[str]:
+        """Take in the records that the platform lists, with the ids that it has for them; ``rule`` says what is same.
 
         In one step per batch: a record of others that had no id for a moment would be pushed as if it were missing
-        there.
+        there. Answers that the log has of a record by then were given before we knew it: it is nobody's audit record.
+        Returns the uids of the records that changed.
         """
+        changed: set[str] = set()
         for batch in chunks(items):
             with self._write() as connection:
-                _add_batch(connection, [item.record for item in batch])
-                _set_remote(connection, [(item.record.uid, item.remote_id) for item in batch])
+                changed |= take_up(connection, batch, rule)
+        return changed
+
+    def placed(self, uids: Sequence[str]) -> set[str]:
+        """Those of ``uids``, or of other names of records, whose record the platform holds."""
+        found: set[str] = set()
+        with self._read() as connection:
+            for chunk in chunks(uids):
+                found |= {name for name, row in named(connection, chunk).items() if not is_free(row)}
+        return found
+
+    def elsewhere(self, items: Sequence[RemoteRecord]) -> list[str]:
+        """Where we have those of ``items`` that are called like a record with another remote id: these ids."""
+        found: list[str] = []
+        with self._read() as connection:
+            for chunk in chunks(items):
+                known = named(connection, [item.record.uid for item in chunk])
+                rows = ((known.get(item.record.uid), item) for item in chunk)
+                found += [
+                    row.remote_id for row, item in rows if row and not is_free(row) and row.remote_id != item.remote_id
+                ]
+        return found
 
     def mark_gone(self, remote_ids: Iterable[str]) -> int:
         """Note that the platform deleted these records; their answers no longer count. Returns how many are news."""
@@ -130,10 +143,10 @@ class RecordsPart(MetaPart):
         """Every record with a position above ``after``, in order, read page by page."""
         while True:
             with self._read() as connection:
-                threshold = _threshold(connection)
+                side = _Side.of(connection)
                 query = sa.select(*_COLUMNS, *_STATE).where(records.c.position > after)
                 page = connection.execute(query.order_by(records.c.position).limit(CHUNK)).all()
-            yield from (_stored(row, threshold) for row in page)
+            yield from (_stored(row, side) for row in page)
             if len(page) < CHUNK:
                 return
             after = page[-1].position
@@ -155,16 +168,16 @@ class RecordsPart(MetaPart):
     def _find(self, key: sa.Column[_T], values: Sequence[_T]) -> dict[_T, StoredRecord]:
         found: dict[_T, StoredRecord] = {}
         with self._read() as connection:
-            threshold = _threshold(connection)
+            side = _Side.of(connection)
             for chunk in chunks(values):
                 rows = connection.execute(sa.select(key.label("key"), *_COLUMNS, *_STATE).where(key.in_(chunk)))
-                found.update((row.key, _stored(row, threshold)) for row in rows)
+                found.update((row.key, _stored(row, side)) for row in rows)
         return found
 
     def size(self) -> int:
         """How many records there are: one look at the last position."""
         with self._read() as connection:
-            return _next_position(connection)
+            return next_position(connection)
 
     def remote_ids(self) -> list[str]:
         """The remote id of every record that the platform holds, as far as is known here."""
@@ -198,108 +211,51 @@ class RecordsPart(MetaPart):
             for chunk in chunks(positions):
                 connection.execute(sa.update(records).where(records.c.position.in_(chunk)).values(suggested=True))
 
-    def set_audit_threshold(self, threshold: float) -> float:
-        """Make the records with ``lot`` below ``threshold`` the audit slice. Returns the threshold in force.
-
-        The first call decides for ever: a slice that moved would have been trained on.
-        """
-        if not 0.0 <= threshold <= 1.0:
-            raise ValueError(f"the audit share must lie between 0 and 1, not at {threshold}")
-        with self._write() as connection:
-            put(connection, meta, AUDIT_KEY, repr(float(threshold)), keep=True)
-            return _threshold(connection)
-
-    def audit_slice(self) -> AuditSlice:
-        """Which records belong to the audit slice. Keep the answer: it doesn't change once the threshold is set."""
-        with self._read() as connection:
-            return AuditSlice(_threshold(connection), _seed(connection))
-
     def record_counts(self) -> dict[str, int]:
-        """How many records, duplicates, pushed and gone ones there are."""
+        """How many records, copies that the platform lacks, pushed and gone ones there are."""
         wanted = {
-            "duplicates": records.c.duplicate_of.is_not(None),
+            "duplicates": sa.and_(records.c.duplicate_of.is_not(None), records.c.remote_id.is_(None)),
             "pushed": records.c.remote_id.is_not(None),
             "gone": is_gone,
         }
         with self._read() as connection:
             query = sa.select(sa.func.count()).select_from(records)
             counts = {name: connection.execute(query.where(only)).scalar_one() for name, only in wanted.items()}
-            return counts | {"records": _next_position(connection)}
+            return counts | {"records": next_position(connection)}
 
 
-def _add_batch(connection: Connection, batch: Sequence[Record]) -> Added:
-    hashes = [record.content_hash() for record in batch]
-    known = _lookup(connection, records.c.uid, records.c.content_hash, [record.uid for record in batch])
-    originals = _lookup(connection, records.c.content_hash, records.c.uid, hashes, records.c.duplicate_of.is_(None))
-    seed = _seed(connection)
-    start = _next_position(connection)
-    rows: list[dict[str, Any]] = []
-    duplicates = changed = 0
-    for record, content_hash in zip(batch, hashes, strict=True):
-        if record.uid in known:
-            changed += known[record.uid] != content_hash
-            continue
-        known[record.uid] = content_hash
-        first = originals.setdefault(content_hash, record.uid)
-        duplicates += first != record.uid
-        rows.append(
-            {
-                "position": start + len(rows),
-                "uid": record.uid,
-                "content_hash": content_hash,
-                "fields": record.fields,
-                "metadata": record.metadata,
-                "lot": codec.lot(seed, first),  # equal texts stand on the same side of the audit line
-                "duplicate_of": first if first != record.uid else None,
-            }
-        )
-    if rows:
-        connection.execute(sa.insert(records), rows)
-    return Added(len(rows), duplicates, len(batch) - len(rows) - changed, changed)
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """What tells which records are kept apart."""
 
+    threshold: float
+    holds_out: bool
 
-def _set_remote(connection: Connection, remote_ids: Sequence[tuple[str, str]]) -> int:
-    """Note where the platform holds records, pairs of uid and remote id; how many are known here."""
-    gone = gone_among(connection, [remote_id for _, remote_id in remote_ids])
-    placed = sa.update(records).where(records.c.uid == sa.bindparam("key"))
-    placed = placed.values(remote_id=sa.bindparam("remote"), gone=sa.bindparam("lost"))
-    rows = [{"key": uid, "remote": remote, "lost": remote in gone} for uid, remote in remote_ids]
-    return int(connection.execute(placed, rows).rowcount)
+    @classmethod
+    def of(cls, connection: Connection) -> _Side:
+        return cls(threshold_of(connection), holds_out(connection))
 
+    def audit(self, row: Row[Any]) -> bool:
+        return bool(row.lot < self.threshold and row.seen is None)
 
-def _lookup(
-    connection: Connection, key: sa.Column[str], value: sa.Column[_T], keys: Sequence[str], *where: Any
-) -> dict[str, _T]:
-    rows = connection.execute(sa.select(key, value).where(key.in_(keys), *where))
-    return {row[0]: row[1] for row in rows}
-
-
-def _next_position(connection: Connection) -> int:
-    last: int | None = connection.execute(sa.select(sa.func.max(records.c.position))).scalar()
-    return 0 if last is None else last + 1
-
-
-def _threshold(connection: Connection) -> float:
-    return float(look_up(connection, meta, AUDIT_KEY) or 0.0)
-
-
-def _seed(connection: Connection) -> str:
-    return look_up(connection, meta, SEED_KEY) or ""
+    def held_out(self, row: Row[Any]) -> bool:
+        return bool(self.holds_out and row.lot < self.threshold and row.seen == ANSWERED)
 
 
 def _record(row: Row[Any]) -> Record:
     return Record(row.uid, row.fields, row.metadata)
 
 
-def _stored(row: Row[Any], threshold: float) -> StoredRecord:
+def _stored(row: Row[Any], side: _Side) -> StoredRecord:
     return StoredRecord(
         position=row.position,
         record=_record(row),
         remote_id=row.remote_id,
         duplicate_of=row.duplicate_of,
         lot=row.lot,
-        audit=row.lot < threshold,
+        audit=side.audit(row),
         gone=row.gone,
         opinions=row.opinions or 0,
         suggested=row.suggested,
+        held_out=side.held_out(row),
     )

@@ -70,6 +70,10 @@ records = sa.Table(
     sa.Column("gone", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("opinions", sa.Integer),  # annotators asked for in all; null: as many as about any other record
     sa.Column("suggested", sa.Boolean, nullable=False, server_default=sa.false()),  # has had a suggestion from us
+    # A hash of what annotators are shown besides ``content_hash``: fields that aren't the recipe's, or can't be read.
+    sa.Column("besides", sa.String, nullable=False, server_default=""),
+    sa.Column("in_file", sa.Boolean, nullable=False, server_default=sa.true()),  # a row of the data stands for it
+    sa.Column("seen", sa.String),  # why it can't be shown blind, see store/audit.py; null: nothing is known against it
 )
 sa.Index("ix_records_uid", records.c.uid, unique=True)
 sa.Index("ix_records_content_hash", records.c.content_hash)
@@ -87,6 +91,13 @@ is_gone = records.c.gone.is_(True)
 sa.Index("ix_records_gone", records.c.position, sqlite_where=is_gone, postgresql_where=is_gone)
 unpushed = sa.and_(records.c.remote_id.is_(None), records.c.duplicate_of.is_(None))
 sa.Index("ix_records_unpushed", records.c.position, sqlite_where=unpushed, postgresql_where=unpushed)
+
+record_names = sa.Table(
+    "record_names",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),  # of a record that is known by another uid here
+    sa.Column("uid", sa.String, nullable=False),
+)
 
 annotation_log = sa.Table(
     "annotation_log",

@@ -5,6 +5,7 @@ Argilla's times are UTC without saying so.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from math import isfinite
@@ -12,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from nextlabel.connectors.answers import ODD, mapping, read_id, read_object, read_time, reason, storable
+from nextlabel.connectors.answers import ODD, mapping, read_id, read_object, read_time, reason, short_values, storable
 from nextlabel.connectors.argilla.config import QUESTIONS, Form
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
@@ -95,13 +96,18 @@ def _typed(uid: str, name: str, value: Any, properties: Mapping[str, str]) -> An
 
 
 def read_record(form: Form, item: Mapping[str, Any]) -> RemoteRecord:
-    """A record as Argilla lists it. What it lacks is empty."""
+    """A record as Argilla lists it; what it lacks is empty. Its metadata may hold somebody's id for it.
+
+    Fields that are neither text nor image (chats, custom fields) tell it from others, though they are not read.
+    """
     metadata = {key: value for key, value in mapping(item.get("metadata")).items() if not OURS.fullmatch(key)}
     content = mapping(item.get("fields"))
     fields = {one.name: as_text(content.get(one.name)) for one in form.labeling.fields}
     uid = item.get("external_id")
     uid = uid if storable(uid) else f"{FOREIGN_UID}{item['id']}"
-    return RemoteRecord(str(item["id"]), Record(uid, fields, metadata))
+    unread = {name: value for name, value in content.items() if name not in fields and value is not None}
+    shown = json.dumps(unread, sort_keys=True, ensure_ascii=False) if unread else ""
+    return RemoteRecord(str(item["id"]), Record(uid, fields, metadata), short_values(metadata), shown)
 
 
 def _check_image(uid: str, name: str, address: str) -> None:

@@ -17,6 +17,7 @@ from nextlabel.connectors.answers import (
     read_object,
     read_time,
     reason,
+    short_values,
     storable,
 )
 from nextlabel.connectors.basics import Json
@@ -134,8 +135,10 @@ def record_from_task(task: Mapping[str, Any], labeling: Labeling) -> Record:
 
 
 def remote_record(task: Mapping[str, Any], labeling: Labeling) -> RemoteRecord:
-    """A listed task: the platform's id and the record."""
-    return RemoteRecord(str(task["id"]), record_from_task(task, labeling))
+    """A listed task: the platform's id, the record, and what else its data holds, which may be somebody's id for it."""
+    record = record_from_task(task, labeling)
+    others = {key: value for key, value in mapping(task.get("data")).items() if key not in {*record.fields, UID_KEY}}
+    return RemoteRecord(str(task["id"]), record, short_values(record.metadata) | short_values(others))
 
 
 # -- annotations -----------------------------------------------------------------------------------------------------

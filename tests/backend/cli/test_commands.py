@@ -22,7 +22,7 @@ from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Finding, ProjectRef, Severity
 from nextlabel.connectors.errors import PlatformUnavailable
-from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes, RemoteRecord
 
 Run = Callable[..., Any]
 
@@ -141,7 +141,13 @@ class Platform:
         self.failure: Exception | None = None
         self.closed = 0
 
-    def push(self, records: Any) -> dict[str, str]:
+    def annotated(self) -> Iterator[Changes]:
+        yield from ()
+
+    def records(self, newest_first: bool = False) -> Iterator[RemoteRecord]:
+        yield from ()
+
+    def push(self, records: Any, progress: Any = None) -> dict[str, str]:
         if self.failure:
             raise self.failure
         return {record.uid: self.tasks.setdefault(record.uid, str(100 + len(self.tasks))) for record in records}
@@ -237,7 +243,7 @@ def test_ended_by_a_signal_push_leaves_no_lease_behind(
 ) -> None:
     held = []
 
-    def push(records: Any) -> dict[str, str]:
+    def push(records: Any, progress: Any) -> dict[str, str]:
         held.append(new_store.lease("loop"))
         os.kill(os.getpid(), signal.SIGTERM)
         return {}

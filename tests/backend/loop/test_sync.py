@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nextlabel.backend.loop.intake import Intake
+from nextlabel.backend.loop.record_import import ImportPlan, RecordImport
 from nextlabel.backend.loop.sync import Sync
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import PlatformUnavailable
@@ -38,7 +39,8 @@ def nothing(*_: object) -> None: ...
 
 def make_sync(store: Store, platform: MemoryConnector, found: list[str]) -> Sync:
     intake = Intake(store, platform, on_news=nothing, on_gone=nothing, wake=nothing)
-    return Sync(store, platform, intake, found=found.extend, noticed=nothing)
+    records = RecordImport(store, platform, ImportPlan(), found.extend, intake.lose_records)
+    return Sync(store, platform, intake, records, noticed=nothing)
 
 
 def add(platform: MemoryConnector, numbers: range) -> None:

@@ -207,3 +207,64 @@ def test_what_is_on_a_page_already_is_nobodys_candidate(pool: PoolState) -> None
     assert (pool.candidates().tolist(), pool.audit_queue().tolist()) == ([5], [2, 1])
     pool.hold([])
     assert pool.candidates().tolist() == [0, 5]
+
+
+# -- copies that the platform has by themselves ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copies() -> PoolState:
+    """Records 0, 2 and 3 have one text, 1 another; 4 is a copy of it that the platform lacks."""
+    state = PoolState(question_of(Labeling(LabelKind.SINGLE, ("cat", "dog"))))
+    same = {"lot": 0.5, "duplicate_of": "u0"}
+    items = [
+        stored(0, lot=0.5),
+        stored(1),
+        stored(2, **same),
+        stored(3, **same),
+        stored(4, lot=0.1, duplicate_of="u1", remote_id=None),
+    ]
+    state.add(items, np.arange(5))
+    return state
+
+
+def give(pool: PoolState, **answers: Any) -> None:
+    """The answers of these records, with those of their copies, as the loop reads them from the store."""
+    pool.answer(answers | dict.fromkeys(pool.companions(answers) - answers.keys(), ()))
+
+
+def test_copies_are_answered_apart_and_learned_once(copies: PoolState) -> None:
+    assert copies.candidates().tolist() == [0, 1, 2, 3]
+    assert copies.companions(["r2"]) == {"r0", "r2", "r3"}
+    assert copies.companions(["r1"]) == {"r0", "r2", "r3"}, "they are news as long as nothing was asked of them"
+    give(copies, r2=[answer("r2", "dog")])
+    assert copies.companions(["r1"]) == set()
+    assert copies.training().tolist() == [2]
+    assert copies.candidates().tolist() == [0, 1, 3]
+    everybody = [answer("r3", "cat", by=name) for name in "abc"]
+    give(copies, r2=[answer("r2", "dog")], r3=everybody)
+    assert copies.training().tolist() == [2]
+    assert copies.targets(copies.training()).tolist() == [0], "three say cat, one says dog"
+    assert copies.opinions(copies.training()).per_record.tolist() == [4]
+    assert copies.counts()["labelled"] == 2
+
+
+def test_a_copy_that_is_gone_says_nothing_more(copies: PoolState) -> None:
+    answers = {"r0": [answer("r0", "cat")], "r2": [answer("r2", "dog")], "r3": [answer("r3", "dog")]}
+    give(copies, **answers)
+    assert copies.targets(copies.training()).tolist() == [1]
+    copies.drop(["r2", "r3"])
+    left = copies.companions([])
+    assert left == {"r0"}
+    copies.answer({name: answers[name] for name in left})
+    assert copies.training().tolist() == [0]
+    assert copies.targets(copies.training()).tolist() == [0]
+
+
+def test_copies_of_the_audit_slice_are_audited_once() -> None:
+    state = PoolState(question_of(Labeling(LabelKind.SINGLE, ("cat", "dog"))))
+    state.add([stored(0, audit=True, lot=0.1), stored(1, audit=True, lot=0.1, duplicate_of="u0")], np.arange(2))
+    state.add([stored(2, held_out=True)], np.arange(2, 3))
+    give(state, r0=[answer("r0", "cat")], r1=[answer("r1", "cat")], r2=[answer("r2", "dog")])
+    assert (state.audited().tolist(), state.held_out().tolist(), state.training().tolist()) == ([0], [2], [])
+    assert (state.counts()["audited"], state.counts()["held_out"]) == (2, 1)

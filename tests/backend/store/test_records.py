@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nextlabel.backend.store import Added, Store, pool
+from nextlabel.backend.store import Added, Store, identity
 from nextlabel.connectors.errors import StoreError
 from nextlabel.connectors.records import Record, RemoteRecord
 
@@ -85,7 +85,7 @@ def test_a_listed_record_is_never_without_the_id_that_it_has_on_the_platform(
     listed = [RemoteRecord(f"r{record.uid}", record) for record in make_records(3)]
     store.add_records(make_records(1))
     with monkeypatch.context() as broken:
-        broken.setattr(pool, "_set_remote", lambda *_: 1 / 0)
+        broken.setattr(identity, "set_remote", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             store.add_listed(listed)
     assert store.size() == 1
@@ -139,11 +139,11 @@ def test_which_side_a_uid_falls_on_is_known_before_it_is_stored(store: Store, ma
     store.set_audit_threshold(0.3)
     records = make_records(200)
     store.add_records(records[:100])
-    side = store.audit_slice()
-    before = [side.holds(record.uid) for record in records]
+    uids = [record.uid for record in records]
+    before = store.blind(uids)
     store.add_records(records[100:])
-    assert before == [item.audit for item in store.records()]
-    assert 0 < sum(before) < 200
+    assert before == store.blind(uids) == {item.record.uid for item in store.records() if item.audit}
+    assert 0 < len(before) < 200
 
 
 def test_adding_many_records_takes_bounded_memory(store: Store) -> None:

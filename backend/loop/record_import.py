@@ -1,0 +1,113 @@
+"""Which records the platform has: read from it, and held against those of the data, before anything is pushed.
+
+Everything is read once; from then on only the newest. When the records are first known, the audit slice is drawn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import structlog
+
+from nextlabel.backend.store import Rule, Store
+from nextlabel.connectors.base import Connector
+from nextlabel.connectors.basics import batched
+from nextlabel.connectors.records import Changes, RemoteRecord
+
+log = structlog.get_logger(__name__)
+
+NEWEST = "newest records on the platform"
+MARKS = 100
+"""So many of the newest records are remembered: the next look goes back to one of these."""
+BATCH = 50
+"""Records looked at together; a look goes on for at least that many beyond the last news."""
+FIRST_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPlan:
+    """``rule`` tells which records are the same; ``audit_share`` of them, about ``audit_size``, are the audit slice."""
+
+    rule: Rule = field(default_factory=Rule)
+    audit_share: float = 0.0
+    audit_size: int = 0
+
+
+def take_up(store: Store, connector: Connector, plan: ImportPlan) -> None:
+    """Where nothing runs on ``store``: note what the platform has of its records, its answers first.
+
+    Whatever is pushed afterwards is new there.
+    """
+    store.append(Changes(tuple(one for page in connector.annotated() for one in page.annotations)))
+    RecordImport(store, connector, plan, changed=_nobody, lost=lambda _, gone: store.mark_gone(gone)).run(set())
+
+
+def _nobody(uids: list[str]) -> None:
+    """Who hears of changed records where nothing runs."""
+
+
+class RecordImport:
+    """Takes in the platform's records.
+
+    ``changed`` is told the uids of records that are news; ``lost`` which remote ids were asked for by themselves, and
+    which of them are gone.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        connector: Connector,
+        plan: ImportPlan,
+        changed: Callable[[list[str]], None],
+        lost: Callable[[Sequence[str], Sequence[str]], object],
+    ) -> None:
+        self._store, self._connector, self._plan = store, connector, plan
+        self._changed, self._lost = changed, lost
+
+    def run(self, unknown_records: set[str]) -> None:
+        """Records that others put on the platform join the pool; those of the data are recognised.
+
+        The answers that they have should be in the log by now: whoever was answered before is not shown blind.
+        The first time every record is read; later on only the newest, back to one that was the newest last time, and
+        on until all ``unknown_records`` are found.
+        """
+        known = self._store.get_meta(NEWEST)
+        if known is None:
+            newest = [item.remote_id for item in islice(self._connector.records(newest_first=True), MARKS)]
+            for batch in batched(self._connector.records(), FIRST_BATCH):
+                self._keep(batch)
+            log.info("platform records read", records=self._store.size())
+        else:
+            newest = self._newest(set(json.loads(known)), unknown_records)
+        self._store.draw_audit(self._plan.audit_share, self._plan.audit_size)
+        self._store.set_meta(NEWEST, json.dumps(newest))
+
+    def _newest(self, marks: set[str], unknown_records: set[str]) -> list[str]:
+        """Import back to a batch without news that lies beyond one of ``marks``; return the ids of the newest records.
+
+        A record may be stored a moment after one that says it is newer: hence the batch without news.
+        """
+        newest: list[str] = []
+        reached, added = False, 0
+        for batch in batched(self._connector.records(newest_first=True), BATCH):
+            ids = [item.remote_id for item in batch]
+            newest += ids[: MARKS - len(newest)]
+            known = self._store.get_remote(ids)
+            news = [item for item in batch if item.remote_id not in known]
+            self._keep(news)
+            reached |= not marks.isdisjoint(ids)
+            unknown_records = unknown_records.difference(ids)
+            added += len(news)
+            if reached and not news and not unknown_records:
+                break
+        if added:
+            log.info("records found on the platform", records=added)
+        return newest
+
+    def _keep(self, items: Sequence[RemoteRecord]) -> None:
+        if elsewhere := self._store.elsewhere(items):  # deleted and imported again, or there twice: that is asked
+            self._lost(elsewhere, self._connector.missing(elsewhere))
+        self._changed(sorted(self._store.add_listed(items, self._plan.rule)))

@@ -41,6 +41,8 @@ class Platform(ABC):
     pages: ClassVar[re.Pattern[str]]
     """Finds the id of a project, the first group, in the path of its pages; ``page`` is such an address."""
     page: ClassVar[str]
+    begin: ClassVar[str]
+    """What annotators do to get records in our order: a sentence, after the project's address."""
     events: ClassVar[frozenset[str]] = frozenset()
     """What its webhooks may be about. Anything else is counted as "other": names from outside make no new series."""
     example: ClassVar[Mapping[str, Any]] = {}

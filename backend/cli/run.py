@@ -19,10 +19,12 @@ from nextlabel.connectors.errors import ConfigError
 
 from .common import Question, RecipeName, Workspace, command_group, console, examples, existing_store, project_on, say
 from .ending import ends_in_time
+from .progress import FirstQueue, StartProgress
 
 if TYPE_CHECKING:
     from nextlabel.backend.loop.leadership import Leadership
     from nextlabel.backend.recipe.recipe import Recipe
+    from nextlabel.backend.service.ports import Status
     from nextlabel.backend.service.service import Service
     from nextlabel.backend.settings import Settings
     from nextlabel.backend.store import Store
@@ -286,17 +288,17 @@ def _serve(recipe: Recipe, settings: Settings, seed: int) -> None:
     from nextlabel.backend.service.opening import open_service
 
     # A taken port should be known before minutes are spent on encoding.
-    with listen(settings.host, settings.port) as listener, ends_in_time() as ending:
-        service = open_service(recipe, settings, seed=seed)
+    with listen(settings.host, settings.port) as listener, ends_in_time() as ending, StartProgress() as progress:
+        service = open_service(recipe, settings, seed=seed, stage=progress.show)
         ending.at_last = service.give_up
         try:
-            _run_server(service, settings, listener)
+            _run_server(service, settings, listener, progress)
         finally:
             if not service.stop(ending.left_s()) and ending.signal:
                 ending.leave()
 
 
-def _run_server(service: Service, settings: Settings, listener: socket.socket) -> None:
+def _run_server(service: Service, settings: Settings, listener: socket.socket, progress: StartProgress) -> None:
     from nextlabel.backend.app import create_app
     from nextlabel.backend.credentials import FILE, credentials
 
@@ -308,6 +310,21 @@ def _run_server(service: Service, settings: Settings, listener: socket.socket) -
     say(f"label here:  {service.project.link}")
     _say_links(service.links)
     say(f"service:     {url}  (API page: {url}/docs; login {shown.user}, password in {settings.home / FILE})")
-    server.run(sockets=[listener])
+    first = FirstQueue(service.status, progress, _say_ready)
+    first.start()
+    try:
+        server.run(sockets=[listener])
+    finally:
+        first.stop()
     if service.failure:
         raise service.failure
+
+
+def _say_ready(status: Status) -> None:
+    """What to do now that there is a queue, and what happens then."""
+    from nextlabel.connectors.platforms import PLATFORMS
+
+    say(f"ready:       {status.records:,} records, {status.labelled:,} of them answered; the best ones come first")
+    if status.project is not None and status.project.platform in PLATFORMS:
+        say(f"to label:    {status.project.link}: {PLATFORMS[status.project.platform].begin}")
+    say("then:        every answer is learned from within seconds, and the queue follows; see: nextlabel status")

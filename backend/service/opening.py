@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
@@ -29,6 +29,7 @@ from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Added, Rule, Store
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.errors import DataError
+from nextlabel.connectors.platforms import PLATFORMS
 from nextlabel.connectors.records import Record
 
 from .project import find_project, settle_project
@@ -86,13 +87,29 @@ def audit_share(recipe: Recipe, settings: Settings) -> float:
     return settings.audit_share if recipe.audit_share is None else recipe.audit_share
 
 
-def load_records(recipe: Recipe, store: Store, settings: Settings) -> Added:
+Stage = Callable[[str, int, int], None]
+"""Told what is done now, how much of it, of how much in all (0: nobody knows)."""
+
+
+def no_stage(stage: str, done: int, total: int) -> None:
+    """Nobody wants to know."""
+
+
+def load_records(recipe: Recipe, store: Store, settings: Settings, stage: Stage = no_stage) -> Added:
     """Read the recipe's data into the store; what is there already is recognised."""
+    return store.add_records(read_data(recipe, store, settings, stage))
+
+
+def read_data(recipe: Recipe, store: Store, settings: Settings, stage: Stage = no_stage) -> Iterator[Record]:
+    """The recipe's data; images of records that ``store`` has are not read again."""
 
     def known(uids: Sequence[str]) -> dict[str, Record]:
         return {item.record.uid: item.record for item in store.get(uids)}
 
-    return store.add_records(recipe.read(rules=image_rules(recipe, settings), known=known))
+    for number, record in enumerate(recipe.read(rules=image_rules(recipe, settings), known=known)):
+        if number % 100 == 0:
+            stage("reading the data", number, 0)
+        yield record
 
 
 def import_plan(recipe: Recipe, settings: Settings) -> ImportPlan:
@@ -129,7 +146,13 @@ def training_setup(recipe: Recipe, settings: Settings) -> TrainingSetup:
 
 
 def open_service(
-    recipe: Recipe, settings: Settings, *, store: Store | None = None, connector: Connector | None = None, seed: int = 0
+    recipe: Recipe,
+    settings: Settings,
+    *,
+    store: Store | None = None,
+    connector: Connector | None = None,
+    seed: int = 0,
+    stage: Stage = no_stage,
 ) -> Service:
     """Everything that ``nextlabel run`` starts, opened but not started. The caller stops it.
 
@@ -139,6 +162,7 @@ def open_service(
         if store is None:
             store = opened.enter_context(open_store(recipe, settings, seed))
         if connector is None:
+            stage(f"asking {PLATFORMS[recipe.platform].title}", 0, 0)
             recipe, found = find_project(recipe, settings, store)
             if found is not None:
                 opened.enter_context(closing(found))
@@ -148,8 +172,9 @@ def open_service(
         strategy = get_strategy(recipe.strategy, **recipe.strategy_arguments())
         spaces = EmbeddingSpaces(setup.question, load, cache, setup.models)
         if store.current_model() is None:
+            stage(f"loading the encoder {recipe.encoder} (the first time it is converted, which takes a moment)", 0, 0)
             spaces(OWN)
-        added = load_records(recipe, store, settings)
+        added = load_records(recipe, store, settings, stage)
         log.info("records read", new=added.new, duplicates=added.duplicates, known=added.known, changed=added.changed)
         if connector is None and found is None and not store.size():
             raise DataError(f"{recipe.name}: the data has no records, so no project is made; see `data:`")

@@ -73,6 +73,7 @@ class Argilla(Platform):
     headers_field: ClassVar[str] = "argilla_headers"
     pages: ClassVar[re.Pattern[str]] = re.compile(r"/dataset/([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})")
     page: ClassVar[str] = "http://127.0.0.1:6900/dataset/7db0f6df-ca76-4da9-a38e-107ea0813bc4/annotation-mode"
+    begin: ClassVar[str] = "everybody opens the link under their own name, which is in the guidelines, too"
     signs: ClassVar[bool] = True
     events: ClassVar[frozenset[str]] = frozenset(
         {"ping"}

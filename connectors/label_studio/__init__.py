@@ -55,6 +55,7 @@ class LabelStudio(Platform):
     headers_field: ClassVar[str] = "label_studio_headers"
     pages: ClassVar[re.Pattern[str]] = re.compile(r"/projects/(\d+)(?=[/?#]|$)")
     page: ClassVar[str] = "http://127.0.0.1:8080/projects/7/data"
+    begin: ClassVar[str] = "open it and press Label All Tasks; a task opened from the list comes in no order"
 
     @override
     def connectors(self) -> type[LabelStudioConnector]:

@@ -46,6 +46,8 @@ SMALLEST = 10  # labels of the first fit after the cold start
 GROWTH = 1.5  # from one fit to the next
 LEAST_AUDIT = 50
 """Audit answers below which random's curve is too short and too wide to compare with."""
+MOST_BEFORE = 0.1
+"""Of the labels to learn from: with more that were there before we came, these are no labels that a strategy chose."""
 LEAST_CHOSEN = 20
 """Chosen labels below which there is nothing to compare."""
 STEP = 25
@@ -257,6 +259,11 @@ def why_not(found: Gathered) -> str:
         )
     if len(found.training) < LEAST_CHOSEN:
         return f"{len(found.training):,} labels to learn from are too few: it takes {LEAST_CHOSEN}"
+    if len(found.before) > MOST_BEFORE * len(found.training):
+        return (
+            f"{len(found.before):,} of {len(found.training):,} labels to learn from were there before the first start: "
+            "nobody chose them, and the audit slice was drawn from the rest"
+        )
     answers = found.pool.targets(found.audited)
     if (answers == answers[0]).all():
         return "all answers to the audit slice are the same, so every accuracy is that of saying so"

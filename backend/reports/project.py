@@ -170,8 +170,12 @@ def thinned(points: tuple[Point, ...], most: int) -> tuple[Point, ...]:
 
 
 def class_balance(found: Gathered) -> tuple[Balance, ...]:
-    """Every label, in the order of the question. The share and what is left come from the audit slice."""
+    """Every label, in the order of the question. The share and what is left come from the audit slice.
+
+    They are of the records that it was drawn from: what was answered before we came is counted as chosen, no more.
+    """
     chosen, audit = _carried(found, found.training), _carried(found, found.audited)
+    after = np.isin(found.training, found.before, invert=True)
     rows = []
     for at, label in enumerate(found.labeling.labels):
         learned, hits, audited = int(chosen[:, at].sum()), int(audit[:, at].sum()), len(audit)
@@ -179,7 +183,11 @@ def class_balance(found: Gathered) -> tuple[Balance, ...]:
         if audited >= LEAST_SHARE:
             share = Interval(hits / audited, *wilson_interval(hits, audited))
             left = remaining_positives(
-                pool=found.records, audited=audited, hits=hits, labelled=len(chosen) + audited, found=learned + hits
+                pool=found.drawn_from,
+                audited=audited,
+                hits=hits,
+                labelled=int(after.sum()) + audited,
+                found=int(chosen[after, at].sum()) + hits,
             ).remaining
         rows.append(Balance(label, learned, hits, share, left))
     return tuple(rows)

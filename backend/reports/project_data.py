@@ -27,8 +27,10 @@ class Gathered:
     ``training`` int64 [m]: positions of the records that models learn from, in the order of their first answers;
     ``audited`` int64 [n]: of the answered audit slice; ``held_out`` of the answers from before the first start that are
     kept from training. ``records`` are those to label: no copies, none that is gone.
-    ``models``: oldest first. ``trained``: version of the trained encoder in use, empty for the recipe's own.
-    ``opinions``: who said what, None where the question does not have one label per record.
+    ``drawn_from`` of them were open when the audit slice was drawn, or came later, so it speaks of these; ``before``
+    int64 [k]: positions of ``training`` that were answered by then. ``models``: oldest first. ``trained``: version of
+    the trained encoder in use, empty for the recipe's own. ``opinions``: who said what, None where the question does
+    not have one label per record.
     """
 
     pool: PoolState
@@ -36,6 +38,8 @@ class Gathered:
     audited: Positions
     held_out: Positions
     records: int
+    drawn_from: int
+    before: Positions
     answers: int
     skips: int
     people: int
@@ -60,19 +64,24 @@ def gather(store: Store, labeling: Labeling) -> Gathered:
     pool.add(stored, np.arange(len(stored), dtype=np.int64))
     pool.answer(touched)
     training, audited, held_out = pool.training(), pool.audited(), pool.held_out()
-    if not len(training) and not len(audited):
+    if not len(training) + len(audited) + len(held_out):
         raise ConfigError("no record has a label yet, so there is nothing to report; label some and try again")
     current = [one for answers in touched.values() for one in answers]
     given = [one for one in current if one.status is AnnotationStatus.SUBMITTED]
     times = [one.updated_at for one in given]
     rank = {known[remote_id].position: at for at, remote_id in enumerate(moments) if remote_id in known}
     counts = store.counts()
+    records = max(counts.records - counts.duplicates - counts.gone, len(training) + len(audited) + len(held_out))
+    seen = {item.position for item in stored if item.seen}
+    before = np.array([at for at in training.tolist() if at in seen], np.int64)
     return Gathered(
         pool=pool,
         training=np.array(sorted(training.tolist(), key=lambda at: rank.get(at, len(rank))), np.int64),
         audited=audited,
         held_out=held_out,
-        records=max(counts.records - counts.duplicates - counts.gone, len(training) + len(audited) + len(held_out)),
+        records=records,
+        drawn_from=max(records - counts.seen, len(training) - len(before) + len(audited)),
+        before=before,
         answers=len(given),
         skips=sum(one.status is AnnotationStatus.SKIPPED for one in current),
         people=len({one.annotator for one in given}),

@@ -41,13 +41,15 @@ __all__ = [
 class Counts:
     """How much of everything there is. ``labelled`` counts records with at least one submitted answer.
 
-    ``duplicates``: copies that the platform lacks, for which the first with their content stands.
+    ``duplicates``: copies that the platform lacks, for which the first with their content stands. ``seen``: records
+    that can't be shown blind, see store/audit.py.
     """
 
     records: int
     duplicates: int
     pushed: int
     gone: int
+    seen: int
     log_rows: int
     answers: int
     labelled: int

@@ -64,6 +64,7 @@ class StoredRecord:
     opinions: int = 0
     suggested: bool = False
     held_out: bool = False
+    seen: str = ""
 
     @property
     def is_copy(self) -> bool:
@@ -212,11 +213,12 @@ class RecordsPart(AuditPart):
                 connection.execute(sa.update(records).where(records.c.position.in_(chunk)).values(suggested=True))
 
     def record_counts(self) -> dict[str, int]:
-        """How many records, copies that the platform lacks, pushed and gone ones there are."""
+        """How many records, copies that the platform lacks, pushed, gone, and not blind ones there are."""
         wanted = {
             "duplicates": sa.and_(records.c.duplicate_of.is_not(None), records.c.remote_id.is_(None)),
             "pushed": records.c.remote_id.is_not(None),
             "gone": is_gone,
+            "seen": records.c.seen.is_not(None),
         }
         with self._read() as connection:
             query = sa.select(sa.func.count()).select_from(records)
@@ -258,4 +260,5 @@ def _stored(row: Row[Any], side: _Side) -> StoredRecord:
         opinions=row.opinions or 0,
         suggested=row.suggested,
         held_out=side.held_out(row),
+        seen=row.seen or "",
     )

@@ -42,7 +42,8 @@ def export(
 ) -> None:
     """Write the current answers to a CSV or JSON lines file.
 
-    One row per labelled record, with the answer of the majority; exact copies of a record get its label.
+    One row per labelled record, with the answer of the majority. Exact copies that only the data has get the label of
+    the record that was pushed for them; those that the platform has, too, have their own.
     The platform need not run: everything comes from our own log.
     """
     from nextlabel.backend.pool.export import ANSWER_COLUMNS, RECORD_COLUMNS, answer_rows, record_rows, write_rows

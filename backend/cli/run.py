@@ -128,7 +128,8 @@ def push(
 ) -> None:
     """Push the data to the platform, and leave. `run` does this too.
 
-    Records that are there already are recognised by their id; exact copies of a record are not pushed.
+    Records that are there already are recognised by their id or their content, and taken up; exact copies of a record
+    are not pushed.
     """
     from nextlabel.backend.loop.leadership import Leadership
     from nextlabel.backend.loop.record_import import take_up

@@ -71,7 +71,7 @@ class Service(Backend):
         plan: ImportPlan = ImportPlan(),
         seed: int = 0,
     ) -> None:
-        self._store, self._connector = store, connector
+        self._store, self._connector, self._rule = store, connector, plan.rule
         self._learner, self._batcher = Learner(setup.question, spaces, store, setup.models), MicroBatcher()
         self._controller = loop = Controller(
             store=store,
@@ -278,8 +278,8 @@ class Service(Backend):
             raise LearningError("the service has not started yet: there is no model to predict with")
         texts = [self.labeling.content(record) for record in records]
         predictions = await live.predict(texts, self._batcher)
-        uids = [record.uid for record in records if record.uid]
-        blind = await asyncio.to_thread(self._store.blind, uids) if uids else ()  # nothing is said of these
+        known = {record.uid: self._rule.content(record) for record in records if record.uid}
+        blind = await asyncio.to_thread(self._store.blind, known) if known else ()  # nothing is said of these
         return [None if record.uid in blind else one for record, one in zip(records, predictions, strict=True)]
 
     @override

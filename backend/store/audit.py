@@ -8,7 +8,7 @@ threshold are held out: never learned from either, and measured by themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -63,16 +63,21 @@ class AuditPart(MetaPart):
             put(connection, meta, AUDIT_KEY, repr(float(threshold)), keep=True)
             return threshold_of(connection)
 
-    def blind(self, uids: Sequence[str]) -> set[str]:
-        """Those of ``uids`` whose record is to be shown without a suggestion; also of records not stored yet."""
+    def blind(self, contents: Mapping[str, str]) -> set[str]:
+        """Those records (uid -> content hash, as :class:`~.identity.Rule` has it) that are shown without a suggestion.
+
+        Also of records that are not stored yet: those with the content of one that is will stand where that one does.
+        """
         with self._read() as connection:
             threshold = threshold_of(connection)
             if not threshold:
                 return set()
             seed, found = look_up(connection, meta, SEED_KEY) or "", set()
-            for chunk in chunks(uids):
-                known = _below(connection, chunk, threshold)
-                found |= {uid for uid in chunk if known.get(uid, codec.lot(seed, uid) < threshold)}
+            for chunk in chunks(contents.items()):
+                names, same = _sides(connection, dict(chunk), threshold)
+                for uid, content in chunk:
+                    by_lot = codec.lot(seed, uid) < threshold
+                    found |= {uid} if names.get(uid, same.get(content, by_lot)) else set()
             return found
 
 
@@ -116,11 +121,25 @@ def _mark(connection: Connection, chosen: sa.ColumnElement[bool], seen: str) -> 
     return news
 
 
-def _below(connection: Connection, uids: Sequence[str], threshold: float) -> Mapping[str, bool]:
-    """Whether the record is below the threshold, and blind, for those of ``uids`` that name one."""
-    named = sa.select(record_names.c.name.label("name"), record_names.c.uid.label("uid"))
-    named = named.where(record_names.c.name.in_(uids))
-    own = sa.select(records.c.uid.label("name"), records.c.uid.label("uid")).where(records.c.uid.in_(uids))
-    names = sa.union_all(named, own).subquery()
-    found = sa.select(names.c.name, records.c.lot, records.c.seen).join(records, records.c.uid == names.c.uid)
-    return {row.name: row.lot < threshold and row.seen is None for row in connection.execute(found)}
+def _sides(
+    connection: Connection, contents: Mapping[str, str], threshold: float
+) -> tuple[dict[str, bool], dict[str, bool]]:
+    """Whether a record is below the threshold, and blind: by its names, and, for records without one, by content."""
+    uids = list(contents)
+    columns = (records.c.lot, records.c.seen)
+    named = sa.select(record_names.c.name, *columns).join(records, records.c.uid == record_names.c.uid)
+    own = sa.select(records.c.uid.label("name"), *columns).where(records.c.uid.in_(uids))
+    names: dict[str, bool] = {}
+    for query in (named.where(record_names.c.name.in_(uids)), own):
+        names |= {row.name: _is_below(row.lot, row.seen, threshold) for row in connection.execute(query)}
+    unknown = {content for uid, content in contents.items() if uid not in names}
+    same: dict[str, bool] = {}
+    if unknown:
+        alike = sa.select(records.c.content_hash, *columns).where(records.c.content_hash.in_(unknown))
+        found = connection.execute(alike.order_by(records.c.position.desc()))
+        same = {row.content_hash: _is_below(row.lot, row.seen, threshold) for row in found}
+    return names, same
+
+
+def _is_below(lot: float, seen: str | None, threshold: float) -> bool:
+    return lot < threshold and seen is None

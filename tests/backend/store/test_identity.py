@@ -184,4 +184,14 @@ def test_a_record_is_blind_under_each_of_its_names(store: Store) -> None:
     assert 0 < len(audit) < 50
     for name in ("u{}", "theirs-{}", "d{}"):
         names = [name.format(number) for number in range(50)]
-        assert store.blind(names) == {name.format(number) for number in audit}
+        assert store.blind(dict.fromkeys(names, "")) == {name.format(number) for number in audit}
+
+
+def test_a_record_that_is_not_known_yet_stands_where_its_text_does(store: Store) -> None:
+    """Somebody imports the file by hand, and an annotator opens a record before we have read it."""
+    data = [row(f"u{number}") for number in range(50)]
+    store.add_records(data)
+    store.draw_audit(0.5, 500)
+    audit = {item.record.uid for item in store.records() if item.audit}
+    contents = {f"theirs-{record.uid}": RULE.content(record) for record in data}
+    assert store.blind(contents) == {f"theirs-{uid}" for uid in audit}

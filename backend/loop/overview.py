@@ -10,14 +10,14 @@ from tempfile import TemporaryDirectory
 from nextlabel.backend.store import Rule, Store
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.basics import batched
-from nextlabel.connectors.records import AnnotationStatus, Record
+from nextlabel.connectors.records import Record
 
 BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Counts of records, and of the ``answers`` on the platform.
+    """Counts of records: those ``on_platform``, and how many of them are ``answered``, about.
 
     Of the data, ``there`` are on the platform, ``changed`` of them with other fields than the data has; ``new`` would
     be pushed; ``copies`` repeat another row, and are not.
@@ -28,14 +28,14 @@ class Overview:
     changed: int
     new: int
     copies: int
-    answers: int
+    answered: int
 
     def __str__(self) -> str:
         """In words."""
         changed = f" ({self.changed:,} with another content there, which stays)" if self.changed else ""
         copies = f", {self.copies:,} repeat another row" if self.copies else ""
         return (
-            f"on the platform are {self.on_platform:,} records with {self.answers:,} answers; of your data "
+            f"on the platform are {self.on_platform:,} records, {self.answered:,} of them answered; of your data "
             f"{self.there:,} are there already{changed}, {self.new:,} are new{copies}"
         )
 
@@ -57,7 +57,7 @@ def look_over(records: Iterable[Record], connector: Connector, rule: Rule, store
             changed=added.changed,
             new=added.new - added.duplicates,
             copies=added.duplicates,
-            answers=_answers(connector),
+            answered=connector.survey().answered,
         )
 
 
@@ -74,8 +74,3 @@ class _Known:
             placed = self._store.placed([record.uid for record in batch]) if self._store else set()
             self.count += len(placed)
             yield from (record for record in batch if record.uid not in placed)
-
-
-def _answers(connector: Connector) -> int:
-    submitted = AnnotationStatus.SUBMITTED
-    return sum(one.status is submitted for page in connector.annotated() for one in page.annotations)

@@ -224,7 +224,7 @@ def test_a_labelled_project_and_its_own_file(team: Team, tmp_path: Path) -> None
     attached = Attached(team, project, tmp_path)
     total = RECORDS - 1 + NEW
     counted = attached.overview(total)
-    assert counted == Overview(RECORDS, there=RECORDS - 1, changed=0, new=NEW, copies=0, answers=ANSWERED + 1)
+    assert counted == Overview(RECORDS, there=RECORDS - 1, changed=0, new=NEW, copies=0, answered=ANSWERED + 1)
     assert sorted(team.texts(project)) == sorted(one.text for one in tickets()), "nothing is changed by counting"
 
     with attached.run(total) as status:

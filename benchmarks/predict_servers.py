@@ -103,6 +103,9 @@ class NoPlatform:
     def connect(self, backend: BackendAddress) -> None:
         pass
 
+    def repair(self, backend: BackendAddress) -> tuple[str, ...]:
+        return ()
+
     def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
         return iter(())
 

@@ -47,9 +47,9 @@ def read_labels(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(read_label(one) for one in ([value] if isinstance(value, str) else value)))
 
 
-def read_span(start: Any, end: Any, label: Any) -> Span:
-    """A span from the character ``start`` to before the character ``end``."""
-    span = Span(_offset(start), _offset(end), read_label(label))
+def read_span(start: Any, end: Any, label: Any, text: Any = "") -> Span:
+    """A span from the character ``start`` to before the character ``end``; it covered ``text``, where that is said."""
+    span = Span(_offset(start), _offset(end), read_label(label), text if isinstance(text, str) else "")
     if span.start >= span.end:
         raise ValueError(f"a span from {span.start} to {span.end} marks nothing")
     return span

@@ -153,7 +153,8 @@ class Connector(Protocol):
         """Every annotation touched since ``cursor`` (None: since the beginning), and the next cursor.
 
         Overlaps are allowed, gaps are not. ``Changes.complete`` shows what may have been deleted. Nothing is concluded
-        from a platform's counters, which may be written late.
+        from a platform's counters, which may be written late. Records that were made or corrected since ``cursor`` are
+        listed too; none without a cursor, since :meth:`records` lists them all.
         """
 
     def annotated(self) -> Iterator[Changes]:
@@ -216,6 +217,9 @@ class Connector(Protocol):
 
     def connect(self, backend: BackendAddress) -> None:
         """Hook the service up: live predictions and webhooks. Idempotent; repairs what is out of step."""
+
+    def repair(self, backend: BackendAddress) -> tuple[str, ...]:
+        """Hook the service up again where somebody removed what :meth:`connect` made; what that was, in words."""
 
     def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
         """Look for what would silently break the loop. Changes nothing on the platform.

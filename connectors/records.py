@@ -112,11 +112,15 @@ class Labeling:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A labelled stretch of a text: character offsets, end exclusive."""
+    """A labelled stretch of a text: character offsets, end exclusive.
+
+    ``text``: what it covered when it was marked, where the platform says so; no part of the answer.
+    """
 
     start: int
     end: int
     label: str
+    text: str = field(default="", compare=False)
 
 
 Value: TypeAlias = tuple[str, ...] | tuple[Span, ...]
@@ -197,12 +201,15 @@ class RemoteRecord:
 
     ``ids``: what stands beside it there, key -> value, which may be the id that somebody else has for it. ``unread``:
     equal for records that show the same in fields that can't be read here; empty where there is no such field.
+    ``made_at``: when it was made, on a platform that gives the ids of deleted records away again. With another time,
+    the same id is another record.
     """
 
     remote_id: str
     record: Record
     ids: Mapping[str, str] = field(default_factory=dict, compare=False)
     unread: str = field(default="", compare=False)
+    made_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +220,8 @@ class Changes:
     What else the log holds for that record may have been deleted: it is asked for by itself before that is believed
     (:meth:`~nextlabel.connectors.base.Connector.annotations`). ``unreadable`` ones are among them. ``cursor``, where
     given, is where the next poll starts. ``gap``: changes may have been missed, so everything should be compared.
+    ``records`` that were made or corrected, as they are now, and maybe others; ``total``: how many the platform has,
+    where that is cheap to know.
     """
 
     annotations: tuple[Annotation, ...] = ()
@@ -222,6 +231,8 @@ class Changes:
     cursor: str | None = None
     gap: bool = False
     unreadable: tuple[Unreadable, ...] = ()
+    records: tuple[RemoteRecord, ...] = ()
+    total: int | None = None
 
     @classmethod
     def listed(cls, found: Mapping[str, Sequence[Found]]) -> Changes:

@@ -56,6 +56,8 @@ class MemoryConnector(Connector):
     held: list[str] = field(default_factory=list)
     people: dict[str, str] = field(default_factory=dict)
     asked_again: dict[str, int] = field(default_factory=dict)
+    made_at: dict[str, datetime] = field(default_factory=dict)
+    unhooked: tuple[str, ...] = ()
     records_read: int = 0
     asked_for: list[str] = field(default_factory=list)
     odd: dict[str, Unreadable] = field(default_factory=dict)
@@ -64,6 +66,7 @@ class MemoryConnector(Connector):
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
         self._told = self.labeling
+        self._moved: set[str] = set()
         self._clock = datetime(2026, 1, 1, tzinfo=UTC)
 
     # -- what people do ----------------------------------------------------------------------------------------------
@@ -94,6 +97,18 @@ class MemoryConnector(Connector):
         """Delete a record with its answers."""
         del self.pushed[remote_id]
         self.answers = {number: one for number, one in self.answers.items() if one.remote_id != remote_id}
+
+    def correct(self, remote_id: str, **fields: str) -> None:
+        """Change what a record says."""
+        self._moved.add(remote_id)
+        record = self.pushed[remote_id]
+        self.pushed[remote_id] = replace(record, fields={**record.fields, **fields})
+
+    def put(self, remote_id: str, record: Record) -> None:
+        """Somebody else adds a record; under the id of a deleted one, it is another."""
+        self._clock += timedelta(seconds=1)
+        self._moved.add(remote_id)
+        self.pushed[remote_id], self.made_at[remote_id] = record, self._clock
 
     def next(self, annotator: str = "ann") -> str | None:
         """The record that ``annotator`` gets: the best of the queue that wants one more answer, and not theirs."""
@@ -147,6 +162,7 @@ class MemoryConnector(Connector):
         taken = [record for record in records if record.uid not in self.refuses]
         for record in taken:
             self.pushed.setdefault(f"r-{record.uid}", record)
+            self._moved.add(f"r-{record.uid}")
         progress(len(taken), len(records))
         found = {record.uid: f"r-{record.uid}" for record in taken}
         if len(taken) < len(records):
@@ -170,7 +186,10 @@ class MemoryConnector(Connector):
         self._call("records")
         for remote_id, record in list(self.pushed.items())[:: -1 if newest_first else 1]:
             self.records_read += 1
-            yield RemoteRecord(remote_id, record)
+            yield self._remote(remote_id, record)
+
+    def _remote(self, remote_id: str, record: Record) -> RemoteRecord:
+        return RemoteRecord(remote_id, record, made_at=self.made_at.get(remote_id))
 
     @override
     def changes(self, cursor: str | None) -> Changes:
@@ -178,7 +197,9 @@ class MemoryConnector(Connector):
         self._call("changes")
         answers = tuple(self.answers.values())  # in one step, as others annotate meanwhile
         changed, self._told = self.labeling != self._told, self.labeling
-        return replace(self._listed(answers, self.pushed), labeling_changed=changed, cursor="now")
+        here = [self._remote(*item) for item in list(self.pushed.items()) if cursor and item[0] in self._moved]
+        found = replace(self._listed(answers, self.pushed), labeling_changed=changed, cursor="now")
+        return replace(found, records=tuple(here), total=len(self.pushed))
 
     def _listed(self, answers: Sequence[Annotation], records: Iterable[str] = ()) -> Changes:
         found: dict[str, list[Found]] = {remote_id: [] for remote_id in list(records)}
@@ -276,6 +297,13 @@ class MemoryConnector(Connector):
     def connect(self, backend: BackendAddress) -> None:
         self._call("connect")
         self.connected.append(backend)
+
+    @override
+    def repair(self, backend: BackendAddress) -> tuple[str, ...]:
+        """What is ``unhooked``."""
+        self._call("repair")
+        gone, self.unhooked = self.unhooked, ()
+        return gone
 
     @override
     def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:

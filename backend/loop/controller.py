@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import structlog
@@ -40,7 +40,8 @@ class Controller:
     """One project's loop. ``tick`` does the next piece of work and returns how long there is nothing to do.
 
     It calls ``on_model`` with each probe that it fitted, ``on_unknown_records`` with the remote ids of records that
-    were answered and that we don't have, and ``on_rejected`` when the platform refused records of the queue.
+    were answered and that we don't have, and ``on_rejected`` when the platform refused records of the queue. Those that
+    are ``missing`` on the platform, for all that is known, are not queued.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Controller:
         seed: int,
         agreement: Agreement,
         on_model: Callable[[Model], None],
+        missing: Callable[[], Collection[str]],
         on_unknown_records: Callable[[set[str]], None],
         on_rejected: Callable[[], None],
     ) -> None:
@@ -71,12 +73,12 @@ class Controller:
         self.records = RecordSync(store, connector, learner, ranker, pool, self._report)
         self._queue = QueuePublisher(store, connector, pool, sizes.head)
         self._on_model, self._on_unknown_records, self._on_rejected = on_model, on_unknown_records, on_rejected
-        self._agreement = agreement
+        self._agreement, self._missing = agreement, missing
         self._overlap = OverlapRequests(store, connector, pool)
         self._seen = 0  # log sequence up to which answers are in the pool
         self._asked: deque[tuple[list[int], int]] = deque()
         self._unknown_records: dict[str, list[Annotation]] = {}  # answers to records that we don't have yet
-        self._returned = False  # another process led since we did
+        self._returned = False  # to look again
         self._stopping = False
         self._lock = threading.RLock()
 
@@ -101,8 +103,8 @@ class Controller:
         """Leave off at the next step that is counted: what is embedded or pushed by then stays so."""
         self._stopping = True
 
-    def take_over(self) -> None:
-        """We lead again, and somebody else did meanwhile: look at the next tick what they did."""
+    def look_again(self) -> None:
+        """Somebody else did something to queue or records: they led meanwhile, or unhooked us. See at the next tick."""
         self._returned = True
 
     @property
@@ -235,7 +237,7 @@ class Controller:
 
     def _rank(self, model: Model, head: int) -> Positions:
         rng = np.random.default_rng([self._seed, head])
-        self.pool.hold(self._connector.in_hand())
+        self.pool.hold([*self._connector.in_hand(), *self._missing()])
         window, size = self._sizes.window, self._sizes.ranked
         own = self._overlap.own()
         plan = self._ranker.plan(self.pool, model, size, rng, pushed_only=window is None, own=own)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Literal
 
@@ -21,6 +22,8 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.errors import ConnectorError
 from nextlabel.connectors.records import Annotation, Changes, Found, Hint, sorted_out
+
+from .news import tell_of_records
 
 Source = Literal["webhook", "poll"]
 log = structlog.get_logger(__name__)
@@ -124,6 +127,7 @@ class Intake:
 
     def lose_records(self, asked: Collection[str], gone: Collection[str]) -> None:
         """Of the records that the platform was ``asked`` for one by one, these are ``gone``."""
+        began = datetime.now(UTC)
         withheld = self._is_too_much(len(gone), lambda: len(self._store.remote_ids()))
         with self._lock:
             self._withheld_records -= set(asked)
@@ -131,10 +135,25 @@ class Intake:
         if withheld:
             log.warning(self.told)
         elif gone and self._store.mark_gone(gone):
+            tell_of_records(self._store, began)
             self._store.dismiss(records=gone)
             log.info("records deleted on the platform", records=len(gone))
             self._on_gone(gone)
             self._on_news(None)
+
+    def found_records(self, remote_ids: Collection[str]) -> None:
+        """The platform lists these records: none of them is gone, and what others had said under their ids is."""
+        if self._withheld_records.isdisjoint(remote_ids):
+            return
+        count = self._store.visible(self._withheld)
+        with self._lock:
+            self._withheld_records -= set(remote_ids)
+            self._withheld = {number: record for number, record in self._withheld.items() if number in count}
+
+    @property
+    def missing_records(self) -> frozenset[str]:
+        """Remote ids of the records that seem to be gone, which nobody can answer until somebody has decided."""
+        return frozenset(self._withheld_records)
 
     def doubt_withheld(self, *, believe: bool = False) -> None:
         """Ask once more for what was told instead of believed. ``believe``: somebody has decided that it is so."""

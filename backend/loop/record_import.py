@@ -6,8 +6,9 @@ Everything is read once; from then on only the newest. When the records are firs
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import islice
 
 import structlog
@@ -15,7 +16,10 @@ import structlog
 from nextlabel.backend.store import Rule, Store
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.basics import batched
-from nextlabel.connectors.records import Changes, RemoteRecord
+from nextlabel.connectors.errors import LabelingMismatch
+from nextlabel.connectors.records import Annotation, Changes, Labeling, RemoteRecord
+
+from .news import tell_of_records
 
 log = structlog.get_logger(__name__)
 
@@ -45,15 +49,15 @@ def take_up(store: Store, connector: Connector, plan: ImportPlan) -> None:
     RecordImport(store, connector, plan, changed=_nobody, lost=lambda _, gone: store.mark_gone(gone)).run(set())
 
 
-def _nobody(uids: list[str]) -> None:
-    """Who hears of changed records where nothing runs."""
+def _nobody(ids: list[str]) -> None:
+    """Who hears of records where nothing runs."""
 
 
 class RecordImport:
     """Takes in the platform's records.
 
-    ``changed`` is told the uids of records that are news; ``lost`` which remote ids were asked for by themselves, and
-    which of them are gone.
+    ``changed`` is told the uids of records that are news, were corrected, or have been replaced; ``lost`` which remote
+    ids were asked for by themselves, and which of them are gone; ``listed`` which are there.
     """
 
     def __init__(
@@ -63,9 +67,10 @@ class RecordImport:
         plan: ImportPlan,
         changed: Callable[[list[str]], None],
         lost: Callable[[Sequence[str], Sequence[str]], object],
+        listed: Callable[[list[str]], object] = _nobody,
     ) -> None:
         self._store, self._connector, self._plan = store, connector, plan
-        self._changed, self._lost = changed, lost
+        self._changed, self._lost, self._listed = changed, lost, listed
 
     def run(self, unknown_records: set[str]) -> None:
         """Records that others put on the platform join the pool; those of the data are recognised.
@@ -78,7 +83,7 @@ class RecordImport:
         if known is None:
             newest = [item.remote_id for item in islice(self._connector.records(newest_first=True), MARKS)]
             for batch in batched(self._connector.records(), FIRST_BATCH):
-                self._keep(batch)
+                self.keep(batch)
             log.info("platform records read", records=self._store.size())
         else:
             newest = self._newest(set(json.loads(known)), unknown_records)
@@ -95,9 +100,7 @@ class RecordImport:
         for batch in batched(self._connector.records(newest_first=True), BATCH):
             ids = [item.remote_id for item in batch]
             newest += ids[: MARKS - len(newest)]
-            known = self._store.get_remote(ids)
-            news = [item for item in batch if item.remote_id not in known]
-            self._keep(news)
+            news = self.keep(batch)
             reached |= not marks.isdisjoint(ids)
             unknown_records = unknown_records.difference(ids)
             added += len(news)
@@ -107,7 +110,28 @@ class RecordImport:
             log.info("records found on the platform", records=added)
         return newest
 
-    def _keep(self, items: Sequence[RemoteRecord]) -> None:
+    def keep(self, items: Sequence[RemoteRecord], shown: Iterable[Annotation] = ()) -> set[str]:
+        """Take in what the platform lists, and what the answers that were ``shown`` with it say of the words they mark.
+
+        Returns the uids of the records that are news, were corrected, or have been replaced.
+        """
+        if not items:
+            return set()
+        began = datetime.now(UTC)
+        followed = self._store.follow(items, self._plan.rule, _marked(self._connector.labeling), shown)
         if elsewhere := self._store.elsewhere(items):  # deleted and imported again, or there twice: that is asked
             self._lost(elsewhere, self._connector.missing(elsewhere))
-        self._changed(sorted(self._store.add_listed(items, self._plan.rule)))
+        changed = followed | self._store.add_listed(items, self._plan.rule)
+        self._changed(sorted(changed))
+        self._listed([item.remote_id for item in items])
+        if followed:
+            tell_of_records(self._store, began)
+        return changed
+
+
+def _marked(labeling: Labeling) -> str | None:
+    """The field that answers may mark stretches of."""
+    try:
+        return labeling.marked
+    except LabelingMismatch:
+        return None

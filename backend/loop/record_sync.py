@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import structlog
@@ -24,6 +25,7 @@ PUSH_BATCH = 5000
 """Records sent to the platform between two looks at whether somebody wants us to stop."""
 EMBED_BATCH = 4096
 
+T = TypeVar("T")
 Report = Callable[[str, int, int | None], Progress]
 """What makes a progress callback of a state, what earlier batches did, and of how many in all."""
 
@@ -100,6 +102,12 @@ class RecordSync:
         for batch in batched(self._store.records(), EMBED_BATCH):
             self._add_again(batch)
 
+    def _add_again(self, batch: Sequence[StoredRecord]) -> None:
+        """Take in what the store knows by now of records; those that the pool lacks are left to :meth:`load`."""
+        known = [item for item in batch if item.position <= self._loaded]
+        if known:
+            self._pool.add(known, self._embed(self.space, known, 0, len(known)))
+
     def _embed(self, space: EmbeddingSpace, batch: Sequence[StoredRecord], offset: int, total: int) -> Positions:
         """Rows of the records of ``batch`` in the cache of ``space``; what is not there is encoded."""
         texts = [self._pool.labeling.content(item.record) for item in batch]
@@ -120,15 +128,18 @@ class RecordSync:
 
     def update(self) -> None:
         """Take in what other threads told us of the platform's records."""
-        while self._gone:
-            self._pool.drop([self._gone.popleft()])
+        if self._gone:
+            gone = _drained(self._gone)
+            here = self._store.get_remote(gone)  # another record may have one of these ids by now
+            self._pool.drop([remote_id for remote_id in gone if remote_id in here and here[remote_id].gone])
         if self._found:
-            self._add_again(self._store.get([self._found.popleft() for _ in range(len(self._found))]))
-
-    def _add_again(self, stored: Sequence[StoredRecord]) -> None:
-        known = [item for item in stored if item.position <= self._loaded]
-        self._pool.add(known, self._pool.rows[[item.position for item in known]])
+            self._add_again(self._store.get(_drained(self._found)))
 
     def _placed(self, uids: list[str]) -> None:
         here = ((item.position, item.remote_id) for item in self._store.get(uids) if not item.gone)
         self._pool.set_remote({at: remote_id for at, remote_id in here if remote_id is not None})
+
+
+def _drained(queue: deque[T]) -> list[T]:
+    """What has been put into ``queue`` so far; others may put in more meanwhile."""
+    return [queue.popleft() for _ in range(len(queue))]

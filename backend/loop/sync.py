@@ -18,14 +18,18 @@ import structlog
 
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Connector
+from nextlabel.connectors.basics import batched
 from nextlabel.connectors.records import Changes
 
 from .intake import Intake
+from .news import forget, tell_of_misfits
 from .record_import import RecordImport
 
 log = structlog.get_logger(__name__)
 
 CURSOR = "annotations"
+RECORDS = 1000
+"""Records compared at a time."""
 DELETIONS_EVERY = 300.0
 """Seconds between two looks for records that were deleted on the platform without an event reaching us."""
 
@@ -58,6 +62,7 @@ class Sync:
         self._intake = intake
         self._records = records
         self._noticed = noticed
+        self._surplus = 0  # how many records more the platform had than we, when we last looked why
         self._next_deletions = 0.0
         self._records_wanted = True  # somebody may have added some while we were away
         self._unknown_records: set[str] = set()
@@ -76,6 +81,10 @@ class Sync:
         changes = self._connector.changes(self._store.get_cursor(CURSOR))
         _, doubts = self._intake.read(changes, as_of)
         self._intake.doubt(doubts)
+        self._records.keep(changes.records, changes.annotations)
+        if changes.annotations or changes.records:
+            tell_of_misfits(self._store)
+        self._count(changes.total)
         if changes.records_added:
             self.want_records()
         self._import_records()
@@ -86,6 +95,17 @@ class Sync:
             self._find_deletions()
             self._next_deletions = time.monotonic() + DELETIONS_EVERY
         return self._records_wanted
+
+    def _count(self, total: int | None) -> None:
+        """Where the platform has another number of records than we, and not since long: look what came or went."""
+        if total is None:
+            return
+        surplus = total - self._store.held()
+        if surplus != self._surplus:
+            self._surplus = surplus
+            self._records_wanted |= surplus > 0
+            if surplus < 0:
+                self.want_deletions()
 
     def _import_records(self) -> None:
         if not self._records_wanted:
@@ -143,13 +163,22 @@ class Comparison:
     """Compares when it is time. ``tick`` belongs to one thread, the rest to any.
 
     Every annotation that the platform lists is held against the log, and every answer of the log that it does not list
-    is asked for by itself. Goes page by page and leaves the platform time for its annotators.
+    is asked for by itself; what every record says is held against the store. Goes page by page and leaves the platform
+    time for its annotators.
     """
 
     def __init__(
-        self, store: Store, connector: Connector, intake: Intake, on_back: Callable[[list[str]], None], every_s: float
+        self,
+        store: Store,
+        connector: Connector,
+        intake: Intake,
+        records: RecordImport,
+        *,
+        on_back: Callable[[list[str]], None],
+        every_s: float,
     ) -> None:
-        self._store, self._connector, self._intake, self._on_back = store, connector, intake, on_back
+        self._store, self._connector, self._intake = store, connector, intake
+        self._records, self._on_back = records, on_back
         self._every_s = every_s
         self._not_before = 0.0
         self._stop = threading.Event()
@@ -202,17 +231,32 @@ class Comparison:
             listed.update(*page.complete.values())
             new, doubts = self._intake.read(page, as_of)
             found, doubted = found + new, doubted | doubts
-            took = time.monotonic() - began
-            self._stop.wait(min(LONGEST_PAUSE_S, took / SHARE - took))
+            self._pause(began)
         known = self._store.answers(drafts=True, until=head)
         doubted |= {one.id: one.remote_id for one in known if one.id not in listed}
         self._intake.doubt(doubted)
+        self._compare_records()
         found += self._welcome_back()
         while not self._intake.is_settled:
             if self._stop.wait(WATCH_S):
                 return
         if not self._stop.is_set():
             self._note(len(listed), found + self._intake.settled - settled, time.monotonic() - started)
+
+    def _compare_records(self) -> None:
+        batches = batched(self._connector.records(), RECORDS)
+        while not self._stop.is_set():
+            began = time.monotonic()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            self._records.keep(batch)
+            self._pause(began)
+
+    def _pause(self, began: float) -> None:
+        """Leave the platform alone for a while, after a page that was begun then."""
+        took = time.monotonic() - began
+        self._stop.wait(min(LONGEST_PAUSE_S, took / SHARE - took))
 
     def _welcome_back(self) -> int:
         """Records that were taken for deleted, and are there; how many they are."""
@@ -229,5 +273,6 @@ class Comparison:
         ended_at = datetime.now(UTC).isoformat(timespec="seconds")
         compared = Compared(answers, found, self._intake.withheld, ended_at)
         self._store.set_meta(KEY, json.dumps(asdict(compared)))
+        forget(self._store)
         self.ended += 1
         log.info("log and platform compared", took_s=round(took, 1), **asdict(compared))

@@ -21,6 +21,12 @@ class Copies:
             by_lot.setdefault(float(lots[at]), []).append(at)
         self._groups |= {at: group for group in by_lot.values() if len(group) > 1 for at in group}
 
+    def leave(self, at: int) -> list[int]:
+        """The record at ``at`` is a copy no more; returns the positions of its group, without it."""
+        group = self._groups.pop(at, [at])
+        group.remove(at)
+        return group
+
     def of(self, at: int) -> list[int]:
         """All positions of the group that ``at`` is in, in order; only itself where it has no copy."""
         return self._groups.get(at, [at])

@@ -75,10 +75,16 @@ class PoolState:
     # -- what comes in ---------------------------------------------------------------------------------------------
 
     def add(self, stored: Sequence[StoredRecord], rows: Positions) -> None:
-        """Take in records (new, or changed since) with their embedding rows, int64 [len(stored)]."""
+        """Take in records (new, or changed since) with their embedding rows, int64 [len(stored)].
+
+        Of one that the platform has under another id now, or has no longer, the answers are forgotten.
+        """
         if not stored:
             return
         self._reserve(max(item.position for item in stored) + 1)
+        for item in stored:
+            if item.lot != self.sampling_keys[item.position]:  # a copy that says something else now
+                self._regrouped.update(self._copies.leave(item.position))
         at_all = np.array([item.position for item in stored])
         self._table["row"][at_all] = rows
         for name in ("lot", "held_out", "opinions", "suggested"):
@@ -88,11 +94,15 @@ class PoolState:
         for item in stored:
             if item.gone:
                 self._left.add(item.position)
-            if item.remote_id is not None and not item.gone:
-                self._place(item.position, item.remote_id)
+            here = "" if item.gone else item.remote_id or ""
+            if self._remote[item.position] not in ("", here):
+                self._displace(item.position)
+            if here:
+                self._place(item.position, here)
         if copies := [item for item in stored if item.duplicate_of is not None and item.remote_id is not None]:
             self._copies.join(self.sampling_keys, [item.lot for item in copies])
             self._regrouped.update(item.position for item in copies)
+        self.agreed = None  # it may go by predictions from the old vectors
         self.revision += 1
 
     def set_seeds(self, positions: Positions, scores: npt.NDArray[np.float32]) -> None:
@@ -121,6 +131,16 @@ class PoolState:
         if at in self._left:
             self._left.remove(at)
             self._table["active"][at] = True
+
+    def _displace(self, at: int) -> None:
+        """The platform has the record no longer where it was, and nothing that was said there counts here."""
+        if self._by_remote.get(self._remote[at]) == at:
+            del self._by_remote[self._remote[at]]
+        self._remote[at] = ""
+        for name in ("pushed", "stands", *COUNTED):
+            self._table[name][at] = 0
+        self._say(at, ())
+        self._regrouped.add(at)
 
     def drop(self, remote_ids: Sequence[str]) -> None:
         """Records that were deleted on the platform leave the pool."""

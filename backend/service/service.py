@@ -32,6 +32,7 @@ from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
 from nextlabel.connectors.errors import ConfigError, LearningError, NextlabelError, Overloaded
 from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion
 
+from .hookup import Hookup
 from .links import AnnotatorLinks
 from .ports import Backend, Status
 from .project import another_project, labeling_text, unknown_labels
@@ -84,6 +85,7 @@ class Service(Backend):
             seed=seed,
             agreement=agreement,
             on_model=self._model_changed,
+            missing=lambda: self._intake.missing_records,
             on_unknown_records=self._want_records,
             on_rejected=self._want_deletions,
         )
@@ -91,8 +93,7 @@ class Service(Backend):
         self._retrainer = Retrainer(store, loop, spaces, setup)
         self._live: Model | None = None
         self._last_pull = -math.inf
-        self._address: BackendAddress | None = None
-        self._connected = 0  # the tenure in which the address was hooked up
+        self._hookup = Hookup(store, connector, leadership)
         self.failure: NextlabelError | None = None
         self._on_failure: Callable[[], None] = lambda: None
         self._intake = Intake(
@@ -103,8 +104,10 @@ class Service(Backend):
             wake=lambda: self._threads["intake"].wake(),
         )
         found, intake = loop.records.found, self._intake
-        self._comparison = Comparison(store, connector, intake, on_back=found, every_s=compare_interval)
-        records = RecordImport(store, connector, plan, changed=found, lost=intake.lose_records)
+        records = RecordImport(
+            store, connector, plan, changed=found, lost=intake.lose_records, listed=intake.found_records
+        )
+        self._comparison = Comparison(store, connector, intake, records, on_back=found, every_s=compare_interval)
         self._sync = Sync(store, connector, intake, records, noticed=self._noticed)
         self._links = AnnotatorLinks(connector)
         self._cleanup = GenerationCleanup(store, connector, keep_generations, loop.latency.quiet_in)
@@ -130,7 +133,7 @@ class Service(Backend):
 
         When the service can't go on, ``failure`` says why, and ``on_failure`` is called, on a thread of its own.
         """
-        self._address, self._on_failure = address, on_failure
+        self._hookup.address, self._on_failure = address, on_failure
         self._leadership.renew()
         self._live = self._learner.load_current()
         if self._live is None and self._leadership.held:  # one that stands by writes no model
@@ -173,7 +176,7 @@ class Service(Backend):
         pause = self._leadership.renew()
         if self._leadership.tenure != tenure:
             if tenure:
-                self._controller.take_over()
+                self._controller.look_again()
             for name in ("sync", "loop"):
                 self._threads[name].wake()
         elif not self._leadership.held:
@@ -201,9 +204,9 @@ class Service(Backend):
     def _pull(self) -> float:
         if not self._leadership.held:
             return 1.0
-        if self._address is not None and self._connected != (tenure := self._leadership.tenure):
-            self._connector.connect(self._address)  # who led before us hooked up their own
-            self._connected = tenure
+        if self._hookup.ensure():
+            self._controller.look_again()  # what was removed may have taken the queue with it
+            self._threads["loop"].wake()
         busy = self._controller.latency.quiet_in()
         if busy and time.monotonic() - self._last_pull < LONGEST_DEFERRAL * self._poll_interval:
             return busy  # webhooks do arrive, and annotators wait for the platform: the look can wait too

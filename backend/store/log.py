@@ -21,7 +21,7 @@ from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes
 from . import codec
 from .database import CHUNK, chunks
 from .meta import MetaPart
-from .schema import HIDING, records
+from .schema import HIDING, fits, records
 from .schema import annotation_log as log
 from .schema import current_answers as answers
 
@@ -32,8 +32,8 @@ DRAFT = AnnotationStatus.DRAFT.value
 class LogRow:
     """One row of the annotation log, for audits. ``annotation`` is set for answers only.
 
-    ``kind``: answer; deleted (an annotation, for ever); absent and present (a poll no longer lists it, lists it
-    again); gone and back (a whole record). ``subject`` is the annotation's id, or the record's for gone and back.
+    ``kind``: one of those that schema.py lists. ``subject`` is the annotation's id, or the record's where the row is
+    about a whole record.
     """
 
     seq: int
@@ -67,7 +67,7 @@ class LogPart(MetaPart):
         or with another content.
         """
         with self._read() as connection:
-            horizon = _head(connection) if as_of is None else as_of
+            horizon = head_of(connection) if as_of is None else as_of
             found: dict[str, str] = {}
             for chunk in chunks(changes.annotations):
                 newest = _newest_answers(connection, (one.id for one in chunk))
@@ -102,7 +102,7 @@ class LogPart(MetaPart):
     def head(self) -> int:
         """The number of the newest row, 0 when there is none."""
         with self._read() as connection:
-            return _head(connection)
+            return head_of(connection)
 
     def touched(self, since: int) -> dict[str, list[Annotation]]:
         """Remote id -> current answers, drafts too (maybe none), of every record mentioned after row ``since``."""
@@ -121,12 +121,13 @@ class LogPart(MetaPart):
     def answers(self, *, drafts: bool = False, until: int | None = None) -> Iterator[Annotation]:
         """Every current answer, skipped ones included, in the order in which they were logged.
 
-        ``drafts`` too, if asked for; ``until`` leaves out those logged after that row.
+        ``drafts`` too, if asked for, and then answers that no longer fit their text; ``until`` leaves out those logged
+        after that row.
         """
         after = 0
         while True:
             query = sa.select(answers).where(answers.c.seq > after).order_by(answers.c.seq).limit(CHUNK)
-            query = query if drafts else query.where(answers.c.status != DRAFT)
+            query = query if drafts else query.where(answers.c.status != DRAFT, fits)
             query = query if until is None else query.where(answers.c.seq <= until)
             with self._read() as connection:
                 page = connection.execute(query).all()
@@ -143,10 +144,10 @@ class LogPart(MetaPart):
 
     def log_counts(self) -> dict[str, int]:
         """How many log rows, current answers (drafts are none), and records with a submitted answer there are."""
-        submitted = answers.c.status == AnnotationStatus.SUBMITTED.value
+        submitted = sa.and_(answers.c.status == AnnotationStatus.SUBMITTED.value, fits)
         wanted = {
             "log_rows": sa.select(sa.func.count()).select_from(log),
-            "answers": sa.select(sa.func.count()).select_from(answers).where(answers.c.status != DRAFT),
+            "answers": sa.select(sa.func.count()).select_from(answers).where(answers.c.status != DRAFT, fits),
             "labelled": sa.select(sa.func.count(answers.c.remote_id.distinct())).where(submitted),
         }
         with self._read() as connection:
@@ -156,13 +157,13 @@ class LogPart(MetaPart):
 def _on_records(connection: Connection, remote_ids: Iterable[str]) -> dict[str, list[Annotation]]:
     result: dict[str, list[Annotation]] = {key: [] for key in remote_ids}
     for chunk in chunks(result):
-        query = sa.select(answers).where(answers.c.remote_id.in_(chunk)).order_by(answers.c.seq)
+        query = sa.select(answers).where(answers.c.remote_id.in_(chunk), fits).order_by(answers.c.seq)
         for row in connection.execute(query):
             result[row.remote_id].append(_annotation(row.annotation_id, row.updated_at, row))
     return result
 
 
-class _Batch:
+class Batch:
     """Rows to append: collected, then stripped of what the log has already."""
 
     def __init__(self, connection: Connection, source: str) -> None:
@@ -173,14 +174,17 @@ class _Batch:
     def add(
         self, kind: str, subject: str, stamp: int, remote_id: str | None, epoch: int = 0, **content: object
     ) -> None:
+        """One row; schema.py says what ``stamp`` is for each kind."""
         row = {"annotator": None, "status": None, "value": None, "seen_version": None} | self._common | content
         row |= {"kind": kind, "subject": subject, "epoch": epoch, "stamp": stamp, "remote_id": remote_id}
         self._rows.setdefault((kind, subject, epoch, stamp), row)
 
     def answer(self, one: Annotation, epoch: int) -> None:
+        """The row of an answer."""
         self.add("answer", one.id, codec.to_micros(one.updated_at), one.remote_id, epoch, **_content(one))
 
     def flush(self) -> int:
+        """Write the rows that are new; return how many."""
         for chunk in chunks({(kind, subject) for kind, subject, *_ in self._rows}):
             kinds = {kind for kind, _ in chunk}
             subjects = {subject for _, subject in chunk}
@@ -197,12 +201,12 @@ class _Reading:
 
     def __init__(self, connection: Connection, source: str, as_of: int | None) -> None:
         self._connection, self._source = connection, source
-        self._head = _head(connection)
+        self._head = head_of(connection)
         self._horizon = self._head if as_of is None else as_of
 
     def take(self, annotations: Iterable[Annotation], *, settled: bool = False) -> int:
         """Log what is news; ``settled``: also where it contradicts what the log had when the reading began."""
-        batch = _Batch(self._connection, self._source)
+        batch = Batch(self._connection, self._source)
         for chunk in chunks(annotations):
             newest = _newest_answers(self._connection, (one.id for one in chunk))
             for one in sorted(chunk, key=lambda one: one.updated_at):
@@ -214,7 +218,7 @@ class _Reading:
             self._show(batch, {one.id: one.remote_id for one in chunk})
         return batch.flush()
 
-    def _show(self, batch: _Batch, listed: Mapping[str, str]) -> None:
+    def _show(self, batch: Batch, listed: Mapping[str, str]) -> None:
         hidden = _rows_of(self._connection, HIDING, listed)
         shown = _rows_of(self._connection, ("present",), hidden)
         for subject, seq in hidden.items():
@@ -223,7 +227,7 @@ class _Reading:
 
     def hide(self, subjects: Iterable[str]) -> int:
         """Hide these answers, but for those that came in, or came back, after the reading began."""
-        batch = _Batch(self._connection, self._source)
+        batch = Batch(self._connection, self._source)
         for chunk in chunks(subjects):
             visible = _visible(self._connection, chunk)
             for subject in _known_before(self._connection, visible, self._horizon):
@@ -293,8 +297,8 @@ def _known_before(connection: Connection, subjects: Iterable[str], horizon: int)
 
 def log_records(connection: Connection, kind: str, remote_ids: set[str], source: str) -> int:
     """Log that whole records are "gone" or "back", where that is news, and mark them so. Returns the rows added."""
-    head = _head(connection)
-    batch = _Batch(connection, source)
+    head = head_of(connection)
+    batch = Batch(connection, source)
     for chunk in chunks(sorted(remote_ids)):
         gone = gone_among(connection, chunk)
         news = [remote_id for remote_id in chunk if (remote_id in gone) != (kind == "gone")]
@@ -325,7 +329,8 @@ def _rows_of(
     return {row[0]: row[1] for row in connection.execute(query.group_by(log.c.subject))}
 
 
-def _head(connection: Connection) -> int:
+def head_of(connection: Connection) -> int:
+    """The number of the newest row, 0 when there is none."""
     newest: int | None = connection.execute(sa.select(sa.func.max(log.c.seq))).scalar()
     return newest or 0
 

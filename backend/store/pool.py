@@ -14,6 +14,7 @@ from nextlabel.connectors.records import Record, RemoteRecord
 
 from .audit import ANSWERED, AuditPart, holds_out, threshold_of
 from .database import CHUNK, chunks
+from .following import note_made
 from .identity import Rule, add_batch, is_free, named, next_position, set_remote, take_up
 from .log import log_records
 from .schema import is_gone, records, unpushed
@@ -108,6 +109,7 @@ class RecordsPart(AuditPart):
         for batch in chunks(items):
             with self._write() as connection:
                 changed |= take_up(connection, batch, rule)
+                note_made(connection, batch)
         return changed
 
     def placed(self, uids: Sequence[str]) -> set[str]:
@@ -185,6 +187,12 @@ class RecordsPart(AuditPart):
         query = sa.select(records.c.remote_id).where(records.c.remote_id.is_not(None), records.c.gone.is_(False))
         with self._read() as connection:
             return list(connection.execute(query).scalars())
+
+    def held(self) -> int:
+        """How many records the platform holds, as far as is known here."""
+        query = sa.select(sa.func.count()).where(records.c.remote_id.is_not(None), records.c.gone.is_(False))
+        with self._read() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def gone_ids(self) -> list[str]:
         """The remote id of every record that the platform has deleted."""

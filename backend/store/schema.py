@@ -7,6 +7,11 @@ one thing, once: (kind, subject, epoch, stamp) is unique.
     answer    annotation id   its updated_at   this is the answer as of then
     absent    annotation id   seq before       the platform, asked for exactly this annotation, has none
     present   annotation id   seq before       a later look found it there
+    misfit    annotation id   seq before       the text was corrected: the answer marks other words now than these
+    fits      annotation id   seq before       the words that it marks are back
+    corrected remote id       seq before       the record says something else
+    reused    remote id       its made_at      another record has this id now: it was made then, so answers from before
+                                               are about the one that had it
     gone      remote id       seq before       the whole record was deleted on the platform
     back      remote id       seq before       the record was found there again
     deleted   annotation id   0                no longer written: a webhook said that it was deleted; reads as absent
@@ -15,7 +20,8 @@ An answer's ``epoch`` is 0, until the platform is seen to have it older, or othe
 the next epoch, and counts from then on (it was restored from a backup, or the log had been told a falsehood).
 
 The view ``current_answers`` is what the log amounts to: of every annotation the newest answer of the newest epoch,
-unless it is hidden (absent, and not present since) or on a record that is gone. Within an epoch it depends on the set
+unless it is hidden (absent, and not present since), on a record that is gone, or older than its record. Its ``misfit``
+is 1 where it no longer fits the text that it marks. Within an epoch it depends on the set
 of rows, not on their order: readings may be written down late, twice, or shuffled.
 """
 
@@ -74,6 +80,7 @@ records = sa.Table(
     sa.Column("besides", sa.String, nullable=False, server_default=""),
     sa.Column("in_file", sa.Boolean, nullable=False, server_default=sa.true()),  # a row of the data stands for it
     sa.Column("seen", sa.String),  # why it can't be shown blind, see store/audit.py; null: nothing is known against it
+    sa.Column("made_at", Moment),  # when the platform made it; null where its ids are never given away again
 )
 sa.Index("ix_records_uid", records.c.uid, unique=True)
 sa.Index("ix_records_content_hash", records.c.content_hash)
@@ -89,7 +96,7 @@ _partial("ix_records_remote_id", records.c.remote_id, unique=True)
 _partial("ix_records_duplicate_of", records.c.duplicate_of)
 is_gone = records.c.gone.is_(True)
 sa.Index("ix_records_gone", records.c.position, sqlite_where=is_gone, postgresql_where=is_gone)
-unpushed = sa.and_(records.c.remote_id.is_(None), records.c.duplicate_of.is_(None))
+unpushed = sa.and_(records.c.remote_id.is_(None), records.c.duplicate_of.is_(None), records.c.gone.is_(False))
 sa.Index("ix_records_unpushed", records.c.position, sqlite_where=unpushed, postgresql_where=unpushed)
 
 record_names = sa.Table(
@@ -133,7 +140,9 @@ current_answers = sa.table(
     sa.column("value", sa.Text),
     sa.column("seen_version", sa.String),
     sa.column("updated_at", Moment()),
+    sa.column("misfit", sa.Integer),
 )
+fits = current_answers.c.misfit == 0
 
 models = sa.Table(
     "models",

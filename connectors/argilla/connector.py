@@ -189,6 +189,11 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
             self._people.min_submitted = opinions
 
     @override
+    def repair(self, backend: BackendAddress) -> tuple[str, ...]:
+        """Nothing is looked for yet."""
+        return ()
+
+    @override
     def connect(self, backend: BackendAddress) -> None:
         """Hook the service up: the webhook, a queue for everybody, and their links in the guidelines."""
         self._webhooks.connect(backend)

@@ -133,7 +133,7 @@ class Labels(Control):
     @override
     def read(self, regions: Sequence[Json]) -> Value:
         return tuple(
-            read_span(region["start"], region["end"], label)
+            read_span(region["start"], region["end"], label, region.get("text"))
             for region in regions
             for label in read_labels(region["labels"])
         )

@@ -1,8 +1,9 @@
 """One Label Studio project, as the loop sees it: the :class:`~nextlabel.connectors.base.Connector` of this platform.
 
 What annotators did is read here: since the last look, everything, or one annotation asked for by itself. A task's
-``updated_at`` moves when an annotation of it is made, changed, or deleted (in bulk as well), and stays put when
-predictions are imported. So a look is: which tasks moved, then the annotations of those. A task's counters
+``updated_at`` moves when it is imported or its data is changed, when an annotation of it is made, changed, or deleted
+(in bulk as well), and stays put when predictions are imported. So a look is: which tasks moved, as they are now, then
+the annotations of those. A task's counters
 (``total_annotations`` and the like) are not looked at: an import of predictions counts first and writes later, over
 whatever was counted meanwhile, so a task that has just been answered may say 0, for minutes.
 """
@@ -22,9 +23,9 @@ from nextlabel.connectors.http import server_time
 from nextlabel.connectors.label_studio.client import Client, LabelStudioProjects
 from nextlabel.connectors.label_studio.config import Form, read_config
 from nextlabel.connectors.label_studio.diagnose import findings
-from nextlabel.connectors.label_studio.payloads import read_annotations, read_event, read_found
+from nextlabel.connectors.label_studio.payloads import read_annotations, read_event, read_found, remote_record
 from nextlabel.connectors.label_studio.queue import LabelStudioQueue
-from nextlabel.connectors.label_studio.tasks import FETCH, Tasks, condition
+from nextlabel.connectors.label_studio.tasks import FETCH, SHOWN, Tasks, condition
 from nextlabel.connectors.label_studio.webhooks import SETTINGS, Webhooks
 from nextlabel.connectors.project import ProjectConnector
 from nextlabel.connectors.records import Annotation, Changes, Found, Hint, QueueEntry, Record, RemoteRecord, Unreadable
@@ -99,9 +100,9 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         """
         changed = self._refresh()
         answer = self._tasks.respond([], "id,updated_at", size=1, ordering="-tasks:updated_at")
-        newest = answer.json()["tasks"]
+        newest, total = answer.json()["tasks"], int(answer.json()["total"])
         if not newest:
-            return Changes(cursor=cursor, labeling_changed=changed)
+            return Changes(cursor=cursor, labeling_changed=changed, total=total)
         now = server_time(answer)
         start = None if cursor is None else datetime.fromisoformat(cursor)
         turned_back = start is not None and now is not None and now < start - TURNED_BACK
@@ -110,7 +111,9 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         conditions: list[Json] = []
         if start is not None:
             conditions.append(condition("updated_at", "greater", start.astimezone(UTC).strftime(TIME), "Datetime"))
-        complete = {str(task["id"]): frozenset[str]() for task in self._tasks.list(conditions, "id")}
+        moved = list(self._tasks.list(conditions, SHOWN if conditions else "id"))
+        records = [remote_record(task, self.labeling) for task in moved] if conditions else []
+        complete = {str(task["id"]): frozenset[str]() for task in moved}
         annotations: list[Annotation] = []
         unreadable: list[Unreadable] = []
         for page in self._pages(conditions):
@@ -125,6 +128,8 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
             cursor=mark,
             gap=turned_back,
             unreadable=tuple(unreadable),
+            records=tuple(records),
+            total=total,
         )
 
     @override
@@ -204,6 +209,10 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
     @override
     def connect(self, backend: BackendAddress) -> None:
         self._webhooks.connect(backend)
+
+    @override
+    def repair(self, backend: BackendAddress) -> tuple[str, ...]:
+        return self._webhooks.repair(backend)
 
     @override
     def parse_event(self, body: Mapping[str, Any]) -> Hint:

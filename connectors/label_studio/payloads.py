@@ -138,7 +138,8 @@ def remote_record(task: Mapping[str, Any], labeling: Labeling) -> RemoteRecord:
     """A listed task: the platform's id, the record, and what else its data holds, which may be somebody's id for it."""
     record = record_from_task(task, labeling)
     others = {key: value for key, value in mapping(task.get("data")).items() if key not in {*record.fields, UID_KEY}}
-    return RemoteRecord(str(task["id"]), record, short_values(record.metadata) | short_values(others))
+    ids, made_at = short_values(record.metadata) | short_values(others), task.get("created_at")
+    return RemoteRecord(str(task["id"]), record, ids, made_at=read_time(made_at) if made_at else None)
 
 
 # -- annotations -----------------------------------------------------------------------------------------------------

@@ -33,6 +33,9 @@ SMALL_PAGE = 100
 """Tasks in the first page for whoever wants the newest only."""
 LOOK_UP = 300
 """Up to so many uids are looked up by name; more are found by listing the project once (2 s for 10,000)."""
+SHOWN = "id,data,meta,created_at"
+"""What is asked of tasks that are read as records. On SQLite, an imported task may get the id of a deleted one: it was
+made at another time then."""
 QUERY_BYTES = 3000
 """Characters of values in one query: it travels in the URL, which reverse proxies cut at 8 KiB."""
 
@@ -156,14 +159,14 @@ class Tasks:
 
     def records(self, form: Form, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
         """Every task as a record, by rising id, or by falling id with ``newest_first``."""
-        for task in self._newest() if newest_first else self.list([], _SHOWN):
+        for task in self._newest() if newest_first else self.list([], SHOWN):
             yield remote_record(task, form.labeling)
 
     def _newest(self) -> Iterator[Json]:
         """Every task by falling id, in a small page and then in large ones."""
         conditions: list[Json] = []
         size = SMALL_PAGE
-        while page := self.respond(conditions, _SHOWN, size=size, ordering="-tasks:id").json()["tasks"]:
+        while page := self.respond(conditions, SHOWN, size=size, ordering="-tasks:id").json()["tasks"]:
             yield from page
             conditions, size = [condition("id", "less", page[-1]["id"])], PAGE
 
@@ -254,7 +257,6 @@ class Tasks:
                 self._client.request("PATCH", f"/api/tasks/{task['id']}", body=body, again=True)
 
 
-_SHOWN = "id,data,meta"
 _NAMED = "id,data"
 _LOOKED_AT = "id,overlap,is_labeled,annotations,completed_by,was_cancelled"
 

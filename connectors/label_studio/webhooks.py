@@ -69,6 +69,17 @@ class Webhooks:
         self._webhooks(backend)
         self._restore(version)
 
+    def repair(self, backend: BackendAddress) -> tuple[str, ...]:
+        """Connect again if the ML backend or a webhook is gone, unless to another service; returns what was gone."""
+        backends, hooks = self.backends(), self.hooks()
+        gone = [] if any(_is_at(one, backend) for one in backends) else ["the ML backend"]
+        if not all(any(matches(one, hook, backend) for one in hooks) for hook in wanted_hooks(backend)):
+            gone.append("the webhooks")
+        if not gone or any(one.title == TITLE and not _is_at(one, backend) for one in backends):
+            return ()
+        self.connect(backend)
+        return tuple(gone)
+
     def authentic(self, headers: Mapping[str, str]) -> bool:
         """Whether ``headers`` hold the secret; no delivery is authentic before :meth:`connect`. Never raises."""
         shown = next((value for name, value in headers.items() if name.lower() == SECRET_HEADER.lower()), "")
@@ -109,7 +120,7 @@ class Webhooks:
         sdk, project = self._client.sdk, self._project
         same, old = [], []
         for found in self.backends():
-            if found.url.rstrip("/") == backend.url:
+            if _is_at(found, backend):
                 same.append(found)
             elif found.title == TITLE:
                 old.append(found)
@@ -164,6 +175,10 @@ class Webhooks:
         wanted = "" if version == TITLE else version
         if (found.model_version or "") != wanted:
             self._client.call(lambda: self._client.sdk.projects.update(self._project, model_version=wanted), again=True)
+
+
+def _is_at(found: Any, backend: BackendAddress) -> bool:
+    return bool(found.url.rstrip("/") == backend.url)
 
 
 def hook_url(backend: Any) -> str:

@@ -34,8 +34,10 @@ class Platform:
     """One platform under test, and its users by number.
 
     ``make`` a project, ``answer`` a record as a user (None skips it) and get the answer's id, ``take_back`` an answer
-    as the user who gave it, ``delete`` a record as the owner, look at the ``next`` record that a user is served.
+    as the user who gave it, ``delete`` or ``correct`` a record as the owner, look at the ``next`` record that a user is
+    served.
     ``unknown`` is an event that means nothing; ``keeps_rows``: whether a generation leaves rows of its own behind.
+    ``tells_of_records``: whether its connector tells of records that were corrected or added.
     """
 
     name: str
@@ -43,9 +45,11 @@ class Platform:
     answer: Callable[[Connector, str, str | None, int], str]
     take_back: Callable[[Connector, str, int], None]
     delete: Callable[[Connector, str], None]
+    correct: Callable[[Connector, str, str], None]
     next: Callable[[Connector, int], str | None]
     unknown: Mapping[str, Any]
     keeps_rows: bool
+    tells_of_records: bool = True
 
     def serve(self, connector: Connector, count: int, user: int = 0) -> list[str]:
         """The next ``count`` records that a user is served, each of them answered."""
@@ -116,6 +120,21 @@ def test_answers_come_in_once_with_their_ids(platform: Platform, connector: Conn
     assert ids[1] in {one.remote_id for one in later.annotations}, "no gap after the cursor"
     for one in (*changes.annotations, *later.annotations):
         assert one.id in (later.complete.get(one.remote_id) or changes.complete[one.remote_id])
+
+
+def test_what_others_do_with_records_is_told(platform: Platform, connector: Connector):
+    """A record that was corrected is listed as it is now, and one that was added; so is how many there are."""
+    if not platform.tells_of_records:
+        pytest.skip("its connector does not yet tell")
+    ids = list(connector.push(numbered(3)).values())
+    cursor = connector.changes(None).cursor
+    platform.correct(connector, ids[1], "corrected ✨")
+    platform.delete(connector, ids[2])
+    connector.push([Record("new", {"text": "new"})])
+    told = connector.changes(cursor)
+    said = {item.record.uid: item.record.fields["text"] for item in told.records}
+    assert (said["u1"], said["new"]) == ("corrected ✨", "new")
+    assert told.total == 3
 
 
 def test_a_generation_is_served_before_all_others_and_can_grow(platform: Platform, connector: Connector):

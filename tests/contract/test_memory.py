@@ -27,6 +27,7 @@ def platform() -> Platform:
         answer=answer,
         take_back=lambda connector, given, user: memory(connector).take_back(given),
         delete=lambda connector, remote_id: memory(connector).delete(remote_id),
+        correct=lambda connector, remote_id, text: memory(connector).correct(remote_id, text=text),
         next=lambda connector, user: memory(connector).next(f"user{user}"),
         unknown={"event": "nobody knows this"},
         keeps_rows=True,

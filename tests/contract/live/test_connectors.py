@@ -32,6 +32,10 @@ def label_studio_platform(request: pytest.FixtureRequest) -> Platform:
     def delete(connector: Connector, remote_id: str) -> None:
         api(server, "DELETE", f"/api/tasks/{remote_id}/")
 
+    def correct(connector: Connector, remote_id: str, text: str) -> None:
+        data = api(server, "GET", f"/api/tasks/{remote_id}/").json()["data"]
+        api(server, "PATCH", f"/api/tasks/{remote_id}/", json={"data": {**data, "text": text}})
+
     def next_record(connector: Connector, user: int) -> str | None:
         with annotator(connector, user) as ann:
             task = ann.next_task()
@@ -39,7 +43,7 @@ def label_studio_platform(request: pytest.FixtureRequest) -> Platform:
 
     make = request.getfixturevalue("label_studio_project")
     unknown = {"action": "nobody knows this"}
-    return Platform("label-studio", make, answer, take_back, delete, next_record, unknown, keeps_rows=True)
+    return Platform("label-studio", make, answer, take_back, delete, correct, next_record, unknown, keeps_rows=True)
 
 
 def argilla_platform(request: pytest.FixtureRequest) -> Platform:
@@ -63,6 +67,9 @@ def argilla_platform(request: pytest.FixtureRequest) -> Platform:
     def delete(connector: Connector, remote_id: str) -> None:
         argilla_api(server, "DELETE", f"/datasets/{connector.project.id}/records?ids={remote_id}")
 
+    def correct(connector: Connector, remote_id: str, text: str) -> None:
+        argilla_api(server, "PATCH", f"/records/{remote_id}", json={"fields": {"text": text}})
+
     def next_record(connector: Connector, user: int) -> str | None:
         with annotator(connector, user) as ann:
             record = ann.next(connector.links()[f"annotator{user}"])
@@ -70,7 +77,18 @@ def argilla_platform(request: pytest.FixtureRequest) -> Platform:
 
     make = request.getfixturevalue("argilla_dataset")
     unknown = {"type": "nobody.knows.this", "data": {}}
-    return Platform("argilla", make, answer, take_back, delete, next_record, unknown, keeps_rows=False)
+    return Platform(
+        "argilla",
+        make,
+        answer,
+        take_back,
+        delete,
+        correct,
+        next_record,
+        unknown,
+        keeps_rows=False,
+        tells_of_records=False,
+    )
 
 
 PLATFORMS = {"label-studio": label_studio_platform, "argilla": argilla_platform}

@@ -7,7 +7,7 @@
 
 ``--set`` changes training settings (``--set epochs=2 loss=focal``); without it they are the recipe's defaults.
 Nothing is chosen by a test text: held-out training texts say when to stop. Intervals: over seeds (Student's t), or
-over texts (bootstrap, whole groups) where there is one seed. NEXTLABEL_DATA names the folder with the data. What a
+over texts (whole groups) where there is one seed. NEXTLABEL_DATA names the folder with the data. What a
 training predicted is kept in results/, and such a training not done again: remove it there after a change of the code.
 """
 
@@ -31,7 +31,7 @@ from benchmarks.reporting import RESULTS, publish
 from nextlabel.backend.data.examples import Examples, assign_folds
 from nextlabel.backend.encoders.base import FloatMatrix, default_cache_dir, usable_cores
 from nextlabel.backend.encoders.model_folder import find_model
-from nextlabel.backend.evaluation import accuracy, bootstrap, macro_f1, roc_auc
+from nextlabel.backend.evaluation import accuracy, confidence_interval, macro_f1, roc_auc
 from nextlabel.backend.evaluation.crossvalidation import predict_held_out
 from nextlabel.backend.evaluation.ladder import make_rung
 from nextlabel.backend.metrics import FIGURES
@@ -95,7 +95,7 @@ def _run(name: str, data: Path, seed: int, options: argparse.Namespace) -> dict[
     predicted, test = SETS[name](data, seed, predict)
     run: dict[str, Any] = {figure: compute(predicted, test.targets) for figure, compute in SHOWN.items()}
     for figure in SHOWN:
-        interval = bootstrap(FIGURES[figure], [predicted], test.targets, groups=test.groups)
+        interval = confidence_interval(FIGURES[figure], [predicted], test.targets, groups=test.groups)
         run[f"{figure}_interval"] = [interval.low, interval.high]
     run |= {"seed": seed, "texts": len(test), "seconds": time.monotonic() - began}
     print(f"{name}: {json.dumps(run)}", flush=True)

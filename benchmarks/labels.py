@@ -28,7 +28,7 @@ from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import Encoder, default_cache_dir, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load_encoder
-from nextlabel.backend.metrics import Interval
+from nextlabel.backend.intervals import Interval
 from nextlabel.backend.simulation import Material, Plan, run, summarise
 from nextlabel.backend.simulation.request import DEFAULT
 from nextlabel.backend.simulation.runs import Finished

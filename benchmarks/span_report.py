@@ -41,11 +41,9 @@ class SpanReport:
     high: float
 
 
-def span_report(
-    predicted: SpanLists, true: SpanLists, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
-) -> SpanReport:
+def span_report(predicted: SpanLists, true: SpanLists, *, level: float = 0.95) -> SpanReport:
     """Hold ``predicted`` against ``true`` spans, text by text. Raises LearningError if the numbers of texts differ."""
-    interval = span_interval(predicted, true, level=level, resamples=resamples, seed=seed)
+    interval = span_interval(predicted, true, level=level)
     labels = sorted({span.label for spans in (*predicted, *true) for span in spans})
     exact = np.zeros((len(true), len(labels), 3), np.int64)  # found, predicted, true
     partial = np.zeros_like(exact)

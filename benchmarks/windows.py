@@ -22,7 +22,7 @@ from benchmarks.texts import bbc
 from nextlabel.backend.data.examples import assign_folds
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.evaluation.comparison import mcnemar
-from nextlabel.backend.metrics import wilson_interval
+from nextlabel.backend.intervals import wilson_interval
 from nextlabel.backend.models.probe import Probe
 
 SLICE = 50

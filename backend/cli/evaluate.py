@@ -39,6 +39,8 @@ from .common import (
 if TYPE_CHECKING:
     from nextlabel.backend.evaluation.curve import LearningCurve
     from nextlabel.backend.evaluation.run import Evaluation, Request
+    from nextlabel.backend.evaluation.summary import Summary
+    from nextlabel.backend.intervals import Interval
     from nextlabel.backend.metrics import ClassFigures
 
 RungOption = Literal["auto", "zero-shot", "probe", "few-shot", "fine-tune"]
@@ -106,6 +108,12 @@ def evaluate(
             "time; by default for the probe only.",
         ),
     ] = None,
+    positive: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABEL", help="Of two labels, the one that average precision is told of; by default the rarer."
+        ),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Fit folds anew that an earlier run has left.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -141,6 +149,7 @@ def evaluate(
         dataset_split=dataset_split,
         fresh=fresh,
         curve=curve,
+        positive=positive,
     )
     found = _watched(request)
     say(found.how)
@@ -223,14 +232,10 @@ def _watched(request: Request) -> Evaluation:
 def _show(found: Evaluation) -> None:
     print_table(
         ["figure", "value", "95% interval"],
-        [
-            [NAMES[name], f"{one.mean:.3f}", f"{one.low:.3f} – {one.high:.3f}"] if one.mean == one.mean
-            else [NAMES[name], "–", "not defined here"]
-            for name, one in found.summary.headline.items()
-        ]
+        [[_named(name, found.summary), _three(one.mean), _within(one)] for name, one in found.summary.headline.items()]
         + [["calibration error", f"{found.summary.calibration_error:.3f}", ""]],
         title=f"{found.rung}, {len(found.found.examples):,} texts",
-    )  # fmt: skip
+    )
     if found.curve is not None:
         _show_curve(found.curve)
     worst = sorted(found.summary.classes, key=_f1_or_last)
@@ -248,14 +253,25 @@ def _show(found: Evaluation) -> None:
 def _show_curve(curve: LearningCurve) -> None:
     print_table(
         ["labels", "macro-F1", "95% interval"],
-        [
-            [f"{one.labels:,}", _three(one.macro_f1.mean), f"{one.macro_f1.low:.3f} – {one.macro_f1.high:.3f}"]
-            for one in curve.points
-        ],
+        [[f"{one.labels:,}", _three(one.macro_f1.mean), _within(one.macro_f1)] for one in curve.points],
         title="learning curve",
     )
     if curve.verdict is not None:
         say(curve.verdict)
+
+
+def _named(name: str, summary: Summary) -> str:
+    """A figure's name, with the label that it is told of where it is one of two."""
+    of = f" of {summary.positive}" if name == "average_precision" and summary.positive else ""
+    return NAMES[name] + of
+
+
+def _within(one: Interval) -> str:
+    from nextlabel.backend.intervals import TOO_FEW
+
+    if one.mean != one.mean:
+        return "not defined here"
+    return f"{one.low:.3f} – {one.high:.3f}" if one.told else TOO_FEW
 
 
 def _f1_or_last(one: ClassFigures) -> float:

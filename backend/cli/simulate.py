@@ -35,7 +35,7 @@ from .common import (
 
 if TYPE_CHECKING:
     from nextlabel.backend.data.labelled import LabelledColumns
-    from nextlabel.backend.metrics import Interval
+    from nextlabel.backend.intervals import Interval
     from nextlabel.backend.simulation import Plan, Request, Simulation
     from nextlabel.backend.simulation.data import Asked
 

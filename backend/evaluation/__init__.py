@@ -2,19 +2,18 @@
 
 ``crossvalidation`` makes predictions of unseen texts, ``comparison`` tests two models on the same rows and decides
 which goes live, ``remaining`` is about rare classes, ``summary`` is all the figures, ``ladder`` chooses how far up it
-pays to climb. The figures and their intervals are in ``metrics``, ``reports`` shows them.
+pays to climb. The figures are in ``metrics``, their intervals in ``intervals``, ``reports`` shows them.
 """
 
+from nextlabel.backend.intervals import Interval, wilson_interval
 from nextlabel.backend.metrics import (
-    Interval,
     accuracy,
     average_precision,
-    bootstrap,
     class_figures,
+    confidence_interval,
     confusion,
     macro_f1,
     roc_auc,
-    wilson_interval,
 )
 
 from .comparison import Difference, McNemar, mcnemar, mcnemar_of, paired_bootstrap
@@ -33,8 +32,8 @@ __all__ = [
     "accuracy",
     "at_prevalence",
     "average_precision",
-    "bootstrap",
     "class_figures",
+    "confidence_interval",
     "confusion",
     "cross_validate",
     "hold_out",

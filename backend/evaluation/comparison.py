@@ -25,17 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.activation import Flags, Targets
-from nextlabel.backend.metrics import (
-    LEVEL,
-    RESAMPLES,
-    Figure,
-    Predicted,
-    macro_f1,
-    mean_over,
-    percentiles,
-    resample,
-    right,
-)
+from nextlabel.backend.intervals import LEVEL, RESAMPLES, percentiles, resample
+from nextlabel.backend.metrics import Figure, Predicted, macro_f1, mean_over, right
 from nextlabel.connectors.errors import LearningError
 
 GATE_LEVEL = 0.1

@@ -21,7 +21,8 @@ import numpy.typing as npt
 from nextlabel.backend.activation import Targets
 from nextlabel.backend.data.examples import Examples, assign_folds
 from nextlabel.backend.files import atomic_path
-from nextlabel.backend.metrics import RESAMPLES, Figure, Interval, Predicted, bootstrap
+from nextlabel.backend.intervals import Interval
+from nextlabel.backend.metrics import Figure, Predicted, confidence_interval
 from nextlabel.backend.models.probe import Probe
 from nextlabel.connectors.content import Readable, as_json
 from nextlabel.connectors.errors import LearningError
@@ -86,10 +87,9 @@ class HeldOut:
         runs = (replace(run, predicted=one) for run, one in zip(self.runs, predicted, strict=True))
         return replace(self, runs=tuple(runs))
 
-    def interval(self, figure: Figure, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-        """A figure of all runs, see :func:`bootstrap`."""
-        targets = self.examples.targets
-        return bootstrap(figure, self.predicted, targets, groups=self.groups, resamples=resamples, seed=seed)
+    def interval(self, figure: Figure) -> Interval:
+        """A figure of all runs, see :func:`confidence_interval`."""
+        return confidence_interval(figure, self.predicted, self.examples.targets, groups=self.groups)
 
 
 def cross_validate(

@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nextlabel.backend.data.examples import Examples, assign_folds
-from nextlabel.backend.metrics import Interval, accuracy, macro_f1
+from nextlabel.backend.intervals import Interval
+from nextlabel.backend.metrics import accuracy, macro_f1
 from nextlabel.backend.numeric import plain
 
 from .comparison import Difference, paired_bootstrap
@@ -159,7 +160,7 @@ def learning_curve(grown: Sequence[Grown], *, resamples: int = 1000, seed: int =
         CurvePoint(
             one.share,
             one.labels,
-            *(one.found.interval(figure, resamples=resamples, seed=seed) for figure in (accuracy, macro_f1)),
+            *(one.found.interval(figure) for figure in (accuracy, macro_f1)),
         )
         for one in grown
     )

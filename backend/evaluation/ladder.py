@@ -23,7 +23,7 @@ import numpy.typing as npt
 from nextlabel.backend.activation import Targets, activation_of
 from nextlabel.backend.data.examples import Examples, assign_folds
 from nextlabel.backend.encoders.base import EncoderSpec, Engine
-from nextlabel.backend.metrics import wilson_interval
+from nextlabel.backend.intervals import wilson_interval
 from nextlabel.backend.numeric import plain
 from nextlabel.backend.training.spec import ProgressReport, RungName, TrainingSpec
 from nextlabel.connectors.errors import ConfigError, LearningError

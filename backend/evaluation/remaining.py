@@ -13,17 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.metrics import (
-    LEVEL,
-    NAN,
-    RESAMPLES,
-    Counts,
-    Interval,
-    Scores,
-    precision_area,
-    ratio,
-    resample,
-)
+from nextlabel.backend.intervals import LEVEL, NAN, RESAMPLES, Counts, Interval, Scores, ratio, resample
+from nextlabel.backend.metrics import precision_area
 from nextlabel.connectors.errors import LearningError
 
 
@@ -55,17 +46,17 @@ def remaining_positives(
     ``pool`` records were there when the audit slice was drawn; ``audited`` of the slice are answered, ``hits`` of
     them positive. ``labelled`` records are answered in all, the audited ones among them, ``found`` of them positive.
 
-    The total is that of a hypergeometric sample, with the interval of its mid-p test: the exact one covers more than
-    is asked for (Lancaster, JASA 1961; Agresti and Gottard, Nonconservative exact small-sample inference for discrete
-    data, 2007). It is then cut to what is certain: at least ``found`` are positive, ``labelled - found`` are not.
-    This never makes it cover less. Raises LearningError for counts that contradict each other.
+    The total is that of a hypergeometric sample, with its exact interval (two one-sided tests; Buonaccorsi, The
+    American Statistician, 1987), which holds the truth at least as often as ``level`` says. It is then cut to what is
+    certain: at least ``found`` are positive, ``labelled - found`` are not. This never makes it cover less. Raises
+    LearningError for counts that contradict each other.
     """
     if not (0 <= hits <= audited <= labelled <= pool and hits <= found <= labelled - (audited - hits)):
         raise LearningError(
             f"counts contradict each other: {hits} of {audited} audited, {found} of {labelled} labelled, {pool} in all"
         )
     least, most = found, pool - (labelled - found)
-    low, high = mid_p_total(pool, audited, hits, level)
+    low, high = exact_total(pool, audited, hits, level)
     mean = pool * hits / audited if audited else float(least)
     total = Interval(*(float(np.clip(one, least, most)) for one in (mean, low, high)))
     left = Interval(*(one - found for one in (total.mean, total.low, total.high)))
@@ -80,29 +71,16 @@ def _recall(found: int, total: Interval) -> Interval:
     return Interval(mean, found / total.high, found / total.low if total.low else 1.0)
 
 
-def mid_p_total(size: int, drawn: int, hits: int, level: float = LEVEL) -> tuple[int, int]:
-    """The least and the most positives among ``size`` that ``hits`` of ``drawn`` don't refute, by the mid-p test."""
-    from scipy.special import gammaln
+def exact_total(size: int, drawn: int, hits: int, level: float = LEVEL) -> tuple[int, int]:
+    """The least and the most positives among ``size`` that ``hits`` of ``drawn`` don't refute, by two exact tests."""
+    from scipy.stats import hypergeom
 
     alpha = (1 - level) / 2
-    counts = np.arange(hits + 1)
-
-    def ways(among: int, taken: Any) -> Any:
-        """Log of the number of ways to take some from among others."""
-        return gammaln(among + 1) - gammaln(taken + 1) - gammaln(among - taken + 1)
-
-    def below(total: int) -> float:
-        """The chance of fewer hits than these, and half the chance of just as many."""
-        possible = counts[(counts <= total) & (drawn - counts <= size - total)]
-        chances = np.exp(ways(total, possible) + ways(size - total, drawn - possible) - ways(size, drawn))
-        return float(chances.sum() - (chances[-1] / 2 if len(possible) and possible[-1] == hits else 0.0))
-
-    least, most = hits, size - (drawn - hits)
+    totals = range(hits, size - (drawn - hits) + 1)  # what is certain
     # With more positives, fewer hits get less likely: both ends are found by halving.
-    totals = range(least, most)
-    low = least + bisect_left(totals, True, key=lambda total: below(total) < 1 - alpha)
-    high = least + bisect_left(totals, True, key=lambda total: below(total) <= alpha)
-    return low, high - 1 if below(high) <= alpha and high > low else high
+    low = bisect_left(totals, True, key=lambda total: hypergeom.sf(hits - 1, size, total, drawn) > alpha)
+    high = bisect_left(totals, True, key=lambda total: hypergeom.cdf(hits, size, total, drawn) <= alpha)
+    return totals[low], totals[high - 1]
 
 
 @dataclass(frozen=True, slots=True)

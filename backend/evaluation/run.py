@@ -31,7 +31,7 @@ from nextlabel.connectors.errors import ConfigError
 from .crossvalidation import Fit, FoldDone, HeldOut, cross_validate, hold_out
 from .curve import LearningCurve, learn_on_shares, learning_curve
 from .ladder import make_rung
-from .summary import Summary, summarise
+from .summary import Summary, positive_of, summarise
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class Request:
     with none of them are not looked at. ``test`` is a file to test on, ``dataset_split`` the split of a hub data set
     that ``data`` means, ``cache`` the folder for everything that can be made again; ``fresh`` fits folds anew that are
     kept there. ``curve`` asks for a learning curve, or not; None leaves it to the rung: the probe is cheap enough.
+    ``positive``: of two labels, the one that average precision is told of; by default the rarer.
     Raises ConfigError for a curve of zero-shot, which learns nothing.
     """
 
@@ -72,6 +73,7 @@ class Request:
     dataset_split: str = "train"
     fresh: bool = False
     curve: bool | None = None
+    positive: str | None = None
 
     def __post_init__(self) -> None:
         if self.curve and self.rung == "zero-shot":
@@ -227,6 +229,7 @@ def evaluate(
     else:
         rows = rows.where(request.only, request.columns.split) if request.only else rows
         examples = to_examples(rows, labels_of(rows), grouped)
+        positive_of(examples, request.positive)  # what can't be is said before the work
         found, learned = _crossed(examples, request, on_fold, on_step), None
         remarks, how, digest, shown = (
             remarks_on_folds(rows, examples, request.folds, request.random_folds),
@@ -255,7 +258,9 @@ def evaluate(
     }
     remarks = [*rows.left_out(), *remarks, *rows.remarks, *remarks_on_cut(request.encoder_spec, found.examples.texts)]
     seconds = time.monotonic() - started
-    return Evaluation(request, found, summarise(found), curve, tuple(remarks), how, counts, digest, seconds)
+    return Evaluation(
+        request, found, summarise(found, request.positive), curve, tuple(remarks), how, counts, digest, seconds
+    )
 
 
 def _crossed(
@@ -298,6 +303,7 @@ def _held_out(
     labels, grouped = labels_of(train, test), request.columns.group is not None
     among = [*train.groups, *test.groups]
     learned, tested = (to_examples(part, labels, grouped, among) for part in (train, test))
+    positive_of(tested, request.positive)
     parts = []
     for seed in range(request.seeds):
         started = time.monotonic()

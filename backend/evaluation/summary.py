@@ -8,33 +8,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.activation import Activation, Flags, Targets, activation_of
+from nextlabel.backend.activation import SOFTMAX, Activation, Flags, Targets, activation_of
 from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.intervals import Interval
 from nextlabel.backend.metrics import (
     FIGURES,
     ClassFigures,
-    Interval,
     Predicted,
     accuracy,
-    bootstrap,
     class_figures,
+    confidence_interval,
     confusion,
     macro_f1,
+    precision_of,
     right,
 )
 from nextlabel.backend.models.calibration import fit_temperature
 from nextlabel.backend.numeric import plain
 from nextlabel.connectors.content import text_of
-from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.errors import ConfigError, LearningError
 
 from .crossvalidation import HeldOut
 
-FOLD_RESAMPLES = 300
 ERRORS = 30
 BINS = 10
-RANKED = ("roc_auc", "average_precision")
-LEAST_RANKED = 200  # resamples of a figure that sorts every label's scores, however much there is to sort
-RANKED_CELLS = 200_000_000  # resamples times rows times labels, about ten seconds of work; beyond, fewer resamples
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +73,13 @@ class Summary:
     """The figures of held-out predictions.
 
     ``headline``: accuracy, macro_f1, roc_auc, average_precision, the mean over all seeds with the interval. What
-    follows is of the first seed: averaging probabilities over seeds would be another, better model. ``temperature``
-    is the one that would fit these answers best, ``tempered_error`` the calibration error left with it.
+    follows is of the first seed: averaging probabilities over seeds would be another, better model. ``positive``: of
+    two exclusive labels, the one that average precision is told of, else "". ``temperature`` is the one that would fit
+    these answers best, ``tempered_error`` the calibration error left with it.
     """
 
     headline: dict[str, Interval]
+    positive: str
     classes: list[ClassFigures]
     confusion: npt.NDArray[np.int64]
     reliability: list[Bin]
@@ -94,6 +93,7 @@ class Summary:
         """Plain values; what is not defined is None."""
         return {
             **{name: interval.to_json() for name, interval in self.headline.items()},
+            "positive": self.positive or None,
             "calibration_error": plain(self.calibration_error),
             "temperature": plain(self.temperature),
             "classes": plain(self.classes),
@@ -102,24 +102,40 @@ class Summary:
         }
 
 
-def summarise(found: HeldOut, *, resamples: int = 1000, seed: int = 0) -> Summary:
-    """Work all of it out. ``seed`` draws the resamples, of which ranked figures get fewer where labels are many."""
+def positive_of(examples: Examples, wanted: str | None = None) -> int | None:
+    """Which of two exclusive labels average precision is told of: ``wanted``, or the one that is rarer in the answers.
+
+    None where there are more labels, or a text may have several. Raises ConfigError for one that is none of two.
+    """
+    binary = examples.activation is SOFTMAX and len(examples.labels) == 2
+    if wanted is None:
+        return int(examples.flags[:, 1].sum() <= examples.flags[:, 0].sum()) if binary else None
+    if not binary:
+        raise ConfigError(
+            f"--positive {wanted!r} chooses between two labels of which a text has one; here, average precision is the "
+            f"mean over {len(examples.labels)} labels"
+        )
+    if wanted not in examples.labels:
+        raise ConfigError(f"--positive {wanted!r} is no label; there are {' and '.join(map(repr, examples.labels))}")
+    return examples.labels.index(wanted)
+
+
+def summarise(found: HeldOut, positive: str | None = None) -> Summary:
+    """Work all of it out. ``positive``: see ``positive_of``."""
     examples, first = found.examples, found.runs[0].predicted
-    ranked = max(LEAST_RANKED, RANKED_CELLS // max(first.size * len(found.runs), 1))
-    headline = {
-        name: found.interval(figure, resamples=min(resamples, ranked) if name in RANKED else resamples, seed=seed)
-        for name, figure in FIGURES.items()
-    }
+    at = positive_of(examples, positive)
+    figures = FIGURES if at is None else FIGURES | {"average_precision": precision_of(at)}
     temperature = fit_temperature(examples.activation.logits(first), examples.targets, prior=0)
     return Summary(
-        headline=headline,
+        headline={name: found.interval(figure) for name, figure in figures.items()},
+        positive="" if at is None else examples.labels[at],
         classes=class_figures(first, examples.targets, examples.labels),
         confusion=confusion(first, examples.targets),
         reliability=reliability(first, examples.targets),
         calibration_error=calibration_error(first, examples.targets),
         temperature=temperature,
         tempered_error=calibration_error(tempered(first, temperature, examples.activation), examples.targets),
-        folds=_folds(found, seed),
+        folds=_folds(found),
         errors=confident_errors(first, examples),
     )
 
@@ -177,7 +193,7 @@ def _names(examples: Examples, flags: Flags) -> tuple[str, ...]:
     return tuple(examples.labels[at] for at in np.flatnonzero(flags))
 
 
-def _folds(found: HeldOut, seed: int) -> list[FoldScore]:
+def _folds(found: HeldOut) -> list[FoldScore]:
     scores = []
     for run in found.runs:
         folds = np.unique(run.fold_of)
@@ -185,14 +201,7 @@ def _folds(found: HeldOut, seed: int) -> list[FoldScore]:
             rows = np.flatnonzero(run.fold_of == fold)
             groups = None if found.groups is None else found.groups[rows]
             accuracies, f1s = (
-                bootstrap(
-                    figure,
-                    [run.predicted[rows]],
-                    found.examples.targets[rows],
-                    groups=groups,
-                    resamples=FOLD_RESAMPLES,
-                    seed=seed,
-                )
+                confidence_interval(figure, [run.predicted[rows]], found.examples.targets[rows], groups=groups)
                 for figure in (accuracy, macro_f1)
             )
             scores.append(FoldScore(run.seed, int(fold), len(rows), accuracies, f1s, rung))

@@ -15,7 +15,7 @@ import numpy as np
 from nextlabel.backend.activation import Activation, activation_in
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.files import write_atomically
-from nextlabel.backend.metrics import wilson_interval
+from nextlabel.backend.intervals import wilson_interval
 from nextlabel.connectors.content import Readable, as_json
 from nextlabel.connectors.errors import LearningError
 

@@ -27,7 +27,8 @@ from nextlabel.backend.activation import Targets
 from nextlabel.backend.data.examples import assign_folds
 from nextlabel.backend.encoders.base import Encoder, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
-from nextlabel.backend.metrics import RESAMPLES, Interval, draw, right
+from nextlabel.backend.intervals import RESAMPLES, Interval, draw, interval_of, leave_out, units_of
+from nextlabel.backend.metrics import right
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.pool.pool import Positions
 from nextlabel.backend.questions import question_of
@@ -75,11 +76,14 @@ class Curve:
             for labels, score in zip(self.labels, self.scores(), strict=True)
         ]
 
-    def scores(self, seed: int = 0) -> list[Interval]:
-        """Accuracy at each size, with the interval over resampled records."""
-        counts = draw(self.right.shape[1], RESAMPLES, np.random.default_rng(seed))
-        means, drawn = self.right.mean(axis=1), _accuracies(self, counts.astype(np.float64))
-        return [Interval.around(float(mean), column) for mean, column in zip(means, drawn.T, strict=True)]
+    def scores(self) -> list[Interval]:
+        """Accuracy at each size, with its interval."""
+        records = self.right.shape[1]
+        without = leave_out(lambda counts: _accuracies(self, counts.astype(np.float64)), units_of(None, records))
+        return [
+            interval_of(row.mean(keepdims=True), column[:, None], np.array([records]))
+            for row, column in zip(self.right, without.T, strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Every plot of it comes with a caption, and with words that are read aloud in its
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,10 +15,11 @@ from nextlabel.backend.evaluation.crossvalidation import HeldOut
 from nextlabel.backend.evaluation.curve import LearningCurve
 from nextlabel.backend.evaluation.run import About
 from nextlabel.backend.evaluation.summary import ConfidentError, FoldScore, Summary
-from nextlabel.backend.metrics import ClassFigures, Interval
+from nextlabel.backend.intervals import TOO_FEW, Interval
+from nextlabel.backend.metrics import ClassFigures
 
 from . import plots
-from .page import NO_NUMBER, Card, Cell, Column, Table, number, render
+from .page import NO_NUMBER, Card, Cell, Column, Table, number, render, span
 from .plots import Picture
 
 SHOWN = {
@@ -35,7 +37,8 @@ def drawn(found: HeldOut, summary: Summary, curve: LearningCurve | None = None) 
     """The pictures there are, of the first seed like all of ``summary`` but the headline. Raises MissingExtra."""
     examples, predicted, headline = found.examples, found.runs[0].predicted, summary.headline
     # Of two exclusive labels one curve says it all; without a legend, the caption must say whose it is.
-    whose = f" of {examples.labels[1]}" if examples.activation is SOFTMAX and len(examples.labels) == 2 else ""
+    whose = f" of {summary.positive}" if summary.positive else ""
+    shown = [examples.labels.index(summary.positive)] if summary.positive else None
     album = []
     if examples.activation is SOFTMAX:
         right, total = int(np.trace(summary.confusion)), int(summary.confusion.sum())
@@ -54,14 +57,14 @@ def drawn(found: HeldOut, summary: Summary, curve: LearningCurve | None = None) 
             "Precision and recall",
             f"predictions{whose} that are right, by the share found",
             f"Precision against recall: average precision {headline['average_precision']}.",
-            plots.precision_recall(predicted, examples.targets, examples.labels),
+            plots.precision_recall(predicted, examples.targets, examples.labels, shown),
         ),
         Picture(
             "roc",
             "ROC",
             f"share{whose} that is found, by the false alarms",
             f"True against false positive rate: area under the curve {headline['roc_auc']}.",
-            plots.roc(predicted, examples.targets, examples.labels),
+            plots.roc(predicted, examples.targets, examples.labels, shown),
         ),
         Picture(
             "calibration",
@@ -109,7 +112,7 @@ def page(found: HeldOut, summary: Summary, about: About, drawn: Sequence[Picture
     """The page as HTML, with the pictures that :func:`drawn` makes, and a learning curve's verdict."""
     how = about.facts.get("How", "")
     sure = (
-        "Bands are 95% intervals from whole groups drawn anew"
+        "Bands are 95% intervals, in which groups count as one"
         if found.groups is not None
         else "Bands are 95% intervals"
     )
@@ -131,6 +134,8 @@ def page(found: HeldOut, summary: Summary, about: About, drawn: Sequence[Picture
 
 def _cards(summary: Summary) -> list[Card]:
     cards = [_card(name, says, summary.headline[key]) for key, (name, says) in SHOWN.items()]
+    if summary.positive:
+        cards[-1] = replace(cards[-1], name=f"{cards[-1].name} of {summary.positive}")
     error = summary.calibration_error
     if error == error:
         verdict = (
@@ -143,7 +148,9 @@ def _cards(summary: Summary) -> list[Card]:
 def _card(name: str, says: str, value: Interval) -> Card:
     if value.mean != value.mean:
         return Card(name, NO_NUMBER, ["not defined for these answers"])
-    return Card(name, f"{value.mean:.3f}", [f"{value.low:.3f} to {value.high:.3f}", says], value)
+    if not value.told:
+        return Card(name, number(value.mean), [TOO_FEW, says])
+    return Card(name, number(value.mean), [span(value, ".3f"), says], value)
 
 
 def _classes(found: Sequence[ClassFigures]) -> Table:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nextlabel.backend.metrics import Interval
+from nextlabel.backend.intervals import Interval
 
 from . import plots
 from .plots import Picture

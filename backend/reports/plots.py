@@ -24,7 +24,8 @@ import numpy.typing as npt
 from nextlabel.backend.activation import Targets, activation_of
 from nextlabel.backend.evaluation.summary import Bin
 from nextlabel.backend.files import write_atomically
-from nextlabel.backend.metrics import Interval, Predicted
+from nextlabel.backend.intervals import Interval
+from nextlabel.backend.metrics import Predicted
 from nextlabel.connectors.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -49,13 +50,15 @@ SIZE = (4.0, 3.1)  # inches
 WIDE = (6.4, 3.9)
 
 
-def precision_recall(predicted: Predicted, targets: Targets, labels: Sequence[str]) -> Figure:
-    """Precision against recall, a curve per label (the most frequent, if there are many)."""
+def precision_recall(
+    predicted: Predicted, targets: Targets, labels: Sequence[str], shown: Sequence[int] | None = None
+) -> Figure:
+    """Precision against recall, a curve per label (of ``shown``; else the most frequent, if there are many)."""
     from sklearn.metrics import precision_recall_curve
 
     figure, axes = canvas()
     true = activation_of(targets).flags(targets, predicted.shape[1])
-    for colour, at in zip(COLOURS, _shown(predicted, targets), strict=False):
+    for colour, at in zip(COLOURS, _shown(predicted, targets, shown), strict=False):
         precision, recall, _ = precision_recall_curve(true[:, at], predicted[:, at])
         axes.step(recall, precision, where="post", color=colour, lw=1.6, label=literal(short(labels[at])))
     _frame(axes, "recall", "precision")
@@ -63,14 +66,14 @@ def precision_recall(predicted: Predicted, targets: Targets, labels: Sequence[st
     return figure
 
 
-def roc(predicted: Predicted, targets: Targets, labels: Sequence[str]) -> Figure:
-    """True against false positives, a curve per label, over the diagonal of knowing nothing."""
+def roc(predicted: Predicted, targets: Targets, labels: Sequence[str], shown: Sequence[int] | None = None) -> Figure:
+    """True against false positives, a curve per label as in ``precision_recall``, over the diagonal of no knowledge."""
     from sklearn.metrics import roc_curve
 
     figure, axes = canvas()
     true = activation_of(targets).flags(targets, predicted.shape[1])
     _diagonal(axes)
-    for colour, at in zip(COLOURS, _shown(predicted, targets), strict=False):
+    for colour, at in zip(COLOURS, _shown(predicted, targets, shown), strict=False):
         false, hits, _ = roc_curve(true[:, at], predicted[:, at])
         axes.plot(false, hits, color=colour, lw=1.6, label=literal(short(labels[at])))
     _frame(axes, "false positive rate", "true positive rate")
@@ -122,7 +125,8 @@ def reliability_diagram(table: Sequence[Bin]) -> Figure:
 def fold_scores(names: Sequence[str], scores: Sequence[Interval], whole: Interval, what: str) -> Figure:
     """One score per fold with its interval, over the band of the whole."""
     figure, axes = canvas((SIZE[0], max(2.2, 0.9 + 0.27 * len(names))))
-    axes.axvspan(whole.low, whole.high, color=COLOURS[0], alpha=0.14, lw=0)
+    if whole.told:
+        axes.axvspan(whole.low, whole.high, color=COLOURS[0], alpha=0.14, lw=0)
     axes.axvline(whole.mean, color=COLOURS[0], lw=1.2)
     for place, score in enumerate(scores):
         row(axes, place, score, COLOURS[0], line=INK, lw=1.2)
@@ -271,12 +275,12 @@ def legend(axes: Axes, place: Any) -> None:
         axes.legend(loc=place, frameon=False, fontsize=8.5, labelcolor=INK)
 
 
-def _shown(predicted: Predicted, targets: Targets) -> list[int]:
-    """The classes to draw: those that some but not all rows have, at most eight, the most frequent first."""
+def _shown(predicted: Predicted, targets: Targets, wanted: Sequence[int] | None) -> list[int]:
+    """The classes to draw: ``wanted``, else the most frequent, at most eight; those that some but not all rows have."""
     true = activation_of(targets).flags(targets, predicted.shape[1])
     drawn = [
         at
-        for at in activation_of(targets).curve_columns(predicted.shape[1])
+        for at in wanted or activation_of(targets).curve_columns(predicted.shape[1])
         if true[:, at].any() and not true[:, at].all()
     ]
     return sorted(drawn, key=lambda at: -int(true[:, at].sum()))[:MOST_CURVES]

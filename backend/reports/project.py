@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nextlabel.backend.annotators.quality import LEAST_RANKED, Quality, annotator_quality
 from nextlabel.backend.evaluation.remaining import remaining_positives
-from nextlabel.backend.metrics import Interval, wilson_interval
+from nextlabel.backend.intervals import Interval
 from nextlabel.backend.models.card import AUDIT, HELD_OUT, audit_figures, number_in
 from nextlabel.backend.numeric import plain
 from nextlabel.backend.pool.pool import Positions
@@ -181,14 +181,14 @@ def class_balance(found: Gathered) -> tuple[Balance, ...]:
         learned, hits, audited = int(chosen[:, at].sum()), int(audit[:, at].sum()), len(audit)
         share = left = None
         if audited >= LEAST_SHARE:
-            share = Interval(hits / audited, *wilson_interval(hits, audited))
-            left = remaining_positives(
+            known = remaining_positives(
                 pool=found.drawn_from,
                 audited=audited,
                 hits=hits,
                 labelled=int(after.sum()) + audited,
                 found=int(chosen[after, at].sum()) + hits,
-            ).remaining
+            )
+            share, left = known.total.over(found.drawn_from), known.remaining
         rows.append(Balance(label, learned, hits, share, left))
     return tuple(rows)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from nextlabel.backend.annotators.opinions import Opinions, from_annotations
 from nextlabel.backend.annotators.quality import krippendorff, pair_agreement
-from nextlabel.backend.metrics import RESAMPLES, Interval, draw
+from nextlabel.backend.intervals import Counts, Interval, Scores, interval_of, leave_out, units_of
 from nextlabel.backend.models.registry import SPACE_IN_USE
 from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.questions import question_of
@@ -124,19 +124,19 @@ class Agreement:
     alpha: Interval
 
 
-def agreement(opinions: Opinions, seed: int = 0) -> Agreement | None:
-    """The agreement, None with fewer than LEAST_REPEATED repeated records.
-
-    Intervals: 95% percentiles over resampled records.
-    """
+def agreement(opinions: Opinions) -> Agreement | None:
+    """The agreement, None with fewer than LEAST_REPEATED repeated records."""
     repeated = np.flatnonzero(opinions.per_record > 1)
     if len(repeated) < LEAST_REPEATED:
         return None
     votes = opinions.take(repeated).votes.astype(np.float64)
-    counts = draw(len(votes), RESAMPLES, np.random.default_rng(seed)).astype(np.float64)
-    whole = np.ones((1, len(votes)))
-    return Agreement(
-        len(votes),
-        Interval.around(float(pair_agreement(votes, whole)[0]), pair_agreement(votes, counts)),
-        Interval.around(float(krippendorff(votes, whole)[0]), krippendorff(votes, counts)),
-    )
+
+    def both(counts: Counts) -> Scores:
+        """Both in [0, 1]: alpha lies in [-1, 1]."""
+        weights = counts.astype(np.float64)
+        return np.stack([pair_agreement(votes, weights), (krippendorff(votes, weights) + 1) / 2], axis=1)
+
+    whole, without = both(np.ones((1, len(votes))))[0], leave_out(both, units_of(None, len(votes)))
+    records = np.array([len(votes)])
+    pairs, alpha = (interval_of(whole[[at]], without[:, [at]], records) for at in (0, 1))
+    return Agreement(len(votes), pairs, Interval(*(2 * one - 1 for one in (alpha.mean, alpha.low, alpha.high))))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from nextlabel.backend.metrics import Interval
+    from nextlabel.backend.intervals import Interval
 
 HOW_SAVED = (
     "How it is estimated: the audit slice is a random sample, so cross-validation within it gives the curve of random "

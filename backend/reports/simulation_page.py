@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nextlabel.backend.files import write_atomically
-from nextlabel.backend.metrics import Interval
+from nextlabel.backend.intervals import Interval
 from nextlabel.backend.simulation.replay import METRICS, MetricName, Target
 from nextlabel.backend.simulation.request import Simulation
 from nextlabel.backend.simulation.runs import RANDOM

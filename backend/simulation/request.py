@@ -15,7 +15,7 @@ from nextlabel.backend.data.labelled import remarks_on_joined, to_examples
 from nextlabel.backend.encoders.base import HASHING, EncoderSpec, Engine, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache, Progress
 from nextlabel.backend.encoders.load import load, remarks_on_cut
-from nextlabel.backend.metrics import Interval
+from nextlabel.backend.intervals import Interval
 from nextlabel.backend.numeric import plain
 from nextlabel.backend.selection import get_strategy
 from nextlabel.connectors.errors import ConfigError

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.metrics import LEVEL, Interval
+from nextlabel.backend.intervals import LEVEL, Interval
 
 from .replay import Target
 from .runs import RANDOM, Runs

@@ -12,7 +12,17 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.metrics import LEVEL, RESAMPLES, Counts, Interval, Scores, percentiles, resample
+from nextlabel.backend.intervals import (
+    LEVEL,
+    NOTHING,
+    Counts,
+    Interval,
+    Scores,
+    interval_of,
+    leave_out,
+    ratio,
+    units_of,
+)
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span
 
@@ -28,23 +38,23 @@ def span_f1(predicted: SpanLists, true: SpanLists) -> float:
     return float(2 * found / (said + answered)) if said + answered else 1.0
 
 
-def span_interval(
-    predicted: SpanLists, true: SpanLists, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
-    """The same with its percentile bootstrap over texts (Efron, 1979), since spans of one text are not independent.
+def span_interval(predicted: SpanLists, true: SpanLists, *, level: float = LEVEL) -> Interval:
+    """The same with its interval; texts are the units of it, since spans of one text are not independent.
 
-    All nan when there is nothing to find and nothing was said. Raises LearningError if the numbers of texts differ.
+    All nan when there is nothing to find and nothing was said; from 0 to 1 where that holds for all but a few
+    texts, too few to say more. Raises LearningError if the numbers of texts differ.
     """
     counts = _counts(predicted, true)
+    if not counts[:, 1:].any():
+        return NOTHING
 
     def micro_f1(drawn: Counts) -> Scores:
         found, said, answered = (drawn @ counts).T
-        with np.errstate(invalid="ignore"):
-            return np.asarray(2 * found / (said + answered), np.float64)
+        return ratio(2 * found, said + answered)[:, None]
 
-    scores = resample(micro_f1, len(counts), resamples=resamples, seed=seed) if len(counts) else np.empty(0)
-    mean = span_f1(predicted, true) if counts[:, 1:].any() else float("nan")
-    return Interval(mean, *percentiles(scores, level))
+    whole, without = micro_f1(np.ones((1, len(counts)))), leave_out(micro_f1, units_of(None, len(counts)))
+    found = interval_of(whole[0], without, np.array([counts[:, 1:].any(axis=1).sum()]), level)
+    return found if found.told else Interval(found.mean, 0.0, 1.0)
 
 
 def all_right(predicted: SpanLists, true: SpanLists) -> npt.NDArray[np.bool_]:

@@ -150,7 +150,7 @@ def test_a_fixed_test_set_is_one_fold(tmp_path: Path):
     assert len(parrot.seen) == 1
     assert found.examples.texts == whole.texts[20:]
     assert (found.runs[0].predicted.max(axis=1) == 1.0).tolist() == [True] * 10 + [False] * 10
-    assert [one.rows for one in summarise(found, resamples=20).folds] == [20]
+    assert [one.rows for one in summarise(found).folds] == [20]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_summary_says_it_all_and_counts_errors_by_how_sure_they_are():
             yes = [{"x": 0.9, "y": 0.8, "z": 0.6, "w": 0.1}[text_of(text)] for text in texts]
             return np.column_stack([1 - np.array(yes), yes]).astype(np.float32)
 
-    found = summarise(cross_validate(whole, Sure, folds=2), resamples=50)
+    found = summarise(cross_validate(whole, Sure, folds=2))
     assert [(one.text, one.answer, one.said) for one in found.errors] == [
         ("x", ("no",), ("yes",)),
         ("w", ("yes",), ("no",)),
@@ -214,7 +214,7 @@ def test_a_summary_says_it_all_and_counts_errors_by_how_sure_they_are():
 def test_a_summary_of_several_labels_a_text():
     rng = np.random.default_rng(0)
     whole = Examples(tuple(map(str, range(30))), rng.uniform(size=(30, 3)) < 0.5, ("a", "b", "c"))
-    found = summarise(cross_validate(whole, Parrot(), folds=3, random_folds=True), resamples=50)
+    found = summarise(cross_validate(whole, Parrot(), folds=3, random_folds=True))
     assert found.confusion.shape == (3, 2, 2)
     assert len(found.errors) <= 30
     assert all(set(one.answer) != set(one.said) for one in found.errors)

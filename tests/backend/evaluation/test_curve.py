@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.evaluation import bootstrap, cross_validate, hold_out
+from nextlabel.backend.evaluation import confidence_interval, cross_validate, hold_out
 from nextlabel.backend.evaluation.comparison import Difference, paired_bootstrap
 from nextlabel.backend.evaluation.crossvalidation import Fit, FoldDone
 from nextlabel.backend.evaluation.curve import SHARES, LearningCurve, learn_on_shares, learning_curve, nested_shares
@@ -106,7 +106,7 @@ def test_each_point_holds_what_the_share_is_worth_and_the_last_is_the_evaluation
     curve = learning_curve(grown, resamples=200)
     assert curve is not None
     assert [one.accuracy.mean for one in curve.points] == [0, 0.25, 0.5, 0.75, 1]
-    expected = bootstrap(FIGURES["macro_f1"], whole.predicted, whole.examples.targets, resamples=200)
+    expected = confidence_interval(FIGURES["macro_f1"], whole.predicted, whole.examples.targets)
     assert curve.points[-1].macro_f1 == expected
     assert all(one.macro_f1.low <= one.macro_f1.mean <= one.macro_f1.high for one in curve.points)
 

@@ -19,7 +19,7 @@ from nextlabel.backend.evaluation.curve import CurvePoint, LearningCurve
 from nextlabel.backend.evaluation.run import About
 from nextlabel.backend.evaluation.summary import summarise
 from nextlabel.backend.reports import plots
-from nextlabel.backend.reports.evaluation_page import drawn, page
+from nextlabel.backend.reports.evaluation_page import _cards, drawn, page
 from nextlabel.backend.reports.plots import save
 
 EVIL = "<script>alert('x')</script> & \"quoted\" $what ${title} \u202e"
@@ -83,7 +83,7 @@ def a_curve(low: float = 0.01) -> LearningCurve:
 
 def checked(found: HeldOut, curve: LearningCurve | None = None) -> tuple[str, Checker]:
     about = About(EVIL, "probe", {"Data": EVIL, "How": "3 folds"}, (EVIL,))
-    summary = summarise(found, resamples=30)
+    summary = summarise(found)
     html = page(found, summary, about, drawn(found, summary, curve), EVIL if curve is not None else None)
     checker = Checker()
     checker.feed(html)
@@ -114,7 +114,7 @@ def test_texts_and_labels_stand_there_as_they_are_and_do_nothing(html: str):
 
 
 def test_the_headline_comes_first_with_its_interval(html: str):
-    value = summarise(held_out(), resamples=30).headline["macro_f1"]
+    value = summarise(held_out()).headline["macro_f1"]
     assert html.index(f"<b>{value.mean:.3f}</b>") < html.index("Label by label")
     assert f"{value.low:.3f} to {value.high:.3f}" in html
 
@@ -139,7 +139,7 @@ def test_a_learning_curve_is_drawn_where_there_is_one():
 
 def test_every_picture_says_what_it_shows_to_those_who_can_not_see_it(html: str):
     found = held_out()
-    matrix = summarise(found, resamples=30).confusion
+    matrix = summarise(found).confusion
     said = re.findall(r'<svg role="img" aria-label="([^"]+)"', html)
     assert len(said) == html.count("<svg") == 5
     assert said[0].startswith(f"Confusion matrix: {np.trace(matrix)} of 60 texts are on the diagonal")
@@ -147,8 +147,15 @@ def test_every_picture_says_what_it_shows_to_those_who_can_not_see_it(html: str)
 
 def test_of_two_labels_the_caption_says_whose_curve_it_is():
     found = held_out(2)
-    captions = {one.name: one.says for one in drawn(found, summarise(found, resamples=30))}
-    assert found.examples.labels[1] in captions["roc"]
+    for label in found.examples.labels:
+        summary = summarise(found, label)
+        captions = {one.name: one.says for one in drawn(found, summary)}
+        assert label in captions["roc"]
+        assert label in captions["precision-recall"]
+        name, value = next((one.name, one.value) for one in _cards(summary) if one.name.startswith("Average precision"))
+        assert name == f"Average precision of {label}"
+        own = next(one.average_precision for one in summary.classes if one.label == label)
+        assert value == f"{own:.3f}"
     assert found.examples.labels[1] in captions["precision-recall"]
 
 
@@ -161,7 +168,7 @@ def test_the_points_of_a_curve_are_where_its_figures_are():
 
 def test_pictures_are_saved_as_png_files_over_older_ones(tmp_path: Path):
     found = held_out()
-    album = drawn(found, summarise(found, resamples=30), a_curve())
+    album = drawn(found, summarise(found), a_curve())
     for _ in range(2):
         paths = save(album, tmp_path / "new" / "folder")
     names = ["confusion", "precision-recall", "roc", "calibration", "learning-curve", "folds"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.annotators.opinions import Opinions, from_rows
 from nextlabel.backend.annotators.quality import krippendorff, pair_agreement
-from nextlabel.backend.metrics import wilson_interval
+from nextlabel.backend.intervals import wilson_interval
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.numeric import plain
 from nextlabel.backend.reports.against_random import (

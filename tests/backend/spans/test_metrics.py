@@ -54,10 +54,10 @@ def test_nothing_to_find() -> None:
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     rng, hits = np.random.default_rng(0), 0
-    for seed in range(100):  # precision and recall are both 0.7 in truth
+    for _ in range(100):  # precision and recall are both 0.7 in truth
         true = [(Span(0, 1, "a"),)] * 150
-        said = [(Span(0, 1, "a"),) if rng.random() < 0.7 else (Span(2, 3, "a"),) for _ in true]
-        report = span_report(said, true, resamples=200, seed=seed)
+        said = [(Span(0, 1, "a"),) if rng.random() < 0.7 else (Span(2, 3, "a"),) for _ in range(150)]
+        report = span_report(said, true)
         hits += report.low <= 0.7 <= report.high
     assert 88 <= hits <= 100
 

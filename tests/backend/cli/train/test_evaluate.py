@@ -396,3 +396,22 @@ def test_data_that_says_nothing_is_refused(evaluate: Run, folder: Path) -> None:
     assert "no row has both a text and a label (60 rows without text, 0 without label)" in evaluate(blank).err
     single = written(folder / "single.csv", [{**row, "user": "one"} for row in rows()])
     assert "all rows are of one group" in evaluate(single, "--group", "user").err
+
+
+def test_average_precision_names_its_label(evaluate: Run, figures: Run, folder: Path) -> None:
+    made = [one | {"stars": "abuse" if at % 6 == 0 else "fine"} for at, one in enumerate(rows())]
+    data = written(folder / "rare.csv", made)
+    found = figures(data, "--no-learning-curve")
+    own = {one["label"]: one["average_precision"] for one in found["classes"]}
+    assert found["positive"] == "abuse", "the rarer"
+    assert found["average_precision"]["mean"] == pytest.approx(own["abuse"])
+    other = figures(data, "--no-learning-curve", "--positive", "fine")
+    assert (other["positive"], other["average_precision"]["mean"]) == ("fine", pytest.approx(own["fine"]))
+    shown = evaluate(data, "--no-learning-curve", "--report", "page.html")
+    assert "average precision of abuse" in shown.out
+    assert "Average precision of abuse" in (folder / "page.html").read_text()
+    done = evaluate(data, "--positive", "rude")
+    assert done.code == 1
+    assert "there are 'abuse' and 'fine'" in done.err
+    several = [one | {"stars": "abc"[at % 3]} for at, one in enumerate(rows())]
+    assert "mean over 3 labels" in evaluate(written(folder / "three.csv", several), "--positive", "a").err

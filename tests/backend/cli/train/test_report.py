@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nextlabel.backend.metrics import wilson_interval
+from nextlabel.backend.evaluation.remaining import exact_total
 from nextlabel.backend.models.registry import SPACE_IN_USE
 from nextlabel.backend.store import Store
 from tests.backend.reports.made import RECIPE, add_model, answer, make, slices, truth
@@ -56,7 +56,7 @@ def test_everything_that_can_be_said(nextlabel: Run, folder: Path) -> None:
     assert [one["rank"] for one in found["annotators"]] == [1, 2]
     bad, hits = found["balance"][1], sum(truth(at) == "bad" for at in audit)
     learned = sum(truth(at) == "bad" for at in chosen[:60])
-    low, high = wilson_interval(hits, 60)
+    low, high = (total / 200 for total in exact_total(200, 60, hits))
     assert (bad["label"], bad["chosen"], bad["audit"]) == ("bad", learned, hits)
     assert bad["share"] == {"mean": pytest.approx(hits / 60), "low": pytest.approx(low), "high": pytest.approx(high)}
     assert bad["left"]["mean"] == pytest.approx(200 * hits / 60 - learned - hits)

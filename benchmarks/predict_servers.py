@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,7 @@ class NoPlatform:
     labeling = Labeling(LabelKind.SINGLE, LABELS)
     overlap = 1
     live_predictions = True
+    replace_suggestions = False
 
     def expect(self, labeling: Labeling) -> None:
         pass
@@ -93,6 +94,14 @@ class NoPlatform:
 
     def retire(self, version: str) -> None:
         pass
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def detach(
+        self, before: Mapping[str, Any], asked_again: Collection[str], progress: Any = no_progress
+    ) -> tuple[str, ...]:
+        return ()
 
     def generations(self) -> tuple[str, ...]:
         return ()

@@ -53,12 +53,16 @@ class NewProject:
 
 @dataclass(frozen=True, slots=True)
 class BackendAddress:
-    """How the platform reaches our service: base URL, basic auth for calls, and the secret for webhooks."""
+    """How the platform reaches our service: base URL, basic auth for calls, and the secret for webhooks.
+
+    ``owner``: the recipe that it works on, by which another recipe's service on the same project is known.
+    """
 
     url: str
     user: str
     password: str
     webhook_secret: str
+    owner: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", self.url.rstrip("/"))
@@ -120,6 +124,8 @@ class Connector(Protocol):
     """The question as the platform had it at the last look."""
     overlap: int
     """How many annotators the platform asks about each record before it counts as labelled (1 or more)."""
+    replace_suggestions: bool
+    """Whether suggestions of other agents may be replaced in records that nobody has answered."""
     live_predictions: bool
     """Whether the platform asks the service for a suggestion whenever a record is opened.
 
@@ -216,7 +222,22 @@ class Connector(Protocol):
         """
 
     def connect(self, backend: BackendAddress) -> None:
-        """Hook the service up: live predictions and webhooks. Idempotent; repairs what is out of step."""
+        """Hook the service up: live predictions and webhooks. Idempotent; repairs what is out of step.
+
+        Raises ProjectTaken, having changed nothing, where the project is another recipe's and can't be shared.
+        """
+
+    def settings(self) -> Mapping[str, Any]:
+        """What the project has for the settings that we may change: plain values, by the platform's names."""
+
+    def detach(
+        self, before: Mapping[str, Any], asked_again: Collection[str], progress: Progress = no_progress
+    ) -> Sequence[str]:
+        """Take out all that we put in, besides records; return what was done, for people. May be repeated.
+
+        The settings become what they were ``before`` (see :meth:`settings`); records that were ``asked_again`` want as
+        many annotators as others. Answers, and what others put in, stay. Raises ConnectorError.
+        """
 
     def repair(self, backend: BackendAddress) -> tuple[str, ...]:
         """Hook the service up again where somebody removed what :meth:`connect` made; what that was, in words."""

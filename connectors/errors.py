@@ -20,14 +20,7 @@ class ConnectorError(NextlabelError):
 
 
 class PlatformUnavailable(ConnectorError):
-    """The platform can't be reached, timed out, or answered 5xx. Retrying later is right; nothing was lost.
-
-    ``status`` is what it answered, 0 where it gave no answer.
-    """
-
-    def __init__(self, message: str, *, status: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
+    """The platform can't be reached, timed out, or answered 5xx. Retrying later is right; nothing was lost."""
 
 
 class Unauthorized(ConnectorError):
@@ -40,6 +33,10 @@ class ProjectNotFound(ConnectorError):
 
 class LabelingMismatch(ConnectorError):
     """The project's labeling config differs from the one asked for, or an answer names a label that is not in it."""
+
+
+class ProjectTaken(ConnectorError):
+    """The project is another recipe's, and this platform can't part it between two."""
 
 
 class RecordsRejected(ConnectorError):

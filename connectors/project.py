@@ -71,6 +71,7 @@ class ProjectConnector(Connector, Generic[ClientT, FormT]):
     """
 
     form: FormT
+    replace_suggestions = False
 
     def __init__(self, client: ClientT, found: Json, question: str | None = None) -> None:
         self._client = client

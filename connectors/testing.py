@@ -6,7 +6,7 @@ It passes the contract of every connector (tests/contract). Annotators are metho
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -61,6 +61,8 @@ class MemoryConnector(Connector):
     records_read: int = 0
     asked_for: list[str] = field(default_factory=list)
     odd: dict[str, Unreadable] = field(default_factory=dict)
+    replace_suggestions: bool = False
+    detached: list[dict[str, Any]] = field(default_factory=list)
     refuses: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -304,6 +306,21 @@ class MemoryConnector(Connector):
         self._call("repair")
         gone, self.unhooked = self.unhooked, ()
         return gone
+
+    @override
+    def settings(self) -> Mapping[str, Any]:
+        """The overlap."""
+        return {"overlap": self.overlap}
+
+    @override
+    def detach(
+        self, before: Mapping[str, Any], asked_again: Collection[str], progress: Progress = no_progress
+    ) -> Sequence[str]:
+        self._call("detach")
+        self.detached.append(dict(before))
+        self.published.clear()
+        self.connected.clear()
+        return ("everything removed",)
 
     @override
     def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ COMMANDS = {
     "status": ("service", "Show what the running service is doing."),
     "doctor": ("doctor", "Find what would silently break the loop, and the fix."),
     "compare": ("service", "Compare the annotation log with the platform now."),
+    "detach": ("detach", "Take everything that is ours out of the project."),
     "export": ("answers", "Write the current answers to a CSV or JSON lines file."),
     "relabel": ("service", "Ask other annotators about records that were answered."),
     "annotators": ("answers", "Show how often each annotator agrees with the others."),

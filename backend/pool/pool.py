@@ -273,6 +273,12 @@ class PoolState:
         """Open positions for which more than the usual number of annotators was asked for, least skipped first."""
         return self._least_skipped(self._free & self._asked)
 
+    def begun(self) -> Positions:
+        """Open positions that have some of the answers that every record is to have, those with the most first."""
+        answers = self._column("answers")
+        waiting = np.flatnonzero(self._free & ~self._asked & (answers > 0) & (self._column("skips") == 0))
+        return waiting[np.argsort(-answers[waiting], kind="stable")]
+
     def closed(self, limit: int) -> Positions:
         """Positions that have all answers they want, and might have more: heard of ``limit`` people at most but one.
 

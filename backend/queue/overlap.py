@@ -20,6 +20,8 @@ NAMED = 3
 """Records named in a complaint."""
 ASKED = "asked_by_strategy"
 """Where the store keeps which records the strategy wants other opinions on: position -> answers in all."""
+WISH = "overlap_wished"
+"""Where the store keeps the overlap from before we first asked for more opinions, and how many those were."""
 RETRY_S = 60.0
 """Seconds until a platform that did not ask is told again: it may never do it."""
 
@@ -41,9 +43,27 @@ def ask_platform_again(store: Store, connector: Connector, uids: Sequence[str], 
     if troubles:
         more = f"; and {len(troubles) - NAMED} more" if len(troubles) > NAMED else ""
         raise ConfigError("; ".join(troubles[:NAMED]) + more + "; nobody was asked")
+    _note_wish(store, connector, opinions)
     connector.ask_again([str(item.remote_id) for item in found.values()], opinions)
     store.ask_again(found, opinions)
     return [item.position for item in found.values()]
+
+
+def _note_wish(store: Store, connector: Connector, opinions: int) -> None:
+    noted = json.loads(store.get_meta(WISH) or "{}") or {"overlap": connector.overlap, "asked": []}
+    if opinions not in noted["asked"]:
+        noted["asked"].append(opinions)
+        store.set_meta(WISH, json.dumps(noted))
+
+
+def keep_wish(store: Store, connector: Connector) -> None:
+    """Have ``connector`` go by the overlap that its project had before we asked for more opinions.
+
+    A platform may count for the whole project: then what it has now is what we set, and not what a team wishes.
+    """
+    noted = json.loads(store.get_meta(WISH) or "{}")
+    if noted and connector.overlap in noted["asked"]:
+        connector.overlap = noted["overlap"]
 
 
 def _trouble(uid: str, item: StoredRecord | None) -> str:

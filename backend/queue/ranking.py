@@ -67,6 +67,7 @@ class Ranker:
     the strategy itself wants second opinions on has its share of the strategy's places.
     Records that somebody asked about again take every other place from the first on, as long as there are any: they
     come soon, and the model goes on learning meanwhile. Whoever answered one is not served it, and gets the next place.
+    So do records that several are to answer and some have, before new ones: else few would ever be complete.
     ``seeds``: what a search for a rare label starts from, None without.
 
     If the strategy weighs second answers, it chooses between new records and answered ones. A record gets ``most``
@@ -115,6 +116,8 @@ class Ranker:
         merged, _ = interleave(wanted, min(k, sum(len(one) for _, one in wanted.values())), rng)
         if len(merged) < k:
             merged = np.concatenate([merged, self._available(pool, pool.skipped(), pushed_only)[: k - len(merged)]])
+        begun = self._available(pool, pool.begun(), pushed_only)[:k]
+        merged = alternate(begun, merged[~np.isin(merged, begun)])
         asked = pool.asked_again()
         return Ranking(alternate(asked[~np.isin(asked, own)], merged)[:k], chosen.ask)
 

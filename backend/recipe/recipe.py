@@ -147,6 +147,11 @@ class Recipe(BaseModel):
     training: TrainingSpec = Field(
         default_factory=TrainingSpec, description="When and how the encoder is trained: the keys below."
     )
+    replace_suggestions: bool = Field(
+        default=False,
+        description="Argilla: suggestions of other agents, for instance a language model's, are replaced by ours. "
+        "Without it they stay until somebody has answered the record, also on records of the audit slice.",
+    )
     audit_share: float | None = Field(default=None, ge=0, lt=1, description="In place of NEXTLABEL_AUDIT_SHARE.")
     window: int | None = Field(
         default=None, ge=10, description="Feed mode: most open records that the platform holds; all, if not given."

@@ -19,6 +19,7 @@ from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.loop.record_import import ImportPlan
 from nextlabel.backend.questions import question_of
+from nextlabel.backend.queue.overlap import keep_wish
 from nextlabel.backend.queue.publishing import QueueSizes
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.recipe.recipe import Recipe
@@ -183,6 +184,8 @@ def open_service(
             connector = settle_project(recipe, settings, store, leadership, found)
             if found is None:
                 opened.enter_context(closing(connector))
+        connector.replace_suggestions = recipe.replace_suggestions
+        keep_wish(store, connector)
         service = Service(
             store,
             connector,

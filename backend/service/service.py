@@ -29,7 +29,7 @@ from nextlabel.backend.retraining.retrainer import Retrainer
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
-from nextlabel.connectors.errors import ConfigError, LearningError, NextlabelError, Overloaded
+from nextlabel.connectors.errors import ConfigError, LearningError, NextlabelError, Overloaded, ProjectTaken
 from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion
 
 from .hookup import Hookup
@@ -93,7 +93,7 @@ class Service(Backend):
         self._retrainer = Retrainer(store, loop, spaces, setup)
         self._live: Model | None = None
         self._last_pull = -math.inf
-        self._hookup = Hookup(store, connector, leadership)
+        self._hookup = Hookup(store, connector, leadership, setup.project)
         self.failure: NextlabelError | None = None
         self._on_failure: Callable[[], None] = lambda: None
         self._intake = Intake(
@@ -187,11 +187,14 @@ class Service(Backend):
         """Whether the store names another project than ours. Then this ends."""
         if not (reason := another_project(self._store, self._connector.project)):
             return False
-        self.failure = ConfigError(reason)
-        log.error("the service ends", reason=reason)
+        self._end(ConfigError(reason))
+        return True
+
+    def _end(self, error: NextlabelError) -> None:
+        self.failure = error
+        log.error("the service ends", reason=str(error))
         self._leadership.give_up()
         self._on_failure()
-        return True
 
     def _follow(self) -> None:
         """Standing by: serve predictions with whatever model the leader made current."""
@@ -204,7 +207,12 @@ class Service(Backend):
     def _pull(self) -> float:
         if not self._leadership.held:
             return 1.0
-        if self._hookup.ensure():
+        try:
+            unhooked = self._hookup.ensure()
+        except ProjectTaken as error:
+            self._end(error)
+            return BETWEEN_LOOKS
+        if unhooked:
             self._controller.look_again()  # what was removed may have taken the queue with it
             self._threads["loop"].wake()
         busy = self._controller.latency.quiet_in()

@@ -220,6 +220,11 @@ class RecordsPart(AuditPart):
             for chunk in chunks(positions):
                 connection.execute(sa.update(records).where(records.c.position.in_(chunk)).values(suggested=True))
 
+    def forget_suggestions(self) -> None:
+        """Note that no record has a suggestion of ours on the platform any more."""
+        with self._write() as connection:
+            connection.execute(sa.update(records).where(records.c.suggested).values(suggested=False))
+
     def record_counts(self) -> dict[str, int]:
         """How many records, copies that the platform lacks, pushed, gone, and not blind ones there are."""
         wanted = {

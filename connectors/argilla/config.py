@@ -37,7 +37,8 @@ class Form:
 
     ``question`` and ``question_id`` are the name and id of the question, ``target`` is the field that spans are
     offsets into, ``required`` names the fields that no record may lack; ``has_none`` is whether there is an option for
-    the empty answer, ``overlapping`` whether spans may overlap.
+    the empty answer, ``overlapping`` whether spans may overlap. ``apart`` ends the names of what is kept for this
+    question where another has the same: empty for the first question of a dataset, whose questions stay as they are.
     """
 
     labeling: Labeling
@@ -47,6 +48,7 @@ class Form:
     required: frozenset[str] = frozenset()
     has_none: bool = False
     overlapping: bool = False
+    apart: str = ""
 
     @property
     def shown(self) -> frozenset[str]:
@@ -275,6 +277,7 @@ def read(fields: Sequence[Mapping[str, Any]], questions: Sequence[Mapping[str, A
         frozenset(one["name"] for one in fields if one["required"]),
         has_none,
         bool(settings.get("allow_overlapping")),
+        "" if question is questions[0] else f"_{question['id'][:4]}",
     )
 
 

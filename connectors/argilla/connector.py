@@ -12,13 +12,21 @@ import structlog
 from typing_extensions import override
 
 from nextlabel.connectors.argilla.changes import Poll
-from nextlabel.connectors.argilla.client import Client, Datasets, min_submitted, overlap_of, read_form, title_of
+from nextlabel.connectors.argilla.client import (
+    Client,
+    Datasets,
+    min_submitted,
+    overlap_of,
+    read_form,
+    title_of,
+)
 from nextlabel.connectors.argilla.config import Form
 from nextlabel.connectors.argilla.diagnose import findings
 from nextlabel.connectors.argilla.lanes import People
 from nextlabel.connectors.argilla.payloads import read_event
 from nextlabel.connectors.argilla.queue import ArgillaQueue
 from nextlabel.connectors.argilla.rows import Push, Rows
+from nextlabel.connectors.argilla.traces import Traces
 from nextlabel.connectors.argilla.webhooks import Webhooks
 from nextlabel.connectors.base import (
     BackendAddress,
@@ -53,16 +61,16 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         super().__init__(client, found, question)
         self._id = str(found["id"])
         self._looked_after = time.monotonic()
-        self._people = People(client, str(found["workspace_id"]), min_submitted(found))
+        self.form = read_form(client, self._id, question)
+        self._people = People(client, str(found["workspace_id"]), min_submitted(found), self.form.apart)
         self._people.refresh()
         self._rows = Rows(client, self._id)
         self._queue = ArgillaQueue(client, self._rows, self._people, self._id)
         self._poll = Poll(client, self._rows, self._id)
         link = self._queue.link(self._people.members[0])  # the owner of the API key
         self.project = ProjectRef(PLATFORM, client.url, self._id, title_of(found), link)
-        self.form = read_form(client, self._id, question)
         self.labeling = self.form.labeling
-        self.overlap = overlap_of(found)
+        self.overlap = self._people.overlap = overlap_of(found)
 
     @classmethod
     @override
@@ -146,10 +154,12 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
 
     @override
     def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
+        self._instruct()
         self._queue.publish(entries, self.form)
 
     @override
     def extend(self, version: str, entries: Sequence[QueueEntry]) -> None:
+        self._instruct()
         self._queue.extend(entries, self.form)
 
     @override
@@ -201,12 +211,31 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         self._webhooks.guidelines(self.links())
 
     @override
+    def settings(self) -> Mapping[str, Any]:
+        found = self._client.get(f"/api/v1/datasets/{self._id}")
+        return {"min_submitted": min_submitted(found)}
+
+    @override
+    def detach(
+        self, before: Mapping[str, Any], asked_again: Collection[str], progress: Progress = no_progress
+    ) -> Sequence[str]:
+        with self._lock:
+            return Traces(self._client, self._id, self.form, self._rows).remove(self._webhooks, before, progress)
+
+    @override
     def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
-        return self._client.examine(findings(self._client, self._id, self._webhooks, backend, self._question))
+        return self._client.examine(
+            findings(self._client, self._id, self._webhooks, backend, self._question, self.form.apart)
+        )
 
     @cached_property
     def _webhooks(self) -> Webhooks:
-        return Webhooks(self._client, self._id)
+        return Webhooks(self._client, self._id, self.form.question if self.form.apart else "")
+
+    def _instruct(self) -> None:
+        """Tell the queue what may have been set since."""
+        self._queue.delivery.replace_suggestions = self.replace_suggestions
+        self._people.overlap = self.overlap
 
     def _refresh(self) -> bool:
         """Read the dataset's settings again; whether its labeling changed since the last look.

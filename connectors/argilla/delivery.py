@@ -16,7 +16,7 @@ from itertools import pairwise
 import structlog
 
 from nextlabel.connectors.argilla.config import Form
-from nextlabel.connectors.argilla.payloads import OURS, placed
+from nextlabel.connectors.argilla.payloads import OURS, is_ours, placed
 from nextlabel.connectors.argilla.rows import BATCH, Rows
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.bulk import Narrowing
@@ -50,9 +50,13 @@ class Refusal:
 
 
 class Delivery:
-    """What is sent to the records of one dataset. One thread sends; any may call :meth:`note`."""
+    """What is sent to the records of one dataset. One thread sends; any may call :meth:`note`.
+
+    ``replace_suggestions``: also those of other agents, before somebody has answered the record.
+    """
 
     def __init__(self, rows: Rows) -> None:
+        self.replace_suggestions = False
         self._rows = rows
         self._written: dict[str, tuple[float, float]] = {}  # record -> when its last write began and ended
         self._doubtful: set[str] = set()
@@ -147,9 +151,14 @@ class Delivery:
             del self._written[next(iter(self._written))]
 
     def _suggestion(self, row: Json, suggestion: Json | None, form: Form) -> Json:
-        """The suggestion to send, if it is not there already. None takes away what would be pre-selected."""
+        """The suggestion to send, if it is not there already. None takes away what would be pre-selected.
+
+        Argilla keeps one for a question: that of another agent stays until somebody has answered the record.
+        """
         wanted = placed(form, suggestion, row["fields"])
         shown = [one for one in row.get("suggestions") or () if one["question_id"] == form.question_id]
+        if not (self.replace_suggestions or _is_answered(row) or all(map(is_ours, shown))):
+            return {}
         if wanted is None:
             if shown:
                 self._rows.delete_suggestions(row["id"], [one["id"] for one in shown])
@@ -170,6 +179,10 @@ def _cuts(length: int) -> list[tuple[int, int]]:
     """Where to cut what is sent: a small batch for the top of the queue, then the largest possible."""
     edges = [0, *range(TOP, length, BATCH), length]
     return [(start, end) for start, end in pairwise(edges) if start < end]
+
+
+def _is_answered(row: Json) -> bool:
+    return any(one["status"] == "submitted" for one in row.get("responses") or ())
 
 
 def _is_free(row: Json) -> bool:

@@ -42,9 +42,17 @@ REDIS_S = 5
 
 
 def findings(
-    client: Client, dataset_id: str, webhooks: Webhooks, backend: BackendAddress | None, question: str | None = None
+    client: Client,
+    dataset_id: str,
+    webhooks: Webhooks,
+    backend: BackendAddress | None,
+    question: str | None = None,
+    apart: str = "",
 ) -> Iterator[Finding]:
-    """Every check in turn; without ``backend``, those of the way to the service are left out."""
+    """Every check in turn; without ``backend``, those of the way to the service are left out.
+
+    ``apart``: of the question that is asked, see Form.
+    """
     answer = client.respond("GET", "/api/v1/version", again=True)
     yield from client.server_findings(str(answer.json().get("version", "?")), answer)
     me = client.get("/api/v1/me")
@@ -54,7 +62,9 @@ def findings(
     dataset = client.get(path)
     yield from _labeling(client, path, dataset, question)
     users = client.items(f"/api/v1/workspaces/{dataset['workspace_id']}/users")
-    people = list({str(one["id"]): Person(str(one["id"]), str(one["username"])) for one in (me, *users)}.values())
+    people = [
+        Person(one, name, apart) for one, name in {str(one["id"]): str(one["username"]) for one in (me, *users)}.items()
+    ]
     yield from _people(dataset, users, people)
     properties = client.items(f"/api/v1/me/datasets/{dataset_id}/metadata-properties")
     yield from _lanes(dataset, {one["name"] for one in properties}, people)

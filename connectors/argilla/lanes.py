@@ -14,12 +14,13 @@ from __future__ import annotations
 import hashlib
 import threading
 from bisect import bisect_left
-from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
 from itertools import pairwise
+from types import MappingProxyType
 
 from nextlabel.connectors.argilla.client import Client
 from nextlabel.connectors.argilla.payloads import LANE
@@ -47,23 +48,26 @@ CROWDED = 1 << 10
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One user of Argilla who may label here."""
+    """One user of Argilla who may label here. ``apart``: of the question that is asked, see Form."""
 
     id: str
     name: str
+    apart: str = ""
 
     @property
     def lane(self) -> str:
         """The metadata property that this person's queue is sorted by."""
-        return LANE + self.id.replace("-", "")[:8]
+        return LANE + self.id.replace("-", "")[:8] + self.apart
 
 
 class People:
     """The people of one dataset. Thread-safe."""
 
-    def __init__(self, client: Client, workspace_id: str, min_submitted: int) -> None:
+    def __init__(self, client: Client, workspace_id: str, min_submitted: int, apart: str = "") -> None:
         self.min_submitted = min_submitted
-        self._client = client
+        self.overlap = 1
+        """How many are asked about each record from the start."""
+        self._client, self._apart = client, apart
         self._workspace = workspace_id
         self.members: tuple[Person, ...] = ()
         """Everyone who may label, as of the last :meth:`refresh`: the key's own user first."""
@@ -75,7 +79,7 @@ class People:
         """Ask who is in the workspace; whether anybody joined or left since the last time."""
         me = self._client.get("/api/v1/me")
         users = self._client.items(f"/api/v1/workspaces/{self._workspace}/users")
-        found = {str(user["id"]): Person(str(user["id"]), str(user["username"])) for user in (me, *users)}
+        found = {str(user["id"]): Person(str(user["id"]), str(user["username"]), self._apart) for user in (me, *users)}
         changed = tuple(found.values()) != self.members
         self.members = tuple(found.values())
         return changed
@@ -112,6 +116,12 @@ class People:
         """Who has the record behind them, or in hand as a draft, as far as we have heard."""
         with self._lock:
             return frozenset(self._answers.get(record, ()))
+
+    def wanted(self, record: str) -> int:
+        """How many more are to be asked about this record: 1 for one that is asked about again."""
+        with self._lock:
+            given = [one.status for one in self._answers.get(record, {}).values()]
+        return max(1, self.overlap - given.count(AnnotationStatus.SUBMITTED))
 
     def is_complete(self, record: str) -> bool:
         """Whether the record left everybody's queue: it has as many answers as the dataset asks for."""
@@ -161,11 +171,14 @@ def arrange(
     active: Collection[str],
     holding: Mapping[str, Sequence[str]],
     answered: Mapping[str, Collection[str]],
+    wanted: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, list[str]]:
     """The order for each of ``people``. ``ranked`` is best first; ``holding`` is what the pages of the ``active`` hold.
 
     Those at work share the ranking among themselves, so that nothing waits for people who are away. Somebody who
     comes in gets the share that they would have if everybody came. Who has ``answered`` a record has no share in it.
+    ``wanted``: how many are to answer a record, where it is more than one: so many have it in their share. What some
+    of several have answered comes first, so that it is complete soon.
     """
     crowds = {True: active, False: people}
     turns = {
@@ -175,34 +188,41 @@ def arrange(
     lanes = {}
     for person in people:
         mine_among = turns[person in active]
-        taken = {record for other in active if other != person for record in holding.get(other, ())}
+        holders = Counter(record for other in active if other != person for record in holding.get(other, ()))
+        taken = {record for record, number in holders.items() if number >= wanted.get(record, 1)}
         lane = list(holding.get(person, ()))
         here = set(lane)
+        begun: list[str] = []
         mine: list[str] = []
         rest: list[tuple[bool, int, int, str]] = []
         for place, record in enumerate(ranked):
             if record not in here:
                 before = mine_among[record].get(person, len(people))
-                if before or record in taken:
+                if before >= wanted.get(record, 1) or record in taken:
                     # From the far end: its owner comes from the near one.
                     rest.append((record in taken, before, -place, record))
+                elif record in wanted and record in answered:
+                    begun.append(record)
                 else:
                     mine.append(record)
-        lanes[person] = lane + mine + [record for *_, record in sorted(rest)]
+        lanes[person] = lane + begun + mine + [record for *_, record in sorted(rest)]
     return lanes
 
 
-def settle(claims: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """What each page holds, where several may hold the same record: whoever comes to it first.
+def settle(
+    claims: Mapping[str, Sequence[str]], wanted: Callable[[str], int] = lambda record: 1
+) -> dict[str, list[str]]:
+    """What each page holds, where more may hold a record than are ``wanted`` for it: whoever comes to it first.
 
     The first ten of a page are loaded for certain; what follows perhaps, and is left to who comes to it sooner.
     """
-    soonest: dict[str, int] = {}
+    places: dict[str, list[int]] = defaultdict(list)
     for records in claims.values():
         for place, record in enumerate(records):
-            soonest[record] = min(place, soonest.get(record, place))
+            places[record].append(place)
+    last = {record: sorted(here)[: wanted(record)][-1] for record, here in places.items()}
     return {
-        person: [record for place, record in enumerate(records) if place < LOADED or place == soonest[record]]
+        person: [record for place, record in enumerate(records) if place < LOADED or place <= last[record]]
         for person, records in claims.items()
     }
 

@@ -35,8 +35,10 @@ FOREIGN_UID = "argilla-"
 """Begins the uid of a record that has no external id; Argilla's own id follows."""
 LANE = "queue_"
 """Begins the name of the metadata property that is a person's queue; eight digits of their id follow."""
-OURS = re.compile(rf"{LANE}[0-9a-f]{{8}}")
-"""Metadata that is our own: places in people's queues."""
+OURS = re.compile(rf"{LANE}[0-9a-f]{{8}}(_[0-9a-f]{{4}}|)")
+"""Metadata that is our own: places in people's queues; what parts questions stands at the end."""
+AGENT = "nextlabel/"
+"""Begins the agent of our suggestions; the model's version follows. All others are somebody else's."""
 STATUSES = {
     "submitted": AnnotationStatus.SUBMITTED,
     "discarded": AnnotationStatus.SKIPPED,
@@ -147,9 +149,14 @@ def write_suggestion(form: Form, suggestion: Suggestion) -> Json | None:
         "question_id": form.question_id,
         "value": written[0],
         "score": written[1],
-        "agent": suggestion.model_version,
+        "agent": AGENT + suggestion.model_version,
         "type": "model",
     }
+
+
+def is_ours(suggestion: Mapping[str, Any]) -> bool:
+    """Whether a suggestion was made by a model of ours."""
+    return str(suggestion.get("agent") or "").startswith(AGENT)
 
 
 def placed(form: Form, suggestion: Json | None, fields: Mapping[str, Any]) -> Json | None:

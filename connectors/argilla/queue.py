@@ -10,7 +10,7 @@ How both are written while people answer: :mod:`nextlabel.connectors.argilla.del
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
@@ -36,7 +36,7 @@ class ArgillaQueue:
         self._client = client
         self._rows = rows
         self._people = people
-        self._delivery = Delivery(rows)
+        self.delivery = Delivery(rows)
         self._dataset = dataset_id
         self._lanes: dict[str, Lane] = {}  # by person
         self._properties: set[str] | None = None  # lanes that exist on the server
@@ -84,7 +84,7 @@ class ArgillaQueue:
         """Hear of answers that were read; ``complete``: record -> the ids of all annotations that it has."""
         annotations = list(annotations)
         self._people.note(annotations, complete)
-        self._delivery.note(annotations)
+        self.delivery.note(annotations)
 
     def publish(self, entries: Sequence[QueueEntry], form: Form) -> None:
         """Put ``entries`` first in every lane, behind what the pages of those at work hold.
@@ -113,12 +113,13 @@ class ArgillaQueue:
 
     def refused(self) -> dict[str, str]:
         """Remote id -> why, of the records that Argilla does not let us change. They are tried again now and then."""
-        return self._delivery.refused()
+        return self.delivery.refused()
 
     def in_hand(self) -> frozenset[str]:
-        """Records that the pages of those at work may hold."""
+        """Records that the pages of those at work may hold, of as many people as are to answer them."""
         with self._lock:
-            return frozenset(chain.from_iterable(self._holding().values()))
+            holders = Counter(chain.from_iterable(self._holding().values()))
+        return frozenset(record for record, number in holders.items() if number >= self._people.wanted(record))
 
     # -- what stands there -------------------------------------------------------------------------------------------
 
@@ -193,7 +194,8 @@ class ArgillaQueue:
 
     def _holding(self) -> dict[str, list[str]]:
         """What the page of everybody at work may hold. Nobody's, as long as we have not looked at the lanes."""
-        return settle({person: self._held(person) for person in self._people.active() if person in self._lanes})
+        claims = {person: self._held(person) for person in self._people.active() if person in self._lanes}
+        return settle(claims, self._people.wanted)
 
     def _held(self, person: str) -> list[str]:
         """What the person's page may hold: the first few that still wait for them, in the order it was opened under."""
@@ -205,7 +207,8 @@ class ArgillaQueue:
     def _arrange(self, entries: Sequence[QueueEntry], holding: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
         records = [entry.remote_id for entry in entries]
         answered = {record: who for record in records if (who := self._people.who_answered(record))}
-        return arrange(records, list(self._lanes), self._people.active(), holding, answered)
+        wanted = {record: self._people.wanted(record) for record in records} if self._people.overlap > 1 else {}
+        return arrange(records, list(self._lanes), self._people.active(), holding, answered, wanted)
 
     def _put(
         self,
@@ -222,7 +225,7 @@ class ArgillaQueue:
         held = {*chain.from_iterable(holding.values())}
         moves = self._moves(orders, holding)
         try:
-            for sent in self._delivery.send(moves, suggestions, held, form, self._properties or ()):
+            for sent in self.delivery.send(moves, suggestions, held, form, self._properties or ()):
                 self._learn(sent, moves)
         except BaseException:
             self._lanes, self._properties = {}, None  # how much of it arrived is not known, nor what stands there

@@ -35,22 +35,23 @@ START = "<!-- nextlabel: links, rewritten by the service; write above or below -
 END = "<!-- nextlabel: end of links -->"
 INTRODUCTION = "**Please label through your own link.** Only there the records come in the order that helps most."
 LONGEST_GUIDELINES = 10_000
-_BLOCK = re.compile(rf"{re.escape(START)}(?:(?!{re.escape(START)}).)*?{re.escape(END)}\n*", re.DOTALL)
 
 
 class Webhooks:
     """The connection between one dataset and one address of our service. Thread-safe.
 
+    ``question`` is empty for the first question of a dataset. Another's webhook and links stand beside that one's.
     Raises MissingExtra if the library that reads the signatures is not installed.
     """
 
-    def __init__(self, client: Client, dataset_id: str) -> None:
+    def __init__(self, client: Client, dataset_id: str, question: str = "") -> None:
         try:
             import standardwebhooks  # noqa: F401
         except ImportError:
             raise MissingExtra("standardwebhooks", "argilla") from None
         self._client = client
-        self._dataset = dataset_id
+        self._dataset, self._question = dataset_id, question
+        self._description = f"{DESCRIPTION}{dataset_id}{f', question {question}' if question else ''}"
         self._secrets: tuple[str, ...] = ()
         self._asked = -ASK_EVERY_S
         self._asking = threading.Lock()
@@ -79,8 +80,8 @@ class Webhooks:
         return list(answer["items"])
 
     def mine(self, hook: Mapping[str, Any]) -> bool:
-        """Whether a webhook was made by us for this dataset."""
-        return bool(hook["description"] == DESCRIPTION + self._dataset)
+        """Whether a webhook was made by us for this question."""
+        return bool(hook["description"] == self._description)
 
     def orphaned(self, hook: Mapping[str, Any]) -> bool:
         """Whether a webhook was made by us for a dataset that is gone."""
@@ -88,7 +89,7 @@ class Webhooks:
         if self.mine(hook) or not described.startswith(DESCRIPTION):
             return False
         try:
-            self._client.get(f"/api/v1/datasets/{described.removeprefix(DESCRIPTION)}")
+            self._client.get(f"/api/v1/datasets/{described.removeprefix(DESCRIPTION).partition(',')[0]}")
         except ProjectNotFound:
             return True
         except PlatformError:  # what people wrote there is no id
@@ -102,7 +103,7 @@ class Webhooks:
             if hook in here[1:] or (hook not in here and (self.mine(hook) or self.orphaned(hook))):
                 log.info("removing a webhook of an earlier run", url=hook["url"], webhook=hook["id"])
                 self._client.request("DELETE", f"/api/v1/webhooks/{hook['id']}")
-        wanted = {"events": list(EVENTS), "description": DESCRIPTION + self._dataset}
+        wanted = {"events": list(EVENTS), "description": self._description}
         if not here:
             here = [self._client.request("POST", "/api/v1/webhooks", body={"url": url, **wanted})]
         elif not (is_right(here[0]) and self.mine(here[0])):
@@ -118,9 +119,16 @@ class Webhooks:
                 changes.append("a webhook for answers is added")
         except Unauthorized:  # then there will be none, and answers are found by polling
             pass
-        if START not in (self._client.get(f"/api/v1/datasets/{self._dataset}")["guidelines"] or ""):
+        if start_of(self._question) not in (self._client.get(f"/api/v1/datasets/{self._dataset}")["guidelines"] or ""):
             changes.append("each annotator's link is written above the guidelines")
         return changes
+
+    def disconnect(self) -> int:
+        """Remove our webhooks; returns how many there were. Raises Unauthorized unless we are an owner."""
+        mine = [hook for hook in self.hooks() if self.mine(hook)]
+        for hook in mine:
+            self._client.request("DELETE", f"/api/v1/webhooks/{hook['id']}")
+        return len(mine)
 
     # -- deliveries --------------------------------------------------------------------------------------------------
 
@@ -159,7 +167,7 @@ class Webhooks:
         """
         path = f"/api/v1/datasets/{self._dataset}"
         found = self._client.get(path)["guidelines"] or ""
-        written = with_links(found, links)
+        written = with_links(found, links, self._question)
         if written != found:
             self._client.request("PATCH", path, again=True, body={"guidelines": written or None})
 
@@ -192,22 +200,34 @@ def verified(secrets: Iterable[str], headers: Mapping[str, str], body: bytes) ->
     return False
 
 
-def with_links(guidelines: str, links: Mapping[str, str]) -> str:
-    """``guidelines`` with our block of ``links`` in them, where it was or on top. What does not fit is left out."""
-    theirs = _BLOCK.sub("", guidelines)
-    place = found.start() if (found := _BLOCK.search(guidelines)) else 0
+def start_of(question: str) -> str:
+    """What begins the block of links in the guidelines; that of the dataset's first question names none."""
+    return START.replace("links,", f"links of {question.replace('--', '- -')},") if question else START
+
+
+def with_links(guidelines: str, links: Mapping[str, str], question: str = "") -> str:
+    """``guidelines`` with our block of ``links`` in them, where it was or on top. What does not fit is left out.
+
+    The block of a ``question`` stands for itself: those of others stay as they are.
+    """
+    start = start_of(question)
+    ours = re.compile(rf"{re.escape(start)}(?:(?!{re.escape(start)}).)*?{re.escape(END)}\n*", re.DOTALL)
+    theirs = ours.sub("", guidelines)
+    place = found.start() if (found := ours.search(guidelines)) else 0
     room = LONGEST_GUIDELINES - len(theirs)
-    block = _block([f"- [{_escaped(name)}]({link})" for name, link in links.items()], room)
+    introduction = INTRODUCTION.replace("label", f"answer “{_escaped(question)}”") if question else INTRODUCTION
+    lines = [f"- [{_escaped(name)}]({link})" for name, link in links.items()]
+    block = _block([start, "", introduction, ""], lines, room)
     if links and not block:
         log.warning("the guidelines have no room for the annotators' links: shorten them, or hand the links out")
     return theirs[:place] + block + theirs[place:]
 
 
-def _block(lines: list[str], room: int) -> str:
+def _block(head: list[str], lines: list[str], room: int) -> str:
     """The lines between markers, as many as fit in ``room`` characters; empty if not even one does."""
     for shown in range(len(lines), 0, -1):
         more = [f"- and {len(lines) - shown} more: ask for yours"] if shown < len(lines) else []
-        block = "\n".join([START, "", INTRODUCTION, "", *lines[:shown], *more, "", END, "", ""])
+        block = "\n".join([*head, *lines[:shown], *more, "", END, "", ""])
         if len(block) <= room:
             return block
     return ""

@@ -26,6 +26,11 @@ T = TypeVar("T")
 
 SAMPLING = "Uncertainty sampling"
 """The sampling that serves the tasks of the model version in force first, by their score."""
+TITLE = "nextlabel"
+"""The ML backend's title. Never a model version: where the two are equal, Label Studio asks for live predictions at
+every step and the order of the queue turns random."""
+OURS = "nl-"
+"""Every version that we publish begins with this."""
 PAGE = 100
 """Projects a page; Label Studio gives no more."""
 SHORTEST_TITLE = 3
@@ -197,3 +202,8 @@ class LabelStudioProjects(Projects[Client]):
 
 def _written(mark: str) -> str:
     return f"Made by nextlabel (store {mark})."
+
+
+def is_our_version(version: str) -> bool:
+    """Whether a model version is one that we publish, or that our backend names."""
+    return version == TITLE or version.startswith(OURS)

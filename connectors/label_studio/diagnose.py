@@ -11,10 +11,10 @@ from typing import Any
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch, PlatformError
-from nextlabel.connectors.label_studio.client import SAMPLING, Client
+from nextlabel.connectors.label_studio.client import OURS, SAMPLING, TITLE, Client
 from nextlabel.connectors.label_studio.config import read_config
-from nextlabel.connectors.label_studio.queue import OURS, LabelStudioQueue
-from nextlabel.connectors.label_studio.webhooks import TITLE, Webhooks, hook_url, matches, ours, wanted_hooks
+from nextlabel.connectors.label_studio.queue import LabelStudioQueue
+from nextlabel.connectors.label_studio.webhooks import Webhooks, hook_url, matches, ours, wanted_hooks
 
 LARGE = 1000
 """Tasks from which the slow import of predictions is felt."""

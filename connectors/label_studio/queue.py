@@ -14,18 +14,17 @@ from functools import partial
 import stamina
 import structlog
 
+from nextlabel.connectors.base import Progress
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import ConnectorError, PlatformError, PlatformUnavailable, RecordsRejected
 from nextlabel.connectors.http import IMPORT_TIMEOUT_S
-from nextlabel.connectors.label_studio.client import Client
+from nextlabel.connectors.label_studio.client import OURS, Client, is_our_version
 from nextlabel.connectors.label_studio.config import Form
 from nextlabel.connectors.label_studio.payloads import write_result
 from nextlabel.connectors.records import QueueEntry, ranked
 
 log = structlog.get_logger(__name__)
 
-OURS = "nl-"
-"""Every version that we publish begins with this."""
 BATCH = 500
 GENTLY = 50
 """Rows deleted in one go. Label Studio needs 8-20 ms per row and holds SQLite's one write lock all the while."""
@@ -97,6 +96,17 @@ class LabelStudioQueue:
             self._stored.pop(version, None)
             if self._used is not None:
                 self._used.discard(version)
+
+    def clear(self, progress: Progress) -> int:
+        """Delete everything that we published, and what was predicted live; how many rows that was.
+
+        None of it may be in force.
+        """
+        found = {version: rows for version, rows in self.versions().items() if is_our_version(version)}
+        for number, version in enumerate(found, 1):
+            self.retire(version)
+            progress(number, len(found))
+        return sum(found.values())
 
     def generations(self) -> tuple[str, ...]:
         """Versions of ours that have rows, newest first, the one in force included."""

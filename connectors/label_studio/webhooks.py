@@ -16,15 +16,13 @@ from typing import Any
 import structlog
 
 from nextlabel.connectors.base import BackendAddress
-from nextlabel.connectors.errors import PlatformError
-from nextlabel.connectors.label_studio.client import SAMPLING, Client
-from nextlabel.connectors.label_studio.queue import OURS
+from nextlabel.connectors.errors import PlatformError, ProjectTaken
+from nextlabel.connectors.label_studio.client import OURS, SAMPLING, TITLE, Client, is_our_version
 
 log = structlog.get_logger(__name__)
 
-TITLE = "nextlabel"
-"""The ML backend's title. Never a model version: where the two are equal, Label Studio asks for live predictions at
-every step and the order of the queue turns random."""
+OWNER = ", recipe "
+"""Parts the ML backend's description from the name of the recipe that it serves."""
 SECRET_HEADER = "X-Nextlabel-Secret"  # noqa: S105  the name of a header
 
 EVENTS = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", "TASKS_DELETED")
@@ -61,8 +59,10 @@ class Webhooks:
     def connect(self, backend: BackendAddress) -> None:
         """Make backend, webhooks and settings what they should be, and remove what earlier runs of ours left.
 
-        Raises PlatformError, with the fix, if Label Studio can't or may not reach the address.
+        Raises ProjectTaken, having changed nothing, if another recipe works here; PlatformError, with the fix, if Label
+        Studio can't or may not reach the address.
         """
+        self._check_owner(backend.owner)
         self._secret = backend.webhook_secret.encode()
         version = self._settings()
         self._backend(backend)
@@ -100,6 +100,43 @@ class Webhooks:
             changes.append(f"an ML backend called {TITLE}, and webhooks for answers and new tasks, are added")
         return changes
 
+    def settings(self) -> dict[str, Any]:
+        """What the project has for the settings that we change."""
+        found = self._client.call(lambda: self._client.sdk.projects.get(self._project), again=True)
+        return {name: getattr(found, name, None) for name in SETTINGS} | {"model_version": found.model_version or ""}
+
+    def restore(self, before: Mapping[str, Any]) -> list[str]:
+        """Put the settings back to what they were ``before``; returns which were changed, and to what."""
+        now = self.settings()
+        back = {name: value for name, value in before.items() if name in now and value is not None}
+        if is_our_version(back.get("model_version", now["model_version"])):
+            back["model_version"] = ""  # none of ours may stay in force
+        changed = {name: value for name, value in back.items() if now[name] != value}
+        if changed:
+            self._client.call(lambda: self._client.sdk.projects.update(self._project, **changed), again=True)
+        return [f"{name} is {value!r} again" for name, value in changed.items()]
+
+    def disconnect(self) -> str:
+        """Remove our ML backend and our webhooks, and those that Label Studio made for it; returns what was removed."""
+        backends = [found for found in self.backends() if found.title == TITLE]
+        for found in backends:
+            self._client.call(partial(self._client.sdk.ml.delete, found.id), again=True)
+        urls = {hook_url(found) for found in backends}
+        hooks = [found for found in self.hooks() if ours(found, None) or found.url in urls]
+        for found in hooks:
+            self._client.call(partial(self._client.sdk.webhooks.delete, found.id), again=True)
+        return f"{len(backends)} ML backends and {len(hooks)} webhooks removed"
+
+    def _check_owner(self, owner: str) -> None:
+        for found in self.backends():
+            _, _, name = str(found.description or "").partition(OWNER)
+            if found.title == TITLE and name and owner and name != owner:
+                raise ProjectTaken(
+                    f"the project is worked on with the recipe {name} (its ML backend is at {found.url}). Label Studio "
+                    "has one queue and one model version for all of a project, so no other recipe can share it: use a "
+                    f"project of its own, or give this one up first: nextlabel detach {name}"
+                )
+
     def backends(self) -> list[Any]:
         """The ML backends of the project."""
         return list(self._client.call(lambda: self._client.sdk.ml.list(project=self._project), again=True))
@@ -131,7 +168,7 @@ class Webhooks:
             "url": backend.url,
             "project": project,
             "title": TITLE,
-            "description": "Suggestions and queue order by nextlabel",
+            "description": f"Suggestions and queue order by nextlabel{OWNER}{backend.owner}",
             "auth_method": "BASIC_AUTH",
             "basic_auth_user": backend.user,
             "basic_auth_pass": backend.password,

@@ -126,3 +126,29 @@ def test_the_last_records_are_offered_to_all():
     left = RECORDS[:4]
     lanes = arrange(left, PEOPLE, PEOPLE, {"ana": left}, {})
     assert all(sorted(lane) == sorted(left) for lane in lanes.values())
+
+
+def test_what_several_are_to_answer_is_in_the_share_of_so_many():
+    wanted = dict.fromkeys(RECORDS, 3)
+    assert arrange(RECORDS, PEOPLE, PEOPLE, {}, {}, wanted) == dict.fromkeys(PEOPLE, RECORDS)
+    crowd = [f"person{i}" for i in range(8)]
+    lanes = arrange(RECORDS, crowd, crowd, {}, {}, wanted)
+    assert all(sum(record in lane[:15] for lane in lanes.values()) == 3 for record in RECORDS[:20])
+
+
+def test_what_some_have_answered_comes_before_what_is_new():
+    answered = {RECORDS[30]: ["ana"], RECORDS[40]: ["ana", "ben"]}
+    wanted = {**dict.fromkeys(RECORDS, 3), RECORDS[30]: 2, RECORDS[40]: 1}
+    lanes = arrange(RECORDS, PEOPLE, PEOPLE, {"eva": RECORDS[:2]}, answered, wanted)
+    assert lanes["eva"][:4] == [*RECORDS[:2], RECORDS[30], RECORDS[40]]
+    assert lanes["ben"][:3] == [RECORDS[30], *RECORDS[:2]]
+    assert lanes["ana"][:2] == RECORDS[:2]
+    assert set(lanes["ana"][-2:]) == {RECORDS[30], RECORDS[40]}
+
+
+def test_pages_may_hold_the_same_as_long_as_it_wants_more():
+    held = settle(dict.fromkeys(PEOPLE, RECORDS[:16]), lambda record: 3)
+    assert held == dict.fromkeys(PEOPLE, RECORDS[:16])
+    late = settle({"ana": RECORDS[:16], "ben": RECORDS[1:17], "eva": RECORDS[2:18]}, lambda record: 2)
+    assert RECORDS[15] not in late["ana"], "two come to it sooner"
+    assert RECORDS[15] in late["ben"]

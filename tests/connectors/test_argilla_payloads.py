@@ -80,7 +80,7 @@ def answered(form: Form, suggestion: dict[str, Any]) -> Annotation:
 @given(st.sampled_from(LABELS))
 def test_a_label_that_is_submitted_as_suggested_is_read_back(label: str):
     written = write_suggestion(SINGLE, Suggestion((label,), 0.7, "m-1"))
-    assert written == {"question_id": "q", "value": label, "score": 0.7, "agent": "m-1", "type": "model"}
+    assert written == {"question_id": "q", "value": label, "score": 0.7, "agent": "nextlabel/m-1", "type": "model"}
     assert answered(SINGLE, written).value == (label,)
 
 

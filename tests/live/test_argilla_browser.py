@@ -93,7 +93,7 @@ def test_ten_submits_in_the_stock_page(
             assert (suggested is None) == (text in audit)
         agents = {suggestion(record).get("agent") for record in second.pending(other, limit=100)[0]} - {None}
         assert agents
-        assert agents <= models, "a suggestion of somebody else"
+        assert agents <= {f"nextlabel/{model}" for model in models}, "a suggestion of somebody else"
 
         # Re-ordered after the retrain: somebody fresh does not get the old order of what nobody has in hand.
         status = backend.wait(lambda status: status["state"] == "idle", "the whole queue")

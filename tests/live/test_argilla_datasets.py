@@ -212,7 +212,7 @@ def test_answers_and_suggestions_of_every_kind_are_stored_and_read_back(
     assert item.record == Record("u", fields)
     connector.publish("nl-1", [QueueEntry(remote, 0, Suggestion(value, 0.75, "model-1"))])
     [suggestion] = api("GET", f"/records/{remote}/suggestions")["items"]
-    assert (suggestion["value"], suggestion["agent"], suggestion["type"]) == (answer, "model-1", "model")
+    assert (suggestion["value"], suggestion["agent"], suggestion["type"]) == (answer, "nextlabel/model-1", "model")
     assert suggestion["score"] == ([0.75] * len(answer) or None if isinstance(answer, list) else 0.75)
     crew(connector)[0].submit(remote, suggestion["value"])
     [given] = connector.changes(None).annotations

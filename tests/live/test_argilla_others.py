@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
 
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer
 from nextlabel.connectors.argilla.connector import ArgillaConnector
-from nextlabel.connectors.records import QueueEntry
-from tests.live.argilla_calls import SPORT, Api, Json, Make, push
+from nextlabel.connectors.argilla.lanes import arrange
+from nextlabel.connectors.base import BackendAddress
+from nextlabel.connectors.records import QueueEntry, Suggestion
+from tests.live.argilla_calls import SPORT, Api, Json, Make, hooks, push, until, wrong
+from tests.live.conftest import Service
 
 Crew = Callable[[ArgillaConnector], list[ArgillaAnnotator]]
 
@@ -95,3 +99,124 @@ def test_places_in_the_lane_of_somebody_who_left_go(argilla_dataset: Make, api: 
     connector.publish("nl-left-1", entries(ids))
     metadata = rows(connector)[ids[0]]["metadata"]
     assert metadata.keys() == {"note", *lanes(api, connector)}
+
+
+# -- what others suggest -----------------------------------------------------------------------------------------------
+
+
+def suggest(api: Api, connector: ArgillaConnector, record: str, label: str = "politics") -> None:
+    body = {"question_id": connector.form.question_id, "value": label, "score": 0.8, "agent": "gpt-4o", "type": "model"}
+    api("PUT", f"/records/{record}/suggestions", body)
+
+
+def agents(connector: ArgillaConnector, ids: Sequence[str]) -> list[str | None]:
+    found = rows(connector)
+    return [next((one["agent"] for one in found[record]["suggestions"]), None) for record in ids]
+
+
+def test_suggestions_of_others_stay_until_somebody_answered(argilla_dataset: Make, api: Api, crew: Crew) -> None:
+    connector = argilla_dataset(overlap=2)
+    ids = push(connector, 4)
+    for record in ids[:3]:
+        suggest(api, connector, record)
+    blind = [QueueEntry(one, rank, None if rank == 2 else SPORT) for rank, one in enumerate(ids)]
+    connector.publish("nl-theirs-1", blind)
+    assert agents(connector, ids) == ["gpt-4o", "gpt-4o", "gpt-4o", "nextlabel/model-1"]
+    crew(connector)[0].submit(ids[0], "sport")
+    connector.publish("nl-theirs-2", blind)
+    assert agents(connector, ids) == ["nextlabel/model-1", "gpt-4o", "gpt-4o", "nextlabel/model-1"]
+    connector.replace_suggestions = True
+    connector.publish("nl-theirs-3", blind)
+    assert agents(connector, ids) == ["nextlabel/model-1", "nextlabel/model-1", None, "nextlabel/model-1"]
+
+
+# -- what we leave behind ----------------------------------------------------------------------------------------------
+
+
+def test_everything_of_ours_is_taken_out_again(
+    argilla: ArgillaServer, argilla_dataset: Make, api: Api, crew: Crew, service: Service, no_webhooks_left: None
+) -> None:
+    made = argilla_dataset()
+    path = f"/datasets/{made.project.id}"
+    api("PATCH", path, {"guidelines": "Be kind.", "metadata": {"team": "ours"}})
+    for one in lanes(api, made).values():
+        api("DELETE", f"/metadata-properties/{one}")
+    ids = push(made, 6)
+    suggest(api, made, ids[5])
+    answer = crew(made)[0].submit(ids[4], "sport")
+    before, untouched = api("GET", path), rows(made)
+    with closing(ArgillaConnector.attach(argilla.url, argilla.token, made.project.id)) as connector:
+        settings = connector.settings()
+        connector.connect(service.address())
+        connector.publish("nl-leave-1", entries(ids))
+        connector.ask_again(ids[:1], 3)
+        assert rows(connector) != untouched
+    with closing(ArgillaConnector.attach(argilla.url, argilla.token, made.project.id)) as again:
+        assert "4 suggestions removed" in again.detach(settings, ids[:1])
+        assert again.detach(settings, ids[:1])[0] == "0 webhooks removed", "it may be repeated"
+    until(lambda: rows(made)[ids[4]]["status"] == untouched[ids[4]]["status"])  # Argilla's worker counts anew
+    after = rows(made)
+    assert lanes(api, made) == {}
+    assert hooks(argilla) == []
+    kept = ("fields", "metadata", "external_id", "status")
+    assert [[after[one][key] for key in kept] for one in ids] == [[untouched[one][key] for key in kept] for one in ids]
+    assert agents(made, ids) == [None] * 5 + ["gpt-4o"]
+    assert [one["id"] for one in after[ids[4]]["responses"]] == [answer.id]
+    now = api("GET", path)
+    assert [now[key] for key in ("guidelines", "metadata", "distribution")] == [
+        before[key] for key in ("guidelines", "metadata", "distribution")
+    ]
+
+
+def two_questions(argilla: ArgillaServer, api: Api, name: str) -> str:
+    """A dataset that asks about topic and mood, of somebody who uses the SDK."""
+    space = next(one["id"] for one in api("GET", "/me/workspaces")["items"] if one["name"] == argilla.workspace)
+    body = {"name": name, "workspace_id": space, "allow_extra_metadata": False}
+    made: str = api("POST", "/datasets", body)["id"]
+    field = {"name": "text", "title": "text", "required": True, "settings": {"type": "text"}}
+    api("POST", f"/datasets/{made}/fields", field)
+    for question, labels in (("topic", ("sport", "politics")), ("mood", ("glad", "sad"))):
+        options = [{"value": label, "text": label} for label in labels]
+        settings = {"type": "label_selection", "options": options}
+        body = {"name": question, "title": question, "required": True, "settings": settings}
+        api("POST", f"/datasets/{made}/questions", body)
+    api("PUT", f"/datasets/{made}/publish")
+    return made
+
+
+def test_two_recipes_share_a_dataset_by_question(
+    argilla: ArgillaServer, argilla_users: list[str], api: Api, service: Service, no_webhooks_left: None
+) -> None:
+    dataset = two_questions(argilla, api, f"two {secrets.token_hex(4)}")
+    with ExitStack() as opened:
+        topic, mood = (
+            opened.enter_context(
+                closing(ArgillaConnector.attach(argilla.url, argilla.token, dataset, question=question))
+            )
+            for question in ("topic", "mood")
+        )
+        ids = push(topic, 12)
+        other = BackendAddress(service.url + "/other", "nextlabel", "a password", "a secret")
+        topic.connect(service.address())
+        mood.connect(other)
+        topic.publish("nl-topic-1", entries(ids))
+        sad = Suggestion(("sad",), 0.7, "model-2")
+        mood.publish("nl-mood-1", [QueueEntry(one, rank, sad) for rank, one in enumerate(reversed(ids))])
+        topic.connect(service.address())
+        assert len(hooks(argilla)) == 2, "nobody removes another's webhook"
+        assert wrong(mood, other).keys().isdisjoint({"links", "queue", "webhook-stray"})
+        guidelines = api("GET", f"/datasets/{dataset}")["guidelines"]
+        assert all(link in guidelines for link in (*topic.links().values(), *mood.links().values()))
+        person = opened.enter_context(ArgillaAnnotator(argilla.url, argilla_users[0], dataset))
+        crowd = [one.id for one in topic._people.members]
+        for connector, ranking in ((topic, ids), (mood, ids[::-1])):
+            shown = person.pending(connector.links()["annotator0"], limit=12)[0]
+            me = next(one.id for one in connector._people.members if one.name == "annotator0")
+            assert [record["id"] for record in shown] == arrange(ranking, crowd, [], {}, {})[me]
+        assert [len(rows(topic)[one]["suggestions"]) for one in ids] == [2] * 12
+        topic.detach({}, [])
+        assert [hook["url"] for hook in hooks(argilla)] == [other.url + "/webhook/argilla"]
+        assert [record["id"] for record in person.pending(mood.links()["annotator0"], limit=12)[0]] == arrange(
+            ids[::-1], crowd, [], {}, {}
+        )[me]
+        assert [[one["value"] for one in row["suggestions"]] for row in rows(mood).values()] == [["sad"]] * 12

@@ -9,10 +9,10 @@ import pytest
 from nextlabel.backend.stack import Annotator, LabelStudioServer, LabelStudioStack
 from nextlabel.connectors.base import BackendAddress, Finding, NewProject, Severity
 from nextlabel.connectors.errors import PlatformError
-from nextlabel.connectors.label_studio.client import SAMPLING
+from nextlabel.connectors.label_studio.client import SAMPLING, TITLE
 from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 from nextlabel.connectors.label_studio.diagnose import token_expiry
-from nextlabel.connectors.label_studio.webhooks import SECRET_HEADER, TITLE
+from nextlabel.connectors.label_studio.webhooks import SECRET_HEADER
 from nextlabel.connectors.records import Hint, Labeling, LabelKind, QueueEntry, Record, Suggestion
 from tests.live.label_studio_calls import api
 

@@ -108,7 +108,7 @@ class ArgillaPerson:
         for one in record["suggestions"]:
             units = text.encode("utf-16-le")
             phrases = [units[2 * span["start"] : 2 * span["end"]].decode("utf-16-le") for span in one["value"]]
-            labels, version = [span["label"] for span in one["value"]], one["agent"]
+            labels, version = [span["label"] for span in one["value"]], one["agent"].removeprefix("nextlabel/")
             marked = list(zip(phrases, labels, one["score"] or [], strict=True)) or None
         return Shown(record, record["id"], text, marked, version)
 

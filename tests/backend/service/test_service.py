@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -254,7 +255,7 @@ def test_connects_once_the_platform_answers(make_service: ServiceFactory, platfo
     service.start(address)
     wait_for(lambda: not service.status().platform_reachable)
     platform.down = False
-    wait_for(lambda: platform.connected == [address])
+    wait_for(lambda: platform.connected == [replace(address, owner="animals")])
 
 
 def test_answers_to_records_that_we_lack_bring_the_records_in(

@@ -1,0 +1,45 @@
+"""``detach``: leave a project as it was."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from nextlabel.connectors.errors import ConfigError
+
+from .common import RecipeName, bars, command_group, examples, project_of, say
+
+app = command_group()
+
+
+@app.command(epilog=examples("nextlabel detach reviews.yaml"))
+def detach(recipe: RecipeName) -> None:
+    """Take everything that is ours out of the project.
+
+    Suggestions, places in queues, links, webhooks and the ML backend go; sampling, overlap and model version are what
+    they were before the first start. Records, answers, and what others put there stay. The service must not run. What
+    was learned stays on this machine: `nextlabel run` goes on from there.
+    """
+    from nextlabel.backend.loop.leadership import Leadership
+    from nextlabel.backend.service.project import PROJECT, check_platform
+    from nextlabel.backend.service.traces import detach as take_out
+    from nextlabel.connectors.platforms import PLATFORMS
+
+    with project_of(recipe) as (chosen, settings, store):
+        check_platform(chosen, settings, store)
+        project = store.get_meta(PROJECT)
+        if project is None:
+            raise ConfigError(f"{chosen.name} has no project yet, so there is nothing to take out")
+        leadership = Leadership(store)
+        with leadership.kept(patient=True) as leads:
+            if not leads:
+                raise ConfigError(
+                    f"the service runs ({leadership.leader}), and would put everything back; stop it first"
+                )
+            question = chosen.question if "question" in chosen.model_fields_set else None
+            platform = PLATFORMS[chosen.platform]
+            attached = platform.attach(settings, project, workspace=chosen.workspace, question=question)
+            with closing(attached) as connector, bars() as progress:
+                bar = progress.add_task("Removing", total=None)
+                done = take_out(store, connector, lambda n, of: progress.update(bar, completed=n, total=of))
+    for line in done:
+        say(line)

@@ -161,13 +161,18 @@ def project_of(name: str) -> Iterator[Project]:
         yield Project(as_attached(recipe, store), settings, store)
 
 
+def has_store(recipe: Recipe, settings: Settings) -> bool:
+    """Whether anything was run for the recipe; true of a database, which may hold more than its own."""
+    return bool(settings.store) or any((settings.home / recipe.name).glob("store*"))
+
+
 def existing_store(recipe: Recipe, settings: Settings) -> Store:
     """Open the project's store. Raises ConfigError if nothing was run yet."""
-    from nextlabel.backend.service.opening import open_store, project_home
+    from nextlabel.backend.service.opening import open_store
 
-    home = settings.home / recipe.name
-    if not settings.store and not (home.is_dir() and any(project_home(recipe, settings).glob("store*"))):
-        raise ConfigError(f"nothing was run for {recipe.name} yet (looked in {home.absolute()}); set NEXTLABEL_HOME?")
+    if not has_store(recipe, settings):
+        home = (settings.home / recipe.name).absolute()
+        raise ConfigError(f"nothing was run for {recipe.name} yet (looked in {home}); set NEXTLABEL_HOME?")
     return open_store(recipe, settings)
 
 

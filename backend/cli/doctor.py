@@ -11,13 +11,14 @@ from nextlabel.backend.recipe import find_recipe
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
 from nextlabel.connectors.errors import ConfigError, ConnectorError
 
-from .common import AsJson, command_group, console, examples, existing_store, print_json
+from .common import AsJson, command_group, console, examples, existing_store, has_store, print_json
+from .first_look import before_first_run
 from .service import leading, sentence
 
 if TYPE_CHECKING:
+    from nextlabel.backend.recipe.recipe import Recipe
     from nextlabel.backend.settings import Settings
     from nextlabel.connectors.base import Connector, Finding
-    from nextlabel.connectors.platform import Platform
 
 _MARKS = {"error": ("✗", "red"), "warning": ("!", "yellow"), "ok": ("✓", "green")}
 
@@ -52,7 +53,8 @@ def doctor(
 ) -> None:
     """Find what would silently break the loop, and the fix.
 
-    Looks at the live platform and at our settings; changes nothing. Exits with 1 if anything is wrong.
+    Looks at the live platform and at our settings; changes nothing. Before the first run it looks at the recipe, its
+    data, its model and what is installed, and asks the platform whether it will do. Exits with 1 if anything is wrong.
     """
     from nextlabel.backend.settings import Settings
 
@@ -79,6 +81,9 @@ def _findings(recipe: str | None, project: str | None, platform: str | None, set
         address = BackendAddress(settings.address(), shown.user, shown.password, shown.webhook_secret)
     except ConfigError as error:
         yield Finding("credentials", Severity.WARNING, str(error), "nextlabel run RECIPE")
+    if recipe is not None and project is None and not _was_run(recipe, platform, settings):
+        yield from before_first_run(_chosen(recipe, platform), settings, address)
+        return
     try:
         connector = _connector(recipe, project, platform, settings)
     except ConnectorError as error:
@@ -97,6 +102,22 @@ def _findings(recipe: str | None, project: str | None, platform: str | None, set
         connector.close()
     if recipe is not None and project is None:
         yield _leader(recipe, settings)
+
+
+def _chosen(recipe: str, platform: str | None) -> Recipe:
+    found = find_recipe(recipe)
+    return found if platform is None else found.on(platform)
+
+
+def _was_run(recipe: str, platform: str | None, settings: Settings) -> bool:
+    """Whether a store has a project for the recipe."""
+    from nextlabel.backend.service.project import PROJECT
+
+    chosen = _chosen(recipe, platform)
+    if not has_store(chosen, settings):
+        return False
+    with existing_store(chosen, settings) as store:
+        return store.get_meta(PROJECT) is not None
 
 
 def _own_findings(settings: Settings) -> Iterator[Finding]:
@@ -121,10 +142,8 @@ def _compared(recipe: str, platform: str | None, settings: Settings) -> Finding:
     """What the last comparison of log and platform came to."""
     from nextlabel.backend.loop.sync import last_comparison
 
-    chosen = find_recipe(recipe)
-    chosen = chosen if platform is None else chosen.on(platform)
     try:
-        with existing_store(chosen, settings) as store:
+        with existing_store(_chosen(recipe, platform), settings) as store:
             last = last_comparison(store)
     except ConfigError:  # attached by hand: there is no log yet
         last = None
@@ -137,9 +156,8 @@ def _compared(recipe: str, platform: str | None, settings: Settings) -> Finding:
 
 def _told(recipe: str, platform: str | None, settings: Settings) -> Iterator[Finding]:
     """What was set aside, or has happened; only what somebody can mend is wrong."""
-    chosen = find_recipe(recipe)
     try:
-        with existing_store(chosen if platform is None else chosen.on(platform), settings) as store:
+        with existing_store(_chosen(recipe, platform), settings) as store:
             notices = store.notices()
     except ConfigError:  # attached by hand: nothing was read yet
         return
@@ -161,31 +179,20 @@ def _leader(recipe: str, settings: Settings) -> Finding:
 def _connector(recipe: str | None, project: str | None, platform: str | None, settings: Settings) -> Connector:
     """The project as it is: nothing is created or changed. Raises ConfigError or ConnectorError."""
     from nextlabel.backend.service.project import PROJECT, check_platform
+    from nextlabel.connectors.platforms import platform_for
 
     if recipe is None:
         if project is None:
             raise ConfigError("name a recipe, or a project with --project")
-        return _platform(platform, settings).attach(settings, project)
-    chosen = find_recipe(recipe)
-    if platform is not None:
-        chosen = chosen.on(platform)
+        return platform_for(platform, project, settings).attach(settings, project)
+    chosen = _chosen(recipe, platform)
     if project is None:
         with existing_store(chosen, settings) as store:
             check_platform(chosen, settings, store)
-            project = store.get_meta(PROJECT) or chosen.project
-    if project is None:
-        raise ConfigError(f"{chosen.name} has no project yet; start with: nextlabel run {recipe}")
+            project = store.get_meta(PROJECT)
     question = chosen.question if "question" in chosen.model_fields_set else None
-    return _platform(chosen.platform, settings).attach(settings, project, workspace=chosen.workspace, question=question)
-
-
-def _platform(name: str | None, settings: Settings) -> Platform:
-    """The platform called ``name``, or else the first one that the settings have an address of."""
-    from nextlabel.connectors.platforms import DEFAULT, PLATFORMS, find_platform
-
-    if name is not None:
-        return find_platform(name)
-    return next((one for one in PLATFORMS.values() if one.address(settings)), PLATFORMS[DEFAULT])
+    found = platform_for(chosen.platform, project or "", settings)
+    return found.attach(settings, project or "", workspace=chosen.workspace, question=question)
 
 
 def _show(findings: list[Finding]) -> None:

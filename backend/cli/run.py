@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from nextlabel.backend.recipe.recipe import Recipe
     from nextlabel.backend.service.ports import Status
     from nextlabel.backend.service.service import Service
+    from nextlabel.backend.service.start_plan import StartPlan
     from nextlabel.backend.settings import Settings
     from nextlabel.backend.store import Store
     from nextlabel.connectors.base import Connector
@@ -53,6 +55,9 @@ OtherData = Annotated[
 ]
 Host = Annotated[str | None, typer.Option(help="Address to listen on (NEXTLABEL_HOST).", show_default=False)]
 Port = Annotated[int | None, typer.Option(help="Port to listen on (NEXTLABEL_PORT).", show_default=False)]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Add new records to a project that was there before us, without asking.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything drawn at random, the audit slice included.")]
 
 AnyRecipe = Annotated[
@@ -85,6 +90,7 @@ def run(
     question: Question = None,
     workspace: Workspace = None,
     platform: OtherPlatform = None,
+    yes: Yes = False,
     host: Host = None,
     port: Port = None,
     seed: Seed = 0,
@@ -96,7 +102,7 @@ def run(
     read from it, and its answers are learned from. `nextlabel init` writes them into a recipe, to change the rest.
     """
     settings = _settings(host, port)
-    _serve(_chosen(recipe, Wanted(project, platform, question, workspace, data), settings), settings, seed)
+    _serve(_chosen(recipe, Wanted(project, platform, question, workspace, data), settings), settings, seed, yes=yes)
 
 
 @app.command(epilog=examples("nextlabel serve reviews.yaml --port 9091"))
@@ -113,7 +119,7 @@ def serve(recipe: RecipeName, platform: OtherPlatform = None, host: Host = None,
     with existing_store(chosen, settings) as store:
         if store.get_meta(PROJECT) is None:
             raise ConfigError(f"nothing was pushed for {chosen.name} yet; start with: nextlabel run {recipe}")
-    _serve(chosen.model_copy(update={"data": "", "records": None, "reader": None}), settings, seed=0)
+    _serve(chosen.model_copy(update={"data": "", "records": None, "reader": None}), settings, seed=0, yes=True)
 
 
 @app.command(epilog=examples("nextlabel push reviews.yaml"))
@@ -124,6 +130,7 @@ def push(
     question: Question = None,
     workspace: Workspace = None,
     platform: OtherPlatform = None,
+    yes: Yes = False,
     seed: Seed = 0,
 ) -> None:
     """Push the data to the platform, and leave. `run` does this too.
@@ -133,7 +140,7 @@ def push(
     """
     from nextlabel.backend.loop.leadership import Leadership
     from nextlabel.backend.loop.record_import import take_up
-    from nextlabel.backend.service.opening import import_plan, load_records, open_store
+    from nextlabel.backend.service.opening import import_plan, open_store, read_agreed
     from nextlabel.backend.service.project import find_project, settle_project
 
     settings = _settings(None, None)
@@ -143,7 +150,7 @@ def push(
         chosen, found = find_project(chosen, settings, store)
         if found is not None:
             opened.enter_context(closing(found))
-        added = load_records(chosen, store, settings)
+        added = read_agreed(chosen, settings, store, found, agree=partial(_agree, yes=yes))
         say(f"{added.new:,} new records ({added.duplicates:,} of them copies), {added.known:,} known before")
         leadership = Leadership(store)
         with leadership.kept(patient=True) as leads:
@@ -285,12 +292,30 @@ def _say_links(links: Mapping[str, str]) -> None:
         say(f"  {name}: {link}")
 
 
-def _serve(recipe: Recipe, settings: Settings, seed: int) -> None:
+def _agree(plan: StartPlan, *, yes: bool) -> None:
+    """Tell what is about to be done; ask where it adds to what others have. Raises ConfigError if it shall not be."""
+    for line in plan.lines():
+        say(line)
+    if not plan.grows or yes:
+        return
+    what = f"{plan.new:,} records to {plan.title!r}, which was there before us"
+    if not sys.stdin.isatty():
+        raise ConfigError(f"nothing was changed: to add {what}, say --yes; to leave it as it is, drop the data")
+    if not typer.confirm(f"Add {what}?", err=True):
+        raise ConfigError("nothing was changed: without the data (drop `data:`) the project is left as it is")
+
+
+def _serve(recipe: Recipe, settings: Settings, seed: int, *, yes: bool) -> None:
     from nextlabel.backend.service.opening import open_service
 
     # A taken port should be known before minutes are spent on encoding.
     with listen(settings.host, settings.port) as listener, ends_in_time() as ending, StartProgress() as progress:
-        service = open_service(recipe, settings, seed=seed, stage=progress.show)
+
+        def agree(plan: StartPlan) -> None:
+            with progress.paused():
+                _agree(plan, yes=yes)
+
+        service = open_service(recipe, settings, seed=seed, stage=progress.show, agree=agree)
         ending.at_last = service.give_up
         try:
             _run_server(service, settings, listener, progress)

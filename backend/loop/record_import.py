@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import structlog
 
@@ -17,7 +19,7 @@ from nextlabel.backend.store import Rule, Store
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.basics import batched
 from nextlabel.connectors.errors import LabelingMismatch
-from nextlabel.connectors.records import Annotation, Changes, Labeling, RemoteRecord
+from nextlabel.connectors.records import Annotation, Changes, Labeling, Record, RemoteRecord
 
 from .news import tell_of_records
 
@@ -51,6 +53,24 @@ def take_up(store: Store, connector: Connector, plan: ImportPlan) -> None:
 
 def _nobody(ids: list[str]) -> None:
     """Who hears of records where nothing runs."""
+def compared(items: Iterable[Record], store: Store, connector: Connector, plan: ImportPlan) -> tuple[int, int]:
+    """How many ``items`` of data there are, and how many of them the platform would get, about.
+
+    Leaves ``store`` as it is: where it knows nothing of the platform yet, both meet in one that is thrown away.
+    """
+    if store.get_meta(NEWEST) is not None:
+        found = store.would_add(items)
+        return found.new + found.known + found.changed, found.new - found.duplicates
+    with TemporaryDirectory() as folder, Store.open(Path(folder) / "compared.sqlite") as scratch:
+        found = scratch.add_records(items)
+        RecordImport(scratch, connector, replace(plan, audit_share=0.0), changed=_nobody, lost=_nowhere).run(set())
+        counts = scratch.record_counts()
+        new = counts["records"] - counts["duplicates"] - counts["pushed"]
+        return found.new + found.known + found.changed, new
+
+
+def _nowhere(remote_ids: Sequence[str], gone: Sequence[str]) -> None:
+    """Who hears of lost records where nothing is lost."""
 
 
 class RecordImport:

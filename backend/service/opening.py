@@ -17,7 +17,7 @@ from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.multimodal import is_multimodal
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.leadership import Leadership
-from nextlabel.backend.loop.record_import import ImportPlan
+from nextlabel.backend.loop.record_import import ImportPlan, compared
 from nextlabel.backend.questions import question_of
 from nextlabel.backend.queue.overlap import keep_wish
 from nextlabel.backend.queue.publishing import QueueSizes
@@ -28,13 +28,14 @@ from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpaces
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Added, Rule, Store
-from nextlabel.connectors.base import Connector
+from nextlabel.connectors.base import Connector, Survey
 from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.platforms import PLATFORMS
 from nextlabel.connectors.records import Record
 
-from .project import find_project, settle_project
+from .project import PROJECT, find_project, is_attached, settle_project
 from .service import Service
+from .start_plan import Agree, StartPlan
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +99,45 @@ def no_stage(stage: str, done: int, total: int) -> None:
 
 def load_records(recipe: Recipe, store: Store, settings: Settings, stage: Stage = no_stage) -> Added:
     """Read the recipe's data into the store; what is there already is recognised."""
-    return store.add_records(read_data(recipe, store, settings, stage))
+    added = store.add_records(read_data(recipe, store, settings, stage))
+    log.info("records read", new=added.new, duplicates=added.duplicates, known=added.known, changed=added.changed)
+    return added
+
+
+def read_agreed(
+    recipe: Recipe,
+    settings: Settings,
+    store: Store,
+    found: Connector | None,
+    stage: Stage = no_stage,
+    agree: Agree | None = None,
+) -> Added:
+    """Read the recipe's data into the store once ``agree`` has been told what becomes of it on the platform.
+
+    ``found``: the project; None where it is made next. Raises DataError if there would be nothing in that.
+    """
+    if found is not None and agree is not None:
+        agree(_plan(recipe, settings, store, found, stage))
+    added = load_records(recipe, store, settings, stage)
+    if found is None:
+        counts = store.record_counts()
+        if not counts["records"]:
+            raise DataError(f"{recipe.name}: the data has no records, so no project is made; see `data:`")
+        if agree is not None:
+            new = counts["records"] - counts["duplicates"]
+            title = PLATFORMS[recipe.platform].title
+            agree(StartPlan(title, recipe.title or recipe.name, False, None, counts["records"], new, True))
+    return added
+
+
+def _plan(recipe: Recipe, settings: Settings, store: Store, found: Connector, stage: Stage) -> StartPlan:
+    """What is about to be done to the project that was ``found``."""
+    attached, first = is_attached(recipe, store), store.get_meta(PROJECT) is None
+    rows = new = 0
+    if recipe.brings_records and attached:
+        rows, new = compared(read_data(recipe, store, settings, stage), store, found, import_plan(recipe, settings))
+    survey = found.survey() if first or new else Survey(0, 0)
+    return StartPlan(PLATFORMS[recipe.platform].title, found.project.title, attached, survey, rows, new, first)
 
 
 def read_data(recipe: Recipe, store: Store, settings: Settings, stage: Stage = no_stage) -> Iterator[Record]:
@@ -154,9 +193,11 @@ def open_service(
     connector: Connector | None = None,
     seed: int = 0,
     stage: Stage = no_stage,
+    agree: Agree | None = None,
 ) -> Service:
     """Everything that ``nextlabel run`` starts, opened but not started. The caller stops it.
 
+    ``agree`` is told what is about to be done on the platform.
     Raises ConfigError, DataError, StoreError, LearningError or ConnectorError, each saying the fix.
     """
     with ExitStack() as opened:  # what is open is closed again if the rest can't be
@@ -175,10 +216,10 @@ def open_service(
         if store.current_model() is None:
             stage(f"loading the encoder {recipe.encoder} (the first time it is converted, which takes a moment)", 0, 0)
             spaces(OWN)
-        added = load_records(recipe, store, settings, stage)
-        log.info("records read", new=added.new, duplicates=added.duplicates, known=added.known, changed=added.changed)
-        if connector is None and found is None and not store.size():
-            raise DataError(f"{recipe.name}: the data has no records, so no project is made; see `data:`")
+        if connector is not None:
+            load_records(recipe, store, settings, stage)
+        else:
+            read_agreed(recipe, settings, store, found, stage, agree)
         leadership = Leadership(store)
         if connector is None:
             connector = settle_project(recipe, settings, store, leadership, found)

@@ -90,6 +90,17 @@ class RecordsPart(AuditPart):
                 total += Added(taken.new, taken.duplicates, taken.known, taken.changed)
         return total
 
+    def would_add(self, items: Iterable[Record]) -> Added:
+        """What :meth:`add_records` would find; stores nothing. Copies are told within a batch only."""
+        total = Added()
+        for batch in chunks(items):
+            with self._write() as connection:
+                trial = connection.begin_nested()
+                taken = add_batch(connection, batch)
+                trial.rollback()
+            total += Added(taken.new, taken.duplicates, taken.known, taken.changed)
+        return total
+
     def set_remote(self, remote_ids: Mapping[str, str]) -> int:
         """Note under which id (uid -> remote id) the platform holds records; return how many are known here."""
         noted = 0

@@ -301,3 +301,30 @@ def test_what_can_be_checked_is_checked_before_a_project_is_made(
     assert title not in team.titles()
     with open_store(recipe, settings) as store:
         assert (store.get_meta(PROJECT), store.size(), store.lease(LEASE)) == (None, 0, None)
+
+
+def test_a_file_is_held_against_what_is_there_and_growth_is_asked_about(
+    team: Team, title: str, nextlabel: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    project = team.make(title, ANSWERED)
+
+    def push(rows: int, *more: str, project: str = project) -> tuple[int, str]:
+        lines = ["title,body", *(f"{fields(number)['title']},{fields(number)['body']}" for number in range(rows))]
+        (tmp_path / "tickets.csv").write_text("\n".join(lines) + "\n")
+        return nextlabel("push", "mine.yaml", "--project", project, *more), capfd.readouterr().err
+
+    (tmp_path / "mine.yaml").write_text(f"platform: {team.platform}\ndata: tickets.csv\n")
+    refused, said = push(RECORDS + 3)
+    assert refused == 1
+    assert f"{title!r} holds {RECORDS} records, {ANSWERED} answered" in said
+    assert f"of the data's {RECORDS + 3} records it has {RECORDS}; 3 are new, and are added" in said
+    assert "changed in the project: " in said
+    assert f"nothing was changed: to add 3 records to {title!r}, which was there before us, say --yes" in said
+    code, said = push(RECORDS)
+    assert (code, "0 are new" in said, team.records(project)) == (0, True, RECORDS)
+    refused, said = push(RECORDS + 2)
+    assert (refused, "2 are new" in said, "answered" in said) == (1, True, False)
+    code, said = push(RECORDS + 2, "--yes")
+    assert (code, team.records(project)) == (0, RECORDS + 2)
+    code, said = push(RECORDS + 2)
+    assert (code, "are new" in said) == (0, False)

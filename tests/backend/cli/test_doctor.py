@@ -163,3 +163,61 @@ def test_a_missing_library_is_a_finding_with_its_fix(
     done = nextlabel("doctor", "--project", "7", "--platform", "argilla", "--json")
     [found] = [one for one in json.loads(done.out) if one["code"] == "worker"]
     assert (found["severity"], "nextlabel[argilla]" in found["fix"]) == ("warning", True)
+
+
+# -- before the first run ------------------------------------------------------------------------------------------
+
+
+def looked_at(nextlabel: Run, *arguments: str) -> dict[str, dict[str, str]]:
+    return {one["code"]: one for one in json.loads(nextlabel("doctor", *arguments, "--json").out)}
+
+
+@pytest.fixture
+def reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "k")
+    monkeypatch.setattr(Platform, "check", lambda self, settings, new: None)
+
+
+@pytest.mark.usefixtures("reached")
+def test_before_the_first_run_it_looks_at_recipe_data_model_and_platform(nextlabel: Run, folder: Path) -> None:
+    found = looked_at(nextlabel, "reviews.yaml")
+    assert found["data"]["message"] == "3 records read; 1 line without text, left out (line 5)"
+    assert found["encoder"]["message"].startswith("hashing loads")
+    assert found["platform"]["message"] == "Label Studio answers, and a new project 'reviews' can be made there"
+    assert {one["severity"] for code, one in found.items() if code != "credentials"} == {"ok"}
+    assert not (folder / ".nextlabel" / "reviews").exists()
+
+
+@pytest.mark.usefixtures("reached")
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        ("encoder: no-such-encoder", "encoder", "no-such-encoder"),
+        ("data: none.csv", "data", "none.csv"),
+        ("data: empty.csv", "data", "has no records"),
+        ("labels:", "platform", "labels: is missing"),
+    ],
+)
+def test_what_would_stop_the_first_run_is_a_finding(
+    nextlabel: Run, folder: Path, line: str, code: str, says: str
+) -> None:
+    (folder / "empty.csv").write_text("number,review\n")
+    key = line.partition(":")[0]
+    kept = [one for one in (folder / "reviews.yaml").read_text().splitlines() if not one.startswith(key)]
+    (folder / "wrong.yaml").write_text("\n".join([*kept, line]) + "\n")
+    done = nextlabel("doctor", "wrong.yaml", "--json")
+    [found] = [one for one in json.loads(done.out) if one["code"] == code]
+    assert (done.code, found["severity"]) == (1, "error")
+    assert says in found["message"]
+
+
+def test_a_platform_that_is_not_named_is_a_finding_beside_the_others(nextlabel: Run) -> None:
+    found = looked_at(nextlabel, "reviews.yaml")
+    assert "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY" in found["platform"]["message"]
+    assert found["data"]["severity"] == "ok"
+
+
+def test_an_existing_project_is_looked_at_too(nextlabel: Run, attached: list[Attached], folder: Path) -> None:
+    found = looked_at(nextlabel, "reviews.yaml", "--project", "7")
+    assert found["reachable"]["severity"] == "ok"

@@ -26,7 +26,6 @@ Run = Callable[..., Any]
         (["serve", "reviews.yaml"], "nothing was run for reviews yet"),
         (["models", "list", "reviews.yaml"], "nothing was run for reviews yet"),
         (["export", "reviews.yaml"], "nothing was run for reviews yet"),
-        (["doctor", "reviews.yaml"], "nothing was run for reviews yet"),
         (["doctor"], "name a recipe, or a project"),
         (["doctor", "--project", "7"], "set LABEL_STUDIO_URL"),
         (["status"], "no service was ever started in"),

@@ -73,10 +73,10 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
 
     @override
     def survey(self) -> Survey:
-        told = f"id,task_number,num_tasks_with_annotations,model_version,{','.join(SETTINGS)}"
-        found = self._client.get(f"/api/projects/{self.project.id}", {"include": told})
-        changes = self._webhooks.ahead(found)
-        return Survey(int(found["task_number"]), int(found["num_tasks_with_annotations"]), tuple(changes))
+        told = {"include": f"id,task_number,model_version,{','.join(SETTINGS)}"}
+        found = self._client.get(f"/api/projects/{self.project.id}", told)
+        answered = self._tasks.respond([HAS_ANNOTATIONS], "id", size=1).json()["total"]
+        return Survey(int(found["task_number"]), int(answered), tuple(self._webhooks.ahead(found)))
 
     @override
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:

@@ -298,7 +298,7 @@ def _agree(plan: StartPlan, *, yes: bool) -> None:
         say(line)
     if not plan.grows or yes:
         return
-    what = f"{plan.new:,} records to {plan.title!r}, which was there before us"
+    what = f"{plan.new:,} record{'s' if plan.new > 1 else ''} to {plan.title!r}, which was there before us"
     if not sys.stdin.isatty():
         raise ConfigError(f"nothing was changed: to add {what}, say --yes; to leave it as it is, drop the data")
     if not typer.confirm(f"Add {what}?", err=True):

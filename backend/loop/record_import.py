@@ -53,6 +53,8 @@ def take_up(store: Store, connector: Connector, plan: ImportPlan) -> None:
 
 def _nobody(ids: list[str]) -> None:
     """Who hears of records where nothing runs."""
+
+
 def compared(items: Iterable[Record], store: Store, connector: Connector, plan: ImportPlan) -> tuple[int, int]:
     """How many ``items`` of data there are, and how many of them the platform would get, about.
 

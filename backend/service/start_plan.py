@@ -36,9 +36,11 @@ class StartPlan:
         lines = []
         if self.first:
             lines.append(f"{self.title!r} holds {self.survey.records:,} records, {self.survey.answered:,} answered")
-        if self.rows and (self.first or self.new):
+        if self.rows and self.new:
             there = self.rows - self.new
-            lines.append(f"of the data's {self.rows:,} records it has {there:,}; {self.new:,} are new, and are added")
+            lines.append(f"of the data's {self.rows:,} records it has {there:,}, and lacks {self.new:,}, to be added")
+        elif self.rows and self.first:
+            lines.append(f"it has all {self.rows:,} records of the data")
         if self.first and self.survey.changes:
             lines.append("changed in the project: " + "; ".join(self.survey.changes))
         return lines

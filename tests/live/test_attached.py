@@ -317,14 +317,14 @@ def test_a_file_is_held_against_what_is_there_and_growth_is_asked_about(
     refused, said = push(RECORDS + 3)
     assert refused == 1
     assert f"{title!r} holds {RECORDS} records, {ANSWERED} answered" in said
-    assert f"of the data's {RECORDS + 3} records it has {RECORDS}; 3 are new, and are added" in said
+    assert f"of the data's {RECORDS + 3} records it has {RECORDS}, and lacks 3, to be added" in said
     assert "changed in the project: " in said
     assert f"nothing was changed: to add 3 records to {title!r}, which was there before us, say --yes" in said
     code, said = push(RECORDS)
-    assert (code, "0 are new" in said, team.records(project)) == (0, True, RECORDS)
+    assert (code, "it has all 30 records" in said, team.records(project)) == (0, True, RECORDS)
     refused, said = push(RECORDS + 2)
-    assert (refused, "2 are new" in said, "answered" in said) == (1, True, False)
+    assert (refused, "lacks 2" in said, "answered" in said) == (1, True, False)
     code, said = push(RECORDS + 2, "--yes")
     assert (code, team.records(project)) == (0, RECORDS + 2)
     code, said = push(RECORDS + 2)
-    assert (code, "are new" in said) == (0, False)
+    assert (code, "lacks" in said) == (0, False)

@@ -31,10 +31,11 @@ def test_what_there_is_and_what_changes_is_told_the_first_time() -> None:
     told = plan(rows=5001, new=1).lines()
     assert told == [
         "'tickets' holds 5,000 records, 40 answered",
-        "of the data's 5,001 records it has 5,000; 1 are new, and are added",
+        "of the data's 5,001 records it has 5,000, and lacks 1, to be added",
         "changed in the project: a webhook is added",
     ]
     assert plan().lines() == [told[0], told[2]]
+    assert plan(rows=5000).lines() == [told[0], "it has all 5,000 records of the data", told[2]]
     assert plan(first=False, rows=5001, new=1).lines() == told[1:2]
     assert plan(first=False, rows=5000).lines() == []
 
@@ -68,7 +69,7 @@ def test_growth_of_what_others_have_is_asked_about(
 
 def test_where_nobody_can_be_asked_growth_is_refused_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
-    with pytest.raises(ConfigError, match="to add 1 records to 'tickets', which was there before us, say --yes"):
+    with pytest.raises(ConfigError, match="to add 1 record to 'tickets', which was there before us, say --yes"):
         _agree(plan(rows=3, new=1), yes=False)
 
 

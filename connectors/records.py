@@ -297,7 +297,8 @@ def expect(found: Form, wanted: Labeling) -> None:
     """Check that a project asks what we were told it asks. Raises LabelingMismatch with the difference and the fix."""
     parts = differences(found.labeling, wanted)
     if absent := [one.name for one in wanted.fields if one.name not in found.shown]:
-        parts.append(f"it does not show the fields {', '.join(absent)}, it shows {', '.join(found.shown) or 'none'}")
+        shown = [one.name for one in found.labeling.fields if one.name in found.shown]
+        parts.append(f"it does not show the fields {', '.join(absent)}, it shows {', '.join(shown) or 'none'}")
     kinds = {one.name: one.kind for one in found.labeling.fields}
     for one in wanted.fields:
         if one.name in kinds and kinds[one.name] is not one.kind:

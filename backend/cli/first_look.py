@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
-from nextlabel.connectors.errors import NextlabelError
+from nextlabel.connectors.errors import DataError, NextlabelError
 
 if TYPE_CHECKING:
     from nextlabel.backend.recipe.recipe import Recipe
@@ -62,7 +62,6 @@ def _encoder(recipe: Recipe, settings: Settings) -> str:
 def _data(recipe: Recipe, settings: Settings) -> str:
     from nextlabel.backend.data.records import ReadReport
     from nextlabel.backend.service.opening import image_rules
-    from nextlabel.connectors.errors import DataError
 
     report = ReadReport()
     for _ in recipe.read(report, rules=image_rules(recipe, settings)):

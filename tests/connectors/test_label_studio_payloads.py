@@ -309,3 +309,9 @@ def test_a_long_address_is_cut_in_the_message() -> None:
     with pytest.raises(LabelingMismatch) as caught:
         write_task(form_of(IMAGES), Record("u1", {"picture": "x" * 10**6, "text": "x"}))
     assert len(str(caught.value)) < 600
+
+
+def test_what_else_a_task_holds_may_be_the_id_that_the_data_has() -> None:
+    data = {"text": "a", "doc": 12, "body": "x" * 500, "tags": ["a"], "nul": "\0", UID_KEY: "u"}
+    found = remote_record({"id": 5, "data": data, "meta": {"row": "r1"}}, SINGLE.labeling)
+    assert found.ids == {"doc": "12", "row": "r1"}

@@ -68,6 +68,9 @@ class NoPlatform:
     def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Found | None]:
         return {}
 
+    def departed(self, annotators: Collection[str]) -> tuple[str, ...]:
+        return ()
+
     def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:
         return ()
 

@@ -173,6 +173,9 @@ class Connector(Protocol):
         could not be looked up is left out; one that is there and can't be read is Unreadable.
         """
 
+    def departed(self, annotators: Collection[str]) -> Collection[str]:
+        """Those of these annotators whose account was deleted, each asked for by itself: answers may go with it."""
+
     def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:
         """Those of these records that are no longer on the platform: each of them was asked for by itself."""
 

@@ -62,6 +62,7 @@ class MemoryConnector(Connector):
     asked_for: list[str] = field(default_factory=list)
     odd: dict[str, Unreadable] = field(default_factory=dict)
     replace_suggestions: bool = False
+    left: set[str] = field(default_factory=set)
     detached: list[dict[str, Any]] = field(default_factory=list)
     refuses: dict[str, str] = field(default_factory=dict)
 
@@ -223,6 +224,11 @@ class MemoryConnector(Connector):
         found = {number: self.answers.get(number) or self.odd.get(number) for number in wanted}
         elsewhere = {number for number, one in found.items() if one and wanted[number] not in (None, one.remote_id)}
         return {number: None if number in elsewhere else one for number, one in found.items()}
+
+    @override
+    def departed(self, annotators: Collection[str]) -> Collection[str]:
+        """Those who have ``left``."""
+        return self.left.intersection(annotators)
 
     @override
     def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:

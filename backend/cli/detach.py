@@ -20,9 +20,8 @@ def detach(recipe: RecipeName) -> None:
     was learned stays on this machine: `nextlabel run` goes on from there.
     """
     from nextlabel.backend.loop.leadership import Leadership
-    from nextlabel.backend.service.project import PROJECT, check_platform
+    from nextlabel.backend.service.project import PROJECT, attach, check_platform
     from nextlabel.backend.service.traces import detach as take_out
-    from nextlabel.connectors.platforms import PLATFORMS
 
     with project_of(recipe) as (chosen, settings, store):
         check_platform(chosen, settings, store)
@@ -35,10 +34,7 @@ def detach(recipe: RecipeName) -> None:
                 raise ConfigError(
                     f"the service runs ({leadership.leader}), and would put everything back; stop it first"
                 )
-            question = chosen.question if "question" in chosen.model_fields_set else None
-            platform = PLATFORMS[chosen.platform]
-            attached = platform.attach(settings, project, workspace=chosen.workspace, question=question)
-            with closing(attached) as connector, bars() as progress:
+            with closing(attach(chosen, settings, store, project)) as connector, bars() as progress:
                 bar = progress.add_task("Removing", total=None)
                 done = take_out(store, connector, lambda n, of: progress.update(bar, completed=n, total=of))
     for line in done:

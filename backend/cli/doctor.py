@@ -178,7 +178,7 @@ def _leader(recipe: str, settings: Settings) -> Finding:
 
 def _connector(recipe: str | None, project: str | None, platform: str | None, settings: Settings) -> Connector:
     """The project as it is: nothing is created or changed. Raises ConfigError or ConnectorError."""
-    from nextlabel.backend.service.project import PROJECT, check_platform
+    from nextlabel.backend.service.project import PROJECT, attach, check_platform
     from nextlabel.connectors.platforms import platform_for
 
     if recipe is None:
@@ -189,10 +189,10 @@ def _connector(recipe: str | None, project: str | None, platform: str | None, se
     if project is None:
         with existing_store(chosen, settings) as store:
             check_platform(chosen, settings, store)
-            project = store.get_meta(PROJECT)
+            return attach(chosen, settings, store, store.get_meta(PROJECT) or "")
     question = chosen.question if "question" in chosen.model_fields_set else None
-    found = platform_for(chosen.platform, project or "", settings)
-    return found.attach(settings, project or "", workspace=chosen.workspace, question=question)
+    found = platform_for(chosen.platform, project, settings)
+    return found.attach(settings, project, workspace=chosen.workspace, question=question)
 
 
 def _show(findings: list[Finding]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from nextlabel.connectors.base import Connector
 from nextlabel.connectors.errors import ConnectorError
 from nextlabel.connectors.records import Annotation, Changes, Found, Hint, sorted_out
 
-from .news import tell_of_records
+from .news import tell_of_departed, tell_of_records
 
 Source = Literal["webhook", "poll"]
 log = structlog.get_logger(__name__)
@@ -301,7 +302,7 @@ class Intake:
         sweep = self._sweep
         if not sweep.asked:
             return
-        differing = sweep.differing
+        differing = self._without_departed(sweep.differing)
         withheld = self._is_too_much(len(differing), lambda: self._store.log_counts()["answers"])
         with self._lock:
             self._withheld = {n: record for n, record in self._withheld.items() if n not in sweep.asked}
@@ -309,11 +310,20 @@ class Intake:
         if withheld:
             log.warning(self.told)
         elif differing and (rows := self._store.settle(differing, "poll", sweep.as_of)):
-            gone = len(sweep.absent)
+            gone = sum(one is None for one in differing.values())
             log.info("the log follows the platform", gone=gone, otherwise=len(differing) - gone)
             self.settled += rows
             self._on_news(None)
         self._sweep = _Sweep()
+
+    def _without_departed(self, differing: Mapping[str, Annotation | None]) -> dict[str, Annotation | None]:
+        """All but answers that went with their annotator's account: nobody took those back. They stay, and are told."""
+        given = self._store.annotators(number for number, one in differing.items() if one is None)
+        departed = set(self._connector.departed(set(given.values()))) if given else set()
+        kept = {number: who for number, who in given.items() if who in departed}
+        if kept:
+            tell_of_departed(self._store, Counter(kept.values()))
+        return {number: one for number, one in differing.items() if number not in kept}
 
     def _is_too_much(self, count: int, total: Callable[[], int]) -> bool:
         return not self._believes and count >= MANY and 2 * count > total()

@@ -5,7 +5,7 @@ It is told for a day and then goes; what somebody has to mend stays until it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from nextlabel.backend.data.rows import first_few
@@ -15,6 +15,7 @@ TOLD_FOR = timedelta(days=1)
 CORRECTED, REPLACED, DELETED, REPAIRED = "records corrected", "records replaced", "records deleted", "repaired"
 EVENTS = (CORRECTED, REPLACED, DELETED, REPAIRED)
 MISFITS = "answers set aside"
+DEPARTED = "annotator deleted"
 
 
 def tell_of_records(store: Store, began: datetime) -> None:
@@ -39,6 +40,13 @@ def tell_of_misfits(store: Store) -> None:
             "open these records on the platform, mark the words as they are now and submit",
         )
     )
+
+
+def tell_of_departed(store: Store, answers: Mapping[str, int]) -> None:
+    """These annotators' accounts were deleted, and with them so many answers."""
+    for who, count in answers.items():
+        message = f"annotator {who} was deleted on the platform, and with the account {count:,} answers, which are kept"
+        store.notify(Notice(f"{DEPARTED} {who}", DEPARTED, message))
 
 
 def tell_of_repair(store: Store, what: tuple[str, ...]) -> None:

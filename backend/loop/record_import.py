@@ -94,12 +94,12 @@ class RecordImport:
         self._store, self._connector, self._plan = store, connector, plan
         self._changed, self._lost, self._listed = changed, lost, listed
 
-    def run(self, unknown_records: set[str]) -> bool:
+    def run(self, unknown_records: set[str]) -> None:
         """Records that others put on the platform join the pool; those of the data are recognised.
 
         The answers that they have should be in the log by now: whoever was answered before is not shown blind.
         The first time every record is read; later on only the newest, back to one that was the newest last time, and
-        on until all ``unknown_records`` are found. Returns whether every record was read.
+        on until all ``unknown_records`` are found.
         """
         known = self._store.get_meta(NEWEST)
         if known is None:
@@ -111,7 +111,6 @@ class RecordImport:
             newest = self._newest(set(json.loads(known)), unknown_records)
         self._store.draw_audit(self._plan.audit_share, self._plan.audit_size)
         self._store.set_meta(NEWEST, json.dumps(newest))
-        return known is None
 
     def _newest(self, marks: set[str], unknown_records: set[str]) -> list[str]:
         """Import back to a batch without news that lies beyond one of ``marks``; return the ids of the newest records.
@@ -141,13 +140,10 @@ class RecordImport:
         if not items:
             return set()
         began = datetime.now(UTC)
-        rule, marked = self._plan.rule, _marked(self._connector.labeling)
-        followed = self._store.follow(items, rule, marked, shown)
+        followed = self._store.follow(items, self._plan.rule, _marked(self._connector.labeling), shown)
         if elsewhere := self._store.elsewhere(items):  # deleted and imported again, or there twice: that is asked
             self._lost(elsewhere, self._connector.missing(elsewhere))
-        if taken := self._store.add_listed(items, rule):
-            followed |= self._store.follow(items, rule, marked, shown)  # the data may have it in other words
-        changed = followed | taken
+        changed = followed | self._store.add_listed(items, self._plan.rule)
         self._changed(sorted(changed))
         self._listed([item.remote_id for item in items])
         if followed:

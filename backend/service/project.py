@@ -11,6 +11,7 @@ the store's instance as a mark, and is looked for before anything is made. The f
 from __future__ import annotations
 
 import time
+from contextlib import closing, suppress
 
 import structlog
 from pydantic import TypeAdapter
@@ -23,7 +24,7 @@ from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Connector, NewProject, ProjectRef, closed_on_failure
-from nextlabel.connectors.errors import ConfigError, ConnectorError
+from nextlabel.connectors.errors import ConfigError, ConnectorError, ProjectNotFound
 from nextlabel.connectors.platforms import DEFAULT, PLATFORMS
 from nextlabel.connectors.records import Labeling, differences
 
@@ -31,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 PROJECT = "project"
 PLATFORM = "platform"
+TITLE = "project_title"
+"""Where the store keeps what its project was called at the last start."""
 ASKED = "asked"
 """What the project asked at the last start, where it was there before us: the recipe need not say it."""
 STRAYS = "project_strays"
@@ -128,11 +131,39 @@ def as_attached(recipe: Recipe, store: Store) -> Recipe:
     return recipe if asked is None else completed(recipe, _LABELING.validate_json(asked))
 
 
+def attach(recipe: Recipe, settings: Settings, store: Store, project: str) -> Connector:
+    """A connector to ``project``. Raises as ProjectConnector does; with the way on, where the store's own is gone."""
+    try:
+        return _reach(recipe, settings, project)
+    except ProjectNotFound:
+        if project != store.get_meta(PROJECT):
+            raise
+        raise ProjectNotFound(_deleted(recipe, settings, store, project)) from None
+
+
+def _reach(recipe: Recipe, settings: Settings, project: str) -> Connector:
+    question = recipe.question if "question" in recipe.model_fields_set else None  # to choose among several
+    return PLATFORMS[recipe.platform].attach(settings, project, workspace=recipe.workspace, question=question)
+
+
+def _deleted(recipe: Recipe, settings: Settings, store: Store, project: str) -> str:
+    """What to say where the store's ``project`` is gone: it may have been made anew under the same name."""
+    title = store.get_meta(TITLE) or recipe.project or recipe.title or recipe.name
+    namesake = ""
+    with suppress(ConnectorError), closing(_reach(recipe, settings, title)) as found:
+        namesake = f" Another one has this name now ({found.project.id}), with records and answers of its own."
+    return (
+        f"{title!r} (project {project}), on which {recipe.name} worked, was deleted, or this key may not see it any "
+        f"more.{namesake} What was answered there is kept: nextlabel export {recipe.name}. To go on with "
+        f"{'that one' if namesake else 'another'}, give the recipe another name, or {_fresh(recipe, settings)} to "
+        "start over; then run it again"
+    )
+
+
 def _attached(recipe: Recipe, settings: Settings, store: Store, project: str) -> tuple[Recipe, Connector]:
     """A connector to ``project``, which asks what the recipe says, and the recipe with what it leaves out."""
-    question = recipe.question if "question" in recipe.model_fields_set else None  # to choose among several
     platform = PLATFORMS[recipe.platform]
-    connector = platform.attach(settings, project, workspace=recipe.workspace, question=question)
+    connector = attach(recipe, settings, store, project)
     with closed_on_failure(connector):
         found, known = connector.project, store.get_meta(PROJECT)
         wanted = recipe.project and platform.named(settings, recipe.project)
@@ -153,6 +184,8 @@ def _note(recipe: Recipe, settings: Settings, store: Store, connector: Connector
     noted = store.claim_meta(ours)
     if noted != ours:
         raise ConfigError(_mismatch(recipe, settings, noted[PROJECT], connector.project.id))
+    if store.get_meta(TITLE) != connector.project.title:
+        store.set_meta(TITLE, connector.project.title)
     if attached:
         store.set_meta(ASKED, _LABELING.dump_json(connector.labeling).decode())
 

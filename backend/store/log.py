@@ -87,6 +87,16 @@ class LogPart(MetaPart):
                     found |= _visible(connection, chunk)
         return found
 
+    def annotators(self, annotations: Iterable[str]) -> dict[str, str]:
+        """Annotation id -> who gave it, for those of ``annotations`` that count now, drafts too."""
+        found: dict[str, str] = {}
+        with self._read() as connection:
+            for chunk in chunks(annotations):
+                query = sa.select(answers.c.annotation_id, answers.c.annotator)
+                rows = connection.execute(query.where(answers.c.annotation_id.in_(chunk)))
+                found.update((row.annotation_id, row.annotator) for row in rows)
+        return found
+
     def settle(self, found: Mapping[str, Annotation | None], source: str = "poll", as_of: int | None = None) -> int:
         """Log what the platform said of annotations that it was asked for one by one; return the rows added.
 

@@ -22,7 +22,7 @@ from nextlabel.connectors.argilla.client import (
 )
 from nextlabel.connectors.argilla.config import Form
 from nextlabel.connectors.argilla.diagnose import findings
-from nextlabel.connectors.argilla.lanes import People
+from nextlabel.connectors.argilla.lanes import People, is_deleted
 from nextlabel.connectors.argilla.payloads import read_event
 from nextlabel.connectors.argilla.queue import ArgillaQueue
 from nextlabel.connectors.argilla.rows import Push, Rows
@@ -39,7 +39,7 @@ from nextlabel.connectors.base import (
     no_progress,
 )
 from nextlabel.connectors.basics import Json
-from nextlabel.connectors.errors import MissingExtra, PlatformError
+from nextlabel.connectors.errors import MissingExtra, PlatformError, ProjectNotFound
 from nextlabel.connectors.http import NO_HEADERS
 from nextlabel.connectors.project import ProjectConnector
 from nextlabel.connectors.records import Changes, Found, Hint, QueueEntry, Record, RemoteRecord
@@ -132,6 +132,11 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         return {number: here.get(number) for number, record in wanted.items() if record in found.complete}
 
     @override
+    def departed(self, annotators: Collection[str]) -> Collection[str]:
+        """Argilla deletes what people answered with their account, and leaves the records complete."""
+        return [one for one in annotators if is_deleted(self._client, one)]
+
+    @override
     def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:
         return self._rows.missing(remote_ids)
 
@@ -200,8 +205,9 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
 
     @override
     def repair(self, backend: BackendAddress) -> tuple[str, ...]:
-        """Nothing is looked for yet."""
-        return ()
+        if gone := self._webhooks.missing(backend):
+            self.connect(backend)
+        return gone
 
     @override
     def connect(self, backend: BackendAddress) -> None:
@@ -242,7 +248,13 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
 
         Raises LabelingMismatch if it now asks something that we can't, ProjectNotFound if it is gone.
         """
-        form = read_form(self._client, self._id, self._question)
+        try:
+            form = read_form(self._client, self._id, self._question)
+        except ProjectNotFound:
+            raise ProjectNotFound(
+                f"the dataset {self.project.title!r} ({self._id}) was deleted; if it was made anew, it is another one: "
+                "stop the service and start it again, which says how to go on"
+            ) from None
         with self._lock:
             old, self.form, self.labeling = self.labeling, form, form.labeling
         return old != form.labeling

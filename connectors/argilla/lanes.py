@@ -21,9 +21,11 @@ from datetime import timedelta
 from functools import lru_cache
 from itertools import pairwise
 from types import MappingProxyType
+from urllib.parse import quote
 
 from nextlabel.connectors.argilla.client import Client
 from nextlabel.connectors.argilla.payloads import LANE
+from nextlabel.connectors.errors import PlatformError, Unauthorized
 from nextlabel.connectors.records import Annotation, AnnotationStatus
 
 AT_WORK = timedelta(minutes=15)
@@ -132,6 +134,19 @@ class People:
     def is_open(self, record: str, person: str) -> bool:
         """Whether ``record`` still waits in this person's queue."""
         return person not in self.who_answered(record) and not self.is_complete(record)
+
+
+def is_deleted(client: Client, user: str) -> bool:
+    """Whether the account with this id is gone; False where the key may not know."""
+    try:
+        client.get(f"/api/v1/users/{quote(user, safe='')}")
+    except Unauthorized:
+        return False
+    except PlatformError as error:
+        if error.status != 404:
+            raise
+        return True
+    return False
 
 
 @dataclass

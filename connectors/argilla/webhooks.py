@@ -74,6 +74,19 @@ class Webhooks:
         except PlatformError as error:
             log.warning("answers are found by polling only: Argilla did not take the webhook", reason=str(error))
 
+    def missing(self, backend: BackendAddress) -> tuple[str, ...]:
+        """What of the webhook and the links somebody removed or changed. Where we may not look at webhooks, none."""
+        gone = []
+        try:
+            url = hook_url(backend)
+            if not any(same_address(hook["url"], url) and self.mine(hook) and is_right(hook) for hook in self.hooks()):
+                gone.append("the webhook")
+        except Unauthorized:
+            pass
+        if start_of(self._question) not in (self._client.get(f"/api/v1/datasets/{self._dataset}")["guidelines"] or ""):
+            gone.append("the links in the guidelines")
+        return tuple(gone)
+
     def hooks(self, timeout: float | None = None) -> list[dict[str, Any]]:
         """Every webhook of the server, with its secret: not for logs. Raises Unauthorized unless we are an owner."""
         answer = self._client.request("GET", "/api/v1/webhooks", again=timeout is None, timeout=timeout)

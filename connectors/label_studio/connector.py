@@ -87,6 +87,11 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         return self._tasks.records(self.form, newest_first=newest_first)
 
     @override
+    def departed(self, annotators: Collection[str]) -> Collection[str]:
+        """None: what people answered stays when they leave the organisation."""
+        return ()
+
+    @override
     def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:
         return self._tasks.missing(remote_ids)
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nextlabel.backend.loop.leadership import Leadership
+from nextlabel.backend.recipe.recipe import Recipe
+from nextlabel.backend.service.project import find_project, open_connector
+from nextlabel.backend.settings import Settings
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer
+from nextlabel.backend.store import Store
 from nextlabel.connectors.argilla.connector import ArgillaConnector
 from nextlabel.connectors.argilla.lanes import arrange
-from nextlabel.connectors.base import BackendAddress
+from nextlabel.connectors.base import BackendAddress, NewProject
+from nextlabel.connectors.errors import ProjectNotFound
 from nextlabel.connectors.records import QueueEntry, Suggestion
 from tests.live.argilla_calls import SPORT, Api, Json, Make, hooks, push, until, wrong
 from tests.live.conftest import Service
@@ -220,3 +227,62 @@ def test_two_recipes_share_a_dataset_by_question(
             ids[::-1], crowd, [], {}, {}
         )[me]
         assert [[one["value"] for one in row["suggestions"]] for row in rows(mood).values()] == [["sad"]] * 12
+
+
+# -- what is taken from us ---------------------------------------------------------------------------------------------
+
+
+def test_a_webhook_and_links_that_somebody_removed_are_there_again(
+    argilla: ArgillaServer, argilla_dataset: Make, api: Api, service: Service, no_webhooks_left: None
+) -> None:
+    connector = argilla_dataset()
+    connector.connect(service.address())
+    assert connector.repair(service.address()) == ()
+    api("DELETE", f"/webhooks/{hooks(argilla)[0]['id']}")
+    assert connector.repair(service.address()) == ("the webhook",)
+    api("PATCH", f"/datasets/{connector.project.id}", {"guidelines": "Be kind."})
+    assert connector.repair(service.address()) == ("the links in the guidelines",)
+    assert connector.links()["annotator0"] in api("GET", f"/datasets/{connector.project.id}")["guidelines"]
+    assert len(hooks(argilla)) == 1
+
+
+def test_who_was_deleted_is_told_from_who_only_left(
+    argilla: ArgillaServer, argilla_dataset: Make, api: Api, visit: Callable[..., str]
+) -> None:
+    connector = argilla_dataset()
+    ids = push(connector, 2)
+    name = f"leaver{secrets.token_hex(3)}"
+    with ArgillaAnnotator(argilla.url, visit(name), connector.project.id) as leaver:
+        given = leaver.submit(ids[0], "sport")
+    user = next(one for one in api("GET", "/users")["items"] if one["username"] == name)
+    connector._queue.look_after(connector.form)
+    assert name in connector.links()
+    assert connector.departed([user["id"]]) == []
+    api("DELETE", f"/users/{user['id']}")
+    assert connector.departed([user["id"]]) == [user["id"]]
+    assert connector.annotations({given.id: ids[0]}) == {given.id: None}, "Argilla deletes them with the account"
+    assert rows(connector)[ids[0]]["status"] == "completed"
+    connector._queue.look_after(connector.form)
+    assert name not in connector.links()
+
+
+def test_a_dataset_made_anew_is_told_from_the_one_that_was(
+    argilla: ArgillaServer, argilla_dataset: Make, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in argilla.env().items():
+        monkeypatch.setenv(key, value)
+    settings = Settings.load(home=tmp_path)
+    made = argilla_dataset()
+    recipe = Recipe(name="reviews", platform="argilla", project=made.project.title)
+    with Store.open(tmp_path / "store.sqlite") as store:
+        open_connector(recipe, settings, store, Leadership(store)).close()
+        api("DELETE", f"/datasets/{made.project.id}")
+        title = made.project.title
+        with pytest.raises(ProjectNotFound, match=f"'{title}'.*{made.project.id}.*export reviews.*another"):
+            find_project(recipe, settings, store)
+        anew = ArgillaConnector.create(argilla.url, argilla.token, NewProject(title, made.labeling))
+        anew.close()
+        with pytest.raises(ProjectNotFound, match=rf"has this name now \({anew.project.id}\)"):
+            find_project(recipe, settings, store)
+        with pytest.raises(ProjectNotFound, match=f"'{made.project.title}'.*start it again"):
+            made.changes(None)

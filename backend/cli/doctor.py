@@ -56,9 +56,11 @@ def doctor(
     Looks at the live platform and at our settings; changes nothing. Before the first run it looks at the recipe, its
     data, its model and what is installed, and asks the platform whether it will do. Exits with 1 if anything is wrong.
     """
+    from nextlabel.backend.logging import configure
     from nextlabel.backend.settings import Settings
 
     settings = Settings.load()
+    configure("error", settings.log_format)  # what is found is told as findings
     if url:
         settings = settings.model_copy(update={"public_url": url.rstrip("/")})
     findings = list(_findings(recipe, project, platform, settings))

@@ -220,7 +220,8 @@ def _size(row: ModelRow) -> int:
 
 
 def _measured(row: ModelRow) -> str:
-    return ", ".join(f"{name} {_short(value)}" for name, value in row.metrics.items())
+    plain = {name: value for name, value in row.metrics.items() if not isinstance(value, (dict, list))}
+    return ", ".join(f"{name} {_short(value)}" for name, value in plain.items())
 
 
 def _short(value: Any) -> str:

@@ -146,7 +146,9 @@ def _audit(audit: Mapping[str, float | None], which: str = "") -> str:
     accuracy, low, high, n = (audit.get(name) for name in ("accuracy", "low", "high", "n"))
     if accuracy is None or low is None or high is None:
         return ""
-    return f"{accuracy:.3f} (95%: {low:.3f} to {high:.3f}, {n or 0:.0f} records{which})"
+    doubted = audit.get("doubted") or 0
+    slips = f"; the model takes {doubted:.0f} of the answers for slips: see `nextlabel report`" if doubted else ""
+    return f"{accuracy:.3f} (95%: {low:.3f} to {high:.3f}, {n or 0:.0f} records{which}){slips}"
 
 
 def _training(training: Mapping[str, Any]) -> str:

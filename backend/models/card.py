@@ -45,6 +45,8 @@ class Figure:
         return f"{self.name} {self.value:.3f} [{self.low:.3f}, {self.high:.3f}] ({self.measured_on}, n = {self.n:,})"
 
 
+SLIPS = "slips"
+"""In a model's row: which answers of the audit slice it takes for slips, and whose they are."""
 AUDIT, HELD_OUT = "audit_", "reserved_"
 """How the names of figures begin: on the audit slice, which was answered blind, and on answers from before we came.
 

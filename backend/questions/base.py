@@ -218,6 +218,10 @@ class Question(ABC):
         """What is measured beside whole answers, by name; by these a model is chosen among those as often right."""
         return {}
 
+    def doubts(self, outputs: Outputs, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Which answers, bool [k], a model that has not seen them takes for slips: more likely wrong than right."""
+        return np.zeros(len(targets), np.bool_)
+
     def card_figures(self, outputs: Outputs, targets: npt.NDArray[Any], where: str) -> tuple[Figure, ...]:
         """The same with their intervals, as measured on ``where``."""
         return ()

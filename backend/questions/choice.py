@@ -18,6 +18,7 @@ from nextlabel.backend.encoders.base import Encoder, EncoderSpec
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.models.card import ModelCard, data_hash, label_counts
+from nextlabel.backend.models.crossfit import NOISE
 from nextlabel.backend.models.probe import Probe, differences, score_pool
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
@@ -165,6 +166,13 @@ class SingleChoice(Choice):
     """Exactly one label per record. Targets are classes, -1 without an answer."""
 
     compares: ClassVar[bool] = True
+
+    @override
+    def doubts(self, outputs: Outputs, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        flags = self.carried(targets)
+        _, doubted = self.activation.belief(outputs, flags.astype(np.float32), NOISE, trusted=np.zeros_like(flags))
+        return np.asarray(doubted.any(axis=1), np.bool_)
+
     blank: ClassVar[int | None] = -1
 
     @override

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nextlabel.backend.annotators.quality import LEAST_RANKED, Quality, annotator_quality
 from nextlabel.backend.evaluation.remaining import remaining_positives
-from nextlabel.backend.intervals import Interval
+from nextlabel.backend.intervals import Interval, wilson_interval
 from nextlabel.backend.models.card import AUDIT, HELD_OUT, audit_figures, number_in
 from nextlabel.backend.numeric import plain
 from nextlabel.backend.pool.pool import Positions
@@ -20,7 +20,7 @@ from nextlabel.backend.selection.stopping import Advice, Confident, FewRemaining
 from nextlabel.backend.store import ModelRow
 
 from .against_random import Refitted, Saved
-from .project_data import LEAST_REPEATED, Agreement, Gathered, agreement
+from .project_data import LEAST_REPEATED, Agreement, Gathered, Slips, agreement
 
 LEAST_SHARE = 20
 """Audit answers below which no accuracy and no share of a label is given."""
@@ -81,6 +81,20 @@ class ProjectReport:
     advice: tuple[tuple[str, Advice], ...]
     silent: dict[str, str]
 
+    @property
+    def slips(self) -> Slips | None:
+        """Answers of the audit slice that the newest model takes for slips."""
+        return self.gathered.slips
+
+    @property
+    def without_slips(self) -> Interval | None:
+        """The newest audit figure if others, asked again, say what the model says of those answers."""
+        if self.slips is None or not self.curve:
+            return None
+        last = self.curve[-1]
+        right = min(last.accuracy.mean * last.audited + self.slips.answers, last.audited)
+        return Interval(right / last.audited, *wilson_interval(right, last.audited))
+
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is not known is null."""
         found = self.gathered
@@ -102,6 +116,8 @@ class ProjectReport:
             "curve": [one.to_json() for one in self.curve],
             "held_out": None if self.held_out is None else self.held_out.to_json(),
             "saved": None if self.saved is None else self.saved.to_json(),
+            "slips": plain(self.slips),
+            "accuracy_without_slips": plain(self.without_slips),
             "agreement": plain(self.agreement),
             "annotators": None if self.quality is None else [_known(asdict(one)) for one in self.quality.annotators],
             "balance": plain(self.balance),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
 from nextlabel.backend.annotators.opinions import Opinions, from_annotations
 from nextlabel.backend.annotators.quality import krippendorff, pair_agreement
 from nextlabel.backend.intervals import Counts, Interval, Scores, interval_of, leave_out, units_of
+from nextlabel.backend.models.card import SLIPS
 from nextlabel.backend.models.registry import SPACE_IN_USE
 from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.questions import question_of
@@ -18,6 +20,18 @@ from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling
 
 LEAST_REPEATED = 20  # records with two answers, below which no share is worth its interval
+
+
+@dataclass(frozen=True, slots=True)
+class Slips:
+    """Answers of the audit slice that the newest model takes for slips of whoever gave them.
+
+    ``people``: name -> how many of these, and answers to the slice in all; ``uids``: of some of the records.
+    """
+
+    answers: int
+    people: dict[str, tuple[int, int]]
+    uids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +62,7 @@ class Gathered:
     models: tuple[ModelRow, ...]
     trained: str
     opinions: Opinions | None
+    slips: Slips | None = None
 
     @property
     def labeling(self) -> Labeling:
@@ -90,7 +105,20 @@ def gather(store: Store, labeling: Labeling) -> Gathered:
         models=tuple(reversed(store.models())),
         trained=store.get_meta(SPACE_IN_USE) or "",
         opinions=_opinions(labeling, given, {remote: one.position for remote, one in known.items()}),
+        slips=_slips(store),
     )
+
+
+def _slips(store: Store) -> Slips | None:
+    """What the newest model that was looked at so noted; None for nothing, or nothing that can be read."""
+    found: Any = next((row.metrics[SLIPS] for row in store.models() if SLIPS in row.metrics), None)
+    try:
+        people = {str(name): (int(some), int(given)) for name, (some, given) in found["people"].items() if some}
+        records = store.get_remote([str(one) for one in found["records"]])
+        answers = int(found["answers"])
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return None
+    return Slips(answers, people, tuple(one.record.uid for one in records.values())) if people else None
 
 
 def _first_answers(store: Store) -> dict[str, int]:

@@ -51,6 +51,8 @@ def headline(found: ProjectReport) -> list[tuple[str, str]]:
     if found.curve:
         last = found.curve[-1]
         rows.append(("audit accuracy", f"{last.accuracy} on {last.audited:,} answers, {last.model}"))
+    if found.slips is not None:
+        rows.append(("audit answers in doubt", doubted(found)))
     if found.held_out is not None:
         last = found.held_out
         told = f"{last.accuracy} on {last.audited:,} answers from before the first start, kept from training, not blind"
@@ -58,6 +60,19 @@ def headline(found: ProjectReport) -> list[tuple[str, str]]:
     rows.append(("labels saved", saved(found)))
     rows.append(("agreement", agreed(found)))
     return rows
+
+
+def doubted(found: ProjectReport) -> str:
+    """What the model takes for slips, whose they are, what accuracy is without them, and how to find out."""
+    slips, without = found.slips, found.without_slips
+    if slips is None:
+        return ""
+    people = sorted(slips.people.items(), key=lambda one: -one[1][0])
+    whose = ", ".join(f"{some:,} of {given:,} by {name}" for name, (some, given) in people)
+    parts = [f"the model takes {slips.answers:,} for slips ({whose})"]
+    parts += [f"accuracy is {without} if others say so too"] if without is not None else []
+    parts += [agreed(found)] if found.agreement is not None else []
+    return "; ".join([*parts, f"to ask them: nextlabel relabel RECIPE {' '.join(slips.uids)}"])
 
 
 def saved(found: ProjectReport) -> str:
@@ -156,6 +171,8 @@ def _cards(found: ProjectReport) -> Iterator[Card]:
     if found.curve:
         last = found.curve[-1].accuracy
         yield Card("Audit accuracy", f"{last.mean:.3f}", [span(last, ".3f")], last)
+    if found.slips is not None:
+        yield Card("Audit answers in doubt", f"{found.slips.answers:,}", [doubted(found)])
     if found.held_out is not None:
         kept = found.held_out.accuracy
         yield Card("Held-out accuracy", f"{kept.mean:.3f}", [span(kept, ".3f"), "answered before, not blind"], kept)

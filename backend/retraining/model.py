@@ -22,7 +22,7 @@ from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.multimodal import MultimodalEncoder
 from nextlabel.backend.evaluation import wilson_interval
 from nextlabel.backend.files import atomic_path
-from nextlabel.backend.models.card import AUDIT, HELD_OUT
+from nextlabel.backend.models.card import AUDIT, HELD_OUT, SLIPS
 from nextlabel.backend.models.registry import CHOSEN_SPACE, SPACE_IN_USE, line_of
 from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.backend.pool.pool import PoolState, Positions
@@ -41,6 +41,7 @@ log = structlog.get_logger(__name__)
 KEPT_PROBES = 10
 """Weights kept on disk; older rows stay in the store, so that the history of figures does not end."""
 PROBE = "probe"
+SHOWN_SLIPS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,26 @@ class Model:
         low, high = wilson_interval(int(right.sum()), len(right))
         figures = self.question.figures(outputs, answers)
         return {"n": len(right), "accuracy": float(right.mean()), "low": low, "high": high, **figures}
+
+    def slips(self, pool: PoolState) -> dict[str, Any]:
+        """Answers of the audit slice that it takes for slips: how many ``answers``, and on which ``records``.
+
+        ``people``: of everybody who answered there, how many of these, and answers in all. Empty where people are not
+        compared. Records are the platform's ids, SHOWN_SLIPS at most.
+        """
+        audited = pool.audited()
+        if not self.question.compares or not len(audited):
+            return {}
+        outputs, answers = self.head.predict(self.space.cache, pool.rows[audited]), pool.targets(audited)
+        doubted, opinions = self.question.doubts(outputs, answers), pool.opinions(audited)
+        theirs = doubted[opinions.record] & (opinions.label == answers[opinions.record])
+        slips = np.bincount(opinions.annotator, theirs, len(opinions.annotators)).astype(int)
+        everybody = zip(opinions.annotators, slips.tolist(), opinions.per_annotator.tolist(), strict=True)
+        return {
+            "answers": int(doubted.sum()),
+            "people": {name: [some, given] for name, some, given in everybody if given},
+            "records": pool.remote_ids(audited[doubted])[:SHOWN_SLIPS],
+        }
 
     async def predict(self, texts: Sequence[Readable], batcher: MicroBatcher) -> list[Prediction]:
         """A prediction for each of ``texts``. What the cache has costs no forward pass."""
@@ -212,7 +233,9 @@ class Learner:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as unfinished:
             model.head.save(unfinished)
-        metrics = {"labels": len(pool.training()), **figures}
+        metrics: dict[str, Any] = {"labels": len(pool.training()), **figures}
+        if slips := model.slips(pool):
+            metrics |= {f"{AUDIT}doubted": slips["answers"], SLIPS: slips}
         self._store.add_model(model.version, PROBE, log_seq, metrics, str(path), base=space.version, in_use=True)
         self._prune(keep=model.version)
         return model

@@ -108,11 +108,11 @@ def interval_of(values: Scores, without: Scores, bearing: npt.NDArray[np.int64],
     known = np.isfinite(values)
     if not known.any():
         return NOTHING
-    values, bearing = values[known], bearing[known]
-    mean = float(values.mean())
+    mean = float(values[known].mean())
     if (bearing < LEAST).mean() > FEW:
         return Interval(mean, NAN, NAN)
-    without = np.where(np.isfinite(without[:, known]), without[:, known], values)
+    values, bearing, without = values[known], bearing[known], without[:, known]
+    without = np.where(np.isfinite(without), without, values)
     added = without.mean(axis=0) - without
     low, high = _worth(values, added, bearing, level)
     spread = np.sqrt((added**2).sum(axis=0))

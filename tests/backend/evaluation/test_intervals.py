@@ -105,6 +105,11 @@ def test_too_few_rows_have_a_figure_and_no_interval():
     assert "too few" in str(found)
     assert found.to_json() == {"mean": found.mean, "low": None, "high": None}
     assert confidence_interval(FIGURES["accuracy"], [predicted], targets).told
+    one = np.zeros(64, np.int64)
+    sure = predictions(np.ones(64, np.bool_), one)
+    assert not confidence_interval(FIGURES["macro_f1"], [sure], one).told, (
+        "nothing is known of the label that is not there"
+    )
     few = confidence_interval(FIGURES["accuracy"], [predicted], targets, groups=np.arange(64) // 16)
     assert not few.told, "four groups tell as much as four rows"
 

@@ -12,9 +12,9 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
 
 from nextlabel.connectors.errors import ConfigError
@@ -22,6 +22,10 @@ from nextlabel.connectors.platform import Address
 from nextlabel.connectors.platforms import PlatformSettings
 
 PREFIX = "NEXTLABEL_"
+
+
+def _host(value: str) -> str:
+    return value.strip("[] ")  # as it stands in an address
 
 
 class Settings(PlatformSettings):
@@ -49,8 +53,9 @@ class Settings(PlatformSettings):
         description="Folder for what can be downloaded again: the local platforms of the demo. "
         "Empty: the platform's cache folder.",
     )
-    host: str = Field(
-        default="127.0.0.1", description="Address to listen on. Anything else opens the service to the network."
+    host: Annotated[str, AfterValidator(_host)] = Field(
+        default="127.0.0.1",
+        description="Address to listen on; `::1` for IPv6. One of another machine opens the service to the network.",
     )
     port: int = Field(default=9090, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     public_url: Address = Field(

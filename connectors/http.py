@@ -20,6 +20,7 @@ from typing import Any, ClassVar, TypeVar
 import httpx
 import stamina
 
+from nextlabel.connectors import certificates
 from nextlabel.connectors.base import Finding
 from nextlabel.connectors.basics import Json, elapsed
 from nextlabel.connectors.errors import (
@@ -95,6 +96,7 @@ class PlatformClient(ABC):
             limits=limits,
             headers=dict(headers),
             transport=transport,
+            verify=True if transport else certificates.trusted(),
             follow_redirects=False,
             event_hooks={"response": [self._hear_time]},
         )
@@ -270,9 +272,8 @@ class PlatformClient(ABC):
                 f"{self.platform} did not answer in time at {self.url} ({type(error).__name__})"
             ) from None
         except httpx.TransportError as error:
-            raise PlatformUnavailable(
-                f"{self.platform} can't be reached at {self.url}: {error or type(error).__name__}"
-            ) from None
+            said = f"{error or type(error).__name__}{certificates.hint(error)}"
+            raise PlatformUnavailable(f"{self.platform} can't be reached at {self.url}: {said}") from None
         except (httpx.InvalidURL, httpx.DecodingError, json.JSONDecodeError) as error:
             raise PlatformError(f"no sense in the answer of {self.platform}: {error}", status=0) from None
         except Exception as error:

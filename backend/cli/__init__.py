@@ -21,6 +21,7 @@ COMMANDS = {
     "serve": ("run", "Serve a project that was pushed before."),
     "push": ("run", "Push the data to the platform, and leave."),
     "status": ("service", "Show what the running service is doing."),
+    "login": ("service", "Show user, password and token of the service."),
     "doctor": ("doctor", "Find what would silently break the loop, and the fix."),
     "compare": ("service", "Compare the annotation log with the platform now."),
     "detach": ("detach", "Take everything that is ours out of the project."),
@@ -83,7 +84,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,  # rendering help with rich would double the time to show it
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 

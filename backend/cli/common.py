@@ -111,6 +111,11 @@ def complain(message: str) -> None:
     say(f"error: {message}", "red")
 
 
+def print_line(text: str) -> None:
+    """``text`` and nothing else on stdout."""
+    sys.stdout.write(f"{text}\n")
+
+
 def print_json(value: Any) -> None:
     """``value`` as indented JSON on stdout."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")

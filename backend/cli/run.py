@@ -326,7 +326,7 @@ def _serve(recipe: Recipe, settings: Settings, seed: int, *, yes: bool) -> None:
 
 def _run_server(service: Service, settings: Settings, listener: socket.socket, progress: StartProgress) -> None:
     from nextlabel.backend.app import create_app
-    from nextlabel.backend.credentials import FILE, credentials
+    from nextlabel.backend.credentials import credentials
 
     shown = credentials(settings)
     url = settings.address(listener.getsockname()[1])
@@ -335,7 +335,7 @@ def _run_server(service: Service, settings: Settings, listener: socket.socket, p
     service.start(address, on_failure=lambda: setattr(server, "should_exit", True))
     say(f"label here:  {service.project.link}")
     _say_links(service.links)
-    say(f"service:     {url}  (API page: {url}/docs; login {shown.user}, password in {settings.home / FILE})")
+    say(f"service:     {url}  (API page: {url}/docs; to log in: nextlabel login)")
     first = FirstQueue(service.status, progress, _say_ready)
     first.start()
     try:

@@ -1,4 +1,4 @@
-"""``status``, ``compare``, ``train``, ``relabel``: ask the running service how it is doing, or to do something now."""
+"""``status``, ``login``, ``compare``, ``train``, ``relabel``: ask the running service, or have it do something now."""
 
 from __future__ import annotations
 
@@ -11,7 +11,19 @@ import typer
 
 from nextlabel.connectors.errors import ConfigError, LearningError, Overloaded, PlatformUnavailable, Unauthorized
 
-from .common import AsJson, RecipeName, bars, command_group, console, examples, print_json, print_table, project_of, say
+from .common import (
+    AsJson,
+    RecipeName,
+    bars,
+    command_group,
+    console,
+    examples,
+    print_json,
+    print_line,
+    print_table,
+    project_of,
+    say,
+)
 
 EVERY_S = 0.5
 NOTICES = 5
@@ -42,6 +54,7 @@ def call(url: str, method: str, path: str, body: Any = None) -> dict[str, Any]:
 
     from nextlabel.backend.credentials import credentials
     from nextlabel.backend.settings import Settings
+    from nextlabel.connectors.certificates import trusted
 
     token = credentials(Settings.load(), create=False).api_token
     try:
@@ -52,6 +65,7 @@ def call(url: str, method: str, path: str, body: Any = None) -> dict[str, Any]:
             headers={"Authorization": f"Bearer {token}"},
             timeout=10 if method == "GET" else TIMEOUT_S,
             trust_env=False,
+            verify=trusted(),
         )
         if reply.status_code == 401:
             raise Unauthorized(
@@ -82,6 +96,35 @@ def status(
         print_json(answer)
         return
     print_table(("", ""), rows(answer))
+
+
+@app.command(
+    epilog=examples(
+        "nextlabel login",
+        'curl -H "Authorization: Bearer $(nextlabel login --token)" http://127.0.0.1:9090/api/status',
+    )
+)
+def login(
+    token: Annotated[bool, typer.Option("--token", help="Print the token alone, for a command line.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show user, password and token of the service.
+
+    User and password are for a browser, the token for your own calls. They were made at the first start, and lie in
+    NEXTLABEL_HOME; what settings name counts instead.
+    """
+    from nextlabel.backend.credentials import credentials
+    from nextlabel.backend.settings import Settings
+
+    settings = Settings.load()
+    shown = credentials(settings, create=False)
+    found = {"address": settings.address(), "user": shown.user, "password": shown.password, "token": shown.api_token}
+    if token:
+        print_line(shown.api_token)
+    elif as_json:
+        print_json(found)
+    else:
+        print_table(("", ""), found.items())
 
 
 def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 import httpx
 import numpy as np
 
+from nextlabel.connectors import certificates
 from nextlabel.connectors.errors import MissingExtra
 
 from .image_rules import ANY_HOST, ImageRules, UnreadableImage
@@ -212,7 +213,8 @@ def download(url: str, rules: ImageRules) -> bytes:
     """The body at ``url``. Raises UnreadableImage."""
     deadline = time.monotonic() + rules.timeout_s
     # Proxies of the environment are left out: they would look names up themselves, unjudged.
-    with httpx.Client(timeout=min(STEP_S, rules.timeout_s), trust_env=False) as client:
+    limit_s = min(STEP_S, rules.timeout_s)
+    with httpx.Client(timeout=limit_s, trust_env=False, verify=certificates.trusted()) as client:
         for left in reversed(range(TRIES)):
             try:
                 return _follow(client, url, rules, deadline)

@@ -97,13 +97,15 @@ def _kept(name: str, path: str, fill: Callable[[IO[bytes]], None]) -> Source:
 def _download(address: str, into: IO[bytes]) -> None:
     import httpx
 
+    from nextlabel.connectors import certificates
+
     try:
-        with httpx.stream("GET", address, follow_redirects=True, timeout=30) as answer:
+        with httpx.stream("GET", address, follow_redirects=True, timeout=30, verify=certificates.trusted()) as answer:
             answer.raise_for_status()
             for part in answer.iter_bytes():
                 into.write(part)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise DataError(f"{address}: can't be downloaded: {error}") from None
+        raise DataError(f"{address}: can't be downloaded: {error}{certificates.hint(error)}") from None
 
 
 def _unpacked(name: str, path: Path, called: str) -> Source:

@@ -166,7 +166,10 @@ def _hub_folder(name: str) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
-        raise EncoderNotFound(_not_found(name, "the package huggingface_hub is not installed")) from None
+        raise EncoderNotFound(
+            f"encoder {name!r}: what models need is not installed; run: pip install 'nextlabel[train]', or write "
+            "`encoder: hashing`, which needs no model and nothing more"
+        ) from None
     reason = ""
     for local in (True, False):  # what was downloaded before needs no network
         try:

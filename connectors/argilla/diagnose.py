@@ -21,6 +21,7 @@ from nextlabel.connectors.argilla.rows import Rows
 from nextlabel.connectors.argilla.webhooks import Webhooks, hook_url, is_right, same_address
 from nextlabel.connectors.base import BackendAddress, Finding
 from nextlabel.connectors.basics import Json
+from nextlabel.connectors.certificates import trusted
 from nextlabel.connectors.errors import LabelingMismatch, MissingExtra, PlatformUnavailable
 
 if TYPE_CHECKING:
@@ -286,7 +287,7 @@ def _signed_ping(hook: Json) -> int:
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": Webhook(hook["secret"]).sign("msg_nextlabel_doctor", now, body),
     }
-    return httpx.post(hook["url"], content=body, headers=headers, timeout=ANSWER_S).status_code
+    return httpx.post(hook["url"], content=body, headers=headers, timeout=ANSWER_S, verify=trusted()).status_code
 
 
 def _strays(webhooks: Webhooks, hooks: Sequence[Json], backend: BackendAddress | None) -> Iterator[Finding]:

@@ -80,6 +80,8 @@ class Client(PlatformClient):
                     base_url=self.url, api_key=self._token, httpx_client=self._http, timeout=60, max_retries=0
                 )
             )
+            # It looks for new access tokens at the root of the server, whatever path the server lies under.
+            self._sdk._client_wrapper._tokens_client._base_url = f"{self.url}/"
         return self._sdk
 
     @override

@@ -8,6 +8,7 @@ import httpx
 
 from nextlabel.backend.encoders.base import default_cache_dir
 from nextlabel.backend.files import atomic_path
+from nextlabel.connectors.certificates import trusted
 from nextlabel.connectors.errors import DataError
 
 TIMEOUT_S = 30.0
@@ -26,7 +27,7 @@ def fetched(address: str, name: str) -> Path:
         with (
             atomic_path(target) as path,
             path.open("wb") as file,
-            httpx.stream("GET", address, follow_redirects=True, timeout=TIMEOUT_S) as reply,
+            httpx.stream("GET", address, follow_redirects=True, timeout=TIMEOUT_S, verify=trusted()) as reply,
         ):
             reply.raise_for_status()
             for chunk in reply.iter_bytes():

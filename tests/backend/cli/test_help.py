@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,19 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert code_returned == 0
     assert "nextlabel" in done.stdout
     assert [name for name in HEAVY if name in modules] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [("nextlabel ru", {"run"}), ("nextlabel models ", {"list", "export"}), ("nextlabel run --pro", {"--project"})],
+)
+def test_a_shell_completes(line: str, offered: set[str]) -> None:
+    asked = {"_NEXTLABEL_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    code = "from nextlabel.backend.cli import script; script()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True, timeout=60
+    )
+    assert offered <= set(done.stdout.split()), done.stderr
 
 
 def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:

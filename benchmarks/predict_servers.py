@@ -109,6 +109,9 @@ class NoPlatform:
     def generations(self) -> tuple[str, ...]:
         return ()
 
+    def annotator_names(self) -> dict[str, str]:
+        return {}
+
     def survey(self) -> Survey:
         return Survey(0, 0)
 

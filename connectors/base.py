@@ -138,6 +138,9 @@ class Connector(Protocol):
         Empty where ``project.link`` is right for everybody.
         """
 
+    def annotator_names(self) -> Mapping[str, str]:
+        """Id, as ``Annotation.annotator`` has it -> name, of everybody who may answer here."""
+
     def survey(self) -> Survey:
         """What the project holds, and what we are about to change in it. Changes nothing."""
 

@@ -154,6 +154,11 @@ class MemoryConnector(Connector):
             raise self.fail_next.pop(name)
 
     @override
+    def annotator_names(self) -> Mapping[str, str]:
+        self._call("annotator_names")
+        return {one.annotator: f"{one.annotator}@example.com" for one in self.answers.values()}
+
+    @override
     def survey(self) -> Survey:
         self._call("survey")
         return Survey(len(self.pushed), len({one.remote_id for one in self.answers.values()}), ("nothing",))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -112,12 +113,17 @@ class Opinions:
 
 
 def from_annotations(
-    annotations: Iterable[Annotation], position: Mapping[str, int], size: int, labels: Sequence[str]
+    annotations: Iterable[Annotation],
+    position: Mapping[str, int],
+    size: int,
+    labels: Sequence[str],
+    names: Mapping[str, str] = MappingProxyType({}),
 ) -> Opinions:
     """The submitted single-label answers of a log. Skips, drafts, deletions and labels not in ``labels`` don't count.
 
     ``position`` maps a platform's record id to a row in [0, size); what it doesn't know is left out. Of several
-    answers of one annotator to one record, the newest counts. Annotators are sorted by name.
+    answers of one annotator to one record, the newest counts. Annotators are called as ``names`` say, or by their id,
+    and sorted by that.
     """
     number = {label: at for at, label in enumerate(labels)}
     newest: dict[tuple[int, str], int] = {}
@@ -127,7 +133,7 @@ def from_annotations(
             continue
         label = number.get(str(one.value[0]))
         if label is not None:
-            newest[at, one.annotator] = label
+            newest[at, names.get(one.annotator, one.annotator)] = label
     return from_rows([(at, who, label) for (at, who), label in newest.items()], size, labels)
 
 

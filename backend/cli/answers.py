@@ -51,9 +51,12 @@ def export(
     with project_of(recipe) as (chosen, _, store):
         if each:
             written = write_rows(lambda: answer_rows(store), output, ANSWER_COLUMNS)
-        else:
-            written = write_rows(lambda: record_rows(store, chosen.labeling()), output, RECORD_COLUMNS)
-    say(f"{written:,} rows written to {output}")
+            say(f"{written:,} answers written to {output}, skips included")
+            return
+        written = write_rows(lambda: record_rows(store, chosen.labeling()), output, RECORD_COLUMNS)
+        copies = sum(row["copy_of"] is not None for row in record_rows(store, chosen.labeling()))
+    also = f", and {copies:,} copies of them" if copies else ""
+    say(f"{written - copies:,} labelled records written to {output}{also}")
 
 
 @app.command(
@@ -124,6 +127,7 @@ def _from_file(
 
 def _from_store(name: str) -> Opinions:
     """Raises ConfigError if the project asks for anything else than one label per record."""
+    from nextlabel.backend.annotators.names import annotator_names
     from nextlabel.backend.annotators.opinions import from_annotations
     from nextlabel.backend.questions import question_of
 
@@ -135,7 +139,7 @@ def _from_store(name: str) -> Opinions:
             )
         position = {item.remote_id: at for at, item in enumerate(store.records()) if item.remote_id}
         size = max(position.values(), default=-1) + 1
-        return from_annotations(store.answers(), position, size, labeling.labels)
+        return from_annotations(store.answers(), position, size, labeling.labels, annotator_names(store))
 
 
 def _row(one: Annotator) -> tuple[str, ...]:

@@ -92,11 +92,16 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
+PIPE_WIDTH = 10_000
+"""Characters of a line for a program that reads it: it gets rows whole."""
+
+
 def console(*, err: bool = False) -> Console:
     """A terminal to print on."""
     from rich.console import Console
 
-    return Console(stderr=err, highlight=False)
+    has_width = (sys.stderr if err else sys.stdout).isatty() or "COLUMNS" in os.environ
+    return Console(stderr=err, highlight=False, width=None if has_width else PIPE_WIDTH)
 
 
 def say(message: str, style: str = "") -> None:
@@ -126,14 +131,16 @@ def print_json_line(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """A table on stdout. Cells are plain text, whatever they hold."""
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", *, a_line_each: bool = False
+) -> None:
+    """A table on stdout. Cells are plain text, whatever they hold; ``a_line_each`` cuts those that don't fit."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title or None, title_justify="left")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="ellipsis" if a_line_each else "fold", no_wrap=a_line_each)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console().print(table)

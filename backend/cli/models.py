@@ -48,19 +48,18 @@ def list_models(recipe: RecipeName, as_json: AsJson = False) -> None:
         print_json([_row(row, chosen) for row in rows])
         return
     print_table(
-        ("model", "current", "kind", "encoder from", "labels seen up to", "made", "measured"),
+        ("model", "in use", "labelled", "made", "measured"),
         [
             (
                 row.version,
                 "*" if row.version == chosen else "",
-                row.kind,
-                row.base,
-                str(row.log_seq),
-                f"{row.created_at:%Y-%m-%d %H:%M:%S}",
+                _labelled(row),
+                f"{row.created_at:%Y-%m-%d %H:%M}",
                 _measured(row),
             )
             for row in rows
         ],
+        a_line_each=True,
     )
 
 
@@ -190,7 +189,8 @@ def _facts(row: ModelRow, entry: Entry | None, known: dict[str, Any]) -> Iterabl
         "in use": "yes" if known["current"] else "no",
         "kind": row.kind,
         "made": f"{row.created_at:%Y-%m-%d %H:%M:%S}",
-        "labels seen up to": str(row.log_seq),
+        "labelled": _labelled(row),
+        "log rows seen": str(row.log_seq),
         "encoder from": row.base or "the recipe",
         "measured": _measured(row),
         "size": f"{known['bytes'] / 2**20:,.1f} MiB" if known["bytes"] else "",
@@ -220,8 +220,15 @@ def _size(row: ModelRow) -> int:
 
 
 def _measured(row: ModelRow) -> str:
-    plain = {name: value for name, value in row.metrics.items() if not isinstance(value, (dict, list))}
+    plain = {
+        name: value for name, value in row.metrics.items() if name != "labels" and not isinstance(value, (dict, list))
+    }
     return ", ".join(f"{name} {_short(value)}" for name, value in plain.items())
+
+
+def _labelled(row: ModelRow) -> str:
+    """How many labelled records it was made from; those of the audit are none of them."""
+    return f"{row.metrics['labels']:,.0f}" if "labels" in row.metrics else ""
 
 
 def _short(value: Any) -> str:

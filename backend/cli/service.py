@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nextlabel.connectors.certificates import trusted
 from nextlabel.connectors.errors import ConfigError, LearningError, Overloaded, PlatformUnavailable, Unauthorized
 
 from .common import (
@@ -54,7 +55,6 @@ def call(url: str, method: str, path: str, body: Any = None) -> dict[str, Any]:
 
     from nextlabel.backend.credentials import credentials
     from nextlabel.backend.settings import Settings
-    from nextlabel.connectors.certificates import trusted
 
     token = credentials(Settings.load(), create=False).api_token
     try:
@@ -138,7 +138,8 @@ def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("leads", leading(answer.get("lease", {}))),
         ("platform", "reachable" if answer["platform_reachable"] else "not reachable"),
         ("records", f"{answer['records']:,}, {answer['pushed']:,} on the platform"),
-        ("labelled", f"{answer['labelled']:,}, {answer['audit_labelled']:,} of them for the audit"),
+        ("labelled", f"{answer['labelled']:,} records, {answer['audit_labelled']:,} of them for the audit"),
+        ("answers", _answers(answer.get("answers", {}), answer.get("skips", 0))),
         ("second opinions", f"{again:,} records wait for one" if (again := answer.get("asked_again", 0)) else ""),
         ("labels", answer.get("labeling", "")),
         ("by label", ", ".join(f"{label} {count:,}" for label, count in answer["label_counts"].items())),
@@ -168,6 +169,12 @@ def _more(counts: Mapping[str, int]) -> str:
         return ""
     kinds = ", ".join(f"{count:,} of kind {kind}" for kind, count in counts.items())
     return f"{kinds}; the newest: nextlabel status --json; all of them: nextlabel doctor RECIPE --json"
+
+
+def _answers(by: Mapping[str, int], skips: int) -> str:
+    """How many were given, and by whom."""
+    who = ", ".join(f"{name} {count:,}" for name, count in by.items())
+    return f"{sum(by.values()):,} ({who}), {skips:,} skipped" if by else ""
 
 
 def leading(lease: Mapping[str, Any]) -> str:

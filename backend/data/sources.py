@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, cast
 from urllib.parse import urlsplit
 
+from nextlabel.connectors import certificates
 from nextlabel.connectors.errors import DataError, MissingExtra
 
 from .rows import first_few
@@ -96,8 +97,6 @@ def _kept(name: str, path: str, fill: Callable[[IO[bytes]], None]) -> Source:
 
 def _download(address: str, into: IO[bytes]) -> None:
     import httpx
-
-    from nextlabel.connectors import certificates
 
     try:
         with httpx.stream("GET", address, follow_redirects=True, timeout=30, verify=certificates.trusted()) as answer:

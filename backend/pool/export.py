@@ -8,13 +8,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from nextlabel.backend.annotators.names import annotator_names
 from nextlabel.backend.questions import as_json, question_of
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, Value
 
 RECORD_COLUMNS: Final = ("uid", "answer", "answers", "audit", "copy_of")
-ANSWER_COLUMNS: Final = ("uid", "annotation", "annotator", "status", "answer", "updated_at", "seen_version")
+ANSWER_COLUMNS: Final = (
+    "uid",
+    "annotation",
+    "annotator",
+    "annotator_id",
+    "status",
+    "answer",
+    "updated_at",
+    "seen_version",
+)
 
 
 def record_rows(store: Store, labeling: Labeling) -> Iterator[dict[str, Any]]:
@@ -45,13 +55,14 @@ def record_rows(store: Store, labeling: Labeling) -> Iterator[dict[str, Any]]:
 
 def answer_rows(store: Store) -> Iterator[dict[str, Any]]:
     """One row per answer, skips included: record, annotator, status, answer, time, model version seen."""
-    answers = _by_record(store)
+    answers, names = _by_record(store), annotator_names(store)
     for item in store.records():
         for one in answers.get(item.remote_id or "", []):
             yield {
                 "uid": item.record.uid,
                 "annotation": one.id,
-                "annotator": one.annotator,
+                "annotator": names.get(one.annotator, one.annotator),
+                "annotator_id": one.annotator,
                 "status": one.status.value,
                 "answer": as_json(one.value),
                 "updated_at": one.updated_at.isoformat(),

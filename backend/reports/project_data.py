@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nextlabel.backend.annotators.names import annotator_names
 from nextlabel.backend.annotators.opinions import Opinions, from_annotations
 from nextlabel.backend.annotators.quality import krippendorff, pair_agreement
 from nextlabel.backend.intervals import Counts, Interval, Scores, interval_of, leave_out, units_of
@@ -104,7 +105,9 @@ def gather(store: Store, labeling: Labeling) -> Gathered:
         last=max(times),
         models=tuple(reversed(store.models())),
         trained=store.get_meta(SPACE_IN_USE) or "",
-        opinions=_opinions(labeling, given, {remote: one.position for remote, one in known.items()}),
+        opinions=_opinions(
+            labeling, given, {remote: one.position for remote, one in known.items()}, annotator_names(store)
+        ),
         slips=_slips(store),
     )
 
@@ -133,10 +136,12 @@ def _first_answers(store: Store) -> dict[str, int]:
     return found
 
 
-def _opinions(labeling: Labeling, given: list[Annotation], position: dict[str, int]) -> Opinions | None:
+def _opinions(
+    labeling: Labeling, given: list[Annotation], position: dict[str, int], names: dict[str, str]
+) -> Opinions | None:
     if not question_of(labeling).compares:
         return None
-    return from_annotations(given, position, max(position.values(), default=-1) + 1, labeling.labels)
+    return from_annotations(given, position, max(position.values(), default=-1) + 1, labeling.labels, names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,9 @@ class Status:
     ``ours``), ``since`` when, and ``until`` when and for how long (``left_s``) unless it renews; empty if nobody
     does. ``asked_again``: records that wait for one more opinion. ``audit`` holds accuracy, low, high and n, or is
     empty while the audit slice has no label; ``held_out`` likewise, on answers that were there before we came and are
-    kept from training. ``links``: annotator's name -> the address at which that person gets records in our order;
+    kept from training. ``labelled``: records with an answer that counts, each once, copies of it not at all;
+    ``answers``: annotator's name -> how many they have submitted; ``skips``: how many were skipped.
+    ``links``: annotator's name -> the address at which that person gets records in our order;
     empty where ``project.link`` is everybody's. ``training``: ``ended``, trainings since the
     start; ``candidate``, ``stage``, ``step``, ``steps``, ``epoch``, ``seconds``, ``pid`` of the one that runs;
     ``verdict`` on the last one; ``error``, why one failed; ``unable``, why nothing can be trained here; ``asked``,
@@ -53,6 +55,8 @@ class Status:
     lease: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, float] = field(default_factory=dict)
     held_out: dict[str, float] = field(default_factory=dict)
+    answers: dict[str, int] = field(default_factory=dict)
+    skips: int = 0
     label_counts: dict[str, int] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)

@@ -32,6 +32,7 @@ from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
 from nextlabel.connectors.errors import ConfigError, LearningError, NextlabelError, Overloaded, ProjectTaken
 from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion
 
+from .answers import AnswerCounts
 from .hookup import Hookup
 from .links import AnnotatorLinks
 from .ports import Backend, Status
@@ -109,7 +110,7 @@ class Service(Backend):
         )
         self._comparison = Comparison(store, connector, intake, records, on_back=found, every_s=compare_interval)
         self._sync = Sync(store, connector, intake, records, noticed=self._noticed)
-        self._links = AnnotatorLinks(connector)
+        self._links, self._answers = AnnotatorLinks(connector), AnswerCounts(store, connector)
         self._cleanup = GenerationCleanup(store, connector, keep_generations, loop.latency.quiet_in)
         self._synced = False
         self._stopped = False
@@ -220,6 +221,7 @@ class Service(Backend):
             return busy  # webhooks do arrive, and annotators wait for the platform: the look can wait too
         more = self._sync.pull()
         self._links.refresh()
+        self._answers.look()
         self._last_pull = time.monotonic()
         if not self._synced:
             self._synced = True
@@ -408,6 +410,8 @@ class Service(Backend):
             or controller.trouble,
             audit=measured(metrics, AUDIT),
             held_out=measured(metrics, HELD_OUT),
+            answers=self._answers.submitted(),
+            skips=self._answers.skips(),
             label_counts=controller.pool.label_counts(),
             links=self._links.known,
             training=self._retrainer.status(),

@@ -152,6 +152,15 @@ class LogPart(MetaPart):
         with self._read() as connection:
             return [_log_row(row) for row in connection.execute(query)]
 
+    def answers_by(self) -> dict[str, dict[AnnotationStatus, int]]:
+        """Annotator -> how many of their current answers are submitted, skipped, drafts."""
+        wanted = sa.select(answers.c.annotator, answers.c.status, sa.func.count())
+        found: dict[str, dict[AnnotationStatus, int]] = {}
+        with self._read() as connection:
+            for annotator, status, count in connection.execute(wanted.group_by(answers.c.annotator, answers.c.status)):
+                found.setdefault(annotator, {})[AnnotationStatus(status)] = count
+        return found
+
     def log_counts(self) -> dict[str, int]:
         """How many log rows, current answers (drafts are none), and records with a submitted answer there are."""
         submitted = sa.and_(answers.c.status == AnnotationStatus.SUBMITTED.value, fits)

@@ -92,6 +92,10 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         return self._queue.links()
 
     @override
+    def annotator_names(self) -> Mapping[str, str]:
+        return self._queue.names()
+
+    @override
     def survey(self) -> Survey:
         changes = [*self._queue.ahead(), *self._webhooks.ahead()]
         return Survey(self._rows.total(), self._rows.answered(), tuple(changes))

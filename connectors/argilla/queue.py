@@ -47,6 +47,10 @@ class ArgillaQueue:
         """User name -> the address that sorts by this person's lane."""
         return {person.name: self.link(person) for person in self._people.members}
 
+    def names(self) -> dict[str, str]:
+        """User id -> user name."""
+        return {person.id: person.name for person in self._people.members}
+
     def link(self, person: Person) -> str:
         """The address at which ``person`` gets records in our order."""
         return f"{self._client.url}/dataset/{self._dataset}/annotation-mode?sort=metadata.{person.lane}.desc"

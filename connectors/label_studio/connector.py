@@ -72,6 +72,11 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
     # -- records -----------------------------------------------------------------------------------------------------
 
     @override
+    def annotator_names(self) -> Mapping[str, str]:
+        users = self._client.call(lambda: self._client.sdk.users.list(), again=True)
+        return {str(user.id): str(user.email or user.username or user.id) for user in users}
+
+    @override
     def survey(self) -> Survey:
         told = {"include": f"id,task_number,model_version,{','.join(SETTINGS)}"}
         found = self._client.get(f"/api/projects/{self.project.id}", told)

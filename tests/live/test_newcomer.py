@@ -22,7 +22,7 @@ from tests.bare_environment import ROOT, bare_environment, closure, copy_source,
 
 PART = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Use it on your data")[2]
 INSTALL, RUN, RECIPE, LOOK = re.findall(r"^```(?:yaml)?\n(.*?)^```", PART, re.DOTALL | re.MULTILINE)
-TICKETS = ("it crashes when I log in", "how do I print?", "lovely, thank you", "nothing works since the update")
+TICKETS = ("it crashes when I log in", "how do I print?", "lovely work", "nothing works since the update")
 
 
 @pytest.fixture

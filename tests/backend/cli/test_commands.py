@@ -95,7 +95,7 @@ def test_export_gives_the_majority_and_copies_inherit_it(nextlabel: Run, folder:
         ("3", "positive", "3", "1"),
     ]
     assert found[0]["field.text"] == "good"
-    assert "2 rows written to answers.csv" in done.err
+    assert "1 labelled records written to answers.csv, and 1 copies of them" in done.err
 
 
 def test_export_of_each_answer_as_json_lines(nextlabel: Run, folder: Path, store: Store) -> None:
@@ -115,16 +115,21 @@ def test_export_refuses_what_it_can_not_write(nextlabel: Run, folder: Path, stor
     assert not list(folder.glob("*.partial"))
 
 
-def test_models_are_listed_newest_first_with_the_current_one_marked(nextlabel: Run, store: Store) -> None:
+def test_models_are_listed_newest_first_in_a_line_each(
+    nextlabel: Run, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert json.loads(nextlabel("models", "list", "reviews.yaml", "--json").out) == []
     for number in (1, 2):
         store.add_model(f"m-{number}", "probe", number, {"audit_accuracy": 0.9123, "labels": 3}, "x")
     store.set_current("m-1")
     listed = json.loads(nextlabel("models", "list", "reviews.yaml", "--json").out)
     assert [(one["version"], one["current"]) for one in listed] == [("m-2", False), ("m-1", True)]
+    monkeypatch.delenv("COLUMNS")  # a program reads it
     table = nextlabel("models", "list", "reviews.yaml").out
-    assert "audit_accuracy 0.912" in table
-    assert table.index("m-2") < table.index("m-1")
+    assert [line.split()[1] for line in table.splitlines() if "m-" in line] == ["m-2", "m-1"]
+    assert all("audit_accuracy 0.912" in line for line in table.splitlines() if "m-" in line)
+    monkeypatch.setenv("COLUMNS", "50")
+    assert len([line for line in nextlabel("models", "list", "reviews.yaml").out.splitlines() if "│" in line]) == 2
 
 
 # -- the platform ----------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.texts import bbc
-from nextlabel.connectors.base import BackendAddress, Finding, ProjectRef, Survey, no_progress
+from nextlabel.connectors.base import BackendAddress, Connector, Finding, ProjectRef, Survey, no_progress
 from nextlabel.connectors.records import (
     Changes,
     Found,
@@ -38,8 +38,8 @@ TOKEN = "benchmark"
 THREADS = 8
 
 
-class NoPlatform:
-    """A platform on which nothing ever happens. Fulfils Connector."""
+class NoPlatform(Connector):
+    """A platform on which nothing ever happens."""
 
     project = ProjectRef("label-studio", "http://127.0.0.1", "1", "benchmark", "http://127.0.0.1")
     labeling = Labeling(LabelKind.SINGLE, LABELS)

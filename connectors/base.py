@@ -132,6 +132,11 @@ class Connector(Protocol):
     Where it does not, what is not published has no suggestion.
     """
 
+    @property
+    def by_address(self) -> Collection[str]:
+        """Fields of which the platform's records have an address, in place of the text."""
+        return ()
+
     def links(self) -> Mapping[str, str]:
         """Annotator's name -> the address at which that person gets records in our order.
 
@@ -157,6 +162,21 @@ class Connector(Protocol):
         ``newest_first``: those added last come first, and are read in small pages as the iterator is advanced, so
         that whoever wants the newest only may stop early.
         """
+
+    def unread(self) -> Mapping[str, str]:
+        """Records that are on the platform and could not be read, so that :meth:`records` leaves them out.
+
+        Remote id -> why.
+        """
+        return {}
+
+    def read_again(self) -> Iterator[RemoteRecord]:
+        """Of the records that could not be read, those that can be now."""
+        return iter(())
+
+    def reads_addresses(self, fetch: Callable[[str], str]) -> None:
+        """Read texts of which records have the address with ``fetch``, which raises DataError."""
+        return
 
     def changes(self, cursor: str | None) -> Changes:
         """Every annotation touched since ``cursor`` (None: since the beginning), and the next cursor.

@@ -19,6 +19,7 @@ from pydantic_settings import NoDecode
 
 from nextlabel.connectors.base import Connector, Finding, NewProject
 from nextlabel.connectors.errors import ConfigError
+from nextlabel.connectors.served import NOTHING_SERVED, Served
 
 if TYPE_CHECKING:
     from nextlabel.connectors.project import ProjectConnector
@@ -125,6 +126,10 @@ class Platform(ABC):
     def marked(self, settings: Any, mark: str, *, tidy: str | None = None) -> list[str]:
         """Ids of the projects made with ``mark``: see ProjectConnector. Raises ConfigError or ConnectorError."""
         return self.connectors().marked(*self.access(settings), mark, tidy=tidy, headers=self.headers(settings))
+
+    def served(self, settings: Any, project: str | None) -> Served:
+        """The files that the platform itself serves for a ``project``, and how they are asked for."""
+        return NOTHING_SERVED
 
     def diagnose(self, settings: Any) -> Iterator[Finding]:
         """What the doctor can see of the platform besides the project."""

@@ -25,6 +25,7 @@ from typing import Any, Protocol, TypeAlias
 
 from nextlabel.connectors.content import Content, Readable
 from nextlabel.connectors.errors import LabelingMismatch
+from nextlabel.connectors.html_text import marked_text, readable_text
 
 
 class LabelKind(StrEnum):
@@ -39,6 +40,7 @@ class FieldKind(StrEnum):
     """What a field of a record holds."""
 
     TEXT = "text"
+    HTML = "html"  # shown as a web page, and read as what is seen of it
     IMAGE = "image"  # a URL, a path served by the platform, or a data: URI
 
 
@@ -88,9 +90,21 @@ class Labeling:
     def marked(self) -> str:
         """The field that spans are offsets into: the first text field. Raises LabelingMismatch if there is none."""
         for one in self.fields:
-            if one.kind is FieldKind.TEXT:
+            if one.kind is not FieldKind.IMAGE:
                 return one.name
         raise LabelingMismatch("spans need a text field to mark")
+
+    def seen(self, record: Record) -> dict[str, str]:
+        """The fields of ``record`` as annotators see them: HTML as the text that a page shows of it.
+
+        In the field that is marked every character is there that the page counts, so that spans fit.
+        """
+        found = dict(record.fields)
+        for one in self.fields:
+            if one.kind is FieldKind.HTML and one.name in found:
+                exact = self.kind is LabelKind.SPAN and one.name == self.marked
+                found[one.name] = (marked_text if exact else readable_text)(found[one.name])
+        return found
 
     def content(self, record: Record) -> Readable:
         """What an encoder reads of ``record``: its text fields in the order shown, blank ones left out, and its images.
@@ -99,8 +113,9 @@ class Labeling:
         """
         texts: list[str] = []
         images: list[str] = []
+        seen = self.seen(record)
         for shown in self.fields:
-            (texts if shown.kind is FieldKind.TEXT else images).append(record.fields.get(shown.name, ""))
+            (images if shown.kind is FieldKind.IMAGE else texts).append(seen.get(shown.name, ""))
         if self.kind is LabelKind.SPAN:
             first, *others = texts or [""]
             context = "\n\n".join([part for part in others if part.strip()])
@@ -295,14 +310,7 @@ class Form(Protocol):
 
 def expect(found: Form, wanted: Labeling) -> None:
     """Check that a project asks what we were told it asks. Raises LabelingMismatch with the difference and the fix."""
-    parts = differences(found.labeling, wanted)
-    if absent := [one.name for one in wanted.fields if one.name not in found.shown]:
-        shown = [one.name for one in found.labeling.fields if one.name in found.shown]
-        parts.append(f"it does not show the fields {', '.join(absent)}, it shows {', '.join(shown) or 'none'}")
-    kinds = {one.name: one.kind for one in found.labeling.fields}
-    for one in wanted.fields:
-        if one.name in kinds and kinds[one.name] is not one.kind:
-            parts.append(f"the field {one.name} is {kinds[one.name]} there, not {one.kind}")
+    parts = differences(found.labeling, wanted) + _fields_apart(found, wanted)
     if parts:
         raise LabelingMismatch(
             f"the project's labeling differs from the one asked for: {'; '.join(parts)}. "
@@ -311,11 +319,29 @@ def expect(found: Form, wanted: Labeling) -> None:
         )
 
 
+def _fields_apart(found: Form, wanted: Labeling) -> list[str]:
+    """How the fields of a project differ from those that are wanted, in words."""
+    have = {one.name: one.kind for one in found.labeling.fields}
+    parts = []
+    if absent := [one.name for one in wanted.fields if one.name not in found.shown]:
+        shown = [one.name for one in found.labeling.fields if one.name in found.shown]
+        parts.append(f"it does not show the fields {', '.join(absent)}, it shows {', '.join(shown) or 'none'}")
+    for one in wanted.fields:
+        kind = have.get(one.name, one.kind)
+        by_choice = kind is FieldKind.TEXT and one.kind is FieldKind.HTML and wanted.kind is not LabelKind.SPAN
+        if kind is not one.kind and not by_choice:
+            written = f"`{one.name}: {{column: ..., kind: {kind}}}`"
+            parts.append(f"the field {one.name} is {kind} there, not {one.kind}: write {written}")
+    if wanted.kind is LabelKind.SPAN is found.labeling.kind and found.labeling.marked != wanted.marked:
+        parts.append(f"spans are marked in {found.labeling.marked}: put it first under `fields:`")
+    return parts
+
+
 def differences(have: Labeling, wanted: Labeling) -> list[str]:
     """How what a project asks differs from what it should ask, in words; nothing if only the order of labels does."""
     parts = []
     if have.kind is not wanted.kind:
-        parts.append(f"it asks for a {have.kind} answer, not a {wanted.kind} one")
+        parts.append(f"it asks for a {have.kind} answer, not a {wanted.kind} one (`kind: {have.kind}`)")
     if missing := [label for label in wanted.labels if label not in have.labels]:
         parts.append(f"it lacks the labels {', '.join(missing)}")
     if extra := [label for label in have.labels if label not in wanted.labels]:

@@ -140,7 +140,7 @@ def push(
     """
     from nextlabel.backend.loop.leadership import Leadership
     from nextlabel.backend.loop.record_import import take_up
-    from nextlabel.backend.service.opening import import_plan, open_store, read_agreed
+    from nextlabel.backend.service.opening import import_plan, open_store, read_agreed, read_texts
     from nextlabel.backend.service.project import find_project, settle_project
 
     settings = _settings(None, None)
@@ -160,6 +160,7 @@ def push(
                     "push by hand"
                 )
             with closing(settle_project(chosen, settings, store, leadership, found)) as connector:
+                read_texts(connector, chosen, settings)
                 take_up(store, connector, import_plan(chosen, settings))
                 _push(store, connector, leadership)
                 say(f"project {connector.project.id}: {connector.project.link}")

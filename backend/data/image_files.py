@@ -243,10 +243,11 @@ def _follow(client: httpx.Client, url: str, rules: ImageRules, deadline: float) 
 def _get(client: httpx.Client, url: str, here: str, rules: ImageRules, deadline: float) -> bytes | str:
     """The body at ``here``, or where it says to look. ``url`` is what messages name."""
     host, pinned = _pin(url, here, rules)
+    key = rules.served.headers() if rules.served.holds(here) else {}
     request = client.build_request(
         "GET",
         pinned,
-        headers={"Host": host, "Accept": "image/*", "Accept-Encoding": "identity"},
+        headers={"Host": host, "Accept": "image/*, text/*;q=0.9, */*;q=0.8", "Accept-Encoding": "identity", **key},
         extensions={"sni_hostname": urlsplit(here).hostname or ""},  # which the certificate is checked against
     )
     try:
@@ -290,7 +291,8 @@ def _pin(url: str, here: str, rules: ImageRules) -> tuple[str, str]:
     except (OSError, UnicodeError) as error:
         raise _MayPass(f"{name} is not known: {error}") from None
     addresses = [ipaddress.ip_address(str(item[4][0]).partition("%")[0]) for item in found]
-    if not {ANY_HOST, name, f"{name}:{port or PORTS[parts.scheme]}"} & rules.hosts:
+    allowed = {ANY_HOST, name, f"{name}:{port or PORTS[parts.scheme]}"} & rules.hosts
+    if not allowed and not rules.served.holds(here):
         for address in addresses:
             if not is_public(address):
                 raise UnreadableImage(

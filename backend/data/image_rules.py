@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 from urllib.parse import unquote
 
 from nextlabel.connectors.errors import DataError
+from nextlabel.connectors.served import NOTHING_SERVED, Served
 
 Kind: TypeAlias = Literal["missing", "refused", "unreachable", "too large", "broken"]
 
@@ -55,6 +56,7 @@ class ImageRules:
     ``*`` allows all; the public internet needs no entry. ``prefixes``: how addresses begin -> what stands in place
     of that beginning, a folder or a URL; for addresses that only the platform's pages understand, such as
     ``/data/local-files/?d=``. A folder named there may be read from, like one of ``roots``.
+    ``served``: what the annotation platform serves itself, with its key and wherever it is.
     ``max_bytes`` of a file, a response or a data: URL; ``max_pixels`` of a picture once opened; ``timeout_s`` for
     all of a download, redirects and the second try included. ``files`` and ``urls`` turn whole sources off.
     """
@@ -67,6 +69,7 @@ class ImageRules:
     timeout_s: float = 15.0
     files: bool = True
     urls: bool = True
+    served: Served = NOTHING_SERVED
 
     def for_requests(self) -> ImageRules:
         """The same for addresses that anybody may send: no files of this machine, no internal hosts, little patience.
@@ -76,10 +79,21 @@ class ImageRules:
         return replace(self, roots=(), hosts=frozenset(), timeout_s=min(self.timeout_s, REQUEST_TIMEOUT_S))
 
     def told(self) -> dict[str, Any]:
-        """The rules as JSON for another process, whatever folder that runs in; pydantic reads it."""
+        """The rules as JSON for another process, whatever folder that runs in; pydantic reads it.
+
+        No key goes along: what the platform serves has been encoded by then, and is known by its address.
+        """
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         roots = [str(root.expanduser().absolute()) for root in self.roots]
-        return values | {"roots": roots, "hosts": sorted(self.hosts), "prefixes": dict(self.prefixes)}
+        parts = {
+            "prefixes": dict(self.prefixes),
+            "served": {"address": self.served.address, "buckets": self.served.buckets},
+        }
+        return values | {"roots": roots, "hosts": sorted(self.hosts)} | parts
+
+    def is_web(self, address: str) -> bool:
+        """Whether ``address`` is downloaded."""
+        return self.rewrite(address)[:8].lower().startswith(("http://", "https://"))
 
     def rewrite(self, address: str) -> str:
         """``address`` with the longest prefix that fits replaced; what follows a folder is unquoted (``%20``)."""
@@ -87,7 +101,7 @@ class ImageRules:
             if address.startswith(prefix):
                 place, rest = self.prefixes[prefix], address[len(prefix) :]
                 return place + rest if "://" in place else f"{place.rstrip('/')}/{unquote(rest)}"
-        return address
+        return self.served.find(address)
 
     def find(self, address: str) -> Path:
         """The file that the path ``address`` names, symbolic links resolved. Raises UnreadableImage."""

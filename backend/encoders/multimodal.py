@@ -115,7 +115,7 @@ class MultimodalEncoder:
         For a service: downloads wait in a thread of their own, and not where everybody's texts are encoded.
         """
         contents = [content_of(text) for text in texts]
-        wanted = list(dict.fromkeys(image for one in contents for image in one.images if _is_web(image)))
+        wanted = list(dict.fromkeys(image for one in contents for image in one.images if self.rules.is_web(image)))
         if not wanted:
             return list(texts)
         with ThreadPoolExecutor(READERS, thread_name_prefix="images") as readers:
@@ -184,10 +184,11 @@ class MultimodalEncoder:
         What is kept of a web address is what was there first: nothing is downloaded twice, for a later model either.
         """
         try:
-            if _is_web(address) and self._knows(address):
-                return _Read(address, None)
+            web = self.rules.rewrite(address) if self.rules.is_web(address) else ""
+            if web and self._knows(web):
+                return _Read(web, None)
             data: ImageData = read_bytes(address, self.rules)
-            key = address if _is_web(address) else data.digest
+            key = web or data.digest
             return _Read(key, None if self._knows(key) else decode(data, self.image.edge, self.rules))
         except UnreadableImage as error:
             return error.problem
@@ -229,10 +230,6 @@ class _Pictures:
     def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
         """See Encoder."""
         return self._tower.encode([self._pictures[text_of(key)] for key in texts])
-
-
-def _is_web(address: str) -> bool:
-    return address[:8].lower().startswith(("http://", "https://"))
 
 
 def is_multimodal(name: str) -> bool:

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import structlog
 
-from nextlabel.backend.store import Rule, Store
+from nextlabel.backend.store import Notice, Rule, Store
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.basics import batched
 from nextlabel.connectors.errors import LabelingMismatch
@@ -31,6 +31,9 @@ MARKS = 100
 BATCH = 50
 """Records looked at together; a look goes on for at least that many beyond the last news."""
 FIRST_BATCH = 1000
+UNREAD = "unread record"
+"""The kind of notices about records that can't be read."""
+UNREAD_FIX = "put the text where its address says, or allow its host with NEXTLABEL_IMAGE_HOSTS: it is tried again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,21 @@ class RecordImport:
             newest = self._newest(set(json.loads(known)), unknown_records)
         self._store.draw_audit(self._plan.audit_share, self._plan.audit_size)
         self._store.set_meta(NEWEST, json.dumps(newest))
+        self._tell_unread()
+
+    def read_again(self) -> None:
+        """Take in the records that could not be read so far and can be now, and have people told of the others."""
+        self.keep(list(self._connector.read_again()))
+        self._tell_unread()
+
+    def _tell_unread(self) -> None:
+        told = {one.key for one in self._store.notices() if one.kind == UNREAD}
+        notices = [
+            Notice(f"{UNREAD} {item}", UNREAD, f"record {item} can't be read: {reason}", UNREAD_FIX, item)
+            for item, reason in self._connector.unread().items()
+        ]
+        self._store.notify(*notices)
+        self._store.dismiss(told - {one.key for one in notices})
 
     def _newest(self, marks: set[str], unknown_records: set[str]) -> list[str]:
         """Import back to a batch without news that lies beyond one of ``marks``; return the ids of the newest records.

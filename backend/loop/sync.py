@@ -92,6 +92,7 @@ class Sync:
         if changes.cursor is not None:
             self._store.set_cursor(CURSOR, changes.cursor)
         if time.monotonic() >= self._next_deletions:
+            self._records.read_again()
             self._find_deletions()
             self._next_deletions = time.monotonic() + DELETIONS_EVERY
         return self._records_wanted

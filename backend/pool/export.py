@@ -48,7 +48,7 @@ def record_rows(store: Store, labeling: Labeling) -> Iterator[dict[str, Any]]:
                 "answers": found[1],
                 "audit": "held-out" if item.held_out else item.audit,
                 "copy_of": item.duplicate_of,
-                **{f"field.{name}": text for name, text in item.record.fields.items()},
+                **{f"field.{name}": text for name, text in labeling.seen(item.record).items()},
                 **{f"metadata.{name}": value for name, value in item.record.metadata.items()},
             }
 

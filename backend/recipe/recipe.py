@@ -103,7 +103,8 @@ class Recipe(BaseModel):
         default_factory=lambda: {"text": FieldSource(column="text")},
         min_length=1,
         description="What annotators see: field name -> column. Or one column; or `{column: ..., kind: image}`, which "
-        "holds addresses, files beside the data, or bytes. The project's, where one exists.",
+        "holds addresses, files beside the data, or bytes; with `kind: html` a field is shown as a web page. The "
+        "project's, where one exists.",
     )
     id: str | None = Field(default=None, description="Column with a unique id; a hash of the content without it.")
     metadata: tuple[str, ...] = Field(default=(), description="Columns to keep beside the record.")

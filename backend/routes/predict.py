@@ -147,10 +147,11 @@ def _records(asked: Texts, labeling: Labeling) -> list[Record]:
         if unknown := sorted({name for fields in contents for name in fields} - set(names)):
             raise HTTPException(422, f"records: no such field: {unknown[0]!r:.80}; fields are {', '.join(names)}")
     else:
-        kind = FieldKind.TEXT if asked.image is None else FieldKind.IMAGE
-        name = next((field.name for field in labeling.fields if field.kind is kind), None)
+        kind = "text" if asked.image is None else "image"
+        kinds = {FieldKind.TEXT, FieldKind.HTML} if asked.image is None else {FieldKind.IMAGE}
+        name = next((field.name for field in labeling.fields if field.kind in kinds), None)
         if name is None:
-            raise HTTPException(422, f"this project has no {kind.value} field; send records with {', '.join(names)}")
+            raise HTTPException(422, f"this project has no {kind} field; send records with {', '.join(names)}")
         contents = [{name: value} for value in asked.texts or [asked.text or asked.image or ""]]
     images = {field.name for field in labeling.fields if field.kind is FieldKind.IMAGE}
     for number, fields in enumerate(contents):

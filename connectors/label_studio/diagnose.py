@@ -86,11 +86,13 @@ def token_expiry(token: str) -> datetime | None:
 
 def _labeling(found: Json, question: str | None) -> Iterator[Finding]:
     try:
-        labeling = read_config(found["label_config"], question).labeling
+        form = read_config(found["label_config"], question)
     except LabelingMismatch as error:
         yield Finding.error("labeling", str(error), "change the labeling config, or use another project")
     else:
-        yield Finding.ok("labeling", f"{labeling.name!r}: {labeling.kind}, {len(labeling.labels)} labels")
+        labeling = form.labeling
+        unread = f"; annotators see besides, and no model does: {'; '.join(form.unread)}" if form.unread else ""
+        yield Finding.ok("labeling", f"{labeling.name!r}: {labeling.kind}, {len(labeling.labels)} labels{unread}")
 
 
 def _settings(found: Json) -> Iterator[Finding]:

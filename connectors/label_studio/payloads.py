@@ -22,7 +22,8 @@ from nextlabel.connectors.answers import (
 )
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
-from nextlabel.connectors.label_studio.config import CONTROLS, UID_KEY, Form, form_of
+from nextlabel.connectors.label_studio.config import UID_KEY, Form, form_of
+from nextlabel.connectors.label_studio.page import nested, value_at
 from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
@@ -62,7 +63,7 @@ def write_result(form: Form, value: Value, score: float | None = None, scores: S
     base: Json = {"from_name": form.control, "to_name": form.target, "type": form.tag.lower()}
     if score is not None:
         base["score"] = score
-    return [{**base, **region} for region in CONTROLS[form.labeling.kind].write(value, scores)]
+    return [{**base, **region} for region in form.asks.write(form, value, scores)]
 
 
 def read_result(form: Form, result: Any) -> Value:
@@ -73,7 +74,7 @@ def read_result(form: Form, result: Any) -> Value:
     regions = [read_object(one, "a region of its result") for one in read_list(result, "its result")]
     own = [one["value"] for one in regions if one.get("from_name") == form.control and one.get("value")]
     values = [dict(read_object(one, "the value of a region")) for one in own]
-    return fitting(form.labeling, CONTROLS[form.labeling.kind].read(values))
+    return fitting(form.labeling, form.asks.read(values))
 
 
 def prediction_from(labeling: Labeling, suggestion: Suggestion, form: Form | None = None) -> Json:
@@ -94,12 +95,17 @@ def write_task(form: Form, record: Record) -> Json:
 
     Raises LabelingMismatch if it lacks a field that annotators are shown, or has an image that no browser would load.
     """
+    if form.by_address:
+        raise LabelingMismatch(
+            f'the project reads {", ".join(sorted(form.by_address))} from addresses (valueType="url"), and records '
+            "bring texts: import addresses in Label Studio, or take valueType out of the labeling config"
+        )
     if missing := [key for key in form.objects if key not in record.fields]:
         raise LabelingMismatch(f"record {record.uid!r} lacks the fields {', '.join(missing)}, which the project shows")
     for one in form.labeling.fields:
         if one.kind is FieldKind.IMAGE:
             _check_image(record.uid, one.name, record.fields.get(one.name, ""))
-    task: Json = {"data": {**record.fields, UID_KEY: record.uid}}
+    task: Json = {"data": {**nested(record.fields), UID_KEY: record.uid}}
     if record.metadata:
         task["meta"] = dict(record.metadata)
     return task
@@ -130,7 +136,7 @@ def record_from_task(task: Mapping[str, Any], labeling: Labeling) -> Record:
         if task.get("id") is None:
             raise ValueError("a task with neither uid nor id")
         uid = f"{FOREIGN_UID}{task['id']}"
-    fields = {one.name: as_text(data.get(one.name)) for one in labeling.fields}
+    fields = {one.name: as_text(value_at(data, one.name)) for one in labeling.fields}
     return Record(uid, fields, dict(mapping(task.get("meta"))))
 
 

@@ -18,6 +18,7 @@ from nextlabel.connectors.http import IMPORT_TIMEOUT_S, absent_is_fine, prepared
 from nextlabel.connectors.label_studio.client import Client
 from nextlabel.connectors.label_studio.config import UID_KEY, Form
 from nextlabel.connectors.label_studio.payloads import remote_record, write_task
+from nextlabel.connectors.label_studio.texts import Texts
 from nextlabel.connectors.records import Record, RemoteRecord
 
 log = structlog.get_logger(__name__)
@@ -46,6 +47,7 @@ class Tasks:
     def __init__(self, client: Client, project: int) -> None:
         self._client = client
         self._project = project
+        self.texts = Texts()
 
     # -- push --------------------------------------------------------------------------------------------------------
 
@@ -158,9 +160,23 @@ class Tasks:
         return int(answer["task_number"])
 
     def records(self, form: Form, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
-        """Every task as a record, by rising id, or by falling id with ``newest_first``."""
-        for task in self._newest() if newest_first else self.list([], SHOWN):
-            yield remote_record(task, form.labeling)
+        """Every task as a record, by rising id, or by falling id with ``newest_first``.
+
+        Those that can't be read are left out, and noted in ``texts``.
+        """
+        return self.read(self._newest() if newest_first else self.list([], SHOWN), form)
+
+    def read_again(self, form: Form) -> Iterator[RemoteRecord]:
+        """Of the tasks that could not be read, those that can be now. What is gone by now is noted no longer."""
+        for chunk in _by_length(list(self.texts.unread)):
+            tasks = list(self.list([_in("id", [int(task) for task in chunk])], SHOWN))
+            for task in set(chunk) - {str(task["id"]) for task in tasks}:
+                self.texts.unread.pop(task, None)
+            yield from self.read(tasks, form)
+
+    def read(self, tasks: Iterable[Json], form: Form) -> Iterator[RemoteRecord]:
+        """Listed ``tasks`` as records, but for those that can't be read."""
+        return self.texts.filled((remote_record(task, form.labeling) for task in tasks), form.by_address)
 
     def _newest(self) -> Iterator[Json]:
         """Every task by falling id, in a small page and then in large ones."""

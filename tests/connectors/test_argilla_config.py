@@ -169,3 +169,12 @@ def test_a_difference_is_named_with_the_fix():
         "Change",
     ):
         assert part in str(caught.value)
+
+
+def test_html_is_shown_as_such_and_not_marked() -> None:
+    page = Field("page", FieldKind.HTML)
+    asked = Labeling(LabelKind.SINGLE, ("a", "b"), (page,))
+    [field] = write_fields(asked)
+    assert field["settings"] == {"type": "text", "use_markdown": True}
+    with pytest.raises(LabelingMismatch, match="plain texts only, and page is `kind: html`"):
+        write_question(Labeling(LabelKind.SPAN, ("a",), (page,)))

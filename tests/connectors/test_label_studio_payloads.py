@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nextlabel.connectors.answers import storable
 from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.label_studio.config import UID_KEY, form_of, read_config
 from nextlabel.connectors.label_studio.payloads import (
@@ -74,7 +75,7 @@ def test_span_answers_go_round(value: tuple[Span, ...]):
 
 
 @given(
-    st.text(min_size=1),
+    st.text(min_size=1).filter(storable),
     st.text(),
     st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text(), max_size=3),
 )

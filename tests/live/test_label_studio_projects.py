@@ -51,7 +51,7 @@ def test_a_project_is_made_and_read_back(
 def test_a_project_of_another_kind_is_refused_with_what_it_asks(label_studio: LabelStudioServer):
     config = '<View><Text name="t" value="$t"/><Rating name="stars" toName="t"/></View>'
     made = api(label_studio, "POST", "/api/projects/", json={"title": "stars", "label_config": config}).json()
-    with pytest.raises(LabelingMismatch, match="asks with Rating"):
+    with pytest.raises(LabelingMismatch, match="Rating 'stars' asks for a number of stars"):
         LabelStudioConnector.attach(label_studio.url, label_studio.token, made["id"])
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 
@@ -16,6 +18,7 @@ from PIL import Image
 from nextlabel.backend.data import image_files as module
 from nextlabel.backend.data.image_files import download, is_public, read_image
 from nextlabel.backend.data.image_rules import ImageRules, UnreadableImage
+from nextlabel.connectors.served import Served
 
 
 def png() -> bytes:
@@ -25,14 +28,16 @@ def png() -> bytes:
 
 
 class Pages(BaseHTTPRequestHandler):
-    """One path a behaviour. ``seen`` holds (path, Host header) of every request."""
+    """One path a behaviour. ``seen`` holds (path, Host header) of every request, ``keys`` what it was authorised by."""
 
     seen: list[tuple[str, str]]
+    keys: list[str | None]
     body = png()
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         type(self).seen.append((path, self.headers["Host"]))
+        type(self).keys.append(self.headers["Authorization"])
         times = sum(one == path for one, _ in type(self).seen)
         if path == "/drip.png":
             self.send_response(200)
@@ -43,7 +48,7 @@ class Pages(BaseHTTPRequestHandler):
                 except OSError:
                     return
                 time.sleep(0.05)
-        if path.startswith("/to/"):
+        if path.startswith("/to/") or path.endswith("/moved"):
             self.send_response(302)
             self.send_header("Location", self.path.partition("?")[2])
             self.end_headers()
@@ -62,7 +67,7 @@ class Pages(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    Pages.seen = []
+    Pages.seen, Pages.keys = [], []
     pages = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
     pages.daemon_threads = True
     thread = threading.Thread(target=pages.serve_forever, kwargs={"poll_interval": 0.01})
@@ -85,6 +90,22 @@ def problem(url: str, rules: ImageRules = LOCAL) -> str:
 def test_an_image_is_fetched_and_redirects_followed(server: str) -> None:
     assert read_image(f"{server}/a.png?size=3", 32, LOCAL).size == (30, 20)
     assert download(f"{server}/to/?/to/?/a.png", LOCAL) == Pages.body
+
+
+def test_the_platforms_key_goes_with_its_own_files_and_nowhere_else(server: str) -> None:
+    elsewhere = server.replace("127.0.0.1", "localhost")
+    served = Served(server, headers=lambda: {"Authorization": "Token secret"})
+    rules = ImageRules(hosts=frozenset({"localhost"}), served=served).for_requests()
+    assert read_image("/data/upload/1/a.png", 32, rules).size == (30, 20)
+    assert problem(f"{server}/api/projects/1", rules) == "refused"
+    allowed = replace(rules, hosts=frozenset({"localhost"}))
+    assert download(f"{server}/data/upload/moved?{elsewhere}/b.png", allowed) == Pages.body
+    assert list(zip([path for path, _ in Pages.seen], Pages.keys, strict=True)) == [
+        ("/data/upload/1/a.png", "Token secret"),
+        ("/data/upload/moved", "Token secret"),
+        ("/b.png", None),
+    ]
+    assert "secret" not in json.dumps(rules.told())
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]", "0.0.0.0"])

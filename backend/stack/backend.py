@@ -37,7 +37,7 @@ def at(name: str, number: int) -> Callable[[Status], bool]:
 class BackendProcess:
     """A backend for ``recipe`` (a name or a YAML file) beside ``server``; everything it keeps is under ``home``.
 
-    ``data`` is an absolute path in place of the recipe's own data.
+    ``data`` is an absolute path in place of the recipe's own data. ``yes``: a project of others may grow.
     ``public_url`` is where the platform is told to find it, if something stands in between. ``python`` is the
     interpreter, another one to run another version of nextlabel. Start it again after a kill: it goes on where it was.
     """
@@ -52,6 +52,7 @@ class BackendProcess:
     env: Mapping[str, str] = field(default_factory=dict)
     data: str = ""
     python: str = sys.executable
+    yes: bool = False
 
     def __post_init__(self) -> None:
         self.url = f"http://127.0.0.1:{self.port}"
@@ -74,6 +75,7 @@ class BackendProcess:
         }
         command = [self.python, "-m", "nextlabel.backend.cli", "run", self.recipe, "--seed", str(self.seed)]
         command += ["--platform", self.server.platform, *(["--data", self.data] if self.data else [])]
+        command += ["--yes"] if self.yes else []
         environment = {**os.environ, **settings, **self.server.env(), **self.env}
         self._process = start_group(command, environment, self.home, self.log)
 

@@ -123,14 +123,6 @@ class RecordsPart(AuditPart):
                 note_made(connection, batch)
         return changed
 
-    def placed(self, uids: Sequence[str]) -> set[str]:
-        """Those of ``uids``, or of other names of records, whose record the platform holds."""
-        found: set[str] = set()
-        with self._read() as connection:
-            for chunk in chunks(uids):
-                found |= {name for name, row in named(connection, chunk).items() if not is_free(row)}
-        return found
-
     def elsewhere(self, items: Sequence[RemoteRecord]) -> list[str]:
         """Where we have those of ``items`` that are called like a record with another remote id: these ids."""
         found: list[str] = []

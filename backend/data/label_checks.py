@@ -20,7 +20,9 @@ def refuse_nested(values: Sequence[Any]) -> None:
     """Raise DataError if the entries of a list of labels are lists or objects: spans, mostly."""
     for value in values:
         if isinstance(value, Mapping) and not value.keys() & _SPAN_KEYS:
-            raise DataError(f"holds objects, such as {_short(value)}; name the one with the label, as in label.0.name")
+            raise DataError(
+                f"holds objects, such as {_short(value)}; name what holds the label, as in label.name or label.0.name"
+            )
         if isinstance(value, (list, Mapping)):
             raise DataError(
                 f"holds spans, such as {_short(value)}; a label of the whole text is expected. "

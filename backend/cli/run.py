@@ -150,6 +150,7 @@ def push(
         chosen, found = find_project(chosen, settings, store)
         if found is not None:
             opened.enter_context(closing(found))
+            read_texts(found, chosen, settings)
         added = read_agreed(chosen, settings, store, found, agree=partial(_agree, yes=yes))
         say(f"{added.new:,} new records ({added.duplicates:,} of them copies), {added.known:,} known before")
         leadership = Leadership(store)
@@ -160,7 +161,6 @@ def push(
                     "push by hand"
                 )
             with closing(settle_project(chosen, settings, store, leadership, found)) as connector:
-                read_texts(connector, chosen, settings)
                 take_up(store, connector, import_plan(chosen, settings))
                 _push(store, connector, leadership)
                 say(f"project {connector.project.id}: {connector.project.link}")

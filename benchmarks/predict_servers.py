@@ -44,6 +44,7 @@ class NoPlatform(Connector):
     project = ProjectRef("label-studio", "http://127.0.0.1", "1", "benchmark", "http://127.0.0.1")
     labeling = Labeling(LabelKind.SINGLE, LABELS)
     overlap = 1
+    has_none = False
     live_predictions = True
     replace_suggestions = False
 

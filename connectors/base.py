@@ -137,6 +137,10 @@ class Connector(Protocol):
         """Fields of which the platform's records have an address, in place of the text."""
         return ()
 
+    @property
+    def has_none(self) -> bool:
+        """Whether an option stands for the answer that no label applies: then an empty answer was chosen as such."""
+
     def links(self) -> Mapping[str, str]:
         """Annotator's name -> the address at which that person gets records in our order.
 

@@ -180,7 +180,8 @@ class Annotation:
 
     ``id`` is the platform's id of the answer; with ``updated_at`` it is the key under which the answer is
     logged exactly once. ``annotator`` is the platform's user id. ``seen_version`` is the model version whose
-    suggestion the annotator was shown, where the platform says so.
+    suggestion the annotator was shown, where the platform says so. ``is_truth``: somebody marked it as the truth there,
+    whatever others say.
     """
 
     id: str
@@ -190,6 +191,7 @@ class Annotation:
     status: AnnotationStatus
     updated_at: datetime
     seen_version: str | None = None
+    is_truth: bool = False
 
 
 @dataclass(frozen=True, slots=True)

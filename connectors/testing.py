@@ -52,6 +52,7 @@ class MemoryConnector(Connector):
     published: list[tuple[str, list[QueueEntry]]] = field(default_factory=list)
     retired: list[str] = field(default_factory=list)
     connected: list[BackendAddress] = field(default_factory=list)
+    has_none: bool = False
     live_predictions: bool = True
     held: list[str] = field(default_factory=list)
     people: dict[str, str] = field(default_factory=dict)

@@ -187,8 +187,9 @@ class Question(ABC):
     def consensus(self, annotations: Iterable[Annotation]) -> Value | None:
         """The majority among a record's current answers, or None while nobody has submitted one.
 
-        Skips and deletions don't count. Everyone has one vote: an annotator's newest answer. A tie goes to the newest
-        answer, which its author could give knowing the older ones; equal times go to the greater id.
+        Skips and deletions don't count; answers marked as the truth count alone. Everyone has one vote: an annotator's
+        newest answer. A tie goes to the newest answer, which its author could give knowing the older ones; equal times
+        go to the greater id.
         """
         votes = [_canonical(one.value) for one in newest_answers(annotations).values()]
         return self._decided(votes) if votes else None
@@ -306,12 +307,16 @@ class Question(ABC):
 
 
 def newest_answers(annotations: Iterable[Annotation]) -> dict[str, Annotation]:
-    """The newest submitted answer of each annotator of a record, in the order of their times."""
+    """The newest submitted answer of each annotator of a record, in the order of their times.
+
+    Where some are marked as the truth, only these.
+    """
     newest: dict[str, Annotation] = {}
-    for one in sorted(annotations, key=lambda one: (one.updated_at, one.id)):
-        if one.status is AnnotationStatus.SUBMITTED:
-            newest.pop(one.annotator, None)
-            newest[one.annotator] = one
+    submitted = [one for one in annotations if one.status is AnnotationStatus.SUBMITTED]
+    truths = [one for one in submitted if one.is_truth]
+    for one in sorted(truths or submitted, key=lambda one: (one.updated_at, one.id)):
+        newest.pop(one.annotator, None)
+        newest[one.annotator] = one
     return newest
 
 

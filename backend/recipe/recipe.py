@@ -88,6 +88,12 @@ class Recipe(BaseModel):
         description="What several answers to one record come to: `majority`; `crowdlab`, which weighs annotators and "
         "the model; or `dawid-skene`, which finds what everybody confuses. Not for spans.",
     )
+    empty_answers: Literal["skip", "none"] | None = Field(
+        default=None,
+        description="What it means to submit nothing, or to leave an optional question open: `skip`, no answer; or "
+        "`none`, that no label applies (not for `kind: single`). Default: `none` where the project was made from this "
+        "recipe or has an option for it, else `skip`.",
+    )
     soft_labels: bool = Field(
         default=False,
         description="Learn how likely each label is by the consensus, in place of the likeliest; `kind: single` only.",

@@ -35,7 +35,7 @@ from nextlabel.connectors.errors import ConfigError, DataError
 from nextlabel.connectors.platforms import PLATFORMS
 from nextlabel.connectors.records import FieldKind, Record
 
-from .project import PROJECT, find_project, is_attached, settle_project
+from .project import PROJECT, find_project, is_attached, settle_project, skips_empty_answers
 from .service import Service
 from .start_plan import Agree, StartPlan
 
@@ -255,6 +255,7 @@ def open_service(
                 opened.enter_context(closing(connector))
         connector.replace_suggestions = recipe.replace_suggestions
         keep_wish(store, connector)
+        store.skip_empty_answers(skips_empty_answers(recipe, store, connector))
         service = Service(
             store,
             connector,

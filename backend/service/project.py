@@ -26,7 +26,7 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Connector, NewProject, ProjectRef, closed_on_failure
 from nextlabel.connectors.errors import ConfigError, ConnectorError, ProjectNotFound
 from nextlabel.connectors.platforms import DEFAULT, PLATFORMS
-from nextlabel.connectors.records import Labeling, differences
+from nextlabel.connectors.records import Labeling, LabelKind, differences
 
 log = structlog.get_logger(__name__)
 
@@ -158,6 +158,15 @@ def _deleted(recipe: Recipe, settings: Settings, store: Store, project: str) -> 
         f"{'that one' if namesake else 'another'}, give the recipe another name, or {_fresh(recipe, settings)} to "
         "start over; then run it again"
     )
+
+
+def skips_empty_answers(recipe: Recipe, store: Store, connector: Connector) -> bool:
+    """Whether nothing submitted is no answer: where the recipe says so, or was not there when the question was made."""
+    if recipe.kind is LabelKind.SINGLE:
+        return True
+    if recipe.empty_answers is not None:
+        return recipe.empty_answers == "skip"
+    return is_attached(recipe, store) and not connector.has_none
 
 
 def _attached(recipe: Recipe, settings: Settings, store: Store, project: str) -> tuple[Recipe, Connector]:

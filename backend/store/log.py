@@ -9,7 +9,7 @@ itself was asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,12 +20,14 @@ from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes
 
 from . import codec
 from .database import CHUNK, chunks
-from .meta import MetaPart
-from .schema import HIDING, fits, records
+from .meta import MetaPart, look_up
+from .schema import HIDING, fits, meta, records
 from .schema import annotation_log as log
 from .schema import current_answers as answers
 
 DRAFT = AnnotationStatus.DRAFT.value
+EMPTY_KEY = "empty answers"
+SKIP = "skip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,10 @@ class LogPart(MetaPart):
             absent = [number for number, one in found.items() if one is None]
             return reading.take(shown, settled=True) + reading.hide(absent)
 
+    def skip_empty_answers(self, skip: bool) -> None:
+        """Whether an answer with nothing in it is none: it reads as a skip from now on. The log keeps it as it was."""
+        self.set_meta(EMPTY_KEY, SKIP if skip else "")
+
     def head(self) -> int:
         """The number of the newest row, 0 when there is none."""
         with self._read() as connection:
@@ -141,7 +147,8 @@ class LogPart(MetaPart):
             query = query if until is None else query.where(answers.c.seq <= until)
             with self._read() as connection:
                 page = connection.execute(query).all()
-            yield from (_annotation(row.annotation_id, row.updated_at, row) for row in page)
+                found = [_counted(connection, row) for row in page]
+            yield from found
             if len(page) < CHUNK:
                 return
             after = page[-1].seq
@@ -164,6 +171,8 @@ class LogPart(MetaPart):
     def log_counts(self) -> dict[str, int]:
         """How many log rows, current answers (drafts are none), and records with a submitted answer there are."""
         submitted = sa.and_(answers.c.status == AnnotationStatus.SUBMITTED.value, fits)
+        if self.get_meta(EMPTY_KEY) == SKIP:
+            submitted = sa.and_(submitted, answers.c.value != codec.dump_value(()))
         wanted = {
             "log_rows": sa.select(sa.func.count()).select_from(log),
             "answers": sa.select(sa.func.count()).select_from(answers).where(answers.c.status != DRAFT, fits),
@@ -178,7 +187,7 @@ def _on_records(connection: Connection, remote_ids: Iterable[str]) -> dict[str, 
     for chunk in chunks(result):
         query = sa.select(answers).where(answers.c.remote_id.in_(chunk), fits).order_by(answers.c.seq)
         for row in connection.execute(query):
-            result[row.remote_id].append(_annotation(row.annotation_id, row.updated_at, row))
+            result[row.remote_id].append(_counted(connection, row))
     return result
 
 
@@ -194,7 +203,8 @@ class Batch:
         self, kind: str, subject: str, stamp: int, remote_id: str | None, epoch: int = 0, **content: object
     ) -> None:
         """One row; schema.py says what ``stamp`` is for each kind."""
-        row = {"annotator": None, "status": None, "value": None, "seen_version": None} | self._common | content
+        row: dict[str, Any] = dict.fromkeys(("annotator", "status", "value", "seen_version")) | {"truth": False}
+        row |= self._common | content
         row |= {"kind": kind, "subject": subject, "epoch": epoch, "stamp": stamp, "remote_id": remote_id}
         self._rows.setdefault((kind, subject, epoch, stamp), row)
 
@@ -254,20 +264,21 @@ class _Reading:
         return batch.flush()
 
 
-def _content(one: Annotation) -> dict[str, str | None]:
+def _content(one: Annotation) -> dict[str, str | bool | None]:
     return {
         "annotator": one.annotator,
         "status": one.status.value,
         "value": codec.dump_value(one.value),
         "seen_version": one.seen_version,
+        "truth": one.is_truth,
     }
 
 
 def _contradicts(one: Annotation, known: Row[Any]) -> bool:
     """Whether the log's newest answer is newer than ``one``, or of the same moment and another content."""
     stamp = codec.to_micros(one.updated_at)
-    logged = (known.remote_id, known.annotator, known.status, known.value)
-    shown = (one.remote_id, one.annotator, one.status.value, codec.dump_value(one.value))
+    logged = (known.remote_id, known.annotator, known.status, known.value, known.truth)
+    shown = (one.remote_id, one.annotator, one.status.value, codec.dump_value(one.value), one.is_truth)
     return bool(stamp < known.stamp or (stamp == known.stamp and shown != logged))
 
 
@@ -363,7 +374,20 @@ def _annotation(subject: str, moment: datetime, row: Row[Any]) -> Annotation:
         status=AnnotationStatus(row.status),
         updated_at=moment,
         seen_version=row.seen_version,
+        is_truth=row.truth,
     )
+
+
+def _counted(connection: Connection, row: Row[Any]) -> Annotation:
+    """A current answer as it counts: an empty one is a skip where nothing submitted is no answer."""
+    one = _annotation(row.annotation_id, row.updated_at, row)
+    if one.value or one.status is not AnnotationStatus.SUBMITTED or not _skips_empty(connection):
+        return one
+    return replace(one, status=AnnotationStatus.SKIPPED)
+
+
+def _skips_empty(connection: Connection) -> bool:
+    return look_up(connection, meta, EMPTY_KEY) == SKIP
 
 
 def _log_row(row: Row[Any]) -> LogRow:

@@ -121,6 +121,7 @@ annotation_log = sa.Table(
     sa.Column("source", sa.String, nullable=False),
     sa.Column("logged_at", Moment, nullable=False),
     sa.Column("epoch", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("truth", sa.Boolean, nullable=False, server_default=sa.false()),  # marked as such on the platform
     sqlite_autoincrement=True,
 )
 _key = (annotation_log.c[name] for name in ("kind", "subject", "epoch", "stamp"))
@@ -138,6 +139,7 @@ current_answers = sa.table(
     sa.column("annotator", sa.String),
     sa.column("status", sa.String),
     sa.column("value", sa.Text),
+    sa.column("truth", sa.Boolean),
     sa.column("seen_version", sa.String),
     sa.column("updated_at", Moment()),
     sa.column("misfit", sa.Integer),

@@ -87,6 +87,11 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
 
     # -- the protocol ------------------------------------------------------------------------------------------------
 
+    @property
+    def has_none(self) -> bool:
+        """Whether the question has our option for "none of these"."""
+        return self.form.has_none
+
     @override
     def links(self) -> Mapping[str, str]:
         return self._queue.links()

@@ -37,7 +37,7 @@ MARGIN = timedelta(seconds=10)
 """How long a change may take from its timestamp to its commit; so much of the past is read again."""
 TURNED_BACK = timedelta(seconds=2)
 """The server's time is known to the second. Where it lies before the cursor by more, its clock was put back."""
-ANNOTATED = "id,annotations,completed_by,result,was_cancelled,updated_at"
+ANNOTATED = "id,annotations,completed_by,result,was_cancelled,ground_truth,updated_at"
 """What is asked of tasks with their annotations: the one list holds for both. The prediction that was shown is left
 out of listings by Label Studio; only webhooks carry it."""
 TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -48,6 +48,7 @@ HAS_ANNOTATIONS = condition("annotations_ids", "empty", "false")
 class LabelStudioConnector(ProjectConnector[Client, Form]):
     """Fulfils the connector protocol for one project."""
 
+    has_none = False
     live_predictions = True
     """Label Studio asks whenever somebody opens a task that has no prediction."""
 

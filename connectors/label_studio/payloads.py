@@ -180,6 +180,7 @@ def read_annotation(form: Form, body: Mapping[str, Any], task: int | str | None 
         value=read_result(form, body.get("result")),
         status=AnnotationStatus.SKIPPED if body.get("was_cancelled") else AnnotationStatus.SUBMITTED,
         updated_at=read_time(body["updated_at"]),
+        is_truth=body.get("ground_truth") is True,
     )
 
 

@@ -168,6 +168,7 @@ def test_an_annotation_is_read_with_what_its_annotator_saw():
         AnnotationStatus.SUBMITTED,
         datetime(2026, 11, 22, 6, 29, 7, 93071, tzinfo=UTC),
     )
+    assert read_annotation(SINGLE, ANNOTATION | {"ground_truth": True}).is_truth
     skipped = read_annotation(SINGLE, ANNOTATION | {"was_cancelled": True, "result": [], "completed_by": {"id": 3}})
     assert (skipped.status, skipped.value, skipped.annotator) == (AnnotationStatus.SKIPPED, (), "3")
 

@@ -17,6 +17,7 @@ from nextlabel.connectors.errors import RecordsRejected
 from nextlabel.connectors.label_studio import tasks
 from nextlabel.connectors.label_studio.config import UID_KEY
 from nextlabel.connectors.label_studio.connector import LabelStudioConnector
+from nextlabel.connectors.label_studio.payloads import write_result
 from nextlabel.connectors.records import AnnotationStatus, Changes, QueueEntry, Record, Suggestion
 from tests.live.label_studio_calls import api, numbered
 
@@ -380,3 +381,18 @@ def test_a_changed_question_is_noticed(
     assert connector.labeling.labels == ("sport", "politics", "economy")
     assert connector.overlap == 3
     assert not connector.changes(None).labeling_changed
+
+
+def test_what_is_marked_as_the_truth_is_read_as_such(label_studio: LabelStudioServer, label_studio_project: Make):
+    """The mark moves the annotation's time, so that the next poll sees it."""
+    connector = label_studio_project()
+    [task] = connector.push(numbered(1)).values()
+    body = {"result": write_result(connector.form, ("sport",)), "ground_truth": True}
+    number = api(label_studio, "POST", f"/api/tasks/{task}/annotations/", json=body).json()["id"]
+    first = connector.changes(None)
+    assert [one.is_truth for one in first.annotations] == [True]
+    api(label_studio, "PATCH", f"/api/annotations/{number}/", json={"ground_truth": False})
+    [again] = connector.changes(first.cursor).annotations
+    assert not again.is_truth
+    assert again.updated_at > first.annotations[0].updated_at
+    assert connector.annotations({again.id: task}) == {again.id: again}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -38,6 +39,15 @@ def test_the_majority_wins_in_any_order():
 def test_skips_have_no_vote():
     given = answers(("a",)) + answers((), (), status=AnnotationStatus.SKIPPED)
     assert question_of(SINGLE).consensus(given) == ("a",)
+
+
+def test_what_is_marked_as_the_truth_settles_it():
+    truth, *others = answers(("a",), ("b",), ("b",))
+    assert question_of(SINGLE).consensus([replace(truth, is_truth=True), *others]) == ("a",)
+    skipped = replace(truth, is_truth=True, status=AnnotationStatus.SKIPPED)
+    assert question_of(SINGLE).consensus([skipped, *others]) == ("b",)
+    spans = answers((Span(0, 3, "a"),), (), ())
+    assert question_of(SPANS).consensus([replace(spans[0], is_truth=True), *spans[1:]]) == (Span(0, 3, "a"),)
 
 
 def test_a_tie_goes_to_the_newest():

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from nextlabel.backend.loop.leadership import LEASE, Leadership
 from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.service import project
-from nextlabel.backend.service.project import PLATFORM, PROJECT, STRAYS, open_connector
+from nextlabel.backend.service.project import PLATFORM, PROJECT, STRAYS, open_connector, skips_empty_answers
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import NewProject, ProjectRef
@@ -321,3 +321,22 @@ def test_a_projects_address_is_its_id(server: Server, store: Store) -> None:
     assert start(store, project="http://127.0.0.1:9/projects/1") == "1"
     with pytest.raises(ConfigError, match="belongs to project 1, the recipe names 2"):
         start(store, project="http://127.0.0.1:9/projects/2")
+
+
+@pytest.mark.parametrize(
+    ("said", "attached", "has_none", "skipped"),
+    [
+        ({}, False, False, False),
+        ({}, True, False, True),
+        ({}, True, True, False),
+        ({"empty_answers": "none"}, True, False, False),
+        ({"empty_answers": "skip"}, False, True, True),
+        ({"kind": "single"}, False, True, True),
+    ],
+)
+def test_nothing_submitted_is_no_answer_unless_it_was_asked_for_as_one(
+    store: Store, said: dict[str, Any], attached: bool, has_none: bool, skipped: bool
+) -> None:
+    asked = recipe(**{"kind": "multi", **said, **({"project": "7"} if attached else {})})
+    connector = MemoryConnector(asked.labeling(), has_none=has_none)
+    assert skips_empty_answers(asked, store, connector) is skipped

@@ -287,3 +287,31 @@ def test_drafts_are_doubted_and_hidden_as_answers_are(store: Store, answer: Answ
     store.settle({"1": None})
     assert store.touched(0) == {"t1": []}
     assert store.visible(["1"]) == {}
+
+
+# -- truths and empty answers ----------------------------------------------------------------------------------------
+
+
+def test_what_is_marked_as_the_truth_is_logged_and_a_mark_that_came_later_is_a_doubt(
+    store: Store, answer: Callable[..., Annotation]
+) -> None:
+    store.append(Changes((answer("1"), answer("2", is_truth=True))))
+    assert [one.is_truth for one in store.answers()] == [False, True]
+    marked = answer("1", is_truth=True)
+    assert store.doubts(Changes((marked,))) == {"1": "t1"}
+    store.settle({"1": marked})
+    assert all(one.is_truth for one in store.answers())
+
+
+def test_an_empty_answer_is_a_skip_where_it_is_none(store: Store, answer: Callable[..., Annotation]) -> None:
+    given = (answer("1", "t1", value=()), answer("2", "t2"))
+    store.append(Changes(given))
+    assert [one.status for one in store.answers()] == [AnnotationStatus.SUBMITTED] * 2
+    store.skip_empty_answers(True)
+    kept = {one.id: one.status for one in store.answers()}
+    assert kept == {"1": AnnotationStatus.SKIPPED, "2": AnnotationStatus.SUBMITTED}
+    assert store.touched(0)["t1"][0].status is AnnotationStatus.SKIPPED
+    assert store.log_counts()["labelled"] == 1
+    assert store.doubts(Changes(given)) == {}, "the log has it as the platform has it"
+    store.skip_empty_answers(False)
+    assert store.log_counts()["labelled"] == 2

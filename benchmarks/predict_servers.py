@@ -45,6 +45,7 @@ class NoPlatform(Connector):
     labeling = Labeling(LabelKind.SINGLE, LABELS)
     overlap = 1
     has_none = False
+    config = ""
     live_predictions = True
     replace_suggestions = False
 

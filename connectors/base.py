@@ -138,6 +138,10 @@ class Connector(Protocol):
         return ()
 
     @property
+    def config(self) -> str:
+        """The project's labeling config as the platform writes it at the last look; empty where it has no such text."""
+
+    @property
     def has_none(self) -> bool:
         """Whether an option stands for the answer that no label applies: then an empty answer was chosen as such."""
 

@@ -53,6 +53,7 @@ class MemoryConnector(Connector):
     retired: list[str] = field(default_factory=list)
     connected: list[BackendAddress] = field(default_factory=list)
     has_none: bool = False
+    config: str = ""
     live_predictions: bool = True
     held: list[str] = field(default_factory=list)
     people: dict[str, str] = field(default_factory=dict)

@@ -80,6 +80,12 @@ async def health_check() -> dict[str, str]:
     return {"status": "UP", "model_class": "nextlabel"}
 
 
+@router.get("/", summary="Alive, as ML backends say it?", responses=problems(401))
+async def index() -> dict[str, str]:
+    """What /health says, to those who may ask for more: some clients of ML backends look here first."""
+    return await health_check()
+
+
 @router.get("/api/status", summary="How is the loop doing?", responses=problems(401))
 async def status(edge: EdgeDep) -> StatusAnswer:
     """A snapshot: counts, versions, latencies, audit accuracy, the last error."""

@@ -64,7 +64,7 @@ class Tasks(BaseModel):
 
     tasks: list[Task]
     project: str | int | None = Field(default=None, description="`<id>.<created_at>`")
-    label_config: str = Field(default="", description="The labeling config, XML.")
+    label_config: str = Field(default="", description="The labeling config, XML; the project's own if not sent.")
     params: dict[str, Any] | None = Field(
         default=None, description="`context`: what the annotator has drawn (interactive)."
     )
@@ -162,7 +162,7 @@ async def predict(
     except ValueError as error:
         raise HTTPException(422, f"tasks: {error}") from None
     suggestions = await edge.predict(records, "/predict")
-    form = _form(asked.label_config, labeling)
+    form = _form(asked.label_config or edge.backend.config, labeling)
     return Predictions(results=[_prediction(edge, form, suggestion, version) for suggestion in suggestions])
 
 

@@ -75,6 +75,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def config(self) -> str:
+        """The project's labeling config as the platform writes it; empty where it has no such text."""
+        ...
+
+    @property
     def serving_version(self) -> str:
         """The generation in force: what /setup answers, and what live predictions are stamped with."""
         ...

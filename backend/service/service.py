@@ -278,6 +278,11 @@ class Service(Backend):
 
     @property
     @override
+    def config(self) -> str:
+        return self._connector.config
+
+    @property
+    @override
     def serving_version(self) -> str:
         generation = self._controller.generation or self._store.latest_generation()
         return generation.version if generation else "nextlabel"

@@ -54,6 +54,7 @@ LOOK_AFTER_S = 30.0
 class ArgillaConnector(ProjectConnector[Client, Form]):
     """Fulfils the connector protocol for one dataset."""
 
+    config = ""
     live_predictions = False
     """Argilla never asks for a suggestion."""
 

@@ -49,6 +49,7 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
     """Fulfils the connector protocol for one project."""
 
     has_none = False
+    config = ""
     live_predictions = True
     """Label Studio asks whenever somebody opens a task that has no prediction."""
 
@@ -57,8 +58,8 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         number = int(found["id"])
         link = f"{client.url}/projects/{number}/data"
         self.project = ProjectRef(PLATFORM, client.url, str(number), str(found["title"]), link)
-        self._config = str(found["label_config"])
-        self.form = read_config(self._config, question)
+        self.config = str(found["label_config"])
+        self.form = read_config(self.config, question)
         self.labeling = self.form.labeling
         self.overlap = int(found["maximum_annotations"])
         self._tasks = Tasks(client, number)
@@ -189,10 +190,10 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         found = LabelStudioProjects(self._client).find(self.project.id)
         with self._lock:
             self.overlap = int(found["maximum_annotations"])
-            if found["label_config"] == self._config:
+            if found["label_config"] == self.config:
                 return False
             old, self.form = self.labeling, read_config(found["label_config"], self._question)
-            self._config, self.labeling = found["label_config"], self.form.labeling
+            self.config, self.labeling = found["label_config"], self.form.labeling
             return old != self.labeling
 
     # -- the queue ---------------------------------------------------------------------------------------------------
@@ -259,7 +260,7 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
 
     @override
     def parse_event(self, body: Mapping[str, Any]) -> Hint:
-        return read_event(self._config, self.project.id, body)
+        return read_event(self.config, self.project.id, body)
 
     @override
     def authentic(self, headers: Mapping[str, str], body: bytes) -> bool:

@@ -34,6 +34,7 @@ class MemoryService:
 
     labeling = LABELING
     serving_version = "nl-1"
+    config = ""
 
     def __init__(self) -> None:
         self.heard: list[Hint] = []

@@ -14,6 +14,7 @@ GUARDED = [
     ("GET", "/versions"),
     ("POST", "/api/predict"),
     ("GET", "/api/status"),
+    ("GET", "/"),
     ("GET", "/metrics"),
     ("GET", "/docs"),
     ("GET", "/openapi.json"),

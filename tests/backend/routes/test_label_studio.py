@@ -89,6 +89,20 @@ def test_a_project_made_by_hand_gets_its_own_names(client: TestClient) -> None:
     assert (region["from_name"], region["to_name"]) == ("desk", "body")
 
 
+def test_a_client_that_sends_no_config_gets_the_names_of_the_project(client: TestClient, service: Any) -> None:
+    service.config = (
+        '<View><Text name="words" value="$text"/><Choices name="topic" toName="words">'
+        '<Choice value="sport"/><Choice value="business"/></Choices></View>'
+    )
+    answer = client.post("/predict", json={"tasks": [{"id": 1, "data": {"text": "a"}}]}).json()
+    [region] = answer["results"][0]["result"]
+    assert (region["from_name"], region["to_name"]) == ("topic", "words")
+
+
+def test_ml_backends_answer_at_their_root_too(client: TestClient) -> None:
+    assert client.get("/").json() == client.get("/health").json()
+
+
 def test_a_label_that_the_project_lost_is_not_suggested(client: TestClient) -> None:
     theirs = CONFIG.replace('<Choice value="sport"/>', "")
     (one,) = client.post("/predict", json={"tasks": [task(1)], "label_config": theirs}).json()["results"]

@@ -22,6 +22,7 @@ from tests.size import count
 
 OPERATIONS = [
     ("get", "/health"),
+    ("get", "/"),
     ("post", "/setup"),
     ("post", "/predict"),
     ("post", "/webhook"),

@@ -16,6 +16,7 @@ def test_answers_of_a_deleted_account_stay(
     leaver = [platform.annotate(first, "cat", "leaver"), platform.annotate(second, "oak", "leaver")]
     other = platform.annotate(third, "oak", "ann")
     tell(service, store, *leaver, other)
+    wait_for(lambda: service._intake.is_settled)  # what is asked about next began after these were logged
     platform.left = {"leaver"}
     for one in (*leaver, other):
         platform.take_back(one.id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
+from nextlabel.backend.annotators.names import annotator_names
 from nextlabel.backend.data.rows import first_few
 from nextlabel.backend.store import Notice, Store
 
@@ -44,8 +45,12 @@ def tell_of_misfits(store: Store) -> None:
 
 def tell_of_departed(store: Store, answers: Mapping[str, int]) -> None:
     """These annotators' accounts were deleted, and with them so many answers."""
+    names = annotator_names(store)
     for who, count in answers.items():
-        message = f"annotator {who} was deleted on the platform, and with the account {count:,} answers, which are kept"
+        name = names.get(who, who)
+        message = (
+            f"annotator {name} was deleted on the platform, and with the account {count:,} answers, which are kept"
+        )
         store.notify(Notice(f"{DEPARTED} {who}", DEPARTED, message))
 
 

@@ -23,6 +23,6 @@ def test_answers_of_a_deleted_account_stay(
     service.notify(about(*leaver, other))
     wait_for(lambda: {one.id for one in store.answers()} == {one.id for one in leaver})
     [told] = store.notices()
-    assert told.message.startswith("annotator leaver was deleted on the platform, and with the account 2 answers")
+    assert told.message == "the account of leaver was deleted on the platform, and with it 2 answers, which are kept"
     wait_for(lambda: settled(service, store))
     assert service.status().labelled == 2

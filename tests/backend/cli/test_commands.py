@@ -152,6 +152,9 @@ class Platform:
     def records(self, newest_first: bool = False) -> Iterator[RemoteRecord]:
         yield from ()
 
+    def unread(self) -> dict[str, str]:
+        return {}
+
     def push(self, records: Any, progress: Any = None) -> dict[str, str]:
         if self.failure:
             raise self.failure

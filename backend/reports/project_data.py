@@ -116,11 +116,13 @@ def _slips(store: Store) -> Slips | None:
     """What the newest model that was looked at so noted; None for nothing, or nothing that can be read."""
     found: Any = next((row.metrics[SLIPS] for row in store.models() if SLIPS in row.metrics), None)
     try:
-        people = {str(name): (int(some), int(given)) for name, (some, given) in found["people"].items() if some}
+        doubted = {str(one): (int(some), int(given)) for one, (some, given) in found["people"].items() if some}
         records = store.get_remote([str(one) for one in found["records"]])
         answers = int(found["answers"])
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
+    names = annotator_names(store)
+    people = {names.get(one, one): counts for one, counts in doubted.items()}
     return Slips(answers, people, tuple(one.record.uid for one in records.values())) if people else None
 
 

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 
 from nextlabel.connectors.base import BackendAddress
-from nextlabel.connectors.errors import PlatformError, ProjectTaken
+from nextlabel.connectors.errors import ConfigError, PlatformError, ProjectTaken
 from nextlabel.connectors.label_studio.client import OURS, SAMPLING, TITLE, Client, is_our_version
 
 log = structlog.get_logger(__name__)
@@ -60,8 +61,15 @@ class Webhooks:
         """Make backend, webhooks and settings what they should be, and remove what earlier runs of ours left.
 
         Raises ProjectTaken, having changed nothing, if another recipe works here; PlatformError, with the fix, if Label
-        Studio can't or may not reach the address.
+        Studio can't or may not reach the address; ConfigError for an IPv6 number, which it looks up as if it were a
+        name ("Can't resolve hostname [::1]").
         """
+        parts = urlsplit(backend.url)
+        if ":" in (parts.hostname or ""):
+            raise ConfigError(
+                f"Label Studio calls no IPv6 number, and {backend.url} has one: set NEXTLABEL_PUBLIC_URL to "
+                f"an address with a name of this machine, such as {parts.scheme}://localhost:{parts.port}"
+            )
         self._check_owner(backend.owner)
         self._secret = backend.webhook_secret.encode()
         version = self._settings()

@@ -119,8 +119,10 @@ def test_from_push_to_export(product: BackendProcess, command: Run, recipe: Path
 
     status = json.loads(command("status", "--json").stdout)
     assert (status["labelled"], status["records"], status["pushed"]) == (10, 40, 40)
+    named = product.wait(lambda status: product.server.user in status["answers"], "the annotator's name")
+    assert named["answers"] == {product.server.user: 10}
     shown = command("status").stdout
-    assert "10," in shown
+    assert f"10 ({product.server.user} 10), 0 skipped" in shown
     for name, link in links.items():
         assert f"link: {name} " in shown
         assert link in shown
@@ -140,6 +142,10 @@ def test_from_push_to_export(product: BackendProcess, command: Run, recipe: Path
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert all(row["answer"] == [truth(row["field.text"])] for row in rows)
     assert len([row for row in rows if row["copy_of"] is None]) == 10
+
+    assert command("export", str(recipe), "-o", str(tmp_path / "each.jsonl"), "--each").returncode == 0
+    given = [json.loads(line) for line in (tmp_path / "each.jsonl").read_text().splitlines()]
+    assert {row["annotator"] for row in given} == {product.server.user}
 
     findings = json.loads(command("doctor", str(recipe), "--json").stdout)
     assert [one for one in findings if one["severity"] == "error"] == []

@@ -47,10 +47,8 @@ def tell_of_departed(store: Store, answers: Mapping[str, int]) -> None:
     """These annotators' accounts were deleted, and with them so many answers."""
     names = annotator_names(store)
     for who, count in answers.items():
-        name = names.get(who, who)
-        message = (
-            f"annotator {name} was deleted on the platform, and with the account {count:,} answers, which are kept"
-        )
+        gone = f"the account of {names.get(who, who)} was deleted on the platform"
+        message = f"{gone}, and with it {count:,} answers, which are kept"
         store.notify(Notice(f"{DEPARTED} {who}", DEPARTED, message))
 
 

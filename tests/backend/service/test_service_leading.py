@@ -37,16 +37,19 @@ def hand_over(leader: Service, standby: Service) -> None:
 def test_each_new_leader_hooks_itself_up_and_nobody_who_stands_by(
     make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
+    def connected() -> list[str]:
+        return [one.url for one in platform.connected]
+
     one, other = make_service(), make_service()
     one.start(address("one"))
-    wait_for(lambda: platform.connected == [address("one")])
+    wait_for(lambda: connected() == ["http://one"])
     other.start(address("other"))
     wait_for(lambda: other.status().state == "standing by" and platform.published and settled(one, store))
-    assert platform.connected == [address("one")]
+    assert connected() == ["http://one"]
     hand_over(one, other)
-    wait_for(lambda: platform.connected == [address("one"), address("other")])
+    wait_for(lambda: connected() == ["http://one", "http://other"])
     other.stop()
-    wait_for(lambda: platform.connected == [address("one"), address("other"), address("one")])
+    wait_for(lambda: connected() == ["http://one", "http://other", "http://one"])
 
 
 def test_a_leader_that_is_back_knows_what_was_done_meanwhile(

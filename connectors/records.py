@@ -174,6 +174,10 @@ class Suggestion:
     scores: tuple[float, ...] = ()
 
 
+FORGOTTEN = "None"
+"""Stands for the annotator of an answer whose account was deleted, on a platform that keeps such answers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Annotation:
     """One annotator's answer to one record, as the platform has it.

@@ -307,6 +307,13 @@ def _agree(plan: StartPlan, *, yes: bool) -> None:
 
 
 def _serve(recipe: Recipe, settings: Settings, seed: int, *, yes: bool) -> None:
+    """Run the service; again, with what the project asks then, where a recipe without labels follows it."""
+    while _serve_until_outdated(recipe, settings, seed, yes=yes):
+        say("the project asks otherwise now: going on with what it asks")
+        yes = True  # it was asked
+
+
+def _serve_until_outdated(recipe: Recipe, settings: Settings, seed: int, *, yes: bool) -> bool:
     from nextlabel.backend.service.opening import open_service
 
     # A taken port should be known before minutes are spent on encoding.
@@ -323,6 +330,7 @@ def _serve(recipe: Recipe, settings: Settings, seed: int, *, yes: bool) -> None:
         finally:
             if not service.stop(ending.left_s()) and ending.signal:
                 ending.leave()
+        return service.outdated and not ending.signal
 
 
 def _run_server(service: Service, settings: Settings, listener: socket.socket, progress: StartProgress) -> None:

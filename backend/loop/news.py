@@ -5,7 +5,7 @@ It is told for a day and then goes; what somebody has to mend stays until it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from nextlabel.backend.annotators.names import annotator_names
@@ -14,8 +14,9 @@ from nextlabel.backend.store import Notice, Store
 
 TOLD_FOR = timedelta(days=1)
 CORRECTED, REPLACED, DELETED, REPAIRED = "records corrected", "records replaced", "records deleted", "repaired"
-EVENTS = (CORRECTED, REPLACED, DELETED, REPAIRED)
-MISFITS = "answers set aside"
+FOLLOWED = "labels followed"
+EVENTS = (CORRECTED, REPLACED, DELETED, REPAIRED, FOLLOWED)
+MISFITS, LABELS = "answers set aside", "labels differ"
 DEPARTED = "annotator deleted"
 
 
@@ -56,6 +57,19 @@ def tell_of_repair(store: Store, what: tuple[str, ...]) -> None:
     """Somebody had removed ``what``, which is there again."""
     message = f"{' and '.join(what)} had been removed from the project, and are set up again"
     store.notify(Notice(REPAIRED, REPAIRED, message))
+
+
+def tell_of_labels(store: Store, differences: Sequence[str], *, followed: bool) -> None:
+    """How the platform asks otherwise than we; ``followed``: from now on we ask what it asks."""
+    if not differences:
+        store.dismiss([LABELS])
+        return
+    how = "; ".join(differences)
+    if followed:
+        store.notify(Notice(FOLLOWED, FOLLOWED, f"the project asks otherwise now, and is followed: {how}"))
+        return
+    fix = "change the labels of one of the two, then start the service again; without `labels:` the recipe follows"
+    store.notify(Notice(LABELS, LABELS, f"the project asks otherwise now than the recipe: {how}", fix))
 
 
 def forget(store: Store) -> None:

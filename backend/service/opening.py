@@ -230,6 +230,7 @@ def open_service(
     with ExitStack() as opened:  # what is open is closed again if the rest can't be
         if store is None:
             store = opened.enter_context(open_store(recipe, settings, seed))
+        follows_labels = not recipe.labels
         if connector is None:
             stage(f"asking {PLATFORMS[recipe.platform].title}", 0, 0)
             recipe, found = find_project(recipe, settings, store)
@@ -269,6 +270,7 @@ def open_service(
             compare_interval=settings.compare_interval_s,
             keep_generations=settings.queue_keep_s,
             plan=import_plan(recipe, settings),
+            follows_labels=follows_labels,
             seed=seed,
         )
         opened.pop_all()

@@ -15,6 +15,7 @@ from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.controller import Controller
 from nextlabel.backend.loop.intake import Intake
 from nextlabel.backend.loop.leadership import Leadership, Repeater
+from nextlabel.backend.loop.news import tell_of_labels
 from nextlabel.backend.loop.record_import import ImportPlan, RecordImport
 from nextlabel.backend.loop.sync import Comparison, Sync
 from nextlabel.backend.models.card import AUDIT, HELD_OUT, measured
@@ -30,7 +31,7 @@ from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
 from nextlabel.connectors.errors import ConfigError, LearningError, NextlabelError, Overloaded, ProjectTaken
-from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion
+from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion, differences
 
 from .answers import AnswerCounts
 from .hookup import Hookup
@@ -55,7 +56,8 @@ LONGEST_DEFERRAL = 6
 class Service(Backend):
     """The parts of a service, put together; nothing else does that. ``open_service`` does it for a recipe.
 
-    Intervals in seconds, and how long a generation of the queue is kept that is no longer in force.
+    Intervals in seconds, and how long a generation of the queue is kept that is no longer in force. With
+    ``follows_labels`` the service is ``outdated`` once the project asks otherwise: it stops, to be opened anew.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Service(Backend):
         compare_interval: float,
         keep_generations: float,
         plan: ImportPlan = ImportPlan(),
+        follows_labels: bool = False,
         seed: int = 0,
     ) -> None:
         self._store, self._connector, self._rule = store, connector, plan.rule
@@ -97,6 +100,7 @@ class Service(Backend):
         self._live: Model | None = None
         self._last_pull = -math.inf
         self._hookup = Hookup(store, connector, leadership, setup.project)
+        self._follows_labels, self.outdated = follows_labels, False
         self.failure: NextlabelError | None = None
         self._on_failure: Callable[[], None] = lambda: None
         self._intake = Intake(
@@ -134,7 +138,8 @@ class Service(Backend):
     def start(self, address: BackendAddress | None = None, on_failure: Callable[[], None] = lambda: None) -> None:
         """Start the threads. ``address``, where given, is hooked up on the platform as soon as it answers.
 
-        When the service can't go on, ``failure`` says why, and ``on_failure`` is called, on a thread of its own.
+        When the service can't go on, ``failure`` says why, or it is ``outdated``, and ``on_failure`` is called, on a
+        thread of its own.
         """
         self._hookup.address, self._on_failure = address, on_failure
         self._leadership.renew()
@@ -355,8 +360,17 @@ class Service(Backend):
             self._threads["comparison"].wake()
         if changes.labeling_changed:  # the queue is made anew
             self._threads["loop"].wake()
-            if text := labeling_text(self._connector.labeling, self.labeling):
-                log.warning(text)
+        if changes.labeling_changed or not self._synced:
+            self._compare_labels()
+
+    def _compare_labels(self) -> None:
+        """Tell how the platform asks otherwise than we, or, where it is to be followed, have the service begun anew."""
+        if found := differences(self._connector.labeling, self.labeling):
+            log.warning(labeling_text(self._connector.labeling, self.labeling))
+        tell_of_labels(self._store, found, followed=self._follows_labels)
+        if found and self._follows_labels:
+            self.outdated = True
+            self._on_failure()
 
     @override
     def train(self) -> None:

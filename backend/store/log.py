@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
-from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes
+from nextlabel.connectors.records import FORGOTTEN, Annotation, AnnotationStatus, Changes
 
 from . import codec
 from .database import CHUNK, chunks
@@ -275,10 +275,14 @@ def _content(one: Annotation) -> dict[str, str | bool | None]:
 
 
 def _contradicts(one: Annotation, known: Row[Any]) -> bool:
-    """Whether the log's newest answer is newer than ``one``, or of the same moment and another content."""
+    """Whether the log's newest answer is newer than ``one``, or of the same moment and another content.
+
+    That the platform has forgotten who gave it, whose account was deleted, is no other content.
+    """
     stamp = codec.to_micros(one.updated_at)
+    annotator = known.annotator if one.annotator == FORGOTTEN else one.annotator
     logged = (known.remote_id, known.annotator, known.status, known.value, known.truth)
-    shown = (one.remote_id, one.annotator, one.status.value, codec.dump_value(one.value), one.is_truth)
+    shown = (one.remote_id, annotator, one.status.value, codec.dump_value(one.value), one.is_truth)
     return bool(stamp < known.stamp or (stamp == known.stamp and shown != logged))
 
 

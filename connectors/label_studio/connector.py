@@ -192,7 +192,8 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
             self.overlap = int(found["maximum_annotations"])
             if found["label_config"] == self.config:
                 return False
-            old, self.form = self.labeling, read_config(found["label_config"], self._question)
+            # Of several questions, when others were added, ours is the one that we had.
+            old, self.form = self.labeling, read_config(found["label_config"], self._question or self.form.control)
             self.config, self.labeling = found["label_config"], self.form.labeling
             return old != self.labeling
 
@@ -269,7 +270,9 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
     @override
     def diagnose(self, backend: BackendAddress | None = None) -> Iterator[Finding]:
         number = int(self.project.id)
-        found = findings(self._client, number, self._queue, self._webhooks, backend, self._question)
+        found = findings(
+            self._client, number, self._queue, self._webhooks, backend, self._question or self.form.control
+        )
         return self._client.examine(found)
 
 

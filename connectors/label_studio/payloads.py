@@ -25,6 +25,7 @@ from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.label_studio.config import UID_KEY, Form, form_of
 from nextlabel.connectors.label_studio.page import nested, value_at
 from nextlabel.connectors.records import (
+    FORGOTTEN,
     Annotation,
     AnnotationStatus,
     FieldKind,
@@ -185,10 +186,10 @@ def read_annotation(form: Form, body: Mapping[str, Any], task: int | str | None 
 
 
 def _annotator(body: Mapping[str, Any]) -> Any:
-    """Who made it; "None" where Label Studio has deleted that account."""
+    """Who made it, as far as Label Studio knows: it keeps the answers of accounts that are deleted."""
     by = body.get("completed_by")
     by = by.get("id") if isinstance(by, Mapping) else by
-    return "None" if by is None else by
+    return FORGOTTEN if by is None else by
 
 
 # -- webhooks --------------------------------------------------------------------------------------------------------

@@ -49,35 +49,39 @@ class Team:
         ids: list[int] = self.api("POST", path, json=[{"text": text} for text in texts]).json()["task_ids"]
         return ids
 
-    def answer(self, task: int, label: str) -> None:
+    def answer(self, task: int, label: str, **more: Any) -> None:
         region = {"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": [label]}}
-        self.api("POST", f"/api/tasks/{task}/annotations", json={"result": [region], "lead_time": 1})
+        self.api("POST", f"/api/tasks/{task}/annotations", json={"result": [region], **more})
 
     def mark(self, task: int, start: int, words: str) -> None:
         value = {"start": start, "end": start + len(words), "labels": ["PER"], "text": words}
         region = {"from_name": "label", "to_name": "text", "type": "labels", "value": value}
-        self.api("POST", f"/api/tasks/{task}/annotations", json={"result": [region], "lead_time": 1})
+        self.api("POST", f"/api/tasks/{task}/annotations", json={"result": [region]})
+
+    def ask(self, *labels: str, more: str = "") -> None:
+        """Change the question to these labels; ``more`` stands beside it."""
+        choices = "".join(f'<Choice value="{label}"/>' for label in labels)
+        asked = f'<Choices name="label" toName="text" choice="single">{choices}</Choices>'
+        config = f'<View><Text name="text" value="$text"/>{asked}{more}</View>'
+        self.api("PATCH", f"/api/projects/{self.project}/", json={"label_config": config})
 
     def correct(self, task: int, text: str) -> None:
         self.api("PATCH", f"/api/tasks/{task}/", json={"data": {"text": text}})
 
     def delete(self, *tasks: int) -> None:
         body = {"selectedItems": {"all": False, "included": tasks}, "project": self.project}
+        left = self.total() - len(tasks)
         self.api("POST", f"/api/dm/actions?id=delete_tasks&project={self.project}", json=body)
+        wait_for(lambda: self.total() == left)
+
+    def total(self) -> int:
+        found: int = self.api("GET", f"/api/tasks?project={self.project}&include=id&page_size=1").json()["total"]
+        return found
 
     @contextmanager
-    def served(self, receiver: Receiver | None = None) -> Iterator[Service]:
-        """A service that has made its first queue. Its polls are all that it hears by."""
-        labeling = self._connector.labeling
-        recipe = Recipe(
-            name="followed",
-            project=self.project,
-            kind=labeling.kind,
-            labels=labeling.labels,
-            encoder="hashing",
-            audit_share=0,
-            records=lambda: iter(()),
-        )
+    def served(self, receiver: Receiver | None = None, **said: Any) -> Iterator[Service]:
+        """A service that has made its first queue, with a recipe that says so. Its polls are all that it hears by."""
+        recipe = Recipe(name="followed", project=self.project, encoder="hashing", audit_share=0, **said)
         settings = Settings(
             home=self._home,
             label_studio_url=self._server.url,
@@ -189,3 +193,45 @@ def test_a_webhook_or_backend_that_somebody_removes_comes_back(
         version = running.status().generation
         wait_for(lambda: team.api("GET", f"/api/projects/{team.project}/").json()["model_version"] == version)
         assert len(team.api("GET", f"/api/ml?project={team.project}").json()) == 1
+
+
+def test_labels_of_the_project_are_followed_where_the_recipe_names_none(team: Team):
+    tasks = team.add(*(f"text {number}" for number in range(5)))
+    with team.served() as service:
+        team.answer(tasks[0], "sport")
+        wait_for(lambda: service.status().labelled == 1)
+        team.ask("sport", "politics", "economy")
+        wait_for(lambda: service.outdated)
+        assert told(service) == {"labels followed"}
+    with team.served() as service:
+        assert service.labeling.labels == ("sport", "politics", "economy")
+        team.answer(tasks[1], "economy")
+        wait_for(lambda: service.status().label_counts == {"sport": 1, "politics": 0, "economy": 1})
+
+
+def test_where_the_recipe_names_labels_the_difference_is_told_and_the_loop_goes_on(team: Team):
+    tasks = team.add(*(f"text {number}" for number in range(5)))
+    with team.served(labels=("sport", "politics")) as service:
+        team.ask("sport", "economy", more='<Choices name="other" toName="text"><Choice value="x"/></Choices>')
+        wait_for(lambda: told(service) == {"labels differ"})
+        [notice] = service.status().notices
+        assert "it lacks the labels politics" in notice["message"]
+        assert "economy" in notice["message"]
+        team.answer(tasks[0], "sport")
+        wait_for(lambda: service.status().labelled == 1)
+        assert not service.outdated
+
+
+def test_answers_of_a_deleted_account_stay_those_of_their_annotator(team: Team):
+    tasks = team.add(*(f"text {number}" for number in range(3)))
+    name = f"leaver-{team.project}"
+    person = {"email": f"{name}@example.com", "username": name, "password": "a long password"}
+    leaver = team.api("POST", "/api/users/", json=person).json()["id"]
+    with team.served() as service:
+        team.answer(tasks[0], "sport", completed_by=leaver)
+        wait_for(lambda: service.status().labelled == 1)
+        team.api("DELETE", f"/api/users/{leaver}/")
+        number = service.compare()
+        wait_for(lambda: service.status().comparison["ended"] >= number)
+        assert service.status().comparison["agree"]
+        assert [one.annotator for one in service._store.answers()] == [str(leaver)]

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from nextlabel.backend.store import Rule, Store
-from nextlabel.connectors.records import Annotation, Changes, Record, RemoteRecord, Span
+from nextlabel.connectors.records import FORGOTTEN, Annotation, Changes, Record, RemoteRecord, Span
 from tests.backend.store.conftest import START
 
 Answer = Callable[..., Annotation]
@@ -144,6 +144,14 @@ def test_a_record_that_was_imported_again_stays_the_same_without_its_old_answers
     assert list(store.answers()) == []
     store.append(Changes((answer("c", "1", at=10),)))
     assert [one.id for one in store.answers()] == ["c"]
+
+
+def test_an_answer_keeps_its_annotator_when_the_platform_forgets_who_that_was(store: Store, answer: Answer):
+    store.append(Changes((answer("a", "1", annotator="7"),)))
+    nameless = Changes((answer("a", "1", annotator=FORGOTTEN),))
+    assert store.append(nameless) == 0
+    assert store.doubts(nameless) == {}
+    assert [one.annotator for one in store.answers()] == ["7"]
 
 
 def test_where_ids_are_never_given_away_again_other_words_are_a_correction(store: Store, answer: Answer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -123,12 +123,13 @@ class Argilla:
     def _call(self, method: str, path: str, **options: Any) -> Any:
         return argilla_calls.api(self._server, method, path, **options)
 
-    def make(self) -> str:
+    def make(self, *more: dict[str, Any]) -> str:
         [space] = [one for one in self._call("GET", "/me/workspaces")["items"] if one["name"] == self._server.workspace]
         body = {"name": f"the team's {secrets.token_hex(4)}", "workspace_id": space["id"]}
         path = f"/datasets/{(made := self._call('POST', '/datasets', json=body))['id']}"
         named = {"name": "text", "title": "text", "required": True}
-        self._call("POST", f"{path}/fields", json=named | {"settings": {"type": "text"}})
+        for field in (named | {"settings": {"type": "text"}}, *more):
+            self._call("POST", f"{path}/fields", json=field)
         options = [{"value": label, "text": label} for label in LABELS]
         asked = {"name": "label", "title": "label", "required": True}
         self._call(
@@ -250,3 +251,19 @@ def test_a_labelled_project_and_its_own_file(team: Team, tmp_path: Path) -> None
     assert len(team.texts(project)) == RECORDS + NEW + 3
     assert attached.audit() - {text(total + number) for number in range(3)} == audit
     assert by_hand[1].text not in attached.audit()
+
+
+def test_chats_tell_records_of_one_text_apart(argilla: ArgillaServer, tmp_path: Path) -> None:
+    """Argilla's chat and custom fields are not read, and count for what is the same record."""
+    team = Argilla(argilla)
+    project = team.make({"name": "talk", "title": "talk", "required": False, "settings": {"type": "chat"}})
+    talks = ["hello", "good bye", "hello", ""]
+    items = [
+        {"fields": {"text": "same"} | ({"talk": [{"role": "user", "content": talk}]} if talk else {})} for talk in talks
+    ]
+    argilla_calls.api(argilla, "POST", f"/datasets/{project}/records/bulk", json={"items": items})
+    connector = PLATFORMS[team.name].attach(Settings(home=tmp_path, **team.settings()), project)
+    with closing(connector), Store.open(tmp_path / "store.sqlite") as store:
+        store.add_listed(connector.records())
+        listed = list(store.records())
+    assert [item.duplicate_of for item in listed] == [None, None, listed[0].record.uid, None]

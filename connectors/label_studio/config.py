@@ -43,7 +43,8 @@ class Form:
 
     ``control`` and ``tag`` are the control's name and tag, ``target`` the name of the object it is about;
     ``objects`` maps our field names (the keys in a task's data) to object names. ``by_address``: fields of which a task
-    has the address, in place of the text. ``unread``: what annotators see besides, in words.
+    has the address, in place of the text. ``unread``: what annotators see besides, in words, and
+    ``unread_keys`` what of a task's data that is.
     """
 
     labeling: Labeling
@@ -53,6 +54,7 @@ class Form:
     objects: Mapping[str, str] = field(default_factory=dict)
     by_address: frozenset[str] = frozenset()
     unread: tuple[str, ...] = ()
+    unread_keys: frozenset[str] = frozenset()
 
     @property
     def shown(self) -> Collection[str]:
@@ -252,8 +254,9 @@ def read_config(xml: str, control: str | None = None) -> Form:
     objects = {key: objects[key] for key in fields}
     by_address = frozenset(key for one in read if one.by_address for key in one.keys)
     unread = tuple(f"{one.tag}: {one.unread}" for one in shown.values() if one.unread)
+    unread_keys = frozenset(key for one in shown.values() if one.unread for key in one.keys)
     labeling = _labeling(root, tag, tuple(fields.values()))
-    return Form(labeling, tag.name, tag.tag, target, objects, by_address, unread)
+    return Form(labeling, tag.name, tag.tag, target, objects, by_address, unread, unread_keys)
 
 
 def _labeling(root: Tag, tag: Tag, fields: tuple[Field, ...]) -> Labeling:

@@ -5,7 +5,8 @@ Offsets of spans count code points, in Label Studio's editor as in Python: emoji
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from nextlabel.connectors.answers import (
@@ -141,12 +142,17 @@ def record_from_task(task: Mapping[str, Any], labeling: Labeling) -> Record:
     return Record(uid, fields, dict(mapping(task.get("meta"))))
 
 
-def remote_record(task: Mapping[str, Any], labeling: Labeling) -> RemoteRecord:
-    """A listed task: the platform's id, the record, and what else its data holds, which may be somebody's id for it."""
+def remote_record(task: Mapping[str, Any], labeling: Labeling, unread: Collection[str] = ()) -> RemoteRecord:
+    """A listed task: the platform's id, the record, and what else its data holds, which may be somebody's id for it.
+
+    What is shown under the keys in ``unread`` (sounds, tables) tells it from others, though it is not read.
+    """
     record = record_from_task(task, labeling)
     others = {key: value for key, value in mapping(task.get("data")).items() if key not in {*record.fields, UID_KEY}}
     ids, made_at = short_values(record.metadata) | short_values(others), task.get("created_at")
-    return RemoteRecord(str(task["id"]), record, ids, made_at=read_time(made_at) if made_at else None)
+    apart = {key: others[key] for key in unread if others.get(key) is not None}
+    shown = json.dumps(apart, sort_keys=True, ensure_ascii=False) if apart else ""
+    return RemoteRecord(str(task["id"]), record, ids, shown, made_at=read_time(made_at) if made_at else None)
 
 
 # -- annotations -----------------------------------------------------------------------------------------------------

@@ -176,7 +176,9 @@ class Tasks:
 
     def read(self, tasks: Iterable[Json], form: Form) -> Iterator[RemoteRecord]:
         """Listed ``tasks`` as records, but for those that can't be read."""
-        return self.texts.filled((remote_record(task, form.labeling) for task in tasks), form.by_address)
+        return self.texts.filled(
+            (remote_record(task, form.labeling, form.unread_keys) for task in tasks), form.by_address
+        )
 
     def _newest(self) -> Iterator[Json]:
         """Every task by falling id, in a small page and then in large ones."""

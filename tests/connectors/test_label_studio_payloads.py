@@ -311,3 +311,16 @@ def test_a_long_address_is_cut_in_the_message() -> None:
     with pytest.raises(LabelingMismatch) as caught:
         write_task(form_of(IMAGES), Record("u1", {"picture": "x" * 10**6, "text": "x"}))
     assert len(str(caught.value)) < 600
+
+
+def test_what_is_shown_and_not_read_tells_tasks_apart() -> None:
+    form = read_config(
+        '<View><Text name="text" value="$text"/><Audio name="sound" value="$sound"/><Choices name="label" '
+        'toName="text"><Choice value="sport"/><Choice value="politics"/></Choices></View>'
+    )
+
+    def of(**data: Any) -> str:
+        return remote_record({"id": 5, "data": {"text": "a", **data}}, form.labeling, form.unread_keys).unread
+
+    assert of() == of(note="x") == ""
+    assert of(sound="/data/1.wav") == of(sound="/data/1.wav", note="x") != of(sound="/data/2.wav")

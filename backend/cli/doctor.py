@@ -73,17 +73,20 @@ def doctor(
 
 
 def _findings(recipe: str | None, project: str | None, platform: str | None, settings: Settings) -> Iterator[Finding]:
-    from nextlabel.backend.credentials import credentials
+    from nextlabel.backend.credentials import FILE, credentials
     from nextlabel.connectors.platforms import PLATFORMS
 
     yield from _own_findings(settings)
-    address = None
+    address, first = None, recipe is not None and project is None and not _was_run(recipe, platform, settings)
     try:
         shown = credentials(settings, create=False)
         address = BackendAddress(settings.address(), shown.user, shown.password, shown.webhook_secret)
     except ConfigError as error:
-        yield Finding("credentials", Severity.WARNING, str(error), "nextlabel run RECIPE")
-    if recipe is not None and project is None and not _was_run(recipe, platform, settings):
+        if first and not (settings.home / FILE).exists():
+            yield Finding.ok("credentials", f"the first start makes them, in {settings.home}")
+        else:
+            yield Finding("credentials", Severity.WARNING, str(error), "nextlabel run RECIPE")
+    if first and recipe is not None:
         yield from before_first_run(_chosen(recipe, platform), settings, address)
         return
     try:

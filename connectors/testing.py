@@ -286,7 +286,9 @@ class MemoryConnector(Connector):
     def refused(self) -> dict[str, str]:
         """Of those that were published last, what it ``refuses``."""
         entries = self.published[-1][1] if self.published else []
-        uids = {entry.remote_id: self.pushed[entry.remote_id].uid for entry in entries}
+        uids = {
+            entry.remote_id: self.pushed[entry.remote_id].uid for entry in entries if entry.remote_id in self.pushed
+        }
         return {remote_id: self.refuses[uid] for remote_id, uid in uids.items() if uid in self.refuses}
 
     @override

@@ -90,10 +90,10 @@ def fitting(labeling: Labeling, value: Value) -> Value:
 
 
 def storable(name: Any) -> TypeGuard[str]:
-    """Whether ``name`` is a text that every database stores: not empty, no NUL in it, and no half of a character."""
+    """Whether ``name`` is a text that a database stores: not empty, and no half of a character in it."""
     if not isinstance(name, str):
         return False
-    return bool(name) and "\0" not in name and not any("\ud800" <= character <= "\udfff" for character in name)
+    return bool(name) and not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 LONGEST_ID = 200

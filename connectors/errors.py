@@ -20,7 +20,14 @@ class ConnectorError(NextlabelError):
 
 
 class PlatformUnavailable(ConnectorError):
-    """The platform can't be reached, timed out, or answered 5xx. Retrying later is right; nothing was lost."""
+    """The platform can't be reached, timed out, or answered 5xx. Retrying later is right; nothing was lost.
+
+    ``status`` is what it answered, 0 where it gave no answer.
+    """
+
+    def __init__(self, message: str, *, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Unauthorized(ConnectorError):

@@ -210,7 +210,7 @@ class PlatformClient(ABC):
                 f"{where}: {self.platform} refused the {self.token_name} ({status}: {said}). {self.token_hint}"
             )
         if status >= 500 or status in BUSY:
-            return PlatformUnavailable(f"{where}: {self.platform} answered {status}: {said}")
+            return PlatformUnavailable(f"{where}: {self.platform} answered {status}: {said}", status=status)
         return PlatformError(f"{where}: {self.platform} answered {status}: {said}", status=status, body=said)
 
     def expect(self, found: Any, key: str) -> Json:

@@ -224,6 +224,7 @@ class RemoteRecord:
     equal for records that show the same in fields that can't be read here; empty where there is no such field.
     ``made_at``: when it was made, on a platform that gives the ids of deleted records away again. With another time,
     the same id is another record.
+    ``fault``: why the platform could not show what is in it; the record is empty then.
     """
 
     remote_id: str
@@ -231,6 +232,7 @@ class RemoteRecord:
     ids: Mapping[str, str] = field(default_factory=dict, compare=False)
     unread: str = field(default="", compare=False)
     made_at: datetime | None = field(default=None, compare=False)
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,8 +259,12 @@ class Changes:
 
     @classmethod
     def listed(cls, found: Mapping[str, Sequence[Found]]) -> Changes:
-        """What was read of some records: remote id -> all annotations that it has."""
-        complete = {record: frozenset(one.id for one in here) for record, here in found.items()}
+        """What was read of some records: remote id -> all annotations that it has.
+
+        An unreadable one without an id stands for all that a record has: nobody knows which these are.
+        """
+        known = {record: here for record, here in found.items() if all(one.id for one in here)}
+        complete = {record: frozenset(one.id for one in here) for record, here in known.items()}
         readable, unreadable = sorted_out(chain.from_iterable(found.values()))
         return cls(readable, complete, unreadable=unreadable)
 

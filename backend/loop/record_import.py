@@ -150,20 +150,23 @@ class RecordImport:
             log.info("records found on the platform", records=added)
         return newest
 
-    def keep(self, items: Sequence[RemoteRecord], shown: Iterable[Annotation] = ()) -> set[str]:
+    def keep(self, listed: Sequence[RemoteRecord], shown: Iterable[Annotation] = ()) -> set[str]:
         """Take in what the platform lists, and what the answers that were ``shown`` with it say of the words they mark.
 
-        Returns the uids of the records that are news, were corrected, or have been replaced.
+        What the platform can't show is set aside. Returns the uids of the records that are news, were corrected, or
+        have been replaced.
         """
-        if not items:
+        if not listed:
             return set()
+        self._store.set_records_aside(listed)
+        items = [item for item in listed if not item.fault]
         began = datetime.now(UTC)
         followed = self._store.follow(items, self._plan.rule, _marked(self._connector.labeling), shown)
         if elsewhere := self._store.elsewhere(items):  # deleted and imported again, or there twice: that is asked
             self._lost(elsewhere, self._connector.missing(elsewhere))
         changed = followed | self._store.add_listed(items, self._plan.rule)
         self._changed(sorted(changed))
-        self._listed([item.remote_id for item in items])
+        self._listed([item.remote_id for item in listed])
         if followed:
             tell_of_records(self._store, began)
         return changed

@@ -6,7 +6,7 @@ over; who writes one takes it away.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from nextlabel.connectors.records import Changes, Unreadable
+from nextlabel.connectors.records import Changes, RemoteRecord, Unreadable
 
 from . import codec
 from .database import Database, chunks
@@ -23,6 +23,8 @@ from .schema import notices
 
 ANNOTATION = "annotation"
 """The kind of notices about annotations that can't be read."""
+RECORD = "record"
+"""The kind of notices about records that can't be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,31 @@ class NoticesPart(Database):
                 _drop(connection, map(_key, over))
                 _keep(connection, map(_told, changes.unreadable))
 
+    def set_records_aside(self, items: Sequence[RemoteRecord]) -> None:
+        """Tell of those of ``items`` that the platform can't show, or that are blank; of the others it is over."""
+        told = [one for item in items if (one := _odd_record(item))]
+        if told or RECORD in self.notice_counts():
+            with self._write() as connection:
+                _drop(connection, {_record_key(item) for item in items} - {one.key for one in told})
+                _keep(connection, told)
+
+
+def _odd_record(item: RemoteRecord) -> Notice | None:
+    """What is to be told of a record: that it can't be shown, or that nothing stands in it."""
+    key, record = _record_key(item), item.remote_id
+    if item.fault:
+        message = f"record {record} can't be read: {item.fault}"
+        return Notice(key, RECORD, message, "correct it on the platform, or delete it", record)
+    if any(text.strip() for text in item.record.fields.values()):
+        return None
+    names = ", ".join(map(repr, item.record.fields))
+    message = f"record {record} has nothing in {names}: annotators see an empty page, and there is nothing to learn"
+    return Notice(key, RECORD, message, f"give it a text in {names} on the platform, or delete it", record)
+
+
+def _record_key(item: RemoteRecord) -> str:
+    return f"listed {item.remote_id}"
+
 
 def _key(annotation: str) -> str:
     return f"{ANNOTATION} {annotation}"
@@ -94,8 +121,9 @@ def _key(annotation: str) -> str:
 
 def _told(one: Unreadable) -> Notice:
     who = f" by annotator {one.annotator}" if one.annotator else ""
-    message = f"annotation {one.id}{who} of record {one.remote_id} can't be read: {one.reason}"
-    return Notice(_key(one.id), ANNOTATION, message, one.fix, one.remote_id)
+    what = f"annotation {one.id}{who}" if one.id else "whatever annotation there is"
+    message = f"{what} of record {one.remote_id} can't be read: {one.reason}"
+    return Notice(_key(one.id or f"of {one.remote_id}"), ANNOTATION, message, one.fix, one.remote_id)
 
 
 def _keep(connection: Connection, told: Iterable[Notice]) -> None:

@@ -19,13 +19,20 @@ from typing_extensions import override
 
 from nextlabel.connectors.base import BackendAddress, Finding, Progress, ProjectRef, Survey, no_progress
 from nextlabel.connectors.basics import Json, batched
+from nextlabel.connectors.errors import PlatformUnavailable
 from nextlabel.connectors.http import server_time
 from nextlabel.connectors.label_studio.client import Client, LabelStudioProjects
 from nextlabel.connectors.label_studio.config import Form, read_config
 from nextlabel.connectors.label_studio.diagnose import findings
-from nextlabel.connectors.label_studio.payloads import read_annotations, read_event, read_found
+from nextlabel.connectors.label_studio.listing import FAILED, condition
+from nextlabel.connectors.label_studio.payloads import (
+    NOT_SHOWN,
+    read_annotations,
+    read_event,
+    read_found,
+)
 from nextlabel.connectors.label_studio.queue import LabelStudioQueue
-from nextlabel.connectors.label_studio.tasks import FETCH, SHOWN, Tasks, condition
+from nextlabel.connectors.label_studio.tasks import FETCH, SHOWN, Tasks
 from nextlabel.connectors.label_studio.webhooks import SETTINGS, Webhooks
 from nextlabel.connectors.project import ProjectConnector
 from nextlabel.connectors.records import Annotation, Changes, Found, Hint, QueueEntry, Record, RemoteRecord, Unreadable
@@ -149,10 +156,11 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
             annotations += page.annotations
             unreadable += page.unreadable
             complete |= page.complete
+        unknown = {one.remote_id for one in unreadable if not one.id}
         mark = _next_cursor(datetime.fromisoformat(newest[0]["updated_at"]), now).strftime(TIME)
         return Changes(
             tuple(annotations),
-            complete,
+            {task: found for task, found in complete.items() if task not in unknown},
             labeling_changed=changed,
             cursor=mark,
             gap=turned_back,
@@ -175,12 +183,23 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
     @override
     def annotations(self, wanted: Mapping[str, str | None]) -> dict[str, Found | None]:
         """One request each. Raises ConnectorError if one could not be asked for."""
-        found: dict[str, Found | None] = {}
-        for number in wanted:
-            body = self._client.find(f"/api/annotations/{int(number)}/", again=False)
-            here = body is not None and str(body["project"]) == self.project.id
-            found[number] = read_found(self.form, body) if here else None
-        return found
+        return {number: self._annotation(int(number), record) for number, record in wanted.items()}
+
+    def _annotation(self, number: int, record: str | None) -> Found | None:
+        path = f"/api/annotations/{number}/"
+        try:
+            body = self._client.find(path, again=False)
+        except PlatformUnavailable as error:
+            if error.status != FAILED:
+                raise
+            try:
+                body = self._client.find(path)
+            except PlatformUnavailable as again:
+                if again.status != FAILED:
+                    raise
+                return Unreadable(str(number), record or "", "", str(again), NOT_SHOWN)
+        here = body is not None and str(body["project"]) == self.project.id
+        return read_found(self.form, body) if here else None
 
     def _refresh(self) -> bool:
         """Read the project again; whether its labeling changed since the last look.

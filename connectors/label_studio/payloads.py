@@ -24,6 +24,7 @@ from nextlabel.connectors.answers import (
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.label_studio.config import UID_KEY, Form, form_of
+from nextlabel.connectors.label_studio.listing import FAULT
 from nextlabel.connectors.label_studio.page import nested, value_at
 from nextlabel.connectors.records import (
     FORGOTTEN,
@@ -48,6 +49,11 @@ SHOWN_AS_THEY_ARE = ("http://", "https://", "data:image/", "/data/", "s3://", "g
 """How images begin that a browser loads, or that Label Studio turns into such."""
 SCHEME = 16
 """Characters of an address that tell which kind it is."""
+
+NOT_SHOWN = (
+    "Label Studio itself fails to show it. Mostly it holds half a character, what is left of an emoji that was cut in "
+    "two: delete it, or import it anew without"
+)
 
 FOREIGN_UID = "label-studio-"
 """Begins the uid of a record that we never pushed; the task's id follows."""
@@ -152,14 +158,17 @@ def remote_record(task: Mapping[str, Any], labeling: Labeling, unread: Collectio
     ids, made_at = short_values(record.metadata) | short_values(others), task.get("created_at")
     apart = {key: others[key] for key in unread if others.get(key) is not None}
     shown = json.dumps(apart, sort_keys=True, ensure_ascii=False) if apart else ""
-    return RemoteRecord(str(task["id"]), record, ids, shown, made_at=read_time(made_at) if made_at else None)
+    when = read_time(made_at) if made_at else None
+    return RemoteRecord(str(task["id"]), record, ids, shown, made_at=when, fault=task.get(FAULT, ""))
 
 
 # -- annotations -----------------------------------------------------------------------------------------------------
 
 
 def read_annotations(form: Form, task: Mapping[str, Any]) -> list[Found]:
-    """All annotations of a task as Label Studio lists it with them."""
+    """All annotations of a task as Label Studio lists it with them; one without an id where it can't show them."""
+    if FAULT in task:
+        return [Unreadable("", str(task["id"]), "", task[FAULT], NOT_SHOWN)]
     return [read_found(form, one, task["id"]) for one in task.get("annotations") or ()]
 
 

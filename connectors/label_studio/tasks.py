@@ -1,15 +1,14 @@
-"""Tasks: pushing records so that none is lost or doubled, listing them, finding those that are gone, asking again."""
+"""Tasks: pushing records so that none is lost or doubled, finding those that are gone, asking again."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import httpx
 import structlog
 
+from nextlabel.connectors.answers import mapping
 from nextlabel.connectors.base import Progress
 from nextlabel.connectors.basics import Json, batched, weighed
 from nextlabel.connectors.bulk import Narrowing, rejected
@@ -17,6 +16,7 @@ from nextlabel.connectors.errors import ConnectorError, PlatformError, RecordsRe
 from nextlabel.connectors.http import IMPORT_TIMEOUT_S, absent_is_fine, prepared
 from nextlabel.connectors.label_studio.client import Client
 from nextlabel.connectors.label_studio.config import UID_KEY, Form
+from nextlabel.connectors.label_studio.listing import FAULT, Listing, by_length, is_in
 from nextlabel.connectors.label_studio.payloads import remote_record, write_task
 from nextlabel.connectors.label_studio.texts import Texts
 from nextlabel.connectors.records import Record, RemoteRecord
@@ -27,26 +27,20 @@ BATCH = 10_000
 """Tasks an import: each has a price of its own, so few large ones are a fifth faster than many small ones."""
 BATCH_BYTES = 32 * 2**20
 """JSON an import; Label Studio refuses more than 250 MiB."""
-PAGE = 1000
 FETCH = 200
 """Tasks with their annotations in one request."""
-SMALL_PAGE = 100
-"""Tasks in the first page for whoever wants the newest only."""
 LOOK_UP = 300
 """Up to so many uids are looked up by name; more are found by listing the project once (2 s for 10,000)."""
 SHOWN = "id,data,meta,created_at"
 """What is asked of tasks that are read as records. On SQLite, an imported task may get the id of a deleted one: it was
 made at another time then."""
-QUERY_BYTES = 3000
-"""Characters of values in one query: it travels in the URL, which reverse proxies cut at 8 KiB."""
 
 
-class Tasks:
+class Tasks(Listing):
     """The tasks of one project."""
 
     def __init__(self, client: Client, project: int) -> None:
-        self._client = client
-        self._project = project
+        super().__init__(client, project)
         self.texts = Texts()
 
     # -- push --------------------------------------------------------------------------------------------------------
@@ -119,13 +113,13 @@ class Tasks:
         found: dict[str, list[int]] = {}
         tasks: Iterator[Json]
         if len(uids) <= LOOK_UP:
-            chunks = _by_length(uids)
-            tasks = (task for chunk in chunks for task in self.list([_in(f"data.{UID_KEY}", chunk)], _NAMED))
+            chunks = by_length(uids)
+            tasks = (task for chunk in chunks for task in self.list([is_in(f"data.{UID_KEY}", chunk)], _NAMED))
         else:
             tasks = self.list([], _NAMED)
         for task in tasks:
-            uid = task["data"].get(UID_KEY)
-            if uid in uids:
+            uid = mapping(task.get("data")).get(UID_KEY)
+            if isinstance(uid, str) and uid in uids:
                 found.setdefault(uid, []).append(task["id"])
         return {uid: self._one_of(uid, same) for uid, same in found.items()}
 
@@ -134,8 +128,8 @@ class Tasks:
         if len(same) == 1:
             return same[0]
         touched: dict[int, bool] = {
-            task["id"]: bool(task["annotations"] or self._drafts(task["id"]))
-            for task in self.list([_in("id", same)], "id,annotations", fields="all")
+            task["id"]: bool(FAULT in task or task["annotations"] or self._drafts(task["id"]))
+            for task in self.list([is_in("id", same)], "id,annotations", fields="all")
         }
         first, *others = sorted(touched, key=lambda task: (not touched[task], task))
         for task in others:
@@ -164,12 +158,12 @@ class Tasks:
 
         Those that can't be read are left out, and noted in ``texts``.
         """
-        return self.read(self._newest() if newest_first else self.list([], SHOWN), form)
+        return self.read(self.newest(SHOWN) if newest_first else self.list([], SHOWN), form)
 
     def read_again(self, form: Form) -> Iterator[RemoteRecord]:
         """Of the tasks that could not be read, those that can be now. What is gone by now is noted no longer."""
-        for chunk in _by_length(list(self.texts.unread)):
-            tasks = list(self.list([_in("id", [int(task) for task in chunk])], SHOWN))
+        for chunk in by_length(list(self.texts.unread)):
+            tasks = list(self.list([is_in("id", [int(task) for task in chunk])], SHOWN))
             for task in set(chunk) - {str(task["id"]) for task in tasks}:
                 self.texts.unread.pop(task, None)
             yield from self.read(tasks, form)
@@ -180,19 +174,11 @@ class Tasks:
             (remote_record(task, form.labeling, form.unread_keys) for task in tasks), form.by_address
         )
 
-    def _newest(self) -> Iterator[Json]:
-        """Every task by falling id, in a small page and then in large ones."""
-        conditions: list[Json] = []
-        size = SMALL_PAGE
-        while page := self.respond(conditions, SHOWN, size=size, ordering="-tasks:id").json()["tasks"]:
-            yield from page
-            conditions, size = [condition("id", "less", page[-1]["id"])], PAGE
-
     def missing(self, tasks: Iterable[str]) -> tuple[str, ...]:
         """Those of these tasks that are gone: a listing lacks them, and asked for by itself each is not there."""
         gone: list[str] = []
-        for chunk in _by_length({str(int(task)): None for task in tasks}):
-            listed = {str(task["id"]) for task in self.list([_in("id", [int(task) for task in chunk])], "id")}
+        for chunk in by_length({str(int(task)): None for task in tasks}):
+            listed = {str(task["id"]) for task in self.list([is_in("id", [int(task) for task in chunk])], "id")}
             gone.extend(task for task in chunk if task not in listed and self._is_gone(task))
         return tuple(gone)
 
@@ -200,50 +186,6 @@ class Tasks:
         """Whether this project has no such task: numbers are the server's, so another project may have it."""
         found = self._client.find(f"/api/tasks/{task}/", {"resolve_uri": "false"})
         return found is None or bool(found["project"] != self._project)
-
-    def list(
-        self, conditions: Sequence[Json], include: str, fields: str | None = None, size: int = PAGE
-    ) -> Iterator[Json]:
-        """The tasks that fulfil all ``conditions``, by rising id, with the keys in ``include``, ``size`` at a time.
-
-        Goes by id and not by page number: tasks that appear, change or vanish meanwhile make it skip none.
-        """
-        after = 0
-        while True:
-            later = [*conditions, condition("id", "greater", after)]
-            page = self.respond(later, include, size=size, fields=fields).json()["tasks"]
-            yield from page
-            if len(page) < size:
-                return
-            after = page[-1]["id"]
-
-    def respond(
-        self,
-        conditions: Sequence[Json],
-        include: str,
-        *,
-        size: int,
-        ordering: str = "tasks:id",
-        fields: str | None = None,
-    ) -> httpx.Response:
-        """The first ``size`` of the tasks that fulfil all ``conditions``, and their total: the whole HTTP answer.
-
-        ``fields="all"`` is what annotations need to be listed.
-        """
-        query = {
-            "filters": {"conjunction": "and", "items": list(conditions)},
-            "ordering": [ordering],
-        }
-        params: dict[str, Any] = {
-            "project": self._project,
-            "include": include,
-            "page_size": size,
-            "resolve_uri": "false",
-            "query": json.dumps(query).replace("%", "%25"),  # Label Studio decodes it once more
-        }
-        if fields is not None:
-            params["fields"] = fields
-        return self._client.respond("GET", "/api/tasks", params=params, again=True)
 
     # -- ask again ---------------------------------------------------------------------------------------------------
 
@@ -260,7 +202,8 @@ class Tasks:
         """
         found: list[Json] = []
         for chunk in batched(tasks, FETCH):
-            found += self.list([_in("id", [int(task) for task in chunk])], _LOOKED_AT, fields="all")
+            listed = self.list([is_in("id", [int(task) for task in chunk])], _LOOKED_AT, fields="all")
+            found += [task for task in listed if FAULT not in task]
         if missing := sorted(set(tasks) - {str(task["id"]) for task in found}):
             raise RecordsRejected(
                 f"not in the project any more: task {', '.join(missing[:3])}; nobody was asked again",
@@ -274,7 +217,9 @@ class Tasks:
         """Let these tasks want ``overlap`` annotators, as all others do; returns how many did not."""
         changed = 0
         for chunk in batched(tasks, FETCH):
-            for task in self.list([_in("id", [int(task) for task in chunk])], _LOOKED_AT, fields="all"):
+            for task in self.list([is_in("id", [int(task) for task in chunk])], _LOOKED_AT, fields="all"):
+                if FAULT in task:
+                    continue
                 changed += task["overlap"] != overlap
                 self._want(task, overlap)
         return changed
@@ -293,20 +238,6 @@ _LOOKED_AT = "id,overlap,is_labeled,annotations,completed_by,was_cancelled"
 def _author(annotation: Json) -> str:
     by = annotation["completed_by"]
     return str(by["id"] if isinstance(by, dict) else by)
-
-
-def condition(column: str, operator: str, value: object, kind: str = "Number") -> Json:
-    """One of the conditions that :meth:`Tasks.list` takes."""
-    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
-
-
-def _in(column: str, values: Sequence[object]) -> Json:
-    return condition(column, "in_list", list(values), "List")
-
-
-def _by_length(values: Iterable[str]) -> Iterator[list[str]]:
-    """Chunks that fit into a URL."""
-    return weighed(values, lambda value: len(json.dumps(value)) + 4, QUERY_BYTES)
 
 
 def _bytes(task: tuple[str, Json]) -> int:

@@ -14,7 +14,7 @@ import pytest
 
 from nextlabel.backend.stack import Annotator, LabelStudioServer
 from nextlabel.connectors.errors import RecordsRejected
-from nextlabel.connectors.label_studio import tasks
+from nextlabel.connectors.label_studio import listing, tasks
 from nextlabel.connectors.label_studio.config import UID_KEY
 from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 from nextlabel.connectors.label_studio.payloads import write_result
@@ -67,7 +67,7 @@ def test_a_push_again_adds_only_what_is_missing(label_studio_project: Make, monk
 
 def test_batches_are_bounded_and_stay_in_order(label_studio_project: Make, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tasks, "BATCH", 7)
-    monkeypatch.setattr(tasks, "PAGE", 4)
+    monkeypatch.setattr(listing, "PAGE", 4)
     connector = label_studio_project()
     ids = connector.push(numbered(20))
     assert [(item.remote_id, item.record) for item in connector.records()] == list(
@@ -190,7 +190,7 @@ def test_records_of_others_are_listed_under_a_uid_of_their_own(
 def test_deleted_records_are_found(
     label_studio: LabelStudioServer, label_studio_project: Make, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(tasks, "QUERY_BYTES", 40)
+    monkeypatch.setattr(listing, "QUERY_BYTES", 40)
     connector = label_studio_project()
     ids = list(connector.push(numbered(30)).values())
     assert connector.missing(ids) == ()
@@ -361,7 +361,7 @@ def test_many_answers_are_all_read_across_pages(
     labelled: tuple[LabelStudioConnector, list[str], Annotator], monkeypatch: pytest.MonkeyPatch
 ):
     connector, ids, annotator = labelled
-    monkeypatch.setattr(tasks, "PAGE", 3)
+    monkeypatch.setattr(listing, "PAGE", 3)
     monkeypatch.setattr("nextlabel.connectors.label_studio.connector.FETCH", 4)
     stored = {str(annotator.submit(int(task), "sport").id) for task in ids}
     assert {answer.id for answer in connector.changes(None).annotations} == stored

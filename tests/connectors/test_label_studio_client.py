@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from nextlabel.connectors.errors import Unauthorized
-from nextlabel.connectors.label_studio.client import Client
+from nextlabel.connectors.label_studio.client import Client, titled
 
 KEY = "x" * 32
 pytestmark = pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated")  # in the SDK
@@ -67,3 +67,9 @@ def test_a_legacy_token_is_tried_once() -> None:
     with pytest.raises(Unauthorized):
         client.request("GET", "/api/x")
     assert server.asked == 1
+
+
+@pytest.mark.parametrize(("title", "taken"), [("é" * 50, "é" * 50), ("é" * 51, "é" * 49 + "…"), ("QA", "QA project")])
+def test_a_title_of_any_length_is_one_that_label_studio_takes(title: str, taken: str) -> None:
+    """A real server took 50 characters, and refused 51 and 2."""
+    assert titled(title) == taken

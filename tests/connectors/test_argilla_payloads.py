@@ -171,6 +171,20 @@ def listed(item: dict[str, Any], number: str = "7") -> dict[str, Any]:
     return {"id": number, **item}
 
 
+def test_fields_that_are_not_read_tell_records_apart():
+    def of(**fields: Any) -> str:
+        return read_record(SINGLE, {"id": "7", "fields": {"text": "same", **fields}}).unread
+
+    chat = [{"role": "user", "content": "hello"}]
+    assert of() == of(chat=None) == ""
+    assert of(chat=chat) == of(chat=list(chat)) != of(chat=[]) != of(custom={"html": "<b>"})
+
+
+def test_metadata_may_hold_the_id_that_the_data_has():
+    item = {"id": "7", "fields": {"text": "x"}, "metadata": {"doc": 12, "note": "x" * 500, "tags": ["a"]}}
+    assert read_record(SINGLE, item).ids == {"doc": "12"}
+
+
 @given(st.text(min_size=1), st.text(), st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5)))
 def test_a_record_is_read_back_as_it_was(uid: str, text: str, metadata: dict[str, Any]):
     record = Record(uid, {"text": text}, metadata)

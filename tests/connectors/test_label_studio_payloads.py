@@ -324,3 +324,9 @@ def test_what_is_shown_and_not_read_tells_tasks_apart() -> None:
 
     assert of() == of(note="x") == ""
     assert of(sound="/data/1.wav") == of(sound="/data/1.wav", note="x") != of(sound="/data/2.wav")
+
+
+def test_what_else_a_task_holds_may_be_the_id_that_the_data_has() -> None:
+    data = {"text": "a", "doc": 12, "body": "x" * 500, "tags": ["a"], "nul": "\0", UID_KEY: "u"}
+    found = remote_record({"id": 5, "data": data, "meta": {"row": "r1"}}, SINGLE.labeling)
+    assert found.ids == {"doc": "12", "row": "r1"}

@@ -100,3 +100,25 @@ def test_a_start_looks_for_what_was_added_meanwhile(
     make_sync(store, platform, found).pull()
     assert found == [f"memory:f{SIZE}"]
     assert platform.records_read <= 150
+
+
+def test_answers_are_read_before_the_records_that_have_them(
+    platform: MemoryConnector, store: Store, found: list[str]
+) -> None:
+    """So whoever was answered before we came is not shown blind, and the slice is drawn at the first look."""
+    add(platform, range(SIZE))
+    platform.annotate_all({f"f{n}": "cat" for n in range(SIZE // 2)})
+    make_sync(store, platform, found).pull()
+    audit = {item.remote_id for item in store.records() if item.audit}
+    assert audit.isdisjoint(one.remote_id for one in platform.answers.values())
+    assert len([item for item in store.records() if item.seen == "answered"]) == SIZE // 2
+
+
+def test_what_others_put_there_is_not_pushed(platform: MemoryConnector, store: Store, found: list[str]) -> None:
+    """The file of the recipe was imported by hand, in part, before it was read here."""
+    records = [item.record for item in store.records()]
+    platform.pushed.update({f"f{n}": Record(f"memory:f{n}", record.fields) for n, record in enumerate(records[:20])})
+    make_sync(store, platform, found).pull()
+    assert [record.uid for record in store.unpushed(99)] == [record.uid for record in records[20:]]
+    assert store.get_remote(["f7"])["f7"].record.uid == "u7"
+    assert sorted(found) == sorted(record.uid for record in records[:20])

@@ -97,12 +97,12 @@ class RecordImport:
         self._store, self._connector, self._plan = store, connector, plan
         self._changed, self._lost, self._listed = changed, lost, listed
 
-    def run(self, unknown_records: set[str]) -> None:
+    def run(self, unknown_records: set[str]) -> bool:
         """Records that others put on the platform join the pool; those of the data are recognised.
 
         The answers that they have should be in the log by now: whoever was answered before is not shown blind.
         The first time every record is read; later on only the newest, back to one that was the newest last time, and
-        on until all ``unknown_records`` are found.
+        on until all ``unknown_records`` are found. Returns whether every record was read.
         """
         known = self._store.get_meta(NEWEST)
         if known is None:
@@ -115,6 +115,7 @@ class RecordImport:
         self._store.draw_audit(self._plan.audit_share, self._plan.audit_size)
         self._store.set_meta(NEWEST, json.dumps(newest))
         self._tell_unread()
+        return known is None
 
     def read_again(self) -> None:
         """Take in the records that could not be read so far and can be now, and have people told of the others."""

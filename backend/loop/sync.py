@@ -113,7 +113,8 @@ class Sync:
             return
         unknown_records, self._unknown_records, self._records_wanted = self._unknown_records, set(), False
         try:
-            self._records.run(unknown_records)
+            if self._records.run(unknown_records):  # what was listed just now is there
+                self._next_deletions = time.monotonic() + DELETIONS_EVERY
         except BaseException:
             self.want_records(unknown_records)
             raise

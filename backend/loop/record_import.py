@@ -162,10 +162,13 @@ class RecordImport:
         self._store.set_records_aside(listed)
         items = [item for item in listed if not item.fault]
         began = datetime.now(UTC)
-        followed = self._store.follow(items, self._plan.rule, _marked(self._connector.labeling), shown)
+        rule, marked = self._plan.rule, _marked(self._connector.labeling)
+        followed = self._store.follow(items, rule, marked, shown)
         if elsewhere := self._store.elsewhere(items):  # deleted and imported again, or there twice: that is asked
             self._lost(elsewhere, self._connector.missing(elsewhere))
-        changed = followed | self._store.add_listed(items, self._plan.rule)
+        if taken := self._store.add_listed(items, rule):
+            followed |= self._store.follow(items, rule, marked, shown)  # the data may have it in other words
+        changed = followed | taken
         self._changed(sorted(changed))
         self._listed([item.remote_id for item in listed])
         if followed:

@@ -122,3 +122,13 @@ def test_what_others_put_there_is_not_pushed(platform: MemoryConnector, store: S
     assert [record.uid for record in store.unpushed(99)] == [record.uid for record in records[20:]]
     assert store.get_remote(["f7"])["f7"].record.uid == "u7"
     assert sorted(found) == sorted(record.uid for record in records[:20])
+
+
+def test_what_the_data_has_in_other_words_says_what_annotators_see(
+    platform: MemoryConnector, store: Store, found: list[str]
+) -> None:
+    platform.pushed["f3"] = Record("u3", {"text": "corrected there"})
+    make_sync(store, platform, found).pull()
+    [item] = store.get(["u3"])
+    assert (item.remote_id, item.record.fields) == ("f3", {"text": "corrected there"})
+    assert found == ["u3"]

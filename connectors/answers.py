@@ -103,7 +103,7 @@ LONGEST_ID = 200
 def short_values(values: Mapping[str, Any]) -> dict[str, str]:
     """Those of ``values`` that may be an id, as text."""
     texts = {key: as_text(value) for key, value in values.items() if isinstance(value, (str, int, float))}
-    return {key: text for key, text in texts.items() if len(text) <= LONGEST_ID and storable(text)}
+    return {key: text for key, text in texts.items() if len(text) <= LONGEST_ID and storable(text) and "\0" not in text}
 
 
 def shown(value: Any) -> str:

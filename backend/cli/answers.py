@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nextlabel.backend.data.cells import MISSING
+from nextlabel.backend.data.reading import ReadingOptions
 from nextlabel.backend.data.sources import is_file_name
 from nextlabel.backend.data.tables import open_table
 from nextlabel.connectors.errors import ConfigError
 
 from .common import (
     AsJson,
+    Delimiter,
+    FileEncoding,
     MissingIsLabel,
+    NoHeader,
     RecipeName,
     command_group,
     examples,
@@ -22,6 +27,7 @@ from .common import (
     print_json,
     print_table,
     project_of,
+    reading_options,
     say,
 )
 
@@ -79,6 +85,9 @@ def annotators(
         ),
     ] = None,
     missing_is_label: MissingIsLabel = False,
+    delimiter: Delimiter = None,
+    encoding: FileEncoding = None,
+    no_header: NoHeader = False,
     as_json: AsJson = False,
 ) -> None:
     """Show how often each annotator agrees with the others.
@@ -90,7 +99,9 @@ def annotators(
     from nextlabel.backend.annotators.quality import annotator_quality
 
     if is_file_name(recipe):
-        opinions = _from_file(recipe, id_column, annotator, label, annotator_columns, missing_is_label)
+        options = reading_options(delimiter, encoding, no_header)
+        verbatim = MISSING if missing_is_label else ()
+        opinions = _from_file(recipe, options, id_column, annotator, label, annotator_columns, verbatim)
     else:
         opinions = _from_store(recipe)
     report = annotator_quality(opinions)
@@ -109,16 +120,21 @@ def annotators(
 
 
 def _from_file(
-    path: str, id_column: str, annotator: str, label: str, columns: list[str] | None, missing_is_label: bool
+    path: str,
+    options: ReadingOptions,
+    id_column: str,
+    annotator: str,
+    label: str,
+    columns: list[str] | None,
+    verbatim: Collection[str],
 ) -> Opinions:
     from nextlabel.backend.annotators.opinions import read_columns, read_rows
 
-    verbatim = MISSING if missing_is_label else ()
     if columns:
         names = [name for given in columns for name in names_in(given, "--annotator-columns")]
-        votes = read_columns(open_table(path, (id_column,)), id_column, names, verbatim=verbatim)
+        votes = read_columns(open_table(path, (id_column,), options), id_column, names, verbatim=verbatim)
     else:
-        table = open_table(path, (id_column, annotator, label))
+        table = open_table(path, (id_column, annotator, label), options)
         votes = read_rows(table, id_column, annotator, label, verbatim=verbatim)
     for remark in votes.remarks:
         say(f"note: {remark}")

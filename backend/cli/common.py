@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
+from nextlabel.backend.data.reading import NOTHING_SAID, ReadingOptions, known_encoding, one_delimiter
 from nextlabel.backend.recipe import find_recipe
 from nextlabel.connectors.errors import ConfigError, MissingExtra
 
@@ -71,6 +72,25 @@ MaxLength = Annotated[int, typer.Option(min=3, help="Tokens of a text that are r
 Windows = Annotated[
     int, typer.Option(min=1, max=256, help="Most windows of --max-length tokens that a longer text is read in.")
 ]
+LabelColumns = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="In place of --label: columns of 0 and 1, one per label, as in 'late,rude'.",
+        show_default=False,
+    ),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(help="What parts the cells of a text file: ';', 'tab', ...; found, if not given.", show_default=False),
+]
+FileEncoding = Annotated[
+    str | None,
+    typer.Option("--encoding", help="Of a text file: utf-8, cp1252, ...; found, if not given.", show_default=False),
+]
+NoHeader = Annotated[
+    bool, typer.Option("--no-header", help="The first row is data; columns are 'column 1', 'column 2' and on.")
+]
 DatasetSplit = Annotated[str, typer.Option(help="Split of a folder or hub data set that DATA means.")]
 
 
@@ -85,6 +105,19 @@ def names_in(given: str, option: str) -> tuple[str, ...]:
     if not names:
         raise ConfigError(f"{option} is empty; write names with commas between them")
     return names
+
+
+def reading_options(
+    delimiter: str | None, encoding: str | None, no_header: bool, split: str = NOTHING_SAID.split
+) -> ReadingOptions:
+    """What was said about a data file. Raises ConfigError for what can be no delimiter or encoding."""
+    found: dict[str, str | None] = {}
+    for name, given, checked in (("delimiter", delimiter, one_delimiter), ("encoding", encoding, known_encoding)):
+        try:
+            found[name] = None if given is None else checked(given)
+        except ValueError as error:
+            raise ConfigError(f"--{name} {error}") from None
+    return ReadingOptions(split, header=not no_header, **found)
 
 
 def examples(*lines: str) -> str:
@@ -243,6 +276,17 @@ def check_separator(given: str | None) -> None:
     """Raise ConfigError for one that parts nothing."""
     if given == "":
         raise ConfigError("--separator is empty; give what parts the labels in a cell, like ';'")
+
+
+def flag_columns(given: str | None, separator: str | None) -> tuple[str, ...]:
+    """The columns of --label-columns. Raises ConfigError if there are none, or a ``separator`` besides."""
+    if given is None:
+        return ()
+    if separator is not None:
+        raise ConfigError(
+            "--separator parts the labels in one cell, and --label-columns has a column for each; drop one"
+        )
+    return names_in(given, "--label-columns")
 
 
 def column_and_values(given: str, option: str, form: str, count: int | None = None) -> tuple[str, tuple[str, ...]]:

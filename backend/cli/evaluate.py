@@ -16,11 +16,15 @@ from nextlabel.connectors.errors import ConfigError
 from .common import (
     AsJson,
     DatasetSplit,
+    Delimiter,
     Encoder,
     Engine,
+    FileEncoding,
+    LabelColumns,
     LabelledData,
     MaxLength,
     MissingIsLabel,
+    NoHeader,
     Separator,
     TextColumn,
     Windows,
@@ -31,8 +35,10 @@ from .common import (
     column_and_values,
     command_group,
     examples,
+    flag_columns,
     print_json_line,
     print_table,
+    reading_options,
     say,
 )
 
@@ -59,12 +65,15 @@ app = command_group()
         "nextlabel evaluate all.csv --text text --label label --split part=train:test --json",
         "nextlabel evaluate all.csv --text text --label label --only part=train:test --seeds 5",
         "nextlabel evaluate train.csv --test test.csv --text text --label label",
+        "nextlabel evaluate comments.csv --text comment --label-columns toxic,insult,threat",
+        "nextlabel evaluate tweets.txt --no-header --delimiter tab --text 'column 2' --label 'column 1'",
     )
 )
 def evaluate(
     data: LabelledData,
     text: TextColumn,
-    label: Annotated[str, typer.Option(help="Column with the right labels.", show_default=False)],
+    label: Annotated[str | None, typer.Option(help="Column with the right labels.", show_default=False)] = None,
+    label_columns: LabelColumns = None,
     group: Annotated[
         str | None,
         typer.Option(help="Column that tells whose texts are alike (user, template): never split between folds."),
@@ -90,6 +99,9 @@ def evaluate(
         typer.Option(metavar="COLUMN=VALUE[:VALUE...]", help="Folds of some rows: those with such a value."),
     ] = None,
     dataset_split: DatasetSplit = "train",
+    delimiter: Delimiter = None,
+    encoding: FileEncoding = None,
+    no_header: NoHeader = False,
     random_folds: Annotated[
         bool,
         typer.Option("--random-folds", help="Split groups and copies: shows how much that flatters, for comparison."),
@@ -131,9 +143,14 @@ def evaluate(
     check_page("--report", report)
     check_folder("--pictures", folder)
     check_separator(separator)
+    if (label is None) == (label_columns is None):
+        raise ConfigError(
+            "give either --label, the column with the labels, or --label-columns, one of 0 and 1 for each"
+        )
+    flags, verbatim = flag_columns(label_columns, separator), MISSING if missing_is_label else ()
     request = Request(
         data=data,
-        columns=LabelledColumns(text, label, group, separator, column, MISSING if missing_is_label else ()),
+        columns=LabelledColumns(text, label or ", ".join(flags), group, separator, column, verbatim, flags),
         cache=default_cache_dir() / "evaluate",
         rung=rung,
         encoder=encoder,
@@ -146,7 +163,7 @@ def evaluate(
         parts=parts,
         only=values,
         test=test,
-        dataset_split=dataset_split,
+        reading=reading_options(delimiter, encoding, no_header, dataset_split),
         fresh=fresh,
         curve=curve,
         positive=positive,

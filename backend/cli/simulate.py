@@ -13,11 +13,15 @@ from nextlabel.connectors.errors import ConfigError
 from .common import (
     AsJson,
     DatasetSplit,
+    Delimiter,
     Encoder,
     Engine,
+    FileEncoding,
+    LabelColumns,
     LabelledData,
     MaxLength,
     MissingIsLabel,
+    NoHeader,
     Separator,
     TextColumn,
     Windows,
@@ -27,9 +31,11 @@ from .common import (
     column_and_values,
     command_group,
     examples,
+    flag_columns,
     names_in,
     print_json_line,
     print_table,
+    reading_options,
     say,
 )
 
@@ -60,6 +66,7 @@ def simulate(
     data: LabelledData,
     text: TextColumn,
     label: Annotated[str | None, typer.Option(help="Column with the labels.", show_default=False)] = None,
+    label_columns: LabelColumns = None,
     annotator_columns: Annotated[
         str | None,
         typer.Option(
@@ -99,6 +106,9 @@ def simulate(
     max_length: MaxLength = 128,
     windows: Windows = 1,
     dataset_split: DatasetSplit = "train",
+    delimiter: Delimiter = None,
+    encoding: FileEncoding = None,
+    no_header: NoHeader = False,
     jobs: Annotated[int | None, typer.Option(min=1, help="Replays at a time; as many as there are cores.")] = None,
     out: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where the page, the pictures and the figures are written.")
@@ -120,12 +130,13 @@ def simulate(
     from nextlabel.backend.simulation.request import Price
 
     column, parts = _parts(split)
-    columns = LabelledColumns(text, label or "", group, separator, column, MISSING if missing_is_label else ())
+    flags, verbatim = flag_columns(label_columns, separator), MISSING if missing_is_label else ()
+    columns = LabelledColumns(text, label or ", ".join(flags), group, separator, column, verbatim, flags)
     check_folder("--out", out)
     plan = Plan(budget, batch, start, noise, "accuracy" if metric == "accuracy" else "macro_f1", test_share)
     request = Request(
         data=data,
-        asked=_asked(columns, annotator_columns, annotator),
+        asked=_asked(columns, label, annotator_columns, annotator),
         cache=default_cache_dir(),
         strategies=names_in(strategies, "--strategies"),
         plan=plan,
@@ -137,7 +148,7 @@ def simulate(
         max_length=max_length,
         windows=windows,
         parts=parts,
-        dataset_split=dataset_split,
+        reading=reading_options(delimiter, encoding, no_header, dataset_split),
         jobs=jobs or usable_cores(),
         fresh=fresh,
     )
@@ -151,13 +162,14 @@ def simulate(
         _show(found, plan)
 
 
-def _asked(columns: LabelledColumns, annotator_columns: str | None, annotator: str | None) -> Asked:
+def _asked(columns: LabelledColumns, label: str | None, annotator_columns: str | None, annotator: str | None) -> Asked:
     """Where the answers are. Raises ConfigError for options that contradict each other."""
     from nextlabel.backend.simulation.data import Asked
 
-    label = columns.label or None
-    if (label is None) == (annotator_columns is None):
-        raise ConfigError("give either --label, the column with the labels, or --annotator-columns, a column each")
+    if sum(map(bool, (label, columns.flags, annotator_columns))) != 1:
+        raise ConfigError(
+            "give either --label, the column with the labels, or a column each: --label-columns or --annotator-columns"
+        )
     if annotator is not None and label is None:
         raise ConfigError("--annotator goes with --label: a row is then one answer of one annotator")
     if columns.separator is not None and (annotator or annotator_columns):

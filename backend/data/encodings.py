@@ -1,4 +1,4 @@
-"""How a text file is encoded: found in its bytes, and said where it is not plain UTF-8."""
+"""How a text file is encoded: found in its bytes, or said; and told where it is not plain UTF-8."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import codecs
 import io
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Final, TextIO
 
 from .rows import first_few
@@ -63,18 +63,20 @@ class _Survey:
             self.lines.append(number)
 
 
-def encoding_of(opened: Callable[[], IO[bytes]]) -> Encoding:
-    """What the bytes are encoded in.
+def encoding_of(opened: Callable[[], IO[bytes]], said: str | None = None) -> Encoding:
+    """What the bytes are encoded in: what is ``said``, if anything is.
 
     A byte order mark decides. Else it is UTF-8, unless more sequences are none than are: a broken one costs one
     character, and its line is named. What is left is told by charset-normalizer.
     """
     with opened() as file:
         start = file.read(4)
-    for mark, name in BOMS:
-        if start.startswith(mark):
-            return Encoding(name)
-    if _is_utf8(opened):
+    marked = next((name for mark, name in BOMS if start.startswith(mark)), "")
+    if said is not None:
+        return _as_said(opened, codecs.lookup(said).name, marked)
+    if marked:
+        return Encoding(marked)
+    if not _has_zeros(opened) and _decodes(opened, "utf-8"):
         return Encoding("utf-8")
     survey = _Survey()
     with opened() as file:
@@ -84,31 +86,42 @@ def encoding_of(opened: Callable[[], IO[bytes]]) -> Encoding:
         return _guess(bytes(survey.sample), ["utf_16_le", "utf_16_be"])
     if survey.broken > survey.characters:
         return _guess(bytes(survey.sample), _LATIN if _looks_latin(bytes(survey.sample)) else _OTHERS)
-    return Encoding("utf-8", _broken(survey))
+    return Encoding("utf-8", _broken(survey.broken, survey.lines, "UTF-8") if survey.broken else "")
 
 
-def _is_utf8(opened: Callable[[], IO[bytes]]) -> bool:
-    """Whether all of it decodes, and is not mostly zeros, as UTF-16 of plain letters is."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
+def _as_said(opened: Callable[[], IO[bytes]], name: str, marked: str) -> Encoding:
+    """The encoding ``name``, with a remark on lines that aren't in it. A byte order mark is no part of the text."""
+    encoding = Encoding(marked if marked and name.startswith(marked.removesuffix("-sig")) else name)
+    if _decodes(opened, encoding.name):
+        return encoding
+    with decoded(opened, encoding) as lines:
+        counts = {number: line.count("\ufffd") for number, line in enumerate(lines, start=1) if "\ufffd" in line}
+    return replace(encoding, remark=_broken(sum(counts.values()), list(counts), name.upper()))
+
+
+def _has_zeros(opened: Callable[[], IO[bytes]]) -> bool:
+    """Whether it begins with so many zeros as UTF-16 of plain letters does."""
+    with opened() as file:
+        chunk = file.read(_CHUNK)
+    return chunk.count(b"\0") > len(chunk) / 5
+
+
+def _decodes(opened: Callable[[], IO[bytes]], name: str) -> bool:
+    """Whether all of it is text in the encoding ``name``."""
+    decoder = codecs.getincrementaldecoder(name)()
     with opened() as file:
         try:
-            chunk = file.read(_CHUNK)
-            if chunk.count(b"\0") > len(chunk) / 5:
-                return False
-            while chunk:
+            while chunk := file.read(_CHUNK):
                 decoder.decode(chunk)
-                chunk = file.read(_CHUNK)
             decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
+        except UnicodeError:
             return False
     return True
 
 
-def _broken(survey: _Survey) -> str:
-    if not survey.broken:
-        return ""
-    plural = "s" if survey.broken > 1 else ""
-    return f"{survey.broken:,} character{plural} not in UTF-8, replaced by U+FFFD (line {first_few(survey.lines)})"
+def _broken(count: int, lines: list[int], encoding: str) -> str:
+    plural = "s" if count > 1 else ""
+    return f"{count:,} character{plural} not in {encoding}, replaced by U+FFFD (line {first_few(lines)})"
 
 
 def _looks_latin(sample: bytes) -> bool:

@@ -9,18 +9,19 @@ from typing import Any
 from nextlabel.connectors.errors import DataError
 
 from .encodings import Encoding, decoded, encoding_of
+from .reading import NOTHING_SAID, ReadingOptions
 from .rows import Row, Table
 from .sources import Source
 
 
-def open_json(source: Source) -> Table:
+def open_json(source: Source, options: ReadingOptions = NOTHING_SAID) -> Table:
     """The table in ``source``. It is read once for the columns, an array into memory as a whole.
 
     Raises DataError that names the line: for what is not JSON, or no object.
     """
-    encoding = encoding_of(source.opened)
-    if not encoding.unicode:
-        raise DataError(f"{source.name}: not UTF-8, as JSON has to be; save it as UTF-8")
+    encoding = encoding_of(source.opened, options.encoding)
+    if options.encoding is None and not encoding.unicode:
+        raise DataError(f"{source.name}: not UTF-8, as JSON has to be; save it as UTF-8, or say its encoding")
     if _is_array(source, encoding):
         rows = list(_array(source, encoding))
         columns = dict.fromkeys(key for row in rows for key in row.values)

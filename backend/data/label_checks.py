@@ -54,7 +54,7 @@ class Vectors:
             raise DataError(
                 f"{name}: the column {column!r} holds vectors of {max(self.lengths)} numbers "
                 f"([{first_few(self.example)}]), and not labels; write the names of the labels that a text has, "
-                'as in ["late", "rude"]'
+                'as in ["late", "rude"], or keep a column of 0 and 1 for each label: --label-columns late,rude'
             )
 
 

@@ -17,7 +17,9 @@ from nextlabel.connectors.errors import DataError
 
 from .cells import LabelReader, value_text, values_in
 from .examples import Examples, read_alike
+from .flags import FlagReader
 from .label_checks import Vectors, refuse_labels, refuse_nested, remarks_on_content
+from .reading import NOTHING_SAID, ReadingOptions
 from .rows import Row, Table, first_few
 from .tables import at_cell, cell_text, open_table
 
@@ -28,6 +30,7 @@ FEW = 5  # labels that are named one by one
 class LabelledColumns:
     """Which column is what. ``separator`` parts the labels of a text that may have several, None for one label.
 
+    ``flags`` are columns of 0 and 1, one per label, in place of ``label``, which is then what they are called together.
     ``verbatim`` are cells that are labels as they stand, though they look like missing ones, or like numbers.
     """
 
@@ -37,10 +40,11 @@ class LabelledColumns:
     separator: str | None = None
     split: str | None = None
     verbatim: Collection[str] = ()
+    flags: tuple[str, ...] = ()
 
     def all(self) -> list[str]:
         """Every column that must exist."""
-        return [column for column in (self.text, self.label, self.group, self.split) if column]
+        return [column for column in (self.text, *(self.flags or (self.label,)), self.group, self.split) if column]
 
 
 @dataclass
@@ -108,22 +112,24 @@ class LabelledRows:
         return found.hexdigest()
 
 
-def read_labelled(source: str, columns: LabelledColumns, *, split: str = "train") -> LabelledRows:
+def read_labelled(source: str, columns: LabelledColumns, options: ReadingOptions = NOTHING_SAID) -> LabelledRows:
     """Read ``source``, anything that :func:`nextlabel.backend.data.tables.open_table` opens.
 
-    ``split`` is that of a data set of the hub. Without a separator a row needs one label; with one, an empty cell
-    means that no label applies. Raises DataError: for a missing column with the nearest that is there.
+    Without a separator a row needs one label; with one, an empty cell means that no label applies. Raises DataError:
+    for a missing column with the nearest that is there.
     """
-    table = open_table(source, columns.all(), split)
+    table = open_table(source, columns.all(), options)
     found = LabelledRows(table.name, several=columns.separator is not None)
-    vectors, reader = Vectors(), LabelReader(columns.verbatim)
+    vectors, reader = Vectors(), LabelReader((*columns.verbatim, *columns.flags))
+    flags = FlagReader(columns.flags)
     for row in table.rows:
         text = cell_text(table, row, columns.text)
         if not text.strip():
             found.blank += 1
             continue
+        value = flags.read(table, row) if columns.flags else row.values.get(columns.label)
         try:
-            several, labels = _labels(row.values.get(columns.label), columns.separator, reader, vectors)
+            several, labels = _labels(value, columns.separator, reader, vectors)
         except DataError as error:
             raise at_cell(table, row, columns.label, error) from None
         found.several = found.several or several
@@ -137,7 +143,11 @@ def read_labelled(source: str, columns: LabelledColumns, *, split: str = "train"
         raise DataError(f"{table.name}: no row has both a text and a label ({left_out})")
     vectors.refuse(table.name, columns.label)
     refuse_labels(table.name, columns.label, found.labels, found.several)
-    found.remarks = [*reader.remarks(), *remarks_on_content(columns.text, found.texts, found.labels)]
+    found.remarks = [
+        *reader.remarks(),
+        *flags.remarks(table.what),
+        *remarks_on_content(columns.text, found.texts, found.labels),
+    ]
     found.remarks += table.remarks()
     return found
 

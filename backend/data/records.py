@@ -20,9 +20,11 @@ from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.records import Record
 
 from .cells import LabelReader
+from .flags import FlagReader
 from .image_files import ImageData, data_url, read_image
 from .image_rules import ImageRules, UnreadableImage
-from .rows import Row, Table, rows_told
+from .reading import NOTHING_SAID, ReadingOptions
+from .rows import Row, Table, first_few, rows_told
 from .tables import cell_label, cell_text, check_columns, open_table
 
 # Databases refuse NUL, encoders of text refuse half a surrogate pair.
@@ -79,28 +81,30 @@ class ReadReport:
 class Columns:
     """Which column is what. ``fields`` maps each field of the labeling to its column; ``images`` names those of images.
 
-    ``answer`` is the column with the true label, for demos and simulations; it never reaches the platform. ``labels``
-    are those that are known: such a cell is a label as it stands, "None" or "1.0" say.
+    ``answer`` is the column with the true label, for demos and simulations, or several of 0 and 1 that are called as
+    the labels are; it never reaches the platform. ``labels`` are those that are known: such a cell is a label as it
+    stands, "None" or "1.0" say.
     """
 
     fields: Mapping[str, str]
     id: str | None = None
     metadata: Sequence[str] = ()
-    answer: str | None = None
+    answer: str | tuple[str, ...] | None = None
     images: frozenset[str] = frozenset()
     labels: Sequence[str] = ()
 
     def all(self) -> list[str]:
         """Every column that must exist."""
-        optional = [column for column in (self.id, self.answer) if column]
-        return list(dict.fromkeys([*self.fields.values(), *optional, *self.metadata]))
+        answers = (self.answer,) if isinstance(self.answer, str) else self.answer or ()
+        optional = (self.id,) if self.id else ()
+        return list(dict.fromkeys([*self.fields.values(), *optional, *answers, *self.metadata]))
 
 
 def read_records(
     source: str | Table,
     columns: Columns,
     *,
-    split: str = "train",
+    options: ReadingOptions = NOTHING_SAID,
     report: ReadReport | None = None,
     rules: ImageRules | None = None,
     known: Known = no_records,
@@ -112,7 +116,7 @@ def read_records(
     record keeps the one that it has.
     Raises DataError that names the file, the line and the fix: at once for a missing column, else on the way.
     """
-    table = _opened(source, columns, split)
+    table = _opened(source, columns, options)
     report = ReadReport() if report is None else report
     report.what = table.what
     rows = _walk(table, columns, report)
@@ -135,17 +139,32 @@ def counted(records: Iterable[Record], report: ReadReport) -> Iterator[Record]:
         yield record
 
 
-def read_answers(source: str | Table, columns: Columns, *, split: str = "train") -> dict[str, str]:
+def read_answers(source: str | Table, columns: Columns, *, options: ReadingOptions = NOTHING_SAID) -> dict[str, str]:
     """The true label by uid, of the rows that have one. Raises DataError as read_records does."""
     if columns.answer is None:
         name = source.name if isinstance(source, Table) else source
         raise DataError(f"{name}: no column with the true answers is named")
-    table = _opened(source, columns, split)
-    answers, reader = {}, LabelReader(columns.labels)
+    table = _opened(source, columns, options)
+    answers, answer_of = {}, _answers(table, columns.answer, LabelReader(columns.labels))
     for row, record in _walk(table, columns, ReadReport()):
-        if answer := cell_label(table, row, columns.answer, reader):
+        if answer := answer_of(row):
             answers[record.uid] = answer
     return answers
+
+
+def _answers(table: Table, answer: str | tuple[str, ...], reader: LabelReader) -> Callable[[Row], str]:
+    """What reads the true label of a row, in a column, or in one of several of 0 and 1; empty for none."""
+    if isinstance(answer, str):
+        return lambda row: cell_label(table, row, answer, reader)
+    flags = FlagReader(answer)
+
+    def marked(row: Row) -> str:
+        found = flags.read(table, row) or [""]
+        if len(found) > 1:
+            raise DataError(f"{table.name}:{row.number}: a 1 stands in {first_few(found)}; one is expected")
+        return found[0]
+
+    return marked
 
 
 def _leave_out(table: Table, report: ReadReport, row: Row, error: UnreadableImage) -> None:
@@ -155,9 +174,9 @@ def _leave_out(table: Table, report: ReadReport, row: Row, error: UnreadableImag
     report.unseen.append(row.number)
 
 
-def _opened(source: str | Table, columns: Columns, split: str) -> Table:
+def _opened(source: str | Table, columns: Columns, options: ReadingOptions) -> Table:
     if not isinstance(source, Table):
-        return open_table(source, columns.all(), split)
+        return open_table(source, columns.all(), options)
     check_columns(source, columns.all())
     return source
 

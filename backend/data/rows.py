@@ -33,6 +33,7 @@ class Table:
     """An opened source. ``what`` a number counts ("line" or "row"), the columns, a remark on how it was read.
 
     ``filled`` has the numbers of the rows, as far as they were read, that had fewer cells than there are columns.
+    ``headed``: the file's first row was taken for the names of the columns, and may be none.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Table:
     rows: Iterator[Row]
     remark: str = ""
     filled: list[int] = field(default_factory=list)
+    headed: bool = False
 
     def remarks(self) -> list[str]:
         """What there is to know of the rows that were read, in sentences."""

@@ -19,6 +19,7 @@ from nextlabel.connectors.errors import DataError, MissingExtra
 from .cells import LabelReader, value_text
 from .delimited import open_delimited
 from .json_rows import open_json
+from .reading import NOTHING_SAID, ReadingOptions, column_names
 from .rows import Row, Table, first_few
 from .sources import FILE_SUFFIXES, UNREADABLE, Source, find_source
 
@@ -29,16 +30,17 @@ _NAMED: Final = 30  # columns, in an error
 _SHEETS: Final = frozenset({".xlsx", ".xls", ".xlsb", ".ods"})
 
 
-def open_table(source: str, wanted: Sequence[str], split: str = "train") -> Table:
+def open_table(source: str, wanted: Sequence[str], options: ReadingOptions = NOTHING_SAID) -> Table:
     """Open ``source``: a file (packed, on the web, ``-`` for standard input), a folder of data, a hub name.
 
     A file is delimited text, JSON, Parquet or a sheet; what its name doesn't say, its first bytes do. A ``wanted``
     column may be a path into objects and lists: ``meta.text``, ``annotations.0.label``.
-    Raises DataError if it can't be found or read, or lacks one of the ``wanted`` columns.
+    Raises DataError if it can't be found or read, lacks one of the ``wanted`` columns, or is of a kind that some of
+    the ``options`` mean nothing for.
     """
     with _told(source):
         found = find_source(source)
-        table = _dataset(source, split) if found is None else _file(found, wanted)
+        table = _dataset(source, options) if found is None else _file(found, wanted, options)
     table = _with_nested(table, wanted)
     check_columns(table, wanted)
     return replace(table, rows=_rows_told(table))
@@ -58,17 +60,31 @@ def _told(source: str) -> Iterator[None]:
         raise DataError(f"{source}: can't be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _file(source: Source, wanted: Sequence[str]) -> Table:
-    suffix = _suffix_by_content(source)
+def _file(source: Source, wanted: Sequence[str], options: ReadingOptions) -> Table:
+    suffix = _suffix_by_content(source, ".csv" if options.said("delimiter", "header") else ".json")
     if suffix == ".parquet":
+        _refuse(source.name, "a Parquet file", options.said("delimiter", "encoding", "header"))
         return _parquet(source)
     if suffix in _SHEETS:
-        return _sheet(source)
-    return open_json(source) if suffix in _JSON else open_delimited(source, wanted)
+        _refuse(source.name, "a sheet", options.said("delimiter", "encoding"))
+        return _sheet(source, options)
+    if suffix in _JSON:
+        _refuse(source.name, "JSON", options.said("delimiter", "header"))
+        return open_json(source, options)
+    return open_delimited(source, wanted, options)
 
 
-def _suffix_by_content(source: Source) -> str:
-    """What the name says, unless there is nothing, or a sheet or Parquet goes by the name of something else."""
+def _refuse(source: str, what: str, said: Sequence[str]) -> None:
+    """Raise DataError if anything was ``said`` that means nothing for such a source."""
+    if said:
+        raise DataError(f"{source}: {what} has no {' and no '.join(said)} to be said; leave that out")
+
+
+def _suffix_by_content(source: Source, bracketed: str) -> str:
+    """What the name says, unless there is nothing, or a sheet or Parquet goes by the name of something else.
+
+    Without a name, what begins with a bracket is ``bracketed``.
+    """
     with source.opened() as file:
         start = file.read(64)
     if start.startswith(b"PAR1"):
@@ -77,7 +93,7 @@ def _suffix_by_content(source: Source) -> str:
         return ".xlsx"
     if source.suffix in FILE_SUFFIXES:
         return source.suffix
-    return ".json" if start.lstrip().startswith((b"{", b"[")) else ".csv"
+    return bracketed if start.lstrip().startswith((b"{", b"[")) else ".csv"
 
 
 def _with_nested(table: Table, wanted: Sequence[str]) -> Table:
@@ -112,8 +128,9 @@ def check_columns(table: Table, wanted: Sequence[str]) -> None:
                 (f", did you mean {name!r}?" for name in table.columns if near and name.lower() == near[0]), ";"
             )
             found = first_few([repr(name[:40]) for name in table.columns], _NAMED) or "none"
-            if table.what == "line" and not set(wanted) & set(table.columns) and not near:
-                found += "; if these are no names, write a first line that names the columns"
+            if table.headed and not set(wanted) & set(table.columns) and not near:
+                found += "; if these are no names, write a first line that names the columns, or say --no-header"
+                found += " (in a recipe, header: false): then they are 'column 1', 'column 2' and on"
             raise DataError(f"{table.name}:1: there is no column {column!r}{hint} columns found: {found}")
 
 
@@ -162,7 +179,7 @@ def _in_memory(source: Source) -> io.BytesIO:
         return io.BytesIO(file.read())
 
 
-def _sheet(source: Source) -> Table:
+def _sheet(source: Source, options: ReadingOptions) -> Table:
     """The first sheet; the others are named in the remark."""
     try:
         import pandas
@@ -172,24 +189,29 @@ def _sheet(source: Source) -> Table:
     try:
         with pandas.ExcelFile(_in_memory(source), engine="calamine") as book:
             first, *others = map(str, book.sheet_names)
-            sheet = pandas.read_excel(book, dtype=object, keep_default_na=False)
+            header = 0 if options.header else None
+            sheet = pandas.read_excel(book, dtype=object, keep_default_na=False, header=header)
     except (ValueError, python_calamine.CalamineError) as error:
         raise DataError(f"{source.name}: not a sheet that can be read: {error}") from None
-    columns = tuple(str(name).strip() for name in sheet.columns)
+    names = tuple(str(name).strip() for name in sheet.columns)
+    columns = names if options.header else column_names(len(names))
+    first_row = 2 if options.header else 1
     rows = (
         Row(number, dict(zip(columns, cells, strict=True)))
-        for number, cells in enumerate(sheet.itertuples(index=False, name=None), start=2)  # below the header
+        for number, cells in enumerate(sheet.itertuples(index=False, name=None), start=first_row)
     )
     remark = f"the sheet {first!r} was read, and not {', '.join(map(repr, others))}" if others else ""
-    return Table(source.name, "row", columns, rows, remark)
+    return Table(source.name, "row", columns, rows, remark, headed=options.header)
 
 
-def _dataset(source: str, split: str) -> Table:
+def _dataset(source: str, options: ReadingOptions) -> Table:
     try:
         import datasets
     except ImportError:
         raise MissingExtra("datasets", "train") from None
-    folder = Path(source).expanduser()
+    said = options.said("delimiter", "encoding", "header")
+    _refuse(source, "a folder or a data set of the hub", said)
+    split, folder = options.split, Path(source).expanduser()
     name = str(folder) if folder.is_dir() else source.removeprefix("hf://")
     saved = any((folder / mark).exists() for mark in ("dataset_info.json", "dataset_dict.json", "state.json"))
     try:

@@ -22,6 +22,7 @@ from nextlabel.backend.data.labelled import (
     remarks_on_test,
     to_examples,
 )
+from nextlabel.backend.data.reading import NOTHING_SAID, ReadingOptions
 from nextlabel.backend.encoders.base import HASHING, EncoderSpec, Engine
 from nextlabel.backend.encoders.load import remarks_on_cut
 from nextlabel.backend.encoders.model_folder import find_model
@@ -49,9 +50,9 @@ class Request:
     """What to evaluate on what.
 
     ``parts`` are the values of the split column to learn from and to test on; ``only`` are values of it, and rows
-    with none of them are not looked at. ``test`` is a file to test on, ``dataset_split`` the split of a hub data set
-    that ``data`` means, ``cache`` the folder for everything that can be made again; ``fresh`` fits folds anew that are
-    kept there. ``curve`` asks for a learning curve, or not; None leaves it to the rung: the probe is cheap enough.
+    with none of them are not looked at. ``test`` is a file to test on, ``reading`` what was said about both files,
+    ``cache`` the folder for everything that can be made again; ``fresh`` fits folds anew that are kept there.
+    ``curve`` asks for a learning curve, or not; None leaves it to the rung: the probe is cheap enough.
     ``positive``: of two labels, the one that average precision is told of; by default the rarer.
     Raises ConfigError for a curve of zero-shot, which learns nothing.
     """
@@ -70,7 +71,7 @@ class Request:
     parts: tuple[str, str] | None = None
     only: tuple[str, ...] = ()
     test: str | None = None
-    dataset_split: str = "train"
+    reading: ReadingOptions = NOTHING_SAID
     fresh: bool = False
     curve: bool | None = None
     positive: str | None = None
@@ -213,7 +214,7 @@ def evaluate(
 
     Raises DataError, LearningError, ConfigError (a setting that can't be), MissingExtra.
     """
-    rows = read_labelled(request.data, request.columns, split=request.dataset_split)
+    rows = read_labelled(request.data, request.columns, request.reading)
     grouped = request.columns.group is not None
     started = time.monotonic()
     if request.fixed:
@@ -326,7 +327,7 @@ def _parts(rows: LabelledRows, request: Request) -> tuple[LabelledRows, Labelled
     """The rows to learn from and those to test on."""
     if request.test is not None:
         columns = replace(request.columns, split=None)
-        return rows, read_labelled(request.test, columns, split=request.dataset_split)
+        return rows, read_labelled(request.test, columns, request.reading)
     names = request.parts or ("", "")
     train, test = (rows.where([name], request.columns.split) for name in names)
     return train, test

@@ -11,11 +11,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from nextlabel.backend.annotators.consensus import Method
 from nextlabel.backend.data.image_rules import ImageRules
+from nextlabel.backend.data.reading import ReadingOptions, known_encoding, one_delimiter
 from nextlabel.backend.data.records import Columns, Known, ReadReport, counted, no_records, read_answers, read_records
 from nextlabel.backend.data.sources import beside
 from nextlabel.backend.data.tables import Table
 from nextlabel.backend.questions import DEFAULT_KIND, QUESTIONS
-from nextlabel.backend.selection import declared, get_strategy
+from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.selection.seeds import Seeds
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import ConfigError
@@ -23,6 +24,7 @@ from nextlabel.connectors.platforms import DEFAULT, NAMES, PLATFORMS, find_platf
 from nextlabel.connectors.records import Field as RecordField
 from nextlabel.connectors.records import FieldKind, Labeling, LabelKind, Record
 
+from .short_forms import in_full
 from .yaml_document import Document, named, number, slug
 
 log = structlog.get_logger(__name__)
@@ -105,6 +107,15 @@ class Recipe(BaseModel):
         "see [Data files](data.md). A project that exists may hold all records already.",
     )
     split: str = Field(default="train", description="Which split, where the data has several.")
+    delimiter: Annotated[str, AfterValidator(one_delimiter)] | None = Field(
+        default=None, description="What parts the cells of a text file: `;`, `tab`, ...; found, if not given."
+    )
+    encoding: Annotated[str, AfterValidator(known_encoding)] | None = Field(
+        default=None, description="Of a text file: `utf-8`, `cp1252`, ...; found, if not given."
+    )
+    header: bool = Field(
+        default=True, description="With `false` the first row is data, and columns are `column 1`, `column 2` and on."
+    )
     fields: Mapping[FieldName, FieldSource] = Field(
         default_factory=lambda: {"text": FieldSource(column="text")},
         min_length=1,
@@ -114,7 +125,11 @@ class Recipe(BaseModel):
     )
     id: str | None = Field(default=None, description="Column with a unique id; a hash of the content without it.")
     metadata: tuple[str, ...] = Field(default=(), description="Columns to keep beside the record.")
-    answer: str | None = Field(default=None, description="Column with the true label, for simulated annotators only.")
+    answer: str | tuple[str, ...] | None = Field(
+        default=None,
+        description="Column with the true label, for simulated annotators only; or a list of columns of 0 and 1 that "
+        "are called as the labels.",
+    )
 
     kind: LabelKind = Field(
         default=DEFAULT_KIND, description="`single`, `multi` or `span`; the project's, where one exists."
@@ -172,35 +187,14 @@ class Recipe(BaseModel):
     @classmethod
     def _short_forms(cls, values: Any) -> Any:
         """Let people write the short form: one column, a list of columns, labels with descriptions, shares."""
-        if not isinstance(values, dict):
-            return values
-        values = dict(values)
-        fields = values.get("fields")
-        if isinstance(fields, str):
-            values["fields"] = {"text": {"column": fields}}
-        elif isinstance(fields, list) and all(isinstance(name, str) for name in fields):
-            values["fields"] = {name: {"column": name} for name in fields}
-        elif isinstance(fields, Mapping):
-            values["fields"] = {
-                name: {"column": item} if isinstance(item, str) else item for name, item in fields.items()
-            }
-        if isinstance(values.get("labels"), Mapping):
-            if values.get("descriptions"):
-                raise ValueError("labels have their descriptions already; drop `descriptions`")
-            values["descriptions"] = {label: text for label, text in values["labels"].items() if text}
-            values["labels"] = list(values["labels"])
-        if isinstance(values.get("strategy"), Mapping):
-            try:
-                name, options = declared(values["strategy"], values.get("strategy_options") or {})
-            except ValueError as error:
-                raise ValueError(f"strategy: {error}") from None
-            values["strategy"], values["strategy_options"] = name, options
-        return values
+        return in_full(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         if self.reader is None and self.data and self.records is not None:
             raise ValueError("data: the records come from a function already; drop one of the two")
+        if (self.reader or self.records) and (said := self._reading().said("delimiter", "encoding", "header")):
+            raise ValueError(f"{said[0]}: the data are read by a function here, which knows their form; leave it out")
         if self.opinions is not None and self.opinions < self.overlap:
             raise ValueError(
                 f"opinions: {self.opinions} is less than the overlap, {self.overlap}; leave it out, or raise it"
@@ -338,7 +332,9 @@ class Recipe(BaseModel):
             return self._reported(counted(self.records(), report), report)
         rules = ImageRules(roots=self.image_folders()) if rules is None else rules
         columns = self._columns()
-        records = read_records(self._source(), columns, split=self.split, report=report, rules=rules, known=known)
+        records = read_records(
+            self._source(), columns, options=self._reading(), report=report, rules=rules, known=known
+        )
         return self._reported(records, report)
 
     def image_folders(self) -> tuple[Path, ...]:
@@ -352,7 +348,7 @@ class Recipe(BaseModel):
             return self.answers()
         if self.answer is None:
             raise ConfigError(f"{self.name}: the recipe does not know the true labels; add `answer: COLUMN`")
-        answers = read_answers(self._source(), self._columns(), split=self.split)
+        answers = read_answers(self._source(), self._columns(), options=self._reading())
         if unknown := sorted(set(answers.values()) - set(self.labels)):
             raise ConfigError(
                 f"{self.data}: the column {self.answer!r} holds {unknown[0]!r}, which is not one of the labels"
@@ -361,6 +357,9 @@ class Recipe(BaseModel):
 
     def _source(self) -> str | Table:
         return self.data if self.reader is None else self.reader(self.data)
+
+    def _reading(self) -> ReadingOptions:
+        return ReadingOptions(self.split, self.delimiter, self.encoding, self.header)
 
     def _columns(self) -> Columns:
         return Columns(

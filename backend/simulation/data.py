@@ -19,6 +19,7 @@ from nextlabel.backend.annotators.opinions import from_rows
 from nextlabel.backend.data.cells import LabelReader
 from nextlabel.backend.data.label_checks import refuse_labels
 from nextlabel.backend.data.labelled import LabelledColumns, LabelledRows, labels_of, read_labelled
+from nextlabel.backend.data.reading import NOTHING_SAID, ReadingOptions
 from nextlabel.backend.data.tables import Row, Table, cell_label, cell_text, open_table
 from nextlabel.backend.files import atomic_path
 from nextlabel.connectors.errors import DataError, LearningError
@@ -146,18 +147,18 @@ class Answered:
         return table
 
 
-def read_answers(source: str, asked: Asked, *, split: str = "train") -> Answered:
+def read_answers(source: str, asked: Asked, options: ReadingOptions = NOTHING_SAID) -> Answered:
     """Read ``source``, anything that :func:`nextlabel.backend.data.tables.open_table` opens.
 
     Raises DataError: for a missing column with the nearest that is there, if no record has a text and an answer, or if
     the answers can be no labels.
     """
     if not asked.annotators and asked.annotator is None:
-        return Answered(read_labelled(source, asked.columns, split=split))
+        return Answered(read_labelled(source, asked.columns, options))
     columns = asked.columns
     wanted = [*columns.all(), *([asked.annotator] if asked.annotator else [])]
     wanted += [name for name in asked.annotators if not _is_pattern(name)]
-    table = open_table(source, wanted, split)
+    table = open_table(source, wanted, options)
     rows = LabelledRows(table.name)
     given: list[dict[str, str]] = []
     reader = LabelReader(columns.verbatim)

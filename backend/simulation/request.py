@@ -12,6 +12,7 @@ import numpy as np
 
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.data.labelled import remarks_on_joined, to_examples
+from nextlabel.backend.data.reading import NOTHING_SAID, ReadingOptions
 from nextlabel.backend.encoders.base import HASHING, EncoderSpec, Engine, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache, Progress
 from nextlabel.backend.encoders.load import load, remarks_on_cut
@@ -58,7 +59,8 @@ class Request:
     """What to replay on what. ``cache`` is the folder for everything that can be made again.
 
     ``parts`` are the values of the split column: records to choose from, and to test on. Without them every seed
-    draws its own test records. ``fresh`` replays curves anew that are kept in the cache.
+    draws its own test records. ``reading`` is what was said about the file. ``fresh`` replays curves anew
+    that are kept in the cache.
     """
 
     data: str
@@ -74,7 +76,7 @@ class Request:
     max_length: int = 128
     windows: int = 1
     parts: tuple[str, str] | None = None
-    dataset_split: str = "train"
+    reading: ReadingOptions = NOTHING_SAID
     jobs: int = 1
     fresh: bool = False
 
@@ -158,7 +160,7 @@ def simulate(
     for name in request.strategies:
         get_strategy(name)
     started = time.monotonic()
-    found = read_answers(request.data, request.asked, split=request.dataset_split)
+    found = read_answers(request.data, request.asked, request.reading)
     labels = found.labels()
     examples = to_examples(found.rows, labels, request.asked.columns.group is not None)
     if request.parts is not None:

@@ -71,6 +71,13 @@ def test_a_file_with_a_column_an_annotator(nextlabel: Run, folder: Path) -> None
     assert parted.out == done.out
 
 
+def test_a_file_without_a_header(nextlabel: Run, folder: Path) -> None:
+    (folder / "votes.csv").write_text("x;ann;p\nx;ben;p\n")
+    columns = ["--id", "column 1", "--annotator", "column 2", "--label", "column 3"]
+    assert "agree in 100%" in nextlabel("annotators", "votes.csv", *columns, "--no-header", "--delimiter", ";").err
+    assert "say --no-header" in nextlabel("annotators", "votes.csv").err
+
+
 def test_the_last_answer_counts_and_is_told(nextlabel: Run, folder: Path) -> None:
     (folder / "votes.csv").write_text("uid,annotator,answer\nx,ann,p\nx,ben,q\nx,ann,q\ny,ben,NA\n")
     done = nextlabel("annotators", "votes.csv")

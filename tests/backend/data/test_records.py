@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nextlabel.backend.data.reading import ReadingOptions
 from nextlabel.backend.data.records import Columns, ReadReport, read_answers, read_records
 from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.records import Record
@@ -219,9 +220,9 @@ def test_a_folder_saved_by_datasets(tmp_path: Path) -> None:
     datasets.DatasetDict({"train": rows, "test": rows.select([1])}).save_to_disk(str(path))
     columns = Columns({"text": "text"}, answer="label")
     assert list(read_answers(str(path), columns).values()) == ["pos", "neg"]
-    assert [record.fields["text"] for record in read(path, columns, split="test")[0]] == ["b"]
+    assert [record.fields["text"] for record in read(path, columns, options=ReadingOptions(split="test"))[0]] == ["b"]
     with pytest.raises(DataError, match="no split 'dev'; set split to one of train, test"):
-        read(path, columns, split="dev")
+        read(path, columns, options=ReadingOptions(split="dev"))
 
 
 def test_a_hub_name_that_can_not_be_had_says_so() -> None:

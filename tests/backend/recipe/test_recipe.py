@@ -220,6 +220,23 @@ def test_an_answer_that_is_no_label_is_named(folder: Path) -> None:
         recipe.truth()
 
 
+def test_a_recipe_says_how_its_file_is_written(folder: Path) -> None:
+    (folder / "old.txt").write_bytes("good|0|1\ncaf\xe9|1|0\n".encode("cp1252"))
+    text = "data: old.txt\ndelimiter: '|'\nencoding: cp1252\nheader: false\nfields: column 1\n"
+    text += "labels: [column 2, column 3]\nanswer: [column 2, column 3]\n"
+    recipe = Recipe.from_yaml(write(folder, text))
+    assert [record.fields["text"] for record in recipe.read()] == ["good", "caf\xe9"]
+    assert list(recipe.truth().values()) == ["column 3", "column 2"]
+    (folder / "old.txt").write_text("both|1|1\n")
+    with pytest.raises(DataError, match=r"old.txt:1: a 1 stands in column 2, column 3; one is expected"):
+        recipe.truth()
+    said = complaint(folder, text.replace("'|'", "'||'").replace("cp1252", "latin9000"))
+    assert "FILE:2: delimiter: '||' can't part cells; give one character" in said
+    assert "FILE:3: encoding: 'latin9000' is no encoding" in said
+    with pytest.raises(ValueError, match="delimiter: the data are read by a function here"):
+        Recipe(name="mine", labels=("a", "b"), delimiter=";", records=lambda: ())
+
+
 # -- the page ------------------------------------------------------------------------------------------
 
 

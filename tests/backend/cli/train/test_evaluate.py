@@ -134,6 +134,30 @@ def test_several_labels_a_text(figures: Run, folder: Path, column: Any, argument
     assert found["accuracy"]["mean"] > 0.9
 
 
+def test_columns_of_flags_give_the_figures_of_lists(nextlabel: Run, figures: Run, folder: Path) -> None:
+    made = [{**row, "stars": ["good", "new"] if row["stars"] == "pos" else []} for row in rows()]
+    (folder / "lists.jsonl").write_text("\n".join(json.dumps(row) for row in made))
+    written(folder / "flags.csv", [{**row, "good": int(bool(row["stars"])), "new": row["stars"] != []} for row in made])
+    arguments = ["evaluate", "flags.csv", "--text", "review", "--encoder", "hashing"]
+    done = nextlabel(*arguments, "--label-columns", "good,new", "--json")
+    assert done.code == 0, done.err
+    found, expected = json.loads(done.out.splitlines()[-1]), figures("lists.jsonl")
+    assert found["labels"] == ["good", "new"]
+    assert (found["macro_f1"], found["data_sha256"]) == (expected["macro_f1"], expected["data_sha256"])
+    assert "give either --label, the column with the labels, or --label-columns" in nextlabel(*arguments).err
+
+
+def test_a_file_is_read_as_it_is_said_to_be_written(nextlabel: Run, figures: Run, data: str, folder: Path) -> None:
+    lines = [f"{row['stars']}\t{row['review']}, caf\xe9" for row in rows()]
+    (folder / "old.txt").write_bytes("\n".join(lines).encode("cp1252"))
+    arguments = ["--no-header", "--delimiter", "tab", "--encoding", "cp1252", "--json"]
+    columns = ["--text", "column 2", "--label", "column 1", "--encoder", "hashing"]
+    done = nextlabel("evaluate", "old.txt", *columns, *arguments)
+    assert done.code == 0, done.err
+    made = written(folder / "new.csv", [{**row, "review": f"{row['review']}, caf\xe9"} for row in rows()])
+    assert json.loads(done.out.splitlines()[-1])["data_sha256"] == figures(made)["data_sha256"]
+
+
 def test_copies_share_a_fold_unless_the_inflated_figure_is_asked_for(evaluate: Run, figures: Run, folder: Path) -> None:
     # Answers are tossed: whoever is right about a text must have read its copy.
     import random
@@ -373,6 +397,9 @@ def test_what_is_past_the_first_window_is_read_in_further_ones(nextlabel: Run, f
         (["--only", "part=train:none"], "no row has 'none'"),
         (["--test", "none.csv"], "none.csv: there is no such file"),
         (["--separator", ""], "--separator is empty"),
+        (["--label-columns", "a,b"], "give either --label"),
+        (["--delimiter", "::"], "--delimiter '::' can't part cells"),
+        (["--encoding", "utf9"], "--encoding 'utf9' is no encoding"),
         (["--report", "out.pdf"], "must end in .html"),
         (["--report", "no/such/out.html"], "there is no folder"),
         (["--pictures", "data.csv"], "is a file; name a folder"),

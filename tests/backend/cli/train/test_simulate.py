@@ -153,6 +153,12 @@ def test_several_labels_a_text(figures: Run, folder: Path) -> None:
     (folder / "several.jsonl").write_text("\n".join(lines))
     found = figures("several.jsonl", "--noise", "0.1")
     assert found["labels"] == ["a", "b"]
+    flags = written(
+        folder / "flags.csv",
+        [{**row, "a": int(row["stars"] == "pos"), "b": "01"[row["stars"] == "pos"]} for row in rows()],
+    )
+    flagged = figures(flags, "--noise", "0.1", "--label-columns", "a,b", label=None)
+    assert flagged["data_sha256"] == found["data_sha256"]
 
 
 def test_long_texts_are_read_in_windows(simulate: Run, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,6 +218,9 @@ def test_one_seed_has_no_intervals_and_shows_nothing(figures: Run, data: str) ->
         (("--cost-per-label", "-1"), "cost per label is -1.0"),
         (("--annotator-columns", "by_*"), "give either --label"),
         (("--separator", ";", "--annotator", "user"), "--separator means several labels"),
+        (("--separator", ";", "--label-columns", "by_a"), "--label-columns has a column for each; drop one"),
+        (("--label-columns", "by_a"), "give either --label"),
+        (("--delimiter", ""), "--delimiter '' can't part cells"),
         (("--out", "data.csv"), "is a file; name a folder"),
     ],
 )

@@ -79,7 +79,7 @@ def _with_header(source: Source, form: _Form) -> _Form:
             raise DataError(f"{source.name}:{form.above + 1}: not CSV: {error}") from None
     if not any(names):
         what = "must name the columns" if form.headed else "tells how many columns there are"
-        raise DataError(f"{source.name}:{form.above + 1}: the first line {what}, and it is empty")
+        raise DataError(f"{source.name}:{form.above + 1}: the first line {what}, and it is empty: there is no column")
     header = tuple(name.strip() for name in names) if form.headed else column_names(len(names))
     return replace(form, header=header)
 

@@ -8,12 +8,13 @@ data come in the same form without labels (``Test.csv``), which are in ``test_la
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from nextlabel.backend.data.tables import Row, Table
+from nextlabel.backend.data.cells import label_text
+from nextlabel.backend.data.reading import ReadingOptions
+from nextlabel.backend.data.tables import Row, Table, open_table
 from nextlabel.connectors.errors import DataError
 
 ADDRESS = "https://forms.gle/AGWMiGicBHiQx4q98"
@@ -67,29 +68,41 @@ def read_mami(path: str | Path) -> tuple[Meme, ...]:
 
     Raises DataError, which names the file, the line and the fix. The images are not looked at.
     """
-    table = _table(Path(path).expanduser())
-    given = _test_labels(table.parent)
+    file = _table(Path(path).expanduser())
+    given = _test_labels(file.parent)
+    table = _opened(file, header=True)
+    if absent := [name for name in (FILE, TEXT, *_answers(table)) if name not in table.columns]:
+        raise DataError(
+            f"{file}: has no column {absent[0]!r} (it has {', '.join(table.columns)}); MAMI's tables are tab-separated"
+        )
     memes: dict[str, Meme] = {}
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            rows = csv.DictReader(stream, delimiter="\t")
-            columns = rows.fieldnames or ()
-            wanted = (FILE, TEXT, *(ANSWERS if MISOGYNOUS in columns else ()))
-            if absent := [column for column in wanted if column not in columns]:
-                raise DataError(
-                    f"{table}: has no column {absent[0]!r} (it has {', '.join(columns) or 'none'}); "
-                    "MAMI's tables are tab-separated"
-                )
-            for row in rows:
-                meme = _meme(table, rows.line_num, row, given)
-                if meme.file_name in memes:
-                    raise DataError(f"{table}: line {rows.line_num}: {meme.file_name} was there before")
-                memes[meme.file_name] = meme
-    except UnicodeDecodeError as error:
-        raise DataError(f"{table}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
-    except (OSError, csv.Error) as error:
-        raise DataError(f"{table}: can't be read: {error}") from None
+    for row in _whole(table):
+        meme = _meme(table, row, given)
+        if meme.file_name in memes:
+            raise DataError(f"{file}: line {row.number}: {meme.file_name} was there before")
+        memes[meme.file_name] = meme
     return tuple(memes.values())
+
+
+def _opened(file: Path, *, header: bool) -> Table:
+    """The tab-separated table in ``file``. Raises DataError for one that is not UTF-8."""
+    table = open_table(str(file), (), ReadingOptions(delimiter="\t", encoding="utf-8", header=header))
+    if table.remark:
+        raise DataError(f"{file}: {table.remark}; save it as UTF-8")
+    return table
+
+
+def _whole(table: Table) -> Iterator[Row]:
+    """The rows. Raises DataError for one that has fewer cells than there are columns."""
+    for row in table.rows:
+        if table.filled:
+            raise DataError(f"{table.name}: line {row.number}: is cut off; {len(table.columns)} columns are needed")
+        yield row
+
+
+def _answers(table: Table) -> tuple[str, ...]:
+    """The columns of answers, none where there are none."""
+    return ANSWERS if MISOGYNOUS in table.columns else ()
 
 
 def _table(path: Path) -> Path:
@@ -101,27 +114,28 @@ def _table(path: Path) -> Path:
     return found
 
 
-def _meme(table: Path, line: int, row: Mapping[str, str | None], given: Mapping[str, tuple[bool, ...]]) -> Meme:
-    name = (row[FILE] or "").strip()
+def _meme(table: Table, row: Row, given: Mapping[str, tuple[bool, ...]]) -> Meme:
+    name, text, folder = row.values[FILE].strip(), row.values[TEXT], Path(table.name).parent
     # The name becomes a path and an address, so nothing else may hide in it.
     if not name or name != PurePosixPath(name).name or "\\" in name:
-        raise DataError(f"{table}: line {line}: {name!r} is no file name; images lie beside the table")
-    if row[TEXT] is None:
-        raise DataError(f"{table}: line {line}: the row is cut off; it needs {TEXT!r}")
-    if MISOGYNOUS in row:
-        flags = tuple(_flag(table, line, column, row[column]) for column in ANSWERS)
+        raise DataError(f"{table.name}: line {row.number}: {name!r} is no file name; images lie beside the table")
+    if columns := _answers(table):
+        flags = _flags(table, row, columns)
     elif name in given:
         flags = given[name]
     else:
-        return Meme(name, row[TEXT] or "", table.parent / name, None, None)
+        return Meme(name, text, folder / name, None, None)
     kinds = tuple(kind for kind, on in zip(KINDS, flags[1:], strict=True) if on)
-    return Meme(name, row[TEXT] or "", table.parent / name, flags[0], kinds)
+    return Meme(name, text, folder / name, flags[0], kinds)
 
 
-def _flag(table: Path, line: int, column: str, value: str | None) -> bool:
-    if (value or "").strip() not in ("0", "1", "0.0", "1.0"):
-        raise DataError(f"{table}: line {line}: {column} is {value!r}; it must be 0 or 1")
-    return float(value or 0) == 1
+def _flags(table: Table, row: Row, columns: Sequence[str]) -> tuple[bool, ...]:
+    """The answers in ``columns``. Raises DataError for what is neither 0 nor 1."""
+    cells = [label_text(row.values[column]) for column in columns]
+    for answer, cell in zip(ANSWERS, cells, strict=True):
+        if cell not in ("0", "1"):
+            raise DataError(f"{table.name}: line {row.number}: {answer} is {cell!r}; it must be 0 or 1")
+    return tuple(cell == "1" for cell in cells)
 
 
 def _test_labels(folder: Path) -> dict[str, tuple[bool, ...]]:
@@ -129,11 +143,8 @@ def _test_labels(folder: Path) -> dict[str, tuple[bool, ...]]:
     file = next((place / TEST_LABELS for place in (folder, folder.parent) if (place / TEST_LABELS).is_file()), None)
     if file is None:
         return {}
-    labels = {}
-    for line, row in enumerate(csv.reader(file.read_text(encoding="utf-8-sig").splitlines(), delimiter="\t"), 1):
-        if not row:
-            continue
-        if len(row) != 1 + len(ANSWERS):
-            raise DataError(f"{file}: line {line}: has {len(row)} columns; {1 + len(ANSWERS)} are needed")
-        labels[row[0]] = tuple(_flag(file, line, column, value) for column, value in zip(ANSWERS, row[1:], strict=True))
-    return labels
+    table = _opened(file, header=False)
+    name, *answers = table.columns
+    if len(answers) != len(ANSWERS):
+        raise DataError(f"{file}: line 1: has {len(table.columns)} columns; {1 + len(ANSWERS)} are needed")
+    return {row.values[name]: _flags(table, row, answers) for row in _whole(table)}

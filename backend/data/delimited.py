@@ -89,7 +89,9 @@ def _fitness(source: Source, wanted: Sequence[str]) -> Callable[[_Form], tuple[i
 
     def fitness(form: _Form) -> tuple[int, ...]:
         there, width = sum(name in form.header for name in wanted), len(form.header)
-        return (there, width) if form.headed else (there, _even(source, form), width, form.delimiter != ",")
+        if form.headed:
+            return there, width
+        return there, _even(source, form), width > 1 and form.delimiter != ",", width
 
     return fitness
 

@@ -103,7 +103,7 @@ def test_json_that_is_not_utf8_asks_for_its_encoding(tmp_path: Path) -> None:
             b"pos\tnice, and big, and new\nneg\tbad, ugly\n",
             [(1, "pos", "nice, and big, and new"), (2, "neg", "bad, ugly")],
         ),
-        (b"pos;a, b\nneg;c, d\n", [(1, "pos", "a, b"), (2, "neg", "c, d")]),
+        (b"pos;a, b, e\nneg;c, d, f\n", [(1, "pos", "a, b, e"), (2, "neg", "c, d, f")]),
         (b'sep=|\npos|"a\nb"\n', [(2, "pos", "a\nb")]),
         (b'"pos"\t"quoted" word\nneg\tb\n', [(1, '"pos"', '"quoted" word'), (2, "neg", "b")]),
         (b"pos,a\nneg\n", [(1, "pos", "a"), (2, "neg", "")]),

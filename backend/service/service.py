@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,18 +24,18 @@ from nextlabel.backend.queue.publishing import GenerationCleanup, QueueSizes
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.retraining.candidates import TrainingSetup
 from nextlabel.backend.retraining.embedding_space import EmbeddingSpaces
-from nextlabel.backend.retraining.model import Learner, Model
+from nextlabel.backend.retraining.model import Learner
 from nextlabel.backend.retraining.retrainer import Retrainer
-from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
-from nextlabel.connectors.errors import ConfigError, LearningError, NextlabelError, Overloaded, ProjectTaken
+from nextlabel.connectors.errors import ConfigError, NextlabelError, Overloaded, ProjectTaken
 from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion, differences
 
 from .answers import AnswerCounts
 from .hookup import Hookup
 from .links import AnnotatorLinks
 from .ports import Backend, Status
+from .predictor import Predictor
 from .project import another_project, labeling_text, unknown_labels
 
 log = structlog.get_logger(__name__)
@@ -47,8 +46,6 @@ REFUSED = ("PlatformUnavailable", "Unauthorized")
 """Errors of a thread that was refused, or left without an answer."""
 NOTICES = 20
 """So many of the newest notices a status shows."""
-UNREAD = Record("?", {})
-"""Stands for a record whose text is at an address, and was not read yet."""
 LONGEST_DEFERRAL = 6
 """Poll intervals for which a poll may be put off while people label."""
 
@@ -78,26 +75,26 @@ class Service(Backend):
         follows_labels: bool = False,
         seed: int = 0,
     ) -> None:
-        self._store, self._connector, self._rule = store, connector, plan.rule
-        self._learner, self._batcher = Learner(setup.question, spaces, store, setup.models), MicroBatcher()
+        self._store, self._connector = store, connector
+        learner = Learner(setup.question, spaces, store, setup.models)
         self._controller = loop = Controller(
             store=store,
             connector=connector,
-            learner=self._learner,
+            learner=learner,
             ranker=ranker,
             pool=PoolState(setup.question, connector.overlap),
             leadership=leadership,
             sizes=sizes,
             seed=seed,
             agreement=agreement,
-            on_model=self._model_changed,
+            on_model=lambda model: self._predictor.put_in_service(model),
             missing=lambda: self._intake.missing_records,
             on_unknown_records=self._want_records,
             on_rejected=self._want_deletions,
         )
         self._leadership, self._poll_interval = leadership, poll_interval
         self._retrainer = Retrainer(store, loop, spaces, setup)
-        self._live: Model | None = None
+        self._predictor = Predictor(store, connector, learner, plan.rule, labeling=lambda: self.labeling)
         self._last_pull = -math.inf
         self._hookup = Hookup(store, connector, leadership, setup.project)
         self._follows_labels, self.outdated = follows_labels, False
@@ -143,10 +140,7 @@ class Service(Backend):
         """
         self._hookup.address, self._on_failure = address, on_failure
         self._leadership.renew()
-        self._live = self._learner.load_current()
-        if self._live is None and self._leadership.held:  # one that stands by writes no model
-            self._live = self._learner.cold_start()
-        self._batcher.start()
+        self._predictor.start(may_write=self._leadership.held)
         for thread in self._threads.values():
             thread.start()
 
@@ -165,7 +159,10 @@ class Service(Backend):
             if name != "lease":  # ours until the others have ended
                 thread.begin_stop()
         self._retrainer.stop(grace_s=min(10.0, within_s / 3))
-        stops = [*(thread.stop for thread in reversed(self._threads.values())), self._batcher.stop]
+        stops: list[Callable[[float], bool]] = [
+            *(thread.stop for thread in reversed(self._threads.values())),
+            self._predictor.stop,
+        ]
         ended = [stop(max(0.0, deadline - time.monotonic())) for stop in stops]
         self.give_up()
         if all(ended):
@@ -188,7 +185,7 @@ class Service(Backend):
             for name in ("sync", "loop"):
                 self._threads[name].wake()
         elif not self._leadership.held:
-            self._follow()
+            self._predictor.follow(self._controller.space)
         return pause
 
     def _lost_project(self) -> bool:
@@ -203,14 +200,6 @@ class Service(Backend):
         log.error("the service ends", reason=str(error))
         self._leadership.give_up()
         self._on_failure()
-
-    def _follow(self) -> None:
-        """Standing by: serve predictions with whatever model the leader made current."""
-        current = self._store.current_model()
-        if current is not None and (self._live is None or current.version != self._live.version):
-            self._live = live = self._learner.load_current() or self._live
-            if live is not None:
-                self._learner.let_go(self._controller.space, live.space)
 
     def _pull(self) -> float:
         if not self._leadership.held:
@@ -261,9 +250,6 @@ class Service(Backend):
         # Only what the loop knows can be trained on: it has read the log before it is synced.
         return self._retrainer.tick() if self._synced else 1.0
 
-    def _model_changed(self, model: Model) -> None:
-        self._live = model  # one assignment: a request sees the old model or the new one, never half of each
-
     # -- what the HTTP edges ask -------------------------------------------------------------------------------------
 
     @property
@@ -298,23 +284,7 @@ class Service(Backend):
 
     @override
     async def classify(self, records: Sequence[Record]) -> list[Prediction | None]:
-        live = self._live
-        if live is None:
-            raise LearningError("the service has not started yet: there is no model to predict with")
-        records = await asyncio.to_thread(self._with_texts, records)
-        texts = [self.labeling.content(record) for record in records]
-        predictions = await live.predict(texts, self._batcher)
-        known = {one.uid: self._rule.content(one) for one in records if one.uid and one is not UNREAD}
-        blind = await asyncio.to_thread(self._store.blind, known) if known else set()  # nothing is said of these
-        blind.add(UNREAD.uid)
-        return [None if record.uid in blind else one for record, one in zip(records, predictions, strict=True)]
-
-    def _with_texts(self, records: Sequence[Record]) -> Sequence[Record]:
-        """What the platform sends of records, with the texts that it has at addresses only: the store has read them."""
-        if not (asked := [record.uid for record in records if record.uid]) or not self._connector.by_address:
-            return records
-        known = {item.record.uid: item.record for item in self._store.get(asked)}
-        return [known.get(record.uid, UNREAD) if record.uid else record for record in records]
+        return await self._predictor.classify(records)
 
     @override
     def parse_event(self, body: dict[str, Any]) -> Hint:
@@ -427,7 +397,7 @@ class Service(Backend):
             audit_labelled=counts["audited"],
             asked_again=counts["asked_again"],
             log_head=self._store.head(),
-            model_version=self._live.version if self._live else "",
+            model_version=self._predictor.version,
             generation=generation.version if generation else "",
             generation_log_head=generation.log_seq if generation else 0,
             label_to_queue_p50=latency[0] if latency else None,

@@ -1,0 +1,81 @@
+"""The model in service: what it says of the records that somebody asks about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from nextlabel.backend.questions import Prediction
+from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
+from nextlabel.backend.retraining.model import Learner, Model
+from nextlabel.backend.serving.batcher import MicroBatcher
+from nextlabel.backend.store import Rule, Store
+from nextlabel.connectors.base import Connector
+from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.records import Labeling, Record
+
+UNREAD = Record("?", {})
+"""Stands for a record whose text is at an address, and was not read yet."""
+
+
+class Predictor:
+    """Answers with the newest model. ``labeling`` says what is asked; records are the same as ``rule`` has it."""
+
+    def __init__(
+        self, store: Store, connector: Connector, learner: Learner, rule: Rule, labeling: Callable[[], Labeling]
+    ) -> None:
+        self._store, self._connector, self._learner = store, connector, learner
+        self._rule, self._labeling = rule, labeling
+        self._batcher = MicroBatcher()
+        self._live: Model | None = None
+
+    @property
+    def version(self) -> str:
+        """The version of the model in service; empty before there is one."""
+        return self._live.version if self._live else ""
+
+    def start(self, *, may_write: bool) -> None:
+        """Put the current model in service; without one, a first one is made if it ``may_write`` one."""
+        self._live = self._learner.load_current()
+        if self._live is None and may_write:
+            self._live = self._learner.cold_start()
+        self._batcher.start()
+
+    def stop(self, within_s: float) -> bool:
+        """Answer what was asked, and no more; whether that ended in time."""
+        return self._batcher.stop(within_s)
+
+    def put_in_service(self, model: Model) -> None:
+        """From now on answer with ``model``."""
+        self._live = model  # one assignment: a request sees the old model or the new one, never half of each
+
+    def follow(self, space: EmbeddingSpace) -> None:
+        """Standing by: serve whatever model the leader made current. ``space`` is the one that the loop works in."""
+        current = self._store.current_model()
+        if current is not None and current.version != self.version:
+            self._live = live = self._learner.load_current() or self._live
+            if live is not None:
+                self._learner.let_go(space, live.space)
+
+    async def classify(self, records: Sequence[Record]) -> list[Prediction | None]:
+        """A prediction for each of ``records``; None for those that people are to see blind, or that can't be read.
+
+        Raises LearningError before there is a model.
+        """
+        live = self._live
+        if live is None:
+            raise LearningError("the service has not started yet: there is no model to predict with")
+        records = await asyncio.to_thread(self._with_texts, records)
+        labeling = self._labeling()
+        predictions = await live.predict([labeling.content(record) for record in records], self._batcher)
+        known = {one.uid: self._rule.content(one) for one in records if one.uid and one is not UNREAD}
+        blind = await asyncio.to_thread(self._store.blind, known) if known else set()
+        blind.add(UNREAD.uid)
+        return [None if record.uid in blind else one for record, one in zip(records, predictions, strict=True)]
+
+    def _with_texts(self, records: Sequence[Record]) -> Sequence[Record]:
+        """What the platform sends of records, with the texts that it has at addresses only: the store has read them."""
+        if not (asked := [record.uid for record in records if record.uid]) or not self._connector.by_address:
+            return records
+        known = {item.record.uid: item.record for item in self._store.get(asked)}
+        return [known.get(record.uid, UNREAD) if record.uid else record for record in records]

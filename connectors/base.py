@@ -174,7 +174,7 @@ class Connector(Protocol):
     def unread(self) -> Mapping[str, str]:
         """Records that are on the platform and could not be read, so that :meth:`records` leaves them out.
 
-        Remote id -> why.
+        Remote id -> why; where the platform does not tell the id, the words that name the record in its place.
         """
         return {}
 

@@ -1,14 +1,18 @@
-"""What a platform refuses of what it is sent in batches, narrowed down to single items: all others get through."""
+"""What a platform refuses of what it is sent, or fails to show, in batches, narrowed down to single items.
+
+All others get through.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from nextlabel.connectors.errors import PlatformError, RecordsRejected
+from nextlabel.connectors.errors import PlatformError, PlatformUnavailable, RecordsRejected
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 REFUSALS = 50
@@ -22,10 +26,14 @@ REFUSING = (400, 409, 413, 422)
 
 
 class Narrowing:
-    """Sends items in batches; a batch that is refused goes in halves. ``refused``: key of an item -> why."""
+    """Sends items in batches; a batch that is refused goes in halves. ``refused``: key of an item -> why.
+
+    ``gave_up``: some were not tried, because hardly any is taken.
+    """
 
     def __init__(self) -> None:
         self.refused: dict[str, str] = {}
+        self.gave_up = False
         self._hopeless = 0
 
     def send(self, batch: Mapping[str, T], send: Callable[[Mapping[str, T]], None]) -> None:
@@ -34,6 +42,7 @@ class Narrowing:
         The largest parts first: of a batch that is refused in many places, most is there soon.
         """
         if self._hopeless >= HOPELESS:
+            self.gave_up |= bool(batch)
             return
         parts = deque([batch] if batch else [])
         accepted = refused = 0
@@ -53,6 +62,7 @@ class Narrowing:
                 refused += 1
                 if refused >= REFUSALS and refused > 10 * accepted:
                     self._hopeless += 1
+                    self.gave_up |= bool(parts)
                     return
 
 
@@ -68,3 +78,24 @@ def rejected(refused: Mapping[str, str], found: Mapping[str, str], sent: int) ->
         refused=refused,
         found=found,
     )
+
+
+def read_apart(
+    items: Sequence[T],
+    read: Callable[[Sequence[T]], Sequence[R]],
+    lost: Callable[[T, PlatformError | PlatformUnavailable], R],
+    fails: Callable[[PlatformError | PlatformUnavailable], bool],
+) -> list[R]:
+    """What ``read`` finds of ``items``, and what stands for those that are ``lost``: it fails for each of them alone.
+
+    ``fails``: whether an error is of that kind. Raises all others.
+    """
+    try:
+        return list(read(items))
+    except (PlatformError, PlatformUnavailable) as error:
+        if not fails(error):
+            raise
+        if len(items) == 1:
+            return [lost(items[0], error)]
+    middle = len(items) // 2
+    return [*read_apart(items[:middle], read, lost, fails), *read_apart(items[middle:], read, lost, fails)]

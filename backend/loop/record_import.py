@@ -33,7 +33,10 @@ BATCH = 50
 FIRST_BATCH = 1000
 UNREAD = "unread record"
 """The kind of notices about records that can't be read."""
-UNREAD_FIX = "put the text where its address says, or allow its host with NEXTLABEL_IMAGE_HOSTS: it is tried again"
+UNREAD_FIX = (
+    "correct the record, put a text where its address says, or allow the host of the address with "
+    "NEXTLABEL_IMAGE_HOSTS: it is tried again"
+)
 
 
 @dataclass(frozen=True, slots=True)

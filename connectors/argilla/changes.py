@@ -17,11 +17,11 @@ from typing import TypeAlias
 
 from nextlabel.connectors.argilla.client import Client
 from nextlabel.connectors.argilla.config import Form
-from nextlabel.connectors.argilla.payloads import STATUSES, read_responses
+from nextlabel.connectors.argilla.payloads import NOT_SHOWN, STATUSES, read_responses
 from nextlabel.connectors.argilla.rows import PAGE, Rows
 from nextlabel.connectors.basics import Json, batched
 from nextlabel.connectors.http import server_time
-from nextlabel.connectors.records import Annotation, Changes, Found, sorted_out
+from nextlabel.connectors.records import Annotation, Changes, Found, Unreadable, sorted_out
 
 ANYWAY_S = 60.0
 """Seconds after which responses are read though nothing seems to have happened."""
@@ -158,20 +158,15 @@ class Poll:
             self._deep_at = self._read_at
         took = self._read_at - start
         self._rest_until = self._read_at + (took / SHARE if took > QUICK_S else 0.0)
-        return _difference(known, found, tell=set(found) if missed else heard)
+        unshown = (Unreadable("", one, "", why, NOT_SHOWN) for one in silent if (why := self._rows.unshown.get(one)))
+        changes = _difference(known, found, tell=set(found) if missed else heard)
+        return replace(changes, unreadable=(*changes.unreadable, *unshown))
 
     def _answered(self) -> Iterator[Json]:
         """Every record with a response, with all its responses. A page may miss some while others come and go."""
         status = {"type": "terms", "scope": {"entity": "response", "property": "status"}, "values": list(STATUSES)}
         order = {"scope": {"entity": "record", "property": "inserted_at"}, "order": "asc"}
-        start = 0
-        while True:
-            size = self._rows.room(PAGE)
-            page = self._rows.search([status], [order], limit=size, offset=start, include=("responses",))
-            yield from page
-            if len(page) < size:
-                return
-            start += size
+        return self._rows.search_all([status], [order], include=("responses",))
 
 
 class Arrivals:

@@ -23,7 +23,7 @@ from nextlabel.connectors.argilla.client import (
 from nextlabel.connectors.argilla.config import Form
 from nextlabel.connectors.argilla.diagnose import findings
 from nextlabel.connectors.argilla.lanes import People, is_deleted
-from nextlabel.connectors.argilla.payloads import read_event
+from nextlabel.connectors.argilla.payloads import NOT_SHOWN, read_event
 from nextlabel.connectors.argilla.queue import ArgillaQueue
 from nextlabel.connectors.argilla.rows import Push, Rows
 from nextlabel.connectors.argilla.traces import Traces
@@ -119,6 +119,16 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
     def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
         self._poll.arrivals.listing()
         yield from self._rows.records(self.form, newest_first=newest_first)
+
+    @override
+    def unread(self) -> Mapping[str, str]:
+        """By their places: Argilla does not tell the ids of those that it can't show."""
+        hidden = sorted(self._rows.hidden.items())
+        return {f"number {place + 1}, in the order they were made,": f"{why}. {NOT_SHOWN}" for place, why in hidden}
+
+    @override
+    def read_again(self) -> Iterator[RemoteRecord]:
+        return self._rows.read_again(self.form)
 
     @override
     def changes(self, cursor: str | None) -> Changes:

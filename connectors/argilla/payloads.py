@@ -44,6 +44,10 @@ STATUSES = {
     "discarded": AnnotationStatus.SKIPPED,
     "draft": AnnotationStatus.DRAFT,
 }
+NOT_SHOWN = (
+    "Argilla itself fails to show it, because its metadata holds half a character, what is left of an emoji that was "
+    "cut in two: write it again by its id or external id, without, or delete it"
+)
 NUMBERS = {"integer": "whole numbers", "float": "numbers"}
 """Types of metadata that are numbers, and what they are called."""
 WEB_URL_LENGTH = 2038

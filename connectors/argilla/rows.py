@@ -1,11 +1,15 @@
-"""Records of one dataset: reading and updating them in bulk, and pushing so that none is lost, doubled, or touched."""
+"""Records of one dataset: reading and updating them in bulk, and pushing so that none is lost, doubled, or touched.
+
+Argilla takes half a character (what is left of an emoji that was cut in two) in metadata, and from then on refuses
+whatever would show it. Such a record is left out, and costs no other; Argilla tells nobody its id.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import TypeAlias
 from urllib.parse import quote
 
 import structlog
@@ -15,12 +19,15 @@ from nextlabel.connectors.argilla.config import Form
 from nextlabel.connectors.argilla.payloads import read_record, write_record
 from nextlabel.connectors.base import Progress
 from nextlabel.connectors.basics import Json, batched, weighed
-from nextlabel.connectors.bulk import Narrowing, rejected
+from nextlabel.connectors.bulk import Narrowing, read_apart, rejected
 from nextlabel.connectors.errors import PlatformError, PlatformUnavailable, RecordsRejected
 from nextlabel.connectors.http import IMPORT_TIMEOUT_S, prepared
 from nextlabel.connectors.records import Record, RemoteRecord
 
 log = structlog.get_logger(__name__)
+
+Page: TypeAlias = tuple[list[Json], int]
+"""Records, and how many there are in all."""
 
 BATCH = 500
 """The most records that Argilla takes at once."""
@@ -34,16 +41,24 @@ TERMS = 250
 """The most values that a filter may have."""
 BATCH_BYTES = 16 * 2**20
 """JSON a request; images may come as data."""
+HALF_A_CHARACTER = "surrogates not allowed"
+"""What Argilla says of a page with a record that it can't show."""
 LOOK_UP = 500
 """Up to so many uids are looked up by name; more are found by listing the dataset once."""
 
 
 class Rows:
-    """The records of one dataset."""
+    """The records of one dataset.
+
+    ``unshown``: of those that were asked for by their ids, which can't be shown, and why. ``hidden``: the same of
+    those that were listed, by their places: 0 for the record created first.
+    """
 
     def __init__(self, client: Client, dataset_id: str) -> None:
         self._client = client
         self._path = f"/api/v1/datasets/{dataset_id}"
+        self.unshown: dict[str, str] = {}
+        self.hidden: Mapping[int, str] = {}
         self._weight = PAGE_BYTES / 100  # bytes per record, of what was read last; the first page is short
 
     def now(self) -> datetime:
@@ -61,24 +76,29 @@ class Rows:
 
     def total(self) -> int:
         """How many records the database has."""
-        return int(self._page(0, 1, ())["total"])
+        return self._page(0, 1, ())[1]
 
     def answered(self) -> int:
         """How many records the search finds that somebody has submitted an answer to."""
         submitted = {"type": "terms", "scope": {"entity": "response", "property": "status"}, "values": ["submitted"]}
-        return int(self._search([submitted], (), 1, 0, ())["total"])
+        return self._search([submitted], (), 1, 0, ())[1]
 
     def records(self, form: Form, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
         """Every record, in the order in which they were created, or the other way round."""
         for item in self._walk_back() if newest_first else self.walk():
             yield read_record(form, item)
 
+    def read_again(self, form: Form) -> Iterator[RemoteRecord]:
+        """What can be shown by now where records were hidden."""
+        for place in sorted(self.hidden):
+            yield from (read_record(form, item) for item in self._page(place, 1, ())[0])
+
     def _walk_back(self) -> Iterator[Json]:
         """From the record created last to the first, in a small page and then in large ones."""
         end, size = self.total(), SMALL_PAGE
         while end > 0:
             start = max(0, end - size)
-            yield from reversed(self._page(start, end - start, ())["items"])
+            yield from reversed(self._page(start, end - start, ())[0])
             end, size = start, self.room(PAGE)
 
     def walk(self, include: Sequence[str] = ()) -> Iterator[Json]:
@@ -91,22 +111,21 @@ class Rows:
             start, total = 0, 1
             while start < total:
                 size = self.room(PAGE)
-                page = self._page(start, size, include)
-                total = page["total"]
-                for item in page["items"]:
+                page, total = self._page(start, size, include)
+                for item in page:
                     if item["id"] not in seen:
                         seen.add(item["id"])
                         yield item
                 start += size
-            if len(seen) >= total:
+            if len(seen) + len(self.hidden) >= total:
                 return
 
     def newest(self) -> tuple[int, str, str]:
-        """How many records the search finds, and the time and id of the newest; empty if there is none."""
+        """How many records the search finds, and the time and id of the newest; empty if none can be shown."""
         order = {"scope": {"entity": "record", "property": "inserted_at"}, "order": "desc"}
-        found = self._search((), [order], 1, 0, ())
-        last = found["items"][0]["record"] if found["items"] else {"inserted_at": "", "id": ""}
-        return int(found["total"]), str(last["inserted_at"]), str(last["id"])
+        found, total = self._search((), [order], 1, 0, ())
+        last = found[0] if found else {"inserted_at": "", "id": ""}
+        return total, str(last["inserted_at"]), str(last["id"])
 
     def named(self, uids: Sequence[str]) -> dict[str, str]:
         """External id -> record id of those of ``uids`` that the search finds."""
@@ -115,13 +134,22 @@ class Rows:
         return {item["external_id"]: str(item["id"]) for item in found}
 
     def fetch(self, ids: Sequence[str], include: Sequence[str] = ("responses", "suggestions")) -> dict[str, Json]:
-        """Record id -> record of those of ``ids`` that are there."""
+        """Record id -> record of those of ``ids`` that are there and can be shown."""
         found: dict[str, Json] = {}
+
+        def read(part: Sequence[str]) -> Sequence[Json | None]:
+            return self._searched([_in("id", part)], (), len(part), 0, include)[0]
+
+        def lost(record: str, error: Exception) -> None:
+            self.unshown[record] = str(error)
+
         left = list(dict.fromkeys(ids))
         while left:
             chunk, left = left[: (size := self.room(TERMS))], left[size:]
-            for item in self.search([_in("id", chunk)], limit=size, include=include):
-                found[str(item["id"])] = item
+            for record in chunk:
+                self.unshown.pop(record, None)
+            shown = read_apart(chunk, read, lost, _holds_half_a_character)
+            found |= {str(item["id"]): item for item in shown if item is not None}
         return found
 
     def search(
@@ -134,13 +162,22 @@ class Rows:
         include: Sequence[str] = (),
     ) -> list[Json]:
         """The records that fulfil all ``filters``, in the order of ``sort``, ``limit`` (1 to 1000) from ``offset``."""
-        return [item["record"] for item in self._search(filters, sort, limit, offset, include)["items"]]
+        return self._search(filters, sort, limit, offset, include)[0]
+
+    def search_all(self, filters: Sequence[Json], sort: Sequence[Json], include: Sequence[str] = ()) -> Iterator[Json]:
+        """All records that :meth:`search` finds, page by page: it may miss some while others come and go."""
+        start, total = 0, 1
+        while start < total:
+            size = self.room(PAGE)
+            page, total = self._search(filters, sort, size, start, include)
+            yield from page
+            start += size
 
     def missing(self, records: Iterable[str]) -> tuple[str, ...]:
         """Those of these records that are gone: the search lacks them, and each is not in the database either."""
         doubted: list[str] = []
         for chunk in batched(dict.fromkeys(records), TERMS):
-            if self._search([_in("id", chunk)], (), 1, 0, ())["total"] < len(chunk):
+            if self._search([_in("id", chunk)], (), 1, 0, ())[1] < len(chunk):
                 here = self.fetch(chunk, include=())
                 doubted += [record for record in chunk if record not in here]
         return tuple(record for record in doubted if self.is_gone(record))
@@ -194,27 +231,72 @@ class Rows:
         path = f"/api/v1/records/{remote_id}/suggestions"
         self._client.request("DELETE", path, params={"ids": ",".join(ids)}, again=True)
 
-    def _page(self, offset: int, limit: int, include: Sequence[str]) -> Any:
-        params = {"offset": offset, "limit": limit, **_included(include)}
-        return self._read("GET", f"{self._path}/records", params, None)
+    def _page(self, offset: int, limit: int, include: Sequence[str]) -> Page:
+        def read(start: int, size: int) -> Page:
+            params = {"offset": start, "limit": size, **_included(include)}
+            return self._read("GET", f"{self._path}/records", params, None)
+
+        items, total, lost = _shown(read, offset, limit)
+        elsewhere = {
+            place: why
+            for place, why in self.hidden.items()
+            if place < total and place not in range(offset, offset + limit)
+        }
+        self.hidden = elsewhere | lost
+        return items, total
 
     def _search(
         self, filters: Sequence[Json], sort: Sequence[Json], limit: int, offset: int, include: Sequence[str]
-    ) -> Any:
+    ) -> Page:
+        items, total, _ = _shown(lambda start, size: self._searched(filters, sort, size, start, include), offset, limit)
+        return items, total
+
+    def _searched(
+        self, filters: Sequence[Json], sort: Sequence[Json], limit: int, offset: int, include: Sequence[str]
+    ) -> Page:
         body: Json = {}
         if filters:
             body["filters"] = {"and": list(filters)}
         if sort:
             body["sort"] = list(sort)
         params = {"offset": offset, "limit": limit, **_included(include)}
-        return self._read("POST", f"{self._path}/records/search", params, body)
+        found, total = self._read("POST", f"{self._path}/records/search", params, body)
+        return [item["record"] for item in found], total
 
-    def _read(self, method: str, path: str, params: Json, body: Json | None) -> Any:
+    def _read(self, method: str, path: str, params: Json, body: Json | None) -> Page:
         answer = self._client.respond(method, path, params=params, body=body, again=True)
         found = answer.json()
         if found["items"]:
             self._weight = len(answer.content) / len(found["items"])
-        return found
+        return found["items"], int(found["total"])
+
+
+def _shown(read: Callable[[int, int], Page], offset: int, limit: int) -> tuple[list[Json], int, dict[int, str]]:
+    """The records in ``limit`` places from ``offset`` on that can be shown, how many there are in all places.
+
+    And place -> why, of those that can't be shown. ``read`` is given a place and how many to read from there.
+    """
+    totals: list[int] = []
+    lost: dict[int, str] = {}
+
+    def part(places: Sequence[int]) -> Sequence[Json | None]:
+        items, total = read(places[0], len(places))
+        totals.append(total)
+        return items
+
+    def lose(place: int, error: Exception) -> None:
+        lost[place] = str(error)
+
+    end = offset + limit
+    items = read_apart(range(offset, end), part, lose, _holds_half_a_character)
+    while not totals:  # none of these can be shown: the next one that can be, or the end, comes with the total
+        read_apart(range(end, end + 1), part, lose, _holds_half_a_character)
+        end += 1
+    return [item for item in items if item is not None], totals[-1], lost
+
+
+def _holds_half_a_character(error: PlatformError | PlatformUnavailable) -> bool:
+    return isinstance(error, PlatformError) and HALF_A_CHARACTER in error.body
 
 
 def _in(what: str, values: Iterable[str]) -> Json:

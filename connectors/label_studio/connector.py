@@ -238,8 +238,7 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
 
     @override
     def refused(self) -> Mapping[str, str]:
-        """None: a generation is stored whole, or not at all."""
-        return {}
+        return self._queue.refused()
 
     @override
     def retire(self, version: str) -> None:

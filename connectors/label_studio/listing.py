@@ -14,6 +14,7 @@ import httpx
 import structlog
 
 from nextlabel.connectors.basics import Json, weighed
+from nextlabel.connectors.bulk import read_apart
 from nextlabel.connectors.errors import PlatformUnavailable
 from nextlabel.connectors.label_studio.client import Client
 
@@ -117,18 +118,16 @@ class Listing:
 
     def _apart(self, names: Sequence[int], include: str, fields: str | None) -> Sequence[Json]:
         """These tasks; those that can't be shown are found by halving. Only one alone is asked for again and again."""
-        alone = len(names) == 1
-        again = alone and names[0] not in self._broken
-        try:
-            return _tasks(self.respond([is_in("id", names)], include, size=len(names), fields=fields, again=again))
-        except PlatformUnavailable as error:
-            if error.status != FAILED:
-                raise
-            if alone:
-                self._broken.add(names[0])
-                return [{"id": names[0], FAULT: str(error)}]
-        middle = len(names) // 2
-        return [*self._apart(names[:middle], include, fields), *self._apart(names[middle:], include, fields)]
+
+        def read(part: Sequence[int]) -> Sequence[Json]:
+            again = len(part) == 1 and part[0] not in self._broken
+            return _tasks(self.respond([is_in("id", part)], include, size=len(part), fields=fields, again=again))
+
+        def lost(task: int, error: Exception) -> Json:
+            self._broken.add(task)
+            return {"id": task, FAULT: str(error)}
+
+        return read_apart(names, read, lost, lambda error: error.status == FAILED)
 
 
 def condition(column: str, operator: str, value: object, kind: str = "Number") -> Json:

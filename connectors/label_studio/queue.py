@@ -8,14 +8,15 @@ own, with scores that rise with the rank; one PATCH of the project puts it in fo
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import stamina
 import structlog
 
 from nextlabel.connectors.base import Progress
-from nextlabel.connectors.basics import Json
+from nextlabel.connectors.basics import Json, batched
+from nextlabel.connectors.bulk import Narrowing
 from nextlabel.connectors.errors import ConnectorError, PlatformError, PlatformUnavailable, RecordsRejected
 from nextlabel.connectors.http import IMPORT_TIMEOUT_S
 from nextlabel.connectors.label_studio.client import OURS, Client, is_our_version
@@ -45,12 +46,14 @@ class LabelStudioQueue:
         self._batch_path: bool | None = None  # whether the server runs the batch import; None: not known yet
         self._stored: dict[str, set[int]] = {}  # version -> tasks with a row, for versions of which we know every row
         self._used: set[str] | None = None  # versions that exist; None: not read yet
+        self._refused: dict[str, str] = {}  # task -> why, of those that have no row in the generation in force
         self._lock = threading.Lock()
 
     def publish(self, version: str, entries: Sequence[QueueEntry], form: Form) -> None:
-        """Store ``entries`` under ``version``, verify, and put it in force.
+        """Store ``entries`` under ``version``, verify, and put it in force, without those that are :meth:`refused`.
 
-        Raises RecordsRejected or LabelingMismatch, the generation in force untouched, if not all could be stored.
+        Raises RecordsRejected, the generation in force untouched, if hardly any could be stored, or nobody knows which;
+        LabelingMismatch before anything is sent.
         """
         if not version.startswith(OURS):
             raise ValueError(f"{version!r}: versions begin with {OURS!r}")
@@ -66,18 +69,25 @@ class LabelStudioQueue:
                 self._delete_version(version)  # what an earlier try left: its ranking is not this one
                 self._stored[version] = set()
             self._used.add(version)
-            self._store(version, rows)
+            refused = self._store(version, rows)
+            if not self._stored[version]:  # with an empty version in force the queue would be random
+                raise RecordsRejected(f"all are refused: {next(iter(refused.values()))}", sent=len(rows), stored=0)
             answer = self._client.request(
                 "PATCH", self._path, params=_BRIEF, body={"model_version": version}, again=True
             )
             if answer.get("model_version") != version:
                 raise PlatformError(f"the project did not take the version {version}", status=200, body=str(answer))
+            self._refused = refused
 
     def extend(self, version: str, entries: Sequence[QueueEntry], form: Form) -> None:
-        """Store more ``entries`` under ``version``. Raises RecordsRejected if not all could be stored."""
+        """Store more ``entries`` under ``version``, without those that are :meth:`refused`; raises like ``publish``."""
         rows = _rows(version, entries, form)
         with self._lock:
-            self._store(version, rows)
+            self._refused |= self._store(version, rows)
+
+    def refused(self) -> dict[str, str]:
+        """Task -> why, of those that Label Studio takes no prediction for: that are gone, mostly."""
+        return dict(self._refused)
 
     def retire(self, version: str) -> None:
         """Delete what is stored under ``version``, a few rows at a time so that annotators' submits get through.
@@ -139,42 +149,58 @@ class LabelStudioQueue:
                 self._batch_path = False
         return self._batch_path
 
-    def _store(self, version: str, rows: Sequence[Json]) -> None:
-        """Store ``rows``; while the platform is unavailable (SQLite locked, say), look what arrived and go on."""
+    def _store(self, version: str, rows: Sequence[Json]) -> dict[str, str]:
+        """Store ``rows``, and return task -> why of those that are refused.
+
+        While the platform is unavailable (SQLite locked, say), look what arrived and go on.
+        """
         for attempt in stamina.retry_context(on=PlatformUnavailable, attempts=3, wait_initial=0.2, wait_max=2.0):
             with attempt:
-                self._store_once(version, rows)
+                return self._store_once(version, rows)
+        raise AssertionError("unreachable: stamina raises when its attempts are used up")
 
-    def _store_once(self, version: str, rows: Sequence[Json]) -> None:
+    def _store_once(self, version: str, rows: Sequence[Json]) -> dict[str, str]:
         known = self._stored.pop(version, None)  # nothing is certain until every row is confirmed
         if known is None:  # after a lost reply, or a restart
-            known = {row["task"] for row in self._predictions() if row["model_version"] == version}
-        rows = [row for row in rows if row["task"] not in known]
-        blind = [] if not rows or self.imports_in_batches() else [row for row in rows if not row["result"]]
-        plain = [row for row in rows if row["result"] or not blind]
-        stored = 0
-        try:
-            for start in range(0, len(plain), BATCH):
-                stored += self._import(plain[start : start + BATCH])
-            for row in blind:
-                self._client.call(partial(self._client.sdk.predictions.create, **row))
-                stored += 1
-        except RecordsRejected as error:
-            raise RecordsRejected(str(error), sent=len(rows), stored=stored + error.stored) from None
-        except PlatformError as error:
-            raise RecordsRejected(str(error), sent=len(rows), stored=stored) from None
-        self._stored[version] = known | {row["task"] for row in rows}
+            known = self._tasks(version)
+        new = {str(row["task"]): row for row in rows if row["task"] not in known}
+        batches = not new or self.imports_in_batches()
+        alone = {} if batches else {task: row for task, row in new.items() if not row["result"]}
+        parts = [*batched((task for task in new if task not in alone), BATCH), *batched(alone, 1)]
+        stored, narrowing = set[str](), Narrowing()
 
-    def _import(self, rows: Sequence[Json]) -> int:
-        answer = self._client.request("POST", f"{self._path}/import/predictions", body=rows, timeout=IMPORT_TIMEOUT_S)
-        created = int(answer["created"])
-        if created != len(rows):
-            raise RecordsRejected(
-                f"Label Studio stored {created} of {len(rows)} predictions and said nothing",
-                sent=len(rows),
-                stored=created,
-            )
-        return created
+        def send(part: Mapping[str, Json]) -> None:
+            stored.update(part.keys() - self._sent(version, part, blind=not alone.keys().isdisjoint(part)))
+
+        try:
+            for part in parts:
+                narrowing.send({task: new[task] for task in part}, send)
+        except PlatformError as error:
+            raise RecordsRejected(str(error), sent=len(new), stored=len(stored)) from None
+        refused = {task: self._why(task, reason) for task, reason in narrowing.refused.items()}
+        if narrowing.gave_up:
+            raise RecordsRejected(f"hardly any is taken: {refused.popitem()[1]}", sent=len(new), stored=len(stored))
+        dropped = dict.fromkeys(new.keys() - stored - refused.keys(), "Label Studio left it out, and said nothing")
+        self._stored[version] = known | set(map(int, stored))
+        return refused | dropped
+
+    def _sent(self, version: str, part: Mapping[str, Json], *, blind: bool) -> set[str]:
+        """Send these rows; return the tasks that have none all the same. Raises PlatformError: then none is stored."""
+        if blind:
+            for row in part.values():
+                self._client.call(partial(self._client.sdk.predictions.create, **row))
+            return set()
+        body, path = list(part.values()), f"{self._path}/import/predictions"
+        answer = self._client.request("POST", path, body=body, timeout=IMPORT_TIMEOUT_S)
+        return set() if answer["created"] == len(body) else part.keys() - set(map(str, self._tasks(version)))
+
+    def _why(self, task: str, reason: str) -> str:
+        """Why there is no row for ``task``. The ``reason`` that Label Studio gives begins with the row, and is cut."""
+        return reason if self._client.find(f"/api/tasks/{task}") else "there is no such task any more"
+
+    def _tasks(self, version: str) -> set[int]:
+        """The tasks that have a row under ``version``."""
+        return {row["task"] for row in self._predictions() if row["model_version"] == version}
 
     def _predictions(self) -> list[Json]:
         """Every prediction of the project, in one answer: for repairs only."""

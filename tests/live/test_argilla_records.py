@@ -200,7 +200,7 @@ def test_deleted_records_are_found(argilla_dataset: Make, api: Api, monkeypatch:
 def test_a_record_that_only_the_search_has_lost_is_not_deleted(argilla_dataset: Make, monkeypatch: pytest.MonkeyPatch):
     connector = argilla_dataset()
     ids = list(connector.push(numbered(3)).values())
-    monkeypatch.setattr(rows.Rows, "_search", lambda *_: {"items": [], "total": 0})
+    monkeypatch.setattr(rows.Rows, "_searched", lambda *_: ([], 0))
     assert connector.missing(ids[:2]) == ()
 
 

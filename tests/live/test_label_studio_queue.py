@@ -223,7 +223,7 @@ def test_spans_are_stored_on_both_import_paths(label_studio: LabelStudioServer, 
         connector.close()
 
 
-def test_a_dropped_row_is_noticed_and_the_old_generation_stays(
+def test_a_dropped_row_is_told_and_all_others_stand(
     plain_label_studio: LabelStudioServer, monkeypatch: pytest.MonkeyPatch
 ):
     server = plain_label_studio
@@ -235,24 +235,37 @@ def test_a_dropped_row_is_noticed_and_the_old_generation_stays(
     monkeypatch.setattr(
         "nextlabel.connectors.label_studio.queue.score_of", lambda rank: 7.5 if rank == 4 else rank / 99
     )
-    with pytest.raises(RecordsRejected, match="stored 9 of 10") as caught:
-        connector.publish("nl-drop-2", entries(ids))
-    assert (caught.value.sent, caught.value.stored) == (10, 9)
-    annotator = Annotator(server.url, server.token, connector.project.id)
-    task = annotator.next_task()
-    assert task is not None
-    assert str(task["id"]) == ids[0]
-    assert {prediction["model_version"] for prediction in task["predictions"]} == {"nl-drop-1"}
+    connector.publish("nl-drop-2", entries(ids))
+    assert connector.refused() == {ids[4]: "Label Studio left it out, and said nothing"}
+    stored = [task for version, task, _ in predictions(server, connector) if version == "nl-drop-2"]
+    assert stored == sorted(set(ids) - {ids[4]})
+    assert connector.generations()[0] == "nl-drop-2"
     connector.close()
 
 
-def test_a_task_that_is_gone_is_a_clear_refusal(label_studio: LabelStudioServer, label_studio_project: Make):
-    connector = label_studio_project()
-    ids = fill(connector, 5)
-    connector.publish("nl-gone-1", entries(ids[:2]))
-    with pytest.raises(RecordsRejected, match="999999"):
-        connector.publish("nl-gone-2", entries([ids[0], "999999"]))
-    assert connector.generations()[0] == "nl-gone-1"
+@pytest.mark.parametrize("kind", ["fast", "plain"])
+def test_a_task_that_is_gone_costs_no_other_its_place(kind: str, request: pytest.FixtureRequest):
+    server: LabelStudioServer = request.getfixturevalue("label_studio" if kind == "fast" else "plain_label_studio")
+    labeling = Labeling(LabelKind.SINGLE, ("sport", "politics"))
+    connector = LabelStudioConnector.create(server.url, server.token, NewProject("gone", labeling))
+    ids = fill(connector, 8)
+    gone, blind_gone = ids[2], ids[5]
+    for task in (gone, blind_gone):
+        connector._client.request("DELETE", f"/api/tasks/{task}")
+    connector.publish("nl-gone-1", entries(ids[:6], blind={ids[1], blind_gone}))
+    assert connector.refused() == dict.fromkeys((gone, blind_gone), "there is no such task any more")
+    stored = {task: score for _, task, score in predictions(server, connector)}
+    assert stored == {task: score_of(rank) for rank, task in enumerate(ids[:6]) if task not in (gone, blind_gone)}
+    with pytest.raises(RecordsRejected, match="no such task"):
+        connector.publish("nl-gone-2", entries([gone]))
+    assert connector._queue.in_force() == "nl-gone-1"
+    assert connector.refused().keys() == {gone, blind_gone}, "of the generation in force"
+    connector.publish("nl-gone-3", entries(ids[:2]))
+    assert connector.refused() == {}
+    connector.extend("nl-gone-3", entries([gone, ids[6]], first=2))
+    assert connector.refused().keys() == {gone}
+    assert connector._queue.versions()["nl-gone-3"] == 3
+    connector.close()
 
 
 def test_a_label_that_is_not_in_the_config_is_refused_before_anything_is_sent(label_studio_project: Make):

@@ -47,7 +47,7 @@ def test_everything_that_can_be_said(nextlabel: Run, folder: Path) -> None:
         found = read(nextlabel, "--out", "page.html")
         assert everything(store) == before
     assert found["silent"] == {}
-    assert (found["records"], found["labelled"]) == (200, {"chosen": 60, "audit": 60})
+    assert (found["records"], found["labelled"]) == (200, {"chosen": 60, "audit": 60, "held_out": 0})
     assert (found["answers"], found["annotators_seen"]) == (180, 2)
     assert [(one["labels"], round(one["accuracy"]["mean"], 3)) for one in found["curve"]] == [
         (20, 0.667), (40, 0.733), (60, 0.8)

@@ -76,7 +76,7 @@ def test_the_lines_of_the_readme_run(newcomer: BackendProcess, tmp_path: Path) -
     for line in filled_in(LOOK, newcomer).replace("\\\n", "").splitlines():
         command = ["bash", "-ec", export + line]
         done = subprocess.run(command, env=shell, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, (line, done.stdout, done.stderr)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"  # whole: the doctor says what is wrong
     assert '"label":' in done.stdout, "the last line asks for a prediction"
     assert (tmp_path / "report.html").exists()
     running.send_signal(signal.SIGINT)

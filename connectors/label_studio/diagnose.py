@@ -20,6 +20,10 @@ LARGE = 1000
 """Tasks from which the slow import of predictions is felt."""
 CROWD = 5
 """Users from which SQLite's one writer is felt."""
+CONNECTED = ("CO", None)
+"""What Label Studio says of a backend that it reaches."""
+LOOKS = 3
+"""Times that it is asked: it gives the service a second to answer, and a busy machine may be late once."""
 
 
 def findings(
@@ -35,7 +39,7 @@ def findings(
     found: Json = client.get(f"/api/projects/{project}")
     yield from _labeling(found, question)
     yield from _settings(found)
-    backends = webhooks.backends()
+    backends = _listed(webhooks, backend)
     yield from _version(found, queue, [one.title for one in backends])
     yield from _import_path(found, queue)
     yield from _backends(backends, backend)
@@ -165,6 +169,16 @@ def _import_path(found: Json, queue: LabelStudioQueue) -> Iterator[Finding]:
         )
 
 
+def _listed(webhooks: Webhooks, backend: BackendAddress | None) -> list[Any]:
+    """The project's backends. Label Studio tries to reach each whenever they are listed."""
+    backends = webhooks.backends()
+    for _ in range(LOOKS - 1):
+        if backend is None or all(one.state in CONNECTED for one in backends if one.url.rstrip("/") == backend.url):
+            break
+        backends = webhooks.backends()
+    return backends
+
+
 def _backends(backends: list[Any], backend: BackendAddress | None) -> Iterator[Finding]:
     if backend is not None:
         here = [one for one in backends if one.url.rstrip("/") == backend.url]
@@ -172,7 +186,7 @@ def _backends(backends: list[Any], backend: BackendAddress | None) -> Iterator[F
             yield Finding.error(
                 "ml-backend", f"the project does not know the service at {backend.url}", "start it: nextlabel run"
             )
-        elif here[0].state not in ("CO", None):
+        elif here[0].state not in CONNECTED:
             yield Finding.error(
                 "ml-backend",
                 f"Label Studio can't talk to {backend.url}: {str(here[0].error_message or here[0].state)[:200]}",

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Final
+from typing import Final, TextIO
 
 from nextlabel.connectors.errors import DataError
 
@@ -68,11 +69,18 @@ def _form(source: Source, wanted: Sequence[str], options: ReadingOptions) -> _Fo
     return form
 
 
-def _with_header(source: Source, form: _Form) -> _Form:
-    """``form`` with the names of the columns: those in the first row; or as many as it has cells."""
+@contextmanager
+def _below(source: Source, form: _Form) -> Iterator[TextIO]:
+    """The lines of the file from its header on."""
     with decoded(source.opened, form.encoding) as lines:
         for _ in range(form.above):
             lines.readline()
+        yield lines
+
+
+def _with_header(source: Source, form: _Form) -> _Form:
+    """``form`` with the names of the columns: those in the first row; or as many as it has cells."""
+    with _below(source, form) as lines:
         try:
             names = next(csv.reader(lines, delimiter=form.delimiter), [])
         except csv.Error as error:
@@ -98,9 +106,7 @@ def _fitness(source: Source, wanted: Sequence[str]) -> Callable[[_Form], tuple[i
 
 def _even(source: Source, form: _Form) -> int:
     """How many of the first rows have as many cells as there are columns."""
-    with decoded(source.opened, form.encoding) as lines:
-        for _ in range(form.above):
-            lines.readline()
+    with _below(source, form) as lines:
         try:
             rows = list(islice(csv.reader(lines, delimiter=form.delimiter), _SAMPLE))
         except csv.Error:
@@ -132,9 +138,7 @@ def _count(source: Source, form: _Form) -> int | None:
 def _rows(source: Source, form: _Form, filled: list[int]) -> Iterator[Row]:
     """The rows. The numbers of those with too few cells go into ``filled``; their missing cells are empty."""
     width = len(form.header)
-    with decoded(source.opened, form.encoding) as lines:
-        for _ in range(form.above):
-            lines.readline()
+    with _below(source, form) as lines:
         reader = csv.reader(
             lines,
             delimiter=form.delimiter,

@@ -79,7 +79,7 @@ def forget(store: Store) -> None:
 
 
 def _tell(store: Store, kind: str, began: datetime, say: Callable[[datetime], str]) -> None:
-    known = next((one.since for one in store.notices() if one.key == kind), None)
+    known = next((one.since for one in store.notices(kind=kind)), None)
     since = known or began
     if message := say(since):
         store.notify(Notice(kind, kind, message, since=since))

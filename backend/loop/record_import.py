@@ -126,7 +126,7 @@ class RecordImport:
         self._tell_unread()
 
     def _tell_unread(self) -> None:
-        told = {one.key for one in self._store.notices() if one.kind == UNREAD}
+        told = {one.key for one in self._store.notices(kind=UNREAD)}
         notices = [
             Notice(f"{UNREAD} {item}", UNREAD, f"record {item} can't be read: {reason}", UNREAD_FIX, item)
             for item, reason in self._connector.unread().items()

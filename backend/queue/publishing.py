@@ -151,7 +151,7 @@ class QueuePublisher:
         refused = self._connector.refused()
         if refused == self._refused:
             return
-        told = [one for one in self._store.notices() if one.kind == NO_PLACE]
+        told = self._store.notices(kind=NO_PLACE)
         self._store.dismiss(one.key for one in told if one.remote_id not in refused)
         for remote_id, why in refused.items():
             message = f"record {remote_id} on the platform has no place in the queue: {why}"

@@ -64,9 +64,11 @@ class NoticesPart(Database):
             for chunk in chunks(records):
                 connection.execute(sa.delete(notices).where(notices.c.remote_id.in_(chunk)))
 
-    def notices(self, limit: int | None = None) -> list[Notice]:
-        """What there is to tell, the newest first."""
+    def notices(self, limit: int | None = None, *, kind: str | None = None) -> list[Notice]:
+        """What there is to tell, the newest first; only what is of one ``kind``, if that is given."""
         query = sa.select(notices).order_by(notices.c.since.desc(), notices.c.key).limit(limit)
+        if kind is not None:
+            query = query.where(notices.c.kind == kind)
         with self._read() as connection:
             return [Notice(**row._mapping) for row in connection.execute(query)]
 

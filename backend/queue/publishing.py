@@ -153,9 +153,10 @@ class QueuePublisher:
             return
         told = self._store.notices(kind=NO_PLACE)
         self._store.dismiss(one.key for one in told if one.remote_id not in refused)
-        for remote_id, why in refused.items():
-            message = f"record {remote_id} on the platform has no place in the queue: {why}"
-            self._store.notify(Notice(f"{NO_PLACE} {remote_id}", NO_PLACE, message, NO_PLACE_FIX, remote_id))
+        says = "record {} on the platform has no place in the queue: {}".format
+        self._store.notify(
+            *(Notice(f"{NO_PLACE} {one}", NO_PLACE, says(one, why), NO_PLACE_FIX, one) for one, why in refused.items())
+        )
         self._refused = refused
 
     def _fill(self, version: str, entries: Sequence[QueueEntry]) -> None:

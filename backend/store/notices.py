@@ -59,6 +59,8 @@ class NoticesPart(Database):
 
     def dismiss(self, keys: Iterable[str] = (), *, records: Iterable[str] = ()) -> None:
         """Take notices away, by their keys, or all about some ``records`` (remote ids). Unknown ones don't matter."""
+        if not self.notice_counts():  # most of the time there is none, and nobody has to wait for a write
+            return
         with self._write() as connection:
             _drop(connection, keys)
             for chunk in chunks(records):

@@ -65,7 +65,8 @@ class Predictor:
         live = self._live
         if live is None:
             raise LearningError("the service has not started yet: there is no model to predict with")
-        records = await asyncio.to_thread(self._with_texts, records)
+        if self._connector.by_address:
+            records = await asyncio.to_thread(self._with_texts, records)
         labeling = self._labeling()
         predictions = await live.predict([labeling.content(record) for record in records], self._batcher)
         known = {one.uid: self._rule.content(one) for one in records if one.uid and one is not UNREAD}
@@ -75,7 +76,5 @@ class Predictor:
 
     def _with_texts(self, records: Sequence[Record]) -> Sequence[Record]:
         """What the platform sends of records, with the texts that it has at addresses only: the store has read them."""
-        if not (asked := [record.uid for record in records if record.uid]) or not self._connector.by_address:
-            return records
-        known = {item.record.uid: item.record for item in self._store.get(asked)}
+        known = {item.record.uid: item.record for item in self._store.get([one.uid for one in records if one.uid])}
         return [known.get(record.uid, UNREAD) if record.uid else record for record in records]

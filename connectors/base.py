@@ -82,7 +82,7 @@ class Survey:
 
 
 class Severity(StrEnum):
-    """How bad a finding of the doctor is. Only ``ERROR`` and ``WARNING`` mean that something is wrong."""
+    """How bad a finding of the doctor is. Only ``ERROR`` makes the command exit with 1."""
 
     ERROR = "error"  # the loop does not work
     WARNING = "warning"  # the loop works, not as well or as safely as it could

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,7 +55,8 @@ def doctor(
     """Find what would silently break the loop, and the fix.
 
     Looks at the live platform and at our settings; changes nothing. Before the first run it looks at the recipe, its
-    data, its model and what is installed, and asks the platform whether it will do. Exits with 1 if anything is wrong.
+    data, its model and what is installed, and asks the platform whether it will do. Exits with 1 if the loop can't work as
+    it should (✗); what could be better (!) leaves it at 0.
     """
     from nextlabel.backend.logging import configure
     from nextlabel.backend.settings import Settings
@@ -68,7 +70,7 @@ def doctor(
         print_json([{"code": f.code, "severity": f.severity, "message": f.message, "fix": f.fix} for f in findings])
     else:
         _show(findings)
-    if any(finding.severity is not Severity.OK for finding in findings):
+    if any(finding.severity is Severity.ERROR for finding in findings):
         raise typer.Exit(1)
 
 
@@ -85,7 +87,7 @@ def _findings(recipe: str | None, project: str | None, platform: str | None, set
         if first and not (settings.home / FILE).exists():
             yield Finding.ok("credentials", f"the first start makes them, in {settings.home}")
         else:
-            yield Finding("credentials", Severity.WARNING, str(error), "nextlabel run RECIPE")
+            yield Finding("credentials", Severity.ERROR, str(error), "nextlabel run RECIPE")
     if first and recipe is not None:
         yield from before_first_run(_chosen(recipe, platform), settings, address)
         return
@@ -177,7 +179,7 @@ def _leader(recipe: str, settings: Settings) -> Finding:
     with existing_store(find_recipe(recipe), settings) as store:
         lease = store.lease(LEASE)
     if lease is None or not lease.left:
-        return Finding("leader", Severity.WARNING, f"runs the loop: {leading(facts(lease))}", f"nextlabel run {recipe}")
+        return Finding("leader", Severity.ERROR, f"runs the loop: {leading(facts(lease))}", f"nextlabel run {recipe}")
     return Finding("leader", Severity.OK, f"runs the loop: {leading(facts(lease))}")
 
 
@@ -211,5 +213,7 @@ def _show(findings: list[Finding]) -> None:
         )
         if finding.fix:
             terminal.print(Text(f"    fix: {finding.fix}"), soft_wrap=True)
-    wrong = sum(finding.severity != "ok" for finding in findings)
-    terminal.print(Text(f"{len(findings)} things looked at, {wrong} wrong", "red" if wrong else "green"))
+    found = Counter(finding.severity for finding in findings)
+    wrong, better = found[Severity.ERROR], found[Severity.WARNING]
+    colour = "red" if wrong else "yellow" if better else "green"
+    terminal.print(Text(f"{len(findings)} things looked at, {wrong} wrong, {better} could be better", colour))

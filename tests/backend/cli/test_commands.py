@@ -262,12 +262,12 @@ def test_ended_by_a_signal_push_leaves_no_lease_behind(
     assert new_store.lease("loop") is None
 
 
-def test_doctor_exits_with_1_if_anything_is_wrong(nextlabel: Run, platform: Platform) -> None:
+def test_doctor_exits_with_1_if_the_loop_cannot_work(nextlabel: Run, platform: Platform) -> None:
     platform.findings = [Finding("sampling", Severity.OK, "uncertainty sampling is on")]
     done = nextlabel("doctor", "--project", "9", "--json")
     findings = {one["code"]: one for one in json.loads(done.out)}
     assert findings["sampling"]["severity"] == "ok"
-    assert findings["credentials"]["severity"] == "warning"
+    assert findings["credentials"]["severity"] == "error"
     assert done.code == 1, "nobody has started a service here yet"
 
     nextlabel("push", "reviews.yaml")  # makes the secrets
@@ -275,9 +275,12 @@ def test_doctor_exits_with_1_if_anything_is_wrong(nextlabel: Run, platform: Plat
     assert platform.address.url == "http://127.0.0.1:9090"
     platform.findings.append(Finding("overlap", Severity.WARNING, "overlap is [2]", "set it to 1"))
     done = nextlabel("doctor", "--project", "9")
-    assert done.code == 1
+    assert done.code == 0, "the loop works, and could be better"
     assert "overlap is [2]" in done.out
     assert "fix: set it to 1" in done.out
+    assert "0 wrong, 1 could be better" in done.out
+    platform.findings.append(Finding("webhook", Severity.ERROR, "no webhook", "run it"))
+    assert nextlabel("doctor", "--project", "9").code == 1
 
 
 def test_doctor_reports_a_platform_that_does_not_answer(nextlabel: Run, platform: Platform) -> None:

@@ -107,7 +107,7 @@ def test_it_says_who_leads(nextlabel: Run, attached: list[Attached], folder: Pat
         store.set_meta(PROJECT, "7")
         assert leader() == {
             "code": "leader",
-            "severity": "warning",
+            "severity": "error",
             "message": "runs the loop: nobody; the queue stands still",
             "fix": "nextlabel run reviews.yaml",
         }
@@ -117,7 +117,7 @@ def test_it_says_who_leads(nextlabel: Run, attached: list[Attached], folder: Pat
         assert found["message"].startswith("runs the loop: vm:17:ab, since ")
         store.acquire(LEASE, "vm:17:ab", 0.0)
         found = leader()
-        assert found["severity"] == "warning"
+        assert found["severity"] == "error"
         assert "vm:17:ab did not renew its lease" in found["message"]
 
 

@@ -55,8 +55,8 @@ def doctor(
     """Find what would silently break the loop, and the fix.
 
     Looks at the live platform and at our settings; changes nothing. Before the first run it looks at the recipe, its
-    data, its model and what is installed, and asks the platform whether it will do. Exits with 1 if the loop can't work as
-    it should (✗); what could be better (!) leaves it at 0.
+    data, its model and what is installed, and asks the platform whether it will do. Exits with 1 if the loop can't work
+    as it should (✗); what could be better (!) leaves it at 0.
     """
     from nextlabel.backend.logging import configure
     from nextlabel.backend.settings import Settings

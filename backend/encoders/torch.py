@@ -160,8 +160,7 @@ def pooled_model(folder: ModelFolder) -> Any:
 def load_body(folder: ModelFolder, *, attention: str | None = None, middle: bool = False) -> Any:
     """The transformer of ``folder`` in float32, without pooling, or its lower half (``middle``). Raises LearningError.
 
-    ``attention`` names one of transformers' implementations: ``sdpa`` is the fastest that every model has, and None is
-    the library's choice.
+    ``attention`` names one of transformers' implementations; None is the fastest that the model has: not each has all.
     """
     import torch
     from transformers import AutoConfig, AutoModel

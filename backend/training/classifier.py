@@ -117,7 +117,7 @@ def text_classifier(folder: ModelFolder, spec: TrainingSpec, classes: int) -> An
     import torch
 
     pooling: Pooling = folder.pooling if spec.pooling == "model" else spec.pooling
-    body = load_body(folder, attention="sdpa")
+    body = load_body(folder)
     kept = pooling == folder.pooling
     pooled = load_pooler(folder) if kept else make_pooler(pooling, folder.width)
     dimension = pooled_dimension(pooling, folder.width)

@@ -244,18 +244,19 @@ class Changes:
     (:meth:`~nextlabel.connectors.base.Connector.annotations`). ``unreadable`` ones are among them. ``cursor``, where
     given, is where the next poll starts. ``gap``: changes may have been missed, so everything should be compared.
     ``records`` that were made or corrected, as they are now, and maybe others; ``total``: how many the platform has,
-    where that is cheap to know.
+    where that is cheap to know. ``missed``: parts of the look that failed, by name -> why; the next one makes up for
+    them.
     """
 
     annotations: tuple[Annotation, ...] = ()
     complete: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    records_added: bool = False
     labeling_changed: bool = False
     cursor: str | None = None
     gap: bool = False
     unreadable: tuple[Unreadable, ...] = ()
     records: tuple[RemoteRecord, ...] = ()
     total: int | None = None
+    missed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def listed(cls, found: Mapping[str, Sequence[Found]]) -> Changes:

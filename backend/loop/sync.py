@@ -85,8 +85,6 @@ class Sync:
         if changes.annotations or changes.records:
             tell_of_misfits(self._store)
         self._count(changes.total)
-        if changes.records_added:
-            self.want_records()
         self._import_records()
         self._noticed(changes)
         if changes.cursor is not None:

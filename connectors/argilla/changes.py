@@ -1,8 +1,11 @@
 """What annotators did since the last look, pulled from Argilla, because no webhook is sure to arrive.
 
-Argilla can't be asked what changed after some moment: neither a record's time of change nor the search knows of
-responses. So a look reads every response, when the dataset's last activity moved, and now and then without cause:
-owners may write responses in bulk, which moves nothing. What was read before is compared in memory.
+Argilla can't be asked which responses changed after some moment: neither a record's time of change nor the search knows
+of them. So a look reads every response, when the dataset's last activity moved, and now and then without cause: owners
+may write responses in bulk, which moves nothing. What was read before is compared in memory.
+
+Which records were made or written to since some moment, the search does know. Places in queues and suggestions are
+writings too: what we wrote is read back once, found to say what it said, and leads to nothing.
 """
 
 from __future__ import annotations
@@ -17,11 +20,12 @@ from typing import TypeAlias
 
 from nextlabel.connectors.argilla.client import Client
 from nextlabel.connectors.argilla.config import Form
-from nextlabel.connectors.argilla.payloads import NOT_SHOWN, STATUSES, read_responses
+from nextlabel.connectors.argilla.payloads import NOT_SHOWN, STATUSES, read_record, read_responses
 from nextlabel.connectors.argilla.rows import PAGE, Rows
 from nextlabel.connectors.basics import Json, batched
+from nextlabel.connectors.errors import ConnectorError
 from nextlabel.connectors.http import server_time
-from nextlabel.connectors.records import Annotation, Changes, Found, Unreadable, sorted_out
+from nextlabel.connectors.records import Annotation, Changes, Found, RemoteRecord, Unreadable, sorted_out
 
 ANYWAY_S = 60.0
 """Seconds after which responses are read though nothing seems to have happened."""
@@ -32,6 +36,10 @@ SHARE = 0.1
 """Of the time, the most that may be spent reading responses."""
 QUICK_S = 0.5
 """Shorter readings are not rationed."""
+INDEXED = timedelta(seconds=30)
+"""How long a bulk of records may take from when it is dated to where the search finds it."""
+CORRECTIONS = "records that were corrected"
+"""The part of a look that finds those."""
 MARGIN = timedelta(seconds=3)
 """How long a response may take from the dataset's last activity to where the search finds it."""
 
@@ -43,14 +51,13 @@ Times: TypeAlias = Mapping[str, datetime | None]
 class Mark:
     """What a cursor says.
 
-    ``activity`` is the last one that was read, empty if it has to be read again; ``records`` and ``newest`` are the
-    number and the newest time of the records that we know of; ``look`` counts what was told, so that a cursor handed
-    back shows whether it arrived.
+    ``activity`` is the last one that was read, empty if it has to be read again; ``records`` is the server's time as of
+    the last look for records that were made or corrected; ``look`` counts what was told, so that a cursor handed back
+    shows whether it arrived.
     """
 
     activity: str = ""
-    records: int = 0
-    newest: str = ""
+    records: str = ""
     look: int = 0
 
     @classmethod
@@ -69,13 +76,13 @@ class Mark:
 
 
 class Poll:
-    """Finds changed answers and new records of one dataset."""
+    """Finds changed answers, and records that were made or corrected, of one dataset."""
 
     def __init__(self, client: Client, rows: Rows, dataset_id: str) -> None:
         self._client = client
         self._rows = rows
         self._path = f"/api/v1/datasets/{dataset_id}"
-        self.arrivals = Arrivals(rows)
+        self._written = Written(rows)
         self._answers: dict[str, Times] = {}  # record -> what it had at the last reading
         self._heard: set[str] = set()  # records that were looked up since
         self._told: str | None = None  # the cursor that was given out last
@@ -91,24 +98,39 @@ class Poll:
             self._heard.update(records)
 
     def since(self, cursor: str | None, form: Form) -> Changes:
-        """Every answer that was given, changed or deleted after ``cursor``, and the next cursor.
+        """Every answer given, changed or deleted after ``cursor``, every record made or corrected, and the next cursor.
 
         ``complete`` holds the records whose answers came or went. Raises ValueError on a cursor that is not ours.
         """
         mark = Mark.read(cursor)
         answer = self._client.respond("GET", self._path, again=True)
-        activity = str(answer.json()["last_activity_at"])
-        added, (records, newest) = self.arrivals.since(mark)
+        activity, now = str(answer.json()["last_activity_at"]), server_time(answer)
         with self._lock:
             fresh = cursor is None or cursor != self._told  # a new process, or what was told last got lost
             seen, look = ("", 0) if mark is None else (mark.activity, mark.look)
             found = Changes()
             if fresh or self._is_due(moved=seen != activity):
                 found = self._look(form, fresh, missed=fresh and mark is not None and seen != activity)
-                seen = activity if _is_settled(activity, server_time(answer)) else ""
+                seen = activity if _is_settled(activity, now) else ""
                 look += 1
-            self._told = Mark(seen, records, newest, look).write()
-        return replace(found, records_added=added, cursor=self._told)
+            found, records = self._with_records(found, mark, now or self._client.now(), form, fresh)
+            self._told = Mark(seen, records, look).write()
+        return replace(found, cursor=self._told)
+
+    def _with_records(
+        self, found: Changes, mark: Mark | None, now: datetime, form: Form, fresh: bool
+    ) -> tuple[Changes, str]:
+        """``found``, and the records that were written to since ``mark``; and up to when these are known.
+
+        Where they can't be read, the answers that were found are told all the same.
+        """
+        if mark is None or not mark.records:
+            return found, now.isoformat()
+        try:
+            written = self._written.since(min(now, datetime.fromisoformat(mark.records)), form, anew=fresh)
+        except ConnectorError as error:
+            return replace(found, missed={CORRECTIONS: str(error)}), mark.records
+        return replace(found, records=written), now.isoformat()
 
     def everything(self, form: Form) -> Iterator[Changes]:
         """Every record that has answers, with all of them, from the database, page by page."""
@@ -169,39 +191,21 @@ class Poll:
         return self._rows.search_all([status], [order], include=("responses",))
 
 
-class Arrivals:
-    """Notices records that others add: there are more of them than there should be, or a newer one."""
+class Written:
+    """Finds records that were made or written to, by whomever. What a record says is told once for each writing."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
-        self._base: tuple[int, str] | None = None  # number and newest time of the records that we know of
-        self._own: set[str] = set()
-        self._lock = threading.Lock()
+        self._told: dict[str, str] = {}  # record -> when it was written to, of those that a next look may find again
 
-    def listing(self) -> None:
-        """All records are about to be listed: what is there now is known."""
-        total, newest, _ = self._rows.newest()
-        with self._lock:
-            self._base = (total, newest)
-
-    def pushed(self, ids: Iterable[str]) -> None:
-        """We have just put these records on the platform ourselves."""
-        with self._lock:
-            new = set(ids) - self._own
-            self._own |= new
-            if self._base is not None:
-                self._base = (self._base[0] + len(new), self._base[1])
-
-    def since(self, mark: Mark | None) -> tuple[bool, tuple[int, str]]:
-        """Whether others added records, and what is known of, for the cursor."""
-        total, newest, record = self._rows.newest()
-        with self._lock:
-            if self._base is None:
-                self._base = (total, newest) if mark is None else (mark.records + len(self._own), mark.newest)
-            known, last = self._base
-            added = total > known or (newest > last and record not in self._own)
-            self._base = (min(total, known), last)
-            return added, self._base
+    def since(self, moment: datetime, form: Form, *, anew: bool) -> tuple[RemoteRecord, ...]:
+        """Records written to after ``moment``, as they are now. ``anew``: what was told before may have got lost."""
+        known = {} if anew else self._told
+        found = {str(item["id"]): item for item in self._rows.written(moment - INDEXED)}
+        self._told = {record: item["updated_at"] for record, item in found.items()}
+        return tuple(
+            read_record(form, item) for record, item in found.items() if known.get(record) != item["updated_at"]
+        )
 
 
 def _time(one: Found) -> datetime | None:

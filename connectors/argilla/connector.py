@@ -68,6 +68,7 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         self._rows = Rows(client, self._id)
         self._queue = ArgillaQueue(client, self._rows, self._people, self._id)
         self._poll = Poll(client, self._rows, self._id)
+        self._pushing = False
         link = self._queue.link(self._people.members[0])  # the owner of the API key
         self.project = ProjectRef(PLATFORM, client.url, self._id, title_of(found), link)
         self.labeling = self.form.labeling
@@ -109,16 +110,15 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
     @override
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
         self._queue.open_lanes()  # whoever pushed is given the links
-        push = Push(self._rows, self.form)
+        self._pushing = True
         try:
-            return push.push(records, progress)
+            return Push(self._rows, self.form).push(records, progress)
         finally:
-            self._poll.arrivals.pushed(push.created)
+            self._pushing = False
 
     @override
     def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
-        self._poll.arrivals.listing()
-        yield from self._rows.records(self.form, newest_first=newest_first)
+        return self._rows.records(self.form, newest_first=newest_first)
 
     @override
     def unread(self) -> Mapping[str, str]:
@@ -136,7 +136,8 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         self._look_after()
         found = self._poll.since(cursor, self.form)
         self._queue.note(found.annotations, found.complete)
-        return replace(found, labeling_changed=changed)
+        # While we push, how many there are says nothing about what others do.
+        return replace(found, labeling_changed=changed, total=None if self._pushing else self._rows.listed())
 
     @override
     def annotated(self) -> Iterator[Changes]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
 from math import isfinite
 from types import MappingProxyType
 from typing import Any
@@ -29,6 +31,7 @@ from nextlabel.connectors.records import (
     Unreadable,
     as_text,
     check_labels,
+    spans_of,
 )
 
 FOREIGN_UID = "argilla-"
@@ -48,6 +51,9 @@ NOT_SHOWN = (
     "Argilla itself fails to show it, because its metadata holds half a character, what is left of an emoji that was "
     "cut in two: write it again by its id or external id, without, or delete it"
 )
+COMPLETED = timedelta(seconds=1)
+"""How long after an answer the record that it completes is written to. One that was written to no later says what the
+annotator saw; another may have been corrected since."""
 NUMBERS = {"integer": "whole numbers", "float": "numbers"}
 """Types of metadata that are numbers, and what they are called."""
 WEB_URL_LENGTH = 2038
@@ -174,18 +180,25 @@ def placed(form: Form, suggestion: Json | None, fields: Mapping[str, Any]) -> Js
 
 def read_responses(form: Form, item: Mapping[str, Any]) -> list[Found]:
     """What people answered about a record as Argilla lists it, but for what is of a status that says nothing."""
-    read = (_found(form, str(item["id"]), one, item.get("fields")) for one in item.get("responses") or ())
+    read = (_found(form, item, one) for one in item.get("responses") or ())
     return [one for one in read if one is not None]
 
 
-def _found(form: Form, record: str, response: Any, fields: Any) -> Found | None:
+def _found(form: Form, item: Mapping[str, Any], response: Any) -> Found | None:
+    fields = mapping(item.get("fields"))
     try:
-        return read_response(form, record, response, mapping(fields))
+        one = read_response(form, str(item["id"]), response, fields)
+        if one is None or not (spans := spans_of(one.value)):
+            return one
+        if read_time(item["updated_at"]) - one.updated_at > COMPLETED:
+            return one
+        text = as_text(fields.get(form.target))
+        return replace(one, value=tuple(replace(span, text=text[span.start : span.end]) for span in spans))
     except ODD as error:
         response = mapping(response)
         return Unreadable(
             str(response.get("id") or ""),
-            record,
+            str(item["id"]),
             str(response.get("user_id") or ""),
             reason(error),
             "open the record in Argilla, correct the response and submit it again, or delete it",

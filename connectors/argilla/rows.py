@@ -7,7 +7,7 @@ whatever would show it. Such a record is left out, and costs no other; Argilla t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import TypeAlias
 from urllib.parse import quote
@@ -78,6 +78,10 @@ class Rows:
         """How many records the database has."""
         return self._page(0, 1, ())[1]
 
+    def listed(self) -> int:
+        """How many records the search finds: as :meth:`total`, without reading one, which may hold an image."""
+        return int(self._client.get(f"{self._path}/progress")["total"])
+
     def answered(self) -> int:
         """How many records the search finds that somebody has submitted an answer to."""
         submitted = {"type": "terms", "scope": {"entity": "response", "property": "status"}, "values": ["submitted"]}
@@ -120,12 +124,14 @@ class Rows:
             if len(seen) + len(self.hidden) >= total:
                 return
 
-    def newest(self) -> tuple[int, str, str]:
-        """How many records the search finds, and the time and id of the newest; empty if none can be shown."""
-        order = {"scope": {"entity": "record", "property": "inserted_at"}, "order": "desc"}
-        found, total = self._search((), [order], 1, 0, ())
-        last = found[0] if found else {"inserted_at": "", "id": ""}
-        return total, str(last["inserted_at"]), str(last["id"])
+    def written(self, since: datetime) -> Iterator[Json]:
+        """Records that were made or written to since then, by the search; the latest first, some perhaps twice.
+
+        What is written to meanwhile comes to the front of the list, so it makes a later page skip none.
+        """
+        when = {"entity": "record", "property": "updated_at"}
+        moment = since.astimezone(UTC).replace(tzinfo=None).isoformat()
+        return self.search_all([{"type": "range", "scope": when, "ge": moment}], [{"scope": when, "order": "desc"}])
 
     def named(self, uids: Sequence[str]) -> dict[str, str]:
         """External id -> record id of those of ``uids`` that the search finds."""
@@ -311,10 +317,9 @@ def _included(include: Sequence[str]) -> Mapping[str, str]:
 
 
 class Push:
-    """One push into one dataset. ``created`` are the ids of the records that it made, also if it fails."""
+    """One push into one dataset."""
 
     def __init__(self, rows: Rows, form: Form) -> None:
-        self.created: list[str] = []
         self._rows = rows
         self._form = form
         self._found: dict[str, str] = {}  # uid -> record id of those that are there
@@ -360,7 +365,6 @@ class Push:
             if "same external id" not in error.body:
                 raise
             made = self._create_missing(batch)
-        self.created += made.values()
         self._found |= made
 
     def _create_missing(self, batch: Mapping[str, Json]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from nextlabel.connectors.argilla.payloads import (
     read_event,
     read_record,
     read_response,
+    read_responses,
     write_record,
     write_suggestion,
 )
@@ -34,6 +35,7 @@ from nextlabel.connectors.records import (
     RemoteRecord,
     Span,
     Suggestion,
+    spans_of,
 )
 
 LABELS = ("sport", "politics", "ثقافة", "🎬 film")
@@ -134,6 +136,19 @@ def test_an_offset_inside_an_emoji_or_behind_the_text_stays_within():
     found = read_response(SPAN, "rec-1", {**RESPONSE, "values": {"label": {"value": value}}}, {"text": "👩a"})
     assert found is not None
     assert found.value == (Span(0, 2, "sport"),)
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [("2026-11-22T06:29:07.500000", "anna"), ("2026-11-22T06:20:00.000000", "anna"), ("2026-11-22T06:29:09", "")],
+)
+def test_which_words_were_marked_is_known_where_the_record_was_not_written_to_since(written: str, words: str):
+    """Argilla itself writes to a record that an answer completes."""
+    marked = {**RESPONSE, "values": {"label": {"value": [{"start": 3, "end": 7, "label": LABELS[0]}]}}}
+    item = {"id": "rec-1", "fields": {"text": "to anna"}, "responses": [marked], "updated_at": written}
+    [one] = read_responses(SPAN, item)
+    assert isinstance(one, Annotation)
+    assert [span.text for span in spans_of(one.value)] == [words]
 
 
 def test_other_suggestions_are_the_same_wherever_they_are_placed():

@@ -37,7 +37,6 @@ class Platform:
     as the user who gave it, ``delete`` or ``correct`` a record as the owner, look at the ``next`` record that a user is
     served.
     ``unknown`` is an event that means nothing; ``keeps_rows``: whether a generation leaves rows of its own behind.
-    ``tells_of_records``: whether its connector tells of records that were corrected or added.
     """
 
     name: str
@@ -49,7 +48,6 @@ class Platform:
     next: Callable[[Connector, int], str | None]
     unknown: Mapping[str, Any]
     keeps_rows: bool
-    tells_of_records: bool = True
 
     def serve(self, connector: Connector, count: int, user: int = 0) -> list[str]:
         """The next ``count`` records that a user is served, each of them answered."""
@@ -124,8 +122,6 @@ def test_answers_come_in_once_with_their_ids(platform: Platform, connector: Conn
 
 def test_what_others_do_with_records_is_told(platform: Platform, connector: Connector):
     """A record that was corrected is listed as it is now, and one that was added; so is how many there are."""
-    if not platform.tells_of_records:
-        pytest.skip("its connector does not yet tell")
     ids = list(connector.push(numbered(3)).values())
     cursor = connector.changes(None).cursor
     platform.correct(connector, ids[1], "corrected ✨")

@@ -13,7 +13,8 @@ from nextlabel.backend.stack import ArgillaServer
 from nextlabel.backend.stack.annotators import ArgillaAnnotator
 from nextlabel.connectors.argilla import changes
 from nextlabel.connectors.argilla.connector import ArgillaConnector
-from nextlabel.connectors.records import Annotation, AnnotationStatus, QueueEntry
+from nextlabel.connectors.errors import PlatformUnavailable
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes, QueueEntry
 from tests.live.argilla_calls import SPORT, Api, Make, numbered, statuses, values
 
 
@@ -181,7 +182,8 @@ def test_publishing_is_no_change(labelled: Labelled):
     cursor = connector.changes(None).cursor
     connector.publish("nl-1", [QueueEntry(record, rank, SPORT) for rank, record in enumerate(ids[1:])])
     found = connector.changes(cursor)
-    assert (found.annotations, found.complete, found.records_added) == ((), {}, False)
+    assert (found.annotations, found.complete, found.total) == ((), {}, len(ids))
+    assert {item.record.fields["text"] for item in found.records} <= {f"text {number}" for number in range(len(ids))}
 
 
 def test_many_answers_are_all_read_across_pages(labelled: Labelled, monkeypatch: pytest.MonkeyPatch):
@@ -208,30 +210,54 @@ def test_a_foreign_cursor_is_a_value_error(argilla_dataset: Make):
         argilla_dataset().changes("2026-11-22T06:29:07.093071Z")
 
 
-def test_records_that_others_add_are_noticed_and_our_own_are_not(
-    argilla: ArgillaServer, argilla_dataset: Make, api: Api
-):
+def test_records_that_others_add_or_correct_are_told_once(argilla: ArgillaServer, argilla_dataset: Make, api: Api):
     connector = argilla_dataset()
     path = f"/datasets/{connector.project.id}/records"
-    connector.push(numbered(5))
-    found = connector.changes(None)
-    assert not found.records_added
+
+    def told(found: Changes) -> list[str]:
+        return [item.record.fields["text"] for item in found.records]
+
     connector.push(numbered(9))
+    found = connector.changes(None)
+    assert (found.records, found.total) == ((), 9), "whoever has no cursor lists them all"
     found = connector.changes(found.cursor)
-    assert not found.records_added, "our own"
     api("POST", f"{path}/bulk", {"items": [{"fields": {"text": "theirs"}}]})
     found = connector.changes(found.cursor)
-    assert found.records_added
-    assert len(list(connector.records())) == 10
+    assert (told(found), found.total) == (["theirs"], 10)
+    api("PUT", f"{path}/bulk", {"items": [{"external_id": "u3", "fields": {"text": "uploaded again"}}]})
     found = connector.changes(found.cursor)
-    assert not found.records_added, "listed"
+    assert told(found) == ["uploaded again"]
     oldest = next(connector.records()).remote_id
-    connector.changes(found.cursor)
-    api("DELETE", f"{path}?ids={oldest}")
-    api("POST", f"{path}/bulk", {"items": [{"fields": {"text": "in exchange"}}]})
+    connector.publish("nl-1", [QueueEntry(oldest, 0, SPORT)])
+    api("PATCH", f"/records/{oldest}", {"fields": {"text": "corrected"}})
+    connector.publish("nl-2", [QueueEntry(found.records[0].remote_id, 0, SPORT), QueueEntry(oldest, 1, SPORT)])
+    last, found = found, connector.changes(found.cursor)
+    assert "corrected" in told(found), "though we wrote to it since"
+    found = connector.changes(found.cursor)
+    assert (found.records, found.total) == ((), 10), "what we wrote is read once"
     heir = ArgillaConnector.attach(argilla.url, argilla.token, connector.project.id)
-    assert heir.changes(found.cursor).records_added, "as many as before, and another process"
+    assert "corrected" in told(heir.changes(last.cursor)), "another process"
     heir.close()
+
+
+def test_corrected_records_that_can_not_be_listed_cost_no_answer(
+    labelled: Labelled, api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    connector, ids, (ann, *_) = labelled
+    cursor = connector.changes(None).cursor
+    given = ann.submit(ids[0], "sport")
+    api("PATCH", f"/records/{ids[1]}", {"fields": {"text": "corrected"}})
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise PlatformUnavailable("not sorted", status=500)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(connector._rows, "written", refuse)
+        found = connector.changes(cursor)
+    assert (set(statuses(found)), dict(found.missed)) == ({given.id}, {changes.CORRECTIONS: "not sorted"})
+    later = connector.changes(found.cursor)
+    assert "corrected" in [item.record.fields["text"] for item in later.records]
+    assert not later.missed
 
 
 def test_a_changed_question_is_noticed(argilla_dataset: Make, api: Api):

@@ -71,7 +71,8 @@ def read_label_studio(kind: LabelKind, task: int, bodies: Sequence[Any]) -> list
 
 def read_argilla(kind: LabelKind, record: int, bodies: Sequence[Any]) -> list[Found]:
     form = argilla.Form(labeling(kind), "label", "q", "text" if kind is LabelKind.SPAN else "", overlapping=True)
-    return read_responses(form, {"id": str(record), "fields": {"text": "Anna at Acme"}, "responses": bodies})
+    fields = {"text": "Anna at Acme"}
+    return read_responses(form, {"id": str(record), "fields": fields, "updated_at": TIME, "responses": bodies})
 
 
 PLATFORMS = {"label-studio": (label_studio_body, read_label_studio), "argilla": (argilla_body, read_argilla)}

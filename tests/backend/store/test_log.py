@@ -175,7 +175,7 @@ def test_what_an_earlier_version_took_for_deleted_comes_back(store: Store, path:
 
 
 def test_nothing_happened_costs_nothing(store: Store) -> None:
-    assert store.append(Changes(records_added=True, cursor="x")) == 0
+    assert store.append(Changes(total=3, cursor="x")) == 0
     assert store.head() == 0
     assert store.touched(0) == {}
 

@@ -87,7 +87,6 @@ def argilla_platform(request: pytest.FixtureRequest) -> Platform:
         next_record,
         unknown,
         keeps_rows=False,
-        tells_of_records=False,
     )
 
 

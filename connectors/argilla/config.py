@@ -302,7 +302,8 @@ def _chosen(questions: Sequence[Mapping[str, Any]], control: str | None) -> Mapp
     if not named:
         raise LabelingMismatch(f"the dataset has no question {control!r} that nextlabel knows; it has {_listed(known)}")
     if len(named) > 1:
-        raise LabelingMismatch(f"the dataset asks several questions, name one of them: {_listed(named)}")
+        way = f"name one of them in the recipe, as in `question: {named[0]['name']}`"
+        raise LabelingMismatch(f"the dataset asks several questions: {_listed(named)}; {way}")
     return named[0]
 
 

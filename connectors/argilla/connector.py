@@ -109,7 +109,6 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
 
     @override
     def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
-        self._queue.open_lanes()  # whoever pushed is given the links
         self._pushing = True
         try:
             return Push(self._rows, self.form).push(records, progress)

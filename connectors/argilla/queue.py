@@ -44,7 +44,12 @@ class ArgillaQueue:
         self._lock = threading.RLock()
 
     def links(self) -> dict[str, str]:
-        """User name -> the address that sorts by this person's lane."""
+        """User name -> the address that sorts by this person's lane.
+
+        Lanes that are not there are made: Argilla answers no address that sorts by what it does not know.
+        """
+        with self._lock:
+            self._ensure_properties()
         return {person.name: self.link(person) for person in self._people.members}
 
     def names(self) -> dict[str, str]:
@@ -77,12 +82,6 @@ class ArgillaQueue:
             if self._published and (changed or anew or not self._lanes):
                 self.publish(self._published, form)
         return changed
-
-    def open_lanes(self) -> None:
-        """Have the addresses of :meth:`links` answered: Argilla refuses to sort by what it does not know."""
-        with self._lock:
-            self._people.refresh()
-            self._ensure_properties()
 
     def note(self, annotations: Iterable[Annotation], complete: Mapping[str, frozenset[str]]) -> None:
         """Hear of answers that were read; ``complete``: record -> the ids of all annotations that it has."""

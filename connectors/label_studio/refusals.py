@@ -55,7 +55,7 @@ def question(root: Tag, shown: Mapping[str, Shown], control: str | None) -> Tag:
     rivals = [tag for name, tag in asked.items() if name in refused and tag.tag in RIVALS and not tag.says("perregion")]
     if len(learned) > 1 or rivals:
         asks = f"the project asks several questions: {', '.join(map(str, [*learned.values(), *rivals]))}"
-        raise LabelingMismatch(f"{asks}; {_others(learned)}")
+        raise LabelingMismatch(f"{asks}; {_others(learned) if rivals else _name_one(learned)}")
     return next(iter(learned.values()))
 
 
@@ -68,8 +68,11 @@ def _asks(tag: Tag) -> bool:
 def _others(learned: Mapping[str, Tag]) -> str:
     if not learned:
         return ""
-    names = ", ".join(map(str, learned.values()))
-    return f"name one of them in the recipe, as in `question: {next(iter(learned))}`: {names}"
+    return f"{_name_one(learned)}: {', '.join(map(str, learned.values()))}"
+
+
+def _name_one(learned: Mapping[str, Tag]) -> str:
+    return f"name one of them in the recipe, as in `question: {next(iter(learned))}`"
 
 
 def about(tag: Tag, shown: Mapping[str, Shown]) -> list[str]:

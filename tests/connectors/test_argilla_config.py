@@ -137,7 +137,7 @@ def test_a_dataset_made_by_hand_is_read_among_other_questions_and_fields():
 def test_one_of_several_questions_is_chosen_by_name():
     both = [question("topic", "label_selection"), question("tone", "multi_label_selection")]
     assert read([field("text", "text")], both, "tone").labeling.kind is LabelKind.MULTI
-    with pytest.raises(LabelingMismatch, match=r"several questions.*'topic'.*'tone'"):
+    with pytest.raises(LabelingMismatch, match=r"several questions.*'topic'.*'tone'; name one .* `question: topic`$"):
         read([field("text", "text")], both, None)
     with pytest.raises(LabelingMismatch, match=r"no question 'mood'.*'topic'"):
         read([field("text", "text")], both, "mood")

@@ -102,7 +102,7 @@ def test_a_project_made_by_hand_is_understood():
         (
             '<Text name="t" value="$t"/><Choices name="c" toName="t"><Choice value="x"/></Choices>'
             '<Labels name="l" toName="t"><Label value="y"/></Labels>',
-            "several questions: Choices 'c', Labels 'l'; name one of them in the recipe, as in `question: c`",
+            "several questions: Choices 'c', Labels 'l'; name one of them in the recipe, as in `question: c`$",
         ),
     ],
 )

@@ -176,11 +176,13 @@ def test_names_of_fields_and_questions_are_what_argilla_takes(
             assert [item.record for item in found.records()] == [Record("1", {field: "hello"})]
 
 
-def test_the_links_that_a_push_gives_are_answered(
+def test_links_are_answered_also_where_nothing_was_pushed(
     argilla: ArgillaServer, argilla_users: list[str], by_hand: Callable[[str, list[str]], str]
 ):
-    with closing(ArgillaConnector.attach(argilla.url, argilla.token, by_hand("text", ["label"]))) as attached:
-        attached.push(numbered(3))
+    made = by_hand("text", ["label"])
+    with closing(ArgillaConnector.attach(argilla.url, argilla.token, made)) as filled:
+        filled.push(numbered(3))
+    with closing(ArgillaConnector.attach(argilla.url, argilla.token, made)) as attached:
         links = attached.links()
         for key in argilla_users:
             with closing(ArgillaAnnotator(argilla.url, key, attached.project.id)) as annotator:
@@ -271,7 +273,7 @@ def test_a_question_among_several_is_chosen(argilla: ArgillaServer, argilla_data
         body = {"name": name, "title": name, "required": name == "topic", "settings": settings}
         api("POST", f"{path}/questions", body)
     api("PUT", f"{path}/publish")
-    with pytest.raises(LabelingMismatch, match=r"several questions.*'topic'.*'tags'"):
+    with pytest.raises(LabelingMismatch, match=r"several questions.*'topic'.*'tags'; name one .* `question: topic`"):
         ArgillaConnector.attach(argilla.url, argilla.token, made["id"])
     connector = ArgillaConnector.attach(argilla.url, argilla.token, made["id"], question="tags")
     assert connector.labeling == Labeling(LabelKind.MULTI, ("a", "b"), (Field("text"), Field("more")), "tags")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.texts import bbc
 from nextlabel.connectors.base import BackendAddress, Connector, Finding, ProjectRef, Survey, no_progress
 from nextlabel.connectors.records import (
+    Annotation,
     Changes,
     Found,
     Hint,
@@ -51,6 +52,9 @@ class NoPlatform(Connector):
 
     def expect(self, labeling: Labeling) -> None:
         pass
+
+    def has_gone_back(self, newest: Sequence[Annotation]) -> bool:
+        return False
 
     def links(self) -> Mapping[str, str]:
         return {}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from nextlabel.connectors.records import Changes, Found, Hint, Labeling, QueueEntry, Record, RemoteRecord
+from nextlabel.connectors.records import Annotation, Changes, Found, Hint, Labeling, QueueEntry, Record, RemoteRecord
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as long work goes on."""
@@ -203,6 +203,13 @@ class Connector(Protocol):
         None means that the platform was asked for exactly this annotation and has none in this project. One that
         could not be looked up is left out; one that is there and can't be read is Unreadable.
         """
+
+    def has_gone_back(self, newest: Sequence[Annotation]) -> bool:
+        """Whether the platform is as it was at an earlier time, before the ``newest`` answers that we know of.
+
+        That is so after a backup was restored. Only what proves it counts; False where nobody can tell.
+        """
+        ...
 
     def departed(self, annotators: Collection[str]) -> Collection[str]:
         """Those of these annotators whose account was deleted, each asked for by itself: answers may go with it."""

@@ -40,7 +40,8 @@ class MemoryConnector(Connector):
 
     What was done to it can be looked at: ``pushed`` records by remote id, ``answers`` by id, ``published`` generations
     with their entries, ``retired`` ones, ``asked_for`` annotations, ``asked_again`` records. ``odd``: annotations that
-    can't be read, by id. It ``refuses`` some records, uid -> why: to take them, and to give them a place.
+    can't be read, by id. It ``refuses`` some records, uid -> why: to take them, and to give them a place. ``restored``:
+    whether it is as it was at an earlier time.
     """
 
     labeling: Labeling
@@ -67,6 +68,7 @@ class MemoryConnector(Connector):
     left: set[str] = field(default_factory=set)
     detached: list[dict[str, Any]] = field(default_factory=list)
     refuses: dict[str, str] = field(default_factory=dict)
+    restored: bool = False
 
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
@@ -236,6 +238,11 @@ class MemoryConnector(Connector):
     def departed(self, annotators: Collection[str]) -> Collection[str]:
         """Those who have ``left``."""
         return self.left.intersection(annotators)
+
+    @override
+    def has_gone_back(self, newest: Sequence[Annotation]) -> bool:
+        """Once somebody has ``restored`` a backup of it."""
+        return self.restored
 
     @override
     def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:

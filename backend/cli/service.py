@@ -211,22 +211,27 @@ def _training(training: Mapping[str, Any]) -> str:
     return next((text for text in said if text), "")
 
 
-@app.command(epilog=examples("nextlabel compare", "nextlabel compare --believe"))
+@app.command(epilog=examples("nextlabel compare", "nextlabel compare --believe", "nextlabel compare --keep"))
 def compare(
     believe: Annotated[
-        bool,
-        typer.Option("--believe", help="Take it as it is where most answers or records are gone, or changed, at once."),
+        bool, typer.Option("--believe", help="The platform is right: what it lacks is left out here too.")
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="What is here is right: what the platform lacks counts on.")
     ] = False,
     url: ServiceUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare the annotation log with the platform now.
 
-    The running service does it at its start and once an hour. What is missing on either side is mended; exits with 1
-    where so much is gone, or changed, that somebody has to decide.
+    The running service does it at its start, once an hour, and when the platform was away. The log follows the
+    platform; but where most is gone or changed at once, or a backup of the platform was restored, nothing changes until
+    you decide, and the exit code is 1.
     """
+    if believe and keep:
+        raise ConfigError("--believe the platform, or --keep what is here: not both")
     address = _address(url)
-    found = _compared(address, call(address, "POST", "/api/compare", {"believe": believe})["number"])
+    found = _compared(address, call(address, "POST", "/api/compare", {"believe": believe, "keep": keep})["number"])
     if as_json:
         print_json(found)
     else:
@@ -251,9 +256,12 @@ def sentence(found: Mapping[str, Any]) -> str:
     when = f"compared {_ago(found['age_s'])} ago"
     if not found["agree"]:
         differ = f"log and platform differ in {found['withheld']:,} answers or records, {when}"
-        return f"{differ}; if the platform is right: nextlabel compare --believe"
+        from nextlabel.backend.loop.withheld import DECIDE
+
+        return f"{differ}; {DECIDE}"
     news = f", {found['found']:,} rows were found by it" if found["found"] else ""
-    return f"log and platform agree: {found['answers']:,} answers, {when}{news}"
+    kept = f", {found['kept']:,} that it lacks are kept" if found.get("kept") else ""
+    return f"log and platform agree: {found['answers']:,} answers, {when}{news}{kept}"
 
 
 def _ago(seconds: float) -> str:

@@ -25,6 +25,7 @@ from nextlabel.connectors.errors import ConnectorError
 from nextlabel.connectors.records import Annotation, Changes, Found, Hint, sorted_out
 
 from .news import tell_of_departed, tell_of_records
+from .withheld import Withheld
 
 Source = Literal["webhook", "poll"]
 log = structlog.get_logger(__name__)
@@ -86,8 +87,7 @@ class Intake:
         self._gone_records: set[str] = set()
         self._believes = False
         self.settled = 0  # rows that the log has gained by asking, since the start
-        self._withheld: dict[str, str] = {}
-        self._withheld_records: set[str] = set()
+        self.withheld = Withheld(store)
         self._lock = threading.Lock()
 
     # -- called from elsewhere ---------------------------------------------------------------------------------------
@@ -129,12 +129,11 @@ class Intake:
     def lose_records(self, asked: Collection[str], gone: Collection[str]) -> None:
         """Of the records that the platform was ``asked`` for one by one, these are ``gone``."""
         began = datetime.now(UTC)
+        gone = [one for one in gone if not self.withheld.is_kept_record(one)]
         withheld = self._is_too_much(len(gone), lambda: len(self._store.remote_ids()))
-        with self._lock:
-            self._withheld_records -= set(asked)
-            self._withheld_records |= set(gone) if withheld else set()
+        self.withheld.note_records(asked, gone if withheld else ())
         if withheld:
-            log.warning(self.told)
+            log.warning(self.withheld.told)
         elif gone and self._store.mark_gone(gone):
             tell_of_records(self._store, began)
             self._store.dismiss(records=gone)
@@ -142,47 +141,23 @@ class Intake:
             self._on_gone(gone)
             self._on_news(None)
 
-    def found_records(self, remote_ids: Collection[str]) -> None:
-        """The platform lists these records: none of them is gone, and what others had said under their ids is."""
-        if self._withheld_records.isdisjoint(remote_ids):
-            return
-        count = self._store.visible(self._withheld)
-        with self._lock:
-            self._withheld_records -= set(remote_ids)
-            self._withheld = {number: record for number, record in self._withheld.items() if number in count}
-
-    @property
-    def missing_records(self) -> frozenset[str]:
-        """Remote ids of the records that seem to be gone, which nobody can answer until somebody has decided."""
-        return frozenset(self._withheld_records)
-
     def doubt_withheld(self, *, believe: bool = False) -> None:
         """Ask once more for what was told instead of believed. ``believe``: somebody has decided that it is so."""
         self._believes |= believe
+        answers, records = self.withheld.answers, set(self.withheld.records)
+        if believe:
+            kept, kept_records = self.withheld.forget_kept()
+            answers, records = answers | kept, records | kept_records
+            self.withheld.end()
         with self._lock:
-            self._doubted |= self._withheld
-            self._doubted_records |= self._withheld_records
+            self._doubted |= answers
+            self._doubted_records |= records
         self._wake()
 
     @property
     def is_settled(self) -> bool:
         """Whether nothing is doubted at present."""
         return not (self._doubted or self._doubted_records or self._sweep.asked or self._asked_records)
-
-    @property
-    def withheld(self) -> int:
-        """How many answers and records the platform lacks, or has otherwise, that were told instead of believed."""
-        return len(self._withheld) + len(self._withheld_records)
-
-    @property
-    def told(self) -> str:
-        """What is told instead of believed; "" if there is nothing."""
-        counts = ((len(self._withheld), "answers"), (len(self._withheld_records), "records"))
-        what = " and ".join(f"{count:,} {name}" for count, name in counts if count)
-        return what and (
-            f"the platform lacks, or has otherwise, {what} at once, so nothing was changed here; if that is right: "
-            "nextlabel compare --believe"
-        )
 
     # -- one thread's work -------------------------------------------------------------------------------------------
 
@@ -302,13 +277,12 @@ class Intake:
         sweep = self._sweep
         if not sweep.asked:
             return
-        differing = self._without_departed(sweep.differing)
+        differing = {one: found for one, found in sweep.differing.items() if not self.withheld.is_kept(one)}
+        differing = self._without_departed(differing)
         withheld = self._is_too_much(len(differing), lambda: self._store.log_counts()["answers"])
-        with self._lock:
-            self._withheld = {n: record for n, record in self._withheld.items() if n not in sweep.asked}
-            self._withheld |= {number: sweep.asked[number] for number in differing} if withheld else {}
+        self.withheld.note_answers(sweep.asked, {one: sweep.asked[one] for one in differing} if withheld else {})
         if withheld:
-            log.warning(self.told)
+            log.warning(self.withheld.told)
         elif differing and (rows := self._store.settle(differing, "poll", sweep.as_of)):
             gone = sum(one is None for one in differing.values())
             log.info("the log follows the platform", gone=gone, otherwise=len(differing) - gone)
@@ -326,7 +300,9 @@ class Intake:
         return {number: one for number, one in differing.items() if number not in kept}
 
     def _is_too_much(self, count: int, total: Callable[[], int]) -> bool:
-        return not self._believes and count >= MANY and 2 * count > total()
+        if self._believes or not count:
+            return False
+        return self.withheld.went_back or (count >= MANY and 2 * count > total())
 
 
 class _Sweep:

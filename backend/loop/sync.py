@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ import structlog
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.basics import batched
+from nextlabel.connectors.errors import PlatformUnavailable
 from nextlabel.connectors.records import Changes
 
 from .intake import Intake
@@ -30,6 +31,8 @@ log = structlog.get_logger(__name__)
 CURSOR = "annotations"
 RECORDS = 1000
 """Records compared at a time."""
+NEWEST = 50
+"""So many of the newest answers tell whether the platform is as it was before they were given."""
 DELETIONS_EVERY = 300.0
 """Seconds between two looks for records that were deleted on the platform without an event reaching us."""
 
@@ -65,6 +68,7 @@ class Sync:
         self._surplus = 0  # how many records more the platform had than we, when we last looked why
         self._next_deletions = 0.0
         self._records_wanted = True  # somebody may have added some while we were away
+        self._away = True  # whether the platform, or we, may have been: a backup of it may have been restored
         self._unknown_records: set[str] = set()
 
     def want_records(self, remote_ids: Iterable[str] = ()) -> None:
@@ -78,7 +82,7 @@ class Sync:
         Answers come before the records that they are about: which were there before a record was known is seen then.
         """
         as_of = self._store.head()
-        changes = self._connector.changes(self._store.get_cursor(CURSOR))
+        changes = self._look_back(self._changes())
         _, doubts = self._intake.read(changes, as_of)
         self._intake.doubt(doubts)
         self._records.keep(changes.records, changes.annotations)
@@ -94,6 +98,23 @@ class Sync:
             self._find_deletions()
             self._next_deletions = time.monotonic() + DELETIONS_EVERY
         return self._records_wanted
+
+    def _changes(self) -> Changes:
+        try:
+            return self._connector.changes(self._store.get_cursor(CURSOR))
+        except PlatformUnavailable:
+            self._away = True
+            raise
+
+    def _look_back(self, changes: Changes) -> Changes:
+        """Where there may be reason to, see whether the platform went back in time; then, all is to be compared."""
+        away, lost = self._away, changes.total is not None and changes.total - self._store.held() < self._surplus
+        if (away or lost or changes.gap) and self._connector.has_gone_back(self._store.newest_answers(NEWEST)):
+            log.warning("the platform is as it was at an earlier time: was a backup restored?")
+            self._intake.withheld.note_restore()
+            changes = replace(changes, gap=True)
+        self._away = False
+        return replace(changes, gap=changes.gap or away)
 
     def _count(self, total: int | None) -> None:
         """Where the platform has another number of records than we, and not since long: look what came or went."""
@@ -131,14 +152,15 @@ class Compared:
     """What a comparison came to.
 
     ``answers``: annotations on the platform, drafts too. ``found``: rows that the log gained by it. ``withheld``:
-    what the platform lacks, or has otherwise, that was told instead of believed; 0 means that both agree.
-    ``ended_at``: ISO 8601, UTC.
+    what the platform lacks, or has otherwise, that was told instead of believed; 0 means that both agree, but for what
+    somebody decided to keep (``kept``). ``ended_at``: ISO 8601, UTC.
     """
 
     answers: int
     found: int
     withheld: int
     ended_at: str
+    kept: int = 0
 
     @property
     def agree(self) -> bool:
@@ -233,7 +255,8 @@ class Comparison:
             found, doubted = found + new, doubted | doubts
             self._pause(began)
         known = self._store.answers(drafts=True, until=head)
-        doubted |= {one.id: one.remote_id for one in known if one.id not in listed}
+        kept = self._intake.withheld.is_kept
+        doubted |= {one.id: one.remote_id for one in known if one.id not in listed and not kept(one.id)}
         self._intake.doubt(doubted)
         self._compare_records()
         found += self._welcome_back()
@@ -271,7 +294,10 @@ class Comparison:
 
     def _note(self, answers: int, found: int, took: float) -> None:
         ended_at = datetime.now(UTC).isoformat(timespec="seconds")
-        compared = Compared(answers, found, self._intake.withheld, ended_at)
+        withheld = self._intake.withheld
+        if not withheld.count:
+            withheld.end()
+        compared = Compared(answers, found, withheld.count, ended_at, withheld.kept)
         self._store.set_meta(KEY, json.dumps(asdict(compared)))
         forget(self._store)
         self.ended += 1

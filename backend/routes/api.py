@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import structlog
 from fastapi import APIRouter, HTTPException, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nextlabel.backend.service.ports import Status
 from nextlabel.connectors.errors import ConfigError, LearningError, PlatformError, RecordsRejected
@@ -52,7 +52,14 @@ class Compare(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    believe: bool = Field(default=False, description="Take as it is what was told instead of believed.")
+    believe: bool = Field(default=False, description="The platform is right: the log follows it.")
+    keep: bool = Field(default=False, description="The log is right: what the platform lacks counts on.")
+
+    @model_validator(mode="after")
+    def _one_side(self) -> Self:
+        if self.believe and self.keep:
+            raise ValueError("believe the platform, or keep what is here: not both")
+        return self
 
 
 class Comparing(BaseModel):
@@ -123,9 +130,12 @@ async def cancel(edge: EdgeDep) -> Cancelled:
     summary="Compare log and platform",
     responses=problems(400, 401, 413, 415, 422, 503),
 )
-async def compare(wanted: Annotated[Compare, examples(look={}, believe={"believe": True})], edge: EdgeDep) -> Comparing:
+async def compare(
+    wanted: Annotated[Compare, examples(look={}, believe={"believe": True}, keep={"keep": True})], edge: EdgeDep
+) -> Comparing:
     """Every answer of the platform against the log; what differs is asked for by itself, and the log follows it."""
-    return Comparing(number=await asyncio.to_thread(edge.backend.compare, believe=wanted.believe))
+    number = await asyncio.to_thread(edge.backend.compare, believe=wanted.believe, keep=wanted.keep)
+    return Comparing(number=number)
 
 
 @router.post(

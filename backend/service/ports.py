@@ -27,8 +27,8 @@ class Status:
     start; ``candidate``, ``stage``, ``step``, ``steps``, ``epoch``, ``seconds``, ``pid`` of the one that runs;
     ``verdict`` on the last one; ``error``, why one failed; ``unable``, why nothing can be trained here; ``asked``,
     when one that was asked for begins; ``made``, whether the last one made a model. ``comparison``: ``answers`` on
-    the platform, rows ``found`` by it, how many are ``withheld``, whether both ``agree``, ``ended_at``, ``age_s``
-    of the last one; ``ended``, how many since the start; ``running``. ``labeling``: how the labels of platform,
+    the platform, rows ``found`` by it, how many are ``withheld`` or ``kept``, whether both ``agree``, ``ended_at`` and
+    ``age_s`` of the last one; ``ended``, how many since the start; ``running``. ``labeling``: how labels of platform,
     recipe and trained model differ, and what to do about it; empty where they don't. ``notices``: the newest of what
     was set aside or has happened (``kind``, ``message``, ``fix``, ``since``); ``notice_counts``, how many of each kind
     there are.
@@ -111,8 +111,8 @@ class Backend(Protocol):
         """
         ...
 
-    def compare(self, *, believe: bool = False) -> int:
-        """Compare log and platform now; ``believe``: take as it is what was told instead of believed.
+    def compare(self, *, believe: bool = False, keep: bool = False) -> int:
+        """Compare log and platform now; what was told instead of believed, ``believe`` of the platform, or ``keep``.
 
         Returns how many comparisons will have ended when this one has, as ``Status.comparison`` counts them. Raises
         Overloaded on a replica that stands by.

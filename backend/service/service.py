@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 BETWEEN_LOOKS = 1.0
 """Seconds between two looks of a thread that has nothing to do before something else happens."""
-REFUSED = ("PlatformUnavailable", "Unauthorized")
+REFUSED = ("PlatformUnavailable", "NotThePlatform", "Unauthorized")
 """Errors of a thread that was refused, or left without an answer."""
 NOTICES = 20
 """So many of the newest notices a status shows."""
@@ -88,7 +88,7 @@ class Service(Backend):
             seed=seed,
             agreement=agreement,
             on_model=lambda model: self._predictor.put_in_service(model),
-            missing=lambda: self._intake.missing_records,
+            missing=lambda: self._intake.withheld.absent_records,
             on_unknown_records=self._want_records,
             on_rejected=self._want_deletions,
         )
@@ -109,7 +109,7 @@ class Service(Backend):
         )
         found, intake = loop.records.found, self._intake
         records = RecordImport(
-            store, connector, plan, changed=found, lost=intake.lose_records, listed=intake.found_records
+            store, connector, plan, changed=found, lost=intake.lose_records, listed=intake.withheld.found_records
         )
         self._comparison = Comparison(store, connector, intake, records, on_back=found, every_s=compare_interval)
         self._sync = Sync(store, connector, intake, records, noticed=self._noticed)
@@ -314,10 +314,12 @@ class Service(Backend):
         self._threads["loop"].wake()
 
     @override
-    def compare(self, *, believe: bool = False) -> int:
+    def compare(self, *, believe: bool = False, keep: bool = False) -> int:
         self._want_leadership()
         if believe:
             self._intake.doubt_withheld(believe=True)
+        elif keep:
+            self._intake.withheld.keep()
         number = self._comparison.ask()
         self._threads["comparison"].wake()
         return number
@@ -325,7 +327,7 @@ class Service(Backend):
     def _noticed(self, changes: Changes) -> None:
         """What a poll found besides answers."""
         if changes.gap:
-            log.warning("the platform's clock was put back: log and platform are compared")
+            log.info("something may have been missed: log and platform are compared")
             self._comparison.ask()
             self._threads["comparison"].wake()
         if changes.labeling_changed:  # the queue is made anew
@@ -405,7 +407,7 @@ class Service(Backend):
             platform_reachable=not any(one.error.startswith(REFUSED) for one in self._threads.values()),
             last_error=str(self.failure or "")
             or self._worst()
-            or self._intake.told
+            or self._intake.withheld.told
             or unknown_labels(controller.pool)
             or controller.trouble,
             audit=measured(metrics, AUDIT),

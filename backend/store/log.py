@@ -153,6 +153,12 @@ class LogPart(MetaPart):
                 return
             after = page[-1].seq
 
+    def newest_answers(self, limit: int) -> list[Annotation]:
+        """Up to ``limit`` current answers (drafts are none) that were given or changed last, the newest first."""
+        query = sa.select(answers).where(answers.c.status != DRAFT).order_by(answers.c.updated_at.desc()).limit(limit)
+        with self._read() as connection:
+            return [_counted(connection, row) for row in connection.execute(query)]
+
     def log_rows(self, since: int = 0, limit: int = CHUNK) -> list[LogRow]:
         """Up to ``limit`` raw rows after row ``since``, oldest first."""
         query = sa.select(log).where(log.c.seq > since).order_by(log.c.seq).limit(limit)

@@ -53,12 +53,13 @@ class Mark:
 
     ``activity`` is the last one that was read, empty if it has to be read again; ``records`` is the server's time as of
     the last look for records that were made or corrected; ``look`` counts what was told, so that a cursor handed back
-    shows whether it arrived.
+    shows whether it arrived. ``latest`` is the last activity that was ever seen, read or not.
     """
 
     activity: str = ""
     records: str = ""
     look: int = 0
+    latest: str = ""
 
     @classmethod
     def read(cls, cursor: str | None) -> Mark | None:
@@ -86,6 +87,7 @@ class Poll:
         self._answers: dict[str, Times] = {}  # record -> what it had at the last reading
         self._heard: set[str] = set()  # records that were looked up since
         self._told: str | None = None  # the cursor that was given out last
+        self.went_back = False  # whether the dataset is as it was before an activity that we saw
         self._read_at = 0.0
         self._deep_at = time.monotonic()
         self._rest_until = 0.0
@@ -114,8 +116,9 @@ class Poll:
                 seen = activity if _is_settled(activity, now) else ""
                 look += 1
             found, records = self._with_records(found, mark, now or self._client.now(), form, fresh)
-            self._told = Mark(seen, records, look).write()
-        return replace(found, cursor=self._told)
+            self.went_back = mark is not None and activity < mark.latest  # it only ever moves on
+            self._told = Mark(seen, records, look, activity).write()
+        return replace(found, cursor=self._told, gap=self.went_back)
 
     def _with_records(
         self, found: Changes, mark: Mark | None, now: datetime, form: Form, fresh: bool

@@ -42,7 +42,7 @@ from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import MissingExtra, PlatformError, ProjectNotFound
 from nextlabel.connectors.http import NO_HEADERS
 from nextlabel.connectors.project import ProjectConnector
-from nextlabel.connectors.records import Changes, Found, Hint, QueueEntry, Record, RemoteRecord
+from nextlabel.connectors.records import Annotation, Changes, Found, Hint, QueueEntry, Record, RemoteRecord
 
 log = structlog.get_logger(__name__)
 
@@ -155,6 +155,11 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
     def departed(self, annotators: Collection[str]) -> Collection[str]:
         """Argilla deletes what people answered with their account, and leaves the records complete."""
         return [one for one in annotators if is_deleted(self._client, one)]
+
+    @override
+    def has_gone_back(self, newest: Sequence[Annotation]) -> bool:
+        """Whether the dataset's last activity is an earlier one than it was: a record has no time that tells."""
+        return self._poll.went_back
 
     @override
     def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:

@@ -123,6 +123,11 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         return ()
 
     @override
+    def has_gone_back(self, newest: Sequence[Annotation]) -> bool:
+        """Whether one of their tasks was changed last before its answer was: whatever becomes of that moves a task."""
+        return self._tasks.are_older({one.remote_id: one.updated_at for one in newest})
+
+    @override
     def missing(self, remote_ids: Iterable[str]) -> tuple[str, ...]:
         return self._tasks.missing(remote_ids)
 
@@ -142,6 +147,8 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         now = server_time(answer)
         start = None if cursor is None else datetime.fromisoformat(cursor)
         turned_back = start is not None and now is not None and now < start - TURNED_BACK
+        newest_at = datetime.fromisoformat(newest[0]["updated_at"])
+        lost = start is not None and newest_at < start  # what was changed last is there no longer
         if turned_back and now is not None:
             start = now - MARGIN
         conditions: list[Json] = []
@@ -157,13 +164,13 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
             unreadable += page.unreadable
             complete |= page.complete
         unknown = {one.remote_id for one in unreadable if not one.id}
-        mark = _next_cursor(datetime.fromisoformat(newest[0]["updated_at"]), now).strftime(TIME)
+        mark = _next_cursor(newest_at, now).strftime(TIME)
         return Changes(
             tuple(annotations),
             {task: found for task, found in complete.items() if task not in unknown},
             labeling_changed=changed,
             cursor=mark,
-            gap=turned_back,
+            gap=turned_back or lost,
             unreadable=tuple(unreadable),
             records=tuple(records),
             total=total,

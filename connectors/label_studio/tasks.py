@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -181,6 +182,14 @@ class Tasks(Listing):
             listed = {str(task["id"]) for task in self.list([is_in("id", [int(task) for task in chunk])], "id")}
             gone.extend(task for task in chunk if task not in listed and self._is_gone(task))
         return tuple(gone)
+
+    def are_older(self, answered: Mapping[str, datetime]) -> bool:
+        """Whether a task that is there was changed last before it was ``answered`` (task -> when)."""
+        for chunk in by_length(answered):
+            for task in self.list([is_in("id", [int(one) for one in chunk])], "id,updated_at"):
+                if FAULT not in task and datetime.fromisoformat(task["updated_at"]) < answered[str(task["id"])]:
+                    return True
+        return False
 
     def _is_gone(self, task: str) -> bool:
         """Whether this project has no such task: numbers are the server's, so another project may have it."""

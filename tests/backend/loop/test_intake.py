@@ -242,14 +242,14 @@ def test_everything_gone_at_once_is_told_and_not_believed(
     intake.doubt({one.id: one.remote_id for one in given})
     work(intake)
     assert logged(store) == before
-    assert f"{len(given)} answers" in intake.told
-    assert "nextlabel compare --believe" in intake.told
-    assert intake.withheld == len(given)
+    assert f"{len(given)} answers" in intake.withheld.told
+    assert "nextlabel compare --believe" in intake.withheld.told
+    assert intake.withheld.count == len(given)
 
     platform.answers.update(before)  # it was a mistake, and is mended
     intake.doubt_withheld()
     work(intake)
-    assert (intake.told, intake.withheld) == ("", 0)
+    assert (intake.withheld.told, intake.withheld.count) == ("", 0)
     assert logged(store) == before
 
 
@@ -263,7 +263,7 @@ def test_what_somebody_decided_is_believed_once(intake: Intake, platform: Memory
     intake.doubt_withheld(believe=True)
     work(intake)
     assert set(logged(store)) == {one.id for one in given[25:]}
-    assert intake.told == ""
+    assert intake.withheld.told == ""
     platform.answers.clear()
     intake.doubt({one.id: one.remote_id for one in given[25:]})
     work(intake)
@@ -291,11 +291,11 @@ def test_all_records_gone_at_once_are_told_and_not_believed(
     intake.notify(Hint(records=frozenset(known)))
     work(intake)
     assert gone == known[:1]
-    assert "59 records" in intake.told
+    assert "59 records" in intake.withheld.told
     platform.pushed.update(pushed)
     intake.doubt_withheld()
     work(intake)
-    assert intake.told == ""
+    assert intake.withheld.told == ""
     platform.pushed.clear()
     intake.notify(Hint(records=frozenset(known)))
     work(intake)

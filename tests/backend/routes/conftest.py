@@ -39,7 +39,7 @@ class MemoryService:
     def __init__(self) -> None:
         self.heard: list[Hint] = []
         self.has_room = True
-        self.compared: list[bool] = []
+        self.compared: list[str] = []
         self.blind: set[str] = set()
         self.asked: list[tuple[tuple[str, ...], int]] = []
         self.failure: Exception | None = None
@@ -86,10 +86,10 @@ class MemoryService:
         self.heard.append(hint)
         return self.has_room
 
-    def compare(self, *, believe: bool = False) -> int:
+    def compare(self, *, believe: bool = False, keep: bool = False) -> int:
         if self.failure:
             raise self.failure
-        self.compared.append(believe)
+        self.compared.append("platform" if believe else "ours" if keep else "")
         return len(self.compared)
 
     def ask_again(self, uids: Sequence[str], opinions: int) -> int:

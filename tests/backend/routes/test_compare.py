@@ -14,10 +14,11 @@ from nextlabel.connectors.errors import Overloaded
 def test_a_comparison_is_asked_for(client: TestClient, service: Any) -> None:
     assert client.post("/api/compare", json={}).json() == {"number": 1}
     assert client.post("/api/compare", json={"believe": True}).json() == {"number": 2}
-    assert service.compared == [False, True]
+    assert client.post("/api/compare", json={"keep": True}).json() == {"number": 3}
+    assert service.compared == ["", "platform", "ours"]
 
 
-@pytest.mark.parametrize("body", [{"believe": "perhaps"}, {"believe_all": True}])
+@pytest.mark.parametrize("body", [{"believe": "perhaps"}, {"believe_all": True}, {"believe": True, "keep": True}])
 def test_what_is_not_understood_is_refused(client: TestClient, service: Any, body: dict[str, Any]) -> None:
     assert client.post("/api/compare", json=body).status_code == 422
     assert service.compared == []
@@ -56,7 +57,11 @@ def test_status_and_metrics_say_what_it_came_to(client: TestClient) -> None:
         (
             {"answers": 0, "found": 0, "withheld": 1240, "agree": False, "age_s": 7300},
             "log and platform differ in 1,240 answers or records, compared 2 hours ago; if the platform is right: "
-            "nextlabel compare --believe",
+            "nextlabel compare --believe; if what is here is right: nextlabel compare --keep",
+        ),
+        (
+            {"answers": 3, "found": 0, "withheld": 0, "agree": True, "age_s": 5, "kept": 2},
+            "log and platform agree: 3 answers, compared 5 seconds ago, 2 that it lacks are kept",
         ),
     ],
 )

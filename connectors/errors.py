@@ -30,6 +30,10 @@ class PlatformUnavailable(ConnectorError):
         self.status = status
 
 
+class NotThePlatform(PlatformUnavailable):
+    """Something in front of the platform answered in its place: a page to log in, a redirect. ``status`` is its own."""
+
+
 class Unauthorized(ConnectorError):
     """The platform refused the token (401 or 403). Retrying is useless until somebody changes it."""
 

@@ -27,11 +27,13 @@ from nextlabel.connectors.errors import (
     ConfigError,
     ConnectorError,
     LabelingMismatch,
+    NotThePlatform,
     PlatformError,
     PlatformUnavailable,
     RecordsRejected,
     Unauthorized,
 )
+from nextlabel.connectors.in_between import Rest, elsewhere, proxy_hint
 from nextlabel.connectors.records import Record
 
 T = TypeVar("T")
@@ -98,8 +100,9 @@ class PlatformClient(ABC):
             transport=transport,
             verify=True if transport else certificates.trusted(),
             follow_redirects=False,
-            event_hooks={"response": [self._hear_time]},
+            event_hooks={"request": [self._leave_alone], "response": [self._hear]},
         )
+        self._rest = Rest()
         self._ahead: float | None = None  # the server's time less our elapsed seconds, at its last answer
         self._token = token.strip()
 
@@ -125,10 +128,16 @@ class PlatformClient(ABC):
         """
         if not again:
             return self._translated(function)
-        for attempt in stamina.retry_context(on=PlatformUnavailable, attempts=4, wait_initial=0.1, wait_max=2.0):
+        for attempt in stamina.retry_context(on=self._may_help, attempts=4, wait_initial=0.1, wait_max=2.0):
             with attempt:
                 return self._translated(function)
         raise AssertionError("unreachable: stamina raises when its attempts are used up")
+
+    def _may_help(self, error: Exception) -> bool:
+        """Whether asking again in a moment may."""
+        return (
+            isinstance(error, PlatformUnavailable) and not isinstance(error, NotThePlatform) and not self._rest.left_s
+        )
 
     def request(
         self,
@@ -189,7 +198,16 @@ class PlatformClient(ABC):
         """
         return datetime.now(UTC) if self._ahead is None else datetime.fromtimestamp(self._ahead + elapsed(), UTC)
 
-    def _hear_time(self, answer: httpx.Response) -> None:
+    def _leave_alone(self, request: httpx.Request) -> None:
+        """Send nothing to a server that wants to be left alone, whoever of us it told so."""
+        if left := self._rest.left_s:
+            until = datetime.now().astimezone() + timedelta(seconds=left)
+            raise PlatformUnavailable(f"{self.platform} at {self.url} wants to be left alone until {until:%H:%M:%S}")
+
+    def _hear(self, answer: httpx.Response) -> None:
+        self._rest.hear(answer)
+        if why := elsewhere(answer):
+            raise self._not_ours(why, answer.status_code, f"{answer.request.method} {answer.request.url.path}")
         there = server_time(answer)
         if there is not None:
             self._ahead = there.timestamp() - elapsed()
@@ -199,19 +217,23 @@ class PlatformClient(ABC):
         said = reason(body)
         where = where or self.platform
         if status in (401, 403, 404) and _is_page(body):
-            return PlatformError(
-                f"{where}: not {self.platform} answered, but a web page ({status}: {said}). Is {self.url} its address? "
-                f"If something in front of it asks for a header, give it in {self.headers_setting}",
-                status=status,
-                body=said,
-            )
+            return self._not_ours(f"a web page answered ({said})", status, where)
         if self.forbids_token(status, said):
             return Unauthorized(
                 f"{where}: {self.platform} refused the {self.token_name} ({status}: {said}). {self.token_hint}"
             )
         if status >= 500 or status in BUSY:
-            return PlatformUnavailable(f"{where}: {self.platform} answered {status}: {said}", status=status)
+            hint = proxy_hint(self.url) if _is_page(body) else ""
+            return PlatformUnavailable(f"{where}: {self.platform} answered {status}: {said}{hint}", status=status)
         return PlatformError(f"{where}: {self.platform} answered {status}: {said}", status=status, body=said)
+
+    def _not_ours(self, why: str, status: int, where: str) -> NotThePlatform:
+        return NotThePlatform(
+            f"{where}: not {self.platform} answered at {self.url} ({status}), but something else: {why}. Is that its "
+            f"address? If what is in front of it asks for a header, give it in {self.headers_setting}"
+            f"{proxy_hint(self.url)}",
+            status=status,
+        )
 
     def expect(self, found: Any, key: str) -> Json:
         """``found``, which has ``key`` if it comes from this platform. Raises PlatformError if it has not."""
@@ -269,10 +291,10 @@ class PlatformClient(ABC):
             return function()
         except httpx.TimeoutException as error:
             raise PlatformUnavailable(
-                f"{self.platform} did not answer in time at {self.url} ({type(error).__name__})"
+                f"{self.platform} did not answer in time at {self.url} ({type(error).__name__}){proxy_hint(self.url)}"
             ) from None
         except httpx.TransportError as error:
-            said = f"{error or type(error).__name__}{certificates.hint(error)}"
+            said = f"{error or type(error).__name__}{certificates.hint(error)}{proxy_hint(self.url)}"
             raise PlatformUnavailable(f"{self.platform} can't be reached at {self.url}: {said}") from None
         except (httpx.InvalidURL, httpx.DecodingError, json.JSONDecodeError) as error:
             raise PlatformError(f"no sense in the answer of {self.platform}: {error}", status=0) from None

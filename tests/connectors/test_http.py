@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,14 @@ import httpx
 import pytest
 
 from nextlabel.connectors.argilla.client import Client
-from nextlabel.connectors.errors import ConfigError, ConnectorError, PlatformError, PlatformUnavailable, Unauthorized
+from nextlabel.connectors.errors import (
+    ConfigError,
+    ConnectorError,
+    NotThePlatform,
+    PlatformError,
+    PlatformUnavailable,
+    Unauthorized,
+)
 from nextlabel.connectors.http import SHORT, dump, reason, server_time
 
 
@@ -48,9 +56,87 @@ PAGE = "<!doctype html><html><head><title>404 - Hugging Face</title></head><body
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_page_of_something_in_front_is_not_taken_for_the_platform(status: int):
-    with pytest.raises(PlatformError, match=r"404 - Hugging Face.*give it in NEXTLABEL_ARGILLA_HEADERS") as caught:
-        client(lambda _: httpx.Response(status, text=PAGE)).request("GET", "/x")
+    """Nor for what it would have said: that something is not there, say."""
+    with pytest.raises(NotThePlatform, match=r"404 - Hugging Face.*give it in NEXTLABEL_ARGILLA_HEADERS") as caught:
+        client(lambda _: httpx.Response(status, text=PAGE)).find("/x")
     assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (httpx.Response(200, html=PAGE), "a web page answered, which may be one to log in"),
+        (
+            httpx.Response(302, headers={"location": "https://sso.example.org/login?token=x"}),
+            r"leads to https://sso\.example\.org/login, which may be a page to log in",
+        ),
+        (httpx.Response(302, headers={"location": "/login"}), r"leads to http://platform\.example/login, which"),
+        (httpx.Response(301, headers={"location": "https://platform.example/x"}), "write its address with https://"),
+    ],
+)
+def test_a_page_to_log_in_is_no_platform(answer: httpx.Response, says: str):
+    seen: list[int] = []
+
+    def reply(_: httpx.Request) -> httpx.Response:
+        seen.append(answer.status_code)
+        return answer
+
+    with pytest.raises(NotThePlatform, match=says) as caught:
+        client(reply).get("/x")
+    assert len(seen) == 1, "asked again at once, it says the same"
+    assert "token=x" not in str(caught.value)
+
+
+@pytest.mark.parametrize("header", ["60", "Tue, 01 Dec 2099 12:00:00 GMT"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_wants_to_be_left_alone_is(status: int, header: str):
+    seen: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.path)
+        return httpx.Response(status, headers={"Retry-After": header}, json={"detail": "throttled"})
+
+    asked = client(answer)
+    with pytest.raises(PlatformUnavailable, match="throttled"):
+        asked.get("/x")
+    with ThreadPoolExecutor() as threads:  # whoever asks
+        for found in [threads.submit(asked.get, f"/{number}") for number in range(4)]:
+            with pytest.raises(PlatformUnavailable, match=r"wants to be left alone until \d\d:\d\d:\d\d"):
+                found.result()
+    assert seen == ["/x"]
+
+
+def test_a_server_is_asked_again_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch):
+    now, busy = [100.0], [True]
+    monkeypatch.setattr("nextlabel.connectors.in_between.elapsed", lambda: now[0])
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        if busy:
+            busy.clear()
+            return httpx.Response(429, headers={"Retry-After": "60"})
+        return httpx.Response(200, json={"is": "there"})
+
+    asked = client(answer)
+    for _ in range(2):
+        with pytest.raises(PlatformUnavailable):
+            asked.get("/x")
+    now[0] += 60
+    assert asked.get("/x") == {"is": "there"}
+
+
+def test_a_proxy_that_is_in_the_way_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://me:secret@127.0.0.1:9")  # nobody listens there
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(PlatformUnavailable) as caught:
+        Client("http://platform.example", "key").request("GET", "/x")
+    assert "HTTP_PROXY has this go through http://127.0.0.1:9: to go past that, add platform.example" in str(
+        caught.value
+    )
+    assert "secret" not in str(caught.value)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(PlatformUnavailable) as caught:
+        Client("http://127.0.0.1:9", "key").request("GET", "/x")
+    assert "HTTP_PROXY" not in str(caught.value)
 
 
 def test_headers_go_with_every_request_beside_the_key():

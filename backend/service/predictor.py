@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from nextlabel.backend.questions import Prediction
 from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
 from nextlabel.backend.retraining.model import Learner, Model
@@ -17,6 +20,9 @@ from nextlabel.connectors.records import Labeling, Record
 UNREAD = Record("?", {})
 """Stands for a record whose text is at an address, and was not read yet."""
 
+ASKED_TOGETHER = 1_000
+"""Records at most, of requests that come together, about which the store is asked at a time."""
+
 
 class Predictor:
     """Answers with the newest model. ``labeling`` says what is asked; records are the same as ``rule`` has it."""
@@ -27,6 +33,7 @@ class Predictor:
         self._store, self._connector, self._learner = store, connector, learner
         self._rule, self._labeling = rule, labeling
         self._batcher = MicroBatcher()
+        self._blind = MicroBatcher(self._are_blind, max_batch=ASKED_TOGETHER, name="blind")
         self._live: Model | None = None
 
     @property
@@ -40,10 +47,11 @@ class Predictor:
         if self._live is None and may_write:
             self._live = self._learner.cold_start()
         self._batcher.start()
+        self._blind.start()
 
     def stop(self, within_s: float) -> bool:
         """Answer what was asked, and no more; whether that ended in time."""
-        return self._batcher.stop(within_s)
+        return self._blind.stop(within_s) & self._batcher.stop(within_s)
 
     def put_in_service(self, model: Model) -> None:
         """From now on answer with ``model``."""
@@ -68,11 +76,20 @@ class Predictor:
         if self._connector.by_address:
             records = await asyncio.to_thread(self._with_texts, records)
         labeling = self._labeling()
-        predictions = await live.predict([labeling.content(record) for record in records], self._batcher)
-        known = {one.uid: self._rule.content(one) for one in records if one.uid and one is not UNREAD}
-        blind = await asyncio.to_thread(self._store.blind, known) if known else set()
-        blind.add(UNREAD.uid)
-        return [None if record.uid in blind else one for record, one in zip(records, predictions, strict=True)]
+        contents = [labeling.content(record) for record in records]
+        predictions, blind = await asyncio.gather(live.predict(contents, self._batcher), self._shown_blind(records))
+        return [None if unseen else one for one, unseen in zip(predictions, blind, strict=True)]
+
+    async def _shown_blind(self, records: Sequence[Record]) -> list[bool]:
+        """Which of ``records`` nobody may see a suggestion of, those that can't be read included."""
+        asked = [(one.uid, self._rule.content(one)) for one in records if one.uid and one is not UNREAD]
+        found = iter(await self._blind.submit(asked) if asked else ())
+        return [one is UNREAD or bool(one.uid and next(found)) for one in records]
+
+    def _are_blind(self, asked: list[tuple[str, str]]) -> npt.NDArray[np.bool_]:
+        """bool [k]: which of these uids and contents the store has on the blind side."""
+        blind = self._store.blind(asked)
+        return np.array([one in blind for one in asked])
 
     def _with_texts(self, records: Sequence[Record]) -> Sequence[Record]:
         """What the platform sends of records, with the texts that it has at addresses only: the store has read them."""

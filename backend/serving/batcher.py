@@ -62,15 +62,20 @@ class MicroBatcher:
     Where ``encode`` raises for a pass of several requests, each is tried alone, and only those that fail get
     the error. More than ``max_waiting`` texts are refused with Overloaded, unless nothing else waits.
 
-    ``start`` and ``stop`` may be called from any thread, ``submit`` from any event loop.
+    ``start`` and ``stop`` may be called from any thread, ``submit`` from any event loop. ``name`` is the worker's.
     """
 
     def __init__(
-        self, encode: Encode | None = None, *, max_batch: int = MAX_BATCH, max_waiting: int = MAX_WAITING
+        self,
+        encode: Encode | None = None,
+        *,
+        max_batch: int = MAX_BATCH,
+        max_waiting: int = MAX_WAITING,
+        name: str = "forward",
     ) -> None:
         if max_batch < 1 or max_waiting < 1:
             raise ConfigError(f"max_batch ({max_batch}) and max_waiting ({max_waiting}) must be 1 or more")
-        self._encode = encode
+        self._encode, self._name = encode, name
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._requests: deque[_Request] = deque()
@@ -95,7 +100,7 @@ class MicroBatcher:
             if self._running:
                 return
             self._running = True
-            self._thread = threading.Thread(target=self._work, name="forward", daemon=True)
+            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
 
     def stop(self, timeout: float | None = None) -> bool:

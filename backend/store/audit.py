@@ -8,7 +8,8 @@ threshold are held out: never learned from either, and measured by themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -63,21 +64,25 @@ class AuditPart(MetaPart):
             put(connection, meta, AUDIT_KEY, repr(float(threshold)), keep=True)
             return threshold_of(connection)
 
-    def blind(self, contents: Mapping[str, str]) -> set[str]:
-        """Those records (uid -> content hash, as :class:`~.identity.Rule` has it) that are shown without a suggestion.
+    def blind(self, asked: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of ``asked`` (uid and content hash, as :class:`~.identity.Rule` has it) shown without a suggestion.
 
         Also of records that are not stored yet: those with the content of one that is will stand where that one does.
         """
         with self._read() as connection:
-            threshold = threshold_of(connection)
+            drawn = {row.key: row.value for row in connection.execute(_DRAWN)}
+            threshold, seed = float(drawn.get(AUDIT_KEY, 0)), drawn.get(SEED_KEY, "")
             if not threshold:
                 return set()
-            seed, found = look_up(connection, meta, SEED_KEY) or "", set()
-            for chunk in chunks(contents.items()):
-                names, same = _sides(connection, dict(chunk), threshold)
+            found: set[tuple[str, str]] = set()
+            for chunk in chunks(asked):
+                uids, contents = map(list, zip(*chunk, strict=True))
+                rows = connection.execute(_SIDES, {"uids": uids, "contents": contents})
+                sides = {(row.way, row.key): row.lot < threshold and row.seen is None for row in rows}
                 for uid, content in chunk:
                     by_lot = codec.lot(seed, uid) < threshold
-                    found |= {uid} if names.get(uid, same.get(content, by_lot)) else set()
+                    if sides.get(("name", uid), sides.get(("content", content), by_lot)):
+                        found.add((uid, content))
             return found
 
 
@@ -121,25 +126,27 @@ def _mark(connection: Connection, chosen: sa.ColumnElement[bool], seen: str) -> 
     return news
 
 
-def _sides(
-    connection: Connection, contents: Mapping[str, str], threshold: float
-) -> tuple[dict[str, bool], dict[str, bool]]:
-    """Whether a record is below the threshold, and blind: by its names, and, for records without one, by content."""
-    uids = list(contents)
-    columns = (records.c.lot, records.c.seen)
-    named = sa.select(record_names.c.name, *columns).join(records, records.c.uid == record_names.c.uid)
-    own = sa.select(records.c.uid.label("name"), *columns).where(records.c.uid.in_(uids))
-    names: dict[str, bool] = {}
-    for query in (named.where(record_names.c.name.in_(uids)), own):
-        names |= {row.name: _is_below(row.lot, row.seen, threshold) for row in connection.execute(query)}
-    unknown = {content for uid, content in contents.items() if uid not in names}
-    same: dict[str, bool] = {}
-    if unknown:
-        alike = sa.select(records.c.content_hash, *columns).where(records.c.content_hash.in_(unknown))
-        found = connection.execute(alike.order_by(records.c.position.desc()))
-        same = {row.content_hash: _is_below(row.lot, row.seen, threshold) for row in found}
-    return names, same
+def _sides() -> sa.CompoundSelect[Any]:
+    """What decides about the records that are called like one of ``uids``, or the first with one of ``contents``.
+
+    Of several rows for one key the last counts: a record's own uid before another's name, and the earliest record.
+    """
+    uids: sa.BindParameter[list[str]] = sa.bindparam("uids", expanding=True)
+    contents: sa.BindParameter[list[str]] = sa.bindparam("contents", expanding=True)
+
+    def by(key: sa.Column[str], way: str, rank: int) -> sa.Select[Any]:
+        told: list[sa.ColumnElement[Any]] = [sa.literal_column(f"'{way}'").label("way")]
+        told += [sa.literal_column(str(rank)).label("rank"), key.label("key")]
+        return sa.select(*told, records.c.position, records.c.lot, records.c.seen)
+
+    content = by(records.c.content_hash, "content", 0).where(records.c.content_hash.in_(contents))
+    name = by(record_names.c.name, "name", 1).where(record_names.c.name.in_(uids))
+    own = by(records.c.uid, "name", 2).where(records.c.uid.in_(uids))
+    of_name = name.join_from(record_names, records, records.c.uid == record_names.c.uid)
+    every = sa.union_all(content.where(records.c.duplicate_of.is_(None)), of_name, own)
+    return every.order_by("rank", sa.desc("position"))
 
 
-def _is_below(lot: float, seen: str | None, threshold: float) -> bool:
-    return lot < threshold and seen is None
+# Made once: they are asked for every prediction.
+_SIDES = _sides()
+_DRAWN = sa.select(meta).where(meta.c.key.in_((AUDIT_KEY, SEED_KEY)))

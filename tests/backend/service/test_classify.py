@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Collection
 
 import pytest
 
+from nextlabel.backend.questions import Prediction
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind, Record
@@ -48,6 +51,36 @@ def test_records_of_the_audit_slice_stay_blind(make_service: ServiceFactory, sto
     predictions = asyncio.run(service.classify([item.record for item in stored]))
     assert [one is None for one in predictions] == [item.audit for item in stored]
     assert None in predictions
+
+
+def test_requests_that_come_together_are_one_question_to_the_store(
+    make_service: ServiceFactory, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = make_service()
+    service.start()
+    stored = [item for item in store.records() if not item.is_copy][:20]
+    answer, asked = Store.blind, list[int]()
+    first, go_on = threading.Event(), threading.Event()
+
+    def ask(here: Store, records: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        asked.append(len(records))
+        first.set()
+        assert go_on.wait(60)
+        return answer(here, records)
+
+    async def classify() -> list[Prediction | None]:
+        requests = [asyncio.create_task(service.classify([item.record])) for item in stored[:1]]
+        assert await asyncio.to_thread(first.wait, 60)
+        requests += [asyncio.create_task(service.classify([item.record])) for item in stored[1:]]
+        for _ in range(3):  # until each has asked: none waits for a thread before that
+            await asyncio.sleep(0)
+        go_on.set()
+        return [one for [one] in await asyncio.gather(*requests)]
+
+    monkeypatch.setattr(Store, "blind", ask)
+    predictions = asyncio.run(classify())
+    assert [one is None for one in predictions] == [item.audit for item in stored]
+    assert asked == [1, len(stored) - 1]
 
 
 def test_before_the_start_there_is_no_model(make_service: ServiceFactory) -> None:

@@ -49,7 +49,7 @@ def expected(texts: list[str]) -> npt.NDArray[np.float32]:
 
 
 @contextmanager
-def running(model: Callable[[list[str]], Any], **options: int) -> Iterator[MicroBatcher]:
+def running(model: Callable[[list[str]], Any], **options: Any) -> Iterator[MicroBatcher]:
     batcher = MicroBatcher(model, **options)
     batcher.start()
     try:

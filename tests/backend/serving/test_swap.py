@@ -33,7 +33,7 @@ class Encoder:
 
 
 @contextmanager
-def running(encode: Callable[[list[str]], Any], **options: int) -> Iterator[MicroBatcher]:
+def running(encode: Callable[[list[str]], Any], **options: Any) -> Iterator[MicroBatcher]:
     batcher = MicroBatcher(encode, **options)
     batcher.start()
     try:

@@ -183,8 +183,8 @@ def test_a_record_is_blind_under_each_of_its_names(store: Store) -> None:
     audit = {int(item.remote_id or -1) for item in store.records() if item.audit}
     assert 0 < len(audit) < 50
     for name in ("u{}", "theirs-{}", "d{}"):
-        names = [name.format(number) for number in range(50)]
-        assert store.blind(dict.fromkeys(names, "")) == {name.format(number) for number in audit}
+        asked = [(name.format(number), "") for number in range(50)]
+        assert store.blind(asked) == {asked[number] for number in audit}
 
 
 def test_a_record_that_is_not_known_yet_stands_where_its_text_does(store: Store) -> None:
@@ -193,5 +193,27 @@ def test_a_record_that_is_not_known_yet_stands_where_its_text_does(store: Store)
     store.add_records(data)
     store.draw_audit(0.5, 500)
     audit = {item.record.uid for item in store.records() if item.audit}
-    contents = {f"theirs-{record.uid}": RULE.content(record) for record in data}
-    assert store.blind(contents) == {f"theirs-{uid}" for uid in audit}
+    asked = {record.uid: (f"theirs-{record.uid}", RULE.content(record)) for record in data}
+    assert store.blind(asked.values()) == {asked[uid] for uid in audit}
+
+
+def test_records_that_are_called_the_same_stand_where_their_texts_do(store: Store) -> None:
+    """Somebody asks about texts without ids: each is a record of its own."""
+    store.add_records([row(f"u{number}") for number in range(50)])
+    store.draw_audit(0.5, 500)
+    audit = {item.record.uid for item in store.records() if item.audit}
+    asked = {f"u{number}": ("0", RULE.content(row(f"u{number}"))) for number in range(50)}
+    assert store.blind(asked.values()) == {asked[uid] for uid in audit}
+    assert 0 < len(audit) < 50
+
+
+def test_what_another_process_has_stored_decides_at_once(store: Store, path: Path) -> None:
+    data = [row(f"u{number}") for number in range(50)]
+    asked = {record.uid: (f"theirs-{record.uid}", RULE.content(record)) for record in data}
+    with Store.open(path) as other:
+        assert store.blind(asked.values()) == set()
+        other.add_records(data)
+        other.draw_audit(0.5, 500)
+        audit = {item.record.uid for item in other.records() if item.audit}
+        assert store.blind(asked.values()) == {asked[uid] for uid in audit}
+    assert 0 < len(audit) < 50

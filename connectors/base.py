@@ -194,6 +194,13 @@ class Connector(Protocol):
         listed too; none without a cursor, since :meth:`records` lists them all.
         """
 
+    def look_after(self) -> None:
+        """Mend, where it is time, what others did to queues and to who has one; cheap to ask for at every poll.
+
+        Raises ConnectorError.
+        """
+        return
+
     def annotated(self) -> Iterator[Changes]:
         """Every record that has annotations, with all of them, in pages that are read as the iterator is advanced."""
 

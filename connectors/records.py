@@ -244,8 +244,8 @@ class Changes:
     (:meth:`~nextlabel.connectors.base.Connector.annotations`). ``unreadable`` ones are among them. ``cursor``, where
     given, is where the next poll starts. ``gap``: changes may have been missed, so everything should be compared.
     ``records`` that were made or corrected, as they are now, and maybe others; ``total``: how many the platform has,
-    where that is cheap to know. ``missed``: parts of the look that failed, by name -> why; the next one makes up for
-    them.
+    where that is cheap to know. ``missed``: why ``records`` could not be listed, if so; the next look makes
+    up for it.
     """
 
     annotations: tuple[Annotation, ...] = ()
@@ -256,7 +256,7 @@ class Changes:
     unreadable: tuple[Unreadable, ...] = ()
     records: tuple[RemoteRecord, ...] = ()
     total: int | None = None
-    missed: Mapping[str, str] = field(default_factory=dict)
+    missed: str = ""
 
     @classmethod
     def listed(cls, found: Mapping[str, Sequence[Found]]) -> Changes:

@@ -89,7 +89,7 @@ def status(
 ) -> None:
     """Show what the running service is doing.
 
-    Labels, model, queue, latency, audit accuracy, the last error.
+    Labels, model, queue, latency, audit accuracy, what fails, by name.
     """
     answer = call(_address(url), "GET", "/api/status")
     if as_json:
@@ -153,6 +153,7 @@ def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
         *((f"notice: {one['kind']}", told(one)) for one in answer.get("notices", ())[:NOTICES]),
         ("notices", _more(answer.get("notice_counts", {}))),
         ("last error", answer["last_error"]),
+        *((f"error: {name}", why) for name, why in _others(answer.get("errors", {}), answer["last_error"])),
         *((f"note: {topic}", text) for topic, text in answer["notes"].items()),
     ]
     return [(name, text) for name, text in lines if text.strip()]
@@ -161,6 +162,11 @@ def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
 def told(notice: Mapping[str, str]) -> str:
     """A notice in one line."""
     return "; to mend it: ".join(part for part in (notice["message"], notice["fix"]) if part)
+
+
+def _others(errors: Mapping[str, str], shown: str) -> list[tuple[str, str]]:
+    """What else failed, by name, than the error that is ``shown`` already."""
+    return [(name, why) for name, why in errors.items() if why != shown]
 
 
 def _more(counts: Mapping[str, int]) -> str:

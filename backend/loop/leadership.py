@@ -16,7 +16,9 @@ import structlog
 
 from nextlabel.backend.store import Lease, Store
 from nextlabel.connectors.basics import elapsed
-from nextlabel.connectors.errors import NextlabelError, StoreError
+from nextlabel.connectors.errors import StoreError
+
+from .steps import in_words
 
 log = structlog.get_logger(__name__)
 
@@ -187,18 +189,9 @@ class Repeater:
             if self.stopping:
                 log.info("left to the next start", thread=self._name, reason=str(error))
                 return 0.0
-            return self._failed(self._told(error))
+            return self._failed(in_words(error, self._name))
         self._failures, self.error = 0, ""
         return pause
-
-    def _told(self, error: Exception) -> str:
-        """Log a failure, and say it in a line."""
-        if isinstance(error, NextlabelError):
-            log.warning("tick failed", thread=self._name, error=str(error), kind=type(error).__name__)
-            return f"{type(error).__name__}: {error}"
-        # A defect of ours: it must be seen, and must not end the loop.
-        log.exception("tick failed unexpectedly", thread=self._name)
-        return f"unexpected {type(error).__name__}: {error}"
 
     def _failed(self, message: str) -> float:
         pause = min(LONGEST_PAUSE, 0.5 * 2**self._failures)

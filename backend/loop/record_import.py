@@ -100,6 +100,11 @@ class RecordImport:
         self._store, self._connector, self._plan = store, connector, plan
         self._changed, self._lost, self._listed = changed, lost, listed
 
+    @property
+    def are_known(self) -> bool:
+        """Whether every record was read once."""
+        return self._store.get_meta(NEWEST) is not None
+
     def run(self, unknown_records: set[str]) -> bool:
         """Records that others put on the platform join the pool; those of the data are recognised.
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -25,10 +26,13 @@ from nextlabel.connectors.records import Changes
 from .intake import Intake
 from .news import forget, tell_of_misfits
 from .record_import import RecordImport
+from .steps import Steps
 
 log = structlog.get_logger(__name__)
 
 CURSOR = "annotations"
+ANSWERS, CORRECTED, ADDED = "answers", "corrected records", "added records"
+UNREAD, DELETED = "records that could not be read", "deleted records"
 RECORDS = 1000
 """Records compared at a time."""
 NEWEST = 50
@@ -48,7 +52,7 @@ KEY = "comparison"
 class Sync:
     """Pulls records, annotations and deletions from the platform into the store.
 
-    ``noticed`` is told what a poll found besides.
+    ``noticed`` is told what a poll found besides. What fails of a round stands in ``steps``, and stops nothing else.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class Sync:
         self._intake = intake
         self._records = records
         self._noticed = noticed
+        self.steps = Steps()
+        self._answers_known = False
         self._surplus = 0  # how many records more the platform had than we, when we last looked why
         self._next_deletions = 0.0
         self._records_wanted = True  # somebody may have added some while we were away
@@ -76,28 +82,45 @@ class Sync:
         self._unknown_records.update(remote_ids)
         self._records_wanted = True
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is known what was answered while we were away, and which records there are."""
+        return self._answers_known and self._records.are_known
+
     def pull(self) -> bool:
-        """One round; whether another should follow at once. Safe to repeat after any failure: the cursor moves last.
+        """One round; whether another should follow at once. Safe to repeat after any failure.
 
         Answers come before the records that they are about: which were there before a record was known is seen then.
+        Raises PlatformUnavailable if they can't be asked for; what else fails stands in ``steps``.
         """
+        take = self.steps.take
+        take(ANSWERS, self._look, passed_on=PlatformUnavailable)
+        if self._answers_known:
+            take(ADDED, self._import_records)
+        if time.monotonic() >= self._next_deletions:
+            take(UNREAD, self._records.read_again)
+            take(DELETED, self._find_deletions)
+        return self._records_wanted and ADDED not in self.steps.errors
+
+    def _look(self) -> None:
+        """What was answered, corrected, added and taken away since the cursor."""
         as_of = self._store.head()
         changes = self._look_back(self._changes())
         _, doubts = self._intake.read(changes, as_of)
+        self._answers_known = True
         self._intake.doubt(doubts)
+        kept = self.steps.take(CORRECTED, partial(self._correct, changes))
+        if changes.missed:
+            self.steps.failed(CORRECTED, changes.missed)
+        self._count(changes.total)
+        self._noticed(changes)
+        if kept and changes.cursor is not None:
+            self._store.set_cursor(CURSOR, changes.cursor)
+
+    def _correct(self, changes: Changes) -> None:
         self._records.keep(changes.records, changes.annotations)
         if changes.annotations or changes.records:
             tell_of_misfits(self._store)
-        self._count(changes.total)
-        self._import_records()
-        self._noticed(changes)
-        if changes.cursor is not None:
-            self._store.set_cursor(CURSOR, changes.cursor)
-        if time.monotonic() >= self._next_deletions:
-            self._records.read_again()
-            self._find_deletions()
-            self._next_deletions = time.monotonic() + DELETIONS_EVERY
-        return self._records_wanted
 
     def _changes(self) -> Changes:
         try:
@@ -145,6 +168,7 @@ class Sync:
     def _find_deletions(self) -> None:
         known = self._store.remote_ids()
         self._intake.lose_records(known, self._connector.missing(known))
+        self._next_deletions = time.monotonic() + DELETIONS_EVERY
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ import structlog
 from nextlabel.backend.annotators.names import annotator_names, note_names
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Connector
-from nextlabel.connectors.errors import ConnectorError
 from nextlabel.connectors.records import AnnotationStatus
 
 log = structlog.get_logger(__name__)
@@ -35,15 +34,11 @@ class AnswerCounts:
         return sum(by.get(AnnotationStatus.SKIPPED, 0) for by in self._by.values())
 
     def look(self) -> None:
-        """Ask the platform for the names of those who are new. Never raises ConnectorError: a name can wait."""
+        """Ask the platform for the names of those who are new. Raises ConnectorError: a name can wait."""
         self._count()
         if not (new := self._by.keys() - self._names.keys() - self._asked):
             return
-        try:
-            note_names(self._store, self._connector.annotator_names())
-        except ConnectorError as error:
-            log.warning("no names for annotators yet", reason=str(error))
-            return
+        note_names(self._store, self._connector.annotator_names())
         self._asked |= new
         self._names = annotator_names(self._store)
         log.info("who answered", names=sorted(self._names.get(one, one) for one in new))

@@ -16,7 +16,8 @@ class Status:
     """A snapshot of the running loop, cheap enough to ask for at any time.
 
     Times are seconds. ``state`` is what the loop does just now; ``done`` of ``total`` is how far it is with it,
-    where that is known. ``leader`` is False on a replica that stands by. ``lease`` says who leads (``owner``,
+    where that is known. ``last_error``: the worst of what is wrong; ``errors``: each part of the loop that failed when
+    it was last tried -> why. ``leader`` is False on a replica that stands by. ``lease`` says who leads (``owner``,
     ``ours``), ``since`` when, and ``until`` when and for how long (``left_s``) unless it renews; empty if nobody
     does. ``asked_again``: records that wait for one more opinion. ``audit`` holds accuracy, low, high and n, or is
     empty while the audit slice has no label; ``held_out`` likewise, on answers that were there before we came and are
@@ -51,6 +52,7 @@ class Status:
     done: int = 0
     total: int = 0
     last_error: str = ""
+    errors: dict[str, str] = field(default_factory=dict)
     asked_again: int = 0
     lease: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, float] = field(default_factory=dict)

@@ -204,26 +204,33 @@ class Service(Backend):
     def _pull(self) -> float:
         if not self._leadership.held:
             return 1.0
-        try:
-            unhooked = self._hookup.ensure()
-        except ProjectTaken as error:
-            self._end(error)
+        take = self._sync.steps.take
+        take("connection", self._hook_up)
+        if self.failure:
             return BETWEEN_LOOKS
-        if unhooked:
-            self._controller.look_again()  # what was removed may have taken the queue with it
-            self._threads["loop"].wake()
         busy = self._controller.latency.quiet_in()
         if busy and time.monotonic() - self._last_pull < LONGEST_DEFERRAL * self._poll_interval:
             return busy  # webhooks do arrive, and annotators wait for the platform: the look can wait too
         more = self._sync.pull()
-        self._links.refresh()
-        self._answers.look()
+        take("people and their queues", self._connector.look_after)
+        take("links", self._links.refresh)
+        take("names", self._answers.look)
         self._last_pull = time.monotonic()
-        if not self._synced:
+        if not self._synced and self._sync.is_ready:
             self._synced = True
             for name in ("loop", "comparison"):
                 self._threads[name].wake()
         return 0.0 if more else self._poll_interval
+
+    def _hook_up(self) -> None:
+        try:
+            unhooked = self._hookup.ensure()
+        except ProjectTaken as error:
+            self._end(error)
+            return
+        if unhooked:
+            self._controller.look_again()  # what was removed may have taken the queue with it
+            self._threads["loop"].wake()
 
     def _compare(self) -> float:
         return self._comparison.tick() if self._leadership.held and self._synced else 1.0
@@ -370,9 +377,13 @@ class Service(Backend):
         if not self._leadership.held:
             raise Overloaded(f"this service stands by; ask the one that leads: {self._leadership.leader or 'nobody'}")
 
+    def _errors(self) -> dict[str, str]:
+        """What failed the last time, by the name of the thread, or of what it was doing -> why."""
+        failed = {name: thread.error for name, thread in self._threads.items() if thread.error}
+        return failed | self._sync.steps.errors
+
     def _worst(self) -> str:
-        """The last error of one of the threads, if there is any."""
-        return next((one.error for one in self._threads.values() if one.error), "")
+        return next(iter(self._errors().values()), "")
 
     @override
     def versions(self) -> list[str]:
@@ -404,12 +415,13 @@ class Service(Backend):
             generation_log_head=generation.log_seq if generation else 0,
             label_to_queue_p50=latency[0] if latency else None,
             label_to_queue_p95=latency[1] if latency else None,
-            platform_reachable=not any(one.error.startswith(REFUSED) for one in self._threads.values()),
+            platform_reachable=not any(why.startswith(REFUSED) for why in self._errors().values()),
             last_error=str(self.failure or "")
             or self._worst()
             or self._intake.withheld.told
             or unknown_labels(controller.pool)
             or controller.trouble,
+            errors=self._errors(),
             audit=measured(metrics, AUDIT),
             held_out=measured(metrics, HELD_OUT),
             answers=self._answers.submitted(),

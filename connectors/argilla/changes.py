@@ -38,8 +38,6 @@ QUICK_S = 0.5
 """Shorter readings are not rationed."""
 INDEXED = timedelta(seconds=30)
 """How long a bulk of records may take from when it is dated to where the search finds it."""
-CORRECTIONS = "records that were corrected"
-"""The part of a look that finds those."""
 MARGIN = timedelta(seconds=3)
 """How long a response may take from the dataset's last activity to where the search finds it."""
 
@@ -132,7 +130,7 @@ class Poll:
         try:
             written = self._written.since(min(now, datetime.fromisoformat(mark.records)), form, anew=fresh)
         except ConnectorError as error:
-            return replace(found, missed={CORRECTIONS: str(error)}), mark.records
+            return replace(found, missed=str(error)), mark.records
         return replace(found, records=written), now.isoformat()
 
     def everything(self, form: Form) -> Iterator[Changes]:

@@ -132,11 +132,19 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
     @override
     def changes(self, cursor: str | None) -> Changes:
         changed = self._refresh()
-        self._look_after()
         found = self._poll.since(cursor, self.form)
         self._queue.note(found.annotations, found.complete)
         # While we push, how many there are says nothing about what others do.
         return replace(found, labeling_changed=changed, total=None if self._pushing else self._rows.listed())
+
+    @override
+    def look_after(self) -> None:
+        """Give people who joined a queue and a link, and mend the queue."""
+        if time.monotonic() - self._looked_after < LOOK_AFTER_S:
+            return
+        if self._queue.look_after(self.form):
+            self._webhooks.guidelines(self.links())
+        self._looked_after = time.monotonic()
 
     @override
     def annotated(self) -> Iterator[Changes]:
@@ -283,11 +291,3 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         with self._lock:
             old, self.form, self.labeling = self.labeling, form, form.labeling
         return old != form.labeling
-
-    def _look_after(self) -> None:
-        """Now and then, give people who joined a queue and a link, and mend the queue."""
-        if time.monotonic() - self._looked_after < LOOK_AFTER_S:
-            return
-        self._looked_after = time.monotonic()
-        if self._queue.look_after(self.form):
-            self._webhooks.guidelines(self.links())

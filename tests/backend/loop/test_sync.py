@@ -10,7 +10,7 @@ from nextlabel.backend.loop.intake import Intake
 from nextlabel.backend.loop.record_import import ImportPlan, RecordImport
 from nextlabel.backend.loop.sync import Sync
 from nextlabel.backend.store import Store
-from nextlabel.connectors.errors import PlatformUnavailable
+from nextlabel.connectors.errors import PlatformError, PlatformUnavailable
 from nextlabel.connectors.records import Record
 from nextlabel.connectors.testing import MemoryConnector
 
@@ -87,10 +87,62 @@ def test_a_failed_look_is_repeated(sync: Sync, platform: MemoryConnector, store:
     add(platform, range(SIZE, SIZE + 1))
     sync.want_records()
     platform.fail_next["records"] = PlatformUnavailable("down")
+    sync.pull()
+    assert sync.steps.errors == {"added records": "PlatformUnavailable: down"}
+    sync.pull()
+    assert store.get([f"memory:f{SIZE}"])
+    assert sync.steps.errors == {}
+
+
+@pytest.mark.parametrize(
+    "error", [PlatformUnavailable("down"), PlatformError("no", status=400), ValueError("a defect")]
+)
+def test_a_step_that_fails_stops_no_other_and_is_told_by_its_name(
+    platform: MemoryConnector, store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    sync = make_sync(store, platform, [])
+    add(platform, range(2))
+    sync.pull()
+    assert sync.is_ready
+    platform.fail_next["missing"] = error
+    sync.want_deletions()
+    sync.pull()
+    assert list(sync.steps.errors) == ["deleted records"]
+    assert str(error) in sync.steps.errors["deleted records"]
+    sync.pull()
+    assert sync.steps.errors == {}
+    given = platform.annotate("f0", "cat")
+
+    def refuse(*_: object) -> set[str]:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sync._records, "keep", refuse)
+        add(platform, range(3))
+        platform.correct("f1", text="corrected")
+        platform.fail_next["records"] = error
+        sync.want_records()
+        sync.pull()
+    assert set(sync.steps.errors) == {"corrected records", "added records"}
+    assert [one.id for one in store.answers()] == [given.id]
+    sync.pull()
+    assert sync.steps.errors == {}
+    assert [item.record.fields["text"] for item in store.get(["memory:f1"])] == ["corrected"]
+    assert store.get(["memory:f2"])
+
+
+def test_nothing_is_imported_before_it_is_known_what_was_answered(platform: MemoryConnector, store: Store) -> None:
+    """Whoever was answered before we came is not shown blind."""
+    sync = make_sync(store, platform, [])
+    platform.fail_next["changes"] = PlatformError("no", status=400)
+    sync.pull()
+    assert list(sync.steps.errors) == ["answers"]
+    assert (sync.is_ready, platform.records_read) == (False, 0)
+    platform.fail_next["changes"] = PlatformUnavailable("down")
     with pytest.raises(PlatformUnavailable):
         sync.pull()
     sync.pull()
-    assert store.get([f"memory:f{SIZE}"])
+    assert sync.is_ready
 
 
 def test_a_start_looks_for_what_was_added_meanwhile(

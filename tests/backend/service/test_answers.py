@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
 from nextlabel.backend.annotators.names import annotator_names
 from nextlabel.backend.service.answers import AnswerCounts
 from nextlabel.backend.store import Store
@@ -23,7 +25,8 @@ def test_answers_are_counted_by_name_and_skips_apart(store: Store) -> None:
     store.append(Changes(annotations=tuple(given)))
     counts = AnswerCounts(store, platform)
     platform.fail_next["annotator_names"] = PlatformUnavailable("down")
-    counts.look()
+    with pytest.raises(PlatformUnavailable):
+        counts.look()
     assert (counts.submitted(), counts.skips()) == ({"7": 2, "8": 1}, 1)
     counts.look()
     assert counts.submitted() == {"7@example.com": 2, "8@example.com": 1}

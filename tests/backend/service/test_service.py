@@ -128,6 +128,24 @@ def test_platform_down_is_reported_and_survived(
     assert service.status().last_error == ""
 
 
+def test_what_fails_beside_the_answers_delays_no_queue_and_is_told_by_its_name(
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PlatformUnavailable("users can't be read", status=500)
+
+    with monkeypatch.context() as patched:
+        for name in ("look_after", "links"):
+            patched.setattr(platform, name, refuse)
+        service = started(make_service, platform)
+        status = service.status()
+        assert set(status.errors) == {"people and their queues", "links"}
+        assert "users can't be read" in status.last_error
+        platform.annotate(platform.queue()[0], "cat")
+        wait_for(lambda: service.status().labelled == 1)
+    wait_for(lambda: service.status().errors == {} and service.status().last_error == "")
+
+
 def test_of_two_backends_one_publishes_and_the_other_takes_over(
     make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:

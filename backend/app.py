@@ -14,8 +14,14 @@ from starlette.exceptions import HTTPException
 
 from nextlabel.backend.credentials import Credentials, credentials
 from nextlabel.backend.routes import api, label_studio, predict, webhooks
+from nextlabel.backend.routes.bodies import LimitBodies
 from nextlabel.backend.routes.edge import Edge
-from nextlabel.backend.routes.middleware import LimitBody, MeasureRequests, RequireCredentials, SecurityHeaders
+from nextlabel.backend.routes.middleware import (
+    MeasureRequests,
+    RefuseForeignPages,
+    RequireCredentials,
+    SecurityHeaders,
+)
 from nextlabel.backend.routes.openapi import describe
 from nextlabel.backend.service.ports import Backend
 from nextlabel.backend.settings import Settings
@@ -24,6 +30,8 @@ from nextlabel.connectors.errors import NextlabelError
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_S: Final = 5
+LONGEST_DETAIL: Final = 2000
+"""Characters of an answer that says what is wrong: callers choose some of them."""
 _ABOUT: Final = (
     "What the annotation platform calls, and what you may call with curl. Everything but `/health` wants basic auth or "
     "`Authorization: Bearer $NEXTLABEL_API_TOKEN`."
@@ -47,8 +55,9 @@ def create_app(backend: Backend, settings: Settings, *, secrets: Credentials | N
     app.add_exception_handler(NextlabelError, _unavailable)
     app.add_exception_handler(Exception, _defect)
     # The last one added is the outermost: measure everything, then guard, then limit what is let in.
-    app.add_middleware(LimitBody, limit=settings.max_request_bytes)
+    app.add_middleware(LimitBodies, limit=settings.max_request_bytes)
     app.add_middleware(RequireCredentials, credentials=secrets or credentials(settings))
+    app.add_middleware(RefuseForeignPages, address=settings.public_url)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(MeasureRequests, metrics=edge.metrics)
     return app
@@ -58,12 +67,12 @@ async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - for the type checker; registered for nothing else
     if error.status_code not in (401, 404, 405):
         log.info("refused", path=request.url.path, status=error.status_code, reason=error.detail)
-    return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
+    return JSONResponse({"detail": error.detail[:LONGEST_DETAIL]}, error.status_code, headers=error.headers)
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:
     log.warning("not now", path=request.url.path, error=f"{type(error).__name__}: {error}")
-    return JSONResponse({"detail": str(error)}, 503, headers={"Retry-After": str(RETRY_AFTER_S)})
+    return JSONResponse({"detail": str(error)[:LONGEST_DETAIL]}, 503, headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
 async def _defect(request: Request, error: Exception) -> Response:

@@ -7,19 +7,35 @@ installation, wherever in a line it stands.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import sys
+import time
 from collections.abc import Iterable
 from typing import Any, Final, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+from typing_extensions import override
 
 MASK: Final = "***"
 _TELLING: Final = re.compile(r"pass(word|wd)?$|token|secret|api_?key|authorization|cookie|credential", re.IGNORECASE)
 
 # What these say at level info is about every single request.
 _CHATTY: Final = ("httpx", "httpcore", "urllib3", "alembic", "uvicorn.access")
+
+# What these say, callers can have them say as often as they like.
+_CAUSED: Final = (
+    "asyncio",
+    "nextlabel.backend.app",
+    "nextlabel.backend.connections",
+    "nextlabel.backend.routes.edge",
+    "uvicorn.error",
+)
+SELDOM_S: Final = 60.0
+LONGEST: Final = 2_000
+"""Characters of one value in a line."""
+LONGEST_TRACEBACK: Final = 20_000
 
 Format = Literal["auto", "console", "json"]
 
@@ -49,6 +65,41 @@ class Redact:
         return value
 
 
+class Seldom(logging.Filter):
+    """Lets what callers cause through once in SELDOM_S; the next such line says how many were left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[tuple[str, ...], tuple[float, int]] = {}
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name not in _CAUSED:
+            return True
+        event = record.msg if isinstance(record.msg, dict) else {"event": record.msg}
+        line = (record.name, *(str(event.get(part, ""))[:100] for part in ("event", "path", "status")))
+        at, left_out = self._told.get(line, (-math.inf, 0))
+        if time.monotonic() - at < SELDOM_S:
+            self._told[line] = (at, left_out + 1)
+            return False
+        if len(self._told) > 1_000:
+            self._told.clear()
+        self._told[line] = (time.monotonic(), 0)
+        if left_out and isinstance(record.msg, dict):
+            record.msg = {**record.msg, "left_out": left_out}
+        return True
+
+
+def _short(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Cut what is long: nobody reads it, and callers choose some of it."""
+    for key, value in event.items():
+        limit = LONGEST_TRACEBACK if key == "exception" else LONGEST
+        text = value if isinstance(value, str) else repr(value)
+        if len(text) > limit:
+            event[key] = f"{text[:limit]}... ({len(text):,} characters)"
+    return event
+
+
 def _without_copy(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """Drop uvicorn's second copy of its message, which has codes for colours in it."""
     event.pop("color_message", None)
@@ -68,6 +119,7 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=not people),
         structlog.processors.format_exc_info,
         Redact(secrets),
+        _short,
     ]
     structlog.configure(
         processors=[
@@ -89,6 +141,7 @@ def configure(
             processors=[*shared, structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(Seldom())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

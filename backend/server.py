@@ -38,9 +38,14 @@ def make_server(app: FastAPI) -> Server:
     """A uvicorn server for ``app``: ``run(sockets=[listener])`` serves until ``should_exit`` or a signal."""
     import uvicorn
 
+    from nextlabel.backend.connections import Connection, backlog
+
     return uvicorn.Server(
         uvicorn.Config(
             app,
+            http=Connection,
+            ws="none",
+            backlog=backlog(),
             log_config=None,
             access_log=False,
             server_header=False,

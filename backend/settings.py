@@ -76,7 +76,10 @@ class Settings(PlatformSettings):
         "Empty: generated once. Argilla signs with a secret of its own.",
     )
     max_request_bytes: int = Field(
-        default=32 * 2**20, ge=1024, description="Largest request body accepted, in bytes; larger ones get a 413."
+        default=32 * 2**20,
+        ge=1024,
+        description="Largest body of a request for predictions, in bytes; larger ones get a 413. "
+        "Other routes take less.",
     )
     poll_interval_s: float = Field(
         default=10.0, gt=0, description="Seconds between two looks at the platform for what no webhook told us."

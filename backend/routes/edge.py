@@ -47,6 +47,11 @@ class Edge:
         self.notes: dict[str, str] = {}
         self._project: ProjectRef | None = None
 
+    @property
+    def knows_project(self) -> bool:
+        """Whether :meth:`project` answers at once."""
+        return self._project is not None
+
     async def project(self) -> ProjectRef | None:
         """The project served, None while the service does not know it yet. It never changes after that."""
         if self._project is None:
@@ -104,7 +109,8 @@ def only_for(platform: str) -> Callable[[Request, EdgeDep], Awaitable[None]]:
     """A dependency that answers 404 unless the project served is on ``platform``, or not known yet."""
 
     async def check(request: Request, edge: EdgeDep) -> None:
-        await request.body()  # before anything else is waited for: the caller may hang up, and its event be lost
+        if not edge.knows_project:  # before it is waited for: the caller may hang up, and its event be lost
+            await request.body()
         project = await edge.project()
         if project is not None and project.platform != platform:
             raise HTTPException(
@@ -139,6 +145,10 @@ async def take_in(edge: Edge, action: str, body: dict[str, Any], project: Any) -
     return Taken(status="ok")
 
 
+SMALL: Final = 64 * 1024
+"""Bytes of a body that are parsed before anybody else would have had to wait for it."""
+COMPLAINTS: Final = 5
+"""Wrong places that an answer names."""
 MAX_DEPTH: Final = 100  # Label Studio's deepest payload has about 12 levels
 _LARGEST_INT: Final = 2**63 - 1
 _ESCAPED_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -185,7 +195,8 @@ async def read_json(request: Request) -> dict[str, Any]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise HTTPException(415, "send JSON, with the header Content-Type: application/json")
-    value = parse(await request.body())
+    raw = await request.body()
+    value = parse(raw) if len(raw) < SMALL else await asyncio.to_thread(parse, raw)
     if not isinstance(value, dict):
         raise HTTPException(400, "the body must be a JSON object")
     return value
@@ -248,5 +259,7 @@ def _without_surrogates(value: Any) -> Any:
 
 
 def _complaint(errors: Sequence[Any]) -> str:
-    """Which part is wrong, without echoing it."""
-    return "; ".join(f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}" for item in errors)
+    """Which parts are wrong, the first of them by name, without echoing them."""
+    named = [f"{'.'.join(map(str, item['loc'][1:])):.200}: {item['msg']:.200}" for item in errors[:COMPLAINTS]]
+    more = len(errors) - len(named)
+    return "; ".join([*named, f"and {more:,} more"] if more else named)

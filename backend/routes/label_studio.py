@@ -8,6 +8,7 @@ secret, so an event says where to look and is answered at once, and what it is a
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, HTTPException, Request
@@ -19,12 +20,14 @@ from nextlabel.connectors.label_studio.payloads import prediction_from, record_f
 from nextlabel.connectors.records import Labeling, Record, Suggestion, expect
 
 from .edge import Edge, EdgeDep, JsonRoute, Taken, examples, only_for, take_in
-from .middleware import shows_secret_only
+from .middleware import is_known
 from .openapi import problems
 
 router = APIRouter(tags=["Label Studio"], dependencies=[Depends(only_for("label-studio"))], route_class=JsonRoute)
 
 LONGEST_CONFIG: Final = 1_000_000
+MOST_TASKS: Final = 10_000
+"""Label Studio sends all that somebody selected at once."""
 
 TRAIN: Final = "START_TRAINING"
 # Anything else that calls itself an action is counted as "other": names from outside make no new series.
@@ -62,7 +65,7 @@ class Task(BaseModel):
 class Tasks(BaseModel):
     """Tasks to predict."""
 
-    tasks: list[Task]
+    tasks: list[Task] = Field(max_length=MOST_TASKS)
     project: str | int | None = Field(default=None, description="`<id>.<created_at>`")
     label_config: str = Field(default="", description="The labeling config, XML; the project's own if not sent.")
     params: dict[str, Any] | None = Field(
@@ -158,12 +161,12 @@ async def predict(
     await _check_project(edge, asked.project)
     labeling, version = edge.backend.labeling, edge.backend.serving_version
     try:
-        records = [_record(task, labeling) for task in asked.tasks]
+        records = await asyncio.to_thread(_records, asked.tasks, labeling)
     except ValueError as error:
         raise HTTPException(422, f"tasks: {error}") from None
     suggestions = await edge.predict(records, "/predict")
     form = _form(asked.label_config or edge.backend.config, labeling)
-    return Predictions(results=[_prediction(edge, form, suggestion, version) for suggestion in suggestions])
+    return await asyncio.to_thread(_predictions, edge, form, suggestions, version)
 
 
 @router.post(
@@ -185,7 +188,7 @@ async def webhook(
     """Every event of the project: it says where to look. START_TRAINING asks for the ML backend's basic auth."""
     body = event.model_dump()
     action = event.action if event.action in ACTIONS else "other"
-    if action == TRAIN and shows_secret_only(request):
+    if action == TRAIN and not is_known(request.scope):
         edge.metrics.events.labels(action, "refused").inc()
         raise HTTPException(403, "a training is started with the ML backend's basic auth: the secret is no password")
     project = body.get("project")
@@ -198,10 +201,18 @@ async def versions(edge: EdgeDep) -> Versions:
     return Versions(versions=await asyncio.to_thread(edge.backend.versions))
 
 
+def _records(tasks: list[Task], labeling: Labeling) -> list[Record]:
+    return [_record(task, labeling) for task in tasks]
+
+
 def _record(task: Task, labeling: Labeling) -> Record:
     """The record in a task; one without an id, as a person with curl may send it, is nobody's in particular."""
     values = task.model_dump()
     return record_from_task({**values, "id": values.get("id") or 0}, labeling)
+
+
+def _predictions(edge: Edge, form: Form | None, suggestions: Sequence[Suggestion | None], version: str) -> Predictions:
+    return Predictions(results=[_prediction(edge, form, suggestion, version) for suggestion in suggestions])
 
 
 def _prediction(edge: Edge, form: Form | None, suggestion: Suggestion | None, version: str) -> Prediction:

@@ -1,4 +1,4 @@
-"""What lies around every route: who may call, how much may be sent, what browsers are told, and how long it took.
+"""What lies around every route: who may call, and from where, what browsers are told, and how long it took.
 
 Wanted is basic auth or a bearer token on everything but ``/health``.
 
@@ -15,10 +15,9 @@ import binascii
 import hmac
 import time
 from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,9 +28,11 @@ from .metrics import Metrics
 
 SECRET_HEADER: Final = "X-Nextlabel-Secret"  # noqa: S105 - a name
 OPEN_PATHS: Final = frozenset({"/health"})
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
 WEBHOOK_PATHS: Final = frozenset({"/webhook"})
 SIGNED_PATHS: Final = frozenset(f"/webhook/{one.name}" for one in PLATFORMS.values() if one.signs)
-_SECRET_ONLY: Final = "nextlabel.secret_only"  # noqa: S105 - a key of the scope
+_KNOWN: Final = "nextlabel.known"
 
 _DOCS: Final = frozenset({"/docs"})
 _HEADERS: Final = {
@@ -64,7 +65,7 @@ class RequireCredentials:
         headers = Headers(scope=scope)
         known = self._is_known(headers)
         if known or self._has_secret(scope["path"], headers):
-            scope[_SECRET_ONLY] = not known
+            scope[_KNOWN] = known
             await self.app(scope, receive, send)
             return
         accepted = "basic auth or a bearer token"
@@ -90,9 +91,9 @@ class RequireCredentials:
             return False
 
 
-def shows_secret_only(request: Request) -> bool:
-    """Whether the caller has shown the webhooks' secret, and no password or token."""
-    return bool(request.scope.get(_SECRET_ONLY))
+def is_known(scope: Scope) -> bool:
+    """Whether the caller has shown the password or the token; the webhooks' secret is neither."""
+    return bool(scope.get(_KNOWN))
 
 
 def _bytes(header: str) -> bytes:
@@ -103,38 +104,36 @@ def _same(shown: bytes, expected: bytes) -> bool:
     return bool(expected) and hmac.compare_digest(shown, expected)
 
 
-TOO_LARGE: Final = 413
+class RefuseForeignPages:
+    """ASGI middleware: answers 403 to what changes something and comes from another site's page, as browsers say.
 
+    A browser that has logged in here would send the password along. Platforms and curl say nothing, and pass.
+    ``address`` is the service's own, where it stands behind another name than the one it is called by.
+    """
 
-class LimitBody:
-    """ASGI middleware: answers 413 to a body of more than ``limit`` bytes, without keeping what came so far."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, address: str) -> None:
         self.app = app
-        self.limit = limit
+        self._host = urlsplit(address).netloc.lower()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse at once by the length announced, else count while the body is read."""
-        if scope["type"] != "http":
+        """Pass the request on, or refuse it before anything else is looked at."""
+        if scope["type"] != "http" or scope["method"] in READING or self._is_ours(Headers(scope=scope)):
             await self.app(scope, receive, send)
             return
-        detail = f"the request body is larger than {self.limit} bytes (NEXTLABEL_MAX_REQUEST_BYTES)"
-        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-        if announced.isdigit() and (len(announced) > 18 or int(announced) > self.limit):
-            await JSONResponse({"detail": detail}, TOO_LARGE)(scope, receive, send)
-            return
-        received = 0
+        detail = "a page of another site asks for this; open it from here, or set NEXTLABEL_PUBLIC_URL to our address"
+        await JSONResponse({"detail": detail}, 403)(scope, receive, send)
 
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > self.limit:
-                    raise HTTPException(TOO_LARGE, detail)
-            return message
-
-        await self.app(scope, counted, send)
+    def _is_ours(self, headers: Headers) -> bool:
+        if headers.get("sec-fetch-site", "none").lower() not in ("none", "same-origin"):
+            return False
+        origin = headers.get("origin")
+        try:
+            return origin is None or urlsplit(origin).netloc.lower() in {
+                headers.get("host", "").lower(),
+                self._host,
+            } - {""}
+        except ValueError:
+            return False
 
 
 class SecurityHeaders:

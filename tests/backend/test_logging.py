@@ -82,3 +82,21 @@ def test_a_traceback_shows_no_local_variables() -> None:
         structlog.get_logger("x").exception("defect")
     assert "broken" in stream.getvalue()
     assert "'a-local-value'" not in stream.getvalue().replace('inner("a-local-value")', "")
+
+
+def test_what_callers_cause_is_told_once_and_short() -> None:
+    stream = io.StringIO()
+    configure("info", "json", stream=stream)
+    ours, others = structlog.get_logger("nextlabel.backend.app"), structlog.get_logger("nextlabel.backend.loop.sync")
+    for _ in range(100):
+        ours.info("refused", path="/webhook", status=413, reason="x" * 1_000_000)
+        logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+    ours.info("refused", path="/webhook", status=422)
+    for _ in range(3):
+        others.info("the same again")
+    told = lines(stream)
+    assert [line["event"] for line in told].count("refused") == 2
+    assert [line["event"] for line in told].count("Invalid HTTP request received.") == 1
+    assert [line["event"] for line in told].count("the same again") == 3
+    assert len(stream.getvalue()) < 10_000
+    assert "(1,000,000 characters)" in told[0]["reason"]

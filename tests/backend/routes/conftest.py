@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from nextlabel.backend.app import create_app
 from nextlabel.backend.credentials import Credentials
 from nextlabel.backend.questions import Prediction
+from nextlabel.backend.server import make_server
 from nextlabel.backend.service.ports import Status
 from nextlabel.backend.settings import Settings
 from nextlabel.connectors.argilla.payloads import read_event as read_response_event
@@ -175,7 +175,7 @@ def secrets() -> Credentials:
 def port(app: FastAPI) -> Iterator[int]:
     """The app behind uvicorn on a free port."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
+    server = make_server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     deadline = time.monotonic() + 20

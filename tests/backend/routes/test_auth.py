@@ -1,12 +1,18 @@
 """Who may call what."""
 
 import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from nextlabel.backend.app import create_app
 from nextlabel.backend.credentials import Credentials
 from nextlabel.backend.routes.middleware import SECRET_HEADER
+from nextlabel.backend.settings import Settings
 
 GUARDED = [
     ("POST", "/setup"),
@@ -98,3 +104,46 @@ def test_credentials_do_not_show_in_a_repr(secrets: Credentials) -> None:
     assert secrets.user in repr(secrets)
     for secret in (secrets.password, secrets.api_token, secrets.webhook_secret):
         assert secret not in repr(secrets)
+
+
+FOREIGN = [
+    {"Origin": "http://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://testserver:8000"},
+    {"Origin": "http://[broken"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Origin": "http://testserver", "Sec-Fetch-Site": "cross-site"},
+]
+OURS: list[dict[str, str]] = [
+    {},
+    {"Origin": "http://testserver"},
+    {"Origin": "HTTPS://TestServer", "Sec-Fetch-Site": "same-origin"},
+    {"Origin": "https://label.example"},
+    {"Sec-Fetch-Site": "none"},
+]
+
+
+@pytest.fixture
+def proxied(app: FastAPI, service: Any, tmp_path: Path, secrets: Credentials) -> Iterator[TestClient]:
+    """A client of a service that the world knows as label.example."""
+    settings = Settings(home=tmp_path, public_url="https://label.example")
+    with TestClient(create_app(service, settings, secrets=secrets)) as client:
+        client.auth = (secrets.user.encode(), secrets.password.encode())
+        yield client
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+@pytest.mark.parametrize(("method", "path"), [("POST", "/api/train"), ("DELETE", "/api/train"), ("POST", "/webhook")])
+def test_a_foreign_page_changes_nothing(
+    proxied: TestClient, service: Any, method: str, path: str, headers: dict[str, str]
+) -> None:
+    before = dict(service.training)
+    assert proxied.request(method, path, headers=headers).status_code == 403
+    assert service.training == before
+    assert proxied.get("/api/status", headers=headers).status_code == 200  # it can't read the answer
+
+
+@pytest.mark.parametrize("headers", OURS)
+def test_our_own_pages_and_programs_do(proxied: TestClient, headers: dict[str, str]) -> None:
+    assert proxied.post("/api/train", headers=headers).status_code == 200

@@ -14,10 +14,12 @@ from nextlabel.connectors.errors import ConfigError, ConnectorError
 
 from .common import AsJson, command_group, console, examples, existing_store, has_store, print_json
 from .first_look import before_first_run
+from .progress import StartProgress
 from .service import leading, sentence
 
 if TYPE_CHECKING:
     from nextlabel.backend.recipe.recipe import Recipe
+    from nextlabel.backend.service.opening import Stage
     from nextlabel.backend.settings import Settings
     from nextlabel.connectors.base import Connector, Finding
 
@@ -65,7 +67,8 @@ def doctor(
     configure("error", settings.log_format)  # what is found is told as findings
     if url:
         settings = settings.model_copy(update={"public_url": url.rstrip("/")})
-    findings = list(_findings(recipe, project, platform, settings))
+    with StartProgress() as progress:
+        findings = list(_findings(recipe, project, platform, settings, progress.show))
     if as_json:
         print_json([{"code": f.code, "severity": f.severity, "message": f.message, "fix": f.fix} for f in findings])
     else:
@@ -74,7 +77,9 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _findings(recipe: str | None, project: str | None, platform: str | None, settings: Settings) -> Iterator[Finding]:
+def _findings(
+    recipe: str | None, project: str | None, platform: str | None, settings: Settings, stage: Stage
+) -> Iterator[Finding]:
     from nextlabel.backend.credentials import FILE, credentials
     from nextlabel.connectors.platforms import PLATFORMS
 
@@ -89,7 +94,7 @@ def _findings(recipe: str | None, project: str | None, platform: str | None, set
         else:
             yield Finding("credentials", Severity.ERROR, str(error), "nextlabel run RECIPE")
     if first and recipe is not None:
-        yield from before_first_run(_chosen(recipe, platform), settings, address)
+        yield from before_first_run(_chosen(recipe, platform), settings, address, stage)
         return
     try:
         connector = _connector(recipe, project, platform, settings)

@@ -14,16 +14,24 @@ from nextlabel.connectors.errors import DataError, NextlabelError
 
 if TYPE_CHECKING:
     from nextlabel.backend.recipe.recipe import Recipe
+    from nextlabel.backend.service.opening import Stage
     from nextlabel.backend.settings import Settings
 
 
-def before_first_run(recipe: Recipe, settings: Settings, address: BackendAddress | None) -> Iterator[Finding]:
-    """Each finding as it is made; what depends on a thing that is wrong is left out."""
+def before_first_run(
+    recipe: Recipe, settings: Settings, address: BackendAddress | None, stage: Stage
+) -> Iterator[Finding]:
+    """Each finding as it is made; what depends on a thing that is wrong is left out.
+
+    ``stage`` is told what is looked at: an encoder's first loading takes up to a minute.
+    """
+    from nextlabel.backend.service.opening import ASKING, LOADING, READING
     from nextlabel.backend.service.project import find_project
     from nextlabel.backend.store import Store
     from nextlabel.connectors.platforms import PLATFORMS
 
     platform = PLATFORMS[recipe.platform]
+    stage(ASKING.format(platform.title), 0, 0)
     with TemporaryDirectory() as folder, Store.open(Path(folder) / "look.sqlite") as store:
         try:
             recipe, connector = find_project(recipe, settings, store)
@@ -39,8 +47,10 @@ def before_first_run(recipe: Recipe, settings: Settings, address: BackendAddress
             yield from connector.diagnose(address)
     yield from platform.diagnose(settings)
     if recipe.labels:
+        stage(LOADING.format(recipe.encoder), 0, 0)
         yield _looked("encoder", lambda: _encoder(recipe, settings))
     if recipe.brings_records:
+        stage(READING, 0, 0)
         yield _looked("data", lambda: _data(recipe, settings))
     yield _training()
 

@@ -120,6 +120,11 @@ Stage = Callable[[str, int, int], None]
 """Told what is done now, how much of it, of how much in all (0: nobody knows)."""
 
 
+ASKING = "asking {}"
+LOADING = "loading the encoder {} (the first time it is converted, which takes a moment)"
+READING = "reading the data"
+
+
 def no_stage(stage: str, done: int, total: int) -> None:
     """Nobody wants to know."""
 
@@ -175,7 +180,7 @@ def read_data(recipe: Recipe, store: Store, settings: Settings, stage: Stage = n
 
     for number, record in enumerate(recipe.read(rules=image_rules(recipe, settings), known=known)):
         if number % 100 == 0:
-            stage("reading the data", number, 0)
+            stage(READING, number, 0)
         yield record
 
 
@@ -232,7 +237,7 @@ def open_service(
             store = opened.enter_context(open_store(recipe, settings, seed))
         follows_labels = not recipe.labels
         if connector is None:
-            stage(f"asking {PLATFORMS[recipe.platform].title}", 0, 0)
+            stage(ASKING.format(PLATFORMS[recipe.platform].title), 0, 0)
             recipe, found = find_project(recipe, settings, store)
             if found is not None:
                 opened.enter_context(closing(found))
@@ -243,7 +248,7 @@ def open_service(
         strategy = get_strategy(recipe.strategy, **recipe.strategy_arguments())
         spaces = EmbeddingSpaces(setup.question, load, cache, setup.models)
         if store.current_model() is None:
-            stage(f"loading the encoder {recipe.encoder} (the first time it is converted, which takes a moment)", 0, 0)
+            stage(LOADING.format(recipe.encoder), 0, 0)
             spaces(OWN)
         if connector is not None:
             load_records(recipe, store, settings, stage)

@@ -191,6 +191,13 @@ def test_before_the_first_run_it_looks_at_recipe_data_model_and_platform(nextlab
 
 
 @pytest.mark.usefixtures("reached")
+def test_before_the_first_run_it_says_what_it_is_doing(nextlabel: Run) -> None:
+    told = nextlabel("doctor", "reviews.yaml", "--json").err.splitlines()
+    loading = "loading the encoder hashing (the first time it is converted, which takes a moment)"
+    assert told == ["asking Label Studio", loading, "reading the data"]
+
+
+@pytest.mark.usefixtures("reached")
 @pytest.mark.parametrize(
     ("line", "code", "says"),
     [

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+
+import structlog
 
 from nextlabel.backend.store import Store
+from nextlabel.connectors.base import Connector
+from nextlabel.connectors.errors import ConnectorError
 
+log = structlog.get_logger(__name__)
 KEY = "annotator names"
 
 
@@ -16,6 +21,19 @@ def annotator_names(store: Store) -> dict[str, str]:
     found: dict[str, str] = json.loads(store.get_meta(KEY) or "{}")
     taken = Counter(found.values())
     return {one: name if taken[name] == 1 else f"{name} ({one})" for one, name in found.items()}
+
+
+def names_of(people: Collection[str], store: Store, connector: Connector) -> dict[str, str]:
+    """The names that are known, after a look at the platform if one of ``people`` (ids) is not among them.
+
+    Never raises ConnectorError: who has no name goes by the id.
+    """
+    if not annotator_names(store).keys() >= set(people):
+        try:
+            note_names(store, connector.annotator_names())
+        except ConnectorError as error:
+            log.warning("no names for annotators yet", reason=str(error))
+    return annotator_names(store)
 
 
 def note_names(store: Store, found: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ from typing import Literal
 
 import structlog
 
+from nextlabel.backend.annotators.names import names_of
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.errors import ConnectorError
@@ -114,7 +115,7 @@ class Intake:
         look at once, so that it can be seen how much it is.
         """
         new = self._store.append(changes, "poll", as_of)
-        self._store.set_aside(changes)
+        self._set_aside(changes)
         if new:
             self._on_news(None)
         return new, self._store.doubts(changes, as_of)
@@ -258,10 +259,15 @@ class Intake:
         found = self._connector.annotations(wanted)
         here, unreadable = sorted_out(found.values())
         gone = [number for number, one in found.items() if one is None]
-        self._store.set_aside(Changes(here, unreadable=unreadable), absent=gone)
+        self._set_aside(Changes(here, unreadable=unreadable), absent=gone)
         said = {**{one.id: one for one in here}, **dict.fromkeys(gone)}
         self._sweep.note(said, self._store.doubts(Changes(here), as_of), self._store.visible(gone), as_of)
         return found, as_of
+
+    def _set_aside(self, changes: Changes, absent: Collection[str] = ()) -> None:
+        people = {one.annotator for one in changes.unreadable if one.annotator}
+        names = names_of(people, self._store, self._connector) if people else {}
+        self._store.set_aside(changes, absent, names)
 
     def _take(
         self, annotations: Sequence[Annotation], source: Source, as_of: int, heard_at: float | None = None

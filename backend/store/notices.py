@@ -6,9 +6,10 @@ over; who writes one takes it away.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,6 +26,7 @@ ANNOTATION = "annotation"
 """The kind of notices about annotations that can't be read."""
 RECORD = "record"
 """The kind of notices about records that can't be read."""
+NOBODY: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,8 @@ class NoticesPart(Database):
         with self._read() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
-    def set_aside(self, changes: Changes, absent: Collection[str] = ()) -> None:
-        """Tell of the annotations that ``changes`` could not read.
+    def set_aside(self, changes: Changes, absent: Collection[str] = (), names: Mapping[str, str] = NOBODY) -> None:
+        """Tell of the annotations that ``changes`` could not read, with the ``names`` of annotators (by id).
 
         What was told of one that now could be read, that its record no longer lists, or that is ``absent``, is over.
         """
@@ -91,7 +93,7 @@ class NoticesPart(Database):
             with self._write() as connection:
                 over = [one.id for one in changes.annotations] + [*absent, *_unlisted(connection, changes)]
                 _drop(connection, map(_key, over))
-                _keep(connection, map(_told, changes.unreadable))
+                _keep(connection, (_told(one, names) for one in changes.unreadable))
 
     def set_records_aside(self, items: Sequence[RemoteRecord]) -> None:
         """Tell of those of ``items`` that the platform can't show, or that are blank; of the others it is over."""
@@ -123,8 +125,8 @@ def _key(annotation: str) -> str:
     return f"{ANNOTATION} {annotation}"
 
 
-def _told(one: Unreadable) -> Notice:
-    who = f" by annotator {one.annotator}" if one.annotator else ""
+def _told(one: Unreadable, names: Mapping[str, str]) -> Notice:
+    who = f" by {names.get(one.annotator, f'annotator {one.annotator}')}" if one.annotator else ""
     what = f"annotation {one.id}{who}" if one.id else "whatever annotation there is"
     message = f"{what} of record {one.remote_id} can't be read: {one.reason}"
     return Notice(_key(one.id or f"of {one.remote_id}"), ANNOTATION, message, one.fix, one.remote_id)

@@ -61,6 +61,7 @@ def test_odd_tasks_and_answers_cost_no_neighbour(
         assert {answers[str(task)].value for task in ids} == {VALUES[kind]}
         told = {one.kind for one in store.notices()}
         assert {"annotation", "record"} <= told
+        assert any(f" by {label_studio.user} " in one.message for one in store.notices(kind="annotation"))
         compared = {one.id for page in connector.annotated() for one in page.annotations}
         assert compared == {one.id for one in answers.values()}
     asked = connector.annotations({one.id: one.remote_id for one in list(answers.values())[:10]})

@@ -325,8 +325,18 @@ def test_what_can_not_be_read_is_told_and_keeps_nobody_else_out(
     [notice] = store.notices()
     assert (notice.kind, notice.fix, notice.remote_id) == ("annotation", "correct it", odd.remote_id)
     assert notice.message == (
-        f"annotation {odd.id} by annotator ann of record {odd.remote_id} can't be read: a span without offsets"
+        f"annotation {odd.id} by ann@example.com of record {odd.remote_id} can't be read: a span without offsets"
     )
+
+
+def test_who_has_no_name_goes_by_the_id(
+    intake: Intake, platform: MemoryConnector, store: Store, odd: Annotation
+) -> None:
+    platform.fail_next["annotator_names"] = PlatformUnavailable("down")
+    intake.read(platform.changes(None), store.head())
+    assert " by annotator ann of record " in store.notices()[0].message
+    intake.read(platform.changes(None), store.head())
+    assert " by annotator ann of record " in store.notices()[0].message, "the platform knows nobody called so"
 
 
 def test_a_hint_of_one_that_can_not_be_read_is_followed_once(

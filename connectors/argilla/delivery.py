@@ -16,7 +16,7 @@ from itertools import pairwise
 import structlog
 
 from nextlabel.connectors.argilla.config import Form
-from nextlabel.connectors.argilla.payloads import OURS, is_ours, placed
+from nextlabel.connectors.argilla.payloads import NOT_SHOWN, NOT_STORED, OURS, can_be_stored, is_ours, placed
 from nextlabel.connectors.argilla.rows import BATCH, Rows
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.bulk import Narrowing
@@ -34,6 +34,8 @@ SAME_SCORE = 0.05
 """Scores that differ by less are not sent again: the page shows one decimal."""
 REMEMBERED = 5000
 """Writes whose times are remembered."""
+CLEARED = 100
+"""Records that a lane is taken from at a time: a second of the server's."""
 AGAIN_S = 600.0
 """Seconds until a record that Argilla refused is tried again though it did not change: its dataset may have."""
 SKEW_S = 5.0
@@ -61,6 +63,7 @@ class Delivery:
         self._written: dict[str, tuple[float, float]] = {}  # record -> when its last write began and ended
         self._doubtful: set[str] = set()
         self._refused: dict[str, Refusal] = {}
+        self._left_out: dict[str, str] = {}
 
     def note(self, annotations: Iterable[Annotation]) -> None:
         """Hear of answers: those given while their record was written are sent for once more, to be indexed anew."""
@@ -70,9 +73,10 @@ class Delivery:
                 self._doubtful.add(one.remote_id)
 
     def refused(self) -> dict[str, str]:
-        """Record -> why, of those that Argilla does not let us change: what it stored once need not be valid now."""
+        """Record -> why, of those that got no place: what Argilla stored once it need not take, or show, now."""
         now = time.monotonic()
-        return {record: one.reason for record, one in self._refused.items() if now < one.again_at}
+        refused = {record: one.reason for record, one in self._refused.items() if now < one.again_at}
+        return self._left_out | refused
 
     def send(
         self,
@@ -93,6 +97,7 @@ class Delivery:
         sent = 0
         for start, end in _cuts(len(ids)):
             rows = self._rows.fetch(ids[start:end])
+            self._note_left_out(ids[start:end], rows)
             here = [rows[record] for record in ids[start:end] if record in rows]
             items: dict[str, Json] = {}
             for row in (row for row in here if not self._is_set_aside(row)):
@@ -110,6 +115,31 @@ class Delivery:
             sent += len(items)
         self._doubtful -= doubtful
         log.debug("queue sent", records=len(ids), changed=sent, again=len(doubtful))
+
+    def clear(self, lane: str) -> bool:
+        """Take the places in ``lane`` from some of the records that have one; whether no record is left that can be."""
+        rows = self._rows.fetch(self._rows.placed(lane, CLEARED))
+        metadata = {record: row["metadata"] or {} for record, row in rows.items()}
+        items: dict[str, Json] = {
+            record: {
+                "id": record,
+                "metadata": {name: value for name, value in metadata[record].items() if name != lane},
+            }
+            for record, row in rows.items()
+            if can_be_stored(row) and not self._is_set_aside(row)
+        }
+        if items:
+            self._upsert(items, rows, set())
+        return not items
+
+    def _note_left_out(self, records: Iterable[str], rows: Mapping[str, Json]) -> None:
+        """Of these, remember those that get no place because Argilla can't show them, or can't store them."""
+        for record in records:
+            self._left_out.pop(record, None)
+            if record in self._rows.unshown:
+                self._left_out[record] = f"{self._rows.unshown[record]}. {NOT_SHOWN}"
+            elif record in rows and not can_be_stored(rows[record]):
+                self._left_out[record] = NOT_STORED
 
     def _is_set_aside(self, row: Json) -> bool:
         """Whether Argilla refused this record a while ago, and it is still as it was."""
@@ -188,13 +218,11 @@ def _is_answered(row: Json) -> bool:
 def _is_free(row: Json) -> bool:
     """Whether the record may be changed: it waits, nobody saved a draft of it, and the server can store it.
 
-    It can't where somebody discarded it without values, which is an error of Argilla's own: then the whole batch would
-    fail.
+    Where it can't, the whole batch would fail.
     """
     responses = row.get("responses") or ()
-    return row["status"] == "pending" and not any(
-        one["status"] == "draft" or one["values"] is None for one in responses
-    )
+    in_hand = any(one["status"] == "draft" for one in responses)
+    return row["status"] == "pending" and not in_hand and can_be_stored(row)
 
 
 def _close(one: float | list[float] | None, other: float | list[float] | None) -> bool:

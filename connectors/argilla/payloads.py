@@ -40,6 +40,10 @@ LANE = "queue_"
 """Begins the name of the metadata property that is a person's queue; eight digits of their id follow."""
 OURS = re.compile(rf"{LANE}[0-9a-f]{{8}}(_[0-9a-f]{{4}}|)")
 """Metadata that is our own: places in people's queues; what parts questions stands at the end."""
+NOT_STORED = (
+    "somebody discarded it through the API without values, and Argilla can't store such a record any more: have that "
+    'response given again, or sent with "values": {}'
+)
 AGENT = "nextlabel/"
 """Begins the agent of our suggestions; the model's version follows. All others are somebody else's."""
 STATUSES = {
@@ -162,6 +166,17 @@ def write_suggestion(form: Form, suggestion: Suggestion) -> Json | None:
         "agent": AGENT + suggestion.model_version,
         "type": "model",
     }
+
+
+def is_lane(name: str, apart: str) -> bool:
+    """Whether metadata of this name are places in a queue of the question that has ``apart`` in its names, see Form."""
+    found = OURS.fullmatch(name)
+    return found is not None and found[1] == apart
+
+
+def can_be_stored(item: Mapping[str, Any]) -> bool:
+    """Whether Argilla itself can store the record: it fails on one that was discarded without values."""
+    return all(one["values"] is not None for one in item.get("responses") or ())
 
 
 def is_ours(suggestion: Mapping[str, Any]) -> bool:

@@ -13,7 +13,9 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
+from operator import eq
 
 import structlog
 
@@ -21,7 +23,7 @@ from nextlabel.connectors.argilla.client import Client
 from nextlabel.connectors.argilla.config import Form
 from nextlabel.connectors.argilla.delivery import TOP, Delivery, Moves
 from nextlabel.connectors.argilla.lanes import HELD, Lane, People, Person, arrange, renumber, settle
-from nextlabel.connectors.argilla.payloads import OURS, write_suggestion
+from nextlabel.connectors.argilla.payloads import OURS, is_lane, write_suggestion
 from nextlabel.connectors.argilla.rows import Rows
 from nextlabel.connectors.errors import PlatformError
 from nextlabel.connectors.records import Annotation, QueueEntry, ranked
@@ -68,9 +70,10 @@ class ArgillaQueue:
         return [f"{len(new)} metadata properties that annotators don't see are added, one per person"] if new else []
 
     def look_after(self, form: Form) -> bool:
-        """Give newcomers a lane with the queue in force, and restore what others took from it; whether anybody came.
+        """Give newcomers a lane with the queue in force, take out those of people who left, and mend it.
 
-        Scripts that write a record's metadata without reading it first take it out of the queue.
+        Scripts that write a record's metadata without reading it first take it out of the queue. Returns whether
+        anybody came or left.
         """
         with self._lock:
             changed = self._people.refresh()
@@ -81,7 +84,21 @@ class ArgillaQueue:
                 self._lanes = {}
             if self._published and (changed or anew or not self._lanes):
                 self.publish(self._published, form)
+            self._clear_lanes(form)
         return changed
+
+    def _clear_lanes(self, form: Form) -> None:
+        """Take out the lanes of people who left: first the places, some at each look, and at last the property.
+
+        A dataset that takes no metadata but its own would refuse places without a property.
+        """
+        mine = {person.lane for person in self._people.members}
+        left = {name for name in self._properties or () if is_lane(name, form.apart) and name not in mine}
+        for lane in left:
+            if self.delivery.clear(lane):
+                self._rows.drop_properties(partial(eq, lane))
+                log.info("the lane of somebody who left is taken out", lane=lane)
+        self._properties = (self._properties or set()) - left
 
     def note(self, annotations: Iterable[Annotation], complete: Mapping[str, frozenset[str]]) -> None:
         """Hear of answers that were read; ``complete``: record -> the ids of all annotations that it has."""

@@ -71,8 +71,17 @@ class Rows:
 
     def properties(self) -> dict[str, str]:
         """Metadata that the dataset has a type for: name -> "terms", "integer" or "float"."""
-        found = self._client.items(self._path.replace("/v1/", "/v1/me/", 1) + "/metadata-properties")
-        return {one["name"]: one["settings"]["type"] for one in found}
+        return {one["name"]: one["settings"]["type"] for one in self._properties()}
+
+    def drop_properties(self, which: Callable[[str], bool]) -> int:
+        """Remove the metadata properties whose names are ``which``; how many. Values that records have stay there."""
+        gone = [one["id"] for one in self._properties() if which(one["name"])]
+        for one in gone:
+            self._client.request("DELETE", f"/api/v1/metadata-properties/{one}")
+        return len(gone)
+
+    def _properties(self) -> list[Json]:
+        return self._client.items(self._path.replace("/v1/", "/v1/me/", 1) + "/metadata-properties")
 
     def total(self) -> int:
         """How many records the database has."""
@@ -132,6 +141,11 @@ class Rows:
         when = {"entity": "record", "property": "updated_at"}
         moment = since.astimezone(UTC).replace(tzinfo=None).isoformat()
         return self.search_all([{"type": "range", "scope": when, "ge": moment}], [{"scope": when, "order": "desc"}])
+
+    def placed(self, lane: str, limit: int) -> list[str]:
+        """Ids of ``limit`` records with a number in this lane, as far as the search finds them."""
+        scope = {"entity": "metadata", "metadata_property": lane}
+        return [str(item["id"]) for item in self.search([{"type": "range", "scope": scope, "ge": 0}], limit=limit)]
 
     def named(self, uids: Sequence[str]) -> dict[str, str]:
         """External id -> record id of those of ``uids`` that the search finds."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from nextlabel.connectors.argilla.client import Client, min_submitted
 from nextlabel.connectors.argilla.config import Form
-from nextlabel.connectors.argilla.payloads import OURS, is_ours
+from nextlabel.connectors.argilla.payloads import can_be_stored, is_lane, is_ours
 from nextlabel.connectors.argilla.rows import BATCH, Rows
 from nextlabel.connectors.argilla.webhooks import Webhooks
 from nextlabel.connectors.base import Progress
@@ -27,10 +27,8 @@ class Traces:
         """Take everything out; return what was done. See :meth:`~nextlabel.connectors.base.Connector.detach`."""
         done = [self._webhook(webhooks), *self._records(progress)]
         webhooks.guidelines({})
-        lanes = [one for one in self._properties() if self._is_mine(one["name"])]
-        for one in lanes:
-            self._client.request("DELETE", f"/api/v1/metadata-properties/{one['id']}")
-        done += ["links removed from the guidelines", f"{len(lanes)} metadata properties removed"]
+        lanes = self._rows.drop_properties(self._is_mine)
+        done += ["links removed from the guidelines", f"{lanes} metadata properties removed"]
         return [*done, *self._settings(before)]
 
     def _webhook(self, webhooks: Webhooks) -> str:
@@ -50,7 +48,7 @@ class Traces:
                 suggestions += len(mine)
             metadata = row["metadata"] or {}
             kept = {name: value for name, value in metadata.items() if not self._is_mine(name)}
-            if kept != metadata and all(one["values"] is not None for one in row["responses"] or ()):
+            if kept != metadata and can_be_stored(row):
                 places[row["id"]] = {"id": row["id"], "metadata": kept}
             progress(number, total)
         for batch in batched(places.items(), BATCH):
@@ -72,13 +70,9 @@ class Traces:
         except PlatformError as error:
             yield f"the minimum of submitted responses, which was {most}, stays: {error.body or error}"
 
-    def _properties(self) -> list[Json]:
-        return self._client.items(self._path.replace("/v1/", "/v1/me/", 1) + "/metadata-properties")
-
     def _is_mine(self, name: str) -> bool:
         """Whether this metadata is a place in a queue of this question."""
-        found = OURS.fullmatch(name)
-        return found is not None and found[1] == self._form.apart
+        return is_lane(name, self._form.apart)
 
     def _is_suggestion(self, one: Mapping[str, Any]) -> bool:
         return str(one["question_id"]) == self._form.question_id and is_ours(one)

@@ -21,6 +21,7 @@ class Rows:
 
     def __init__(self, time: datetime) -> None:
         self.time = time
+        self.unshown: dict[str, str] = {}
         self.sent: list[list[str]] = []
         self.row: dict[str, Any] = {"id": "r", "status": "pending", "metadata": {}, "responses": []}
 

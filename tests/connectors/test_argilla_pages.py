@@ -43,6 +43,7 @@ class Server:
             for one in IDS
         }
         self.writes = 0
+        self.unshown: dict[str, str] = {}
 
     def request(self, method: str, path: str, **options: Any) -> Any:
         if path.endswith("/me"):

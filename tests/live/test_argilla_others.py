@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from nextlabel.backend.loop.leadership import Leadership
@@ -16,6 +18,7 @@ from nextlabel.backend.service.project import find_project, open_connector
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer
 from nextlabel.backend.store import Store
+from nextlabel.connectors.argilla import delivery
 from nextlabel.connectors.argilla.connector import ArgillaConnector
 from nextlabel.connectors.argilla.lanes import arrange
 from nextlabel.connectors.base import BackendAddress, NewProject
@@ -106,6 +109,59 @@ def test_places_in_the_lane_of_somebody_who_left_go(argilla_dataset: Make, api: 
     connector.publish("nl-left-1", entries(ids))
     metadata = rows(connector)[ids[0]]["metadata"]
     assert metadata.keys() == {"note", *lanes(api, connector)}
+
+
+def test_the_lane_of_somebody_who_left_is_taken_out(
+    argilla: ArgillaServer, argilla_dataset: Make, api: Api, visit: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its places from all records first, answered ones too: a dataset may take no metadata but its own."""
+    monkeypatch.setattr(delivery, "CLEARED", 3)
+    connector = argilla_dataset()
+    ids = push(connector, 5)
+    name = f"leaver{secrets.token_hex(3)}"
+    with ArgillaAnnotator(argilla.url, visit(name), connector.project.id) as leaver:
+        connector.publish("nl-left-1", entries(ids))
+        assert connector._queue.look_after(connector.form)
+        lane = connector.links()[name].rpartition("metadata.")[2].removesuffix(".desc")
+        leaver.submit(ids[0], "sport")
+    write(api, connector, {"id": ids[1], "metadata": {**rows(connector)[ids[1]]["metadata"], "note": "theirs"}})
+    assert all(lane in row["metadata"] for row in rows(connector).values())
+    user = next(one for one in api("GET", "/users")["items"] if one["username"] == name)
+    space = api("GET", f"/datasets/{connector.project.id}")["workspace_id"]
+    api("DELETE", f"/workspaces/{space}/users/{user['id']}")
+    assert connector._queue.look_after(connector.form)
+    assert lane in lanes(api, connector), "as long as records have places in it"
+    until(lambda: not connector._queue.look_after(connector.form) and lane not in lanes(api, connector))
+    found = rows(connector)
+    assert not [row for row in found.values() if lane in row["metadata"]]
+    assert found[ids[1]]["metadata"]["note"] == "theirs"
+    assert len(lanes(api, connector)) == len(connector.links())
+    api("POST", f"/workspaces/{space}/users", {"user_id": user["id"]})
+    assert connector._queue.look_after(connector.form), "who comes back has a queue again"
+    assert all(lane in rows(connector)[one]["metadata"] for one in ids[1:])
+
+
+def test_records_that_argilla_can_not_show_or_store_have_no_place_and_are_told(
+    argilla: ArgillaServer, argilla_dataset: Make, api: Api, crew: Crew
+) -> None:
+    connector = argilla_dataset(overlap=2)
+    ids = push(connector, 6)
+    [person, *_] = crew(connector)
+    with httpx.Client(
+        headers=dict(person._http.headers), trust_env=False
+    ) as client:  # it ends in an error of Argilla's
+        client.post(f"{argilla.url}/api/v1/records/{ids[1]}/responses", json={"status": "discarded"})
+    half = json.dumps({"items": [{"id": ids[2], "metadata": {"from": "\ud83d"}}]})
+    path = f"{argilla.url}/api/v1/datasets/{connector.project.id}/records/bulk"
+    headers = {"X-Argilla-Api-Key": argilla.token, "Content-Type": "application/json"}
+    httpx.put(path, content=half, headers=headers, trust_env=False)
+    connector.publish("nl-odd-1", entries(ids))
+    assert connector.refused().keys() == {ids[1], ids[2]}
+    assert "without values" in connector.refused()[ids[1]]
+    assert "half a character" in connector.refused()[ids[2]]
+    write(api, connector, {"id": ids[2], "metadata": {}})
+    connector.publish("nl-odd-2", entries(ids))
+    assert connector.refused().keys() == {ids[1]}
 
 
 # -- what others suggest -----------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 import warnings
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -210,19 +211,37 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def download(url: str, rules: ImageRules) -> bytes:
-    """The body at ``url``. Raises UnreadableImage."""
-    deadline = time.monotonic() + rules.timeout_s
-    # Proxies of the environment are left out: they would look names up themselves, unjudged.
+    """The body at ``url``; it has come after ``rules.timeout_s``, whatever the server does. Raises UnreadableImage."""
+    # Names are looked up, and heads read, by libraries that know no deadline for the whole. So a thread does it.
+    found: Future[bytes] = Future()
     limit_s = min(STEP_S, rules.timeout_s)
+    # Proxies of the environment are left out: they would look names up themselves, unjudged.
     with httpx.Client(timeout=limit_s, trust_env=False, verify=certificates.trusted()) as client:
-        for left in reversed(range(TRIES)):
+
+        def fetch() -> None:
             try:
-                return _follow(client, url, rules, deadline)
-            except _MayPass as error:
-                reason = str(error)
-            if not left or time.monotonic() + PAUSE_S > deadline:
-                break
-            time.sleep(PAUSE_S)
+                found.set_result(_fetched(client, url, rules))
+            except BaseException as error:
+                found.set_exception(error)
+
+        threading.Thread(target=fetch, name="download", daemon=True).start()
+        try:
+            return found.result(rules.timeout_s)
+        except TimeoutError:  # the client is closed at the end of the block, which ends the thread
+            reason = f"not there after {rules.timeout_s:g} seconds"
+            raise UnreadableImage(url, "unreachable", reason) from None
+
+
+def _fetched(client: httpx.Client, url: str, rules: ImageRules) -> bytes:
+    deadline = time.monotonic() + rules.timeout_s
+    for left in reversed(range(TRIES)):
+        try:
+            return _follow(client, url, rules, deadline)
+        except _MayPass as error:
+            reason = str(error)
+        if not left or time.monotonic() + PAUSE_S > deadline:
+            break
+        time.sleep(PAUSE_S)
     raise UnreadableImage(url, "unreachable", reason)
 
 

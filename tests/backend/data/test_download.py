@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
@@ -192,6 +193,43 @@ def test_a_server_that_drips_is_left(server: str) -> None:
     started = time.monotonic()
     assert problem(f"{server}/drip.png", ImageRules(hosts=LOCAL.hosts, timeout_s=0.4)) == "unreachable"
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("begin", [b"", b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+def test_a_head_that_drips_is_left(begin: bytes) -> None:
+    over = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        while not over.is_set():
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection, suppress(OSError):
+                connection.sendall(begin)
+                while not over.wait(0.05):  # a sign of life, long before anybody would give up on its account
+                    connection.sendall(begin if begin.endswith(b"\r\n\r\n") else b"x" if begin else b"")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,))
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/a.png"
+        assert problem(url, ImageRules(hosts=LOCAL.hosts, timeout_s=0.4)) == "unreachable"
+        over.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_a_name_that_is_never_found_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def ask(*name: object, **more: object) -> list[object]:
+        over.wait()
+        raise OSError("nobody knows")
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    assert problem("http://images.example/a.png", ImageRules(timeout_s=0.2)) == "unreachable"
+    over.set()
 
 
 def test_what_may_pass_is_tried_again_and_the_rest_is_not(server: str, monkeypatch: pytest.MonkeyPatch) -> None:

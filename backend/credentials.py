@@ -17,6 +17,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from nextlabel.backend.files import exclusive
+from nextlabel.backend.home import private_home
 from nextlabel.backend.settings import Settings
 from nextlabel.connectors.errors import ConfigError
 
@@ -44,7 +45,7 @@ def credentials(settings: Settings, *, create: bool = True) -> Credentials:
     if not all(given.values()):
         if not create and not (settings.home / FILE).exists():
             raise ConfigError(f"no service was ever started in {settings.home.absolute()}; set NEXTLABEL_HOME")
-        kept = _kept(settings.home)
+        kept = _kept(private_home(settings))
         given = {name: value or kept[name] for name, value in given.items()}
     return Credentials(
         user=settings.ml_user,

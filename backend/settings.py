@@ -42,6 +42,9 @@ class Settings(PlatformSettings):
         default=Path(".nextlabel"),
         description="Folder for everything durable: store, embedding cache, models, generated secrets.",
     )
+    share_home: bool = Field(
+        default=False, description="Let the group of the home folder read it. Else it is its owner's alone."
+    )
     store: str = Field(
         default="",
         repr=False,  # a URL may hold a password

@@ -247,11 +247,13 @@ class Wanted:
 def _settings(host: str | None, port: int | None) -> Settings:
     """The settings, and logging set up as they say. Raises ConfigError."""
     from nextlabel.backend.credentials import credentials
+    from nextlabel.backend.home import make_privately
     from nextlabel.backend.logging import configure
     from nextlabel.backend.settings import Settings, unknown_variables
     from nextlabel.connectors.platforms import PLATFORMS
 
     settings = Settings.load(host=host, port=port)
+    make_privately(settings)
     shown = credentials(settings)
     keys = [key for one in PLATFORMS.values() for key in one.secrets(settings)]
     configure(settings.log_level, settings.log_format, [shown.password, shown.api_token, shown.webhook_secret, *keys])

@@ -17,6 +17,7 @@ from nextlabel.backend.encoders.base import HASHING, Encoder, EncoderSpec
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.fusion import is_fused
 from nextlabel.backend.encoders.multimodal import is_multimodal
+from nextlabel.backend.home import private_home
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.loop.record_import import ImportPlan, compared
@@ -44,7 +45,7 @@ log = structlog.get_logger(__name__)
 
 def project_home(recipe: Recipe, settings: Settings) -> Path:
     """The folder of one project: its store and its models."""
-    home = settings.home / recipe.name
+    home = private_home(settings) / recipe.name
     home.mkdir(parents=True, exist_ok=True)
     return home
 

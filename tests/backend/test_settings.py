@@ -182,7 +182,7 @@ def test_two_processes_that_start_together_agree(tmp_path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(lambda _: credentials(Settings(home=tmp_path)), range(64)))
     assert len(set(found)) == 1
-    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".gitignore", FILE]
 
 
 def test_argilla_may_be_named_as_its_own_tools_do(monkeypatch: pytest.MonkeyPatch) -> None:

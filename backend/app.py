@@ -33,8 +33,8 @@ RETRY_AFTER_S: Final = 5
 LONGEST_DETAIL: Final = 2000
 """Characters of an answer that says what is wrong: callers choose some of them."""
 _ABOUT: Final = (
-    "What the annotation platform calls, and what you may call with curl. Everything but `/health` wants basic auth or "
-    "`Authorization: Bearer $NEXTLABEL_API_TOKEN`."
+    "What the annotation platform calls, and what you may call with curl. Everything but `/health` and `/ready` wants "
+    "basic auth or `Authorization: Bearer $NEXTLABEL_API_TOKEN`."
 )
 
 

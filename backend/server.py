@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Final
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
 
 from nextlabel.connectors.errors import ConfigError
 
@@ -53,3 +55,39 @@ def make_server(app: FastAPI) -> Server:
             timeout_graceful_shutdown=DRAIN_S,
         )
     )
+
+
+class BackgroundServer:
+    """Serves ``app`` at ``listener`` on a thread of its own, while the block runs; signals are for the main thread."""
+
+    def __init__(self, app: FastAPI, listener: socket.socket) -> None:
+        self._server, self._listener = make_server(app), listener
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="nextlabel-server", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def wait(self) -> None:
+        """Until somebody stops it, or it ended by itself."""
+        self._ended.wait()
+
+    def begin_stop(self) -> None:
+        """Take no more requests. From any thread."""
+        self._server.should_exit = True
+        self._ended.set()
+
+    def stop(self) -> None:
+        """Take no more requests, and let those in progress end. May be called twice."""
+        self.begin_stop()
+        self._thread.join(2 * DRAIN_S)
+
+    def _run(self) -> None:
+        try:
+            self._server.run(sockets=[self._listener])
+        finally:
+            self._ended.set()

@@ -9,12 +9,12 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from nextlabel.backend.recipe import find_recipe
-from nextlabel.backend.server import listen, make_server
+from nextlabel.backend.server import BackgroundServer, listen
 from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.errors import ConfigError
 
@@ -25,6 +25,7 @@ from .progress import FirstQueue, StartProgress
 if TYPE_CHECKING:
     from nextlabel.backend.loop.leadership import Leadership
     from nextlabel.backend.recipe.recipe import Recipe
+    from nextlabel.backend.service.front import Front
     from nextlabel.backend.service.ports import Status
     from nextlabel.backend.service.service import Service
     from nextlabel.backend.service.start_plan import StartPlan
@@ -316,41 +317,64 @@ def _serve(recipe: Recipe, settings: Settings, seed: int, *, yes: bool) -> None:
 
 
 def _serve_until_outdated(recipe: Recipe, settings: Settings, seed: int, *, yes: bool) -> bool:
+    from nextlabel.backend.service.front import Front
     from nextlabel.backend.service.opening import open_service
 
-    # A taken port should be known before minutes are spent on encoding.
-    with listen(settings.host, settings.port) as listener, ends_in_time() as ending, StartProgress() as progress:
+    with ExitStack() as stack:
+        # A taken port should be known before minutes are spent on encoding.
+        listener = stack.enter_context(listen(settings.host, settings.port))
+        ending, progress = stack.enter_context(ends_in_time()), stack.enter_context(StartProgress())
+        front = Front()
+        server = stack.enter_context(_answering(front, settings, listener))
+
+        def show(stage: str, done: int, total: int) -> None:
+            progress.show(stage, done, total)
+            front.show(stage, done, total)
 
         def agree(plan: StartPlan) -> None:
             with progress.paused():
                 _agree(plan, yes=yes)
 
-        service = open_service(recipe, settings, seed=seed, stage=progress.show, agree=agree)
+        service = open_service(recipe, settings, seed=seed, stage=show, agree=agree)
         ending.at_last = service.give_up
+        front.open(service)
         try:
-            _run_server(service, settings, listener, progress)
+            _run_service(service, settings, listener, progress, server)
         finally:
+            server.stop()
             if not service.stop(ending.left_s()) and ending.signal:
                 ending.leave()
         return service.outdated and not ending.signal
 
 
-def _run_server(service: Service, settings: Settings, listener: socket.socket, progress: StartProgress) -> None:
+def _answering(front: Front, settings: Settings, listener: socket.socket) -> BackgroundServer:
     from nextlabel.backend.app import create_app
+    from nextlabel.backend.service.ports import Backend
+
+    return BackgroundServer(create_app(cast(Backend, front), settings), listener)
+
+
+def _run_service(
+    service: Service,
+    settings: Settings,
+    listener: socket.socket,
+    progress: StartProgress,
+    server: BackgroundServer,
+) -> None:
+    """Until the service can't go on, the server ends, or a signal comes."""
     from nextlabel.backend.credentials import credentials
 
     shown = credentials(settings)
     url = settings.address(listener.getsockname()[1])
-    server = make_server(create_app(service, settings, secrets=shown))
     address = BackendAddress(url, shown.user, shown.password, shown.webhook_secret)
-    service.start(address, on_failure=lambda: setattr(server, "should_exit", True))
+    service.start(address, on_failure=server.begin_stop)
     say(f"label here:  {service.project.link}")
     _say_links(service.links)
     say(f"service:     {url}  (API page: {url}/docs; to log in: nextlabel login)")
     first = FirstQueue(service.status, progress, _say_ready)
     first.start()
     try:
-        server.run(sockets=[listener])
+        server.wait()
     finally:
         first.stop()
     if service.failure:

@@ -82,20 +82,51 @@ def call(url: str, method: str, path: str, body: Any = None) -> dict[str, Any]:
     return answer
 
 
-@app.command(epilog=examples("nextlabel status", "nextlabel status --json | jq .labelled"))
+@app.command(
+    epilog=examples(
+        "nextlabel status",
+        "nextlabel status --json | jq .labelled",
+        "nextlabel status --check       for a script: the exit code tells",
+    )
+)
 def status(
+    check: Annotated[
+        bool, typer.Option("--check", help="Print only what is wrong, and exit with 1 if anything is.")
+    ] = False,
     url: ServiceUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what the running service is doing.
 
-    Labels, model, queue, latency, audit accuracy, what fails, by name.
+    Labels, model, queue, latency, audit accuracy, what fails, by name. Exits with 1 if nobody answers.
     """
     answer = call(_address(url), "GET", "/api/status")
-    if as_json:
+    if check:
+        wrong = troubles(answer)
+        if as_json:
+            print_json(wrong)
+        else:
+            print_line("\n".join(wrong) or "nothing is wrong")
+        if wrong:
+            raise typer.Exit(1)
+    elif as_json:
         print_json(answer)
-        return
-    print_table(("", ""), rows(answer))
+    else:
+        print_table(("", ""), rows(answer))
+
+
+def troubles(answer: Mapping[str, Any]) -> list[str]:
+    """What is wrong by a status, a line each: what keeps the loop from working. What could be better is none."""
+    lease, compared = answer.get("lease", {}), answer.get("comparison", {})
+    found = [
+        answer.get("not_ready", ""),
+        "" if answer["platform_reachable"] else "the platform is not reachable",
+        f"leads: {leading(lease)}" if answer["project"] and not lease.get("left_s") else "",
+        "" if compared.get("agree", True) else sentence(compared),
+        "" if answer["last_error"] in answer.get("errors", {}).values() else answer["last_error"],
+        *(f"{what}: {why}" for what, why in answer.get("errors", {}).items()),
+    ]
+    return list(dict.fromkeys(filter(None, found)))
 
 
 @app.command(
@@ -130,10 +161,13 @@ def login(
 def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The status as lines of a table."""
     project = answer["project"] or {}
+    if answer["project"] is None:
+        return [("doing", answer["not_ready"])]
     doing = answer["state"] + (f" {answer['done']:,} of {answer['total']:,}" if answer["total"] else "")
     lines = [
         ("project", f"{project.get('title', '')}  {project.get('link', '')}"),
         *((f"link: {name}", link) for name, link in answer.get("links", {}).items()),
+        ("not ready", answer.get("not_ready", "")),
         ("doing", doing if answer["leader"] else "standing by, to take over from who leads"),
         ("leads", leading(answer.get("lease", {}))),
         ("platform", "reachable" if answer["platform_reachable"] else "not reachable"),

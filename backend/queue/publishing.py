@@ -188,6 +188,7 @@ class LabelLatency:
         self._waiting: deque[tuple[int, float]] = deque()
         self._seconds: deque[float] = deque(maxlen=WINDOW)
         self._last = -math.inf
+        self._published = -math.inf
         self._lock = threading.Lock()
 
     def arrived(self, log_seq: int, heard_at: float | None = None) -> None:
@@ -205,10 +206,20 @@ class LabelLatency:
         now = time.monotonic()
         ended = []
         with self._lock:
+            self._published = now
             while self._waiting and self._waiting[0][0] <= log_seq:
                 ended.append(now - self._waiting.popleft()[1])
             self._seconds.extend(ended)
         return ended
+
+    def waiting_s(self) -> float:
+        """How long the oldest label has waited that no generation has seen; 0 without one."""
+        with self._lock:
+            return time.monotonic() - self._waiting[0][1] if self._waiting else 0.0
+
+    def age_s(self) -> float | None:
+        """Seconds since the last generation; None before the first of this process."""
+        return None if self._published == -math.inf else time.monotonic() - self._published
 
     def quantiles(self) -> tuple[float, float] | None:
         """Median and 95th percentile in seconds, None before the first."""

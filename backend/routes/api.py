@@ -1,7 +1,8 @@
 """What you ask of the loop with curl: how it is doing, and to train, to compare, or to ask other annotators again.
 
-``/health`` is asked by Label Studio before every call, and by whatever watches over the process; ``/metrics`` by
-Prometheus. How far a training is, and what a comparison came to, stands in ``/api/status``.
+``/health`` is asked by Label Studio before every call, and by whatever watches over the process, from its first moment
+on; ``/ready`` says whether people can label; ``/metrics`` is for Prometheus. How far a training is, and what a
+comparison came to, stands in ``/api/status``.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import structlog
 from fastapi import APIRouter, HTTPException, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from nextlabel.backend.service.ports import Status
 from nextlabel.connectors.errors import ConfigError, LearningError, PlatformError, RecordsRejected
@@ -33,6 +34,12 @@ class StatusAnswer(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     notes: dict[str, str]
+
+
+class Ready(BaseModel):
+    """The first queue is on the platform."""
+
+    status: str
 
 
 class Begun(BaseModel):
@@ -54,12 +61,6 @@ class Compare(BaseModel):
 
     believe: bool = Field(default=False, description="The platform is right: the log follows it.")
     keep: bool = Field(default=False, description="The log is right: what the platform lacks counts on.")
-
-    @model_validator(mode="after")
-    def _one_side(self) -> Self:
-        if self.believe and self.keep:
-            raise ValueError("believe the platform, or keep what is here: not both")
-        return self
 
 
 class Comparing(BaseModel):
@@ -85,6 +86,14 @@ class Asked(BaseModel):
 async def health_check() -> dict[str, str]:
     """Open to everybody; says nothing but that the service is up."""
     return {"status": "UP", "model_class": "nextlabel"}
+
+
+@router.get("/ready", summary="Can people label?", responses=problems(503))
+async def ready(edge: EdgeDep) -> Ready:
+    """Open to everybody, like /health. 503, with the reason, until the first queue is on the platform."""
+    if not_ready := (await asyncio.to_thread(edge.backend.status)).not_ready:
+        raise HTTPException(503, not_ready)
+    return Ready(status="READY")
 
 
 @router.get("/", summary="Alive, as ML backends say it?", responses=problems(401))
@@ -128,12 +137,17 @@ async def cancel(edge: EdgeDep) -> Cancelled:
 @router.post(
     "/api/compare",
     summary="Compare log and platform",
-    responses=problems(400, 401, 413, 415, 422, 503),
+    responses=problems(400, 401, 409, 413, 415, 422, 503),
 )
 async def compare(
     wanted: Annotated[Compare, examples(look={}, believe={"believe": True}, keep={"keep": True})], edge: EdgeDep
 ) -> Comparing:
-    """Every answer of the platform against the log; what differs is asked for by itself, and the log follows it."""
+    """Every answer of the platform against the log; what differs is asked for by itself, and the log follows it.
+
+    409: the platform can't be right, and the log too.
+    """
+    if wanted.believe and wanted.keep:
+        raise HTTPException(409, "believe the platform, or keep what is here: not both")
     number = await asyncio.to_thread(edge.backend.compare, believe=wanted.believe, keep=wanted.keep)
     return Comparing(number=number)
 

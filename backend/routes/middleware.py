@@ -1,6 +1,6 @@
 """What lies around every route: who may call, and from where, what browsers are told, and how long it took.
 
-Wanted is basic auth or a bearer token on everything but ``/health``.
+Wanted is basic auth or a bearer token on everything but ``/health`` and ``/ready``.
 
 The webhook is special: Label Studio sends its events without the credentials of the ML backend, so there a
 secret header will do. Whoever may list webhooks can read it, so it opens nothing else. Argilla signs each delivery
@@ -27,7 +27,7 @@ from nextlabel.connectors.platforms import PLATFORMS
 from .metrics import Metrics
 
 SECRET_HEADER: Final = "X-Nextlabel-Secret"  # noqa: S105 - a name
-OPEN_PATHS: Final = frozenset({"/health"})
+OPEN_PATHS: Final = frozenset({"/health", "/ready"})
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
 WEBHOOK_PATHS: Final = frozenset({"/webhook"})

@@ -32,7 +32,10 @@ class Status:
     ``age_s`` of the last one; ``ended``, how many since the start; ``running``. ``labeling``: how labels of platform,
     recipe and trained model differ, and what to do about it; empty where they don't. ``notices``: the newest of what
     was set aside or has happened (``kind``, ``message``, ``fix``, ``since``); ``notice_counts``, how many of each kind
-    there are.
+    there are. ``not_ready``: why annotators get no queue of ours yet, without anything that strangers may not read;
+    empty once the first queue is on the platform. ``poll_age_s``: since the last look at the platform ended;
+    ``queue_age_s``: since this process last published a queue; None before. ``waiting_s``: since the oldest answer came
+    in that no queue knows yet, 0 without one.
     """
 
     project: ProjectRef | None
@@ -66,6 +69,37 @@ class Status:
     labeling: str = ""
     notices: list[dict[str, str]] = field(default_factory=list)
     notice_counts: dict[str, int] = field(default_factory=dict)
+    not_ready: str = ""
+    poll_age_s: float | None = None
+    queue_age_s: float | None = None
+    waiting_s: float = 0.0
+
+    @classmethod
+    def starting(cls, state: str, done: int = 0, total: int = 0) -> Status:
+        """Of a service that is not open yet, and knows of nothing else."""
+        not_ready = progress_text(state, done, total)
+        counts: dict[str, Any] = dict.fromkeys(("records", "pushed", "labelled", "audit_labelled", "log_head"), 0)
+        texts: dict[str, Any] = dict.fromkeys(("model_version", "generation"), "")
+        return cls(
+            project=None,
+            leader=False,
+            state=state,
+            done=done,
+            total=total,
+            generation_log_head=0,
+            label_to_queue_p50=None,
+            label_to_queue_p95=None,
+            platform_reachable=True,
+            not_ready=not_ready,
+            **counts,
+            **texts,
+        )
+
+
+def progress_text(state: str, done: int, total: int) -> str:
+    """What is done now and how far it is, in words."""
+    far = f"{done:,} of {total:,} records" if total else f"{done:,} records" if done else ""
+    return ", ".join(filter(None, (state, far)))
 
 
 class Backend(Protocol):

@@ -34,7 +34,7 @@ from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Sugges
 from .answers import AnswerCounts
 from .hookup import Hookup
 from .links import AnnotatorLinks
-from .ports import Backend, Status
+from .ports import Backend, Status, progress_text
 from .predictor import Predictor
 from .project import another_project, labeling_text, unknown_labels
 
@@ -96,6 +96,7 @@ class Service(Backend):
         self._retrainer = Retrainer(store, loop, spaces, setup)
         self._predictor = Predictor(store, connector, learner, plan.rule, labeling=lambda: self.labeling)
         self._last_pull = -math.inf
+        self._polled_at: float | None = None
         self._hookup = Hookup(store, connector, leadership, setup.project)
         self._follows_labels, self.outdated = follows_labels, False
         self.failure: NextlabelError | None = None
@@ -215,7 +216,7 @@ class Service(Backend):
         take("people and their queues", self._connector.look_after)
         take("links", self._links.refresh)
         take("names", self._answers.look)
-        self._last_pull = time.monotonic()
+        self._last_pull = self._polled_at = time.monotonic()
         if not self._synced and self._sync.is_ready:
             self._synced = True
             for name in ("loop", "comparison"):
@@ -392,7 +393,7 @@ class Service(Backend):
     @override
     def status(self) -> Status:
         controller = self._controller
-        counts = controller.pool.counts()
+        counts = controller.pool.counts() | ({} if controller.ready else self._stored_counts())
         latency = controller.latency.quantiles()
         generation = controller.generation
         current = self._store.current_model()
@@ -415,7 +416,7 @@ class Service(Backend):
             generation_log_head=generation.log_seq if generation else 0,
             label_to_queue_p50=latency[0] if latency else None,
             label_to_queue_p95=latency[1] if latency else None,
-            platform_reachable=not any(why.startswith(REFUSED) for why in self._errors().values()),
+            platform_reachable=self._is_reachable(),
             last_error=str(self.failure or "")
             or self._worst()
             or self._intake.withheld.told
@@ -433,4 +434,24 @@ class Service(Backend):
             labeling=labeling_text(self._connector.labeling, self.labeling, controller.space),
             notices=[one.as_json() for one in self._store.notices(NOTICES)],
             notice_counts=self._store.notice_counts(),
+            not_ready=self._not_ready(),
+            poll_age_s=None if self._polled_at is None else time.monotonic() - self._polled_at,
+            queue_age_s=controller.latency.age_s(),
+            waiting_s=controller.latency.waiting_s(),
         )
+
+    def _stored_counts(self) -> dict[str, int]:
+        """What the store knows while the loop has not read it yet, or stands by."""
+        found = self._store.counts()
+        there = found.records - found.duplicates - found.gone
+        return {"records": there, "pushed": found.pushed - found.gone, "labelled": found.labelled}
+
+    def _not_ready(self) -> str:
+        if self._controller.generation or self._store.latest_generation():
+            return ""
+        controller = self._controller
+        away = "" if self._is_reachable() else "; the platform is not reachable"
+        return progress_text(f"starting: {controller.state}", *controller.progress) + away
+
+    def _is_reachable(self) -> bool:
+        return not any(why.startswith(REFUSED) for why in self._errors().values())

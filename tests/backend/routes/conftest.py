@@ -44,6 +44,7 @@ class MemoryService:
         self.asked: list[tuple[tuple[str, ...], int]] = []
         self.failure: Exception | None = None
         self.signed = "v1,signed"
+        self.not_ready = ""
         self.training: dict[str, Any] = {"ended": 0}
         self.move_to_label_studio()
         self.lease: dict[str, Any] = {
@@ -126,6 +127,10 @@ class MemoryService:
             label_to_queue_p50=0.4,
             label_to_queue_p95=float("nan"),
             platform_reachable=True,
+            not_ready=self.not_ready,
+            poll_age_s=2.5,
+            queue_age_s=60.0,
+            waiting_s=0.7,
             audit=self.audit,
             notices=[{"kind": "annotation", "message": "it is odd", "fix": "mend it", "since": "2026-01-01T00:00:00"}],
             notice_counts={"annotation": 3},

@@ -18,9 +18,18 @@ def test_a_comparison_is_asked_for(client: TestClient, service: Any) -> None:
     assert service.compared == ["", "platform", "ours"]
 
 
-@pytest.mark.parametrize("body", [{"believe": "perhaps"}, {"believe_all": True}, {"believe": True, "keep": True}])
+@pytest.mark.parametrize("body", [{"believe": "perhaps"}, {"believe_all": True}])
 def test_what_is_not_understood_is_refused(client: TestClient, service: Any, body: dict[str, Any]) -> None:
     assert client.post("/api/compare", json=body).status_code == 422
+    assert service.compared == []
+
+
+def test_one_side_is_right(client: TestClient, service: Any) -> None:
+    answer = client.post("/api/compare", json={"believe": True, "keep": True})
+    assert (answer.status_code, answer.json()["detail"]) == (
+        409,
+        "believe the platform, or keep what is here: not both",
+    )
     assert service.compared == []
 
 

@@ -22,6 +22,7 @@ from tests.size import count
 
 OPERATIONS = [
     ("get", "/health"),
+    ("get", "/ready"),
     ("get", "/"),
     ("post", "/setup"),
     ("post", "/predict"),
@@ -68,7 +69,7 @@ def test_every_route_is_described_with_who_may_call_it(client: TestClient) -> No
         for operation in operations.values():
             assert operation["summary"]
             assert operation["description"]
-            assert bool(operation["security"]) == (path != "/health")
+            assert bool(operation["security"]) == (path not in ("/health", "/ready"))
             if "requestBody" in operation:
                 assert operation["requestBody"]["content"]["application/json"]["examples"]
 

@@ -41,6 +41,29 @@ def test_the_table(told: None, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({}, ""),
+        ({"lease": {}}, "leads: nobody; the queue stands still"),
+        ({"not_ready": "starting: embedding, 4 of 9 records"}, "starting: embedding, 4 of 9 records"),
+    ],
+)
+def test_for_a_script_the_exit_code_tells(
+    told: None, service: Any, wrong: dict[str, Any], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in wrong.items():
+        setattr(service, name, value)
+    assert main(["status", "--check"]) == bool(says)
+    assert capsys.readouterr().out.strip() == (says or "nothing is wrong")
+    assert main(["status", "--check", "--json"]) == bool(says)
+    assert json.loads(capsys.readouterr().out) == ([says] if says else [])
+
+
+def test_nobody_who_answers_is_wrong(told: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--check", "--url", "http://127.0.0.1:9"]) == 1
+
+
+@pytest.mark.parametrize(
     ("lease", "said"),
     [
         ({}, "this service (vm:17:ab), since 2026-11-30 01:33:54; until 01:34:09 unless it renews its lease"),

@@ -20,6 +20,7 @@ from nextlabel.backend.files import exclusive
 from nextlabel.backend.home import private_home
 from nextlabel.backend.settings import Settings
 from nextlabel.connectors.errors import ConfigError
+from nextlabel.connectors.hiding import TERMINAL
 
 FILE: Final = "secrets.json"
 _GENERATED: Final = ("ml_password", "api_token", "webhook_secret")
@@ -47,6 +48,7 @@ def credentials(settings: Settings, *, create: bool = True) -> Credentials:
             raise ConfigError(f"no service was ever started in {settings.home.absolute()}; set NEXTLABEL_HOME")
         kept = _kept(private_home(settings))
         given = {name: value or kept[name] for name, value in given.items()}
+    TERMINAL.add(given.values())
     return Credentials(
         user=settings.ml_user,
         password=given["ml_password"],

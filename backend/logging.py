@@ -18,7 +18,8 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 from typing_extensions import override
 
-MASK: Final = "***"
+from nextlabel.connectors.hiding import MASK, Mask
+
 _TELLING: Final = re.compile(r"pass(word|wd)?$|token|secret|api_?key|authorization|cookie|credential", re.IGNORECASE)
 
 # What these say at level info is about every single request.
@@ -44,8 +45,7 @@ class Redact:
     """Structlog processor that masks the values of telling keys, and every one of ``secrets`` inside any text."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = sorted({secret for secret in secrets if len(secret) >= 6}, key=len, reverse=True)
-        self._secrets = re.compile("|".join(map(re.escape, known))) if known else None
+        self._mask = Mask(secrets)
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         """Mask ``event`` in place."""
@@ -55,7 +55,7 @@ class Redact:
 
     def _clean(self, value: Any) -> Any:
         if isinstance(value, str):
-            return self._secrets.sub(MASK, value) if self._secrets else value
+            return self._mask(value)
         if isinstance(value, dict):
             return {k: MASK if isinstance(k, str) and _TELLING.search(k) else self._clean(v) for k, v in value.items()}
         if isinstance(value, (list, tuple)):

@@ -18,10 +18,20 @@ from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationE
 from pydantic_settings import SettingsConfigDict
 
 from nextlabel.connectors.errors import ConfigError
-from nextlabel.connectors.platform import Address
-from nextlabel.connectors.platforms import PlatformSettings
+from nextlabel.connectors.hiding import TERMINAL, secrets_in
+from nextlabel.connectors.platform import OpenAddress
+from nextlabel.connectors.platforms import PLATFORMS, PlatformSettings
 
 PREFIX = "NEXTLABEL_"
+
+
+def _guessed(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < 2:
+        raise ValueError("is one character, which is guessed at once; leave it out, and a good one is made")
+    return value
+
+
+Secret = Annotated[SecretStr, AfterValidator(_guessed)]
 
 
 def _host(value: str) -> str:
@@ -61,7 +71,7 @@ class Settings(PlatformSettings):
         description="Address to listen on; `::1` for IPv6. One of another machine opens the service to the network.",
     )
     port: int = Field(default=9090, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
-    public_url: Address = Field(
+    public_url: OpenAddress = Field(
         default="",
         description="Address under which the platform reaches this service, if it is not `http://HOST:PORT` "
         "(containers, proxies).",
@@ -69,11 +79,11 @@ class Settings(PlatformSettings):
     ml_user: str = Field(
         default="nextlabel", min_length=1, description="User name that the platform sends (basic auth) with its calls."
     )
-    ml_password: SecretStr | None = Field(default=None, description="Password for `ml_user`. Empty: generated once.")
-    api_token: SecretStr | None = Field(
+    ml_password: Secret | None = Field(default=None, description="Password for `ml_user`. Empty: generated once.")
+    api_token: Secret | None = Field(
         default=None, description="Bearer token for your own calls to the service. Empty: generated once."
     )
-    webhook_secret: SecretStr | None = Field(
+    webhook_secret: Secret | None = Field(
         default=None,
         description="Secret that Label Studio sends in the header `X-Nextlabel-Secret` of a webhook. "
         "Empty: generated once. Argilla signs with a secret of its own.",
@@ -135,10 +145,19 @@ class Settings(PlatformSettings):
         Raises ConfigError that names every wrong variable.
         """
         try:
-            return cls(**{name: value for name, value in overrides.items() if value is not None})
+            found = cls(**{name: value for name, value in overrides.items() if value is not None})
         except ValidationError as error:
             wrong = "; ".join(f"{_variable(item['loc'])} {_reason(item)}" for item in error.errors(include_url=False))
             raise ConfigError(f"settings: {wrong} (docs/settings.md lists them all)") from None
+        TERMINAL.add(found.secrets())
+        return found
+
+    def secrets(self) -> list[str]:
+        """What is secret in them: nobody may be shown it."""
+        given = (self.ml_password, self.api_token, self.webhook_secret)
+        keys = [key for platform in PLATFORMS.values() for key in platform.secrets(self)]
+        addresses = [*secrets_in(self.store), *secrets_in(self.argilla_redis_url)]
+        return [one.get_secret_value() for one in given if one] + keys + addresses
 
     def thread_count(self) -> int:
         """Threads to encode with: the setting, or the cores that this process may use."""

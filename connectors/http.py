@@ -33,6 +33,7 @@ from nextlabel.connectors.errors import (
     RecordsRejected,
     Unauthorized,
 )
+from nextlabel.connectors.hiding import shown
 from nextlabel.connectors.in_between import Rest, elsewhere, proxy_hint
 from nextlabel.connectors.records import Record
 
@@ -82,11 +83,16 @@ class PlatformClient(ABC):
         headers: Mapping[str, str] = NO_HEADERS,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self.url = url.rstrip("/")
-        parts = httpx.URL(self.url)
-        if parts.scheme not in ("http", "https") or not parts.host:
+        self.url = shown(url).rstrip("/")  # goes into links and messages
+        parts = httpx.URL(url)
+        if parts.scheme not in ("http", "https") or not parts.host or parts.query:
             raise ConfigError(
-                f"{url!r} is no address of a server of {self.platform}: it should look like {self.example}"
+                f"{self.url!r} is no address of a server of {self.platform}: it should look like {self.example}"
+            )
+        if parts.userinfo and self.header.lower() == "authorization":
+            raise ConfigError(
+                f"{self.settings[0]} has a user and a password, which go where the {self.token_name} goes; have what "
+                f"stands in front of {self.platform} ask for another header, and give that in {self.headers_setting}"
             )
         if not token.strip():
             raise ConfigError(f"the {self.platform} {self.token_name} is empty; {self.token_hint}")
@@ -94,6 +100,7 @@ class PlatformClient(ABC):
             raise ConfigError(f"{self.header} carries the {self.platform} {self.token_name}; send no other with it")
         limits = httpx.Limits(max_keepalive_connections=20 if keep else 0)
         self._http = httpx.Client(
+            auth=(parts.username, parts.password) if parts.userinfo else None,
             timeout=TIMEOUT,
             limits=limits,
             headers=dict(headers),

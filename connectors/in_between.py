@@ -11,6 +11,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from nextlabel.connectors.basics import elapsed
+from nextlabel.connectors.hiding import shown
 
 LONGEST_REST_S: Final = 3600.0
 """A server that asks to be left alone for longer is asked again after that."""
@@ -51,8 +52,8 @@ def elsewhere(answer: httpx.Response) -> str:
     if answer.is_redirect and (target := answer.headers.get("location")):
         there = answer.request.url.join(target)
         if there.host == answer.request.url.host and there.scheme == "https" != answer.request.url.scheme:
-            return f"it leads to {_shown(there)}: write its address with https://"
-        return f"it leads to {_shown(there)}, which may be a page to log in"
+            return f"it leads to {shown(str(there))}: write its address with https://"
+        return f"it leads to {shown(str(there))}, which may be a page to log in"
     if answer.is_success and answer.headers.get("content-type", "").startswith("text/html"):
         return "a web page answered, which may be one to log in"
     return ""
@@ -67,9 +68,4 @@ def proxy_hint(url: str) -> str:
         return ""
     names = (name for one in (scheme, "all") for name in (f"{one}_proxy", f"{one}_proxy".upper()))
     variable = next((name for name in names if os.environ.get(name)), "the system's settings")
-    return f"; {variable} has this go through {_shown(httpx.URL(proxy))}: to go past that, add {host} to NO_PROXY"
-
-
-def _shown(url: httpx.URL) -> str:
-    """An address without user, password and query."""
-    return str(url.copy_with(userinfo=b"", query=None, fragment=None))
+    return f"; {variable} has this go through {shown(proxy)}: to go past that, add {host} to NO_PROXY"

@@ -19,6 +19,7 @@ from pydantic_settings import NoDecode
 
 from nextlabel.connectors.base import Connector, Finding, NewProject
 from nextlabel.connectors.errors import ConfigError
+from nextlabel.connectors.hiding import secrets_in, shown
 from nextlabel.connectors.served import NOTHING_SERVED, Served
 
 if TYPE_CHECKING:
@@ -74,8 +75,9 @@ class Platform(ABC):
         return {name: value.get_secret_value() for name, value in getattr(settings, self.headers_field).items()}
 
     def secrets(self, settings: Any) -> list[str]:
-        """Key and headers: what no log line may show."""
-        return [one for one in (self.key(settings), *self.headers(settings).values()) if one]
+        """Key, headers, and what is secret of the address: what nobody may be shown."""
+        hidden = (self.key(settings), *self.headers(settings).values(), *secrets_in(self.address(settings)))
+        return [one for one in hidden if one]
 
     def named(self, settings: Any, project: str) -> str:
         """The id in ``project`` where that is a project's address in the browser, else ``project`` as it is.
@@ -90,8 +92,8 @@ class Platform(ABC):
         server = self.access(settings)[0]
         if _server(project[: found.start()]) != _server(server):
             raise ConfigError(
-                f"{project} is on another server than {self.variables[0]} ({server}); if both are the same one, give "
-                f"the project's id: {found[1]}"
+                f"{project} is on another server than {self.variables[0]} ({shown(server)}); if both are the same "
+                f"one, give the project's id: {found[1]}"
             )
         return found[1]
 
@@ -174,5 +176,14 @@ def _address(value: str) -> str:
     return value
 
 
+def _open(value: str) -> str:
+    value = _address(value)
+    if shown(value) != value:
+        raise ValueError("must have no user, password or query: platforms show it to their members")
+    return value
+
+
+OpenAddress = Annotated[str, AfterValidator(_open)]
+"""An Address with nothing secret in it."""
 Address = Annotated[str, AfterValidator(_address)]
 """An http(s) address without a slash at its end; may be empty."""

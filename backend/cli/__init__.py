@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
@@ -11,9 +12,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from nextlabel.connectors.errors import NextlabelError
+from nextlabel.connectors.hiding import TERMINAL
 
 from .common import complain, examples
 from .ending import INTERRUPTED, leave
+from .terminal import masked_terminal
 
 COMMANDS = {
     "init": ("init", "Write the recipe of a project that exists."),
@@ -115,6 +118,11 @@ def version_command() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0, 1 for an error, 2 for a wrong call, 130 for Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    with masked_terminal():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     debug = "--debug" in arguments[:1]
     try:
         app(arguments, prog_name="nextlabel")
@@ -137,7 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def script() -> NoReturn:
     """The command as a program. After Ctrl-C it ends at once: taking the interpreter down may take seconds."""
-    code = main()
+    try:
+        code = main()
+    except Exception:  # of --debug
+        sys.exit(TERMINAL(traceback.format_exc()))
     if code == INTERRUPTED:
         leave(code)
     sys.exit(code)

@@ -251,13 +251,12 @@ def _settings(host: str | None, port: int | None) -> Settings:
     from nextlabel.backend.home import make_privately
     from nextlabel.backend.logging import configure
     from nextlabel.backend.settings import Settings, unknown_variables
-    from nextlabel.connectors.platforms import PLATFORMS
 
     settings = Settings.load(host=host, port=port)
     make_privately(settings)
     shown = credentials(settings)
-    keys = [key for one in PLATFORMS.values() for key in one.secrets(settings)]
-    configure(settings.log_level, settings.log_format, [shown.password, shown.api_token, shown.webhook_secret, *keys])
+    secrets = [shown.password, shown.api_token, shown.webhook_secret, *settings.secrets()]
+    configure(settings.log_level, settings.log_format, secrets)
     for sentence in unknown_variables():
         say(f"warning: {sentence}")
     return settings

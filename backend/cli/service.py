@@ -11,6 +11,7 @@ import typer
 
 from nextlabel.connectors.certificates import trusted
 from nextlabel.connectors.errors import ConfigError, LearningError, Overloaded, PlatformUnavailable, Unauthorized
+from nextlabel.connectors.hiding import TERMINAL
 
 from .common import (
     AsJson,
@@ -149,6 +150,7 @@ def login(
 
     settings = Settings.load()
     shown = credentials(settings, create=False)
+    TERMINAL.clear()  # to show them is what it was called for
     found = {"address": settings.address(), "user": shown.user, "password": shown.password, "token": shown.api_token}
     if token:
         print_line(shown.api_token)

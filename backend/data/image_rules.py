@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 from urllib.parse import unquote
 
 from nextlabel.connectors.errors import DataError
+from nextlabel.connectors.hiding import shown
 from nextlabel.connectors.served import NOTHING_SERVED, Served
 
 Kind: TypeAlias = Literal["missing", "refused", "unreachable", "too large", "broken"]
@@ -43,7 +44,8 @@ class UnreadableImage(DataError):
 
 
 def shorten(address: str) -> str:
-    """``address`` as messages show it."""
+    """``address`` as messages show it: what is secret of it is not."""
+    address = shown(address) if address.lower().startswith(("http://", "https://")) else address
     return address if len(address) <= SHOWN else f"{address[:SHOWN]}..."
 
 

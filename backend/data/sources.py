@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from nextlabel.connectors import certificates
 from nextlabel.connectors.errors import DataError, MissingExtra
+from nextlabel.connectors.hiding import TERMINAL, secrets_in, shown
 
 from .rows import first_few
 
@@ -73,6 +74,7 @@ def find_source(given: str) -> Source | None:
     if given == STDIN:
         return _kept(given, "", lambda into: shutil.copyfileobj(sys.stdin.buffer, into))
     if is_address(given):
+        TERMINAL.add(secrets_in(given))
         return _kept(given, urlsplit(given).path, lambda into: _download(given, into))
     path = Path(given).expanduser()
     if path.is_file():
@@ -103,8 +105,10 @@ def _download(address: str, into: IO[bytes]) -> None:
             answer.raise_for_status()
             for part in answer.iter_bytes():
                 into.write(part)
+    except httpx.HTTPStatusError as error:  # whose words hold the whole address
+        raise DataError(f"{shown(address)}: can't be downloaded: HTTP {error.response.status_code}") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise DataError(f"{address}: can't be downloaded: {error}{certificates.hint(error)}") from None
+        raise DataError(f"{shown(address)}: can't be downloaded: {error}{certificates.hint(error)}") from None
 
 
 def _unpacked(name: str, path: Path, called: str) -> Source:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import structlog
 
-from nextlabel.backend.logging import MASK, configure
+from nextlabel.backend.logging import configure
+from nextlabel.connectors.hiding import MASK
 
 
 @pytest.fixture(autouse=True)

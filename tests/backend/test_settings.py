@@ -144,10 +144,22 @@ def test_secrets_are_made_once_and_readable_by_the_owner_only(tmp_path: Path) ->
 
 
 def test_given_secrets_win_and_need_no_file(tmp_path: Path) -> None:
-    settings = Settings.load(home=tmp_path / "none", ml_password="a", api_token="b", webhook_secret="c", ml_user="u")
+    settings = Settings.load(home=tmp_path / "none", ml_password="aa", api_token="bb", webhook_secret="cc", ml_user="u")
     found = credentials(settings)
-    assert (found.user, found.password, found.api_token, found.webhook_secret) == ("u", "a", "b", "c")
+    assert (found.user, found.password, found.api_token, found.webhook_secret) == ("u", "aa", "bb", "cc")
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("name", ["ml_password", "api_token", "webhook_secret"])
+def test_a_secret_of_one_character_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="guessed"):
+        Settings.load(**{name: "x"})
+
+
+def test_a_password_in_our_own_address_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no user, password or query") as caught:
+        Settings.load(public_url="https://proxy:S3cretWord@label.example")
+    assert "S3cret" not in str(caught.value)
 
 
 def test_a_file_that_others_can_read_is_closed(tmp_path: Path) -> None:

@@ -105,3 +105,19 @@ def test_a_secret_in_an_error_is_masked(nextlabel: Run, monkeypatch: pytest.Monk
     done = nextlabel("push", "reviews.yaml")
     assert done.code == 1
     assert "geheim-geheim" not in done.out + done.err
+
+
+def test_no_line_on_the_terminal_shows_a_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NEXTLABEL_HOME", str(tmp_path))
+    for name in ("API_TOKEN", "ML_PASSWORD", "WEBHOOK_SECRET"):
+        monkeypatch.setenv(f"NEXTLABEL_{name}", "S3cretToken")
+    monkeypatch.setenv("NEXTLABEL_STORE", "postgresql://nextlabel:S3cretWord@127.0.0.1:1/none")
+    monkeypatch.setenv("NEXTLABEL_PORT", "1")
+    assert main(["status", "--url", "http://S3cretToken:S3cretWord@127.0.0.1:1"]) == 1
+    told = capsys.readouterr()
+    assert "S3cret" not in told.out + told.err
+    assert "***" in told.err
+    assert main(["login", "--json"]) == 0  # which is there to show them
+    assert "S3cretToken" in capsys.readouterr().out

@@ -13,8 +13,9 @@ from typing_extensions import override
 
 from nextlabel.connectors.base import Connector, NewProject, closed_on_failure
 from nextlabel.connectors.basics import Json
+from nextlabel.connectors.differences import Form, expect
 from nextlabel.connectors.http import NO_HEADERS, PlatformClient
-from nextlabel.connectors.records import Form, Labeling, expect
+from nextlabel.connectors.records import Labeling
 
 log = structlog.get_logger(__name__)
 

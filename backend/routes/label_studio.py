@@ -14,10 +14,11 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from nextlabel.connectors.differences import expect
 from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.label_studio.config import Form, read_config
 from nextlabel.connectors.label_studio.payloads import prediction_from, record_from_task
-from nextlabel.connectors.records import Labeling, Record, Suggestion, expect
+from nextlabel.connectors.records import Labeling, Record, Suggestion
 
 from .edge import Edge, EdgeDep, JsonRoute, Taken, examples, only_for, take_in
 from .middleware import is_known

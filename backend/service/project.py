@@ -17,6 +17,7 @@ import structlog
 from pydantic import TypeAdapter
 
 from nextlabel.backend.loop.leadership import Leadership
+from nextlabel.backend.loop.news import tell_of_labels
 from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.recipe.attached import completed
 from nextlabel.backend.recipe.recipe import Recipe
@@ -24,9 +25,10 @@ from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Connector, NewProject, ProjectRef, closed_on_failure
+from nextlabel.connectors.differences import differences
 from nextlabel.connectors.errors import ConfigError, ConnectorError, ProjectNotFound
 from nextlabel.connectors.platforms import DEFAULT, PLATFORMS
-from nextlabel.connectors.records import Labeling, LabelKind, differences
+from nextlabel.connectors.records import Labeling, LabelKind
 
 log = structlog.get_logger(__name__)
 
@@ -287,3 +289,11 @@ def labeling_text(platform: Labeling, recipe: Labeling, space: EmbeddingSpace | 
     if space is not None and space.note:
         parts.append(f"{space.version} was trained for other labels: {space.note}")
     return ". ".join(parts)
+
+
+def compare_labeling(store: Store, platform: Labeling, ours: Labeling, *, followed: bool) -> bool:
+    """Tell people how the platform asks otherwise than we do, if so; whether. ``followed``: we do as it does, then."""
+    if found := differences(platform, ours):
+        log.warning(labeling_text(platform, ours))
+    tell_of_labels(store, found, followed=followed)
+    return bool(found)

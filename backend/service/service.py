@@ -14,10 +14,8 @@ from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.controller import Controller
 from nextlabel.backend.loop.intake import Intake
 from nextlabel.backend.loop.leadership import Leadership, Repeater
-from nextlabel.backend.loop.news import tell_of_labels
 from nextlabel.backend.loop.record_import import ImportPlan, RecordImport
 from nextlabel.backend.loop.sync import Comparison, Sync
-from nextlabel.backend.models.card import AUDIT, HELD_OUT, measured
 from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.questions import Prediction
 from nextlabel.backend.queue.publishing import GenerationCleanup, QueueSizes
@@ -29,23 +27,20 @@ from nextlabel.backend.retraining.retrainer import Retrainer
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
 from nextlabel.connectors.errors import ConfigError, NextlabelError, Overloaded, ProjectTaken
-from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion, differences
+from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion
 
 from .answers import AnswerCounts
 from .hookup import Hookup
 from .links import AnnotatorLinks
-from .ports import Backend, Status, progress_text
+from .ports import Backend, Status
 from .predictor import Predictor
-from .project import another_project, labeling_text, unknown_labels
+from .project import another_project, compare_labeling
+from .status_report import StatusReport
 
 log = structlog.get_logger(__name__)
 
 BETWEEN_LOOKS = 1.0
 """Seconds between two looks of a thread that has nothing to do before something else happens."""
-REFUSED = ("PlatformUnavailable", "NotThePlatform", "Unauthorized")
-"""Errors of a thread that was refused, or left without an answer."""
-NOTICES = 20
-"""So many of the newest notices a status shows."""
 LONGEST_DEFERRAL = 6
 """Poll intervals for which a poll may be put off while people label."""
 
@@ -96,7 +91,6 @@ class Service(Backend):
         self._retrainer = Retrainer(store, loop, spaces, setup)
         self._predictor = Predictor(store, connector, learner, plan.rule, labeling=lambda: self.labeling)
         self._last_pull = -math.inf
-        self._polled_at: float | None = None
         self._hookup = Hookup(store, connector, leadership, setup.project)
         self._follows_labels, self.outdated = follows_labels, False
         self.failure: NextlabelError | None = None
@@ -115,9 +109,20 @@ class Service(Backend):
         self._comparison = Comparison(store, connector, intake, records, on_back=found, every_s=compare_interval)
         self._sync = Sync(store, connector, intake, records, noticed=self._noticed)
         self._links, self._answers = AnnotatorLinks(connector), AnswerCounts(store, connector)
+        self._status = StatusReport(
+            store,
+            connector,
+            leadership,
+            loop,
+            predictor=self._predictor,
+            intake=intake,
+            comparison=self._comparison,
+            retrainer=self._retrainer,
+            links=self._links,
+            answers=self._answers,
+        )
         self._cleanup = GenerationCleanup(store, connector, keep_generations, loop.latency.quiet_in)
-        self._synced = False
-        self._stopped = False
+        self._synced = self._stopped = False
         self._threads: dict[str, Repeater] = {
             name: Repeater(name, tick)
             for name, tick in (
@@ -216,7 +221,7 @@ class Service(Backend):
         take("people and their queues", self._connector.look_after)
         take("links", self._links.refresh)
         take("names", self._answers.look)
-        self._last_pull = self._polled_at = time.monotonic()
+        self._last_pull = self._status.polled_at = time.monotonic()
         if not self._synced and self._sync.is_ready:
             self._synced = True
             for name in ("loop", "comparison"):
@@ -344,11 +349,9 @@ class Service(Backend):
             self._compare_labels()
 
     def _compare_labels(self) -> None:
-        """Tell how the platform asks otherwise than we, or, where it is to be followed, have the service begun anew."""
-        if found := differences(self._connector.labeling, self.labeling):
-            log.warning(labeling_text(self._connector.labeling, self.labeling))
-        tell_of_labels(self._store, found, followed=self._follows_labels)
-        if found and self._follows_labels:
+        """Where the project asks otherwise than we, and is to be followed, the service is to be begun anew."""
+        apart = compare_labeling(self._store, self._connector.labeling, self.labeling, followed=self._follows_labels)
+        if apart and self._follows_labels:
             self.outdated = True
             self._on_failure()
 
@@ -356,7 +359,7 @@ class Service(Backend):
     def train(self) -> None:
         self._want_leadership()
         if not (self._synced and self._controller.ready):
-            reason = f" ({error})" if (error := self._worst()) else ""
+            reason = f" ({errors[0]})" if (errors := [*self._errors.values()]) else ""
             raise Overloaded(f"the service has not read the answers since its start{reason}; ask again in a moment")
         self._retrainer.ask()
         self._threads["training"].wake()
@@ -378,13 +381,11 @@ class Service(Backend):
         if not self._leadership.held:
             raise Overloaded(f"this service stands by; ask the one that leads: {self._leadership.leader or 'nobody'}")
 
+    @property
     def _errors(self) -> dict[str, str]:
         """What failed the last time, by the name of the thread, or of what it was doing -> why."""
         failed = {name: thread.error for name, thread in self._threads.items() if thread.error}
         return failed | self._sync.steps.errors
-
-    def _worst(self) -> str:
-        return next(iter(self._errors().values()), "")
 
     @override
     def versions(self) -> list[str]:
@@ -392,66 +393,4 @@ class Service(Backend):
 
     @override
     def status(self) -> Status:
-        controller = self._controller
-        counts = controller.pool.counts() | ({} if controller.ready else self._stored_counts())
-        latency = controller.latency.quantiles()
-        generation = controller.generation
-        current = self._store.current_model()
-        metrics = current.metrics if current else {}
-        return Status(
-            project=self._connector.project,
-            leader=self._leadership.held,
-            lease=self._leadership.facts(),
-            state=controller.state,
-            done=controller.progress[0],
-            total=controller.progress[1],
-            records=counts["records"],
-            pushed=counts["pushed"],
-            labelled=counts["labelled"],
-            audit_labelled=counts["audited"],
-            asked_again=counts["asked_again"],
-            log_head=self._store.head(),
-            model_version=self._predictor.version,
-            generation=generation.version if generation else "",
-            generation_log_head=generation.log_seq if generation else 0,
-            label_to_queue_p50=latency[0] if latency else None,
-            label_to_queue_p95=latency[1] if latency else None,
-            platform_reachable=self._is_reachable(),
-            last_error=str(self.failure or "")
-            or self._worst()
-            or self._intake.withheld.told
-            or unknown_labels(controller.pool)
-            or controller.trouble,
-            errors=self._errors(),
-            audit=measured(metrics, AUDIT),
-            held_out=measured(metrics, HELD_OUT),
-            answers=self._answers.submitted(),
-            skips=self._answers.skips(),
-            label_counts=controller.pool.label_counts(),
-            links=self._links.known,
-            training=self._retrainer.status(),
-            comparison=self._comparison.status(),
-            labeling=labeling_text(self._connector.labeling, self.labeling, controller.space),
-            notices=[one.as_json() for one in self._store.notices(NOTICES)],
-            notice_counts=self._store.notice_counts(),
-            not_ready=self._not_ready(),
-            poll_age_s=None if self._polled_at is None else time.monotonic() - self._polled_at,
-            queue_age_s=controller.latency.age_s(),
-            waiting_s=controller.latency.waiting_s(),
-        )
-
-    def _stored_counts(self) -> dict[str, int]:
-        """What the store knows while the loop has not read it yet, or stands by."""
-        found = self._store.counts()
-        there = found.records - found.duplicates - found.gone
-        return {"records": there, "pushed": found.pushed - found.gone, "labelled": found.labelled}
-
-    def _not_ready(self) -> str:
-        if self._controller.generation or self._store.latest_generation():
-            return ""
-        controller = self._controller
-        away = "" if self._is_reachable() else "; the platform is not reachable"
-        return progress_text(f"starting: {controller.state}", *controller.progress) + away
-
-    def _is_reachable(self) -> bool:
-        return not any(why.startswith(REFUSED) for why in self._errors().values())
+        return self._status.take(str(self.failure or ""), self._errors)

@@ -124,7 +124,9 @@ def take_up(connection: Connection, items: Sequence[RemoteRecord], rule: Rule) -
     for item, uid in left:
         content = contents[item.remote_id]
         if waiting := free.get(content):
-            placed[waiting.pop(item.remote_id if item.remote_id in waiting else next(iter(waiting)))] = item
+            found = item.remote_id if item.remote_id in waiting else next(iter(waiting))
+            del waiting[found]
+            placed[found] = item
         else:
             adding.add(item.record, content, uid=uid, besides=rule.besides(item), item=item)
             placed[uid] = item
@@ -154,15 +156,15 @@ def _by_name(
             yield item, item.record.uid
 
 
-def _free(connection: Connection, hashes: Iterable[str], placed: Collection[str]) -> dict[str, dict[str, str]]:
-    """Content -> uid -> uid, of records that the platform lacks, but for those ``placed``."""
+def _free(connection: Connection, hashes: Iterable[str], placed: Collection[str]) -> dict[str, dict[str, None]]:
+    """Content -> uids (a set in order) of records that the platform lacks, but for those ``placed``."""
     query = sa.select(records.c.content_hash, records.c.uid)
     absent = sa.or_(records.c.remote_id.is_(None), records.c.gone.is_(True))
     query = query.where(records.c.content_hash.in_(list(hashes)), absent)
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, None]] = {}
     for row in connection.execute(query.order_by(records.c.position)):
         if row.uid not in placed:
-            found.setdefault(row.content_hash, {})[row.uid] = row.uid
+            found.setdefault(row.content_hash, {})[row.uid] = None
     return found
 
 

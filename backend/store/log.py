@@ -8,26 +8,22 @@ itself was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
-from nextlabel.connectors.records import FORGOTTEN, Annotation, AnnotationStatus, Changes
+from nextlabel.connectors.records import FORGOTTEN, Annotation, Changes
 
 from . import codec
+from .answers import AnswersPart, annotation_of, counting_among, on_records
 from .database import CHUNK, chunks
-from .meta import MetaPart, look_up
-from .schema import HIDING, fits, meta, records
+from .schema import HIDING, records
 from .schema import annotation_log as log
 from .schema import current_answers as answers
-
-DRAFT = AnnotationStatus.DRAFT.value
-EMPTY_KEY = "empty answers"
-SKIP = "skip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +43,8 @@ class LogRow:
     annotation: Annotation | None
 
 
-class LogPart(MetaPart):
-    """The annotation log and the current answers."""
+class LogPart(AnswersPart):
+    """The annotation log, and how what was read from the platform comes into it."""
 
     def append(self, changes: Changes, source: str = "poll", as_of: int | None = None) -> int:
         """Log the annotations of ``changes`` that are news, in one transaction; return the number of rows added.
@@ -80,25 +76,6 @@ class LogPart(MetaPart):
                 }
             return found | _unlisted(connection, changes, horizon)
 
-    def visible(self, annotations: Iterable[str]) -> dict[str, str]:
-        """Annotation id -> remote id of its record, for those of ``annotations`` that count now, drafts too."""
-        found: dict[str, str] = {}
-        if wanted := list(annotations):
-            with self._read() as connection:
-                for chunk in chunks(wanted):
-                    found |= _visible(connection, chunk)
-        return found
-
-    def annotators(self, annotations: Iterable[str]) -> dict[str, str]:
-        """Annotation id -> who gave it, for those of ``annotations`` that count now, drafts too."""
-        found: dict[str, str] = {}
-        with self._read() as connection:
-            for chunk in chunks(annotations):
-                query = sa.select(answers.c.annotation_id, answers.c.annotator)
-                rows = connection.execute(query.where(answers.c.annotation_id.in_(chunk)))
-                found.update((row.annotation_id, row.annotator) for row in rows)
-        return found
-
     def settle(self, found: Mapping[str, Annotation | None], source: str = "poll", as_of: int | None = None) -> int:
         """Log what the platform said of annotations that it was asked for one by one; return the rows added.
 
@@ -110,10 +87,6 @@ class LogPart(MetaPart):
             shown = [one for one in found.values() if one is not None]
             absent = [number for number, one in found.items() if one is None]
             return reading.take(shown, settled=True) + reading.hide(absent)
-
-    def skip_empty_answers(self, skip: bool) -> None:
-        """Whether an answer with nothing in it is none: it reads as a skip from now on. The log keeps it as it was."""
-        self.set_meta(EMPTY_KEY, SKIP if skip else "")
 
     def head(self) -> int:
         """The number of the newest row, 0 when there is none."""
@@ -127,74 +100,13 @@ class LogPart(MetaPart):
             mentioned = sa.select(log.c.remote_id, log.c.subject, log.c.epoch).where(log.c.seq > since)
             rows = connection.execute(mentioned.order_by(log.c.seq)).all()
             keys = [row.remote_id for row in rows] + _earlier_records(connection, (r.subject for r in rows if r.epoch))
-            return _on_records(connection, (key for key in keys if key is not None))
-
-    def answers_on(self, remote_ids: Iterable[str]) -> dict[str, list[Annotation]]:
-        """Remote id -> current answers, drafts too (maybe none), of each of these records."""
-        with self._read() as connection:
-            return _on_records(connection, remote_ids)
-
-    def answers(self, *, drafts: bool = False, until: int | None = None) -> Iterator[Annotation]:
-        """Every current answer, skipped ones included, in the order in which they were logged.
-
-        ``drafts`` too, if asked for, and then answers that no longer fit their text; ``until`` leaves out those logged
-        after that row.
-        """
-        after = 0
-        while True:
-            query = sa.select(answers).where(answers.c.seq > after).order_by(answers.c.seq).limit(CHUNK)
-            query = query if drafts else query.where(answers.c.status != DRAFT, fits)
-            query = query if until is None else query.where(answers.c.seq <= until)
-            with self._read() as connection:
-                page = connection.execute(query).all()
-                found = [_counted(connection, row) for row in page]
-            yield from found
-            if len(page) < CHUNK:
-                return
-            after = page[-1].seq
-
-    def newest_answers(self, limit: int) -> list[Annotation]:
-        """Up to ``limit`` current answers (drafts are none) that were given or changed last, the newest first."""
-        query = sa.select(answers).where(answers.c.status != DRAFT).order_by(answers.c.updated_at.desc()).limit(limit)
-        with self._read() as connection:
-            return [_counted(connection, row) for row in connection.execute(query)]
+            return on_records(connection, (key for key in keys if key is not None))
 
     def log_rows(self, since: int = 0, limit: int = CHUNK) -> list[LogRow]:
         """Up to ``limit`` raw rows after row ``since``, oldest first."""
         query = sa.select(log).where(log.c.seq > since).order_by(log.c.seq).limit(limit)
         with self._read() as connection:
             return [_log_row(row) for row in connection.execute(query)]
-
-    def answers_by(self) -> dict[str, dict[AnnotationStatus, int]]:
-        """Annotator -> how many of their current answers are submitted, skipped, drafts."""
-        wanted = sa.select(answers.c.annotator, answers.c.status, sa.func.count())
-        found: dict[str, dict[AnnotationStatus, int]] = {}
-        with self._read() as connection:
-            for annotator, status, count in connection.execute(wanted.group_by(answers.c.annotator, answers.c.status)):
-                found.setdefault(annotator, {})[AnnotationStatus(status)] = count
-        return found
-
-    def log_counts(self) -> dict[str, int]:
-        """How many log rows, current answers (drafts are none), and records with a submitted answer there are."""
-        submitted = sa.and_(answers.c.status == AnnotationStatus.SUBMITTED.value, fits)
-        if self.get_meta(EMPTY_KEY) == SKIP:
-            submitted = sa.and_(submitted, answers.c.value != codec.dump_value(()))
-        wanted = {
-            "log_rows": sa.select(sa.func.count()).select_from(log),
-            "answers": sa.select(sa.func.count()).select_from(answers).where(answers.c.status != DRAFT, fits),
-            "labelled": sa.select(sa.func.count(answers.c.remote_id.distinct())).where(submitted),
-        }
-        with self._read() as connection:
-            return {name: connection.execute(query).scalar_one() for name, query in wanted.items()}
-
-
-def _on_records(connection: Connection, remote_ids: Iterable[str]) -> dict[str, list[Annotation]]:
-    result: dict[str, list[Annotation]] = {key: [] for key in remote_ids}
-    for chunk in chunks(result):
-        query = sa.select(answers).where(answers.c.remote_id.in_(chunk), fits).order_by(answers.c.seq)
-        for row in connection.execute(query):
-            result[row.remote_id].append(_counted(connection, row))
-    return result
 
 
 class Batch:
@@ -264,9 +176,9 @@ class _Reading:
         """Hide these answers, but for those that came in, or came back, after the reading began."""
         batch = Batch(self._connection, self._source)
         for chunk in chunks(subjects):
-            visible = _visible(self._connection, chunk)
+            visible = counting_among(self._connection, chunk)
             for subject in _known_before(self._connection, visible, self._horizon):
-                batch.add("absent", subject, self._head, visible[subject])
+                batch.add("absent", subject, self._head, visible[subject].remote_id)
         return batch.flush()
 
 
@@ -290,16 +202,6 @@ def _contradicts(one: Annotation, known: Row[Any]) -> bool:
     logged = (known.remote_id, known.annotator, known.status, known.value, known.truth)
     shown = (one.remote_id, annotator, one.status.value, codec.dump_value(one.value), one.is_truth)
     return bool(stamp < known.stamp or (stamp == known.stamp and shown != logged))
-
-
-def _visible(connection: Connection, subjects: Iterable[str]) -> dict[str, str]:
-    """Annotation id -> remote id, for those of ``subjects`` (at most a chunk) that count now."""
-    chosen = list(subjects)
-    # By way of their records: the view has no index by annotation.
-    on = sa.select(log.c.remote_id).where(log.c.kind == "answer", log.c.subject.in_(chosen))
-    query = sa.select(answers.c.annotation_id, answers.c.remote_id).where(answers.c.remote_id.in_(on))
-    found = {row.annotation_id: row.remote_id for row in connection.execute(query)}
-    return {subject: found[subject] for subject in chosen if subject in found}
 
 
 def _newest_answers(connection: Connection, subjects: Iterable[str]) -> dict[str, Row[Any]]:
@@ -375,31 +277,6 @@ def head_of(connection: Connection) -> int:
     return newest or 0
 
 
-def _annotation(subject: str, moment: datetime, row: Row[Any]) -> Annotation:
-    return Annotation(
-        id=subject,
-        remote_id=row.remote_id,
-        annotator=row.annotator,
-        value=codec.load_value(row.value),
-        status=AnnotationStatus(row.status),
-        updated_at=moment,
-        seen_version=row.seen_version,
-        is_truth=row.truth,
-    )
-
-
-def _counted(connection: Connection, row: Row[Any]) -> Annotation:
-    """A current answer as it counts: an empty one is a skip where nothing submitted is no answer."""
-    one = _annotation(row.annotation_id, row.updated_at, row)
-    if one.value or one.status is not AnnotationStatus.SUBMITTED or not _skips_empty(connection):
-        return one
-    return replace(one, status=AnnotationStatus.SKIPPED)
-
-
-def _skips_empty(connection: Connection) -> bool:
-    return look_up(connection, meta, EMPTY_KEY) == SKIP
-
-
 def _log_row(row: Row[Any]) -> LogRow:
     return LogRow(
         seq=row.seq,
@@ -408,5 +285,5 @@ def _log_row(row: Row[Any]) -> LogRow:
         remote_id=row.remote_id,
         source=row.source,
         logged_at=row.logged_at,
-        annotation=_annotation(row.subject, codec.from_micros(row.stamp), row) if row.kind == "answer" else None,
+        annotation=annotation_of(row.subject, codec.from_micros(row.stamp), row) if row.kind == "answer" else None,
     )

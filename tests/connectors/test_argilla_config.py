@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nextlabel.connectors.argilla.config import NONE, read, shortened, write_fields, write_question
+from nextlabel.connectors.differences import expect
 from nextlabel.connectors.errors import LabelingMismatch
-from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, expect
+from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind
 
 Json = dict[str, Any]
 IMAGE = Field("photo", FieldKind.IMAGE)

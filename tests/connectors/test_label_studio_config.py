@@ -4,6 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from nextlabel.connectors.differences import expect
 from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.label_studio.config import (
     NOT_XML,
@@ -14,7 +15,7 @@ from nextlabel.connectors.label_studio.config import (
 )
 from nextlabel.connectors.label_studio.page import value_at
 from nextlabel.connectors.label_studio.payloads import read_result, record_from_task, write_result, write_task
-from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Span, expect
+from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Span
 
 names = st.text(string.ascii_letters + string.digits + "_", min_size=1, max_size=12).map(lambda text: "f" + text)
 words = st.text(max_size=40).filter(lambda text: not NOT_XML.search(text) and "\r" not in text)

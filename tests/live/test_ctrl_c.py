@@ -13,6 +13,8 @@ import pytest
 from nextlabel.backend.stack import LabelStudioServer
 from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.backend.stack.processes import wait_until
+from tests.backend.tiny_bert import tiny_bert
+from tests.live.label_studio_calls import api
 
 RECORDS = 40
 RECIPE = f'''\
@@ -69,6 +71,18 @@ match os.environ.get("MOMENT"):
         LabelStudioConnector.publish = forever
 '''
 
+TRAINED = """\
+project: '{project}'
+encoder: tiny
+engine: torch
+max_length: 32
+training: {{rung: fine-tune, start_at: 10, epochs: 100000, patience: 0}}
+"""
+CONFIG = (
+    '<View><Text name="text" value="$text"/><Choices name="label" toName="text">'
+    '<Choice value="good"/><Choice value="bad"/></Choices></View>'
+)
+
 
 @pytest.fixture
 def product(label_studio: LabelStudioServer, tmp_path: Path) -> Iterator[BackendProcess]:
@@ -86,12 +100,20 @@ def interrupted(product: BackendProcess, moment: str) -> str:
     assert process is not None
     there = product.home / "there"
     wait_until(there.exists, process, moment, product.log, 60)
+    told = pressed(product, moment)
+    there.unlink()
+    return told
+
+
+def pressed(product: BackendProcess, moment: str) -> str:
+    """Press Ctrl-C; what was said since."""
+    process = product._process
+    assert process is not None
     said = product.log.stat().st_size
     process.send_signal(signal.SIGINT)
-    pressed = time.monotonic()
+    began = time.monotonic()
     assert process.wait(60) == 130
-    print(f"{moment}: ended in {time.monotonic() - pressed:.2f} s")
-    there.unlink()
+    print(f"{moment}: ended in {time.monotonic() - began:.2f} s")
     return product.log.read_text()[said:]
 
 
@@ -116,3 +138,33 @@ def test_nothing_is_pushed_twice_and_the_next_run_leads_at_once(product: Backend
     assert product._process is not None
     product._process.send_signal(signal.SIGINT)
     assert product._process.wait(60) == 130
+
+
+@pytest.fixture
+def trainer(label_studio: LabelStudioServer, tmp_path: Path) -> Iterator[BackendProcess]:
+    """Attached to a project with answers enough to train on, for longer than anybody waits."""
+    tiny_bert(tmp_path / "tiny")
+    body = {"title": "trained, and interrupted", "label_config": CONFIG}
+    project = api(label_studio, "POST", "/api/projects/", json=body).json()["id"]
+    region = {"from_name": "label", "to_name": "text", "type": "choices"}
+    answers = [{**region, "value": {"choices": [("good", "bad")[n % 2]]}} for n in range(RECORDS)]
+    tasks = [{"data": {"text": f"word{n}"}, "annotations": [{"result": [one]}]} for n, one in enumerate(answers)]
+    api(label_studio, "POST", f"/api/projects/{project}/import", json=[*tasks, {"data": {"text": "word199"}}])
+    (tmp_path / "trained.yaml").write_text(TRAINED.format(project=project))
+    process = BackendProcess("trained.yaml", label_studio, tmp_path)
+    yield process
+    process.stop()
+
+
+def test_a_training_ends_with_it_and_goes_on_at_the_next_start(trainer: BackendProcess) -> None:
+    """By another process: a folder in which one trains is locked, so the first has ended."""
+    trained_by = []
+    for _ in range(2):
+        trainer.start()
+        status = trainer.wait(lambda status: status["training"].get("stage") == "training", "a training", 300)
+        assert status["labelled"] == RECORDS
+        trained_by.append(status["training"]["pid"])
+        said = pressed(trainer, "training")
+        assert "Traceback" not in said
+        assert '"level": "error"' not in said
+    assert len(set(trained_by)) == 2

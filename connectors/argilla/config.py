@@ -213,23 +213,28 @@ def _points(text: str) -> Callable[[int], int]:
 
 
 def write_fields(labeling: Labeling) -> list[Json]:
-    """The fields to make for ``labeling``. Raises LabelingMismatch if Argilla can't show it."""
+    """The fields to make for ``labeling``. Raises LabelingMismatch if Argilla can't show it.
+
+    A record may lack an image: Argilla takes no empty address. It wants one field that every record has, though, so of
+    images alone the first is required.
+    """
     names = [one.name for one in labeling.fields]
     for name in (labeling.name, *names):
         _check_name(name)
     if len({*names, labeling.name}) != len(names) + 1:
         raise LabelingMismatch(f"names repeat: {', '.join([labeling.name, *names])}")
+    texts = any(one.kind is not FieldKind.IMAGE for one in labeling.fields)
     return [
         {
             "name": one.name,
             "title": one.name,
-            "required": True,
+            "required": one.kind is not FieldKind.IMAGE or not (texts or number),
             # Markdown may be HTML, which the page shows as such.
             "settings": {"type": "image"}
             if one.kind is FieldKind.IMAGE
             else {"type": "text", "use_markdown": one.kind is FieldKind.HTML},
         }
-        for one in labeling.fields
+        for number, one in enumerate(labeling.fields)
     ]
 
 

@@ -70,6 +70,7 @@ DATA_URL_LENGTH = 5_000_000
 def write_record(form: Form, record: Record, properties: Mapping[str, str] = MappingProxyType({})) -> Json:
     """A record to create: the fields that are shown, the metadata, and the uid as external id.
 
+    An image that it lacks is left out where the dataset lets it be.
     ``properties``: metadata that the dataset has a type for, which values of other types have to take.
     Raises LabelingMismatch if Argilla would refuse it.
     """
@@ -78,7 +79,10 @@ def write_record(form: Form, record: Record, properties: Mapping[str, str] = Map
     fields = {one.name: record.fields[one.name] for one in form.labeling.fields if one.name in record.fields}
     for one in form.labeling.fields:
         if one.kind is FieldKind.IMAGE and one.name in fields:
-            _check_image(record.uid, one.name, fields[one.name])
+            if not fields[one.name].strip() and one.name not in form.required:
+                del fields[one.name]
+            else:
+                _check_image(record.uid, one.name, fields[one.name])
     if mine := [key for key in record.metadata if OURS.fullmatch(key)]:
         raise LabelingMismatch(f"record {record.uid!r}: the metadata {', '.join(mine)} is nextlabel's own on Argilla")
     for text in (record.uid, *fields.values()):

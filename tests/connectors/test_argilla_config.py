@@ -47,7 +47,8 @@ def test_what_is_written_is_read_back(labeling: Labeling):
     form = read(*stored(labeling), None)
     assert form.labeling == labeling
     assert form.question == labeling.name
-    assert form.required == {field.name for field in labeling.fields}
+    images = {field.name for field in labeling.fields if field.kind is FieldKind.IMAGE}
+    assert form.required == {field.name for field in labeling.fields} - images
     expect(form, labeling)
 
 
@@ -179,3 +180,10 @@ def test_html_is_shown_as_such_and_not_marked() -> None:
     assert field["settings"] == {"type": "text", "use_markdown": True}
     with pytest.raises(LabelingMismatch, match="plain texts only, and page is `kind: html`"):
         write_question(Labeling(LabelKind.SPAN, ("a",), (page,)))
+
+
+def test_a_record_may_lack_an_image_but_not_everything() -> None:
+    one, two = Field("one", FieldKind.IMAGE), Field("two", FieldKind.IMAGE)
+    for fields, required in (([one, two], ["one"]), ([one, Field("text"), two], ["text"]), ([Field("text")], ["text"])):
+        made = write_fields(Labeling(LabelKind.SINGLE, ("a", "b"), tuple(fields)))
+        assert [field["name"] for field in made if field["required"]] == required

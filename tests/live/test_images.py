@@ -16,7 +16,7 @@ from nextlabel.backend.stack import Annotator, ArgillaAnnotator, ArgillaServer, 
 from nextlabel.connectors.argilla.connector import ArgillaConnector
 from nextlabel.connectors.errors import RecordsRejected
 from nextlabel.connectors.label_studio.connector import LabelStudioConnector
-from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Record
+from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, QueueEntry, Record
 
 MEMES = Labeling(
     LabelKind.SINGLE, ("sport", "politics"), (Field("text"), Field("image", FieldKind.IMAGE)), name="label"
@@ -109,6 +109,21 @@ def test_an_annotator_of_argilla_sees_the_image_that_was_pushed(
     for item in page:
         expected = {**wanted, "web": served["/a%20b.png"]}[item["fields"]["text"]]
         assert load(item["fields"]["image"]) == expected
+
+
+def test_a_record_without_an_image_is_one_like_any_other_on_argilla(
+    argilla: ArgillaServer, argilla_users: list[str], argilla_dataset: Callable[..., ArgillaConnector]
+) -> None:
+    connector = argilla_dataset(MEMES)
+    image = "data:image/png;base64,iVBORw0KGgo="
+    records = [Record("both", {"text": "words", "image": image}), Record("words", {"text": "alone", "image": ""})]
+    placed = connector.push(records)
+    assert placed.keys() == {"both", "words"}
+    assert {one.record.uid: one.record for one in connector.records()} == {one.uid: one for one in records}
+    connector.publish("nl-1", [QueueEntry(placed[uid], rank, None) for rank, uid in enumerate(("words", "both"))])
+    with ArgillaAnnotator(argilla.url, argilla_users[0], connector.project.id) as annotator:
+        page, _ = annotator.pending()
+    assert [item["fields"].get("text") for item in page] == ["alone", "words"]
 
 
 @pytest.mark.parametrize("image", ["memes/1.png", "/tmp/1.png", "file:///1.png"])

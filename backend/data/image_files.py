@@ -229,7 +229,7 @@ def download(url: str, rules: ImageRules) -> bytes:
             return found.result(rules.timeout_s)
         except TimeoutError:  # the client is closed at the end of the block, which ends the thread
             reason = f"not there after {rules.timeout_s:g} seconds"
-            raise UnreadableImage(url, "unreachable", reason) from None
+            raise UnreadableImage(url, "unreachable", reason, away=True) from None
 
 
 def _fetched(client: httpx.Client, url: str, rules: ImageRules) -> bytes:
@@ -242,7 +242,7 @@ def _fetched(client: httpx.Client, url: str, rules: ImageRules) -> bytes:
         if not left or time.monotonic() + PAUSE_S > deadline:
             break
         time.sleep(PAUSE_S)
-    raise UnreadableImage(url, "unreachable", reason)
+    raise UnreadableImage(url, "unreachable", reason, away=True)
 
 
 class _MayPass(Exception):
@@ -292,7 +292,7 @@ def _body(response: httpx.Response, url: str, rules: ImageRules, deadline: float
         if len(body) > rules.max_bytes:
             raise UnreadableImage(url, "too large", f"more than {rules.max_bytes:,} bytes")
         if time.monotonic() > deadline:
-            raise UnreadableImage(url, "unreachable", f"not there after {rules.timeout_s:g} seconds")
+            raise UnreadableImage(url, "unreachable", f"not there after {rules.timeout_s:g} seconds", away=True)
     return bytes(body)
 
 
@@ -315,7 +315,10 @@ def _pin(url: str, here: str, rules: ImageRules) -> tuple[str, str]:
         for address in addresses:
             if not is_public(address):
                 raise UnreadableImage(
-                    url, "refused", f"{name} is {address}, which is internal; allow the host if it is meant to be read"
+                    url,
+                    "refused",
+                    f"{name} is {address}, which is internal",
+                    fix=f"name {name} in NEXTLABEL_IMAGE_HOSTS, if it is meant to be read",
                 )
     shown = f"[{name}]" if ":" in name else name
     chosen = f"[{addresses[0]}]" if addresses[0].version == 6 else str(addresses[0])

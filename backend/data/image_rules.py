@@ -25,11 +25,17 @@ REQUEST_TIMEOUT_S = 4.0  # somebody waits for the answer
 
 @dataclass(frozen=True, slots=True)
 class ImageProblem:
-    """Why an image could not be read: its address (shortened), the kind of problem, and the details."""
+    """Why an image could not be read: its address (shortened), the kind of problem, and the details.
+
+    ``away``: its server gave no answer, or said that it can't just now, and may well do so later. ``fix``: what
+    somebody may do about it.
+    """
 
     address: str
     kind: Kind
     reason: str
+    away: bool = False
+    fix: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.address}: {self.reason}"
@@ -38,9 +44,18 @@ class ImageProblem:
 class UnreadableImage(DataError):
     """An image can't be read. ``problem`` says why; the encoder goes on without it."""
 
-    def __init__(self, address: str, kind: Kind, reason: str) -> None:
-        self.problem = ImageProblem(shorten(address), kind, reason)
+    def __init__(self, address: str, kind: Kind, reason: str, *, away: bool = False, fix: str = "") -> None:
+        self.problem = ImageProblem(shorten(address), kind, reason, away, fix or _FIXES[kind])
         super().__init__(str(self.problem))
+
+
+_FIXES: dict[Kind, str] = {
+    "missing": "put the file where its address says",
+    "refused": "give an address that may be read",
+    "unreachable": "have its server answer to this machine",
+    "too large": "make it smaller",
+    "broken": "put a picture that can be opened in its place",
+}
 
 
 def shorten(address: str) -> str:
@@ -74,11 +89,12 @@ class ImageRules:
     served: Served = NOTHING_SERVED
 
     def for_requests(self) -> ImageRules:
-        """The same for addresses that anybody may send: no files of this machine, no internal hosts, little patience.
+        """The same for addresses that callers of the service send: no files of this machine, and little patience.
 
-        Prefixes stay: what they lead to is on show on the platform.
+        They have shown a token, so the internal hosts that are allowed are read for them too. Prefixes stay: what they
+        lead to is on show on the platform.
         """
-        return replace(self, roots=(), hosts=frozenset(), timeout_s=min(self.timeout_s, REQUEST_TIMEOUT_S))
+        return replace(self, roots=(), timeout_s=min(self.timeout_s, REQUEST_TIMEOUT_S))
 
     def told(self) -> dict[str, Any]:
         """The rules as JSON for another process, whatever folder that runs in; pydantic reads it.
@@ -123,6 +139,9 @@ class ImageRules:
         if not roots or len(inside) < len(places):
             allowed = ", ".join(map(str, roots)) or "none"
             raise UnreadableImage(
-                address, "refused", f"it is outside the folders that images are read from ({allowed})"
+                address,
+                "refused",
+                f"it is outside the folders that images are read from ({allowed})",
+                fix="name its folder in NEXTLABEL_IMAGE_FOLDERS, if it is meant to be read",
             )
         raise UnreadableImage(address, "missing", f"there is no such file in {', '.join(map(str, roots))}")

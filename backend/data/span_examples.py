@@ -82,11 +82,18 @@ def fault_of(span: Span, text: str, labels: Sequence[str] | None = None) -> str:
     where = f"the span {span.label!r} from {span.start} to {span.end}"
     if not 0 <= span.start <= span.end <= len(text):
         return f"{where} reaches out of a text of {len(text)} characters; offsets count characters, not bytes"
-    if span.start == span.end:
+    if not text[span.start : span.end].strip():
         return f"{where} is empty; the end is the offset after the last character"
     if labels is not None and span.label not in labels:
         return f"{where} has a label that is none of {', '.join(labels)}"
     return ""
+
+
+def trimmed(span: Span, text: str) -> Span:
+    """``span`` without the white space at its ends."""
+    marked = text[span.start : span.end]
+    left, right = len(marked) - len(marked.lstrip()), len(marked) - len(marked.rstrip())
+    return replace(span, start=span.start + left, end=span.end - right) if left or right else span
 
 
 def split_held_out(examples: SpanExamples, share: float, rng: np.random.Generator) -> tuple[SpanExamples, SpanExamples]:

@@ -72,7 +72,8 @@ class Encoder(Protocol):
     def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
         """Return float32 [len(texts), dimension], every row of length 1, in the order given.
 
-        Any text is fine: empty, very long (only what fits into the windows counts), or not valid Unicode.
+        Any text is fine: empty, very long (only what fits into the windows counts), or not valid Unicode. A row of nan
+        is no vector: a picture of that content can't be read now. Only encoders of pictures have such rows.
         """
         ...
 
@@ -95,6 +96,11 @@ def need(*modules: str) -> None:
     for module in modules:
         if not installed(module):
             raise MissingExtra(module, "train")
+
+
+def reads_images(encoder: Encoder) -> bool:
+    """Whether pictures of a content are read, so that there may be rows of nan."""
+    return bool(getattr(encoder, "reads_images", False))
 
 
 def usable_cores() -> int:

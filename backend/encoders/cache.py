@@ -31,7 +31,7 @@ from nextlabel.backend.files import Reader, append_bytes, exclusive, readable_er
 from nextlabel.connectors.content import Readable, cache_key
 from nextlabel.connectors.errors import LearningError, StoreError
 
-from .base import Encoder, FloatMatrix
+from .base import Encoder, FloatMatrix, reads_images
 
 FORMAT = 1
 HalfMatrix = npt.NDArray[np.float16]
@@ -249,6 +249,16 @@ class EmbeddingCache:
                 self._mapped = self._files.matrix(len(self._index))
             return self._mapped
 
+    def vectors(self, texts: Sequence[Readable], encoder: Encoder, progress: Progress | None = None) -> FloatMatrix:
+        """Vectors of all ``texts``, float32 [n, dimension]; what is missing is encoded.
+
+        Raises LearningError where a picture can't be read.
+        """
+        rows = self.ensure(texts, encoder, progress)
+        if missing := int((rows < 0).sum()):
+            raise LearningError(f"{missing} of {len(rows)} records have a picture that can't be read: leave them out")
+        return self.take(rows)
+
     def take(self, rows: Rows) -> FloatMatrix:
         """The vectors of ``rows`` (int64 [k], none negative), float32 [k, dimension]."""
         if len(rows) and rows.min() < 0:
@@ -284,8 +294,9 @@ class EmbeddingCache:
     def ensure(
         self, texts: Iterable[Readable], encoder: Encoder, progress: Progress | None = None, *, total: int | None = None
     ) -> Rows:
-        """Encode what is missing and return the row of every text, int64 [n].
+        """Encode what is missing and return the row of every text, int64 [n]; -1 where a picture can't be read now.
 
+        What has no vector is not kept, so it is encoded at the next call, or the one after.
         ``texts`` may be a generator: only a window of it is held in memory. ``total`` is its length, where it
         can't say so itself; it only serves ``progress``, which is called after every flush.
         """
@@ -344,13 +355,19 @@ class EmbeddingCache:
             if not left:
                 return
             vectors = self._read([texts[digest] for digest in left], encoder)
-            if vectors.shape != (len(left), self.dimension) or not np.isfinite(vectors).all():
-                raise LearningError(f"{encoder.name} returned {vectors.shape} or values that are not finite")
-            self._files.append(vectors.astype(np.float16), b"".join(left))
+            if vectors.shape != (len(left), self.dimension):
+                raise LearningError(f"{encoder.name} returned {vectors.shape}, not {(len(left), self.dimension)}")
+            there = np.ones(len(left), np.bool_)
+            if reads_images(encoder):
+                there[np.isnan(vectors).all(axis=1)] = False
+            if not np.isfinite(vectors[there]).all():
+                raise LearningError(f"{encoder.name} returned values that are not finite")
+            if keys := b"".join(left[at] for at in np.flatnonzero(there)):
+                self._files.append(vectors[there].astype(np.float16), keys)
         self.refresh()
 
     def _read(self, texts: list[Readable], encoder: Encoder) -> FloatMatrix:
-        """The vectors of ``texts``, which are appended next."""
+        """The vectors of ``texts``, which are appended next, but for rows of nan."""
         return encoder.encode(texts)
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -30,6 +30,7 @@ from typing_extensions import override
 
 from nextlabel.backend.activation import Activation, activation_in
 from nextlabel.backend.blas import one_blas_thread
+from nextlabel.backend.data.image_rules import ImageProblem
 from nextlabel.backend.files import atomic_path, write_atomically
 from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.content import Readable
@@ -178,8 +179,23 @@ class FusedEncoder(MultimodalEncoder):
         return self._base.towers(texts)  # which keeps them
 
     @override
+    def fetched(self, texts: Sequence[Readable]) -> list[Readable | ImageProblem]:
+        return self._base.fetched(texts)
+
+    @override
+    def look_again(self, texts: Iterable[Readable], stopping: Callable[[], bool] = lambda: False) -> None:
+        self._base.look_again(texts, stopping)
+
+    @override
+    def problem(self, text: Readable) -> ImageProblem | None:
+        return self._base.problem(text)
+
+    @override
     def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
-        return self._head.fused(self.towers(texts))
+        towers = self.towers(texts)
+        vectors = np.full((len(texts), self.dimension), np.nan, np.float32)
+        vectors[towers.seen] = self._head.fused(towers.take(towers.seen))
+        return vectors
 
     @override
     def encode_labels(self, texts: Sequence[str]) -> FloatMatrix:

@@ -1,7 +1,10 @@
 """Texts with images as vectors: an Encoder like any other, for records of both.
 
 The vector of a record is the text's unit vector beside the image's, and beside their product where both have the
-same length, scaled to length 1. What is missing (no words, no image, an image that can't be read) is zeros.
+same length, scaled to length 1. What a record lacks, words or an image, is zeros.
+
+An image that it has and that can't be read is no zeros: there is no vector then, and the row is nan. It is asked for
+again by ``look_again``, and not before.
 """
 
 from __future__ import annotations
@@ -9,17 +12,18 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from nextlabel.backend.data.image_files import ImageData, data_url, decode, read_bytes
-from nextlabel.backend.data.image_rules import ImageProblem, ImageRules, UnreadableImage
+from nextlabel.backend.data.image_rules import ImageProblem, ImageRules, UnreadableImage, shorten
 from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.content import Readable, content_of, text_of
 from nextlabel.connectors.errors import ConfigError
@@ -32,17 +36,21 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 CLIP = "clip:"
-FUSION = 1  # raised whenever the same tower vectors would become another vector
+FUSION = 2  # raised whenever the same tower vectors would become another vector
 WINDOW = 16  # images in memory together
 READERS = 4  # threads that read and decode
-KEPT_PROBLEMS = 100
+MOST_UNREAD = 100_000  # addresses
+SILENT = 8  # images in a row for which a host gave no answer, until it is left alone for a while
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class TowerVectors:
-    """What both towers say: ``text`` float32 [n, dt] and ``image`` [n, dv], rows of length 1 or all zeros."""
+    """What both towers say: ``text`` float32 [n, dt] and ``image`` [n, dv], rows of length 1 or all zeros.
+
+    Rows of ``image`` are nan where an image can't be read.
+    """
 
     text: FloatMatrix
     image: FloatMatrix
@@ -53,6 +61,15 @@ class TowerVectors:
         if self.text.shape[1] == self.image.shape[1]:
             parts.append(unit_rows(self.text * self.image))
         return unit_rows(np.concatenate(parts, axis=1))
+
+    @property
+    def seen(self) -> npt.NDArray[np.bool_]:
+        """bool [n]: the rows all of whose images could be read."""
+        return np.asarray(~np.isnan(self.image).any(axis=1))
+
+    def take(self, rows: npt.NDArray[Any]) -> TowerVectors:
+        """Some of the rows."""
+        return TowerVectors(self.text[rows], self.image[rows])
 
     @classmethod
     def split(cls, joined: FloatMatrix, text_dimension: int, image_dimension: int) -> TowerVectors:
@@ -67,8 +84,10 @@ class MultimodalEncoder:
 
     ``shared`` tells that both towers map into one space, as CLIP's do: then a label's words fit images as well.
     ``folder`` keeps the towers' vectors, so that an image is encoded once, whatever text it comes with; None keeps
-    none. Images that can't be read are counted in ``problems``, logged, and left out.
+    none. ``unread``: why images can't be read, by their addresses, as of the last try.
     """
+
+    reads_images: ClassVar[bool] = True
 
     def __init__(
         self, name: str, text: Encoder, image: ImageTower, rules: ImageRules, folder: Path | None, *, shared: bool
@@ -78,23 +97,28 @@ class MultimodalEncoder:
         self.dimension = text.dimension * 3 if same else text.dimension + image.dimension
         parts = f"{text.fingerprint} {image.fingerprint} {FUSION}"
         self.fingerprint = f"text-image-{hashlib.blake2b(parts.encode(), digest_size=12).hexdigest()}"
-        self.problems: Counter[str] = Counter()
-        self.recent: deque[ImageProblem] = deque(maxlen=KEPT_PROBLEMS)
+        self.unread: dict[str, ImageProblem] = {}
         self._shared = shared
-        self._lock = threading.Lock()  # around what was counted
+        self._silent: Counter[str] = Counter()  # host -> images in a row that it gave no answer for
+        self._lock = threading.Lock()  # around what is unread
         self._texts: EmbeddingCache | None = None
-        self._images: EmbeddingCache | None = None
+        self._images: EmbeddingCache | None = None  # which vectors are written to
         if folder is not None:
             self._texts = EmbeddingCache(folder / text.fingerprint, text.fingerprint, text.dimension)
             self._images = EmbeddingCache(folder / image.fingerprint, image.fingerprint, image.dimension)
+        self._known = self._images  # which they are looked up in
 
     def for_requests(self) -> MultimodalEncoder:
-        """The same model for addresses that anybody may send: stricter rules, and nothing is written to disk.
+        """The same model for addresses that callers send: no files of this machine, and nothing is written to disk.
 
-        The vectors are the same but for half precision, and for images that only the trusted one may read.
+        What the trusted one has encoded of the web and of the platform is known to this one. The vectors are the same
+        but for half precision. It asks for every image anew.
         """
-        rules = self.rules.for_requests()
-        return MultimodalEncoder(self.name, self.text, self.image, rules, None, shared=self._shared)
+        strict = MultimodalEncoder(
+            self.name, self.text, self.image, self.rules.for_requests(), None, shared=self._shared
+        )
+        strict._known = self._images
+        return strict
 
     def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
         """See Encoder."""
@@ -109,33 +133,53 @@ class MultimodalEncoder:
             both[:, 2 * self.text.dimension :] = 0
         return unit_rows(both)
 
-    def fetched(self, texts: Sequence[Readable]) -> list[Readable]:
-        """``texts`` with pictures in place of their http(s) addresses, as data: URLs; those that fail are left out.
+    def fetched(self, texts: Sequence[Readable]) -> list[Readable | ImageProblem]:
+        """``texts`` with pictures in place of their http(s) addresses, as data: URLs; or why one can't be read.
 
-        For a service: downloads wait in a thread of their own, and not where everybody's texts are encoded.
+        For a service: downloads wait in a thread of their own, and not where everybody's texts are encoded. What is
+        found there can be opened.
         """
         contents = [content_of(text) for text in texts]
-        wanted = list(dict.fromkeys(image for one in contents for image in one.images if self.rules.is_web(image)))
+        wanted = list(dict.fromkeys(image for one in contents for image in one.images))
         if not wanted:
             return list(texts)
         with ThreadPoolExecutor(READERS, thread_name_prefix="images") as readers:
-            loaded = dict(zip(wanted, readers.map(self._download, wanted), strict=True))
-        self._report([one for one in loaded.values() if isinstance(one, ImageProblem)], len(wanted))
-        found: dict[str, str] = {image: one for image, one in loaded.items() if isinstance(one, str)}
-        kept = (
-            tuple(found.get(image, image) for image in one.images if image in found or image not in loaded)
-            for one in contents
-        )
-        return [
-            text if isinstance(text, str) else replace(text, images=images)
-            for text, images in zip(texts, kept, strict=True)
-        ]
+            loaded = dict(zip(wanted, readers.map(self._fetch, wanted), strict=True))
+        found: list[Readable | ImageProblem] = []
+        for text, one in zip(texts, contents, strict=True):
+            problems = [image for address in one.images if isinstance(image := loaded[address], ImageProblem)]
+            images = tuple(image for address in one.images if isinstance(image := loaded[address], str))
+            found.append(problems[0] if problems else text if isinstance(text, str) else replace(text, images=images))
+        return found
 
-    def _download(self, address: str) -> str | ImageProblem:
+    def _fetch(self, address: str) -> str | ImageProblem:
+        """The address of a picture that can be had at once: its own, or it as a data: URL."""
         try:
-            return data_url(read_bytes(address, self.rules).data)
+            if self._address_known(address):
+                return address
+            data = read_bytes(address, self.rules)
+            decode(data, self.image.edge, self.rules)
+            return data_url(data.data) if self.rules.is_web(address) else address
         except UnreadableImage as error:
             return error.problem
+
+    def look_again(self, texts: Iterable[Readable], stopping: Callable[[], bool] = lambda: False) -> None:
+        """Ask again for the images of ``texts`` that could not be read, until ``stopping``; what is found is kept."""
+        wanted = list(dict.fromkeys(image for text in texts for image in content_of(text).images))
+        wanted = [address for address in wanted if address in self.unread]
+        self._silent.clear()
+        for at in range(0, len(wanted), READERS):
+            if stopping():
+                return
+            part = wanted[at : at + READERS]
+            with self._lock:
+                for address in part:
+                    self.unread.pop(address, None)
+            self._encode_images(part)
+
+    def problem(self, text: Readable) -> ImageProblem | None:
+        """Why an image of ``text`` could not be read, as of the last try; None where all could."""
+        return next((self.unread[image] for image in content_of(text).images if image in self.unread), None)
 
     def towers(self, texts: Sequence[Readable]) -> TowerVectors:
         """Both towers' vectors of ``texts``. Of several images in one record, the mean."""
@@ -147,9 +191,9 @@ class MultimodalEncoder:
         wanted = list(dict.fromkeys(address for one in contents for address in one.images))
         found = self._encode_images(wanted)
         for row, one in enumerate(contents):
-            seen = [found[address] for address in one.images if address in found]
-            if seen:
-                image[row] = np.mean(seen, axis=0)
+            if one.images:
+                seen = [found[address] for address in one.images if address in found]
+                image[row] = np.mean(seen, axis=0) if len(seen) == len(one.images) else np.nan
         # Neither words nor an image: the tower's own vector of no words stands in, so that a row has length 1.
         silent = np.flatnonzero(~text.any(axis=1) & ~image.any(axis=1))
         if len(silent):
@@ -162,54 +206,78 @@ class MultimodalEncoder:
     def _encode_images(self, addresses: Sequence[str]) -> dict[str, FloatMatrix]:
         """Address -> vector float32 [d], without those that can't be read."""
         found: dict[str, FloatMatrix] = {}
-        problems: list[ImageProblem] = []
+        problems: dict[str, ImageProblem] = {}
+        wanted = [address for address in addresses if address not in self.unread]
         with ThreadPoolExecutor(READERS, thread_name_prefix="images") as readers:
-            for at in range(0, len(addresses), WINDOW):
-                window = addresses[at : at + WINDOW]
-                read = list(readers.map(self._read, window))
-                problems += [one for one in read if isinstance(one, ImageProblem)]
-                good = {address: one for address, one in zip(window, read, strict=True) if isinstance(one, _Read)}
-                found |= self._encode_read(good)
-        self._report(problems, len(addresses))
+            for at in range(0, len(wanted), WINDOW):
+                window = wanted[at : at + WINDOW]
+                read = dict(zip(window, readers.map(self._read, window), strict=True))
+                problems |= {address: one for address, one in read.items() if isinstance(one, ImageProblem)}
+                found |= self._encode_read({address: one for address, one in read.items() if isinstance(one, _Read)})
+        self._report(problems, len(wanted))
         return found
 
     def _encode_read(self, read: dict[str, _Read]) -> dict[str, FloatMatrix]:
         pictures = {one.key: one.picture for one in read.values() if one.picture is not None}
-        keys = [one.key for one in read.values()]
-        return dict(zip(read, _kept(self._images, keys, _Pictures(self.image, pictures)), strict=True))
+        encoder = _Pictures(self.image, pictures)
+        keys = list(dict.fromkeys(one.key for one in read.values()))
+        if self._images is not None:
+            vectors = dict(zip(keys, _kept(self._images, keys, encoder), strict=True))
+        else:
+            known = [key for key in keys if key not in pictures]
+            vectors = dict(zip(pictures, _kept(None, list(pictures), encoder), strict=True))
+            vectors |= dict(zip(known, _kept(self._known, known, encoder), strict=True))
+        return {address: vectors[one.key] for address, one in read.items()}
 
     def _read(self, address: str) -> _Read | ImageProblem:
         """One image: what its vector is kept by, and the picture unless the vector is known.
 
         What is kept of a web address is what was there first: nothing is downloaded twice, for a later model either.
+        A host that is away is not asked for all of its images, which would take seconds each.
         """
+        web = self.rules.rewrite(address) if self.rules.is_web(address) else ""
+        if web and self._knows(web):
+            return _Read(web, None)
+        host = web.partition("://")[2].partition("/")[0].rpartition("@")[2]
+        if self._silent[host] >= SILENT:
+            return ImageProblem(shorten(address), "unreachable", f"{host} gives no answer just now", away=True)
         try:
-            web = self.rules.rewrite(address) if self.rules.is_web(address) else ""
-            if web and self._knows(web):
-                return _Read(web, None)
             data: ImageData = read_bytes(address, self.rules)
             key = web or data.digest
-            return _Read(key, None if self._knows(key) else decode(data, self.image.edge, self.rules))
+            found = _Read(key, None if self._knows(key) else decode(data, self.image.edge, self.rules))
         except UnreadableImage as error:
+            self._answered(host, away=error.problem.away)
             return error.problem
+        self._answered(host, away=False)
+        return found
+
+    def _answered(self, host: str, *, away: bool) -> None:
+        if self._images is not None:  # what callers send is asked for anew each time
+            self._silent[host] = self._silent[host] + 1 if away else 0
+
+    def _address_known(self, address: str) -> bool:
+        return self.rules.is_web(address) and self._knows(self.rules.rewrite(address))
 
     def _knows(self, key: str) -> bool:
-        return self._images is not None and bool(self._images.lookup([key])[0] >= 0)
+        return self._known is not None and bool(self._known.lookup([key])[0] >= 0)
 
-    def _report(self, problems: Sequence[ImageProblem], total: int) -> None:
+    def _report(self, problems: dict[str, ImageProblem], total: int) -> None:
         if not problems:
             return
-        with self._lock:
-            self.problems.update(problem.kind for problem in problems)
-            self.recent.extend(problems)
-        log.warning("%d of %d images can't be read and are left out; the first: %s", len(problems), total, problems[0])
+        if self._images is not None:
+            with self._lock:
+                self.unread |= problems
+                for address in list(self.unread)[: max(0, len(self.unread) - MOST_UNREAD)]:
+                    del self.unread[address]
+        first = next(iter(problems.values()))
+        log.warning("%d of %d images can't be read; the first: %s", len(problems), total, first)
 
 
 def _kept(cache: EmbeddingCache | None, texts: list[str], encoder: Encoder) -> FloatMatrix:
     """What ``encoder`` makes of ``texts``, kept in ``cache`` if there is one: unit vectors float32 [n, d]."""
     if not texts:
         return np.empty((0, encoder.dimension), np.float32)
-    return unit_rows(encoder.encode(texts) if cache is None else cache.take(cache.ensure(texts, encoder)))
+    return unit_rows(encoder.encode(texts) if cache is None else cache.vectors(texts, encoder))
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ class Setup:
             if report is not None:
                 report(TrainingProgress("embedding", done, total, seconds=time.monotonic() - began))
 
-        return self.cache.take(self.cache.ensure(texts, self.loaded, tell))
+        return self.cache.vectors(texts, self.loaded, tell)
 
     def anchors(self, train: Examples) -> FloatMatrix:
         """One vector per label, float32 [c, d], from its name or description."""

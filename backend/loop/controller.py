@@ -29,6 +29,7 @@ from nextlabel.connectors.records import Annotation
 
 from .agreement import Agreement
 from .leadership import Leadership
+from .marks import Marks
 from .record_sync import RecordSync
 
 log = structlog.get_logger(__name__)
@@ -74,6 +75,7 @@ class Controller:
         self._queue = QueuePublisher(store, connector, pool, sizes.head)
         self._on_model, self._on_unknown_records, self._on_rejected = on_model, on_unknown_records, on_rejected
         self._agreement, self._missing = agreement, missing
+        self._marks = Marks(store, pool.question)
         self._overlap = OverlapRequests(store, connector, pool)
         self._seen = 0  # log sequence up to which answers are in the pool
         self._asked: deque[tuple[list[int], int]] = deque()
@@ -170,7 +172,8 @@ class Controller:
 
     def _take_in(self) -> None:
         """Take in what other threads told us."""
-        self.records.update()
+        if self.records.update():
+            self.model = None  # what was answered is read otherwise, and learned so
         while self._asked:
             positions, opinions = self._asked.popleft()
             at = np.array(positions, dtype=np.int64)
@@ -229,9 +232,8 @@ class Controller:
         """Take in what was answered. Answers to records that we don't have wait until those are imported."""
         answers = {**self._unknown_records, **self._store.touched(self._seen)}
         answers |= self._store.answers_on(self.pool.companions(answers) - answers.keys())
-        unknown_records = {
-            remote_id: answers[remote_id] for remote_id in self.pool.answer(answers) if answers[remote_id]
-        }
+        unknown = self.pool.answer(self._marks.counted(answers))
+        unknown_records = {remote_id: answers[remote_id] for remote_id in unknown if answers[remote_id]}
         if news := unknown_records.keys() - self._unknown_records.keys():
             self._on_unknown_records(news)
         self._unknown_records = unknown_records

@@ -17,6 +17,7 @@ from nextlabel.backend.store import Store, StoredRecord
 from nextlabel.connectors.base import Connector, Progress
 from nextlabel.connectors.basics import batched
 
+from .pictures import UnreadPictures
 from .pushing import Pusher
 
 log = structlog.get_logger(__name__)
@@ -31,7 +32,7 @@ Report = Callable[[str, int, int | None], Progress]
 
 
 class RecordSync:
-    """The record side of one project's loop. ``gone``, ``found`` and ``move_to`` from any thread."""
+    """The record side of one project's loop. ``gone``, ``found``, ``look_at_pictures``, ``move_to`` from any thread."""
 
     def __init__(
         self, store: Store, connector: Connector, learner: Learner, ranker: Ranker, pool: PoolState, report: Report
@@ -40,6 +41,7 @@ class RecordSync:
         self._store, self._learner, self._ranker = store, learner, ranker
         self._pusher = Pusher(store, connector)
         self._pool, self._report = pool, report
+        self._unread = UnreadPictures(store)
         self.move_error = ""  # why the last move came to nothing
         self._next_space: EmbeddingSpace | None = None  # where to move at the next tick
         self._noted: str | None = None  # the space that the store knows to be in use
@@ -102,16 +104,37 @@ class RecordSync:
         for batch in batched(self._store.records(), EMBED_BATCH):
             self._add_again(batch)
 
-    def _add_again(self, batch: Sequence[StoredRecord]) -> None:
-        """Take in what the store knows by now of records; those that the pool lacks are left to :meth:`load`."""
+    def _add_again(self, batch: Sequence[StoredRecord]) -> bool:
+        """Take in what the store knows by now of records; those that the pool lacks are left to :meth:`load`.
+
+        Whether there is something else to learn from: a record that has an answer has another vector.
+        """
         known = [item for item in batch if item.position <= self._loaded]
-        if known:
-            self._pool.add(known, self._embed(self.space, known, 0, len(known)))
+        if not known:
+            return False
+        at = np.array([item.position for item in known])
+        before = self._pool.rows[at]
+        self._pool.add(known, self._embed(self.space, known, 0, len(known)))
+        return bool(np.isin(at[before != self._pool.rows[at]], self._pool.training()).any())
 
     def _embed(self, space: EmbeddingSpace, batch: Sequence[StoredRecord], offset: int, total: int) -> Positions:
-        """Rows of the records of ``batch`` in the cache of ``space``; what is not there is encoded."""
+        """Rows of the records of ``batch`` in the cache of ``space``; what is not there is encoded.
+
+        -1 for one of which a picture can't be read.
+        """
         texts = [self._pool.labeling.content(item.record) for item in batch]
-        return space.cache.ensure(texts, space.encoder, self._report("embedding", offset, total))
+        rows = space.cache.ensure(texts, space.encoder, self._report("embedding", offset, total))
+        self._unread.note(batch, texts, rows, space.encoder)
+        return rows
+
+    def look_at_pictures(self, stopping: Callable[[], bool]) -> float:
+        """Ask again for pictures that could not be read, and take in those that can be. Seconds until the next time.
+
+        From another thread than the rest: servers that are away keep one waiting.
+        """
+        found, pause = self._unread.look(self.space.encoder, stopping)
+        self.found(found)
+        return pause
 
     def push_all(self) -> None:
         """Every record that the platform has yet to get."""
@@ -126,14 +149,15 @@ class RecordSync:
         if batch := [record for record in records if not self._pusher.is_aside(record.uid)][:room]:
             self._placed(self._pusher.push(batch))
 
-    def update(self) -> None:
-        """Take in what other threads told us of the platform's records."""
+    def update(self) -> bool:
+        """Take in what other threads told us of records; whether there is something else to learn from."""
         if self._gone:
             gone = _drained(self._gone)
             here = self._store.get_remote(gone)  # another record may have one of these ids by now
-            self._pool.drop([remote_id for remote_id in gone if remote_id in here and here[remote_id].gone])
-        if self._found:
-            self._add_again(self._store.get(_drained(self._found)))
+            here = {remote_id: item for remote_id, item in here.items() if item.gone}
+            self._pool.drop([remote_id for remote_id in gone if remote_id in here])
+            self._unread.forget(item.record.uid for item in here.values())
+        return bool(self._found) and self._add_again(self._store.get(_drained(self._found)))
 
     def _placed(self, uids: list[str]) -> None:
         here = ((item.position, item.remote_id) for item in self._store.get(uids) if not item.gone)

@@ -11,6 +11,7 @@ from typing import Any, Final, TextIO
 from nextlabel.backend.annotators.names import annotator_names
 from nextlabel.backend.questions import as_json, question_of
 from nextlabel.backend.store import Store
+from nextlabel.connectors.content import text_of
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, Value
 
@@ -37,7 +38,7 @@ def record_rows(store: Store, labeling: Labeling) -> Iterator[dict[str, Any]]:
     labels: dict[str, tuple[Value, int]] = {}
     for item in store.records():
         given = answers.get(item.remote_id or "", [])
-        decided = question.consensus(given)
+        decided = question.as_given(given, text_of(labeling.content(item.record)))
         if decided is not None:
             labels[item.record.uid] = (decided, sum(one.status is AnnotationStatus.SUBMITTED for one in given))
         found = labels.get(item.duplicate_of or "" if item.is_copy else item.record.uid)

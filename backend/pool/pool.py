@@ -31,7 +31,8 @@ COUNTED = {"answers": _DONE, "skips": _SKIPPED, "drafts": _DRAFT}
 class PoolState:
     """Arrays over all records, indexed by the store's dense ``position``.
 
-    ``rows`` int64 [n]: row of the record in the embedding cache, -1 while not embedded.
+    ``rows`` int64 [n]: row of the record in the embedding cache, -1 for one of which a picture can't be read. Nothing
+    is learned from such a record and nothing suggested; people get it when nothing else is left.
     ``targets``: int64 [n] with -1 for none (single), bool [n, c] (multi), or object [n], tuples of Span (span).
     They are the majority's, or what was ``agreed`` in its place; None, once an answer or the vectors have changed.
     A record wants ``overlap`` annotators, or as many as were asked for by :meth:`ask_again`.
@@ -236,16 +237,22 @@ class PoolState:
         return self._column("seed")
 
     @property
-    def _usable(self) -> npt.NDArray[np.bool_]:
-        return self._column("active") & (self._column("row") >= 0)
+    def _embedded(self) -> npt.NDArray[np.bool_]:
+        return np.asarray(self._column("row") >= 0)
 
     @property
     def _labelled(self) -> npt.NDArray[np.bool_]:
-        return np.asarray(self._usable & self._column("known"))
+        return np.asarray(self._column("active") & self._column("known"))
+
+    @property
+    def _learnable(self) -> npt.NDArray[np.bool_]:
+        """Labelled, embedded, and of copies the one that stands for all."""
+        return np.asarray(self._labelled & self._embedded & self._column("stands"))
 
     @property
     def _open(self) -> npt.NDArray[np.bool_]:
-        return np.asarray(self._usable & (self._column("answers") < np.maximum(self._column("opinions"), self.overlap)))
+        wanted = np.maximum(self._column("opinions"), self.overlap)
+        return np.asarray(self._column("active") & (self._column("answers") < wanted))
 
     @property
     def _free(self) -> npt.NDArray[np.bool_]:
@@ -256,18 +263,26 @@ class PoolState:
     def _asked(self) -> npt.NDArray[np.bool_]:
         return np.asarray(self._column("opinions") > self.overlap)
 
+    @property
+    def _rankable(self) -> npt.NDArray[np.bool_]:
+        """Free and embedded, skipped by nobody, not asked again."""
+        return np.asarray(self._free & self._embedded & ~self._asked & (self._column("skips") == 0))
+
     def candidates(self) -> Positions:
         """Positions that a strategy may choose: open, not for audit, begun or skipped by nobody, not asked again."""
-        return np.flatnonzero(self._free & ~self._asked & ~self._column("audit") & (self._column("skips") == 0))
+        return np.flatnonzero(self._rankable & ~self._column("audit"))
 
     def audit_queue(self) -> Positions:
         """Open positions of the audit slice, in the order of their lots: a uniform random order."""
-        waiting = np.flatnonzero(self._free & ~self._asked & self._column("audit") & (self._column("skips") == 0))
+        waiting = np.flatnonzero(self._rankable & self._column("audit"))
         return waiting[np.argsort(self.sampling_keys[waiting], kind="stable")]
 
-    def skipped(self) -> Positions:
-        """Open positions that somebody skipped: served when nothing else is left, least skipped first."""
-        return self._least_skipped(self._free & ~self._asked & (self._column("skips") > 0))
+    def left_over(self) -> Positions:
+        """Open positions that somebody skipped, or of which a picture can't be read, least skipped first.
+
+        They are served when nothing else is left.
+        """
+        return self._least_skipped(self._free & ~self._asked & ((self._column("skips") > 0) | ~self._embedded))
 
     def asked_again(self) -> Positions:
         """Open positions for which more than the usual number of annotators was asked for, least skipped first."""
@@ -284,7 +299,8 @@ class PoolState:
 
         Only what is on the platform, and on nobody's page; nothing of the audit slice.
         """
-        done = self._labelled & ~self._open & self._column("pushed") & ~self._column("audit") & ~self._column("held")
+        done = self._labelled & self._embedded & ~self._open & self._column("pushed")
+        done &= ~self._column("audit") & ~self._column("held")
         heard = self._column("answers") + self._column("skips")
         return np.flatnonzero(done & (self._column("drafts") == 0) & (heard < limit))
 
@@ -299,19 +315,19 @@ class PoolState:
     def unsuggested(self) -> Positions:
         """Open positions on the platform that never had a suggestion of ours and should have one, newest first."""
         due = self._free & self._column("pushed") & ~self._column("suggested")
-        return np.flatnonzero(due & ~self._asked & ~self._column("audit"))[::-1]
+        return np.flatnonzero(due & self._embedded & ~self._asked & ~self._column("audit"))[::-1]
 
     def training(self) -> Positions:
         """Positions with an answer to learn from: the audit slice is left out, and of copies there is one."""
-        return np.flatnonzero(self._labelled & self._column("stands") & ~self._column("audit"))
+        return np.flatnonzero(self._learnable & ~self._column("audit"))
 
     def audited(self) -> Positions:
         """Positions of the audit slice with an answer, which was given blind; of copies there is one."""
-        return np.flatnonzero(self._labelled & self._column("stands") & self._audit)
+        return np.flatnonzero(self._learnable & self._audit)
 
     def held_out(self) -> Positions:
         """Positions with an answer from before we came that is kept for testing; of copies there is one."""
-        return np.flatnonzero(self._labelled & self._column("stands") & self._column("held_out"))
+        return np.flatnonzero(self._learnable & self._column("held_out"))
 
     @property
     def _audit(self) -> npt.NDArray[np.bool_]:
@@ -346,9 +362,9 @@ class PoolState:
     def is_blind(self, positions: Positions) -> npt.NDArray[np.bool_]:
         """bool [k]: which of ``positions`` are shown without a suggestion: the audit slice, and what is asked again.
 
-        A second opinion that was shown a model's would be none.
+        A second opinion that was shown a model's would be none. Nor is there one for what is not embedded.
         """
-        return np.asarray(self._column("audit")[positions] | self._asked[positions])
+        return np.asarray(self._column("audit")[positions] | self._asked[positions] | ~self._embedded[positions])
 
     def waiting_on_platform(self) -> int:
         """How many records on the platform still wait for an answer."""
@@ -362,10 +378,10 @@ class PoolState:
     def counts(self) -> dict[str, int]:
         """Records, those on the platform, those labelled, the audited among them, and those asked about again."""
         now = copy(self)  # the table as it is at this moment: the loop may be adding records on another thread
-        usable, labelled = now._usable, now._labelled
+        active, labelled = now._column("active"), now._labelled
         return {
-            "records": int(usable.sum()),
-            "pushed": int((usable & now._column("pushed")).sum()),
+            "records": int(active.sum()),
+            "pushed": int((active & now._column("pushed")).sum()),
             "labelled": int(labelled.sum()),
             "audited": int((labelled & now._audit).sum()),
             "held_out": int((labelled & now._column("held_out")).sum()),

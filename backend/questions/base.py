@@ -42,11 +42,17 @@ class Prediction:
     """All that a model says of one record: what it suggests, and the probability of every label.
 
     Probabilities sum to 1 for a single label, and stand each for itself where there may be several. Span labelings
-    have none.
+    have none. ``problem``: what of the record can't be read, and why; then nothing is suggested.
     """
 
     suggestion: Suggestion
     probabilities: Mapping[str, float]
+    problem: str = ""
+
+    @classmethod
+    def of_unread(cls, problem: str, version: str) -> Prediction:
+        """What the model called ``version`` says of a record that can't be read."""
+        return cls(Suggestion((), 0.0, version), {}, problem)
 
 
 class View(NamedTuple):
@@ -184,6 +190,27 @@ class Question(ABC):
         """Whether an annotation is an answer to this kind of question: it may be from when it was of another kind."""
         return all(isinstance(part, self.part) for part in one.value)
 
+    def fitted(self, one: Annotation, text: str) -> tuple[Annotation | None, list[str]]:
+        """What counts of an annotation of a record with this ``text``, and what is wrong with the rest of it.
+
+        None where nothing does. What was given stays in the log and in exports.
+        """
+        return one, []
+
+    def as_given(self, given: Sequence[Annotation], text: str) -> Value | None:
+        """What the majority of the answers ``given`` to a record with this ``text`` says, as it was given."""
+        counted = {one.id: counts for one in given if (counts := self.fitted(one, text)[0]) is not None}
+        decided = self.consensus(counted.values())
+        if decided is None:
+            return None
+        says = (one for one in given if one.id in counted and _canonical(counted[one.id].value) == decided)
+        newest = max((one for one in says if one.status is AnnotationStatus.SUBMITTED), key=lambda one: one.updated_at)
+        return self.sensible(newest.value, text)
+
+    def sensible(self, value: Value, text: str) -> Value:
+        """The parts of ``value`` that mean something about a record with this ``text``, as they were given."""
+        return value
+
     def consensus(self, annotations: Iterable[Annotation]) -> Value | None:
         """The majority among a record's current answers, or None while nobody has submitted one.
 
@@ -218,6 +245,10 @@ class Question(ABC):
     def figures(self, outputs: Outputs, targets: npt.NDArray[Any]) -> dict[str, float]:
         """What is measured beside whole answers, by name; by these a model is chosen among those as often right."""
         return {}
+
+    def unsaid(self, cache: EmbeddingCache, rows: Rows, targets: npt.NDArray[Any]) -> str:
+        """What of ``targets`` no head on the vectors in ``rows`` of the cache could say, in words; empty if nothing."""
+        return ""
 
     def doubts(self, outputs: Outputs, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Which answers, bool [k], a model that has not seen them takes for slips: more likely wrong than right."""

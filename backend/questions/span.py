@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from nextlabel.backend.data.span_examples import SpanExamples, fault_of, longest_apart
+from nextlabel.backend.data.span_examples import SpanExamples, fault_of, longest_apart, trimmed
 from nextlabel.backend.encoders.base import Encoder, EncoderSpec
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.models.card import Figure, JobKind, ModelCard, hash_of
@@ -22,7 +22,7 @@ from nextlabel.backend.models.spans.metrics import all_right, span_f1, span_inte
 from nextlabel.backend.models.spans.probe import SpanProbe
 from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError
-from nextlabel.connectors.records import Span, Suggestion
+from nextlabel.connectors.records import Annotation, Span, Suggestion, Value
 
 from .base import Column, Head, Outputs, Question, Rows, Space, Target, View, spans_of
 
@@ -129,6 +129,21 @@ class Spans(Question):
         return tuple(spans_of(known))
 
     @override
+    def sensible(self, value: Value, text: str) -> Value:
+        return tuple(span for span in spans_of(value) if not fault_of(span, text))
+
+    @override
+    def fitted(self, one: Annotation, text: str) -> tuple[Annotation | None, list[str]]:
+        """White space at the ends of a mark means nothing: whoever clicks twice has the blank behind a word.
+
+        A mark that is empty or reaches out of its text marks nothing, and an answer of such alone is none.
+        """
+        spans = spans_of(one.value)
+        kept = tuple(trimmed(span, text) for span in spans if not fault_of(span, text))
+        faults = [fault for span in spans if (fault := fault_of(span, text))]
+        return (replace(one, value=kept) if kept or not faults else None), faults
+
+    @override
     def carried(self, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         carried = np.zeros((len(targets), len(self.index)), np.bool_)
         for row, spans in enumerate(targets):
@@ -159,6 +174,19 @@ class Spans(Question):
     @override
     def figures(self, outputs: Outputs, targets: npt.NDArray[Any]) -> dict[str, float]:
         return {"span_f1": span_f1([one.spans for one in outputs], targets.tolist())}
+
+    @override
+    def unsaid(self, cache: EmbeddingCache, rows: Rows, targets: npt.NDArray[Any]) -> str:
+        """Marks that begin or end inside of a token."""
+        wide = marks = 0
+        for at, stack in _stacks(cache, rows):
+            for one, spans in zip(stack.texts(), targets[at : at + len(stack)], strict=True):
+                starts, ends = set(one.bounds[:, 0].tolist()), set(one.bounds[:, 1].tolist())
+                wide += sum(span.start not in starts or span.end not in ends for span in spans)
+                marks += len(spans)
+        if not wide:
+            return ""
+        return f"{wide:,} of {marks:,} marks begin or end inside of a token of the encoder: it can't suggest those"
 
     @override
     def card_figures(self, outputs: Outputs, targets: npt.NDArray[Any], where: str) -> tuple[Figure, ...]:

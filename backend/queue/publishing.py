@@ -94,11 +94,12 @@ class QueuePublisher:
 
         Nor where nobody could give the answer that is suggested: the platform may lack a label that the recipe has.
         """
-        suggestions = model.suggestions(self._pool, ranking)
-        asked, blind = self._connector.labeling, self._pool.is_blind(ranking) | model.is_blank
+        asked, shown = self._connector.labeling, np.flatnonzero(~(self._pool.is_blind(ranking) | model.is_blank))
+        found = zip(shown.tolist(), model.suggestions(self._pool, ranking[shown]), strict=True)
+        suggestions = {rank: one for rank, one in found if can_be_given(asked, one.value)}
         return [
-            QueueEntry(remote_id, rank, None if blind[rank] or not can_be_given(asked, one.value) else one)
-            for rank, (remote_id, one) in enumerate(zip(self._pool.remote_ids(ranking), suggestions, strict=True))
+            QueueEntry(remote_id, rank, suggestions.get(rank))
+            for rank, remote_id in enumerate(self._pool.remote_ids(ranking))
         ]
 
     def publish(self, head: int, model: Model, entries: list[QueueEntry], revision: int) -> GenerationRow:

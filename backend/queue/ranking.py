@@ -85,7 +85,9 @@ class Ranker:
         self, pool: PoolState, stored: Sequence[StoredRecord], rows: Positions, space: EmbeddingSpace
     ) -> None:
         """Note in ``pool`` how well ``stored`` records, in ``rows`` of the space's cache, match the seeds, if any."""
-        if self.seeds is not None and len(stored):
+        at = np.flatnonzero(rows >= 0).tolist()
+        stored, rows = [stored[one] for one in at], rows[at]
+        if self.seeds is not None and stored:
             contents = [content_of(pool.labeling.content(item.record)) for item in stored]
             texts = [f"{one.text}\n{one.context}" if one.context else one.text for one in contents]
             scores = seed_scores(self.seeds, texts, space.cache.take(rows), space.encoder.encode)
@@ -115,7 +117,7 @@ class Ranker:
             wanted["again"] = (rest * chosen.share, chosen.again)
         merged, _ = interleave(wanted, min(k, sum(len(one) for _, one in wanted.values())), rng)
         if len(merged) < k:
-            merged = np.concatenate([merged, self._available(pool, pool.skipped(), pushed_only)[: k - len(merged)]])
+            merged = np.concatenate([merged, self._available(pool, pool.left_over(), pushed_only)[: k - len(merged)]])
         begun = self._available(pool, pool.begun(), pushed_only)[:k]
         merged = alternate(begun, merged[~np.isin(merged, begun)])
         asked = pool.asked_again()

@@ -292,12 +292,13 @@ def refit(
         done += 1
         watch(done, total)
 
-    def vectors_of(positions: Positions) -> Vectors:
+    def read(positions: Positions) -> tuple[Vectors, Targets]:
+        """Vectors and answers of those records that can be read."""
         texts = [found.labeling.content(item.record) for item in store.at(positions.tolist())]
-        return cache.take(cache.ensure(texts, encoder))
+        rows = cache.ensure(texts, encoder)
+        return cache.take(rows[rows >= 0]), found.pool.targets(positions[rows >= 0])
 
-    tested, learned = vectors_of(found.audited), vectors_of(found.training)
-    answers, targets = found.pool.targets(found.audited), found.pool.targets(found.training)
+    (tested, answers), (learned, targets) = read(found.audited), read(found.training)
     most, both = len(targets), min(len(targets), random_size(len(answers)))
     of_random, of_chosen = sizes(random_size(len(answers)), both), sizes(most, both)
     steps = [most - STEP * back for back in range(MODELS - 1, -1, -1) if most > STEP * back]

@@ -12,6 +12,7 @@ from nextlabel.backend.annotators.names import annotator_names
 from nextlabel.backend.annotators.opinions import Opinions, from_annotations
 from nextlabel.backend.annotators.quality import krippendorff, pair_agreement
 from nextlabel.backend.intervals import Counts, Interval, Scores, interval_of, leave_out, units_of
+from nextlabel.backend.loop.marks import fitted
 from nextlabel.backend.models.card import SLIPS
 from nextlabel.backend.models.registry import SPACE_IN_USE
 from nextlabel.backend.pool.pool import PoolState, Positions
@@ -73,7 +74,8 @@ class Gathered:
 
 def gather(store: Store, labeling: Labeling) -> Gathered:
     """Read the store. Raises ConfigError if it holds no answer to a record that is still there."""
-    pool, touched, moments = PoolState(question_of(labeling)), store.touched(0), _first_answers(store)
+    pool, moments = PoolState(question_of(labeling)), _first_answers(store)
+    touched, _ = fitted(store, pool.question, store.touched(0))
     known = store.get_remote(list(touched))
     stored = list(known.values())
     # Whether a record is embedded is of no matter here, so each gets a row; the loop's own rules do the rest.

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
+from nextlabel.backend.data.image_rules import ImageProblem
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.multimodal import MultimodalEncoder
 from nextlabel.backend.evaluation import wilson_interval
@@ -29,7 +30,7 @@ from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.questions import Head, Prediction, Question
 from nextlabel.backend.selection import Pool, Spans
 from nextlabel.backend.serving.batcher import MicroBatcher
-from nextlabel.backend.store import ModelRow, Store
+from nextlabel.backend.store import ModelRow, Notice, Store
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Suggestion
@@ -41,6 +42,9 @@ log = structlog.get_logger(__name__)
 KEPT_PROBES = 10
 """Weights kept on disk; older rows stay in the store, so that the history of figures does not end."""
 PROBE = "probe"
+UNSAID = "units"
+"""The kind of notices about marks that a model's tokens can't say, and the key of the only one."""
+UNSAID_FIX = "take an encoder that was trained on texts of this language, or mark whole words"
 SHOWN_SLIPS = 20
 
 
@@ -143,23 +147,25 @@ class Model:
         }
 
     async def predict(self, texts: Sequence[Readable], batcher: MicroBatcher) -> list[Prediction]:
-        """A prediction for each of ``texts``. What the cache has costs no forward pass."""
-        cache = self.space.cache
+        """A prediction for each of ``texts``, or why it can't be read. What the cache has costs no forward pass."""
+        cache, served = self.space.cache, self.space.served
         rows = cache.lookup(texts)
-        missing = np.flatnonzero(rows < 0)
-        if len(missing) == len(texts):
-            read = await self._forward(texts, batcher)
-        else:
-            read = self.question.read(cache, np.maximum(rows, 0))
-            if len(missing):
-                read[missing] = await self._forward([texts[i] for i in missing], batcher)
-        return self.question.predictions(self.head.predict_read(read), self.version)
-
-    async def _forward(self, texts: Sequence[Readable], batcher: MicroBatcher) -> npt.NDArray[Any]:
-        served = self.space.served
-        if isinstance(served, MultimodalEncoder):  # downloads must not hold up everybody's forward passes
-            texts = await asyncio.to_thread(served.fetched, texts)
-        return await batcher.submit(texts, self.question.reader(served))
+        known, missing = np.flatnonzero(rows >= 0).tolist(), np.flatnonzero(rows < 0).tolist()
+        wanted: list[Readable | ImageProblem] = [texts[at] for at in missing]
+        if missing and isinstance(served, MultimodalEncoder):  # downloads must not hold up everybody's forward passes
+            wanted = await asyncio.to_thread(served.fetched, [texts[at] for at in missing])
+        new = {at: one for at, one in zip(missing, wanted, strict=True) if not isinstance(one, ImageProblem)}
+        found = {
+            at: Prediction.of_unread(f"image: can't be read: {one}", self.version)
+            for at, one in zip(missing, wanted, strict=True)
+            if isinstance(one, ImageProblem)
+        }
+        read = [self.question.read(cache, rows[known])] if known else []
+        read += [await batcher.submit(list(new.values()), self.question.reader(served))] if new else []
+        if read:
+            made = self.question.predictions(self.head.predict_read(np.concatenate(read)), self.version)
+            found |= dict(zip([*known, *new], made, strict=True))
+        return [found[at] for at in range(len(texts))]
 
 
 class Learner:
@@ -238,7 +244,16 @@ class Learner:
             metrics |= {f"{AUDIT}doubted": slips["answers"], SLIPS: slips}
         self._store.add_model(model.version, PROBE, log_seq, metrics, str(path), base=space.version, in_use=True)
         self._prune(keep=model.version)
+        self._tell_unsaid(pool, space)
         return model
+
+    def _tell_unsaid(self, pool: PoolState, space: EmbeddingSpace) -> None:
+        """Tell what people said that no model on these vectors can say."""
+        training = pool.training()
+        if unsaid := self._question.unsaid(space.cache, pool.rows[training], pool.targets(training)):
+            self._store.notify(Notice(UNSAID, UNSAID, unsaid, UNSAID_FIX))
+        else:
+            self._store.dismiss([UNSAID])
 
     def _fitted(self, pool: PoolState, log_seq: int, space: EmbeddingSpace, warm: Model | None) -> Model:
         return fitted(pool, self._version(log_seq, space), log_seq, space, warm)

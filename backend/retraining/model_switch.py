@@ -47,6 +47,7 @@ class ModelSwitch:
         self._target: str | None = None  # where it is going; None while the loop is where it should be
         self._kills = 0
         self._told = False  # the loop was told to move
+        self._encoded = False  # a process has: what is missing still has a picture that can't be read
         self._process: TrainingProcess | None = None
         self._not_before = 0.0
         self._cancelled = False
@@ -103,6 +104,7 @@ class ModelSwitch:
         with self._lock:
             self._end_process()
             self._target, self._told, self._not_before, self._kills, self.error = target, False, 0.0, 0, ""
+            self._encoded = False
         shutil.rmtree(self._work, ignore_errors=True)
         self._spaces.forget(in_use, target or OWN)
 
@@ -138,11 +140,11 @@ class ModelSwitch:
                 self._process = None
                 self._failed(process.error)
                 return
-            self._process = None
+            self._process, self._encoded = None, state == "done"
         space = self._spaces(target)
         space.cache.refresh()  # what was written within the last second counts
         missing = sum(1 for _ in self._missing(space, most=FEW + 1))
-        if missing > FEW:
+        if missing > FEW and not self._encoded:
             self._start(target, space)
             return
         with self._lock:

@@ -95,7 +95,10 @@ class MarkedSpan(BaseModel):
 
 
 class Guess(BaseModel):
-    """What the model says about one record. ``label`` is None where ``labels`` are none or several."""
+    """What the model says about one record. ``label`` is None where ``labels`` are none or several.
+
+    Of a record that can't be read it says nothing, with a score of 0, and ``problem`` says why.
+    """
 
     label: str | None
     labels: list[str]
@@ -105,6 +108,7 @@ class Guess(BaseModel):
         description="Label -> probability: they sum to 1, or stand each for itself where several labels may be given. "
         "Empty for span labeling."
     )
+    problem: str = Field(default="", description="What of the record can't be read, and why. Empty where all can.")
 
 
 class Guesses(BaseModel):
@@ -191,4 +195,5 @@ def _guess(answer: Prediction | None) -> Guess:
         ],
         score=suggestion.score,
         probabilities=dict(answer.probabilities),
+        problem=answer.problem,
     )

@@ -121,7 +121,9 @@ class Backend(Protocol):
         ...
 
     async def predict(self, records: Sequence[Record]) -> list[Suggestion | None]:
-        """One suggestion per record, in order; None for a record of the audit slice, which annotators see blind.
+        """One suggestion per record, in order; None for one of the audit slice, which annotators see blind.
+
+        And None for a record of which a picture can't be read.
 
         A record without a uid (a text sent with curl) is nobody's audit record. Requests that arrive together share
         one forward pass, and known texts cost none. Raises LearningError while there is no model.
@@ -129,7 +131,10 @@ class Backend(Protocol):
         ...
 
     async def classify(self, records: Sequence[Record]) -> list[Prediction | None]:
-        """Like predict, with the probability of every label. All answers of a call are of one model."""
+        """Like predict, with the probability of every label, or with what can't be read, and why.
+
+        All answers of a call are of one model.
+        """
         ...
 
     def parse_event(self, body: dict[str, Any]) -> Hint:

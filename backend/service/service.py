@@ -133,6 +133,7 @@ class Service(Backend):
                 ("loop", self._step),
                 ("janitor", self._tidy),
                 ("training", self._tune),
+                ("pictures", self._look_at_pictures),
             )
         }
 
@@ -263,6 +264,14 @@ class Service(Backend):
         # Only what the loop knows can be trained on: it has read the log before it is synced.
         return self._retrainer.tick() if self._synced else 1.0
 
+    def _look_at_pictures(self) -> float:
+        """Pictures that could not be read are asked for again."""
+        if not (self._leadership.held and self._controller.ready):
+            return BETWEEN_LOOKS
+        pause = self._controller.records.look_at_pictures(lambda: self._stopped)
+        self._threads["loop"].wake()
+        return pause
+
     # -- what the HTTP edges ask -------------------------------------------------------------------------------------
 
     @property
@@ -293,7 +302,7 @@ class Service(Backend):
 
     @override
     async def predict(self, records: Sequence[Record]) -> list[Suggestion | None]:
-        return [None if one is None else one.suggestion for one in await self.classify(records)]
+        return [None if one is None or one.problem else one.suggestion for one in await self.classify(records)]
 
     @override
     async def classify(self, records: Sequence[Record]) -> list[Prediction | None]:

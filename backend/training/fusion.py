@@ -248,6 +248,7 @@ def train_fused(job: TrainingJob, folder: Path, report: ProgressReport, stop: Ca
         watch.tell("embedding", at, len(examples.texts))
         parts.append(encoder.towers(examples.texts[at : at + CHUNK]))
     towers = TowerVectors(np.concatenate([one.text for one in parts]), np.concatenate([one.image for one in parts]))
+    towers, examples = towers.take(towers.seen), examples.take(np.flatnonzero(towers.seen))
     kinds = get_args(FusionKind) if kind == "auto" else (kind,)
     heads = []
     for number, one in enumerate(kinds):

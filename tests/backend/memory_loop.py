@@ -79,6 +79,7 @@ def make_service(tmp_path: Path, platform: MemoryConnector) -> Iterator[ServiceF
         strategy: str = "margin",
         spec: TrainingSpec = TrainingSpec(),
         trained: Callable[[Path], Encoder] = Trained,
+        own: Callable[[], Encoder] | None = None,
         engine: Engine = "auto",
         rungs: tuple[JobKind, ...] = ("few-shot", "fine-tune"),
         opinions: int = 0,
@@ -97,6 +98,10 @@ def make_service(tmp_path: Path, platform: MemoryConnector) -> Iterator[ServiceF
             reason="hashing can't be trained" if encoder == "hashing" else "",
             rungs=rungs,
         )
+
+        def load_own() -> Encoder:
+            return question.load_encoder(setup.encoder)
+
         service = Service(
             store,
             platform,
@@ -104,7 +109,7 @@ def make_service(tmp_path: Path, platform: MemoryConnector) -> Iterator[ServiceF
             setup,
             EmbeddingSpaces(
                 question,
-                lambda folder: question.load_encoder(setup.encoder) if folder is None else trained(folder),
+                lambda folder: (own or load_own)() if folder is None else trained(folder),
                 lambda encoder: question.open_cache(tmp_path / "embeddings", encoder),
                 setup.models,
             ),

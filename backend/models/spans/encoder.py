@@ -40,11 +40,13 @@ from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import ConfigError, LearningError
 
+from .kinds import parted
 from .model import SpanTokeniser, best_device, run_windows, takes_types, units
 from .tagging import IntArray
 
 Layer: TypeAlias = Literal["middle", "last"]
 LAYER_FILE = "tokens.json"
+UNITS = "u2"  # raised whenever the same text would be cut into other units
 FEATURES = 2**15
 DIMENSION = 128
 CHARACTERS = 20_000  # of a text that hashing looks at
@@ -122,11 +124,11 @@ class TokenEncoder(SpanEncoder):
     def __init__(self, folder: ModelFolder, cache: Path) -> None:
         whole = layer_of(folder.path) == "last"
         self._network = load_body(folder, middle=not whole).to(best_device())
-        self._tokenise = SpanTokeniser(folder, cache)
+        self._tokenise = SpanTokeniser(folder, cache, fine=True)
         self._types = takes_types(self._network.config)
         self.name = folder.name
         self.dimension = folder.width
-        self.fingerprint = f"{folder.digest(cache)}-{folder.max_length}-{'last' if whole else ''}tokens"
+        self.fingerprint = f"{folder.digest(cache)}-{folder.max_length}-{'last' if whole else ''}tokens-{UNITS}"
 
     @override
     def tokens(self, texts: Sequence[Readable]) -> TokenStack:
@@ -162,7 +164,7 @@ class HashedTokens(SpanEncoder):
 
     name = HASHING
     dimension = DIMENSION
-    fingerprint = f"hashing-{FEATURES}-{DIMENSION}-tokens-v1"
+    fingerprint = f"hashing-{FEATURES}-{DIMENSION}-tokens-{UNITS}"
 
     def __init__(self) -> None:
         from sklearn.feature_extraction import FeatureHasher
@@ -173,7 +175,7 @@ class HashedTokens(SpanEncoder):
     @override
     def tokens(self, texts: Sequence[Readable]) -> TokenStack:
         plain = [text_of(text) for text in texts]
-        bounds = [units(text, [word.span() for word in _WORD.finditer(text[:CHARACTERS])])[0] for text in plain]
+        bounds = [_word_units(text) for text in plain]
         words = [
             _features(text[start:end])
             for text, places in zip(plain, bounds, strict=True)
@@ -184,6 +186,11 @@ class HashedTokens(SpanEncoder):
             vectors = unit_rows(self._hasher.transform(words) @ self._projection).astype(np.float16)
         starts = np.cumsum([0, *map(len, bounds)])
         return TokenStack(np.concatenate([np.empty((0, 2), np.int64), *bounds]), vectors, starts)
+
+
+def _word_units(text: str) -> IntArray:
+    bounds, unit_of = units(text, [word.span() for word in _WORD.finditer(text[:CHARACTERS])])
+    return parted(text, bounds, np.flatnonzero(unit_of >= 0))[0]
 
 
 def _features(word: str) -> Iterator[str]:

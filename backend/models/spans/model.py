@@ -31,6 +31,7 @@ from nextlabel.connectors.content import Readable, content_of, text_of
 from nextlabel.connectors.errors import ConfigError, LearningError
 
 from .decoding import SpanPrediction, decode
+from .kinds import breaks, parted, spaced
 from .tagging import IntArray, TagSet
 
 LEAST_LENGTH = 16  # tokens of a window: room for the special ones, a context, and an overlap
@@ -69,14 +70,17 @@ class TokenisedText:
 class SpanTokeniser:
     """Cuts texts into windows of at most ``max_length`` tokens that overlap by a quarter. Any text is fine.
 
-    A context stands behind the text as a second sequence, in every window, cut to a quarter of the length.
+    A context stands behind the text as a second sequence, in every window, cut to a quarter of the length. What would
+    be one unknown token though several kinds of characters are in it (a name with an emoji, a sentence of Thai) is read
+    as if blanks stood between them. ``fine``: units are parted there too, whatever the tokens.
     """
 
-    def __init__(self, folder: ModelFolder, cache: Path) -> None:
+    def __init__(self, folder: ModelFolder, cache: Path, *, fine: bool = False) -> None:
         if folder.max_length < LEAST_LENGTH:
             raise ConfigError(f"max_length is {folder.max_length}; spans need at least {LEAST_LENGTH} tokens")
-        self._stride = folder.max_length // 4
+        self._stride, self._fine = folder.max_length // 4, fine
         self._tokenizer = open_tokenizer(folder, cache)
+        self._unknown = _unknown_word(self._tokenizer)
         self._tokenizer.enable_truncation(folder.max_length, stride=self._stride, strategy="only_first")
         self._short = open_tokenizer(folder, cache)
         self._short.enable_truncation(self._stride)
@@ -90,17 +94,36 @@ class SpanTokeniser:
             (text, beside[context]) if context in beside else text
             for text, context in zip(clean, contexts, strict=True)
         ]
-        return [
-            self._text(text, encoding)
-            for text, encoding in zip(clean, self._tokenizer.encode_batch(pairs), strict=True)
-        ]
+        encodings = self._tokenizer.encode_batch(pairs)
+        found = []
+        for text, context, encoding in zip(clean, contexts, encodings, strict=True):
+            back: list[int] | None = None
+            if places := self._hidden(text, encoding):
+                wider, back = spaced(text, places)
+                encoding = self._tokenizer.encode(wider, beside.get(context))
+            found.append(self._text(text, encoding, back))
+        return found
+
+    def _hidden(self, text: str, encoding: Any) -> list[int]:
+        """Where in the unknown tokens of a text another kind of character begins."""
+        if self._unknown is None:
+            return []
+        return sorted(
+            {
+                place
+                for part in (encoding, *encoding.overflowing)
+                for at, sequence in enumerate(part.sequence_ids)
+                if sequence == 0 and part.ids[at] == self._unknown
+                for place in breaks(text, *part.offsets[at])
+            }
+        )
 
     def _cut(self, context: str) -> str:
         context = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", context)
         encoding = self._short.encode(context, add_special_tokens=False)
         return context[: max((end for _, end in encoding.offsets), default=0)]
 
-    def _text(self, text: str, encoding: Any) -> TokenisedText:
+    def _text(self, text: str, encoding: Any, back: list[int] | None) -> TokenisedText:
         windows, start = [], 0
         offsets: list[tuple[int, int]] = []
         for part in (encoding, *encoding.overflowing):
@@ -108,15 +131,27 @@ class SpanTokeniser:
             windows.append((start, places, part))
             offsets.extend(part.offsets[at] for at in places[len(offsets) - start :])
             start += len(places) - self._stride
+        if back is not None:
+            offsets = [(back[low], back[high]) for low, high in offsets]
         bounds, unit_of = units(text, offsets)
         if not len(bounds):
             return TokenisedText(bounds, [])
+        read_at = np.flatnonzero(unit_of >= 0)
+        if self._fine:
+            bounds, read_at = parted(text, bounds, read_at)
         made = []
         for start, places, part in windows:
-            own = unit_of[start : start + len(places)]
-            heads = np.flatnonzero(own >= 0)
-            made.append(Window(part.ids, part.type_ids, np.asarray(places, np.int64)[heads], own[heads]))
+            own = np.flatnonzero((read_at >= start) & (read_at < start + len(places)))
+            made.append(Window(part.ids, part.type_ids, np.asarray(places, np.int64)[read_at[own] - start], own))
         return TokenisedText(bounds, [window for window in made if len(window.units)])
+
+
+def _unknown_word(tokenizer: Any) -> int | None:
+    """The token that stands for any word that is not known as a whole; None where pieces of words are unknown alone."""
+    from tokenizers.models import WordPiece
+
+    model = tokenizer.model
+    return tokenizer.token_to_id(model.unk_token) if isinstance(model, WordPiece) else None
 
 
 def units(text: str, offsets: Sequence[tuple[int, int]]) -> tuple[IntArray, IntArray]:

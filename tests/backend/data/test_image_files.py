@@ -219,7 +219,7 @@ def test_a_prefix_leads_to_a_folder_and_not_out_of_it(folder: Path) -> None:
 
 
 def test_requests_reach_no_file_of_this_machine(folder: Path) -> None:
-    rules = ImageRules(roots=(folder,), hosts=frozenset({"*"})).for_requests()
+    rules = ImageRules(roots=(folder,)).for_requests()
     assert problem("shown/a.png", rules) == "refused"
     assert problem(str(folder / "secret.png"), rules) == "refused"
     assert problem("http://127.0.0.1/", rules) == "refused"

@@ -28,7 +28,7 @@ from nextlabel.connectors.records import (
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import ServiceFactory
 from tests.backend.pool.test_pool import stored
-from tests.backend.running import settled, started, tell, wait_for
+from tests.backend.running import about, settled, started, tell, wait_for
 
 LABELS = ("people", "time")
 OPENINGS = ("a table", "👩‍👧 a table", "Grüße, une table", "seats 🍕🍕")
@@ -177,7 +177,8 @@ def test_answers_that_make_no_sense_cost_nobody_the_loop(
         tell(service, store, platform.annotate(remote_id, value))
     wait_for(lambda: settled(service, store))
     label_next(service, platform, store, 3)
-    assert service.status().labelled == 8
+    assert service.status().labelled == 6
+    assert service.status().notice_counts["mark"] == 2
     assert "horse" in service.status().last_error
 
 
@@ -253,3 +254,49 @@ def test_other_text_fields_are_context(make_service: ServiceFactory, platform: M
     found = asyncio.run(service.classify([Record("", {"text": "for 4", "asked": "for how many people?"})]))
     assert found[0] is not None
     assert all(one.end <= 5 for one in found[0].suggestion.value if isinstance(one, Span))
+
+
+def test_marks_that_mark_nothing_are_told_and_left_out_until_they_do(
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
+) -> None:
+    service = started(make_service, platform, poll_interval=60, audit_share=0.0)
+    remote_id, other = platform.queue()[:2]
+    end = len(text(platform, remote_id))
+    wrong = platform.annotate(remote_id, (Span(end - 2, end + 9, "time"),))
+    tell(service, store, wrong)
+    tell(service, store, platform.annotate(other, (*truth(text(platform, other)), Span(3, 3, "time"))))
+    wait_for(lambda: settled(service, store))
+    status = service.status()
+    assert (status.labelled, status.notice_counts) == (1, {"mark": 2})
+    assert status.label_counts == {"people": 1, "time": 1}
+    told = {one["message"] for one in status.notices}
+    assert any(f"of record {remote_id}: the span 'time'" in one and "reaches out" in one for one in told)
+    assert any(f"of record {other}: the span 'time' from 3 to 3 is empty" in one for one in told)
+    platform.take_back(wrong.id)
+    assert service.notify(about(wrong))
+    tell(service, store, platform.annotate(remote_id, truth(text(platform, remote_id))))
+    wait_for(lambda: service.status().notice_counts == {"mark": 1})
+    assert service.status().labelled == 2
+
+
+def test_blanks_at_the_ends_of_marks_cost_no_figure(
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
+) -> None:
+    """As a double click on Windows marks; the model can't even propose it."""
+    service = started(make_service, platform, poll_interval=60, audit_share=0.5)
+    for remote_id, record in list(platform.pushed.items())[:40]:
+        marks = truth(record.fields["text"])
+        wider = tuple(Span(one.start - 1, one.end + (one.label == "people"), one.label) for one in marks)
+        platform.annotate(remote_id, wider)
+    service._want_records()
+    wait_for(lambda: service.status().labelled == 40 and settled(service, store))
+    row = store.current_model()
+    assert row is not None
+    assert row.metrics["audit_accuracy"] > 0.5
+    assert all(
+        entry.suggestion is None
+        or all(
+            not phrase.startswith(" ") for phrase, _ in phrases(text(platform, entry.remote_id), entry.suggestion.value)
+        )
+        for entry in platform.published[-1][1]
+    )

@@ -117,7 +117,7 @@ def test_several_labels_none_of_which_is_known_say_nothing() -> None:
 def test_skipped_records_wait_behind_everything(pool: PoolState) -> None:
     pool.answer({"r0": [answer("r0", status=AnnotationStatus.SKIPPED)]})
     assert pool.candidates().tolist() == [5]
-    assert pool.skipped().tolist() == [0]
+    assert pool.left_over().tolist() == [0]
 
 
 def test_dropped_records_leave_and_later_records_join(pool: PoolState) -> None:

@@ -148,3 +148,32 @@ def test_cancelled_it_stays_and_the_next_choice_counts(
     loop.go()
     assert not switch.tick()
     assert loop.space.version == MODELS[0]
+
+
+def test_what_is_still_missing_once_all_was_encoded_holds_up_nothing(
+    switch: ModelSwitch, store: Store, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pictures can't be read: they are tried again, and the loop moves without them."""
+    started: list[object] = []
+
+    class Done:
+        killed, error = False, ""
+
+        @staticmethod
+        def start(*job: object) -> type[Done]:
+            started.append(job)
+            return Done
+
+        @staticmethod
+        def poll() -> str:
+            return "done"
+
+    monkeypatch.setattr(model_switch, "TrainingProcess", Done)
+    monkeypatch.setattr(model_switch, "FEW", -1)  # something is missing, always
+    choose(store, MODELS[0])
+    assert switch.tick()
+    assert len(started) == 1
+    assert switch.tick()
+    loop.go()
+    assert not switch.tick()
+    assert (loop.space.version, len(started), switch.error) == (MODELS[0], 1, "")

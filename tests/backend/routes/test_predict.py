@@ -37,6 +37,7 @@ def test_one_text(client: TestClient) -> None:
                 "spans": [],
                 "score": 0.75,
                 "probabilities": {"sport": 0.75, "business": 0.25},
+                "problem": "",
             }
         ],
     }

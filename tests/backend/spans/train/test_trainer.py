@@ -252,7 +252,7 @@ def test_what_cannot_be_trained_is_said(tiny_encoder: ModelFolder, tmp_path: Pat
     if case == "folder there":
         folder.mkdir()
     if case == "no tokens":
-        train = SpanExamples((" ",), ((Span(0, 1, "name"),),), train.labels)
+        train = SpanExamples(("\u200b",), ((Span(0, 1, "name"),),), train.labels)
     with pytest.raises(LearningError, match=says[case]):
         SpanTrainer(DEVICE).train(tiny_encoder, train, held, SPEC, folder, scratch=tmp_path / "scratch")
 

@@ -110,6 +110,10 @@ class StoreFull(StoreError):
     """The disk under the store is full. Nothing was half-written; free some space and go on."""
 
 
+class StoreBusy(StoreError):
+    """Another process writes to the store and does not end. Trying again later is right."""
+
+
 class StoreTooNew(StoreError):
     """The store was migrated by a newer nextlabel than this one. Upgrade nextlabel."""
 

@@ -16,6 +16,7 @@ from nextlabel.connectors.hiding import TERMINAL
 
 from .common import complain, examples
 from .ending import INTERRUPTED, leave
+from .stderr import forgive_stderr
 from .terminal import masked_terminal
 
 COMMANDS = {
@@ -145,6 +146,7 @@ def _run(arguments: list[str]) -> int:
 
 def script() -> NoReturn:
     """The command as a program. After Ctrl-C it ends at once: taking the interpreter down may take seconds."""
+    forgive_stderr()
     try:
         code = main()
     except Exception:  # of --debug

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ import typer
 
 from nextlabel.backend.recipe import find_recipe
 from nextlabel.connectors.base import BackendAddress, Finding, Severity
-from nextlabel.connectors.errors import ConfigError, ConnectorError
+from nextlabel.connectors.errors import ConfigError, ConnectorError, StoreError
 
 from .common import AsJson, command_group, console, examples, existing_store, has_store, print_json
 from .first_look import before_first_run
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from nextlabel.backend.settings import Settings
     from nextlabel.connectors.base import Connector, Finding
 
+LEAST_FREE = 200 * 2**20
+"""Bytes on the disk under our home below which the doctor says that it is full."""
 _MARKS = {"error": ("✗", "red"), "warning": ("!", "yellow"), "ok": ("✓", "green")}
 
 app = command_group()
@@ -114,6 +117,7 @@ def _findings(
         connector.close()
     if recipe is not None and project is None:
         yield _leader(recipe, settings)
+        yield _store(recipe, settings)
 
 
 def _chosen(recipe: str, platform: str | None) -> Recipe:
@@ -141,6 +145,10 @@ def _own_findings(settings: Settings) -> Iterator[Finding]:
         yield Finding("settings", Severity.WARNING, told, "correct or unset it")
     if not unknown:
         yield Finding("settings", Severity.OK, "every NEXTLABEL_ variable is one that is read")
+    free = shutil.disk_usage(next(one for one in (settings.home, *settings.home.parents) if one.exists())).free
+    if free < LEAST_FREE:
+        told = f"only {free / 2**20:,.0f} MiB are free under {settings.home}"
+        yield Finding.error("disk", told, f"make room: it needs {LEAST_FREE / 2**20:,.0f} MiB for models and vectors")
     if settings.host not in ("127.0.0.1", "localhost", "::1") and not settings.public_url.startswith("https://"):
         yield Finding(
             "network",
@@ -186,6 +194,17 @@ def _leader(recipe: str, settings: Settings) -> Finding:
     if lease is None or not lease.left:
         return Finding("leader", Severity.ERROR, f"runs the loop: {leading(facts(lease))}", f"nextlabel run {recipe}")
     return Finding("leader", Severity.OK, f"runs the loop: {leading(facts(lease))}")
+
+
+def _store(recipe: str, settings: Settings) -> Finding:
+    """Whether the recipe's store can be written to."""
+    fix = "end the process that holds it, make room, or correct NEXTLABEL_STORE"
+    try:
+        with existing_store(find_recipe(recipe), settings) as store:
+            hindrance = store.hindrance()
+    except StoreError as error:
+        hindrance = str(error)
+    return Finding.error("store", hindrance, fix) if hindrance else Finding.ok("store", "it can be written to")
 
 
 def _connector(recipe: str | None, project: str | None, platform: str | None, settings: Settings) -> Connector:

@@ -35,9 +35,10 @@ class StartProgress:
 
     def __enter__(self) -> Self:
         if self._terminal:
+            before = sys.stderr
             self._bars.start()
             for handler in logging.getLogger().handlers:
-                if isinstance(handler, logging.StreamHandler) and handler.stream is sys.__stderr__:
+                if isinstance(handler, logging.StreamHandler) and handler.stream is before:
                     self._streams.append((handler, handler.setStream(sys.stderr)))  # lines go above the bars
         return self
 

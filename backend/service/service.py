@@ -26,7 +26,7 @@ from nextlabel.backend.retraining.model import Learner
 from nextlabel.backend.retraining.retrainer import Retrainer
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
-from nextlabel.connectors.errors import ConfigError, NextlabelError, Overloaded, ProjectTaken
+from nextlabel.connectors.errors import ConfigError, NextlabelError, Overloaded, ProjectTaken, StoreError
 from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion
 
 from .answers import AnswerCounts
@@ -41,6 +41,8 @@ log = structlog.get_logger(__name__)
 
 BETWEEN_LOOKS = 1.0
 """Seconds between two looks of a thread that has nothing to do before something else happens."""
+LONGEST_WAIT = 5.0
+"""Seconds for which another process may be writing to the store before that is told."""
 LONGEST_DEFERRAL = 6
 """Poll intervals for which a poll may be put off while people label."""
 
@@ -182,7 +184,7 @@ class Service(Backend):
         self._leadership.give_up()
 
     def _heartbeat(self) -> float:
-        if self.failure or self._lost_project():
+        if self.failure or self._lost_store() or self._lost_project():
             return BETWEEN_LOOKS
         tenure = self._leadership.tenure
         pause = self._leadership.renew()
@@ -200,6 +202,13 @@ class Service(Backend):
         if not (reason := another_project(self._store, self._connector.project)):
             return False
         self._end(ConfigError(reason))
+        return True
+
+    def _lost_store(self) -> bool:
+        """Whether the store's file is gone, or another. Then this ends: nothing that it writes would be kept."""
+        if not (reason := self._store.lost()):
+            return False
+        self._end(StoreError(reason))
         return True
 
     def _end(self, error: NextlabelError) -> None:
@@ -394,6 +403,8 @@ class Service(Backend):
     def _errors(self) -> dict[str, str]:
         """What failed the last time, by the name of the thread, or of what it was doing -> why."""
         failed = {name: thread.error for name, thread in self._threads.items() if thread.error}
+        if (waiting := self._store.waiting_s) > LONGEST_WAIT:
+            failed["store"] = f"it has waited for {waiting:.0f} s to write: another process writes to it; stop that one"
         return failed | self._sync.steps.errors
 
     @override

@@ -22,7 +22,7 @@ from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from nextlabel.connectors.basics import batched
-from nextlabel.connectors.errors import StoreError, StoreFull, StoreTooNew
+from nextlabel.connectors.errors import StoreBusy, StoreError, StoreFull, StoreTooNew
 
 from .migrations import HEAD, REVISIONS, VERSION_TABLE
 
@@ -31,10 +31,25 @@ CHUNK = 1_000
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another process's transaction."""
+STATEMENT_SECONDS = 600.0
+"""How long a statement may take on a server: what it waits for may never come."""
+_DRIVER = "postgresql+psycopg"
 
 _T = TypeVar("_T")
 _WRITES = "nextlabel_writes"
 _ADVISORY_LOCK = 0x6E6C_7374  # "nlst"
+_FIRST = {
+    # IMMEDIATE: two transactions that read first and write later would refuse each other.
+    "sqlite": ("BEGIN IMMEDIATE",),
+    "postgresql": (f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})",),
+}
+"""What gives a transaction the right to write."""
+_READING: dict[str, tuple[str, ...]] = {"sqlite": ("BEGIN",), "postgresql": ()}
+_TIMEOUTS = (
+    f"SET lock_timeout = '{BUSY_SECONDS:.0f}s'",
+    f"SET statement_timeout = '{STATEMENT_SECONDS:.0f}s'",
+)
+_TOO_LATE_POSTGRESQL = ("55P03", "57014")
 _PRAGMAS = (
     "PRAGMA synchronous = NORMAL",
     "PRAGMA temp_store = MEMORY",  # a full /tmp must not stop the store
@@ -56,6 +71,8 @@ class Database:
         self._engine = engine
         self._turn = threading.Lock()
         self._closed = False
+        self._waiting_since: float | None = None  # for other processes to end what they write
+        self._file = _identity(engine)
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
@@ -69,8 +86,52 @@ class Database:
         """One transaction, the only one that writes anywhere. Commits at the end, or changes nothing."""
         self._check_open()
         # Threads hand over at once through the lock; SQLite's own waiting, between processes, polls.
-        with self._turn, writing(self._engine) as connection:
-            yield connection
+        with self._turn:
+            self._waiting_since = time.monotonic()
+            try:
+                with writing(self._engine) as connection:
+                    self._waiting_since = None
+                    yield connection
+            finally:
+                self._waiting_since = None
+
+    @property
+    def waiting_s(self) -> float:
+        """How long a writer of this process has waited for other processes; 0 if none does."""
+        since = self._waiting_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def lost(self) -> str:
+        """Why this is the store no more that was opened: its file was deleted or replaced; "" if it is."""
+        found = _identity(self._engine)
+        if found == self._file:
+            return ""
+        what = "was deleted" if found is None else "is another file now"
+        return (
+            f"{describe(self._engine)} {what} while it was in use, and what is written goes nowhere: start again; the "
+            "answers are taken in from the platform again"
+        )
+
+    def hindrance(self, within_s: float = 2.0) -> str:
+        """Why nothing can be written now, tried for so many seconds; "" if something can. Changes nothing.
+
+        Raises StoreError if there is no connection.
+        """
+        self._check_open()
+        with translated(self._engine):
+            raw = self._engine.raw_connection()
+        sqlite = self._engine.dialect.name == "sqlite"
+        wait = f"PRAGMA busy_timeout = {1000 * within_s:.0f}" if sqlite else f"SET LOCAL lock_timeout = '{within_s}s'"
+        try:
+            cursor = raw.cursor()
+            for statement in (wait, *_FIRST[self._engine.dialect.name]):
+                cursor.execute(statement)
+            raw.rollback()
+        except self._engine.dialect.loaded_dbapi.Error as error:
+            return str(_translate(self._engine, error))
+        finally:
+            raw.invalidate()  # its time-out is no other's
+        return ""
 
     def _check_open(self) -> None:
         if self._closed:
@@ -101,6 +162,7 @@ def open_engine(target: str | Path) -> Engine:
     engine = _create_engine(_to_url(target))
     try:
         with translated(engine):
+            _check_encoding(engine)
             _migrate(engine)
     except BaseException:
         engine.dispose()
@@ -108,9 +170,25 @@ def open_engine(target: str | Path) -> Engine:
     return engine
 
 
+def _identity(engine: Engine) -> tuple[int, int] | None:
+    """What tells an SQLite file from another that takes its place; None where there is none."""
+    if engine.dialect.name != "sqlite":
+        return None
+    try:
+        found = Path(str(engine.url.database)).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _to_url(target: str | Path) -> URL:
     text = str(target)
-    url = sa.make_url(text) if "://" in text else URL.create("sqlite", database=text)
+    try:
+        url = sa.make_url(text) if "://" in text else URL.create("sqlite", database=text)
+    except SQLAlchemyError:
+        raise StoreError("the store's address can't be read: postgresql://USER:PASSWORD@HOST/DATABASE") from None
+    if url.drivername in ("postgres", "postgresql"):  # as hosts of databases write it, and with the driver that we have
+        url = url.set(drivername=_DRIVER)
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise StoreError(f"the store can be a file (SQLite) or PostgreSQL, not {url.get_backend_name()}")
     if url.get_backend_name() == "sqlite":
@@ -137,8 +215,7 @@ def _create_engine(url: URL) -> Engine:
         )
     except ModuleNotFoundError as error:
         raise StoreError(f"{error.name} is not installed; run: pip install {error.name}") from error
-    if sqlite:
-        event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "connect", _prepare_sqlite if sqlite else _prepare_postgresql)
     event.listen(engine, "begin", _begin)
     return engine
 
@@ -149,13 +226,31 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         connection.execute(pragma)
 
 
+def _prepare_postgresql(connection: Any, _record: object) -> None:
+    with connection.cursor() as cursor:
+        for statement in _TIMEOUTS:
+            cursor.execute(statement)
+    connection.commit()
+
+
+def _check_encoding(engine: Engine) -> None:
+    """Raises StoreError if the database can't hold every text."""
+    if engine.dialect.name != "postgresql":
+        return
+    with engine.connect() as connection:
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+    if encoding != "UTF8":
+        raise StoreError(
+            f"the database {describe(engine)} is encoded as {encoding}, which has no room for many texts; make one "
+            "with: CREATE DATABASE nextlabel ENCODING 'UTF8' TEMPLATE template0"
+        )
+
+
 def _begin(connection: Connection) -> None:
+    name = connection.dialect.name
     writes = connection.get_execution_options().get(_WRITES, False)
-    if connection.dialect.name == "sqlite":
-        # IMMEDIATE: two transactions that read first and write later would refuse each other.
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-    elif writes:
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+    for statement in _FIRST[name] if writes else _READING[name]:
+        connection.exec_driver_sql(statement)
 
 
 def _migrate(engine: Engine) -> None:
@@ -241,13 +336,14 @@ def _translate(engine: Engine, cause: BaseException) -> StoreError:
     if getattr(cause, "sqlstate", None) in _FULL_POSTGRESQL or _is_full(code, where):
         return StoreFull(f"the disk under {where} is full; free some space, then go on: nothing was half-written")
     primary = code & 0xFF
+    late = getattr(cause, "sqlstate", None) in _TOO_LATE_POSTGRESQL
+    if late or primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreBusy(f"another process is writing to {where} and does not end; stop it or wait")
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StoreError(
             f"{where} is damaged or no nextlabel store ({cause}); move it away and restore a backup, or start with "
             "an empty store: every answer is taken in from the platform again"
         )
-    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreError(f"another process has been writing to {where} for {BUSY_SECONDS:.0f} s; stop it or wait")
     if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
         return StoreError(f"{where} can't be opened for writing ({cause}); check the path and its permissions")
     return StoreError(f"store {where}: {cause}")

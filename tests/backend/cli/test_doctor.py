@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +231,22 @@ def test_a_platform_that_is_not_named_is_a_finding_beside_the_others(nextlabel: 
 def test_an_existing_project_is_looked_at_too(nextlabel: Run, attached: list[Attached], folder: Path) -> None:
     found = looked_at(nextlabel, "reviews.yaml", "--project", "7")
     assert found["reachable"]["severity"] == "ok"
+
+
+def test_it_looks_at_the_store_and_the_disk(
+    nextlabel: Run, attached: list[Attached], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found() -> dict[str, dict[str, str]]:
+        return {one["code"]: one for one in json.loads(nextlabel("doctor", "reviews.yaml", "--json").out)}
+
+    path = project_home(Recipe.from_yaml("reviews.yaml"), Settings()) / "store.sqlite"
+    with Store.open(path) as store:
+        store.set_meta(PROJECT, "7")
+    assert (found()["store"]["severity"], "disk" in found()) == ("ok", False)
+    monkeypatch.setattr("nextlabel.backend.cli.doctor.LEAST_FREE", 2**60)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        told = found()
+    assert told["store"]["severity"] == told["disk"]["severity"] == "error"
+    assert "another process is writing to" in told["store"]["message"]
+    assert "MiB are free under" in told["disk"]["message"]

@@ -40,6 +40,43 @@ ORDERLY = """
 """
 
 
+UNREAD = """
+import os, sys
+from nextlabel.backend.cli import ending
+from nextlabel.backend.cli.common import say
+from nextlabel.backend.cli.stderr import forgive_stderr
+from nextlabel.backend.logging import configure
+if sys.argv[1] == "closed from the start":
+    os.close(2)
+    sys.stderr = None
+forgive_stderr()
+configure()
+sys.stdin.readline()
+import logging, time
+with ending.ends_in_time():
+    logging.getLogger().warning("a line")
+    say("another")
+    print("goes on", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("how", ["closed from the start", "closed by its reader"])
+def test_a_closed_stderr_ends_nothing(how: str) -> None:
+    command = [sys.executable, "-c", UNREAD, how]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stderr.close()
+        process.stdin.write("go on\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "goes on\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
 @contextmanager
 def running(work: str, limit_s: float) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", START + work, str(limit_s)]

@@ -32,7 +32,6 @@ def test_on_a_terminal_there_are_bars_and_log_lines_beside_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    monkeypatch.setattr(sys, "__stderr__", sys.stderr)
     handler = logging.StreamHandler(sys.stderr)
     before = handler.stream
     monkeypatch.setattr(logging.getLogger(), "handlers", [handler])

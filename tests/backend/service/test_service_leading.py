@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from threading import Event
+
 import pytest
 
 from nextlabel.backend.loop.leadership import LEASE
@@ -9,7 +14,7 @@ from nextlabel.backend.service.project import PROJECT
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import BackendAddress
-from nextlabel.connectors.errors import ConfigError, Overloaded
+from nextlabel.connectors.errors import ConfigError, Overloaded, StoreError
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import ServiceFactory
 from tests.backend.running import settled, started, wait_for
@@ -125,3 +130,30 @@ def test_a_service_whose_project_is_no_longer_the_stores_ends(
     store.set_meta(PROJECT, "1")
     wait_for(lambda: service.status().state == "standing by")
     assert len(ended) == 1
+
+
+def test_a_store_that_is_deleted_ends_the_service(
+    make_service: ServiceFactory, platform: MemoryConnector, tmp_path: Path
+) -> None:
+    service, ended = make_service(), Event()
+    service.start(on_failure=ended.set)
+    wait_for(lambda: service.status().generation)
+    (tmp_path / "store.sqlite").rename(tmp_path / "moved.sqlite")
+    assert ended.wait(20)
+    assert isinstance(service.failure, StoreError)
+    assert "was deleted while it was in use" in service.status().last_error
+
+
+def test_who_holds_the_store_up_is_told(
+    make_service: ServiceFactory,
+    platform: MemoryConnector,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nextlabel.backend.service.service.LONGEST_WAIT", 0.05)
+    service = started(make_service, platform)
+    with closing(sqlite3.connect(tmp_path / "store.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        wait_for(lambda: "another process writes to it" in service.status().errors.get("store", ""))
+    wait_for(lambda: "store" not in service.status().errors)

@@ -28,17 +28,20 @@ import numpy as np
 from nextlabel.connectors import certificates
 from nextlabel.connectors.errors import MissingExtra
 
-from .image_rules import ANY_HOST, ImageRules, UnreadableImage
+from .image_rules import ANY_HOST, ImageRules, UnreadableImage, file_path
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-READING = 1  # raised whenever the same file would become other pixels: part of every tower's fingerprint
+READING = 2  # raised whenever the same file would become other pixels: part of every tower's fingerprint
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "MPO")
 """What is opened. Others of Pillow's formats run outside programs (EPS) or hold no pictures (PDF)."""
-SMALLEST = 8  # pixels a side; tiny pictures are enlarged, for processors take 1 or 3 rows for colour channels
-LONGEST = 8  # times the shorter side; longer strips are squashed to that, for a resize would blow them up
+SMALLEST = 4  # pixels a side; tinier pictures are enlarged, for processors take 1 or 3 rows for colour channels
+LONGEST = 100  # times the shorter side; longer strips are squashed to that, for a resize would blow them up
+SHOWN_SHARE = 0.5  # of a JPEG that lacks its end: what is left of it has to show that much
+_HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
 
+_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _opening = threading.Lock()  # warnings' filters belong to the whole process
 
 
@@ -75,9 +78,10 @@ def read_bytes(source: str | bytes, rules: ImageRules) -> ImageData:
         if not rules.urls:
             raise UnreadableImage(source, "refused", "URLs are not read here")
         return ImageData(source, download(address, rules))
-    if "://" in address:
+    path = file_path(address)
+    if path is None:
         raise UnreadableImage(source, "refused", f"{scheme}:// is not read; give a path, an http(s) or a data: URL")
-    return ImageData(source, _from_file(source, rules.find(address), rules))
+    return ImageData(source, _from_file(source, rules.find(path), rules))
 
 
 def _from_file(source: str, path: Path, rules: ImageRules) -> bytes:
@@ -111,10 +115,11 @@ def _sized(source: str, data: bytes, rules: ImageRules) -> bytes:
     return data
 
 
-def decode(image: ImageData, edge: int, rules: ImageRules) -> Image:
-    """An RGB picture whose shorter side is ``edge`` pixels, or what it has if that is less.
+def decode(image: ImageData, edge: int | None, rules: ImageRules) -> Image:
+    """An RGB picture whose shorter side is ``edge`` pixels, or what it has if that is less, or for None.
 
-    A JPEG is made smaller while it is decoded, so a very large one costs little. Raises UnreadableImage.
+    A JPEG that is too large, or needed smaller, is made smaller while it is decoded, which costs little. One that lacks
+    its end is what browsers show of it, if that is half of the picture at least. Raises UnreadableImage.
     """
     try:
         from PIL import Image as pillow
@@ -126,7 +131,8 @@ def decode(image: ImageData, edge: int, rules: ImageRules) -> Image:
             warnings.simplefilter("ignore")  # of size: judged below; of odd metadata: no matter
             opened = pillow.open(io.BytesIO(image.data), formats=_formats())
         with opened:
-            opened.draft(None, _target(opened.size, edge))  # only JPEG can, others do nothing
+            if edge is not None or opened.width * opened.height > rules.max_pixels:
+                opened.draft(None, _target(opened.size, edge or 1024))  # only JPEG can, others do nothing
             if opened.width * opened.height > rules.max_pixels:
                 raise UnreadableImage(
                     image.address,
@@ -135,7 +141,7 @@ def decode(image: ImageData, edge: int, rules: ImageRules) -> Image:
                 )
             opened.load()
             picture = _rgb(_upright(opened))
-            target = _target(picture.size, edge)
+            target = _target(picture.size, edge or min(picture.size))
             # A copy in any case: the file behind ``opened`` is closed at the end of the block.
             return picture.copy() if target == picture.size else picture.resize(target, reducing_gap=3.0)
     except UnreadableImage:
@@ -143,13 +149,33 @@ def decode(image: ImageData, edge: int, rules: ImageRules) -> Image:
     except pillow.DecompressionBombError as error:
         raise UnreadableImage(image.address, "too large", str(error)) from None
     except UnidentifiedImageError:
-        begins = image.data[:16]
-        raise UnreadableImage(image.address, "broken", f"this is no image; it begins with {begins!r}") from None
+        raise UnreadableImage(image.address, "broken", _strange(image.data)) from None
     except Exception as error:  # decoders raise all sorts on files that were cut off or made up
+        if image.data.startswith(_JPEG) and not image.data.endswith(_JPEG_END):
+            return _cut_off(image, edge, rules)
         raise UnreadableImage(image.address, "broken", f"{type(error).__name__}: {error}") from None
 
 
-def read_image(source: str | bytes, edge: int, rules: ImageRules | None = None) -> Image:
+def _cut_off(image: ImageData, edge: int | None, rules: ImageRules) -> Image:
+    """What shows of a JPEG that lacks its end. The decoder fills the rest with one colour."""
+    picture = decode(ImageData(image.address, image.data + _JPEG_END), edge, rules)
+    rows = np.asarray(picture).reshape(picture.height, -1, 3)
+    shows = np.flatnonzero((rows != rows[-1, -1]).any(axis=(1, 2)))
+    if not len(shows) or shows[-1] + 1 < SHOWN_SHARE * picture.height:
+        raise UnreadableImage(image.address, "broken", "most of this JPEG is missing: the file ends too early")
+    return picture
+
+
+def _strange(data: bytes) -> str:
+    """What is said of ``data`` that are no picture that can be opened."""
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC:
+        return "this is HEIC, as phones take it, which is not read: convert it to JPEG"
+    if b"<svg" in data[:1000].lower():
+        return "this is SVG, a drawing in words, which is not read: convert it to PNG"
+    return f"this is no image; it begins with {data[:16]!r}"
+
+
+def read_image(source: str | bytes, edge: int | None, rules: ImageRules | None = None) -> Image:
     """``read_bytes`` and ``decode`` in one. Raises UnreadableImage."""
     rules = ImageRules() if rules is None else rules
     return decode(read_bytes(source, rules), edge, rules)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.hiding import shown
@@ -62,6 +62,15 @@ def shorten(address: str) -> str:
     """``address`` as messages show it: what is secret of it is not."""
     address = shown(address) if address.lower().startswith(("http://", "https://")) else address
     return address if len(address) <= SHOWN else f"{address[:SHOWN]}..."
+
+
+def file_path(address: str) -> str | None:
+    """The path that ``address`` is, or names as ``file://``; None if it is the address of something else."""
+    if "://" not in address:
+        return address
+    parts = urlsplit(address)
+    here = parts.scheme.lower() == "file" and parts.netloc in ("", "localhost")
+    return unquote(parts.path) if here else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +137,17 @@ class ImageRules:
         mapped = [Path(folder) for folder in self.prefixes.values() if "://" not in folder]
         roots = [root.expanduser().resolve() for root in (*self.roots, *mapped)]
         try:
-            # An absolute path stays as it is when joined.
-            places = [(root / Path(address).expanduser()).resolve() for root in roots]
+            # An absolute path stays as it is when joined. On Windows parts are written apart by back-slashes.
+            named = [address, address.replace("\\", "/")] if "\\" in address else [address]
+            places = [(root / Path(name).expanduser()).resolve() for name in named for root in roots]
             inside = [place for place in places if any(place.is_relative_to(root) for root in roots)]
             found = next((place for place in inside if place.is_file()), None)
         except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, a loop of links
             raise UnreadableImage(address, "missing", f"this is no path: {error}") from None
         if found is not None:
             return found
+        if address[1:3] in (":\\", ":/"):
+            raise UnreadableImage(address, "missing", "this is a path of a Windows machine: give one that is there")
         if not roots or len(inside) < len(places):
             allowed = ", ".join(map(str, roots)) or "none"
             raise UnreadableImage(

@@ -22,7 +22,7 @@ from nextlabel.connectors.records import Record
 from .cells import LabelReader
 from .flags import FlagReader
 from .image_files import ImageData, data_url, read_image
-from .image_rules import ImageRules, UnreadableImage
+from .image_rules import ImageRules, UnreadableImage, file_path
 from .reading import NOTHING_SAID, ReadingOptions
 from .rows import Row, Table, first_few, rows_told
 from .tables import cell_label, cell_text, check_columns, open_table
@@ -273,7 +273,7 @@ def shown(source: str | bytes, rules: ImageRules, before: str = "") -> str:
     """
     if isinstance(source, str):
         source = source.strip()
-        if not source or "://" in source or source[:5].lower() == "data:":
+        if not source or file_path(source) is None or source[:5].lower() == "data:":
             return source  # what the platform can't show, its connector refuses
     if before:
         return before

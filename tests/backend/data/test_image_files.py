@@ -105,7 +105,7 @@ def test_exif_data_that_are_rubbish_do_no_harm() -> None:
 
 @pytest.mark.parametrize(
     ("size", "expected"),
-    [((3000, 1500), (64, 32)), ((20, 10), (20, 10)), ((4000, 3), (64, 8)), ((3, 4000), (8, 64)), ((1, 1), (8, 8))],
+    [((3000, 1500), (64, 32)), ((20, 10), (20, 10)), ((4000, 3), (400, 4)), ((3, 4000), (4, 400)), ((1, 1), (4, 4))],
 )
 def test_the_shorter_side_is_brought_down_and_no_strip_or_dot_blows_up(
     size: tuple[int, int], expected: tuple[int, int]
@@ -135,7 +135,7 @@ def test_a_decompression_bomb_is_refused() -> None:
         (b"GIF89a", "broken"),
         (b"not an image at all", "broken"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "broken"),
-        (saved(halves(), "JPEG")[:-40], "broken"),
+        (saved(halves((400, 400)), "JPEG")[:700], "broken"),
         (saved(halves((200, 200)))[:150], "broken"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "broken"),
         (b"\0" * 30_000_000, "too large"),
@@ -144,6 +144,33 @@ def test_a_decompression_bomb_is_refused() -> None:
 )
 def test_what_is_no_image_is_told(data: bytes, kind: str) -> None:
     assert problem(data) == kind
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_lacks_its_end_is_what_browsers_show_of_it(progressive: bool) -> None:
+    noise = Image.effect_noise((200, 200), 80).convert("RGB")
+    whole = saved(noise, "JPEG", progressive=progressive)
+    for lacks in (1, 2, 100):
+        picture = read_image(whole[:-lacks], 200)
+        upper = (0, 0, 200, 150)
+        assert np.array_equal(np.asarray(picture.crop(upper)), np.asarray(read_image(whole, 200).crop(upper)))
+    if not progressive:
+        assert problem(whole[: len(whole) // 3]) == "broken", "most of it would be one colour"
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (
+            b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+            "this is HEIC, as phones take it, which is not read: convert it to JPEG",
+        ),
+        (b"<?xml version='1.0'?><svg/>", "this is SVG, a drawing in words, which is not read: convert it to PNG"),
+    ],
+)
+def test_what_is_a_picture_and_not_read_is_told_so(data: bytes, says: str) -> None:
+    with pytest.raises(UnreadableImage, match=says):
+        read_image(data, 32)
 
 
 @given(st.integers(0, 10_000), st.integers(0, 255))
@@ -202,9 +229,20 @@ def test_a_pipe_is_not_waited_for(folder: Path) -> None:
     assert problem("pipe.png", ImageRules(roots=(folder / "shown",))) == "missing"
 
 
-@pytest.mark.parametrize("address", ["file:///etc/passwd", "ftp://host/a.png", "gopher://host/"])
+def test_files_are_named_as_addresses_and_as_on_windows(folder: Path) -> None:
+    (folder / "shown" / "a b.png").write_bytes(saved(halves()))
+    rules = ImageRules(roots=(folder,))
+    place = f"{folder}/shown/a%20b.png"
+    for address in (f"file://{place}", f"FILE://localhost{place}", "shown\\a.png", ".\\shown\\a b.png"):
+        assert read_image(address, 32, rules).size == (40, 20), address
+    assert problem("shown\\..\\..\\x.png", rules) == "refused"
+    with pytest.raises(UnreadableImage, match="a path of a Windows machine"):
+        read_image("C:\\memes\\a.png", 32, rules)
+
+
+@pytest.mark.parametrize("address", ["file:///etc/passwd", "file://host/a.png", "ftp://host/a.png", "gopher://host/"])
 def test_other_schemes_are_refused(address: str) -> None:
-    assert problem(address, ImageRules(roots=(Path("/"),))) == "refused"
+    assert problem(address, ImageRules(roots=(Path("/nowhere"),))) == "refused"
 
 
 def test_a_prefix_leads_to_a_folder_and_not_out_of_it(folder: Path) -> None:

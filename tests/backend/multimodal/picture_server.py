@@ -68,7 +68,7 @@ class Colours(ImageTower):
     """The mean colour of a picture."""
 
     name = fingerprint = "colours"
-    dimension, edge, device = 3, 8, "cpu"
+    dimension, device = 3, "cpu"
 
     def features(self, images: Sequence[Image.Image]) -> Any:
         raise NotImplementedError

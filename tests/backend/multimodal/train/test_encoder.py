@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from PIL import Image
 
 from nextlabel.backend.data.image_files import data_url, read_bytes
 from nextlabel.backend.data.image_rules import ImageRules, UnreadableImage
+from nextlabel.backend.encoders import image_models
 from nextlabel.backend.encoders import multimodal as encoder_module
 from nextlabel.backend.encoders.base import label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
@@ -116,7 +118,7 @@ def test_downloads_are_done_beforehand(encoder: MultimodalEncoder, monkeypatch: 
     red, gone = "https://images.example/red.png", "HTTP://images.example/gone.png"
     words, both, lost = encoder.fetched(["words", Content("a", (red, "blue.png")), Content("b", (red, gone))])
     assert (words, both) == ("words", Content("a", (data_url(read_bytes("red.png", encoder.rules).data), "blue.png")))
-    assert str(lost) == f"unreachable: {gone}: HTTP 404"
+    assert str(lost).casefold() == f"unreachable: {gone}: http 404".casefold()
 
 
 def test_the_same_picture_by_path_and_by_data_is_encoded_once(
@@ -235,6 +237,62 @@ def test_efficientnet_from_the_package(pictures: Path, tmp_path: Path) -> None:
     assert np.isfinite(vectors).all()
     likeness = vectors @ vectors.T
     assert likeness[0, 2] < likeness[0, 0] - 0.05
+
+
+def tiny_model(kind: str, folder: Path, clip: Path) -> str:
+    """Write a model of one layer with random weights and its processor; what its encoder is called."""
+    import torch
+    from transformers import Siglip2Config, Siglip2Model, SiglipConfig, SiglipModel, ViTConfig, ViTModel
+
+    torch.manual_seed(0)
+    processor: dict[str, Any]
+    side = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**side, "vocab_size": 60, "max_position_embeddings": 20, "projection_size": 16}
+    if kind in ("clip", "image side of a CLIP"):
+        return f"clip:{clip}" if kind == "clip" else f"hashing+{clip}"
+    if kind == "vit":
+        ViTModel(ViTConfig(image_size=32, patch_size=8, **side), add_pooling_layer=False).save_pretrained(folder)
+        processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}
+    elif kind == "siglip":
+        vision = {**side, "image_size": 32, "patch_size": 8}
+        SiglipModel(SiglipConfig(text_config=text, vision_config=vision)).save_pretrained(folder)
+        processor = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32}}
+    else:
+        vision = {**side, "num_patches": 16, "patch_size": 8}
+        Siglip2Model(Siglip2Config(text_config=text, vision_config=vision)).save_pretrained(folder)
+        processor = {"image_processor_type": "Siglip2ImageProcessor", "patch_size": 8, "max_num_patches": 16}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(clip / name, folder / name)
+    return f"hashing+{folder}" if kind == "vit" else f"clip:{folder}"
+
+
+@pytest.mark.parametrize("kind", ["clip", "image side of a CLIP", "vit", "siglip", "siglip2, flexible sizes"])
+def test_pictures_of_any_size_are_to_a_model_what_its_library_makes_of_them(
+    kind: str, clip: Path, pictures: Path, tmp_path: Path
+) -> None:
+    import torch
+    from transformers import AutoModel
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    name = tiny_model(kind, folder, clip)
+    encoder = load(name, tmp_path, pictures)
+    source = Path(name.partition("+")[2] or name.partition(":")[2])
+    model, processor = AutoModel.from_pretrained(source).eval(), image_models._image_processor(source)
+    sizes = {"png": [(500, 300), (64, 64), (31, 700), (5, 9)], "jpeg": [(900, 1200)]}
+    for form, size in ((form, size) for form, some in sizes.items() for size in some):
+        stream = io.BytesIO()
+        Image.effect_noise(size, 90).convert("RGB").save(stream, form)
+        with torch.inference_mode():
+            inputs = processor(images=[Image.open(stream)], return_tensors="pt")
+            if hasattr(model, "get_image_features"):
+                expected = image_models._pooled(model.get_image_features(**inputs))[0]
+            else:
+                expected = model(**inputs).last_hidden_state[0, 0]
+        expected = (expected / expected.norm()).numpy()
+        found = encoder.towers([Content("", (data_url(stream.getvalue()),))]).image[0]
+        assert float(found @ expected) > 1 - 1e-4, (size, form)
 
 
 def test_siglip_reads_texts_padded_to_their_full_length(clip: Path, pictures: Path, tmp_path: Path) -> None:

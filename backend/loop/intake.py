@@ -114,7 +114,7 @@ class Intake:
         Returns the number of rows added, and what contradicts the log or is missing: that should be doubted, all of a
         look at once, so that it can be seen how much it is.
         """
-        new = self._store.append(changes, "poll", as_of)
+        new = self._append(changes, "poll", as_of)
         self._set_aside(changes)
         if new:
             self._on_news(None)
@@ -133,9 +133,7 @@ class Intake:
         gone = [one for one in gone if not self.withheld.is_kept_record(one)]
         withheld = self._is_too_much(len(gone), lambda: len(self._store.remote_ids()))
         self.withheld.note_records(asked, gone if withheld else ())
-        if withheld:
-            log.warning(self.withheld.told)
-        elif gone and self._store.mark_gone(gone):
+        if not withheld and gone and self._store.mark_gone(gone):
             tell_of_records(self._store, began)
             self._store.dismiss(records=gone)
             log.info("records deleted on the platform", records=len(gone))
@@ -274,9 +272,18 @@ class Intake:
     ) -> None:
         """Log those that the log does not have otherwise."""
         news = tuple(one for one in annotations if one.id not in self._sweep.differing)
-        if rows := self._store.append(Changes(news), source, as_of):
+        if rows := self._append(Changes(news), source, as_of):
             self.settled += rows if source == "poll" else 0
             self._on_news(heard_at)
+
+    def _append(self, changes: Changes, source: Source, as_of: int) -> int:
+        """Log what was read; return the rows added. A platform that went back gives ids of lost answers away again."""
+        if self.withheld.went_back:
+            known = self._store.visible(one.id for one in changes.annotations)
+            self.withheld.note_reused(
+                {one.id for one in changes.annotations if known.get(one.id, one.remote_id) != one.remote_id}
+            )
+        return self._store.append(changes, source, as_of)
 
     def _settle(self) -> None:
         """Write down what is gone or otherwise, unless it is too much to be believed. Ends the sweep."""
@@ -287,9 +294,7 @@ class Intake:
         differing = self._without_departed(differing)
         withheld = self._is_too_much(len(differing), lambda: self._store.log_counts()["answers"])
         self.withheld.note_answers(sweep.asked, {one: sweep.asked[one] for one in differing} if withheld else {})
-        if withheld:
-            log.warning(self.withheld.told)
-        elif differing and (rows := self._store.settle(differing, "poll", sweep.as_of)):
+        if not withheld and differing and (rows := self._store.settle(differing, "poll", sweep.as_of)):
             gone = sum(one is None for one in differing.values())
             log.info("the log follows the platform", gone=gone, otherwise=len(differing) - gone)
             self.settled += rows

@@ -11,7 +11,11 @@ import json
 import threading
 from collections.abc import Collection, Mapping
 
+import structlog
+
 from nextlabel.backend.store import Notice, Store
+
+log = structlog.get_logger(__name__)
 
 BELIEVE, KEEP = "nextlabel compare --believe", "nextlabel compare --keep"
 DECIDE = f"if the platform is right: {BELIEVE}; if what is here is right: {KEEP}"
@@ -29,6 +33,7 @@ class Withheld:
         self._lock = threading.Lock()
         self._answers: dict[str, str] = {}  # id -> remote id of the record
         self._records: set[str] = set()
+        self._reused: set[str] = set()  # ids of answers that were lost, and others have now
         kept = json.loads(store.get_meta(KEPT) or "{}")
         self._kept: dict[str, str] = dict(kept.get("answers", {}))
         self._kept_records = set(kept.get("records", ()))
@@ -39,6 +44,13 @@ class Withheld:
         """Of the answers ``asked`` for, these are withheld now (id -> remote id of the record), and no others."""
         with self._lock:
             self._answers = {one: record for one, record in self._answers.items() if one not in asked} | dict(withheld)
+        self._tell()
+
+    def note_reused(self, ids: Collection[str]) -> None:
+        """Other answers have these ids now: what had them before is lost here, too."""
+        with self._lock:
+            self._reused |= set(ids)
+            self._answers = {one: record for one, record in self._answers.items() if one not in self._reused}
         self._tell()
 
     def note_records(self, asked: Collection[str], withheld: Collection[str]) -> None:
@@ -104,6 +116,7 @@ class Withheld:
 
     def end(self) -> None:
         """Somebody has decided, or there was nothing to decide."""
+        self._reused.clear()
         if self.went_back:
             self.went_back = False
             self._store.set_meta(WENT_BACK, "")
@@ -137,7 +150,8 @@ class Withheld:
             return ""
         if self.went_back:
             restored = "the platform is as it was at an earlier time (was a backup restored?)"
-            return f"{restored}: it lacks, or has otherwise, {what}, and nothing was changed here"
+            lost = f", and {len(self._reused):,} more, whose ids others have now" if self._reused else ""
+            return f"{restored}: it lacks, or has otherwise, {what}{lost}, and nothing was changed here"
         return f"the platform lacks, or has otherwise, {what} at once, so nothing was changed here"
 
     def _tell(self) -> None:
@@ -145,6 +159,7 @@ class Withheld:
         if message == self._noticed:
             return
         if message:
+            log.warning(f"{message}; {DECIDE}")
             self._store.notify(Notice(NOTICE, NOTICE, message, DECIDE))
         else:
             self._store.dismiss([NOTICE])

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from nextlabel.backend.cli.ending import CODES
 from nextlabel.backend.stack import LabelStudioServer
 from nextlabel.backend.stack.backend import BackendProcess
 from nextlabel.backend.stack.processes import wait_until
@@ -92,27 +93,27 @@ def product(label_studio: LabelStudioServer, tmp_path: Path) -> Iterator[Backend
     process.stop()
 
 
-def interrupted(product: BackendProcess, moment: str) -> str:
-    """Run until ``moment``, press Ctrl-C; what was said since."""
+def interrupted(product: BackendProcess, moment: str, number: signal.Signals = signal.SIGINT) -> str:
+    """Run until ``moment``, press Ctrl-C, or send another signal; what was said since."""
     product.env = {"MOMENT": moment}
     product.start()
     process = product._process
     assert process is not None
     there = product.home / "there"
     wait_until(there.exists, process, moment, product.log, 60)
-    told = pressed(product, moment)
+    told = pressed(product, moment, number)
     there.unlink()
     return told
 
 
-def pressed(product: BackendProcess, moment: str) -> str:
-    """Press Ctrl-C; what was said since."""
+def pressed(product: BackendProcess, moment: str, number: signal.Signals = signal.SIGINT) -> str:
+    """Press Ctrl-C, or send another signal; what was said since."""
     process = product._process
     assert process is not None
     said = product.log.stat().st_size
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     began = time.monotonic()
-    assert process.wait(60) == 130
+    assert process.wait(60) == CODES[number]
     print(f"{moment}: ended in {time.monotonic() - began:.2f} s")
     return product.log.read_text()[said:]
 
@@ -123,6 +124,12 @@ def test_work_that_does_not_end_is_left(product: BackendProcess, moment: str) ->
     assert "ending; what is not finished goes on at the next start" in said
     assert "Traceback" not in said
     assert '"level": "error"' not in said
+
+
+@pytest.mark.parametrize("moment", ["encoding", "pushing"])
+def test_it_ends_in_time_for_whoever_stops_services(product: BackendProcess, moment: str) -> None:
+    """Compose kills ten seconds after it asks, Kubernetes thirty: LIMITS in cli/ending.py has the time."""
+    interrupted(product, moment, signal.SIGTERM)
 
 
 def test_nothing_is_pushed_twice_and_the_next_run_leads_at_once(product: BackendProcess) -> None:

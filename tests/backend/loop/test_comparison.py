@@ -103,6 +103,32 @@ def test_everything_gone_is_told_until_somebody_decides(begin: Begin, platform: 
     wait_for(lambda: service.status().labelled == 0 and service.status().last_error == "")
 
 
+def test_a_restored_platform_that_gives_ids_away_again(
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store
+) -> None:
+    """A few answers are told, too; and those whose ids others have by now, which nobody can bring back."""
+    service = started(make_service, platform)
+    wait_for(lambda: service.status().comparison["ended"] == 1)
+    given = label(platform, 6)
+    tell(service, store, *given)
+    platform.restored = platform.down = True
+    wait_for(lambda: "sync" in service.status().errors)
+    for one in given[3:]:
+        del platform.answers[one.id]
+    platform.down = False
+    wait_for(lambda: "it lacks, or has otherwise, 3 answers, and" in service.status().last_error)
+    elsewhere = list(platform.pushed)[20]
+    again = replace(given[3], remote_id=elsewhere, annotator="bob", updated_at=given[5].updated_at + timedelta(1))
+    platform.answers[again.id] = again
+    wait_for(lambda: "2 answers, and 1 more, whose ids others have now" in service.status().last_error)
+    assert set(current(store)) == {one.id for one in given}
+    platform.restored = False
+    number = service.compare(keep=True)
+    wait_for(lambda: service.status().comparison["ended"] >= number)
+    assert service.status().comparison["kept"] == 2
+    assert service.status().last_error == ""
+
+
 def test_a_comparison_that_fails_is_begun_again(begin: Begin, platform: MemoryConnector, store: Store) -> None:
     service = begin()
     platform.fail_next["annotated"] = PlatformUnavailable("down")

@@ -159,7 +159,7 @@ def epochs(
     body, eyes = pooled_model(described).train(), EfficientNetTower()
     eyes.network.train()
     contents = contents[:items]
-    tokens = Tokeniser(described, folder)([one.text for one in contents])
+    tokens = Tokeniser(described)([one.text for one in contents])
     pixels = eyes.pixels([eyes.prepare(read_image(one.images[0], None, _rules(folder))) for one in contents])
     truth = torch.from_numpy(targets[:items].astype(np.int64))
     cached = [torch.from_numpy(part[:items].copy()) for part in (towers.text, towers.image)]

@@ -22,7 +22,7 @@ from benchmarks.marked_texts import read_spans
 from benchmarks.reporting import publish
 from benchmarks.span_report import span_report
 from nextlabel.backend.data.span_examples import SpanExamples, split_held_out
-from nextlabel.backend.encoders.base import EncoderSpec, default_cache_dir
+from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.encoders.model_folder import find_model
 from nextlabel.backend.models.spans.decoding import decode
 from nextlabel.backend.models.spans.encoder import SpanEncoder, load_span_encoder
@@ -103,7 +103,7 @@ def _fine_tune(train: SpanExamples, test: SpanExamples, spec: TrainingSpec, sche
         result = SpanTrainer(scheme=scheme).train(folder, *parts, spec, model_folder, scratch=scratch)
         seconds = time.process_time() - began
         model = SpanModel.load(result.folder)
-    texts = SpanTokeniser(folder, default_cache_dir())(test.texts)
+    texts = SpanTokeniser(folder)(test.texts)
     logits, bounds = model.logits(texts), [text.bounds for text in texts]
     found = decode(logits, bounds, model.tags)
     greedy = [model.tags.decode(one, tags.argmax(axis=1)) for one, tags in zip(bounds, logits, strict=True)]

@@ -44,6 +44,12 @@ def text_of(readable: Readable) -> str:
     return readable if isinstance(readable, str) else readable.text
 
 
+def says_nothing(readable: Readable) -> bool:
+    """Whether there is nothing in it to judge: no word and no image."""
+    one = content_of(readable)
+    return not one.images and not one.text.strip()
+
+
 def as_json(content: Content) -> dict[str, Any]:
     """A content for JSON, as the ``default`` of ``json.dumps``; a plain text is a string there too."""
     return asdict(content)

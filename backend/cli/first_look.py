@@ -52,7 +52,7 @@ def before_first_run(
     if recipe.brings_records:
         stage(READING, 0, 0)
         yield _looked("data", lambda: _data(recipe, settings))
-    yield _training()
+    yield _training(recipe, settings)
 
 
 def _looked(code: str, look: Callable[[], str]) -> Finding:
@@ -81,8 +81,12 @@ def _data(recipe: Recipe, settings: Settings) -> str:
     return "; ".join(report.lines())
 
 
-def _training() -> Finding:
+def _training(recipe: Recipe, settings: Settings) -> Finding:
+    from nextlabel.backend.service.opening import untrainable
+
     if find_spec("torch") is not None and find_spec("transformers") is not None:
+        if recipe.labels and (reason := untrainable(recipe, settings)):
+            return Finding("training", Severity.OK, reason, "name another encoder to have it trained")
         return Finding.ok("training", "the encoder can be trained here")
     told = (
         "torch and transformers are not installed: the encoder stays as it is, what learns are the heads on its vectors"

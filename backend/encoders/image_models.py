@@ -24,7 +24,7 @@ from nextlabel.connectors.errors import LearningError, MissingExtra
 
 from .base import FloatMatrix, need
 from .model_folder import find_folder
-from .tokenizer import CHARACTERS_A_TOKEN, clean_text
+from .tokenizer import clean_text
 from .torch import device_and_precision, inference
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class ClipTowers:
         self.images = ClipImages(self, f"{digest}-image-{precision}-r{READING}")
 
     def _text_features(self, texts: Sequence[Readable]) -> Any:
-        clean = [clean_text(text_of(text)[: self._length * CHARACTERS_A_TOKEN]) for text in texts]
+        clean = [clean_text(text_of(text)) for text in texts]
         inputs = self._tokenizer(
             clean, padding=self._padding, truncation=True, max_length=self._length, return_tensors="pt"
         )

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -68,13 +67,13 @@ def remarks_on_cut(spec: EncoderSpec, texts: Sequence[Readable]) -> list[str]:
 
     Raises EncoderNotFound, LearningError, MissingExtra.
     """
-    from .model_folder import find_model
+    from .model_folder import folder_of
     from .tokenizer import Tokeniser
 
     if spec.name == HASHING:
         return []
-    folder = replace(find_model(spec.name, max_length=spec.max_length, prompt=spec.prompt), windows=spec.windows)
-    tokeniser = Tokeniser(folder, spec.cache)
+    folder = folder_of(spec)
+    tokeniser = Tokeniser(folder)
     cut = sum(tokeniser.longer(part) for part in batched(texts, _TOKENISED))
     if not cut:
         return []
@@ -106,9 +105,13 @@ def load(spec: EncoderSpec, *, threads: int | None = None) -> Encoder:
         return load_fused(spec, partial(load, threads=threads))
     if is_multimodal(spec.name):
         return load_multimodal(spec, partial(load, threads=threads), cache=spec.cache, threads=threads)
-    from .model_folder import find_model
+    from .model_folder import folder_of
 
-    folder = replace(find_model(spec.name, max_length=spec.max_length, prompt=spec.prompt), windows=spec.windows)
+    if spec.engine == "torch" or (spec.engine == "auto" and _cuda_available()):
+        need("torch", "transformers")
+        import torch  # noqa: F401  # a model that is new is read with it in this process, not in another
+
+    folder = folder_of(spec)
     if spec.engine == "auto":
         return _load_best(folder, spec.cache, threads)
     return _load(folder, spec.engine, spec.cache, threads)

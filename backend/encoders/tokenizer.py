@@ -9,23 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.files import atomic_path
 from nextlabel.backend.numeric import unit_rows
 from nextlabel.connectors.content import Readable, text_of
-from nextlabel.connectors.errors import LearningError
 
 from .base import FloatMatrix, need
+from .inspection import cut
 from .model_folder import ModelFolder
 
 WINDOWS_AT_ONCE = 4096
 """Texts are read in portions of about so many windows: their token ids take some 30 bytes per token."""
-CHARACTERS_A_TOKEN = 20  # a text is cut to this many times max_length before it is tokenised; 4 to 5 are usual
+CHARACTERS_A_TOKEN = 20  # of a long text that are looked at first; 4 to 5 are usual, blanks may be without end
+TORN = 32  # tokens next to where a text was cut, which may be others than in the whole text
 OVERLAP = 8  # a window repeats this part of the one before it: an eighth, so that no sentence is only seen torn
 IntMatrix = npt.NDArray[np.int64]
 
@@ -91,19 +90,20 @@ def pool_windows(vectors: Any, owner: Any, weights: Any, texts: int) -> Any:
 
 
 class Tokeniser:
-    """Turns texts into lists of token ids, none empty, none longer than ``max_length``."""
+    """Turns texts into token ids, those of the model's library; no list is empty, none longer than ``max_length``."""
 
-    def __init__(self, folder: ModelFolder, cache: Path) -> None:
-        self._tokenizer = open_tokenizer(folder, cache)
+    def __init__(self, folder: ModelFolder) -> None:
+        self._tokenizer = open_tokenizer(folder)
         self.windows = folder.windows
         self._overlap = folder.max_length // OVERLAP if folder.windows > 1 else 0
-        self._tokenizer.enable_truncation(folder.max_length, stride=self._overlap)
-        self._prompt = folder.prompt
-        self._characters = folder.max_length * CHARACTERS_A_TOKEN
+        self._left, self._prompt = folder.reading.left, folder.prompt
+        cut(self._tokenizer, folder.max_length, left=self._left, stride=self._overlap)
+        self._special = self._tokenizer.num_special_tokens_to_add(False)
+        self._most = folder.max_length * folder.windows
 
     def __call__(self, texts: Sequence[Readable]) -> list[list[int]]:
         """Token ids of every text, of its words alone where it comes with images. None becomes a single id 0."""
-        return [encoding.ids or [0] for encoding in self._encoded(texts, self._characters)]
+        return [encoding.ids or [0] for encoding in self._encoded(texts)]
 
     def cut(self, texts: Sequence[Readable]) -> Windows:
         """Every text in up to ``windows`` windows of ``max_length`` tokens; what is past them is left out.
@@ -113,26 +113,37 @@ class Tokeniser:
         rows: list[list[int]] = []
         owner: list[int] = []
         weights: list[int] = []
-        special = self._tokenizer.num_special_tokens_to_add(False)
-        for text, encoding in enumerate(self._encoded(texts, self._characters * self.windows)):
+        for text, encoding in enumerate(self._encoded(texts)):
             for number, window in enumerate([encoding, *encoding.overflowing[: self.windows - 1]]):
                 rows.append(window.ids or [0])
                 owner.append(text)
-                weights.append(max(1, len(window.ids) - special - (self._overlap if number else 0)))
+                weights.append(max(1, len(window.ids) - self._special - (self._overlap if number else 0)))
         return Windows(rows, np.array(owner, np.int64), np.array(weights, np.float32))
 
     def longer(self, texts: Sequence[Readable]) -> int:
         """How many of ``texts`` have tokens past the last window, which are not read."""
-        encoded = self._encoded(texts, self._characters * self.windows)
-        return sum(
-            len(encoding.overflowing) >= self.windows or len(text_of(text)) > self._characters * self.windows
-            for text, encoding in zip(texts, encoded, strict=True)
-        )
+        return sum(len(encoding.overflowing) >= self.windows for encoding in self._encoded(texts))
 
-    def _encoded(self, texts: Sequence[Readable], characters: int) -> list[Any]:
-        clean = [self._prompt + clean_text(text_of(text)[:characters]) for text in texts]
-        encodings: list[Any] = self._tokenizer.encode_batch_fast(clean)
+    def _encoded(self, texts: Sequence[Readable]) -> list[Any]:
+        """The encodings of ``texts``. Of a long one no more is looked at than it takes to fill the windows."""
+        clean = [clean_text(text_of(text)) for text in texts]
+        encodings: list[Any] = [None] * len(clean)
+        pending, characters = list(range(len(clean))), self._most * CHARACTERS_A_TOKEN
+        while pending:
+            parts = [self._prompt + self._part(clean[row], characters) for row in pending]
+            for row, encoding in zip(pending, self._tokenizer.encode_batch_fast(parts), strict=True):
+                encodings[row] = encoding
+            pending = [row for row in pending if len(clean[row]) > characters and not self._full(encodings[row])]
+            characters *= 4
         return encodings
+
+    def _part(self, text: str, characters: int) -> str:
+        return text[-characters:] if self._left else text[:characters]
+
+    def _full(self, encoding: Any) -> bool:
+        """Whether a text that was cut has tokens enough, so that those next to the cut are not read."""
+        more = sum(len(one.ids) - self._special - self._overlap for one in encoding.overflowing)
+        return bool(len(encoding.ids) + more >= self._most + TORN)
 
 
 def clean_text(text: str) -> str:
@@ -159,31 +170,9 @@ def batches_by_length(rows: Sequence[Sequence[int]], size: int) -> list[list[int
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def open_tokenizer(folder: ModelFolder, cache: Path) -> Any:
-    """The model's Rust tokenizer, which pads nothing. Raises LearningError and MissingExtra."""
+def open_tokenizer(folder: ModelFolder) -> Any:
+    """The model's Rust tokenizer, which cuts and pads nothing. Raises MissingExtra."""
     need("tokenizers")
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(tokenizer_file(folder, cache)))
-    tokenizer.no_padding()
-    return tokenizer
-
-
-def tokenizer_file(folder: ModelFolder, cache: Path) -> Path:
-    """The model's tokenizer.json, made once and kept in ``cache`` if it has none. Raises LearningError."""
-    file = folder.path / "tokenizer.json"
-    if file.is_file():
-        return file
-    file = cache / "tokenizers" / f"{folder.digest(cache)}.json"
-    if file.is_file():
-        return file
-    need("transformers")
-    from transformers import AutoTokenizer
-
-    try:
-        fast = AutoTokenizer.from_pretrained(folder.path).backend_tokenizer
-    except Exception as error:  # whatever the model's own tokenizer class raises
-        raise LearningError(f"{folder.path} has no tokenizer.json, and none can be made from it: {error}") from error
-    with atomic_path(file) as temporary:
-        fast.save(str(temporary))
-    return file
+    return Tokenizer.from_file(str(folder.tokenizer))

@@ -119,7 +119,7 @@ class Request:
 
         content = self.encoder
         if self.encoder != HASHING:
-            content = find_model(self.encoder).digest(self.cache)
+            content = find_model(self.encoder, cache=self.cache).kind(self.cache)
         spec = TrainingSpec(rung=self.rung, seed=seed).model_dump(mode="json")
         return json.dumps([version("nextlabel"), content, self.engine, self.max_length, self.windows, spec])
 

@@ -22,7 +22,7 @@ from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import HASHING, Encoder, EncoderSpec, Engine, FloatMatrix, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load
-from nextlabel.backend.encoders.model_folder import find_model
+from nextlabel.backend.encoders.model_folder import folder_of
 from nextlabel.backend.encoders.multimodal import is_multimodal
 from nextlabel.backend.models.calibration import Classifier
 from nextlabel.backend.models.probe import Probe
@@ -141,7 +141,7 @@ class TrainedRung:
         """See Rung."""
         setup = self.setup
         spec = setup.encoder
-        base = replace(find_model(spec.name, max_length=spec.max_length), windows=spec.windows)
+        base = folder_of(spec)
         # A small number of passes is right for few-shot whatever the labels, so none of them is spent on stopping.
         few = self.name == "few-shot"
         tuner: TextTrainer[Any] = FewShotTuner() if few else FineTuner()

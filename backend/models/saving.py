@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 
 from nextlabel.backend.activation import Activation
-from nextlabel.backend.encoders.model_folder import LEARNED, OWN_FILE, POOLER_FILE, ModelFolder, Pooling
+from nextlabel.backend.encoders.library import read_json
+from nextlabel.backend.encoders.model_folder import ModelFolder
+from nextlabel.backend.encoders.network import LEARNED, OWN_FILE, POOLER_FILE, POOLINGS
 from nextlabel.connectors.errors import LearningError
 
 from .probe import LABELS_FILE, Probe
 
 HEAD_FILE, TRAINING_FILE = "head.safetensors", "training.json"
+LENGTH_FILE, PROMPT_FILE = "sentence_bert_config.json", "config_sentence_transformers.json"
 # What a tokenizer is made of, in any of the libraries; copied as it is, so that the same text stays the same tokens.
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -29,6 +32,7 @@ TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
     "*.model",
+    "*.jinja",
 )
 
 
@@ -53,16 +57,28 @@ def save_encoder(folder: Path, network: Any, base: ModelFolder) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     network.body.save_pretrained(folder)
     copy_tokenizer(base, folder)
-    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": base.max_length, "do_lower_case": False})
-    if base.prompt:
-        prompt = {"prompts": {"default": base.prompt}, "default_prompt_name": "default"}
-        _write_json(folder / "config_sentence_transformers.json", prompt)
+    write_inputs(folder, base)
+    if network.pooling not in POOLINGS:
+        network.pooler.save(folder)
+        return
     write_pooling(folder, network.pooling, network.dimension)
     if network.pooling in LEARNED:
         from safetensors.torch import save_file
 
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.pooler.state_dict().items()}
         save_file(state, folder / POOLER_FILE)
+
+
+def write_inputs(folder: Path, base: ModelFolder, inner: Path = Path()) -> None:
+    """Say what goes into a model as into ``base``: how long a text, in lower case or not, after which prompt.
+
+    ``inner`` is the folder of the transformer within ``folder``.
+    """
+    file = base.body / LENGTH_FILE
+    settings = read_json(file) if file.is_file() else {}
+    _write_json(folder / inner / LENGTH_FILE, {**settings, "max_seq_length": base.max_length})
+    if base.prompt:
+        _write_json(folder / PROMPT_FILE, {"prompts": {"default": base.prompt}, "default_prompt_name": "default"})
 
 
 def head_of(network: Any, *, activation: Activation, temperature: float, labels: int) -> Probe:
@@ -80,35 +96,33 @@ def save_head(folder: Path, head: Probe, labels: tuple[str, ...], training: dict
         _write_json(folder / TRAINING_FILE, training)
 
 
-def write_pooling(folder: Path, pooling: Pooling, dimension: int) -> None:
-    """Say how token vectors become one: as sentence-transformers does, or in a file of our own for learned ones."""
-    if pooling in LEARNED:
+def write_pooling(folder: Path, pooling: str, dimension: int) -> None:
+    """Say how token vectors become one: as sentence-transformers does, or in a file of our own for learned ones.
+
+    ``pooling`` is one of POOLINGS, or lasttoken.
+    """
+    kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    if pooling in LEARNED:  # sentence-transformers is told of no pooling, rather than of another
         _write_json(folder / OWN_FILE, {"pooling": pooling})
-        return
-    kinds = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
+        kinds = kinds[:1]
     modules = [
         {"idx": at, "name": str(at), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for at, (path, kind) in enumerate(kinds)
     ]
     _write_json(folder / "modules.json", modules)
-    flags = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
+    if pooling in LEARNED:
+        return
+    flags = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens", "lasttoken": "lasttoken"}
     config = {f"pooling_mode_{flag}": name == pooling for name, flag in flags.items()}
     _write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": dimension, **config})
     (folder / "2_Normalize").mkdir(exist_ok=True)
 
 
 def copy_tokenizer(base: ModelFolder, folder: Path) -> None:
-    """Copy the tokenizer of ``base``, or make one that transformers reads. Raises LearningError."""
+    """Copy the tokenizer of ``base``, whatever files it is made of."""
     for pattern in TOKENIZER_FILES:
-        for file in base.path.glob(pattern):
+        for file in base.body.glob(pattern):
             shutil.copyfile(file, folder / file.name)
-    if not (folder / "tokenizer.json").is_file():
-        from transformers import AutoTokenizer
-
-        try:
-            AutoTokenizer.from_pretrained(base.path, local_files_only=True).save_pretrained(folder)
-        except Exception as error:  # whatever the model's own tokenizer class raises
-            raise LearningError(f"the tokenizer in {base.path} can't be saved: {error}") from error
 
 
 def _write_json(file: Path, data: Any) -> None:

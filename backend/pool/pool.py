@@ -16,6 +16,7 @@ from nextlabel.backend.annotators.consensus import Agreed
 from nextlabel.backend.annotators.opinions import Opinions
 from nextlabel.backend.questions import Question
 from nextlabel.backend.store import StoredRecord
+from nextlabel.connectors.content import says_nothing
 from nextlabel.connectors.records import Annotation, AnnotationStatus
 
 from .answers import Answers
@@ -23,7 +24,7 @@ from .answers import Positions as Positions
 from .copies import Copies
 
 _DONE, _SKIPPED, _DRAFT = AnnotationStatus.SUBMITTED, AnnotationStatus.SKIPPED, AnnotationStatus.DRAFT
-_FLAGS = ("audit", "held_out", "active", "pushed", "suggested", "held", "known", "stands")
+_FLAGS = ("audit", "held_out", "active", "pushed", "suggested", "held", "known", "stands", "empty")
 COUNTED = {"answers": _DONE, "skips": _SKIPPED, "drafts": _DRAFT}
 """Columns that count a record's annotators; a second answer by the same one is no other opinion."""
 
@@ -91,6 +92,7 @@ class PoolState:
         for name in ("lot", "held_out", "opinions", "suggested"):
             self._table[name][at_all] = [getattr(item, name) for item in stored]
         self._table["audit"][at_all] = [item.audit or item.held_out for item in stored]
+        self._table["empty"][at_all] = [says_nothing(self.labeling.content(item.record)) for item in stored]
         self._table["active"][at_all] = [not item.gone and not item.is_copy for item in stored]
         for item in stored:
             if item.gone:
@@ -315,7 +317,8 @@ class PoolState:
     def unsuggested(self) -> Positions:
         """Open positions on the platform that never had a suggestion of ours and should have one, newest first."""
         due = self._free & self._column("pushed") & ~self._column("suggested")
-        return np.flatnonzero(due & self._embedded & ~self._asked & ~self._column("audit"))[::-1]
+        seen = self._embedded & ~self._column("audit") & ~self._column("empty")
+        return np.flatnonzero(due & seen & ~self._asked)[::-1]
 
     def training(self) -> Positions:
         """Positions with an answer to learn from: the audit slice is left out, and of copies there is one."""
@@ -360,11 +363,13 @@ class PoolState:
         return self._column("pushed")[positions]
 
     def is_blind(self, positions: Positions) -> npt.NDArray[np.bool_]:
-        """bool [k]: which of ``positions`` are shown without a suggestion: the audit slice, and what is asked again.
+        """bool [k]: which of ``positions`` are shown without a suggestion.
 
-        A second opinion that was shown a model's would be none. Nor is there one for what is not embedded.
+        The audit slice; what is asked again, since a second opinion that was shown a model's would be none; and records
+        in which there is nothing to judge, or that are not embedded.
         """
-        return np.asarray(self._column("audit")[positions] | self._asked[positions] | ~self._embedded[positions])
+        told = self._embedded & ~self._column("audit") & ~self._column("empty")
+        return np.asarray(~told[positions] | self._asked[positions])
 
     def waiting_on_platform(self) -> int:
         """How many records on the platform still wait for an answer."""

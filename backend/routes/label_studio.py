@@ -160,13 +160,15 @@ async def predict(
     The context changes nothing: a classifier judges the record, not what was clicked so far.
     """
     await _check_project(edge, asked.project)
-    labeling, version = edge.backend.labeling, edge.backend.serving_version
+    labeling = edge.backend.labeling
     try:
         records = await asyncio.to_thread(_records, asked.tasks, labeling)
     except ValueError as error:
         raise HTTPException(422, f"tasks: {error}") from None
     suggestions = await edge.predict(records, "/predict")
     form = _form(asked.label_config or edge.backend.config, labeling)
+    # All are by one model, which may not be the one in service any more.
+    version = next((one.model_version for one in suggestions if one), edge.backend.serving_version)
     return await asyncio.to_thread(_predictions, edge, form, suggestions, version)
 
 

@@ -16,6 +16,7 @@ from nextlabel.backend.data.remote_texts import read_text
 from nextlabel.backend.encoders.base import HASHING, Encoder, EncoderSpec
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.fusion import is_fused
+from nextlabel.backend.encoders.model_folder import folder_of
 from nextlabel.backend.encoders.multimodal import is_multimodal
 from nextlabel.backend.home import private_home
 from nextlabel.backend.loop.agreement import Agreement
@@ -32,7 +33,7 @@ from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Added, Rule, Store
 from nextlabel.connectors.base import Connector, Survey
-from nextlabel.connectors.errors import ConfigError, DataError
+from nextlabel.connectors.errors import ConfigError, DataError, NextlabelError
 from nextlabel.connectors.platforms import PLATFORMS
 from nextlabel.connectors.records import FieldKind, Record
 
@@ -218,6 +219,34 @@ def training_setup(recipe: Recipe, settings: Settings) -> TrainingSetup:
     )
 
 
+def untrainable(recipe: Recipe, settings: Settings) -> str:
+    """Why the recipe's text encoder can't be trained as its question needs it; empty if it can, or isn't there."""
+    if recipe.encoder == HASHING or is_multimodal(recipe.encoder) or is_fused(Path(recipe.encoder).expanduser()):
+        return ""
+    try:
+        reading = folder_of(encoder_spec(recipe, settings)).reading
+    except NextlabelError:  # it was there once, and is loaded no more: a trained one is in use
+        return ""
+    reason = reading.untrainable
+    if question_of(recipe.labeling()).reads_tokens and not reading.tags:
+        reason = "transformers has no class of it that marks tokens"
+    return f"the encoder {recipe.encoder} can't be trained: {reason}" if reason else ""
+
+
+def refuse_untrainable(setup: TrainingSetup, recipe: Recipe, settings: Settings) -> TrainingSetup:
+    """``setup``, which trains nothing where the encoder can't be trained.
+
+    Raises ConfigError where the recipe asks for a training by name: before the first label, not after the hundredth.
+    """
+    reason = "" if setup.reason else untrainable(recipe, settings)
+    if not reason:
+        return setup
+    if recipe.training.rung != "auto":
+        raise ConfigError(f"{reason}; write `rung: probe` under training, or name another encoder")
+    log.warning("the encoder stays as it is", reason=reason)
+    return replace(setup, reason=reason)
+
+
 def open_service(
     recipe: Recipe,
     settings: Settings,
@@ -251,6 +280,7 @@ def open_service(
         if store.current_model() is None:
             stage(LOADING.format(recipe.encoder), 0, 0)
             spaces(OWN)
+        setup = refuse_untrainable(setup, recipe, settings)
         if connector is not None:
             load_records(recipe, store, settings, stage)
         else:

@@ -14,6 +14,7 @@ from nextlabel.backend.retraining.model import Learner, Model
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Rule, Store
 from nextlabel.connectors.base import Connector
+from nextlabel.connectors.content import says_nothing
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, Record
 
@@ -66,7 +67,9 @@ class Predictor:
                 self._learner.let_go(space, live.space)
 
     async def classify(self, records: Sequence[Record]) -> list[Prediction | None]:
-        """A prediction for each of ``records``; None for those that people are to see blind, or that can't be read.
+        """A prediction for each of ``records``, all by one model; None for those that people are to see blind.
+
+        And for those that can't be read, or in which there is nothing to judge.
 
         Raises LearningError before there is a model.
         """
@@ -78,7 +81,10 @@ class Predictor:
         labeling = self._labeling()
         contents = [labeling.content(record) for record in records]
         predictions, blind = await asyncio.gather(live.predict(contents, self._batcher), self._shown_blind(records))
-        return [None if unseen else one for one, unseen in zip(predictions, blind, strict=True)]
+        return [
+            None if unseen or says_nothing(content) else one
+            for one, unseen, content in zip(predictions, blind, contents, strict=True)
+        ]
 
     async def _shown_blind(self, records: Sequence[Record]) -> list[bool]:
         """Which of ``records`` nobody may see a suggestion of, those that can't be read included."""

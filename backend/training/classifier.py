@@ -16,9 +16,10 @@ from typing_extensions import override
 
 from nextlabel.backend.activation import SOFTMAX, Targets, activation_of
 from nextlabel.backend.encoders.base import FloatMatrix
-from nextlabel.backend.encoders.model_folder import ModelFolder, Pooling, pooled_dimension
+from nextlabel.backend.encoders.model_folder import ModelFolder
+from nextlabel.backend.encoders.network import make_pooler, pooled_dimension, token_vectors
 from nextlabel.backend.encoders.tokenizer import batches_by_length, pad, pool, pool_windows
-from nextlabel.backend.encoders.torch import flatten_last_norm, load_body, load_pooler, make_pooler
+from nextlabel.backend.encoders.torch import flatten_last_norm, load_parts
 from nextlabel.backend.metrics import log_loss, macro_f1
 from nextlabel.backend.models.calibration import at_temperature, fit_temperature
 from nextlabel.backend.models.probe import Probe
@@ -116,11 +117,11 @@ def text_classifier(folder: ModelFolder, spec: TrainingSpec, classes: int) -> An
     """
     import torch
 
-    pooling: Pooling = folder.pooling if spec.pooling == "model" else spec.pooling
-    body = load_body(folder)
-    kept = pooling == folder.pooling
-    pooled = load_pooler(folder) if kept else make_pooler(pooling, folder.width)
-    dimension = pooled_dimension(pooling, folder.width)
+    pooling = folder.pooling if spec.pooling == "model" else spec.pooling
+    body, pooled = load_parts(folder)
+    dimension, types = folder.dimension, folder.reading.types
+    if pooling != folder.pooling:
+        pooled, dimension = make_pooler(pooling, folder.width), pooled_dimension(pooling, folder.width)
 
     class TextClassifier(torch.nn.Module):  # type: ignore[misc]  # torch comes without types here
         def __init__(self) -> None:
@@ -140,7 +141,7 @@ def text_classifier(folder: ModelFolder, spec: TrainingSpec, classes: int) -> An
 
         def vectors(self, input_ids: Any, attention_mask: Any) -> Any:
             """Unit vectors of the windows."""
-            hidden = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            hidden = token_vectors(self.body, input_ids, attention_mask, types)
             vector = self.pooler(hidden.float(), attention_mask).float()
             return vector / vector.norm(dim=1, keepdim=True).clamp(min=1e-12)
 

@@ -156,7 +156,7 @@ class SpanTrainer(Trainer[SpanExamples, SpanTask]):
     def prepare(self, given: Given[SpanExamples]) -> tuple[SpanTask, Vocabulary]:
         tags = TagSet.of(given.examples.labels, self._scheme)
         network = token_classifier(given.encoder, given.spec, tags).to(given.device)
-        tokenise = SpanTokeniser(given.encoder, given.scratch)
+        tokenise = SpanTokeniser(given.encoder)
         train = tagged(tokenise, given.examples, tags, given.watch)
         if not any(text.windows for text in train.texts):
             raise LearningError("none of the texts holds a token; there is nothing to learn from")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -77,9 +76,9 @@ class WindowedTexts:
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def tokenised(encoder: ModelFolder, texts: Sequence[Readable], scratch: Path, watch: Watch) -> WindowedTexts:
+def tokenised(encoder: ModelFolder, texts: Sequence[Readable], watch: Watch) -> WindowedTexts:
     """Every text once for all epochs, in up to ``encoder.windows`` windows of ``encoder.max_length`` tokens."""
-    tokenise = Tokeniser(encoder, scratch)
+    tokenise = Tokeniser(encoder)
     rows: list[list[int]] = []
     owner: list[Rows] = [np.empty(0, np.int64)]
     weights: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)]

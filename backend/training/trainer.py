@@ -203,7 +203,7 @@ class TextTrainer(Trainer[Examples, TextTask]):
         examples, held_out = given.examples, given.held_out
         network = text_classifier(given.encoder, given.spec, len(examples.labels)).to(given.device)
         texts = [*examples.texts, *(held_out.texts if held_out is not None else ())]
-        cut = tokenised(given.encoder, texts, given.scratch, given.watch)
+        cut = tokenised(given.encoder, texts, given.watch)
         vocabulary = Vocabulary(network.body, cut.windows.rows)
         first, rest = np.split(np.arange(len(texts)), [len(examples)])
         train = _answered(cut.take(first), examples)

@@ -25,7 +25,7 @@ import numpy as np
 from nextlabel.backend.encoders.base import usable_cores
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load
-from nextlabel.backend.encoders.model_folder import find_model
+from nextlabel.backend.encoders.model_folder import folder_of
 from nextlabel.backend.files import write_atomically
 from nextlabel.backend.models.probe import LABELS_FILE, Probe
 from nextlabel.backend.models.saving import HEAD_FILE
@@ -109,7 +109,7 @@ def train(work: Path, job: TrainingJob, report: ProgressReport, stop: Stop) -> N
     if not trained.is_dir() and job.kind == "fusion":
         train_fused(job, trained, report, stop)
     elif not trained.is_dir():
-        base = replace(find_model(spec.name, max_length=spec.max_length, prompt=spec.prompt), windows=spec.windows)
+        base = folder_of(spec)
         how: dict[str, Any] = {"scratch": work / "scratch", "report": report, "stop": stop}
         trainer = TRAINERS[job.kind](checkpoint_seconds=job.checkpoint_seconds)
         trainer.train(base, job.examples, job.held_out, job.spec, trained, **how)

@@ -61,11 +61,11 @@ def tiny_bert(
 def export_here(folder: Path, cache: Path) -> None:
     """Make both ONNX files of a model in this process, where the libraries are loaded already."""
     from nextlabel.backend.encoders.model_folder import read_folder
-    from nextlabel.backend.encoders.onnx import RECIPE, Precision, export
+    from nextlabel.backend.encoders.onnx import Precision, export, onnx_file
 
     model = read_folder(folder)
     precisions: tuple[Precision, ...] = ("fp32", "int8")
     for precision in precisions:
-        target = cache / "onnx" / f"{model.digest(cache)}-{model.pooling}-{RECIPE}-{precision}.onnx"
+        target = onnx_file(model, precision, cache)
         export(model, precision, target)
         assert target.is_file()

@@ -35,8 +35,9 @@ def trained_model(
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import AutoConfig, AutoModel
 
-    from nextlabel.backend.encoders.model_folder import LEARNED
-    from nextlabel.backend.encoders.torch import flatten_last_norm, last_norm, make_pooler
+    from nextlabel.backend.encoders.network import LEARNED, make_pooler
+    from nextlabel.backend.encoders.torch import flatten_last_norm, last_norm
+    from nextlabel.backend.models.saving import write_pooling
 
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
@@ -71,17 +72,13 @@ def trained_model(
     if pooling in LEARNED:
         from safetensors.torch import save_file
 
-        pooler = make_pooler(pooling, WIDTH)  # type: ignore[arg-type]
+        pooler = make_pooler(pooling, WIDTH)
         with torch.no_grad():
             for parameter in pooler.parameters():
                 parameter.normal_(std=0.1)  # larger ones make an LSTM amplify rounding
         save_file(pooler.state_dict(), folder / "pooler.safetensors")
-        (folder / "nextlabel.json").write_text(json.dumps({"pooling": pooling}))
         dimension = 512 if pooling == "bilstm" else WIDTH
-    else:
-        (folder / "1_Pooling").mkdir()
-        flag = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}[pooling]
-        (folder / "1_Pooling" / "config.json").write_text(json.dumps({f"pooling_mode_{flag}": True}))
+    write_pooling(folder, pooling, dimension)
     (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 12}')
     if prompt:
         prompts = {"prompts": {"default": prompt}, "default_prompt_name": "default"}

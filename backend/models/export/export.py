@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -26,9 +25,10 @@ import numpy.typing as npt
 from nextlabel.backend.activation import SOFTMAX, activation_in
 from nextlabel.backend.encoders.base import need
 from nextlabel.backend.encoders.fusion import fused_on, is_fused
-from nextlabel.backend.encoders.model_folder import LEARNED, POOLER_FILE, ModelFolder, read_folder
-from nextlabel.backend.encoders.onnx import OPSET, SAMPLE
-from nextlabel.backend.encoders.tokenizer import Tokeniser, batches_by_length, pad, tokenizer_file
+from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
+from nextlabel.backend.encoders.network import LEARNED, POOLER_FILE, POOLINGS
+from nextlabel.backend.encoders.onnx import OPSET, SAMPLE, lengths_of, tracing_fault
+from nextlabel.backend.encoders.tokenizer import Tokeniser, batches_by_length, pad
 from nextlabel.backend.encoders.torch import load_body, pooled_model
 from nextlabel.backend.models.card import PAGE_FILE, ModelCard, read_or_make_card
 from nextlabel.backend.models.probe import CARD_FILE, LABELS_FILE, Probe
@@ -39,27 +39,9 @@ from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 
 from .extra_layer import obstacle, write_with_layer
-from .folder import new_folder, write_tokenizer
+from .folder import check_tokens, new_folder, write_tokenizer
+from .usage import NOTE, ONNX_USAGE, USAGE, pipeline_usage
 
-ONNX_USAGE = """\
-import json
-import numpy, onnxruntime, tokenizers
-
-labels = json.load(open("labels.json"))["labels"]
-tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
-tokenizer.enable_truncation(json.load(open("tokenizer_config.json"))["model_max_length"])
-ids = numpy.array([tokenizer.encode("a text").ids])
-session = onnxruntime.InferenceSession("model.onnx")
-[probabilities] = session.run(None, {"input_ids": ids, "attention_mask": numpy.ones_like(ids)})
-print(dict(zip(labels, probabilities[0])))"""
-NOTE = (
-    "This classifier was trained together with the encoder. In nextlabel a layer that learns from every new answer has "
-    "its place; the figures were measured with that one."
-)
-USAGE = """from transformers import pipeline
-
-tag = pipeline("token-classification", model=".", aggregation_strategy="simple")
-print(tag("a text of the kind that the model was trained for"))"""
 _OURS = {HEAD_FILE, LABELS_FILE, TRAINING_FILE, CARD_FILE, PAGE_FILE, LAYER_FILE}
 Format: TypeAlias = Literal["transformers", "nextlabel", "onnx"]
 ExportFormat: TypeAlias = Literal["transformers", "custom-code", "nextlabel", "onnx"]
@@ -69,16 +51,6 @@ MOST_TEXTS = 512
 BATCH = 32
 MODELLING_FILE = "modeling_nextlabel.py"
 Matrix = npt.NDArray[np.float32]
-
-
-def pipeline_usage(trust: bool) -> str:
-    """Python that loads the exported folder into a pipeline."""
-    code = ", trust_remote_code=True" if trust else ""
-    return (
-        "from transformers import pipeline\n\n"
-        f'classify = pipeline("text-classification", model="THIS_FOLDER", truncation=True, top_k=None{code})\n'
-        'classify("a text")  # every label with its probability; keep the weights in float32'
-    )
 
 
 def is_span_model(folder: Path) -> bool:
@@ -127,7 +99,6 @@ class _Model:
     head: Probe
     labels: tuple[str, ...]
     card: ModelCard
-    tokenizer: Path
 
 
 def export_model(folder: Path, out: Path, form: Format = "transformers", texts: Sequence[Readable] = ()) -> Exported:
@@ -161,9 +132,10 @@ def export_transformers(
     ``allow_code`` is false. Errors as in export_model.
     """
     need("torch", "transformers")
-    with new_folder(out) as work, TemporaryDirectory() as scratch:
-        model = _read(folder, Path(scratch))
-        ids = Tokeniser(model.folder, Path(scratch))(_sample(model, texts))
+    with new_folder(out) as work:
+        model = _read(folder)
+        sample = _sample(model, texts)
+        ids = Tokeniser(model.folder)(sample)
         vectors = _vectors(model.folder, ids)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         form: ExportFormat = "transformers"
@@ -176,6 +148,8 @@ def export_transformers(
                 reason = f"in transformers' own classes a probability would differ by {difference:.1g}"
         if reason and not allow_code:
             raise LearningError(f"{folder} can't be exported without code of its own: {reason}")
+        if reason and model.folder.pooling not in POOLINGS:
+            raise LearningError(f"{folder} can't be exported so: {reason}; take --format onnx or nextlabel")
         if reason:
             shutil.rmtree(work)
             work.mkdir()
@@ -183,15 +157,15 @@ def export_transformers(
             _write_custom(model, config, work)
             difference = _difference(model, work, vectors[1::2], ids[1::2])
         needs = f"Loads with `trust_remote_code=True` only: {reason}." if reason else ""
-        note = _finish(model, work, difference, pipeline_usage(bool(reason)), needs)
+        note = _finish(model, work, sample, difference, pipeline_usage(bool(reason)), needs)
     return Exported(out, form, difference, len(ids) // 2, note)
 
 
 def export_nextlabel(folder: Path, out: Path) -> Exported:
     """A copy of the folder, as nextlabel and sentence-transformers (the encoder) read it. Errors as in export_model."""
-    with new_folder(out) as work, TemporaryDirectory() as scratch:
+    with new_folder(out) as work:
         if not is_fused(folder):
-            _read(folder, Path(scratch))
+            _read(folder)
         shutil.copytree(folder, work, dirs_exist_ok=True)
     note = f"Goes with the encoder {fused_on(folder)}, which is not in the folder." if is_fused(folder) else ""
     return Exported(out, "nextlabel", 0.0, 0, note)
@@ -205,10 +179,15 @@ def export_onnx(folder: Path, out: Path, texts: Sequence[Readable] = ()) -> Expo
     need("torch", "transformers", "onnx", "onnxruntime")
     import onnxruntime
 
-    with new_folder(out) as work, TemporaryDirectory() as scratch:
-        model = _read(folder, Path(scratch))
-        ids = Tokeniser(model.folder, Path(scratch))(_sample(model, texts))
+    with new_folder(out) as work:
+        model = _read(folder)
+        sample = _sample(model, texts)
+        ids = Tokeniser(model.folder)(sample)
         _trace(model.folder, model.head, work / "model.onnx", ids[:4])
+        rows = lengths_of(ids[:4], model.folder)
+        expected = model.head.predict_proba(_vectors(model.folder, rows))
+        if reason := tracing_fault(work / "model.onnx", rows, expected):
+            raise LearningError(f"{folder} can't be exported to ONNX: {reason}")
         session = onnxruntime.InferenceSession(str(work / "model.onnx"), providers=["CPUExecutionProvider"])
 
         def run(input_ids: Matrix, attention_mask: Matrix) -> Any:
@@ -216,7 +195,7 @@ def export_onnx(folder: Path, out: Path, texts: Sequence[Readable] = ()) -> Expo
 
         found = _in_batches(ids, len(model.labels), run)
         difference = float(np.abs(found - model.head.predict_proba(_vectors(model.folder, ids))).max())
-        note = _finish(model, work, difference, ONNX_USAGE)
+        note = _finish(model, work, sample, difference, ONNX_USAGE)
         shutil.copyfile(folder / LABELS_FILE, work / LABELS_FILE)
     return Exported(out, "onnx", difference, len(ids), note)
 
@@ -224,7 +203,7 @@ def export_onnx(folder: Path, out: Path, texts: Sequence[Readable] = ()) -> Expo
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
-def _read(folder: Path, scratch: Path) -> _Model:
+def _read(folder: Path) -> _Model:
     described = read_folder(folder)
     head = Probe.load(folder / HEAD_FILE)
     try:
@@ -238,7 +217,7 @@ def _read(folder: Path, scratch: Path) -> _Model:
     if head.names != labels:
         raise LearningError(f"{folder}: the head knows {', '.join(head.names)}; {LABELS_FILE} says {', '.join(labels)}")
     card = read_or_make_card(folder, labels, activation)
-    return _Model(described, head, labels, card, tokenizer_file(described, scratch))
+    return _Model(described, head, labels, card)
 
 
 def _sample(model: _Model, texts: Sequence[Readable]) -> list[Readable]:
@@ -246,7 +225,7 @@ def _sample(model: _Model, texts: Sequence[Readable]) -> list[Readable]:
     from tokenizers import Tokenizer
 
     chosen = [*dict.fromkeys(texts)][:MOST_TEXTS] + list(SAMPLE)
-    rng, tokenizer = np.random.default_rng(0), Tokenizer.from_file(str(model.tokenizer))
+    rng, tokenizer = np.random.default_rng(0), Tokenizer.from_file(str(model.folder.tokenizer))
     while len(chosen) < FEWEST_TEXTS:
         chosen.append(tokenizer.decode(rng.integers(0, tokenizer.get_vocab_size(), rng.integers(1, 40)).tolist()))
     return chosen
@@ -254,7 +233,7 @@ def _sample(model: _Model, texts: Sequence[Readable]) -> list[Readable]:
 
 def _vectors(folder: ModelFolder, ids: Sequence[Sequence[int]]) -> Matrix:
     """Unit vectors float32 [n, d] from our own network."""
-    return _in_batches(ids, folder.dimension, _on_arrays(pooled_model(folder)))
+    return _in_batches(ids, folder.dimension, _on_arrays(pooled_model(folder, attention="eager")))
 
 
 def _on_arrays(network: Callable[..., Any]) -> Callable[..., Matrix]:
@@ -300,16 +279,19 @@ def _difference(model: _Model, out: Path, vectors: Matrix, ids: Sequence[Sequenc
 # -- writing ---------------------------------------------------------------------------------------------------------
 
 
-def _finish(model: _Model, out: Path, difference: float, usage: str, needs: str = "") -> str:
+def _finish(
+    model: _Model, out: Path, sample: Sequence[Readable], difference: float, usage: str, needs: str = ""
+) -> str:
     """Write tokenizer and page beside the weights, and return the note on the page.
 
     The note says what a reader ``needs``, and where the model itself reads more of a text than the folder can. Raises
-    LearningError for weights that say something else than ours.
+    LearningError for weights that say something else than ours, or a tokenizer that does of the ``sample``.
     """
     if not difference <= LARGEST_DIFFERENCE:
         path = model.folder.path
         raise LearningError(f"{path} was exported, but a probability differs by {difference:.1g}: not kept")
-    write_tokenizer(model.folder, model.tokenizer, out)
+    write_tokenizer(model.folder, out)
+    check_tokens(model.folder, out, sample)
     length, windows = model.folder.max_length, model.card.windows
     parts = [needs] if needs else []
     if windows > 1:
@@ -317,6 +299,8 @@ def _finish(model: _Model, out: Path, difference: float, usage: str, needs: str 
             f"This folder reads the first {length} tokens of a text. nextlabel reads up to {windows} windows of "
             f"{length} tokens and pools them, so its probabilities, and the figures below, differ for longer texts."
         )
+    if model.folder.prompt:
+        parts.append(f"The prompt {model.folder.prompt!r} is put before every text that is not empty.")
     note = " ".join(parts)
     (out / PAGE_FILE).write_text(model.card.page(usage, note), encoding="utf-8")
     return note
@@ -350,6 +334,9 @@ def _write_custom(model: _Model, config: dict[str, Any], out: Path) -> None:
     )
     classifier = hub_model.NextlabelForSequenceClassification(settings).eval()
     body = load_body(model.folder, attention="eager")
+    if type(classifier.encoder) is not type(body):
+        kind = type(body).__name__
+        raise LearningError(f"a {kind} has no place in a pipeline of transformers; take --format onnx or nextlabel")
     classifier.encoder.load_state_dict(body.state_dict())
     if model.folder.pooling in LEARNED:
         from safetensors.torch import load_file
@@ -366,7 +353,7 @@ def _trace(folder: ModelFolder, head: Probe, file: Path, ids: Sequence[Sequence[
     """Write body, pooling and head to ``file``; ``ids`` are some texts to trace with."""
     import torch
 
-    network = pooled_model(folder)
+    network = pooled_model(folder, attention="eager")
     weights, bias = (torch.from_numpy(part / np.float32(head.temperature)) for part in (head.weights, head.bias))
 
     class Classifier(torch.nn.Module):  # type: ignore[misc]  # torch comes without types here

@@ -124,7 +124,7 @@ class TokenEncoder(SpanEncoder):
     def __init__(self, folder: ModelFolder, cache: Path) -> None:
         whole = layer_of(folder.path) == "last"
         self._network = load_body(folder, middle=not whole).to(best_device())
-        self._tokenise = SpanTokeniser(folder, cache, fine=True)
+        self._tokenise = SpanTokeniser(folder, fine=True)
         self._types = takes_types(self._network.config)
         self.name = folder.name
         self.dimension = folder.width
@@ -224,7 +224,7 @@ def load_span_encoder(spec: EncoderSpec, threads: int | None = None) -> SpanEnco
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return TokenEncoder(find_model(spec.name, max_length=spec.max_length), spec.cache)
+    return TokenEncoder(find_model(spec.name, max_length=spec.max_length, cache=spec.cache), spec.cache)
 
 
 class TokenFiles(CacheFiles):

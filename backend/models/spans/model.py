@@ -23,7 +23,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.encoders.base import default_cache_dir
 from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
 from nextlabel.backend.encoders.tokenizer import batches_by_length, open_tokenizer, pad
 from nextlabel.backend.encoders.torch import BATCH_CPU, BATCH_CUDA, inference
@@ -75,14 +74,14 @@ class SpanTokeniser:
     as if blanks stood between them. ``fine``: units are parted there too, whatever the tokens.
     """
 
-    def __init__(self, folder: ModelFolder, cache: Path, *, fine: bool = False) -> None:
+    def __init__(self, folder: ModelFolder, *, fine: bool = False) -> None:
         if folder.max_length < LEAST_LENGTH:
             raise ConfigError(f"max_length is {folder.max_length}; spans need at least {LEAST_LENGTH} tokens")
         self._stride, self._fine = folder.max_length // 4, fine
-        self._tokenizer = open_tokenizer(folder, cache)
+        self._tokenizer = open_tokenizer(folder)
         self._unknown = _unknown_word(self._tokenizer)
         self._tokenizer.enable_truncation(folder.max_length, stride=self._stride, strategy="only_first")
-        self._short = open_tokenizer(folder, cache)
+        self._short = open_tokenizer(folder)
         self._short.enable_truncation(self._stride)
 
     def __call__(self, texts: Sequence[Readable]) -> list[TokenisedText]:
@@ -271,7 +270,7 @@ class SpanModel:
             )
         except Exception as error:  # a configuration or a file that the library can't make sense of
             raise LearningError(f"{folder} can't be loaded as a span model: {error}") from error
-        return cls(network.float().to(best_device()), SpanTokeniser(source, default_cache_dir()))
+        return cls(network.float().to(best_device()), SpanTokeniser(source))
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -268,3 +268,13 @@ def test_copies_of_the_audit_slice_are_audited_once() -> None:
     give(state, r0=[answer("r0", "cat")], r1=[answer("r1", "cat")], r2=[answer("r2", "dog")])
     assert (state.audited().tolist(), state.held_out().tolist(), state.training().tolist()) == ([0], [2], [])
     assert (state.counts()["audited"], state.counts()["held_out"]) == (2, 1)
+
+
+def test_a_record_with_nothing_to_judge_gets_no_suggestion() -> None:
+    pool = PoolState(question_of(Labeling(LabelKind.SINGLE, ("cat", "dog"))))
+    pool.add([stored(0), stored(1, record=Record("u1", {"text": " \n"})), stored(2)], np.arange(3))
+    assert pool.unsuggested().tolist() == [2, 0]
+    assert pool.is_blind(np.arange(3)).tolist() == [False, True, False]
+    assert 1 in pool.candidates(), "people may still answer it"
+    pool.add([stored(1)], np.array([1]))  # corrected on the platform
+    assert pool.unsuggested().tolist() == [2, 1, 0]

@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from nextlabel.connectors.errors import LearningError
-from nextlabel.connectors.records import Hint
+from nextlabel.connectors.records import Hint, Suggestion
 
 CONFIG = """<View><Text name="text" value="$text"/>
 <Choices name="label" toName="text"><Choice value="sport"/><Choice value="business"/></Choices></View>"""
@@ -60,6 +60,18 @@ def test_predict_answers_every_task_in_order(client: TestClient, count: int) -> 
 
 def test_no_tasks_no_results(client: TestClient) -> None:
     assert client.post("/predict", json={"tasks": []}).json() == {"results": []}
+
+
+def test_one_answer_carries_one_version(client: TestClient, service: Any) -> None:
+    """Also of a model that another has replaced while it answered."""
+
+    async def predict(records: Any) -> list[Suggestion | None]:
+        return [None, Suggestion(("sport",), 0.75, "probe-7")]
+
+    service.predict = predict
+    tasks = [{"id": number, "data": {"text": "a"}} for number in (1, 2)]
+    results = client.post("/predict", json={"tasks": tasks}).json()["results"]
+    assert [one["model_version"] for one in results] == ["probe-7", "probe-7"]
 
 
 def test_a_record_of_the_audit_slice_stays_blind(client: TestClient, service: Any) -> None:

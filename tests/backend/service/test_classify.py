@@ -53,6 +53,14 @@ def test_records_of_the_audit_slice_stay_blind(make_service: ServiceFactory, sto
     assert None in predictions
 
 
+def test_nothing_is_said_of_nothing(make_service: ServiceFactory) -> None:
+    service = make_service()
+    service.start()
+    records = [Record("", {"text": text}) for text in ("", " \n\t", "a cat")]
+    predictions = asyncio.run(service.classify(records))
+    assert [one is None for one in predictions] == [True, True, False]
+
+
 def test_requests_that_come_together_are_one_question_to_the_store(
     make_service: ServiceFactory, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

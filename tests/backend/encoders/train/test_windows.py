@@ -48,7 +48,7 @@ def encoder(model: Path, cache: Path, engine: Engine, windows: int, length: int 
 
 
 def tokeniser(model: Path, cache: Path, windows: int, prompt: str = "") -> Tokeniser:
-    return Tokeniser(replace(read_folder(model, max_length=LENGTH, prompt=prompt), windows=windows), cache)
+    return Tokeniser(replace(read_folder(model, max_length=LENGTH, prompt=prompt), windows=windows))
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -54,7 +54,7 @@ def test_who_goes_on_from_it_starts_with_what_it_knows_of_each_label_by_name(
     tags = TagSet.of(labels, "bilou" if any(name.startswith("U-") for name in known.tags.names) else "bio")
     network = token_classifier(read_folder(trained.folder), SPEC, tags)
     assert TagSet.from_config(network.config.id2label) == tags
-    model = SpanModel(network, SpanTokeniser(read_folder(trained.folder), trained.folder))
+    model = SpanModel(network, SpanTokeniser(read_folder(trained.folder)))
     texts = bookings(30, first=80).texts
     before = [[(s.start, s.end, s.label) for s in one.spans] for one in known.predict(texts)]
     after = [[(s.start, s.end, s.label) for s in one.spans] for one in model.predict(texts)]
@@ -69,7 +69,7 @@ def test_transformers_own_pipeline_reads_the_folder(trained: TrainingResult) -> 
 
     tagger = pipeline("token-classification", model=str(trained.folder), device="cpu", ignore_labels=[])
     text, model = "for zoe at 4 pm", SpanModel.load(trained.folder)
-    (tokenised,) = SpanTokeniser(read_folder(trained.folder), trained.folder)([text])
+    (tokenised,) = SpanTokeniser(read_folder(trained.folder))([text])
     (logits,) = model.logits([tokenised])
     shares = torch.from_numpy(logits).softmax(dim=1).numpy()
     theirs = tagger(text)
@@ -98,7 +98,7 @@ def test_spans_across_the_border_of_windows_are_whole(tiny_encoder: ModelFolder,
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             return SimpleNamespace(logits=self.table[input_ids])
 
-    model = SpanModel(ByToken(), SpanTokeniser(tiny_encoder, tmp_path))
+    model = SpanModel(ByToken(), SpanTokeniser(tiny_encoder))
     pieces = ["a " * 17, "1" + " 2" * 50, " b" * 30, " 1 2", " c" * 12, " 1"]
     text = "".join(pieces)
     starts = [text.index("1"), text.index(" 1 2 c") + 1, len(text) - 1]
@@ -112,7 +112,7 @@ def test_spans_across_the_border_of_windows_are_whole(tiny_encoder: ModelFolder,
 def test_probabilities_are_calibrated_on_what_was_held_out(trained: TrainingResult) -> None:
 
     model, held = SpanModel.load(trained.folder), bookings(20, first=60)
-    texts = SpanTokeniser(read_folder(trained.folder), trained.folder)(held.texts)
+    texts = SpanTokeniser(read_folder(trained.folder))(held.texts)
     tags = [model.tags.encode(text.bounds, spans)[0] for text, spans in zip(texts, held.spans, strict=True)]
     assert trained.temperature != 1
     again = fit_temperature(np.concatenate(model.logits(texts)), np.concatenate(tags))

@@ -184,7 +184,7 @@ def gradients(tiny: ModelFolder, count: int, most: int, fails: Callable[[int], N
 
     network.vectors = watched
     watch = Watch(no_report, never)
-    cut = tokenised(windowed, examples.texts, tiny.path, watch)
+    cut = tokenised(windowed, examples.texts, watch)
     answered = AnsweredTexts(cut, examples.targets, np.ones(count, np.float32))
     task = ContrastiveTask(network, answered, None, SPEC, DEVICE, watch)
     torch.manual_seed(4)

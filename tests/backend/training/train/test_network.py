@@ -12,8 +12,8 @@ from nextlabel.backend.activation import SOFTMAX
 from nextlabel.backend.encoders import onnx
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
+from nextlabel.backend.encoders.network import make_pooler
 from nextlabel.backend.encoders.tokenizer import Tokeniser, pad
-from nextlabel.backend.encoders.torch import make_pooler
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import head_of, save_encoder, save_head
 from nextlabel.backend.training.classifier import Vocabulary, text_classifier
@@ -53,7 +53,7 @@ def logits(made: Any, tiny: ModelFolder, scratch: Path, texts: list[str]) -> Any
     import torch
 
     with torch.no_grad():
-        return made(*(torch.from_numpy(part) for part in pad(Tokeniser(tiny, scratch)(texts)))).numpy()
+        return made(*(torch.from_numpy(part) for part in pad(Tokeniser(tiny)(texts)))).numpy()
 
 
 def saved(made: Any, tiny: ModelFolder, folder: Path) -> Path:
@@ -185,7 +185,7 @@ def test_prompt_and_length_of_the_encoder_are_kept(tiny: ModelFolder, tmp_path: 
 def test_the_smaller_table_gives_the_same_and_goes_back_whole(tiny: ModelFolder, tmp_path: Path) -> None:
     import torch
 
-    made, rows = network(tiny, "mean"), Tokeniser(tiny, tmp_path)(TEXTS)
+    made, rows = network(tiny, "mean"), Tokeniser(tiny)(TEXTS)
     before, table = logits(made, tiny, tmp_path, TEXTS), made.body.get_input_embeddings().weight.detach().clone()
     vocabulary = Vocabulary(made.body, rows)
     assert len(made.body.get_input_embeddings().weight) < len(table)

@@ -99,7 +99,7 @@ def test_the_folder_says_what_the_network_says_of_long_texts(
         for parameter in [*network.pooler.parameters(), *network.head.parameters()]:
             parameter.normal_(std=0.3)
     network.eval()
-    cut = tokenised(windowed, examples.texts, tmp_path, WATCH)
+    cut = tokenised(windowed, examples.texts, WATCH)
     assert set(cut.counts()) == {1, 2, 3, 4}
     inputs = cut.batch(range(30))
     with torch.no_grad():
@@ -136,7 +136,7 @@ def batch_of(tiny: ModelFolder, examples: Examples) -> tuple[ClassifierTask, dic
     torch.manual_seed(2)
     network = text_classifier(windowed, SPEC, 2).eval()
     weights = np.linspace(0.5, 1.5, len(examples)).astype(np.float32)
-    train = AnsweredTexts(tokenised(windowed, examples.texts, tiny.path, WATCH), examples.targets, weights)
+    train = AnsweredTexts(tokenised(windowed, examples.texts, WATCH), examples.targets, weights)
     task = ClassifierTask(network, train, None, SPEC, DEVICE, WATCH)
     return task, task.collate(list(range(len(examples)))[::-1])
 

@@ -67,7 +67,8 @@ def test_the_usual_encoders_become_transformers_own_classes(
     folder = trained_model(tmp_path / "model", kind, pooling, **options)
     done = export_transformers(folder, tmp_path / "out", TEXTS[:20])
     assert done.form == "transformers"
-    assert done.note == ""
+    prompt = "The prompt 'ba de ' is put before every text that is not empty."
+    assert done.note == (prompt if "prompt" in options else "")
     assert done.difference < 1e-4
     ours = our_probabilities(folder, tmp_path / "cache")
     assert ours.std() > 0.1, "a model that says the same of every text would show nothing"

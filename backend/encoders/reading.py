@@ -1,0 +1,117 @@
+"""How models read texts: found out once for the content of a folder, and kept for engines without torch.
+
+A process that has torch inspects a new folder itself; for any other, ``python -m nextlabel.backend.encoders.reading``
+does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from nextlabel.backend.files import write_atomically
+from nextlabel.connectors.errors import LearningError
+
+from .base import need
+from .inspection import Reading, read
+from .library import read_json
+
+VERSION = 1  # of what a reading says
+SECONDS = 900  # a model that takes longer to load hangs
+REFUSED = 3  # exit status of the process, where the last line of stderr says why
+OURS = ("head.safetensors", "labels.json", "training.json", "card.json", "tokens.json")
+"""Files of ours beside a model, which say nothing about its vectors."""
+SUFFIXES = (".json", ".txt", ".model", ".jinja", ".safetensors")
+
+
+def content_of(path: Path, cache: Path) -> str:
+    """32 hex digits of all files that any library reads in ``path``."""
+    found = (file for file in (*path.glob("*"), *path.glob("*/*")) if file.suffix in SUFFIXES and file.is_file())
+    return digest_of(sorted(file for file in found if file.name not in OURS), path, cache)
+
+
+def digest_of(files: Sequence[Path], path: Path, cache: Path) -> str:
+    """32 hex digits of ``files`` in ``path``, names and content.
+
+    Hashing 90 MB takes a tenth of a second, so the result is kept in ``cache`` by path, size and times.
+    """
+    stats = [file.stat() for file in files]
+    stamp = [[str(f), s.st_size, s.st_mtime_ns, s.st_ctime_ns] for f, s in zip(files, stats, strict=True)]
+    note = cache / "digests" / hashlib.blake2b(json.dumps(["content", stamp]).encode(), digest_size=16).hexdigest()
+    try:
+        return note.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        pass
+    total = hashlib.blake2b(digest_size=16)
+    for file in files:
+        with file.open("rb") as stream:
+            name = str(file.relative_to(path)).encode()
+            total.update(name + b"\0" + hashlib.file_digest(stream, hashlib.blake2b).digest())
+    write_atomically(note, total.hexdigest().encode())
+    return total.hexdigest()
+
+
+def reading_of(path: Path, cache: Path) -> tuple[Reading, Path]:
+    """How the model in ``path`` reads texts, and its tokenizer as a tokenizer.json, both kept in ``cache``.
+
+    Raises LearningError if it can't be used, and MissingExtra without the libraries (needed the first time only).
+    """
+    libraries = "-".join(version(name) for name in ("transformers", "sentence-transformers") if _installed(name))
+    name = f"{content_of(path, cache)}-{VERSION}-{libraries}"
+    note, tokenizer = cache / "readings" / f"{name}.json", cache / "tokenizers" / f"{name}.json"
+    if not (note.is_file() and tokenizer.is_file()):
+        need("torch", "transformers", "sentence_transformers", "tokenizers")
+        (keep if "torch" in sys.modules else _ask)(path, note, tokenizer)
+    said = read_json(note)
+    return Reading(**{**said, "types": tuple(said["types"])}), tokenizer
+
+
+def _installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
+
+
+def _ask(path: Path, note: Path, tokenizer: Path) -> None:
+    """Have another process do ``keep``."""
+    done = subprocess.run(  # the same interpreter and environment as ours
+        [sys.executable, "-m", "nextlabel.backend.encoders.reading", *map(str, (path, note, tokenizer))],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    if done.returncode != 0 or not note.is_file():
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise LearningError(lines[-1] if done.returncode == REFUSED else f"{path} can't be read: {lines[-1]}")
+
+
+def keep(path: Path, note: Path, tokenizer: Path) -> None:
+    """Read the model in ``path``, and write what was found to two files. Raises LearningError."""
+    reading, made = read(path)
+    write_atomically(tokenizer, made.encode())
+    write_atomically(note, json.dumps(asdict(reading), indent=1).encode())
+
+
+def main(arguments: list[str]) -> int:
+    """``PATH NOTE TOKENIZER``: see keep()."""
+    import torch
+
+    torch.set_num_threads(1)  # some short texts: more would wait for each other
+    try:
+        keep(*map(Path, arguments))
+    except LearningError as error:
+        sys.stderr.write(" ".join(str(error).split()) + "\n")
+        return REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

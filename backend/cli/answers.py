@@ -12,7 +12,7 @@ from nextlabel.backend.data.cells import MISSING
 from nextlabel.backend.data.reading import ReadingOptions
 from nextlabel.backend.data.sources import is_file_name
 from nextlabel.backend.data.tables import open_table
-from nextlabel.connectors.errors import ConfigError
+from nextlabel.connectors.errors import ConfigError, DataError
 
 from .common import (
     AsJson,
@@ -34,6 +34,8 @@ from .common import (
 if TYPE_CHECKING:
     from nextlabel.backend.annotators.opinions import Opinions
     from nextlabel.backend.annotators.quality import Annotator
+    from nextlabel.backend.data.records import Sources
+    from nextlabel.backend.recipe.recipe import Recipe
 
 app = command_group()
 
@@ -45,11 +47,15 @@ def export(
         "answers.csv"
     ),
     each: Annotated[bool, typer.Option("--each", help="One row per answer, in place of one row per record.")] = False,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Pictures as copies that annotators see, in place of their files' names.")
+    ] = False,
 ) -> None:
     """Write the current answers to a CSV or JSON lines file.
 
     One row per labelled record, with the answer of the majority. Exact copies that only the data has get the label of
-    the record that was pushed for them; those that the platform has, too, have their own.
+    the record that was pushed for them; those that the platform has, too, have their own. Pictures are named as in the
+    data.
     The platform need not run: everything comes from our own log.
     """
     from nextlabel.backend.pool.export import ANSWER_COLUMNS, RECORD_COLUMNS, answer_rows, record_rows, write_rows
@@ -59,10 +65,20 @@ def export(
             written = write_rows(lambda: answer_rows(store), output, ANSWER_COLUMNS)
             say(f"{written:,} answers written to {output}, skips included")
             return
-        written = write_rows(lambda: record_rows(store, chosen.labeling()), output, RECORD_COLUMNS)
+        sources = {} if pictures else _sources(chosen)
+        written = write_rows(lambda: record_rows(store, chosen.labeling(), sources), output, RECORD_COLUMNS)
         copies = sum(row["copy_of"] is not None for row in record_rows(store, chosen.labeling()))
     also = f", and {copies:,} copies of them" if copies else ""
     say(f"{written - copies:,} labelled records written to {output}{also}")
+
+
+def _sources(recipe: Recipe) -> Sources:
+    """What the recipe's data call their pictures."""
+    try:
+        return recipe.image_sources()
+    except DataError as error:
+        say(f"the copies of the pictures are written, as the data can't be read: {error}")
+        return {}
 
 
 @app.command(

@@ -30,6 +30,7 @@ from .tables import cell_label, cell_text, check_columns, open_table
 # Databases refuse NUL, encoders of text refuse half a surrogate pair.
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 Known = Callable[[Sequence[str]], Mapping[str, Record]]
+Sources = Mapping[str, Mapping[str, str]]
 """Those records of these uids that were read at an earlier start, by uid."""
 
 EDGE: Final = 384
@@ -124,6 +125,15 @@ def read_records(
         images = {name: column for name, column in columns.fields.items() if name in columns.images}
         rows = with_images(rows, images, rules or ImageRules(), partial(_leave_out, table, report), known)
     return _remarked(counted((record for _, record in rows), report), table, report)
+
+
+def read_sources(source: str | Table, columns: Columns, *, options: ReadingOptions = NOTHING_SAID) -> Sources:
+    """What each row of ``source`` has in its image columns: uid -> field -> path or address; no image is read.
+
+    Bytes are told as ``bytes:`` and their digest. Raises DataError as read_records does.
+    """
+    walked = _walk(_opened(source, columns, options), columns, ReadReport())
+    return {record.uid: {name: record.fields[name] for name in columns.images} for _, record in walked}
 
 
 def _remarked(records: Iterable[Record], table: Table, report: ReadReport) -> Iterator[Record]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TextIO
 
 from nextlabel.backend.annotators.names import annotator_names
@@ -28,9 +29,12 @@ ANSWER_COLUMNS: Final = (
 )
 
 
-def record_rows(store: Store, labeling: Labeling) -> Iterator[dict[str, Any]]:
+def record_rows(
+    store: Store, labeling: Labeling, sources: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+) -> Iterator[dict[str, Any]]:
     """One row per labelled record: uid, answer, number of answers, audit, copy_of, then fields and metadata.
 
+    ``sources``: uid -> field -> what stands in place of the copy of a picture that annotators are shown.
     A copy that the platform has by itself has its own answer; one that it lacks has that of the first with its content.
     The order is that of the data.
     """
@@ -49,7 +53,10 @@ def record_rows(store: Store, labeling: Labeling) -> Iterator[dict[str, Any]]:
                 "answers": found[1],
                 "audit": "held-out" if item.held_out else item.audit,
                 "copy_of": item.duplicate_of,
-                **{f"field.{name}": text for name, text in labeling.seen(item.record).items()},
+                **{
+                    f"field.{name}": text
+                    for name, text in {**labeling.seen(item.record), **sources.get(item.record.uid, {})}.items()
+                },
                 **{f"metadata.{name}": value for name, value in item.record.metadata.items()},
             }
 

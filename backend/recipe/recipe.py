@@ -12,7 +12,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from nextlabel.backend.annotators.consensus import Method
 from nextlabel.backend.data.image_rules import ImageRules
 from nextlabel.backend.data.reading import ReadingOptions, known_encoding, one_delimiter
-from nextlabel.backend.data.records import Columns, Known, ReadReport, counted, no_records, read_answers, read_records
+from nextlabel.backend.data.records import (
+    Columns,
+    Known,
+    ReadReport,
+    Sources,
+    counted,
+    no_records,
+    read_answers,
+    read_records,
+    read_sources,
+)
 from nextlabel.backend.data.sources import beside
 from nextlabel.backend.data.tables import Table
 from nextlabel.backend.questions import DEFAULT_KIND, QUESTIONS
@@ -336,6 +346,12 @@ class Recipe(BaseModel):
             self._source(), columns, options=self._reading(), report=report, rules=rules, known=known
         )
         return self._reported(records, report)
+
+    def image_sources(self) -> Sources:
+        """uid -> field -> path or address that the data have for an image. Raises DataError."""
+        if self.records is not None or not self.brings_records or not self._columns().images:
+            return {}
+        return read_sources(self._source(), self._columns(), options=self._reading())
 
     def image_folders(self) -> tuple[Path, ...]:
         """The data's folder, or that of their file: images are read below it. None for data of another machine."""

@@ -136,7 +136,11 @@ def build(found: Gathered, project: str, refitted: Refitted | None, why: str = "
         )
     agreed, quality = None, None
     if found.opinions is None:
-        silent["agreement"] = silent["annotators"] = "annotators are compared where a record has one label"
+        silent["annotators"] = "annotators are compared where a record has one label"
+        agreed = found.marks
+        if agreed is None:
+            marked = f"fewer than {LEAST_REPEATED} texts were marked by two people"
+            silent["agreement"] = marked if question_of(found.labeling).reads_tokens else silent["annotators"]
     else:
         agreed, quality = agreement(found.opinions), annotator_quality(found.opinions)
         if agreed is None:

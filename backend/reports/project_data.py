@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -11,15 +13,15 @@ import numpy as np
 from nextlabel.backend.annotators.names import annotator_names
 from nextlabel.backend.annotators.opinions import Opinions, from_annotations
 from nextlabel.backend.annotators.quality import krippendorff, pair_agreement
-from nextlabel.backend.intervals import Counts, Interval, Scores, interval_of, leave_out, units_of
+from nextlabel.backend.intervals import NOTHING, Counts, Interval, Scores, interval_of, leave_out, units_of
 from nextlabel.backend.loop.marks import fitted
 from nextlabel.backend.models.card import SLIPS
 from nextlabel.backend.models.registry import SPACE_IN_USE
 from nextlabel.backend.pool.pool import PoolState, Positions
-from nextlabel.backend.questions import question_of
+from nextlabel.backend.questions import newest_answers, question_of
 from nextlabel.backend.store import ModelRow, Store
 from nextlabel.connectors.errors import ConfigError
-from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, Span
 
 LEAST_REPEATED = 20  # records with two answers, below which no share is worth its interval
 
@@ -65,6 +67,7 @@ class Gathered:
     trained: str
     opinions: Opinions | None
     slips: Slips | None = None
+    marks: Agreement | None = None
 
     @property
     def labeling(self) -> Labeling:
@@ -111,6 +114,7 @@ def gather(store: Store, labeling: Labeling) -> Gathered:
             labeling, given, {remote: one.position for remote, one in known.items()}, annotator_names(store)
         ),
         slips=_slips(store),
+        marks=mark_agreement(touched.values()) if pool.question.reads_tokens else None,
     )
 
 
@@ -153,12 +157,39 @@ class Agreement:
     """Over ``records`` that have two answers or more.
 
     ``pairs``: how often two people who answered the same record said the same. ``alpha``: Krippendorff's alpha for
-    nominal data, 1 for full agreement and 0 for that of chance; nan where all answers are the same.
+    nominal data, 1 for full agreement and 0 for that of chance; nan where all answers are the same. Where people mark
+    parts of texts (``of_marks``), ``pairs`` is the F1 of two people's marks, and there is no alpha.
     """
 
     records: int
     pairs: Interval
     alpha: Interval
+    of_marks: bool = False
+
+
+def mark_agreement(answers: Iterable[Iterable[Annotation]]) -> Agreement | None:
+    """How far people mark alike, of all answers to each record; None with fewer than LEAST_REPEATED repeated records.
+
+    A mark is the same if start, end and label are; two who mark nothing agree.
+    """
+    alike = [_pairs_alike([set(one.value) for one in newest_answers(given).values()]) for given in answers]
+    scores = np.array([one for one in alike if one is not None])
+    if len(scores) < LEAST_REPEATED:
+        return None
+
+    def mean(counts: Counts) -> Scores:
+        return np.asarray(counts @ scores / counts.sum(axis=1))[:, None]
+
+    whole, without = mean(np.ones((1, len(scores))))[0], leave_out(mean, units_of(None, len(scores)))
+    return Agreement(len(scores), interval_of(whole, without, np.array([len(scores)])), NOTHING, of_marks=True)
+
+
+def _pairs_alike(marks: Sequence[set[str | Span]]) -> float | None:
+    """The mean F1 of all pairs of people."""
+    pairs = [
+        2 * len(one & other) / (len(one) + len(other)) if one or other else 1.0 for one, other in combinations(marks, 2)
+    ]
+    return sum(pairs) / len(pairs) if pairs else None
 
 
 def agreement(opinions: Opinions) -> Agreement | None:

@@ -92,6 +92,8 @@ def agreed(found: ProjectReport) -> str:
     if found.agreement is None:
         return f"not known: {found.silent['agreement']}"
     one = found.agreement
+    if one.of_marks:
+        return f"two people's marks are the same with an F1 of {one.pairs}, {one.records:,} texts"
     alpha = "" if one.alpha.mean != one.alpha.mean else f"; Krippendorff's alpha {one.alpha}"
     return f"two people say the same in {one.pairs} of cases, {one.records:,} records{alpha}"
 
@@ -181,8 +183,8 @@ def _cards(found: ProjectReport) -> Iterator[Card]:
         until = f"{span(one.labels, '+,.0f')} · until {one.accuracy:.1%} accuracy"
         yield Card("Labels saved", f"{one.labels.mean:+,.0f}" if one.shown else "not shown", [until])
     if found.agreement is not None:
-        pairs = found.agreement.pairs
-        yield Card("Two people agree", f"{pairs.mean:.0%}", [span(pairs, ".0%")], pairs)
+        pairs, notes = found.agreement.pairs, ["F1 of their marks"] if found.agreement.of_marks else []
+        yield Card("Two people agree", f"{pairs.mean:.0%}", [span(pairs, ".0%"), *notes], pairs)
 
 
 def _table(head: Sequence[str], rows: Iterable[Row]) -> Table:

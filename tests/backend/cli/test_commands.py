@@ -98,6 +98,32 @@ def test_export_gives_the_majority_and_copies_inherit_it(nextlabel: Run, folder:
     assert "1 labelled records written to answers.csv, and 1 copies of them" in done.err
 
 
+def test_an_export_names_the_pictures_of_the_data_and_has_their_copies_on_demand(nextlabel: Run, folder: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (8, 8), "red").save(folder / "red.png")
+    (folder / "p.yaml").write_text(
+        "name: p\ndata: p.csv\nid: n\nlabels: [a, b]\nencoder: hashing\n"
+        "fields: {text: words, image: {column: picture, kind: image}}\n"
+    )
+    (folder / "p.csv").write_text("n,words,picture\n1,x,red.png\n2,y,https://example.org/1.png\n3,z,\n")
+    recipe, settings = find_recipe("p.yaml"), Settings.load()
+    with open_store(recipe, settings) as store:
+        load_records(recipe, store, settings)
+        store.set_remote({str(number): f"r{number}" for number in (1, 2, 3)})
+        store.append(Changes(tuple(answer(number, f"r{number}", "a") for number in (1, 2, 3))))
+    assert nextlabel("export", "p.yaml").code == 0
+    named = ["red.png", "https://example.org/1.png", ""]
+    assert [row["field.image"] for row in rows(folder / "answers.csv")] == named
+    assert nextlabel("export", "p.yaml", "--pictures").code == 0
+    assert rows(folder / "answers.csv")[0]["field.image"].startswith("data:image/jpeg;base64,")
+    (folder / "p.csv").rename(folder / "elsewhere.csv")
+    done = nextlabel("export", "p.yaml")
+    assert done.code == 0
+    assert "the copies of the pictures are written, as the data can't be read" in done.err
+    assert rows(folder / "answers.csv")[0]["field.image"].startswith("data:image/jpeg;base64,")
+
+
 def test_export_of_each_answer_as_json_lines(nextlabel: Run, folder: Path, store: Store) -> None:
     assert nextlabel("export", "reviews.yaml", "-o", "votes.jsonl", "--each").code == 0
     votes = [json.loads(line) for line in (folder / "votes.jsonl").read_text().splitlines()]

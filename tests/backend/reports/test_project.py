@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -24,9 +26,10 @@ from nextlabel.backend.reports.against_random import (
     sizes,
 )
 from nextlabel.backend.reports.project import MOST_POINTS, Point, learning_curve, thinned
-from nextlabel.backend.reports.project_data import LEAST_REPEATED, agreement
+from nextlabel.backend.reports.project_data import LEAST_REPEATED, agreement, mark_agreement
 from nextlabel.backend.reports.project_page import SHOWN_POINTS
 from nextlabel.backend.store import ModelRow
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Span
 from tests.backend.reports.made import START
 
 ONCE = np.ones((1, 4))
@@ -219,3 +222,23 @@ def test_scores_have_intervals_over_records() -> None:
     (one,) = curve((0, 0.8)).scores()
     assert one.mean == pytest.approx(0.8)
     assert 0.68 < one.low < 0.76 < 0.84 < one.high < 0.92
+
+
+def test_people_who_mark_the_same_agree_whatever_else_they_mark() -> None:
+    one, other = Span(0, 3, "PER"), Span(9, 12, "ORG")
+    pairs = [((one, other), (one, other)), ((one, other), (one,)), ((), ()), ((one,), (replace(one, label="ORG"),))]
+    submitted = AnnotationStatus.SUBMITTED
+    answers = [
+        [
+            Annotation(f"{at}{number}", f"r{at}", str(number), value, submitted, START)
+            for number, value in enumerate(pair)
+        ]
+        for at, pair in enumerate(pairs * 10)
+    ]
+    alone = [given[:1] for given in answers]
+    found = mark_agreement([*answers, *alone])
+    assert found is not None
+    assert (found.records, found.of_marks) == (40, True)
+    assert found.pairs.mean == pytest.approx((1 + 2 / 3 + 1 + 0) / 4)
+    assert found.pairs.low < found.pairs.mean < found.pairs.high
+    assert mark_agreement([*answers[: LEAST_REPEATED - 1], *alone]) is None

@@ -29,6 +29,7 @@ COMMANDS = {
     "doctor": ("doctor", "Find what would silently break the loop, and the fix."),
     "compare": ("service", "Compare the annotation log with the platform now."),
     "detach": ("detach", "Take everything that is ours out of the project."),
+    "forget": ("forget", "Erase records that were deleted on the platform."),
     "export": ("answers", "Write the current answers to a CSV or JSON lines file."),
     "relabel": ("service", "Ask other annotators about records that were answered."),
     "annotators": ("answers", "Show how often each annotator agrees with the others."),

@@ -4,6 +4,7 @@
 ``keys``         16 bytes per row: the digest of its text
 ``meta.json``    which encoder they are from; written once
 ``lock``         held by the one who appends
+``use``          held, by all together, by those who have the cache open; rows are taken out when nobody has
 
 Rows are written and flushed to the disk before their keys are written, and a row counts once its key is whole. So
 after a crash at any point the counted rows are good, and the next writer cuts off what is beyond them. The keys
@@ -32,10 +33,10 @@ from nextlabel.connectors.content import Readable, cache_key
 from nextlabel.connectors.errors import LearningError, StoreError
 
 from .base import Encoder, FloatMatrix, reads_images
+from .cache_use import DIGEST_BYTES, InUse
 
 FORMAT = 1
 HalfMatrix = npt.NDArray[np.float16]
-DIGEST_BYTES = 16
 RECENT = 65_536  # entries kept in a dict before they are sorted in; a dict of a million would take 150 MB
 Rows = npt.NDArray[np.int64]
 Halves = npt.NDArray[np.uint64]
@@ -61,6 +62,7 @@ class CacheFiles:
         self._guard = threading.Lock()  # between threads; the file lock is between processes
         with self._readable_errors():
             folder.mkdir(parents=True, exist_ok=True)
+            self._use = InUse(folder)
             self._check_meta(fingerprint)
 
     def _check_meta(self, fingerprint: str) -> None:

@@ -100,7 +100,7 @@ def note_trained_on(folder: Path, positions: Iterable[int], start: Path | None) 
     """
     known = np.unique(np.fromiter(positions, np.int64))
     if start is not None:
-        earlier = _trained_on(start)
+        earlier = learned_positions(start)
         if earlier is None:
             return
         known = np.union1d(known, earlier)
@@ -108,7 +108,8 @@ def note_trained_on(folder: Path, positions: Iterable[int], start: Path | None) 
         np.save(out, known, allow_pickle=False)
 
 
-def _trained_on(folder: Path) -> npt.NDArray[np.int64] | None:
+def learned_positions(folder: Path) -> npt.NDArray[np.int64] | None:
+    """Positions of the records whose answers the model in ``folder`` has learned from; None where that isn't known."""
     try:
         return np.asarray(np.load(folder / TRAINED_ON_FILE, allow_pickle=False), np.int64)
     except (OSError, ValueError):  # trained before this was noted, or damaged since
@@ -161,7 +162,7 @@ class EmbeddingSpaces:
         prior, note, trained_on = None, "", None
         if folder is not None:
             prior, note = self._question.prior(folder / HEAD_FILE)
-            trained_on = _trained_on(folder)
+            trained_on = learned_positions(folder)
         if note:
             log.warning("a trained model was made for other labels", model=version, note=note)
         return EmbeddingSpace(

@@ -37,6 +37,7 @@ from nextlabel.connectors.errors import ConfigError, DataError, NextlabelError
 from nextlabel.connectors.platforms import PLATFORMS
 from nextlabel.connectors.records import FieldKind, Record
 
+from .erasing import EMBEDDINGS, remove_vectors
 from .project import PROJECT, find_project, is_attached, settle_project, skips_empty_answers
 from .service import Service
 from .start_plan import Agree, StartPlan
@@ -110,7 +111,7 @@ def read_texts(connector: Connector, recipe: Recipe, settings: Settings) -> None
 
 def open_cache(recipe: Recipe, settings: Settings, encoder: Encoder) -> EmbeddingCache:
     """The embeddings made with the recipe's ``encoder``, shared by all projects: the key is the text."""
-    return question_of(recipe.labeling()).open_cache(settings.home / "embeddings", encoder)
+    return question_of(recipe.labeling()).open_cache(settings.home / EMBEDDINGS, encoder)
 
 
 def audit_share(recipe: Recipe, settings: Settings) -> float:
@@ -274,6 +275,7 @@ def open_service(
                 read_texts(found, recipe, settings)
         # What can be wrong shows before anything is kept or made: the encoder is loaded, then the data are read.
         setup = training_setup(recipe, settings)
+        remove_vectors(store, recipe.labeling(), settings.home / EMBEDDINGS)  # before anybody has them open
         load, cache = partial(open_encoder, recipe, settings), partial(open_cache, recipe, settings)
         strategy = get_strategy(recipe.strategy, **recipe.strategy_arguments())
         spaces = EmbeddingSpaces(setup.question, load, cache, setup.models)

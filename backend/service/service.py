@@ -30,6 +30,7 @@ from nextlabel.connectors.errors import ConfigError, NextlabelError, Overloaded,
 from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion
 
 from .answers import AnswerCounts
+from .erasing import Eraser
 from .hookup import Hookup
 from .links import AnnotatorLinks
 from .ports import Backend, Status
@@ -124,6 +125,7 @@ class Service(Backend):
             answers=self._answers,
         )
         self._cleanup = GenerationCleanup(store, connector, keep_generations, loop.latency.quiet_in)
+        self._eraser = Eraser(store, connector.labeling)
         self._synced = self._stopped = False
         self._threads: dict[str, Repeater] = {
             name: Repeater(name, tick)
@@ -264,7 +266,10 @@ class Service(Backend):
         return self._controller.tick() if self._synced or not self._leadership.held else 1.0
 
     def _tidy(self) -> float:
-        return self._cleanup.tidy() if self._leadership.held else 5.0
+        if not self._leadership.held:
+            return 5.0
+        self._eraser.tick()
+        return self._cleanup.tidy()
 
     def _tune(self) -> float:
         if not self._leadership.held:

@@ -13,6 +13,7 @@ from typing import Self
 
 from .audit import SEED_KEY
 from .database import open_engine
+from .erasing import ErasingPart
 from .following import FollowingPart
 from .identity import Rule
 from .leases import Clock, Lease, LeasesPart
@@ -56,7 +57,7 @@ class Counts:
     labelled: int
 
 
-class Store(RecordsPart, FollowingPart, LogPart, ModelsPart, GenerationsPart, LeasesPart, NoticesPart):
+class Store(RecordsPart, ErasingPart, FollowingPart, LogPart, ModelsPart, GenerationsPart, LeasesPart, NoticesPart):
     """The durable state of one project. Thread-safe; several processes may share one.
 
     Every method is one transaction unless it says otherwise, and raises StoreError (StoreFull on a full

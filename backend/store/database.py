@@ -54,6 +54,7 @@ _PRAGMAS = (
     "PRAGMA synchronous = NORMAL",
     "PRAGMA temp_store = MEMORY",  # a full /tmp must not stop the store
     "PRAGMA cache_size = -16000",  # KiB
+    "PRAGMA secure_delete = ON",  # what is erased is overwritten
 )
 _FULL_POSTGRESQL = ("53100", "53400")
 _NEARLY_NOTHING = 1 << 20  # bytes: below this, a failed write is a full disk whatever the system calls it

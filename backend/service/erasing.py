@@ -1,0 +1,83 @@
+"""What was deleted on the platform is erased here: its text within hours, its vectors once nobody uses their files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from nextlabel.backend.encoders.cache import digests
+from nextlabel.backend.encoders.cache_use import forget
+from nextlabel.backend.retraining.embedding_space import learned_positions
+from nextlabel.backend.store import ModelRow, Store, StoredRecord
+from nextlabel.connectors.records import Labeling, Record
+
+log = structlog.get_logger(__name__)
+
+EMBEDDINGS = "embeddings"
+"""The folder of the home in which vectors are kept, by encoder."""
+ERASE_AFTER = timedelta(hours=1)
+"""So long a record has to be gone: somebody may put it back at once."""
+EVERY_S = 600.0
+
+
+class Eraser:
+    """Erases texts of the running service's store, now and then."""
+
+    def __init__(self, store: Store, labeling: Labeling) -> None:
+        self._store, self._labeling = store, labeling
+        self._next = 0.0
+        self._flushed = True
+
+    def tick(self) -> None:
+        """Erase what has been gone for long enough, if it is time to look."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + EVERY_S
+        erased = self._store.erase_gone(lambda one: digest(self._labeling, one), datetime.now(UTC) - ERASE_AFTER)
+        if erased:
+            log.info("what records say that the platform deleted is erased", records=len(erased))
+        if erased or not self._flushed:
+            self._flushed = self._store.flush_erased()
+
+
+def digest(labeling: Labeling, record: Record) -> bytes:
+    """What the caches of vectors know a record by."""
+    return digests([labeling.content(record)])[0]
+
+
+def remove_vectors(store: Store, labeling: Labeling, embeddings: Path) -> tuple[int, list[Path]]:
+    """Remove the vectors of what was erased from every cache; how many went, and the caches that somebody uses.
+
+    Those of other projects' records that say the same go too: they are encoded again when they are wanted.
+    """
+    wanted = set(store.erased_digests())
+    if not wanted:
+        return 0, []
+    wanted -= {digest(labeling, item.record) for item in store.records() if item.record.fields}
+    removed, busy = 0, []
+    for folder in sorted(path.parent for path in embeddings.glob("*/keys")):
+        if (gone := forget(folder, wanted)) is None:
+            busy.append(folder)
+        else:
+            removed += gone
+    if not busy:
+        store.note_removed(store.erased_digests())
+    return removed, busy
+
+
+def learned_from(store: Store, found: Sequence[StoredRecord], home: Path) -> list[str]:
+    """Versions of the models that may have learned from answers to these records, newest first."""
+    first = {item.position: store.first_answer(item.remote_id) for item in found if item.remote_id and not item.audit}
+    answered = {position: seq for position, seq in first.items() if seq is not None}
+
+    def has_learned(model: ModelRow) -> bool:
+        trained = learned_positions(home / "models" / model.version)
+        return any(
+            seq <= model.log_seq and (trained is None or position in trained) for position, seq in answered.items()
+        )
+
+    return [model.version for model in store.models() if has_learned(model)]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import regex  # which knows a time limit, unlike re
+import structlog
 
 from nextlabel.connectors.errors import ConfigError
 
 from .base import Floats, to_unit
 
+log = structlog.get_logger(__name__)
+
+SLOWEST_S = 1.0
+"""Seconds that an expression may take on one text: some take hours, on texts that somebody else wrote."""
 KEYWORD = 2.0
 """What a keyword counts for: more than the very text of an example, which counts 1."""
 
@@ -36,7 +41,7 @@ class Seeds:
     def __post_init__(self) -> None:
         if not any(word.strip() for word in (*self.keywords, *self.examples, self.phrase)):
             raise ConfigError("seeds: give keywords, examples or a phrase")
-        keyword_pattern(self.keywords)
+        keyword_patterns(self.keywords)
 
     @property
     def queries(self) -> list[str]:
@@ -44,27 +49,34 @@ class Seeds:
         return [text for text in (*self.examples, self.phrase) if text.strip()]
 
 
-def keyword_pattern(keywords: Sequence[str]) -> re.Pattern[str] | None:
-    """One pattern that finds any of the keywords; None if there are none. Raises ConfigError for a wrong expression."""
-    parts = []
+def keyword_patterns(keywords: Sequence[str]) -> list[regex.Pattern[str]]:
+    """A pattern for each keyword. Raises ConfigError for a wrong expression."""
+    patterns = []
     for word in filter(str.strip, keywords):
         if len(word) > 2 and word.startswith("/") and word.endswith("/"):
-            parts.append(f"(?:{word[1:-1]})")
+            written = word[1:-1]
         else:  # a boundary of words, also beside a sign such as # or @
-            parts.append(r"(?<!\w)" + r"\s+".join(map(re.escape, word.split())) + r"(?!\w)")
+            written = r"(?<!\w)" + r"\s+".join(map(regex.escape, word.split())) + r"(?!\w)"
         try:
-            re.compile(parts[-1])
-        except re.error as error:
+            patterns.append(regex.compile(written, regex.IGNORECASE))
+        except regex.error as error:
             raise ConfigError(f"seeds: the keyword {word} is no regular expression: {error}") from None
-    return re.compile("|".join(parts), re.IGNORECASE) if parts else None
+    return patterns
 
 
 def keyword_scores(texts: Sequence[str], keywords: Sequence[str]) -> Floats:
-    """float32 [n]: 2 for each text that contains a keyword, else 0."""
-    pattern = keyword_pattern(keywords)
-    if pattern is None:
-        return np.zeros(len(texts), dtype=np.float32)
-    return np.array([KEYWORD if pattern.search(text) else 0.0 for text in texts], dtype=np.float32)
+    """float32 [n]: 2 for each text that contains a keyword, else 0.
+
+    An expression that takes longer than SLOWEST_S on one text is told and finds nothing from there on.
+    """
+    found = np.zeros(len(texts), dtype=bool)
+    for pattern in keyword_patterns(keywords):
+        try:
+            for number, text in enumerate(texts):
+                found[number] |= pattern.search(text, timeout=SLOWEST_S, concurrent=True) is not None
+        except TimeoutError:
+            log.warning("a keyword of the seeds takes too long on a text: write it simpler", keyword=pattern.pattern)
+    return np.where(found, KEYWORD, 0.0).astype(np.float32)
 
 
 def similarity_scores(vectors: npt.NDArray[Any], queries: npt.NDArray[Any]) -> Floats:

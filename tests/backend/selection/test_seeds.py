@@ -76,3 +76,9 @@ def test_a_recipe_names_them() -> None:
         Recipe(**fields | {"strategy": "rare", "seeds": {"keyword": ["dune"]}})
     with pytest.raises(ValueError, match="write `strategy: rare`"):
         Recipe(**fields | {"seeds": {"phrase": "a book"}})
+
+
+def test_an_expression_that_would_take_hours_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nextlabel.backend.selection.seeds.SLOWEST_S", 0.05)
+    texts = ["a bad crash", "a" * 5_000 + "!", "a crash again"]
+    assert keyword_scores(texts, ["/(a|aa)+$/", "crash"]).tolist() == [2.0, 0.0, 2.0]

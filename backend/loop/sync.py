@@ -319,8 +319,7 @@ class Comparison:
     def _note(self, answers: int, found: int, took: float) -> None:
         ended_at = datetime.now(UTC).isoformat(timespec="seconds")
         withheld = self._intake.withheld
-        if not withheld.count:
-            withheld.end()
+        withheld.compared()
         compared = Compared(answers, found, withheld.count, ended_at, withheld.kept)
         self._store.set_meta(KEY, json.dumps(asdict(compared)))
         forget(self._store)

@@ -21,8 +21,14 @@ BELIEVE, KEEP = "nextlabel compare --believe", "nextlabel compare --keep"
 DECIDE = f"if the platform is right: {BELIEVE}; if what is here is right: {KEEP}"
 NOTICE = "platform differs"
 """Key and kind of the notice."""
-WENT_BACK, KEPT = "platform went back", "kept against the platform"
+WENT_BACK, KEPT, RULE = "platform went back", "kept against the platform", "right if restored"
 """Where the store has it."""
+
+
+def decide_beforehand(store: Store, side: str | None) -> None:
+    """Who is right where the platform goes back in time: the "platform", "ours", or somebody decides then (None)."""
+    if (side or "") != (store.get_meta(RULE) or ""):
+        store.set_meta(RULE, side or "")
 
 
 class Withheld:
@@ -43,7 +49,8 @@ class Withheld:
     def note_answers(self, asked: Collection[str], withheld: Mapping[str, str]) -> None:
         """Of the answers ``asked`` for, these are withheld now (id -> remote id of the record), and no others."""
         with self._lock:
-            self._answers = {one: record for one, record in self._answers.items() if one not in asked} | dict(withheld)
+            left = {one: record for one, record in self._answers.items() if one not in asked} | dict(withheld)
+            self._answers = {one: record for one, record in left.items() if one not in self._reused}
         self._tell()
 
     def note_reused(self, ids: Collection[str]) -> None:
@@ -111,8 +118,17 @@ class Withheld:
 
     def note_restore(self) -> None:
         """The platform is as it was at an earlier time: whatever it lacks is told, until somebody has decided."""
+        if self._store.get_meta(RULE) == "platform":
+            return
         self.went_back = True
         self._store.set_meta(WENT_BACK, "yes")
+
+    def compared(self) -> None:
+        """Everything was asked for: there may be nothing to decide, or it was decided beforehand."""
+        if self.went_back and self._store.get_meta(RULE) == "ours":
+            self.keep()
+        if not self.count:
+            self.end()
 
     def end(self) -> None:
         """Somebody has decided, or there was nothing to decide."""

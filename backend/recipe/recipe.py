@@ -106,6 +106,11 @@ class Recipe(BaseModel):
         "`none`, that no label applies (not for `kind: single`). Default: `none` where the project was made from this "
         "recipe or has an option for it, else `skip`.",
     )
+    if_restored: Literal["platform", "ours"] | None = Field(
+        default=None,
+        description="Who is right where a backup of the platform was restored, and answers that were given since are "
+        "gone: the `platform`, which is followed, or what is here (`ours`), which counts on. Default: you decide then.",
+    )
     soft_labels: bool = Field(
         default=False,
         description="Learn how likely each label is by the consensus, in place of the likeliest; `kind: single` only.",

@@ -22,6 +22,7 @@ from nextlabel.backend.home import private_home
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.loop.record_import import ImportPlan, compared
+from nextlabel.backend.loop.withheld import decide_beforehand
 from nextlabel.backend.questions import question_of
 from nextlabel.backend.queue.overlap import keep_wish
 from nextlabel.backend.queue.publishing import QueueSizes
@@ -294,6 +295,7 @@ def open_service(
                 opened.enter_context(closing(connector))
         connector.replace_suggestions = recipe.replace_suggestions
         keep_wish(store, connector)
+        decide_beforehand(store, recipe.if_restored)
         store.skip_empty_answers(skips_empty_answers(recipe, store, connector))
         service = Service(
             store,

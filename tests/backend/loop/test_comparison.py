@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from nextlabel.backend.loop.sync import KEY, Compared, last_comparison
+from nextlabel.backend.loop.withheld import decide_beforehand
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import Overloaded, PlatformUnavailable
@@ -127,6 +128,25 @@ def test_a_restored_platform_that_gives_ids_away_again(
     wait_for(lambda: service.status().comparison["ended"] >= number)
     assert service.status().comparison["kept"] == 2
     assert service.status().last_error == ""
+
+
+@pytest.mark.parametrize(("side", "left"), [("platform", 3), ("ours", 6)])
+def test_who_is_right_after_a_restore_may_be_decided_beforehand(
+    make_service: ServiceFactory, platform: MemoryConnector, store: Store, side: str, left: int
+) -> None:
+    decide_beforehand(store, side)
+    service = started(make_service, platform)
+    given = label(platform, 6)
+    tell(service, store, *given)
+    platform.restored = platform.down = True
+    wait_for(lambda: "sync" in service.status().errors)
+    for one in given[3:]:
+        del platform.answers[one.id]
+    platform.down = False
+    wait_for(lambda: "sync" not in service.status().errors)
+    found = compared(service)
+    assert (len(current(store)), found["withheld"], found["kept"]) == (left, 0, left - 3)
+    wait_for(lambda: service.status().last_error == "")
 
 
 def test_a_comparison_that_fails_is_begun_again(begin: Begin, platform: MemoryConnector, store: Store) -> None:

@@ -16,8 +16,7 @@ from nextlabel.connectors.hiding import TERMINAL
 
 from .common import complain, examples
 from .ending import INTERRUPTED, leave
-from .stderr import forgive_stderr
-from .terminal import masked_terminal
+from .terminal import forgive_stderr, masked_terminal
 
 COMMANDS = {
     "init": ("init", "Write the recipe of a project that exists."),

@@ -44,7 +44,7 @@ UNREAD = """
 import os, sys
 from nextlabel.backend.cli import ending
 from nextlabel.backend.cli.common import say
-from nextlabel.backend.cli.stderr import forgive_stderr
+from nextlabel.backend.cli.terminal import forgive_stderr
 from nextlabel.backend.logging import configure
 if sys.argv[1] == "closed from the start":
     os.close(2)

@@ -31,14 +31,19 @@ class InUse:
         handle = os.open(folder / "use", os.O_RDWR | os.O_CREAT, 0o600)
         self.close = weakref.finalize(self, os.close, handle)
         if fcntl is not None:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+            except OSError:  # somebody has it open, or the file system knows no locks
+                if alone:
+                    self.close()
+                    raise
 
     @classmethod
     def alone(cls, folder: Path) -> Self | None:
-        """With nobody else having it open, until this is closed; None if somebody has."""
+        """With nobody else having it open, until this is closed; None if somebody has, or that can't be known."""
         try:
             return cls(folder, alone=True)
-        except BlockingIOError:
+        except OSError:
             return None
 
 

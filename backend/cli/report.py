@@ -63,7 +63,7 @@ def report(
         chosen, _, store = project
         found = gather(store, chosen.labeling())
         refitted, why = (None, "left out by --quick") if quick else _refitted(found, project)
-    made = build(found, chosen.name, refitted, why)
+    made = build(found, chosen.name, refitted, why, recipe)
     if out is not None:
         _write(made, out)
     if as_json:
@@ -109,6 +109,8 @@ def _show(made: ProjectReport) -> None:
     from nextlabel.backend.reports import project_page as words
 
     print_table(("", ""), words.headline(made), title=made.project)
+    if command := words.to_ask_others(made):
+        say(f"to ask others about the answers in doubt, while the service runs: {command}")
     if how := words.how_saved(made):
         say(how)
     tables = (

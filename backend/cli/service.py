@@ -374,8 +374,13 @@ def relabel(
         list[str], typer.Argument(metavar="UID...", help="Ids of the records, as `nextlabel export` shows them.")
     ],
     opinions: Annotated[
-        int, typer.Option(min=2, help="How many annotators shall have answered each record in the end.")
-    ] = 2,
+        int | None,
+        typer.Option(
+            min=2,
+            help="How many annotators shall have answered each record in the end; one more than by now if not given.",
+            show_default=False,
+        ),
+    ] = None,
     url: ServiceUrl = None,
     as_json: AsJson = False,
 ) -> None:
@@ -396,7 +401,8 @@ def relabel(
             f"{chosen.name} ({project}); name its address with --url"
         )
     answer = call(address, "POST", "/api/relabel", {"uids": uids, "opinions": opinions})
+    how_many = f"{opinions} annotators in all" if opinions else "one annotator more than by now"
     if as_json:
         print_json(answer)
         return
-    say(f"{answer['asked']:,} records will be answered by {opinions} annotators in all; they come first in the queue")
+    say(f"{answer['asked']:,} records will be answered by {how_many}; they come first in the queue")

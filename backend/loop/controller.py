@@ -16,7 +16,7 @@ import numpy as np
 import structlog
 
 from nextlabel.backend.pool.pool import PoolState, Positions
-from nextlabel.backend.queue.overlap import OverlapRequests, ask_platform_again
+from nextlabel.backend.queue.overlap import OverlapRequests, ask_platform_again, one_more
 from nextlabel.backend.queue.publishing import LabelLatency, QueuePublisher, QueueSizes
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.retraining.candidates import Labelled
@@ -91,14 +91,16 @@ class Controller:
         """The queue in force; None before the first."""
         return self._queue.generation
 
-    def ask_again(self, uids: Sequence[str], opinions: int) -> int:
+    def ask_again(self, uids: Sequence[str], opinions: int | None = None) -> int:
         """Have these records answered by ``opinions`` annotators in all, soon, and none of them twice by the same one.
 
-        Holds across restarts. They are shown without a suggestion. Returns how many records were asked about.
+        None: by one more than by now. Holds across restarts. They are shown without a suggestion. Returns how many
+        records were asked about.
         Raises ConfigError if a record can't be asked about, ConnectorError if the platform doesn't do it.
         """
-        positions = ask_platform_again(self._store, self._connector, uids, opinions)
-        self._asked.append((positions, opinions))
+        wanted = one_more(self._store, self._connector, uids) if opinions is None else opinions
+        positions = ask_platform_again(self._store, self._connector, uids, wanted)
+        self._asked.append((positions, wanted))
         return len(positions)
 
     def begin_stop(self) -> None:

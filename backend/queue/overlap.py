@@ -13,6 +13,7 @@ from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.store import Store, StoredRecord
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.errors import ConfigError, NextlabelError
+from nextlabel.connectors.records import AnnotationStatus
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +48,14 @@ def ask_platform_again(store: Store, connector: Connector, uids: Sequence[str], 
     connector.ask_again([str(item.remote_id) for item in found.values()], opinions)
     store.ask_again(found, opinions)
     return [item.position for item in found.values()]
+
+
+def one_more(store: Store, connector: Connector, uids: Sequence[str]) -> int:
+    """One annotator more than have answered any of these records, and than each record goes to anyway."""
+    asked = [item.remote_id for item in store.get(uids) if item.remote_id]
+    given = store.answers_on(asked).values()
+    people = [len({one.annotator for one in here if one.status is AnnotationStatus.SUBMITTED}) for here in given]
+    return 1 + max([connector.overlap, *people])
 
 
 def _note_wish(store: Store, connector: Connector, opinions: int) -> None:

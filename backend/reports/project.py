@@ -67,7 +67,7 @@ class ProjectReport:
     """What is known of a project. Parts that can't be said are None or empty; ``silent`` says why, by part.
 
     ``held_out``: the newest model on answers from before the first start that are kept from training. They were not
-    given blind, so they are in no figure with the audit slice's.
+    given blind, so they are in no figure with the audit slice's. ``recipe``: what commands about it call it.
     """
 
     project: str
@@ -80,6 +80,7 @@ class ProjectReport:
     balance: tuple[Balance, ...]
     advice: tuple[tuple[str, Advice], ...]
     silent: dict[str, str]
+    recipe: str = "RECIPE"
 
     @property
     def slips(self) -> Slips | None:
@@ -126,8 +127,13 @@ class ProjectReport:
         }
 
 
-def build(found: Gathered, project: str, refitted: Refitted | None, why: str = "") -> ProjectReport:
-    """The report. ``refitted`` is what the fits told; without it, ``why`` says why they were not made."""
+def build(
+    found: Gathered, project: str, refitted: Refitted | None, why: str = "", recipe: str = "RECIPE"
+) -> ProjectReport:
+    """The report, which calls the recipe ``recipe`` in commands.
+
+    ``refitted`` is what the fits told; without it, ``why`` says why they were not made.
+    """
     silent = {} if refitted is not None else {"saved": why}
     curve = learning_curve(found.models)
     if not curve:
@@ -167,6 +173,7 @@ def build(found: Gathered, project: str, refitted: Refitted | None, why: str = "
         balance=balance,
         advice=tuple(_advice(curve, refitted, balance, found.trained)),
         silent=silent,
+        recipe=recipe,
     )
 
 

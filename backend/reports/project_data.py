@@ -129,7 +129,7 @@ def _slips(store: Store) -> Slips | None:
         return None
     names = annotator_names(store)
     people = {names.get(one, one): counts for one, counts in doubted.items()}
-    return Slips(answers, people, tuple(one.record.uid for one in records.values())) if people else None
+    return Slips(answers, people, tuple(one.record.uid for one in records.values() if not one.gone)) if people else None
 
 
 def _first_answers(store: Store) -> dict[str, int]:

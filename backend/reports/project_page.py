@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,7 @@ def headline(found: ProjectReport) -> list[tuple[str, str]]:
 
 
 def doubted(found: ProjectReport) -> str:
-    """What the model takes for slips, whose they are, what accuracy is without them, and how to find out."""
+    """What the model takes for slips, whose they are, and what accuracy is without them."""
     slips, without = found.slips, found.without_slips
     if slips is None:
         return ""
@@ -72,7 +73,14 @@ def doubted(found: ProjectReport) -> str:
     parts = [f"the model takes {slips.answers:,} for slips ({whose})"]
     parts += [f"accuracy is {without} if others say so too"] if without is not None else []
     parts += [agreed(found)] if found.agreement is not None else []
-    return "; ".join([*parts, f"to ask them: nextlabel relabel RECIPE {' '.join(slips.uids)}"])
+    return "; ".join(parts)
+
+
+def to_ask_others(found: ProjectReport) -> str:
+    """The command that asks others about these answers, for a shell; "" where there is nobody to ask about."""
+    uids = found.slips.uids if found.slips is not None else ()
+    apart = ["--"] if any(uid.startswith("-") for uid in uids) else []  # what follows is no option
+    return shlex.join(["nextlabel", "relabel", found.recipe, *apart, *uids]) if uids else ""
 
 
 def saved(found: ProjectReport) -> str:
@@ -174,7 +182,8 @@ def _cards(found: ProjectReport) -> Iterator[Card]:
         last = found.curve[-1].accuracy
         yield Card("Audit accuracy", f"{last.mean:.3f}", [span(last, ".3f")], last)
     if found.slips is not None:
-        yield Card("Audit answers in doubt", f"{found.slips.answers:,}", [doubted(found)])
+        lines = [doubted(found), *([f"to ask others: {command}"] if (command := to_ask_others(found)) else [])]
+        yield Card("Audit answers in doubt", f"{found.slips.answers:,}", lines)
     if found.held_out is not None:
         kept = found.held_out.accuracy
         yield Card("Held-out accuracy", f"{kept.mean:.3f}", [span(kept, ".3f"), "answered before, not blind"], kept)

@@ -73,7 +73,12 @@ class Relabel(BaseModel):
     """Which records, and how many annotators shall have answered each of them in the end."""
 
     uids: list[str] = Field(min_length=1, max_length=10_000, description="The records' ids, as `export` shows them.")
-    opinions: int = Field(default=2, ge=2, le=1000, description="Annotators in all, those who answered included.")
+    opinions: int | None = Field(
+        default=None,
+        ge=2,
+        le=1000,
+        description="Annotators in all, those who answered included; one more than by now if it is left out.",
+    )
 
 
 class Asked(BaseModel):

@@ -160,10 +160,11 @@ class Backend(Protocol):
         """
         ...
 
-    def ask_again(self, uids: Sequence[str], opinions: int) -> int:
+    def ask_again(self, uids: Sequence[str], opinions: int | None = None) -> int:
         """Have these records answered by ``opinions`` annotators in all, soon; return how many records that is.
 
-        They come first in the queue, without a suggestion, and never to who answered them. Holds across restarts.
+        None: by one more than by now. They come first in the queue, without a suggestion, and never to who answered
+        them. Holds across restarts.
         Raises ConfigError if a record can't be asked about, ConnectorError if the platform doesn't do it, Overloaded
         on a replica that stands by.
         """

@@ -394,7 +394,7 @@ class Service(Backend):
         return cancelled
 
     @override
-    def ask_again(self, uids: Sequence[str], opinions: int) -> int:
+    def ask_again(self, uids: Sequence[str], opinions: int | None = None) -> int:
         self._want_leadership()
         asked = self._controller.ask_again(uids, opinions)
         self._threads["loop"].wake()

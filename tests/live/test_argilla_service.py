@@ -104,7 +104,7 @@ def test_a_second_annotator_is_asked_first_and_the_first_one_is_not(
 
     before = product.status()["generation"]
     line = [sys.executable, "-m", "nextlabel.backend.cli", "relabel", product.recipe, answered[1]["external_id"]]
-    options = ["--url", product.url, "--opinions", "2"]
+    options = ["--url", product.url]
     env = {**os.environ, "NEXTLABEL_HOME": str(product.home), "NEXTLABEL_API_TOKEN": product.token}
     done = subprocess.run([*line, *options], capture_output=True, text=True, timeout=120, check=False, env=env)
     assert done.returncode == 0, done.stderr

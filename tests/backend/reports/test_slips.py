@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,8 @@ from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.questions import question_of
 from nextlabel.backend.recipe import find_recipe
 from nextlabel.backend.reports.project import build
-from nextlabel.backend.reports.project_data import Gathered, gather
-from nextlabel.backend.reports.project_page import headline, page
+from nextlabel.backend.reports.project_data import Gathered, Slips, gather
+from nextlabel.backend.reports.project_page import headline, page, to_ask_others
 from nextlabel.backend.retraining.embedding_space import EmbeddingSpaces
 from nextlabel.backend.retraining.model import Learner
 from nextlabel.backend.store import Store
@@ -61,7 +63,7 @@ def learned(store: Store, folder: Path) -> Gathered:
 
 def test_slips_are_told_with_whose_they_are_and_what_would_be_without_them(store: Store, tmp_path: Path) -> None:
     found = learned(store, tmp_path)
-    made = build(found, "posts", None, "left out")
+    made = build(found, "posts", None, "left out", "my posts.yaml")
     assert found.slips is not None
     assert 9 <= found.slips.answers <= 12
     assert list(found.slips.people) == ["cy"], "nobody else slips"
@@ -71,11 +73,19 @@ def test_slips_are_told_with_whose_they_are_and_what_would_be_without_them(store
     assert made.without_slips.mean > 0.97
     told = dict(headline(made))["audit answers in doubt"]
     assert "by cy" in told
-    assert f"nextlabel relabel RECIPE {found.slips.uids[0]}" in told
+    assert shlex.split(to_ask_others(made)) == ["nextlabel", "relabel", "my posts.yaml", *found.slips.uids]
     assert "Audit answers in doubt" in page(made, [])
+    assert " ".join(found.slips.uids) in page(made, [])
     assert made.to_json()["slips"]["answers"] == found.slips.answers
     status = _audit(measured(store.models()[0].metrics, AUDIT))
     assert f"takes {found.slips.answers} of the answers for slips" in status
+
+
+def test_the_line_that_asks_others_is_one_for_a_shell_whatever_ids_are(store: Store) -> None:
+    uids = ("-17", "it's 4; rm x", "$(y)")
+    gathered = replace(gather(store, find_recipe(RECIPE).labeling()), slips=Slips(3, {"cy": (3, 9)}, uids))
+    line = to_ask_others(build(gathered, "posts", None, "left out", "posts.yaml"))
+    assert shlex.split(line) == ["nextlabel", "relabel", "posts.yaml", "--", *uids]
 
 
 @pytest.mark.parametrize("odd", [None, 3, {}, {"people": 1}, {"people": {"a": [1, 2]}, "records": 5, "answers": "x"}])

@@ -41,7 +41,7 @@ class MemoryService:
         self.has_room = True
         self.compared: list[str] = []
         self.blind: set[str] = set()
-        self.asked: list[tuple[tuple[str, ...], int]] = []
+        self.asked: list[tuple[tuple[str, ...], int | None]] = []
         self.failure: Exception | None = None
         self.signed = "v1,signed"
         self.not_ready = ""
@@ -93,7 +93,7 @@ class MemoryService:
         self.compared.append("platform" if believe else "ours" if keep else "")
         return len(self.compared)
 
-    def ask_again(self, uids: Sequence[str], opinions: int) -> int:
+    def ask_again(self, uids: Sequence[str], opinions: int | None = None) -> int:
         if self.failure:
             raise self.failure
         self.asked.append((tuple(uids), opinions))

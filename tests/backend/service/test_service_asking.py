@@ -85,6 +85,8 @@ def test_records_asked_about_again_take_every_other_place_blind(
     tell(service, store, *(platform.annotate(one, "oak", "bob") for one in chosen[:2]))
     wait_for(lambda: settled(service, store))
     assert not {entry.remote_id for entry in platform.published[-1][1]} & set(chosen)
+    service.ask_again(uids)
+    assert platform.asked_again == dict.fromkeys(chosen[:2], 3), "by one more than by now"
 
 
 def test_what_was_asked_survives_a_restart(

@@ -17,6 +17,7 @@ from nextlabel.backend.stack.annotators import ArgillaAnnotator
 from nextlabel.connectors.argilla.connector import ArgillaConnector
 from nextlabel.connectors.base import BackendAddress
 from tests.live.argilla_calls import Api, forget_webhooks
+from tests.live.teams import Argilla, Studio, Team
 
 
 @dataclass
@@ -75,6 +76,13 @@ def service() -> Iterator[Service]:
         yield running
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="module", params=["label_studio", "argilla"])
+def team(request: pytest.FixtureRequest) -> Team:
+    """A team on each platform, which works in projects of its own."""
+    server = request.getfixturevalue(request.param)
+    return Studio(server) if request.param == "label_studio" else Argilla(server)
 
 
 @pytest.fixture

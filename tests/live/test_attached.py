@@ -8,28 +8,21 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from nextlabel.backend.cli import main
 from nextlabel.backend.loop.leadership import LEASE
 from nextlabel.backend.recipe.attached import bare_recipe
 from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.service.opening import open_service, open_store
-from nextlabel.backend.service.ports import Status
 from nextlabel.backend.service.project import PROJECT
-from nextlabel.backend.service.service import Service
-from nextlabel.backend.settings import Settings
-from nextlabel.backend.stack import ArgillaServer, LabelStudioServer
 from nextlabel.connectors.errors import LabelingMismatch, NextlabelError
 from nextlabel.connectors.records import Field, Labeling, LabelKind
-from tests.live import argilla_calls, label_studio_calls
+from tests.live.teams import Item, Question, Team, started, wait
 
 RECORDS, ANSWERED = 30, 20
 LABELS = {"bug": "something is broken", "praise": ""}
@@ -43,6 +36,9 @@ ASKED = Labeling(
 )
 
 
+QUESTION = Question("topic", tuple(LABELS), hints=LABELS, instruction="What is it about?")
+
+
 def truth(number: int) -> str:
     return "bug" if number % 2 else "praise"
 
@@ -51,127 +47,12 @@ def fields(number: int) -> dict[str, str]:
     return {"title": f"ticket {number}", "body": f"{number}: it {'crashes' if number % 2 else 'is lovely'}"}
 
 
-class Team(Protocol):
-    """What a team has on one platform, and what it can look at there."""
-
-    platform: str
-
-    def settings(self, home: Path) -> Settings: ...
-    def make(self, title: str, answered: int = 0, records: int = RECORDS) -> str: ...
-    def another(self, title: str) -> AbstractContextManager[str]:
-        """A project of the same name."""
-
-    def records(self, project: str) -> int: ...
-    def titles(self) -> list[str]: ...
-    def page(self, project: str) -> str: ...
-
-
-class Studio:
-    """Fulfils Team."""
-
-    platform = "label-studio"
-
-    def __init__(self, server: LabelStudioServer) -> None:
-        self.server = server
-
-    def _call(self, method: str, path: str, **options: Any) -> Any:
-        return label_studio_calls.api(self.server, method, path, **options).json()
-
-    def settings(self, home: Path) -> Settings:
-        reached = {"label_studio_url": self.server.url, "label_studio_api_key": SecretStr(self.server.token)}
-        return Settings(home=home, poll_interval_s=0.2, threads=1, **reached)  # type: ignore[arg-type]
-
-    def make(self, title: str, answered: int = 0, records: int = RECORDS) -> str:
-        choices = "".join(f'<Choice value="{label}" hint="{hint}"/>' for label, hint in LABELS.items())
-        config = (
-            '<View><Header value="What is it about?"/><Text name="t" value="$title"/><Text name="b" value="$body"/>'
-            f'<Choices name="topic" toName="b" choice="single">{choices}</Choices></View>'
-        )
-        project = self._call("POST", "/api/projects/", json={"title": title, "label_config": config})["id"]
-        tasks: list[dict[str, Any]] = [{"data": fields(number)} for number in range(records)]
-        for number in range(answered):
-            value = {"choices": [truth(number)]}
-            region = {"from_name": "topic", "to_name": "b", "type": "choices", "value": value}
-            tasks[number]["annotations"] = [{"result": [region]}]
-        if tasks:
-            self._call("POST", f"/api/projects/{project}/import", json=tasks)
-        return str(project)
-
-    def another(self, title: str) -> AbstractContextManager[str]:
-        return nullcontext(self.make(title, records=0))
-
-    def records(self, project: str) -> int:
-        return int(self._call("GET", f"/api/projects/{project}/")["task_number"])
-
-    def titles(self) -> list[str]:
-        return sorted(one["title"] for one in self._call("GET", "/api/projects/?page_size=500")["results"])
-
-    def page(self, project: str) -> str:
-        return f"{self.server.url}/projects/{project}/data?tab=1"
-
-
-class Argilla:
-    """Fulfils Team."""
-
-    platform = "argilla"
-
-    def __init__(self, server: ArgillaServer) -> None:
-        self.server = server
-
-    def _call(self, method: str, path: str, **options: Any) -> Any:
-        return argilla_calls.api(self.server, method, path, **options)
-
-    def settings(self, home: Path) -> Settings:
-        reached = {"argilla_url": self.server.url, "argilla_api_key": SecretStr(self.server.token)}
-        return Settings(home=home, poll_interval_s=0.2, threads=1, **reached)  # type: ignore[arg-type]
-
-    def make(self, title: str, answered: int = 0, records: int = RECORDS, space: str = "") -> str:
-        spaces = {one["name"]: one["id"] for one in self._call("GET", "/me/workspaces")["items"]}
-        where = spaces[space or self.server.workspace]
-        made = self._call("POST", "/datasets", json={"name": title, "workspace_id": where})
-        path = f"/datasets/{made['id']}"
-        for name in fields(0):
-            field = {"name": name, "title": name, "required": True, "settings": {"type": "text"}}
-            self._call("POST", f"{path}/fields", json=field)
-        options = [
-            {"value": label, "text": label, **({"description": hint} if hint else {})} for label, hint in LABELS.items()
-        ]
-        question = {"name": "topic", "title": "topic", "required": True, "description": "What is it about?"}
-        asked = {"type": "label_selection", "options": options}
-        self._call("POST", f"{path}/questions", json=question | {"settings": asked})
-        self._call("PUT", f"{path}/publish")
-        rows = [{"fields": fields(number)} for number in range(records)]
-        if rows:
-            items = self._call("POST", f"{path}/records/bulk", json={"items": rows})["items"]
-            for number, record in enumerate(items[:answered]):
-                values = {"topic": {"value": truth(number)}}
-                body = {"status": "submitted", "values": values}
-                self._call("POST", f"/records/{record['id']}/responses", json=body)
-        return str(made["id"])
-
-    @contextmanager
-    def another(self, title: str) -> Iterator[str]:
-        """In another workspace: a name is there once."""
-        space = self._call("POST", "/workspaces", json={"name": f"another {secrets.token_hex(4)}"})
-        made = self.make(title, records=0, space=space["name"])
-        yield made
-        self._call("DELETE", f"/datasets/{made}")
-        self._call("DELETE", f"/workspaces/{space['id']}")
-
-    def records(self, project: str) -> int:
-        return int(self._call("GET", f"/datasets/{project}/progress")["total"])
-
-    def titles(self) -> list[str]:
-        return sorted(one["name"] for one in self._call("GET", "/me/datasets")["items"])
-
-    def page(self, project: str) -> str:
-        return f"{self.server.url}/dataset/{project}/annotation-mode?page=2"
-
-
-@pytest.fixture(params=["label_studio", "argilla"])
-def team(request: pytest.FixtureRequest) -> Team:
-    server = request.getfixturevalue(request.param)
-    return Studio(server) if request.param == "label_studio" else Argilla(server)
+def made(team: Team, title: str, answered: int = 0, records: int = RECORDS) -> str:
+    project = team.make(title, list(fields(0)), QUESTION)
+    given = [{"topic": [truth(number)]} if number < answered else {} for number in range(records)]
+    if given:
+        team.put(project, [Item(fields(number), one) for number, one in enumerate(given)])
+    return project
 
 
 @pytest.fixture
@@ -180,36 +61,18 @@ def title() -> str:
 
 
 @pytest.fixture
-def nextlabel(team: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def nextlabel(team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """The command, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    for name, value in {"NEXTLABEL_HOME": str(tmp_path / "home"), **team.server.env()}.items():
+    for name, value in {"NEXTLABEL_HOME": str(tmp_path / "home"), **team.env()}.items():
         monkeypatch.setenv(name, value)
     return lambda *arguments: main(list(arguments))
-
-
-@contextmanager
-def running(recipe: Recipe, settings: Settings) -> Iterator[Service]:
-    service = open_service(recipe, settings)
-    try:
-        service.start()
-        yield service
-    finally:
-        service.stop()
-
-
-def wait(service: Service, until: Callable[[Status], object], limit_s: float = 60) -> Status:
-    deadline = time.monotonic() + limit_s
-    while not until(status := service.status()):
-        assert time.monotonic() < deadline, f"it never came: {status}"
-        time.sleep(0.02)
-    return status
 
 
 def test_the_recipe_of_a_project_is_written(
     team: Team, title: str, nextlabel: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    project = team.make(title, records=0)
+    project = made(team, title, records=0)
     for named in (project, title, team.page(project)):
         assert nextlabel("init", "--project", named, "--force", "tickets.yaml") == 0
         recipe = Recipe.from_yaml(tmp_path / "tickets.yaml")
@@ -229,8 +92,8 @@ def test_a_name_that_two_have_is_refused_with_their_ids(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("NEXTLABEL_ARGILLA_WORKSPACE", raising=False)  # it would tell which one is meant
-    with team.another(title) as other:
-        found = [team.make(title, records=0), other]
+    with team.another(title, list(fields(0)), QUESTION) as other:
+        found = [made(team, title, records=0), other]
         assert nextlabel("init", "--project", title) == 1
         said = capfd.readouterr().err
         assert all(one in said for one in found)
@@ -238,14 +101,14 @@ def test_a_name_that_two_have_is_refused_with_their_ids(
 
 def test_a_project_alone_is_learned_from(team: Team, title: str, nextlabel: Callable[..., int], tmp_path: Path) -> None:
     """Nothing but the project is named: every answer that was there counts, and nothing is doubled."""
-    project = team.make(title, ANSWERED)
+    project = made(team, title, ANSWERED)
     settings = team.settings(tmp_path / "home")
     bare = bare_recipe(team.platform, project)
-    with running(bare.model_copy(update={"encoder": "hashing"}), settings) as service:
+    with started(bare.model_copy(update={"encoder": "hashing"}), settings) as service:
         status = wait(service, lambda now: now.generation and now.labelled == ANSWERED)
         assert (status.records, status.pushed) == (RECORDS, RECORDS)
         assert service.labeling == ASKED
-    assert team.records(project) == RECORDS
+    assert len(team.rows(project)) == RECORDS
     assert nextlabel("export", bare.name, "-o", "out.jsonl") == 0
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert sorted(row["field.title"] for row in rows) == sorted(fields(number)["title"] for number in range(ANSWERED))
@@ -266,7 +129,9 @@ def test_a_project_alone_is_learned_from(team: Team, title: str, nextlabel: Call
 def test_what_the_recipe_says_otherwise_is_told_with_both_sides(
     team: Team, title: str, tmp_path: Path, said: dict[str, Any], told: list[str]
 ) -> None:
-    recipe = Recipe(name="mine", platform=team.platform, project=team.make(title, records=0), encoder="hashing", **said)
+    recipe = Recipe(
+        name="mine", platform=team.platform, project=made(team, title, records=0), encoder="hashing", **said
+    )
     settings = team.settings(tmp_path)
     with pytest.raises(LabelingMismatch) as raised:
         open_service(recipe, settings)
@@ -306,7 +171,7 @@ def test_what_can_be_checked_is_checked_before_a_project_is_made(
 def test_a_file_is_held_against_what_is_there_and_growth_is_asked_about(
     team: Team, title: str, nextlabel: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    project = team.make(title, ANSWERED)
+    project = made(team, title, ANSWERED)
 
     def push(rows: int, *more: str, project: str = project) -> tuple[int, str]:
         lines = ["title,body", *(f"{fields(number)['title']},{fields(number)['body']}" for number in range(rows))]
@@ -321,10 +186,10 @@ def test_a_file_is_held_against_what_is_there_and_growth_is_asked_about(
     assert "changed in the project: " in said
     assert f"nothing was changed: to add 3 records to {title!r}, which was there before us, say --yes" in said
     code, said = push(RECORDS)
-    assert (code, "it has all 30 records" in said, team.records(project)) == (0, True, RECORDS)
+    assert (code, "it has all 30 records" in said, len(team.rows(project))) == (0, True, RECORDS)
     refused, said = push(RECORDS + 2)
     assert (refused, "lacks 2" in said, "answered" in said) == (1, True, False)
     code, said = push(RECORDS + 2, "--yes")
-    assert (code, team.records(project)) == (0, RECORDS + 2)
+    assert (code, len(team.rows(project))) == (0, RECORDS + 2)
     code, said = push(RECORDS + 2)
     assert (code, "lacks" in said) == (0, False)

@@ -34,8 +34,9 @@ BODY_S: Final = 30.0
 AT_ONCE: Final = 64
 STRANGERS_BYTES: Final = 16 * MIB
 """Bodies, and bytes of them, that may wait for their end at once, of callers without password or token."""
+KNOWN_AT_ONCE: Final = 1000
 KNOWN_BODIES: Final = 4
-"""Largest bodies that may wait at once of those who have one of the two."""
+"""Bodies, and largest ones of them, that may wait at once of those who have one of the two."""
 
 
 class LimitBodies:
@@ -45,7 +46,7 @@ class LimitBodies:
         self.app = app
         self.limit = limit
         self._strangers = Waiting(AT_ONCE, STRANGERS_BYTES)
-        self._known = Waiting(AT_ONCE, max(KNOWN_BODIES * limit, STRANGERS_BYTES))
+        self._known = Waiting(KNOWN_AT_ONCE, max(KNOWN_BODIES * limit, STRANGERS_BYTES))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse at once by the length announced, else count while the body is read."""

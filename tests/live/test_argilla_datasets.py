@@ -25,6 +25,7 @@ from nextlabel.connectors.base import BackendAddress, NewProject
 from nextlabel.connectors.errors import (
     ConfigError,
     LabelingMismatch,
+    NotThePlatform,
     PlatformError,
     PlatformUnavailable,
     ProjectNotFound,
@@ -124,7 +125,7 @@ def test_a_private_space_is_reached_with_its_token(
 ):
     made = by_hand("text", ["label"])
     settings = Settings.load(argilla_url=private_space, argilla_api_key=argilla.token)
-    with pytest.raises(PlatformError, match=r"404 - Hugging Face.*NEXTLABEL_ARGILLA_HEADERS"):
+    with pytest.raises(NotThePlatform, match=r"404 - Hugging Face.*NEXTLABEL_ARGILLA_HEADERS"):
         PLATFORMS["argilla"].attach(settings, made)
     settings = settings.model_copy(update={"argilla_headers": {"Authorization": SecretStr("Bearer hf_ours")}})
     with closing(PLATFORMS["argilla"].attach(settings, made)) as attached:

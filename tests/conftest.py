@@ -7,6 +7,7 @@ platform that lags behind. ``train``: training or exporting an encoder. All else
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import secrets
 import shutil
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+import structlog
+from _pytest.logging import LogCaptureHandler
 
 from tests.size import SIZE
 
@@ -82,6 +85,22 @@ def scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.lower().startswith(tuple(prefix.lower() for prefix in SCRUBBED)) and name not in KEPT:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """What a test has set of logging, or a server that it runs has, holds for no other."""
+    root, loggers = logging.getLogger(), logging.root.manager.loggerDict
+    level, handlers = root.level, [one for one in root.handlers if not isinstance(one, LogCaptureHandler)]
+    levels = {name: one.level for name, one in loggers.items() if isinstance(one, logging.Logger)}
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+    root.setLevel(level)
+    root.handlers[:] = handlers + [one for one in root.handlers if isinstance(one, LogCaptureHandler)]
+    for name, one in loggers.items():
+        if isinstance(one, logging.Logger):
+            one.setLevel(levels.get(name, logging.NOTSET))
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from nextlabel.backend.stack import Annotator, LabelStudioServer
-from nextlabel.connectors.errors import ConfigError, LabelingMismatch, PlatformError, ProjectNotFound, Unauthorized
+from nextlabel.connectors.errors import (
+    ConfigError,
+    LabelingMismatch,
+    NotThePlatform,
+    ProjectNotFound,
+    Unauthorized,
+)
 from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, QueueEntry, Record, Suggestion
-from tests.live.label_studio_calls import api, numbered
+from tests.live.label_studio_calls import access_token, api, numbered
 
 Make = Callable[..., LabelStudioConnector]
 
@@ -73,7 +79,7 @@ def test_an_expired_personal_token_is_unauthorized(label_studio: LabelStudioServ
 @pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated")  # in the SDK, where it renews tokens
 def test_a_personal_access_token_works(label_studio: LabelStudioServer, label_studio_project: Make):
     made = label_studio_project()
-    token = api(label_studio, "POST", "/api/token/").json()["token"]
+    token = access_token(label_studio)
     connector = LabelStudioConnector.attach(label_studio.url, token, made.project.id)
     assert len(connector.push(numbered(3))) == 3
     assert len(list(connector.records())) == 3
@@ -94,7 +100,7 @@ def test_what_is_no_address_is_named(url: str):
 
 
 def test_something_else_at_the_address_is_noticed(label_studio: LabelStudioServer):
-    with pytest.raises((PlatformError, ProjectNotFound)):
+    with pytest.raises(NotThePlatform, match="Is that its address"):
         LabelStudioConnector.attach(f"{label_studio.url}/user/login", label_studio.token, 1)
 
 

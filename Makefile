@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find connectors backend recipes -name '*.py' -not -path '*/__pycache__/*' 2>/dev/null)
 
-.PHONY: setup demo test test-fast test-all check format bench bench-labels clean
+.PHONY: setup demo test test-fast test-all test-docker check format bench bench-labels clean
 
 setup: $(VENV)/installed
 
@@ -39,6 +39,10 @@ test-fast: setup
 
 test-all: setup
 	NEXTLABEL_TESTS=all $(PYTEST) $(TEST)
+
+# The compose stack in a Docker engine that runs here. CONTRIBUTING.md has its variables.
+test-docker: setup
+	NEXTLABEL_TESTS=docker $(BIN)/python -m pytest --durations 20 tests/docker $(TEST)
 
 check: setup
 	$(BIN)/ruff format --check .

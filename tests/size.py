@@ -1,6 +1,7 @@
 """How long those tests are that may be of any length, by NEXTLABEL_TESTS: ``fast``, ``all``, or neither.
 
-``make test-fast`` sets the one and ``make test-all`` the other. Nothing but a count depends on it.
+``make test-fast`` sets the one and ``make test-all`` the other; nothing but a count depends on it. ``make test-docker``
+sets ``docker``, for the tests that need an engine, which are not collected otherwise.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 
 SIZE = os.environ.get("NEXTLABEL_TESTS", "")
-assert SIZE in ("", "fast", "all"), f"NEXTLABEL_TESTS is {SIZE!r}: fast, all, or not set"
+assert SIZE in ("", "fast", "all", "docker"), f"NEXTLABEL_TESTS is {SIZE!r}: fast, all, docker, or not set"
 
 
 def both_in_long(usual: str, other: str) -> list[str]:

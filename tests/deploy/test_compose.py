@@ -115,6 +115,8 @@ def test_a_service_is_guarded(services: dict[str, dict[str, Any]], name: str) ->
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert "privileged" not in service
     assert service["profiles"]
+    assert service["mem_limit"] == service["memswap_limit"], "no swap on top of its memory"
+    assert int(service["pids_limit"]) > 0
     for port in service.get("ports", []):
         assert port.startswith("127.0.0.1:")
     if "build" not in service:  # the Dockerfile names the user of ours
@@ -144,7 +146,8 @@ def test_the_profiles_hold_what_they_promise(services: dict[str, dict[str, Any]]
         "argilla-search",
     }
     assert of_profile(services, "gpu") == {"nextlabel-gpu"}
-    assert set(services) == of_profile(services, "label-studio", "argilla", "gpu")
+    assert of_profile(services, "postgresql") == {"nextlabel-db"}
+    assert set(services) == of_profile(services, "label-studio", "argilla", "gpu", "postgresql")
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -167,7 +170,7 @@ def test_services_that_talk_share_a_network(services: dict[str, dict[str, Any]])
             assert networks[name] & networks[other], f"{name} can't reach {other}"
     assert networks["argilla-worker"] & networks["nextlabel"], "webhooks are delivered by the worker"
     inner = {name for name, network in raw()["networks"].items() if network and network.get("internal")}
-    for name in ("label-studio-db", "argilla-db", "argilla-search"):
+    for name in ("nextlabel-db", "label-studio-db", "argilla-db", "argilla-search", "argilla-redis"):
         assert networks[name] <= inner, f"{name} has to be out of reach"
         assert "ports" not in services[name]
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from nextlabel.backend.stack.backend import Status
 from nextlabel.backend.stack.processes import free_port
 from tests.deploy.stack_file import ROOT, fill_in, raw
 
@@ -28,7 +29,7 @@ def said_by(command: Sequence[str], limit_s: float = 5 * MINUTES, **options: Any
 
 
 def build(revision: str, folder: Path = ROOT) -> None:
-    """Build the image from the Dockerfile of ``folder``. NEXTLABEL_DOCKER_BUILD: more options, as a shell would read them."""
+    """Build the image from the Dockerfile of ``folder``, with the further options that NEXTLABEL_DOCKER_BUILD holds."""
     more = shlex.split(os.environ.get("NEXTLABEL_DOCKER_BUILD", ""))
     named = ["--build-arg", f"REVISION={revision}"]
     said_by(["docker", "build", "--quiet", "--tag", IMAGE, *named, *more, str(folder)], 60 * MINUTES)
@@ -99,16 +100,14 @@ class Stack:
         kind = "LABEL_STUDIO" if "label-studio" in self.profiles else "ARGILLA"
         return f"http://127.0.0.1:{self.values[f'{kind}_PORT']}"
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """What ``/api/status`` says. Raises httpx.HTTPError where the service does not answer."""
         headers = {"Authorization": f"Bearer {self.values['NEXTLABEL_API_TOKEN']}"}
         url = f"http://127.0.0.1:{self.values['NEXTLABEL_PORT']}/api/status"
-        answer: dict[str, Any] = httpx.get(url, headers=headers, timeout=30, trust_env=False).raise_for_status().json()
+        answer: Status = httpx.get(url, headers=headers, timeout=30, trust_env=False).raise_for_status().json()
         return answer
 
-    def wait(
-        self, until: Callable[[dict[str, Any]], object], what: str, limit_s: float = 3 * MINUTES
-    ) -> dict[str, Any]:
+    def wait(self, until: Callable[[Status], object], what: str, limit_s: float = 3 * MINUTES) -> Status:
         """The first status of which ``until`` holds. Raises AssertionError with the log if it does not come."""
         end = time.monotonic() + limit_s
         while time.monotonic() < end:

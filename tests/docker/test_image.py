@@ -18,7 +18,7 @@ from .stack import build, said_by
 LIMIT = 1.6e9
 BASE = 0.13e9
 """Bytes of python:3.11-slim. What stands in for it on machines that reach no registry may be larger."""
-TOY = "{ echo text,label; for n in $(seq 40); do echo it crashes $n,bug; echo how do I print $n,question; done; } > /tmp/toy.csv"
+TOY = "{ echo text,label; for n in $(seq 40); do echo $n crashes,bug; echo why $n,question; done; } > /tmp/toy.csv"
 KEPT = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", f"--volume={ROOT}/deploy/recipes:/recipes:ro")
 
 

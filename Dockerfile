@@ -7,7 +7,7 @@ FROM ${PYTHON_IMAGE} AS libraries
 # Where torch comes from: the CPU build (200 MB); or, if empty, wherever pip is configured to look, whose build usually
 # brings the CUDA runtime along (several GB).
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_COMPILE=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 RUN python -m venv /opt/nextlabel
 ENV PATH=/opt/nextlabel/bin:$PATH
 WORKDIR /src
@@ -15,7 +15,7 @@ COPY constraints.txt ./
 # torch by itself: the largest download, which an edit of ours does not touch.
 RUN --mount=type=cache,target=/root/.cache/pip \
     grep '^torch==' constraints.txt > torch.txt \
-    && pip install --no-deps ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} --requirement torch.txt
+    && pip install --no-compile --no-deps ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} --requirement torch.txt
 # The libraries that pyproject.toml names, without our own code. What only the libraries' own developers need stays out:
 # headers, tests, bytecode (made again in /data/cache), and OpenCV, which the Label Studio SDK wants for masks alone.
 COPY pyproject.toml ./
@@ -25,12 +25,13 @@ project = tomllib.loads(Path('pyproject.toml').read_text())['project']; \
 extras = [project['optional-dependencies'][name] for name in ('argilla', 'demo', 'label-studio', 'postgresql', 'train')]; \
 print(*(one for part in (project['dependencies'], *extras) for one in part if not one.startswith('nextlabel[')), sep='\n')" \
        > libraries.txt \
-    && pip install --constraint constraints.txt --requirement libraries.txt \
+    && pip install --no-compile --constraint constraints.txt --requirement libraries.txt \
     && pip uninstall --yes --quiet opencv-python-headless \
     && packages="$(python -c "import sysconfig; print(sysconfig.get_path('purelib'))")" \
     && rm -rf "$packages"/torch/include "$packages"/torch/test "$packages"/torch/share "$packages"/pyarrow/include \
     && find "$packages"/torch/bin -type f ! -name torch_shm_manager -delete \
-    && find "$packages" -type d \( -name tests -o -name __pycache__ \) -prune -exec rm -rf {} +
+    && for name in matplotlib networkx onnx pandas pyarrow scipy sklearn sympy; do \
+         find "$packages/$name" -type d -name tests -prune -exec rm -rf {} +; done
 # What is in the image, for scanners: CycloneDX, made in an environment of its own.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv /opt/sbom && /opt/sbom/bin/pip install --quiet cyclonedx-bom==7.5.0 \

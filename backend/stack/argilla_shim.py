@@ -90,12 +90,12 @@ class OnOsmem:
         return {"hits": {"hits": nearest, "total": {"value": len(nearest)}}}
 
 
-def use_osmem() -> None:
-    """Put ourselves in the place of Argilla's OpenSearch engine, under its name."""
+def use_osmem(name: str = "opensearch") -> None:
+    """Put ourselves in the place of the search engine that Argilla knows by ``name``."""
     from argilla_server.search_engine import SearchEngine
     from argilla_server.search_engine.opensearch import OpenSearchEngine
 
-    SearchEngine.register(engine_name="opensearch")(type("OsmemEngine", (OnOsmem, OpenSearchEngine), {}))
+    SearchEngine.register(engine_name=name)(type("OsmemEngine", (OnOsmem, OpenSearchEngine), {}))
 
 
 def cosine(one: list[float], other: list[float]) -> float:

@@ -46,8 +46,8 @@ RUN --mount=type=cache,target=/root/.cache/pip pip wheel --no-deps --wheel-dir /
 
 FROM ${PYTHON_IMAGE}
 # User 10001 of group 0, which owns all that is written: platforms that choose the user themselves (OpenShift) keep that group.
-RUN useradd --system --uid 10001 --gid 0 --create-home --home-dir /data nextlabel \
-    && chmod 2770 /data && mkdir /recipes
+RUN useradd --system --uid 10001 --gid 0 --no-create-home --home-dir /data nextlabel \
+    && install --directory --owner 10001 --group 0 --mode 2770 /data && mkdir /recipes
 # Two layers: the libraries, and ours, which is all that an edit of ours changes.
 COPY --from=libraries /opt/nextlabel /opt/nextlabel
 RUN --mount=type=bind,from=ours,source=/wheels,target=/wheels \

@@ -60,6 +60,7 @@ ENV PATH=/opt/nextlabel/bin:$PATH \
     NEXTLABEL_CACHE=/data/cache \
     NEXTLABEL_HOST=0.0.0.0 \
     HOME=/data \
+    XDG_CACHE_HOME=/data/cache \
     HF_HOME=/data/cache/huggingface
 # The commit that it was built from, if the build says so.
 ARG REVISION=

@@ -52,7 +52,7 @@ class OnLabelStudio:
     def next(self) -> tuple[str, str, bool]:
         task = self._served()
         suggested = any(prediction["result"] for prediction in task["predictions"])
-        return str(task["data"]["number"]), task["data"]["body"], suggested
+        return str(task["data"]["nextlabel_uid"]), task["data"]["body"], suggested
 
     def answer(self) -> None:
         task = self._served()
@@ -62,7 +62,7 @@ class OnLabelStudio:
         path = f"/api/projects/{self._person.project}/export"
         tasks = self._person._http.get(path, params={"exportType": "JSON"}).raise_for_status().json()
         return sorted(
-            (str(task["data"]["number"]), one["result"][0]["value"]["choices"][0])
+            (str(task["data"]["nextlabel_uid"]), one["result"][0]["value"]["choices"][0])
             for task in tasks
             for one in task["annotations"]
         )

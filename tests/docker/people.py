@@ -52,11 +52,11 @@ class OnLabelStudio:
     def next(self) -> tuple[str, str, bool]:
         task = self._served()
         suggested = any(prediction["result"] for prediction in task["predictions"])
-        return str(task["data"]["nextlabel_uid"]), task["data"]["body"], suggested
+        return str(task["data"]["nextlabel_uid"]), task["data"]["text"], suggested
 
     def answer(self) -> None:
         task = self._served()
-        self._person.submit(task, label_of(task["data"]["body"]))
+        self._person.submit(task, label_of(task["data"]["text"]))
 
     def kept(self) -> Answers:
         path = f"/api/projects/{self._person.project}/export"
@@ -83,11 +83,11 @@ class OnArgilla:
 
     def next(self) -> tuple[str, str, bool]:
         record = self._served()
-        return str(record["external_id"]), record["fields"]["body"], bool(record["suggestions"])
+        return str(record["external_id"]), record["fields"]["text"], bool(record["suggestions"])
 
     def answer(self) -> None:
         record = self._served()
-        self._person.submit(record, label_of(record["fields"]["body"]))
+        self._person.submit(record, label_of(record["fields"]["text"]))
 
     def kept(self) -> Answers:
         found = self._person.ask(

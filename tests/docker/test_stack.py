@@ -66,12 +66,13 @@ def test_healthy_means_that_people_can_label(stack: Stack, person: Person) -> No
 
 
 def test_what_people_label_is_learned_and_moves_the_queue(stack: Stack, person: Person) -> None:
-    first = stack.status()
+    first, suggested = stack.status(), []
     for _ in range(14):
+        suggested.append(person.next()[2])
         person.answer()
     learned = stack.wait(lambda status: status["model_version"] != first["model_version"], "a model that has learned")
     assert learned["generation"] != first["generation"], "another order"
-    stack.wait(lambda _: person.next()[2], "a suggestion")
+    assert any(suggested), "all but records of the audit come with a suggestion"
     agree(stack, person)
 
 

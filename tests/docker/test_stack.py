@@ -18,7 +18,7 @@ from tests.deploy.stack_file import ROOT
 from .people import OnArgilla, OnLabelStudio, Person, answer_while, logged
 from .stack import Stack, build, said_by
 
-STORE = "postgresql+psycopg://nextlabel:{NEXTLABEL_DB_PASSWORD}@nextlabel-db/nextlabel"
+STORE = "postgresql://nextlabel:{NEXTLABEL_DB_PASSWORD}@nextlabel-db/nextlabel"
 STATEFUL = {"label-studio": ("label-studio-db",), "argilla": ("argilla-db", "argilla-redis", "nextlabel-db")}
 BLOCKS = re.findall(r"^```\n(.*?)^```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL | re.MULTILINE)
 

@@ -104,7 +104,7 @@ def logged(stack: Stack) -> Answers:
     """All answers that nextlabel's log has, by its own export."""
     stack.run("nextlabel", "export", stack.recipe, "--each", "--output", "/tmp/votes.jsonl")
     rows = [json.loads(line) for line in stack.run("cat", "/tmp/votes.jsonl").splitlines()]
-    return sorted((str(row["uid"]), row["answer"]) for row in rows)
+    return sorted((str(row["uid"]), row["answer"][0]) for row in rows)
 
 
 def answer_while(person: Person, number: int) -> Iterator[None]:

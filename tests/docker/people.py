@@ -72,12 +72,13 @@ class OnArgilla:
     """With the owner's key, in the order of the owner's own link."""
 
     def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-        dataset = stack.status()["project"]["id"]
+        name = stack.values["ARGILLA_USERNAME"]
+        status = stack.wait(lambda status: name in status["links"], "the owner's link")
+        self._link, dataset = status["links"][name], status["project"]["id"]
         self._person = ArgillaAnnotator(stack.platform, stack.values["ARGILLA_OWNER_API_KEY"], dataset)
 
     def _served(self) -> dict[str, Any]:
-        record = self._person.next(self._stack.status()["links"][self._stack.values["ARGILLA_USERNAME"]])
+        record = self._person.next(self._link)
         assert record is not None, "no record is left"
         return record
 

@@ -17,6 +17,7 @@ from nextlabel.backend.stack.backend import Status
 from nextlabel.backend.stack.processes import free_port
 from tests.deploy.stack_file import ROOT, fill_in, raw
 
+MORE = shlex.split(os.environ.get("NEXTLABEL_DOCKER_BUILD", ""))
 IMAGE = str(raw()["services"]["nextlabel"]["image"])
 MINUTES = 60.0
 
@@ -30,9 +31,8 @@ def said_by(command: Sequence[str], limit_s: float = 5 * MINUTES, **options: Any
 
 def build(revision: str, folder: Path = ROOT) -> None:
     """Build the image from the Dockerfile of ``folder``, with the further options that NEXTLABEL_DOCKER_BUILD holds."""
-    more = shlex.split(os.environ.get("NEXTLABEL_DOCKER_BUILD", ""))
     named = ["--build-arg", f"REVISION={revision}"]
-    said_by(["docker", "build", "--quiet", "--tag", IMAGE, *named, *more, str(folder)], 60 * MINUTES)
+    said_by(["docker", "build", "--quiet", "--tag", IMAGE, *named, *MORE, str(folder)], 60 * MINUTES)
 
 
 @dataclass

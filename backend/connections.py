@@ -20,22 +20,28 @@ HEAD_S: Final = 10.0
 READ_S: Final = 30.0
 """Seconds that an answer may wait for its reader to take more of it."""
 MOST: Final = 1000
-AT_ONCE: Final = 100
+AT_ONCE: Final = 1024
+"""Connections that may wait to be taken in: whoever finds no place asks again a second later."""
 
 
 def most_connections() -> int:
     """Connections that may be open: half of the files that this process may have open, since it needs some itself."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return MOST
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST if soft == resource.RLIM_INFINITY else max(1, min(MOST, soft // 2))
+    return max(1, min(MOST, _files() // 2))
 
 
 def backlog() -> int:
-    """Connections that are taken in at once, before there is time to close others."""
-    return max(1, min(AT_ONCE, most_connections() // 4))
+    """Connections that are taken in at once, before there is time to close others: a quarter of the files at most."""
+    return max(1, min(AT_ONCE, _files() // 4))
+
+
+def _files() -> int:
+    """How many files this process may have open."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return 4 * AT_ONCE
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 4 * AT_ONCE if soft == resource.RLIM_INFINITY else soft
 
 
 class Connection(H11Protocol):

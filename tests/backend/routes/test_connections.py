@@ -96,6 +96,6 @@ def test_who_asks_is_served_beside_many_that_ask_nothing(port: int, monkeypatch:
 
 def test_there_are_fewer_connections_than_files(monkeypatch: pytest.MonkeyPatch) -> None:
     resource = pytest.importorskip("resource")
-    for soft, most, backlog in ((1024, 512, 100), (256, 128, 32), (1_000_000, 1000, 100), (-1, 1000, 100)):
+    for soft, most, backlog in ((1024, 512, 256), (256, 128, 64), (1_000_000, 1000, 1024), (-1, 1000, 1024)):
         monkeypatch.setattr(resource, "getrlimit", lambda which, soft=soft: (soft, soft))
         assert (connections.most_connections(), connections.backlog()) == (most, backlog)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nextlabel.backend.files import write_atomically
 from nextlabel.connectors.errors import ConfigError, EncoderNotFound, LearningError
 
 from .base import EncoderSpec, default_cache_dir
 from .inspection import Reading, prompt_tokens
 from .library import body_of, is_model, refuse_code, refuse_parts
 from .network import POOLER_FILE
-from .reading import reading_of
+from .reading import digest_of, reading_of
 
 DEFAULT_LENGTH = 256  # tokens, where a model names no limit of its own
 HUB_FILES = ["*.json", "*.txt", "*.safetensors", "*.model", "*.jinja"]
@@ -68,25 +66,9 @@ class ModelFolder:
         return sum(file.stat().st_size for file in self.weight_files())
 
     def digest(self, cache: Path) -> str:
-        """16 hex digits of the weights, the configuration and the tokenizer.
-
-        Hashing 90 MB takes a tenth of a second, so the result is kept in ``cache`` by path, size and times.
-        """
+        """16 hex digits of the weights, the configuration and the tokenizer."""
         files = [*self.weight_files(), *(f for f in map(self.body.joinpath, _IDENTITY_FILES) if f.exists())]
-        stats = [file.stat() for file in files]
-        stamp = [[str(f), s.st_size, s.st_mtime_ns, s.st_ctime_ns] for f, s in zip(files, stats, strict=True)]
-        key = hashlib.blake2b(json.dumps(stamp).encode(), digest_size=16).hexdigest()
-        note = cache / "digests" / key
-        try:
-            return note.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError):
-            pass
-        total = hashlib.blake2b(digest_size=8)
-        for file in files:
-            with file.open("rb") as stream:
-                total.update(file.name.encode() + hashlib.file_digest(stream, hashlib.blake2b).digest())
-        write_atomically(note, total.hexdigest().encode())
-        return total.hexdigest()
+        return digest_of(files, self.body, cache, size=8)
 
     def kind(self, cache: Path) -> str:
         """What it makes of token ids: weights, pooling, and whatever else it depends on."""

@@ -33,26 +33,25 @@ SUFFIXES = (".json", ".txt", ".model", ".jinja", ".safetensors")
 def content_of(path: Path, cache: Path) -> str:
     """32 hex digits of all files that any library reads in ``path``."""
     found = (file for file in (*path.glob("*"), *path.glob("*/*")) if file.suffix in SUFFIXES and file.is_file())
-    return digest_of(sorted(file for file in found if file.name not in OURS), path, cache)
+    return digest_of(sorted(file for file in found if file.name not in OURS), path, cache, size=16)
 
 
-def digest_of(files: Sequence[Path], path: Path, cache: Path) -> str:
-    """32 hex digits of ``files`` in ``path``, names and content.
+def digest_of(files: Sequence[Path], path: Path, cache: Path, *, size: int) -> str:
+    """``size`` bytes in hex digits of ``files`` in ``path``, names and content.
 
     Hashing 90 MB takes a tenth of a second, so the result is kept in ``cache`` by path, size and times.
     """
     stats = [file.stat() for file in files]
     stamp = [[str(f), s.st_size, s.st_mtime_ns, s.st_ctime_ns] for f, s in zip(files, stats, strict=True)]
-    note = cache / "digests" / hashlib.blake2b(json.dumps(["content", stamp]).encode(), digest_size=16).hexdigest()
+    note = cache / "digests" / hashlib.blake2b(json.dumps([size, stamp]).encode(), digest_size=16).hexdigest()
     try:
         return note.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         pass
-    total = hashlib.blake2b(digest_size=16)
+    total = hashlib.blake2b(digest_size=size)
     for file in files:
         with file.open("rb") as stream:
-            name = str(file.relative_to(path)).encode()
-            total.update(name + b"\0" + hashlib.file_digest(stream, hashlib.blake2b).digest())
+            total.update(str(file.relative_to(path)).encode() + hashlib.file_digest(stream, hashlib.blake2b).digest())
     write_atomically(note, total.hexdigest().encode())
     return total.hexdigest()
 

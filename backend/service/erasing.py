@@ -54,10 +54,10 @@ def remove_vectors(store: Store, labeling: Labeling, embeddings: Path) -> tuple[
 
     Those of other projects' records that say the same go too: they are encoded again when they are wanted.
     """
-    wanted = set(store.erased_digests())
-    if not wanted:
+    erased = set(store.erased_digests())
+    if not erased:
         return 0, []
-    wanted -= {digest(labeling, item.record) for item in store.records() if item.record.fields}
+    wanted = erased - {digest(labeling, item.record) for item in store.records() if item.record.fields}
     removed, busy = 0, []
     for folder in sorted(path.parent for path in embeddings.glob("*/keys")):
         if (gone := forget(folder, wanted)) is None:
@@ -65,7 +65,7 @@ def remove_vectors(store: Store, labeling: Labeling, embeddings: Path) -> tuple[
         else:
             removed += gone
     if not busy:
-        store.note_removed(store.erased_digests())
+        store.note_removed(erased)  # and not what was erased meanwhile
     return removed, busy
 
 

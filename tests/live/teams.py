@@ -18,6 +18,7 @@ from nextlabel.backend.service.ports import Status
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.stack import ArgillaServer, LabelStudioServer
+from nextlabel.connectors.base import BackendAddress
 from tests.live import argilla_calls, label_studio_calls
 
 Given = Mapping[str, Sequence[str]]
@@ -259,11 +260,11 @@ class Argilla:
 
 
 @contextmanager
-def started(recipe: Recipe, settings: Settings) -> Iterator[Service]:
-    """The service of a recipe, started; it ends with the block."""
+def started(recipe: Recipe, settings: Settings, address: BackendAddress | None = None) -> Iterator[Service]:
+    """The service of a recipe, started, and hooked up at ``address`` where one is given; it ends with the block."""
     service = open_service(recipe, settings)
     try:
-        service.start()
+        service.start(address)
         yield service
     finally:
         service.stop()

@@ -9,18 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from nextlabel.backend.pool.export import record_rows
 from nextlabel.backend.recipe.recipe import Recipe
-from nextlabel.backend.service.opening import open_service
 from nextlabel.backend.service.service import Service
-from nextlabel.backend.settings import Settings
 from nextlabel.backend.stack import ArgillaServer
 from nextlabel.connectors.argilla.connector import ArgillaConnector
 from nextlabel.connectors.records import Changes, Labeling, LabelKind, Record
 from tests.live.argilla_calls import Api, Make, until
 from tests.live.conftest import Service as Receiver
+from tests.live.teams import Argilla, started
 
 pytestmark = pytest.mark.usefixtures("no_webhooks_left")
 
@@ -58,19 +56,10 @@ class Team:
     def served(self, receiver: Receiver | None = None) -> Iterator[Service]:
         """A service that has made its first queue."""
         recipe = Recipe(name="followed", platform="argilla", project=self.dataset, encoder="hashing", audit_share=0)
-        settings = Settings(
-            home=self._home,
-            argilla_url=self._server.url,
-            argilla_api_key=SecretStr(self._server.token),
-            poll_interval_s=0.3,
-        )
-        service = open_service(recipe, settings)
-        try:
-            service.start(receiver.address() if receiver else None)
+        settings = Argilla(self._server).settings(self._home)
+        with started(recipe, settings, receiver.address() if receiver else None) as service:
             until(lambda: service.status().generation)
             yield service
-        finally:
-            service.stop()
 
 
 @pytest.fixture

@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from nextlabel.backend.pool.export import record_rows
 from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.service import hookup
-from nextlabel.backend.service.opening import open_service
 from nextlabel.backend.service.service import Service
-from nextlabel.backend.settings import Settings
 from nextlabel.backend.stack import LabelStudioServer
 from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 from nextlabel.connectors.records import Labeling, LabelKind
 from tests.live.conftest import Service as Receiver
 from tests.live.label_studio_calls import api
+from tests.live.teams import Studio, started
 
 Make = Callable[..., LabelStudioConnector]
 NAMES = Labeling(LabelKind.SPAN, ("PER", "ORG"))
@@ -82,19 +80,10 @@ class Team:
     def served(self, receiver: Receiver | None = None, **said: Any) -> Iterator[Service]:
         """A service that has made its first queue, with a recipe that says so. Its polls are all that it hears by."""
         recipe = Recipe(name="followed", project=self.project, encoder="hashing", audit_share=0, **said)
-        settings = Settings(
-            home=self._home,
-            label_studio_url=self._server.url,
-            label_studio_api_key=SecretStr(self._server.token),
-            poll_interval_s=0.3,
-        )
-        service = open_service(recipe, settings)
-        try:
-            service.start(receiver.address() if receiver else None)
+        settings = Studio(self._server).settings(self._home)
+        with started(recipe, settings, receiver.address() if receiver else None) as service:
             wait_for(lambda: service.status().generation)
             yield service
-        finally:
-            service.stop()
 
     def exported(self, service: Service) -> list[str]:
         return [row["field.text"] for row in record_rows(service._store, service.labeling)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -104,6 +104,15 @@ def test_everything_gone_is_told_until_somebody_decides(begin: Begin, platform: 
     wait_for(lambda: service.status().labelled == 0 and service.status().last_error == "")
 
 
+def restore_without(lost: Sequence[Annotation], service: Service, platform: MemoryConnector) -> None:
+    """The platform is away, and comes back as it was before these answers."""
+    platform.restored = platform.down = True
+    wait_for(lambda: "sync" in service.status().errors)
+    for one in lost:
+        del platform.answers[one.id]
+    platform.down = False
+
+
 def test_a_restored_platform_that_gives_ids_away_again(
     make_service: ServiceFactory, platform: MemoryConnector, store: Store
 ) -> None:
@@ -112,11 +121,7 @@ def test_a_restored_platform_that_gives_ids_away_again(
     wait_for(lambda: service.status().comparison["ended"] == 1)
     given = label(platform, 6)
     tell(service, store, *given)
-    platform.restored = platform.down = True
-    wait_for(lambda: "sync" in service.status().errors)
-    for one in given[3:]:
-        del platform.answers[one.id]
-    platform.down = False
+    restore_without(given[3:], service, platform)
     wait_for(lambda: "it lacks, or has otherwise, 3 answers, and" in service.status().last_error)
     elsewhere = list(platform.pushed)[20]
     again = replace(given[3], remote_id=elsewhere, annotator="bob", updated_at=given[5].updated_at + timedelta(1))
@@ -138,11 +143,7 @@ def test_who_is_right_after_a_restore_may_be_decided_beforehand(
     service = started(make_service, platform)
     given = label(platform, 6)
     tell(service, store, *given)
-    platform.restored = platform.down = True
-    wait_for(lambda: "sync" in service.status().errors)
-    for one in given[3:]:
-        del platform.answers[one.id]
-    platform.down = False
+    restore_without(given[3:], service, platform)
     wait_for(lambda: "sync" not in service.status().errors)
     found = compared(service)
     assert (len(current(store)), found["withheld"], found["kept"]) == (left, 0, left - 3)

@@ -250,7 +250,6 @@ class Changes:
 
     annotations: tuple[Annotation, ...] = ()
     complete: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    labeling_changed: bool = False
     cursor: str | None = None
     gap: bool = False
     unreadable: tuple[Unreadable, ...] = ()

@@ -72,7 +72,6 @@ class MemoryConnector(Connector):
 
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
-        self._told = self.labeling
         self._moved: set[str] = set()
         self._clock = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -208,9 +207,8 @@ class MemoryConnector(Connector):
         """Each poll lists everything."""
         self._call("changes")
         answers = tuple(self.answers.values())  # in one step, as others annotate meanwhile
-        changed, self._told = self.labeling != self._told, self.labeling
         here = [self._remote(*item) for item in list(self.pushed.items()) if cursor and item[0] in self._moved]
-        found = replace(self._listed(answers, self.pushed), labeling_changed=changed, cursor="now")
+        found = replace(self._listed(answers, self.pushed), cursor="now")
         return replace(found, records=tuple(here), total=len(self.pushed))
 
     def _listed(self, answers: Sequence[Annotation], records: Iterable[str] = ()) -> Changes:

@@ -104,6 +104,15 @@ def logging_as_it_was() -> Iterator[None]:
             one.setLevel(levels.get(name, logging.NOTSET))
 
 
+@pytest.fixture(autouse=True)
+def umask_as_it_was() -> Iterator[None]:
+    """A command that a test calls closes the files of its process to others, for good."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Callable[[], str]]:
     """A running PostgreSQL, shared by the session: ``postgresql()`` makes a database and returns its address."""

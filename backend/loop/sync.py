@@ -114,6 +114,7 @@ class Sync:
             self.steps.failed(CORRECTED, changes.missed)
         self._count(changes.total)
         self._noticed(changes)
+        self._away = False
         if kept and changes.cursor is not None:
             self._store.set_cursor(CURSOR, changes.cursor)
 
@@ -136,7 +137,6 @@ class Sync:
             log.warning("the platform is as it was at an earlier time: was a backup restored?")
             self._intake.withheld.note_restore()
             changes = replace(changes, gap=True)
-        self._away = False
         return replace(changes, gap=changes.gap or away)
 
     def _count(self, total: int | None) -> None:

@@ -96,6 +96,7 @@ class Service(Backend):
         self._last_pull = -math.inf
         self._hookup = Hookup(store, connector, leadership, setup.project)
         self._follows_labels, self.outdated = follows_labels, False
+        self._asked: Labeling | None = None  # what the project asked when that was last held against the recipe
         self.failure: NextlabelError | None = None
         self._on_failure: Callable[[], None] = lambda: None
         self._intake = Intake(
@@ -366,14 +367,14 @@ class Service(Backend):
             log.info("something may have been missed: log and platform are compared")
             self._comparison.ask()
             self._threads["comparison"].wake()
-        if changes.labeling_changed:  # the queue is made anew
-            self._threads["loop"].wake()
-        if changes.labeling_changed or not self._synced:
-            self._compare_labels()
+        if (asked := self._connector.labeling) != self._asked:  # the connector may have read it in a poll that failed
+            self._compare_labels(asked)
+            self._asked = asked
 
-    def _compare_labels(self) -> None:
-        """Where the project asks otherwise than we, and is to be followed, the service is to be begun anew."""
-        apart = compare_labeling(self._store, self._connector.labeling, self.labeling, followed=self._follows_labels)
+    def _compare_labels(self, asked: Labeling) -> None:
+        """The queue is made anew. Where the project is to be followed and asks otherwise than we, so is the service."""
+        self._threads["loop"].wake()
+        apart = compare_labeling(self._store, asked, self.labeling, followed=self._follows_labels)
         if apart and self._follows_labels:
             self.outdated = True
             self._on_failure()

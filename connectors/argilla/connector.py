@@ -131,11 +131,11 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
 
     @override
     def changes(self, cursor: str | None) -> Changes:
-        changed = self._refresh()
+        self._refresh()
         found = self._poll.since(cursor, self.form)
         self._queue.note(found.annotations, found.complete)
         # While we push, how many there are says nothing about what others do.
-        return replace(found, labeling_changed=changed, total=None if self._pushing else self._rows.listed())
+        return replace(found, total=None if self._pushing else self._rows.listed())
 
     @override
     def look_after(self) -> None:
@@ -276,8 +276,8 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         self._queue.delivery.replace_suggestions = self.replace_suggestions
         self._people.overlap = self.overlap
 
-    def _refresh(self) -> bool:
-        """Read the dataset's settings again; whether its labeling changed since the last look.
+    def _refresh(self) -> None:
+        """Read the dataset's settings again.
 
         Raises LabelingMismatch if it now asks something that we can't, ProjectNotFound if it is gone.
         """
@@ -289,5 +289,4 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
                 "stop the service and start it again, which says how to go on"
             ) from None
         with self._lock:
-            old, self.form, self.labeling = self.labeling, form, form.labeling
-        return old != form.labeling
+            self.form, self.labeling = form, form.labeling

@@ -139,11 +139,11 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
 
         ``complete`` holds each of these tasks. Raises ValueError on a cursor that is not ours.
         """
-        changed = self._refresh()
+        self._refresh()
         answer = self._tasks.respond([], "id,updated_at", size=1, ordering="-tasks:updated_at")
         newest, total = answer.json()["tasks"], int(answer.json()["total"])
         if not newest:
-            return Changes(cursor=cursor, labeling_changed=changed, total=total)
+            return Changes(cursor=cursor, total=total)
         now = server_time(answer)
         start = None if cursor is None else datetime.fromisoformat(cursor)
         turned_back = start is not None and now is not None and now < start - TURNED_BACK
@@ -168,7 +168,6 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         return Changes(
             tuple(annotations),
             {task: found for task, found in complete.items() if task not in unknown},
-            labeling_changed=changed,
             cursor=mark,
             gap=turned_back or lost,
             unreadable=tuple(unreadable),
@@ -208,8 +207,8 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         here = body is not None and str(body["project"]) == self.project.id
         return read_found(self.form, body) if here else None
 
-    def _refresh(self) -> bool:
-        """Read the project again; whether its labeling changed since the last look.
+    def _refresh(self) -> None:
+        """Read the project again.
 
         Raises LabelingMismatch if it now asks something that we can't.
         """
@@ -217,11 +216,10 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         with self._lock:
             self.overlap = int(found["maximum_annotations"])
             if found["label_config"] == self.config:
-                return False
+                return
             # Of several questions, when others were added, ours is the one that we had.
-            old, self.form = self.labeling, read_config(found["label_config"], self._question or self.form.control)
+            self.form = read_config(found["label_config"], self._question or self.form.control)
             self.config, self.labeling = found["label_config"], self.form.labeling
-            return old != self.labeling
 
     # -- the queue ---------------------------------------------------------------------------------------------------
 

@@ -100,6 +100,8 @@ class Service:
 def copied(installed: Path, folder: Path) -> Path:
     """A copy of an installed package, with the libraries that lie beside it; return the package's new folder."""
     without = shutil.ignore_patterns("include", "__pycache__")
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
     for part in (installed, *installed.parent.glob(f"{installed.name}*.libs")):
         shutil.copytree(part, folder / part.name, symlinks=True, ignore=without)
     return folder / installed.name
@@ -137,6 +139,8 @@ class Postgres(Service):
         wanted = self.written["environment"]
         password = self.folder / "password"
         password.write_text(wanted["POSTGRES_PASSWORD"])
+        if self.as_nobody:  # whatever the umask
+            os.chown(password, NOBODY, NOBODY)
         initdb = ["initdb", "-D", str(self.data), "-U", wanted["POSTGRES_USER"], f"--pwfile={password}", "--no-sync"]
         self._run([*initdb, "--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"])
         self.start()

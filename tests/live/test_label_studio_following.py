@@ -25,7 +25,7 @@ Make = Callable[..., LabelStudioConnector]
 NAMES = Labeling(LabelKind.SPAN, ("PER", "ORG"))
 
 
-def wait_for(condition: Callable[[], object], limit_s: float = 30) -> None:
+def wait_for(condition: Callable[[], object], limit_s: float = 120) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"

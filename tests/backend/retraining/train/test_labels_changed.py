@@ -18,6 +18,7 @@ from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.backend.queue.publishing import QueueSizes
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
+from nextlabel.connectors.errors import PlatformUnavailable
 from nextlabel.connectors.records import Changes, Hint, Labeling, LabelKind, Record, Span, Suggestion
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import LABELS, SUBJECTS, ServiceFactory
@@ -259,6 +260,21 @@ def test_whatever_it_asks_the_loop_goes_on_and_predictions_are_made(
     assert running.status().labelled == 15
     assert said(running) == {label: (label,) for label in LABELS}
     assert "Mismatch" not in running.status().last_error
+
+
+def test_a_poll_that_fails_after_it_read_the_labeling_loses_nothing(
+    running: Service, platform: MemoryConnector, store: Store
+) -> None:
+    changes = platform.changes
+
+    def fails(cursor: str | None) -> Changes:
+        platform.labeling, platform.changes = Labeling(SINGLE, (*LABELS, "moss")), changes  # type: ignore[method-assign]
+        raise PlatformUnavailable("it went away")
+
+    before = len(platform.published)
+    platform.changes = fails  # type: ignore[method-assign]
+    wait_for(lambda: "it has other labels: moss" in running.status().labeling)
+    wait_for(lambda: len(platform.published) > before and settled(running, store))
 
 
 def test_a_webhook_that_tells_of_it_brings_the_poll_forward(

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
-
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Annotation, Hint
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import ServiceFactory
+from tests.waiting import wait_for
 
 
 def about(*annotations: Annotation) -> Hint:
     """What a webhook would say of these."""
     return Hint(annotations={one.id: one.remote_id for one in annotations})
-
-
-def wait_for(condition: Callable[[], object], limit_s: float = 20) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "condition not met in time"
-        threading.Event().wait(0.01)
 
 
 def started(make_service: ServiceFactory, platform: MemoryConnector, **options: object) -> Service:

@@ -9,7 +9,8 @@ import pytest
 from redis import Redis
 
 from nextlabel.backend.stack import ArgillaServer, PlatformServer
-from tests.live.argilla_calls import api, hooks, until
+from tests.live.argilla_calls import api, hooks
+from tests.waiting import wait_for
 
 QUEUE, RUNNING = "rq:queue:high", "rq:wip:high"
 """Where RQ keeps the deliveries that wait for Argilla's worker, and the one that it is at."""
@@ -39,7 +40,7 @@ def until_delivered(server: PlatformServer) -> None:
     """Wait until Argilla's worker has delivered all that it has to tell, one at a time; Label Studio never waits."""
     if isinstance(server, ArgillaServer):
         with Redis.from_url(server.redis_url) as redis:
-            until(lambda: not redis.llen(QUEUE) and not redis.zcard(RUNNING), 240)
+            wait_for(lambda: not redis.llen(QUEUE) and not redis.zcard(RUNNING), 240)
 
 
 def no_hooks(server: ArgillaServer) -> None:

@@ -33,8 +33,9 @@ from tests.crash.people import (
     until_logged,
     write_recipe,
 )
-from tests.live.argilla_calls import api, until
+from tests.live.argilla_calls import api
 from tests.size import count
+from tests.waiting import wait_for
 
 OUTAGE_S = float(count(10, long=60, name="NEXTLABEL_OUTAGE_S"))
 REPEATS_S = 300
@@ -176,7 +177,7 @@ def lose(server: ArgillaServer) -> set[str]:
             looks = 0 if jobs or busy or redis.zcard(RUNNING) else looks + 1
             return looks == 10
 
-        until(empty)
+        wait_for(empty)
     return lost
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -59,15 +57,6 @@ def findings(connector: ArgillaConnector, backend: BackendAddress | None = None)
 
 def wrong(connector: ArgillaConnector, backend: BackendAddress | None = None) -> dict[str, Severity]:
     return {code: one.severity for code, one in findings(connector, backend).items() if one.severity is not Severity.OK}
-
-
-def until(condition: Callable[[], Any], seconds: float = 40) -> Any:
-    """What ``condition`` returns, once it is true."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "nothing happened in time"
-        threading.Event().wait(0.05)
-    return found
 
 
 def in_store(path: Path, records: list[str]) -> dict[str, StoredRecord]:

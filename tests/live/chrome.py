@@ -87,7 +87,7 @@ class ArgillaPage:
 
     def settle(self) -> None:
         """Wait until the page has asked for what it needs, and has it."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while self._under_way or time.monotonic() - self._changed < QUIET_S:
             assert time.monotonic() < deadline, "the page does not come to rest"
             self.page.wait_for_timeout(20)

@@ -270,7 +270,7 @@ def started(recipe: Recipe, settings: Settings, address: BackendAddress | None =
         service.stop()
 
 
-def wait(service: Service, until: Callable[[Status], object], limit_s: float = 60) -> Status:
+def wait(service: Service, until: Callable[[Status], object], limit_s: float = 120) -> Status:
     """The first status of which ``until`` is true."""
     deadline = time.monotonic() + limit_s
     while not until(status := service.status()):

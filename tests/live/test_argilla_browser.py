@@ -12,8 +12,9 @@ import pytest
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer
 from nextlabel.backend.stack.backend import BackendProcess, past
 from nextlabel.backend.store import Store
-from tests.live.argilla_calls import api, forget_webhooks, until
+from tests.live.argilla_calls import api, forget_webhooks
 from tests.live.chrome import NEEDS_CHROMIUM, PASSWORD, ArgillaPage, window
+from tests.waiting import wait_for
 
 LABELS = ("cat", "oak", "pebble")
 HELD = 16
@@ -110,7 +111,7 @@ def test_ten_submits_in_the_stock_page(
 
 def follow_the_guidelines(page: ArgillaPage, dataset: str, name: str, link: str) -> ArgillaPage:
     """Find one's own link as an annotator would who was told nothing, and go there."""
-    until(lambda: link in (api(page.server, "GET", f"/datasets/{dataset}")["guidelines"] or ""))
+    wait_for(lambda: link in (api(page.server, "GET", f"/datasets/{dataset}")["guidelines"] or ""))
     page.open(f"{page.server.url}/dataset/{dataset}/annotation-mode")
     page.page.locator(".panel__header", has_text="guidelines").first.click()
     with page.page.expect_popup() as opened:

@@ -33,9 +33,9 @@ from tests.live.argilla_calls import (
     hook,
     hooks,
     push,
-    until,
     wrong,
 )
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("no_webhooks_left", "no_deliveries_left")
 
@@ -241,7 +241,7 @@ def test_lost_events_are_found_and_the_fix_delivers_them(
     service.status = 503
     with ArgillaAnnotator(argilla.url, argilla_users[0], connector.project.id) as ann:
         ann.submit(record, "sport")
-    until(lambda: service.calls)
+    wait_for(lambda: service.calls)
     python = ArgillaStack().install().python
     environment = os.environ | {"RQ_REDIS_URL": argilla.redis_url}
 
@@ -250,7 +250,7 @@ def test_lost_events_are_found_and_the_fix_delivers_them(
             [python, "-c", GIVE_UP], env=environment, capture_output=True, text=True, check=True, timeout=60
         ).stdout
 
-    until(give_up)
+    wait_for(give_up)
     found = {one.code: one for one in diagnose_jobs(argilla.redis_url)}["lost-events"]
     assert (found.severity, "given up: 1;" in found.message) == (Severity.WARNING, True)
     assert argilla.redis_url not in found.message + found.fix
@@ -258,10 +258,10 @@ def test_lost_events_are_found_and_the_fix_delivers_them(
     service.calls.clear()
     command = found.fix.partition("rq requeue")[2].partition(" --url")[0].split()
     subprocess.run([python.with_name("rq"), "requeue", *command], env=environment, check=True, timeout=60)
-    [call] = until(lambda: service.calls)
+    [call] = wait_for(lambda: service.calls)
     assert connector.authentic(call.headers, call.raw)
     assert list(connector.parse_event(call.body).annotations.values()) == [record]
-    until(lambda: {one.severity for one in diagnose_jobs(argilla.redis_url)} == {Severity.OK})
+    wait_for(lambda: {one.severity for one in diagnose_jobs(argilla.redis_url)} == {Severity.OK})
 
 
 def test_a_redis_that_does_not_answer_is_said_without_its_password():

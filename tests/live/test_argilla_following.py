@@ -16,9 +16,10 @@ from nextlabel.backend.service.service import Service
 from nextlabel.backend.stack import ArgillaServer
 from nextlabel.connectors.argilla.connector import ArgillaConnector
 from nextlabel.connectors.records import Changes, Labeling, LabelKind, Record
-from tests.live.argilla_calls import Api, Make, until
+from tests.live.argilla_calls import Api, Make
 from tests.live.conftest import Service as Receiver
 from tests.live.teams import Argilla, started
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("no_webhooks_left")
 
@@ -58,7 +59,7 @@ class Team:
         recipe = Recipe(name="followed", platform="argilla", project=self.dataset, encoder="hashing", audit_share=0)
         settings = Argilla(self._server).settings(self._home)
         with started(recipe, settings, receiver.address() if receiver else None) as service:
-            until(lambda: service.status().generation)
+            wait_for(lambda: service.status().generation)
             yield service
 
 
@@ -73,7 +74,7 @@ def exported(service: Service) -> list[str]:
 
 def settled(service: Service) -> str:
     """The generation that was made of all that is known."""
-    until(lambda: (status := service.status()).generation_log_head == status.log_head and status.state == "idle")
+    wait_for(lambda: (status := service.status()).generation_log_head == status.log_head and status.state == "idle")
     return service.status().generation
 
 
@@ -86,11 +87,11 @@ def test_texts_that_are_corrected_are_exported_and_ranked_anew(team: Team, monke
     with team.served() as service:
         for record in ids[:2]:
             team.answer(record, "sport")
-        until(lambda: service.status().labelled == 2)
+        wait_for(lambda: service.status().labelled == 2)
         before = settled(service)
         team.correct(ids[0], "corrected")
         team.upload(u1="uploaded again")
-        until(lambda: exported(service) == ["corrected", "uploaded again"])
+        wait_for(lambda: exported(service) == ["corrected", "uploaded again"])
         after, polls = settled(service), Counter[str | None]()
         assert after != before
         assert told(service) == {"records corrected"}
@@ -102,7 +103,7 @@ def test_texts_that_are_corrected_are_exported_and_ranked_anew(team: Team, monke
             return changes(cursor)
 
         monkeypatch.setattr(service._connector, "changes", counted)
-        until(lambda: polls.total() > 5)
+        wait_for(lambda: polls.total() > 5)
         assert service.status().generation == after, "places and suggestions that we write are no correction"
 
 
@@ -115,15 +116,15 @@ def test_spans_point_into_the_text_that_was_marked(
     with team.served(service) as running:
         team.mark(kept, 10, "anna")
         team.mark(moved, 10, "anna")
-        until(lambda: running.status().labelled == 2)
+        wait_for(lambda: running.status().labelled == 2)
         team.correct(kept, "MY friend anna")
         team.correct(moved, "no best friend anna")
         team.correct(seen, "it was anna")
         team.mark(seen, 7, "anna")
-        until(lambda: len(service.events()) == 3)
+        wait_for(lambda: len(service.events()) == 3)
         assert running.notify(running.parse_event(service.events()[-1].body))
-        until(lambda: told(running) == {"records corrected", "answers set aside"})
-        until(lambda: running.status().labelled == 2)
+        wait_for(lambda: told(running) == {"records corrected", "answers set aside"})
+        wait_for(lambda: running.status().labelled == 2)
         assert exported(running) == ["MY friend anna", "it was anna"]
         [notice] = [one for one in running.status().notices if one["kind"] == "answers set aside"]
         assert moved in notice["message"]

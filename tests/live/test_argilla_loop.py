@@ -19,7 +19,8 @@ from nextlabel.backend.stack.processes import free_port
 from nextlabel.backend.store import Store
 from nextlabel.connectors.argilla.webhooks import EVENTS
 from nextlabel.connectors.records import AnnotationStatus
-from tests.live.argilla_calls import api, forget_webhooks, in_store, until
+from tests.live.argilla_calls import api, forget_webhooks, in_store
+from tests.waiting import wait_for
 
 LABELS = ("cat", "oak", "pebble")
 SUBJECTS = ("a cat asleep", "an oak in leaf", "a pebble, smooth")
@@ -151,7 +152,7 @@ def test_whatever_an_annotator_does_arrives(product: BackendProcess, worker: Arg
         edited["id"]: [(AnnotationStatus.SUBMITTED, ("pebble",))],
         taken_back["id"]: [],
     }
-    until(lambda: answers_since(product, seen) == expected)
+    wait_for(lambda: answers_since(product, seen) == expected)
     product.wait(lambda status: status["labelled"] == labelled + 1, "the loop to know")
     open_now = set(texts(worker, link))
     assert taken_back["fields"]["text"] in open_now, "nobody has answered it any more"
@@ -170,13 +171,13 @@ def test_added_records_and_people_are_found_without_events(
     items = [{"fields": {"text": f"{SUBJECTS[n % 3]} that the owner added {secrets.token_hex(2)}"}} for n in range(6)]
     made = api(argilla, "POST", f"/datasets/{dataset}/records/bulk", json={"items": items})["items"]
     started = time.monotonic()
-    ours = until(lambda: in_store(store_of(product), [one["id"] for one in made]), 40)
-    until(lambda: all(suggestions(argilla, number) for number, item in ours.items() if not item.audit), 40)
+    ours = wait_for(lambda: in_store(store_of(product), [one["id"] for one in made]))
+    wait_for(lambda: all(suggestions(argilla, number) for number, item in ours.items() if not item.audit))
     assert not any(suggestions(argilla, number) for number, item in ours.items() if item.audit), "not blind"
     print(f"{time.monotonic() - started:.1f} s until added records had suggestions")
     status = product.wait(lambda status: name in status["links"], "a link for the newcomer", 60)
     link = status["links"][name]
-    until(lambda: link in api(argilla, "GET", f"/datasets/{dataset}")["guidelines"])
+    wait_for(lambda: link in api(argilla, "GET", f"/datasets/{dataset}")["guidelines"])
     print(f"{time.monotonic() - started:.1f} s until the newcomer had a link")
     product.wait(lambda status: status["state"] == "idle", "a queue for the newcomer")
     with ArgillaAnnotator(argilla.url, key, dataset) as person:

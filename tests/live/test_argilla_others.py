@@ -24,8 +24,9 @@ from nextlabel.connectors.argilla.lanes import arrange
 from nextlabel.connectors.base import BackendAddress, NewProject
 from nextlabel.connectors.errors import ProjectNotFound
 from nextlabel.connectors.records import QueueEntry, Suggestion
-from tests.live.argilla_calls import SPORT, Api, Json, Make, hooks, push, until, wrong
+from tests.live.argilla_calls import SPORT, Api, Json, Make, hooks, push, wrong
 from tests.live.conftest import Service
+from tests.waiting import wait_for
 
 Crew = Callable[[ArgillaConnector], list[ArgillaAnnotator]]
 
@@ -131,7 +132,7 @@ def test_the_lane_of_somebody_who_left_is_taken_out(
     api("DELETE", f"/workspaces/{space}/users/{user['id']}")
     assert connector._queue.look_after(connector.form)
     assert lane in lanes(api, connector), "as long as records have places in it"
-    until(lambda: not connector._queue.look_after(connector.form) and lane not in lanes(api, connector))
+    wait_for(lambda: not connector._queue.look_after(connector.form) and lane not in lanes(api, connector))
     found = rows(connector)
     assert not [row for row in found.values() if lane in row["metadata"]]
     assert found[ids[1]]["metadata"]["note"] == "theirs"
@@ -217,7 +218,7 @@ def test_everything_of_ours_is_taken_out_again(
     with closing(ArgillaConnector.attach(argilla.url, argilla.token, made.project.id)) as again:
         assert "4 suggestions removed" in again.detach(settings, ids[:1])
         assert again.detach(settings, ids[:1])[0] == "0 webhooks removed", "it may be repeated"
-    until(lambda: rows(made)[ids[4]]["status"] == untouched[ids[4]]["status"])  # Argilla's worker counts anew
+    wait_for(lambda: rows(made)[ids[4]]["status"] == untouched[ids[4]]["status"])  # Argilla's worker counts anew
     after = rows(made)
     assert lanes(api, made) == {}
     assert hooks(argilla) == []

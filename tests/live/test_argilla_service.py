@@ -16,7 +16,8 @@ import pytest
 
 from nextlabel.backend.stack import ArgillaAnnotator, ArgillaServer
 from nextlabel.backend.stack.backend import BackendProcess
-from tests.live.argilla_calls import in_store, until
+from tests.live.argilla_calls import in_store
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("no_webhooks_left")
 
@@ -67,14 +68,16 @@ def test_every_open_record_gets_a_suggestion_and_added_ones_soon(
 ) -> None:
     project = product.wait_ready()["project"]["id"]
     owner = Owner(argilla, project)
-    until(lambda: sum(not item["suggestions"] for item in owner.records().values()) < 20, 60)  # head and tail make 20
+    wait_for(
+        lambda: sum(not item["suggestions"] for item in owner.records().values()) < 20, 60
+    )  # head and tail make 20
     product.wait(lambda status: status["state"] == "idle", "suggestions for everything")
     assert any(not item["suggestions"] for item in owner.records().values()), "the audit slice is blind"
     added = [owner.add(f"this one is good, and new, {number}") for number in range(5)]
     started = time.monotonic()
-    ours = until(lambda: in_store(product.home / "argilla-service" / "store.sqlite", added))
+    ours = wait_for(lambda: in_store(product.home / "argilla-service" / "store.sqlite", added))
     asked = [number for number, item in ours.items() if not item.audit]
-    until(lambda: all(owner.records()[number]["suggestions"] for number in asked))
+    wait_for(lambda: all(owner.records()[number]["suggestions"] for number in asked))
     print(f"suggestions {time.monotonic() - started:.1f} s after the records were added")
     product.wait(lambda status: status["records"] == 65, "the added records in the pool")
 
@@ -113,7 +116,7 @@ def test_a_second_annotator_is_asked_first_and_the_first_one_is_not(
     def waiting(person: ArgillaAnnotator, link: str) -> list[Any]:
         return [record["id"] for record in person.pending(link, limit=100)[0]]
 
-    until(lambda: answered[1]["id"] in waiting(second, links[1])[:11], 60)  # a page may hold ten records already
+    wait_for(lambda: answered[1]["id"] in waiting(second, links[1])[:11])  # a page may hold ten records already
     asked = next(one for one in second.pending(links[1], limit=100)[0] if one["id"] == answered[1]["id"])
     assert not asked.get("suggestions"), "a second opinion is given blind"
     assert answered[1]["id"] not in waiting(first, links[0])

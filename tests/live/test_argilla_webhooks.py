@@ -36,9 +36,9 @@ from tests.live.argilla_calls import (
     hooks,
     push,
     signed,
-    until,
     wrong,
 )
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("no_webhooks_left")
 
@@ -140,7 +140,7 @@ def test_what_annotators_do_arrives_signed_and_is_read(
     elsewhere = push(other, 1)[0]
     with ArgillaAnnotator(argilla.url, argilla_users[0], other.project.id) as ann:
         ann.submit(elsewhere, "sport")
-    calls = until(lambda: service.calls if len(service.calls) >= 6 else None)
+    calls = wait_for(lambda: service.calls if len(service.calls) >= 6 else None)
     assert {call.path for call in calls} == {WEBHOOK}
     assert [call.body["type"].partition(".")[0] for call in calls] == ["response"] * 6
     assert all(connector.authentic(call.headers, call.raw) for call in calls)
@@ -258,7 +258,7 @@ def running(argilla_dataset: Make, tmp_path: Path) -> Iterator[tuple[Heard, Back
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        until(lambda: server.started)
+        wait_for(lambda: server.started)
         yield service, BackendAddress(f"http://127.0.0.1:{listener.getsockname()[1]}", "u", "p", "s")
         server.should_exit = True
         thread.join(20)
@@ -274,7 +274,7 @@ def test_answers_reach_the_log_through_the_real_route(
     with ArgillaAnnotator(argilla.url, argilla_users[1], service.connector.project.id) as ann:
         ann.submit(ids[0], "sport")
         ann.submit(ids[1], "politics")
-    answers = until(lambda: found if len(found := service.answers()) == 2 else None)
+    answers = wait_for(lambda: found if len(found := service.answers()) == 2 else None)
     assert {(one.remote_id, one.value) for one in answers} == {(ids[0], ("sport",)), (ids[1], ("politics",))}
     head = service.store.head()
     body = b'{"type": "response.deleted"}'

@@ -63,7 +63,7 @@ class Page:
 
     def wait_for_other_than(self, text: str) -> str:
         """The next text, once the page shows one."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while (shown := self.text()) == text:
             assert time.monotonic() < deadline, f"the page still shows {text!r}"
             self.page.wait_for_timeout(50)

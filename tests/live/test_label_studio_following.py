@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,16 +19,10 @@ from nextlabel.connectors.records import Labeling, LabelKind
 from tests.live.conftest import Service as Receiver
 from tests.live.label_studio_calls import api
 from tests.live.teams import Studio, started
+from tests.waiting import wait_for
 
 Make = Callable[..., LabelStudioConnector]
 NAMES = Labeling(LabelKind.SPAN, ("PER", "ORG"))
-
-
-def wait_for(condition: Callable[[], object], limit_s: float = 120) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.1)
 
 
 class Team:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 from nextlabel.connectors.label_studio.payloads import write_result
 from nextlabel.connectors.records import AnnotationStatus, Changes, QueueEntry, Record, Suggestion
 from tests.live.label_studio_calls import api, numbered
+from tests.waiting import wait_for
 
 Make = Callable[..., LabelStudioConnector]
 
@@ -34,13 +34,6 @@ STRANGE = {
     "url": "http://example.com/a.png?x=1&y=2",
     "long": "word " * 20_000,
 }
-
-
-def wait_for(condition: Callable[[], object], limit_s: float = 30) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.1)
 
 
 def test_strange_texts_and_uids_come_back_as_they_were(label_studio_project: Make):

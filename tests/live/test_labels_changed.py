@@ -102,7 +102,7 @@ class Running:
     def __init__(self, service: Service, client: TestClient) -> None:
         self.service, self._client = service, client
 
-    def wait(self, until: Callable[[Status], object], limit_s: float = 60) -> Status:
+    def wait(self, until: Callable[[Status], object], limit_s: float = 120) -> Status:
         return wait(self.service, until, limit_s)
 
     def settled(self) -> Status:

@@ -17,8 +17,9 @@ from nextlabel.backend.stack import ArgillaServer
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Labeling, LabelKind, Span, Value
 from tests import size
-from tests.live.argilla_calls import Make, push, until
+from tests.live.argilla_calls import Make, push
 from tests.odd import changed, oddities
+from tests.waiting import wait_for
 
 RUNS = size.count(24, long=1000, name="NEXTLABEL_RUNS")
 """Odd records with responses on each of two kinds of question."""
@@ -71,7 +72,7 @@ def test_odd_records_and_responses_cost_no_neighbour(
             found = {one.remote_id: one.value for one in store.answers()}
             return found if set(ids) <= found.keys() else {}
 
-        assert {until(answers)[one] for one in ids} == {value}
+        assert {wait_for(answers)[one] for one in ids} == {value}
         assert len(store.get_remote(ids)) == len(good) == len(ids)
         assert "unread record" in store.notice_counts()
         compared = {one.remote_id: one for page in connector.annotated() for one in page.annotations}
@@ -89,7 +90,7 @@ def test_a_record_that_argilla_can_not_show_costs_no_other_and_is_tried_again(
     ids = push(connector, 6)
     answer = {"values": {"label": {"value": "sport"}}, "status": "submitted"}
     given = {client.post(f"/records/{one}/responses", json=answer).raise_for_status().json()["id"]: one for one in ids}
-    until(lambda: connector._rows.answered() == len(ids))
+    wait_for(lambda: connector._rows.answered() == len(ids))
     cursor = connector.changes(None).cursor
 
     def write(origin: str) -> int:

@@ -24,7 +24,7 @@ from nextlabel.backend.settings import Settings
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.records import Record
 from tests.live import argilla_calls, label_studio_calls
-from tests.live.argilla_calls import until
+from tests.waiting import wait_for
 
 
 class Platform(Protocol):
@@ -90,7 +90,7 @@ def served(platform: Platform, home: Path) -> Iterator[Service]:
     service = open_service(recipe, Settings(home=home, poll_interval_s=0.3, audit_share=0, **platform.settings))
     try:
         service.start()
-        until(lambda: service.status().generation and service.status().comparison["ended"])
+        wait_for(lambda: service.status().generation and service.status().comparison["ended"])
         yield service
     finally:
         service.stop()
@@ -98,7 +98,7 @@ def served(platform: Platform, home: Path) -> Iterator[Service]:
 
 def decided(service: Service, **how: bool) -> dict[str, Any]:
     number = service.compare(**how)
-    until(lambda: service.status().comparison["ended"] >= number)
+    wait_for(lambda: service.status().comparison["ended"] >= number)
     return service.status().comparison
 
 
@@ -108,27 +108,27 @@ def test_what_was_answered_since_is_told_and_decided(platform: Platform, tmp_pat
     tasks = list(platform.connector.push(items).values())
     with served(platform, tmp_path) as service:
         old = [platform.answer(one) for one in tasks[:4]]
-        until(lambda: service.status().labelled == 4)
+        wait_for(lambda: service.status().labelled == 4)
         new = [platform.answer(one) for one in tasks[4:7]]
-        until(lambda: service.status().labelled == 7 and service._store.get_cursor("annotations"))
-        until(seen_by_poll(service, len(old + new)))
+        wait_for(lambda: service.status().labelled == 7 and service._store.get_cursor("annotations"))
+        wait_for(seen_by_poll(service, len(old + new)))
         platform.restore(new)
         service._sync._away = True  # it was away for that
-        until(lambda: NOTICE in {one["kind"] for one in service.status().notices})
-        until(lambda: not service.status().comparison["agree"])
+        wait_for(lambda: NOTICE in {one["kind"] for one in service.status().notices})
+        wait_for(lambda: not service.status().comparison["agree"])
         status = service.status()
         assert "restored" in status.last_error
         assert "3 answers" in status.last_error
         assert (status.labelled, status.comparison["withheld"]) == (7, 3)
         later = platform.answer(tasks[8])  # the queue goes on
-        until(lambda: service.status().labelled == 8)
-        until(lambda: service.status().generation_log_head == service.status().log_head)
+        wait_for(lambda: service.status().labelled == 8)
+        wait_for(lambda: service.status().generation_log_head == service.status().log_head)
     with served(platform, tmp_path) as service:
         assert service.status().comparison["withheld"] == 3, "a restart decides nothing"
         found = decided(service, **{how: True})
         assert found["agree"]
         assert found["kept"] == (3 if how == "keep" else 0)
-        until(lambda: service.status().labelled == (8 if how == "keep" else 5))
+        wait_for(lambda: service.status().labelled == (8 if how == "keep" else 5))
         assert (service.status().last_error, service.status().notices) == ("", [])
         kept = {one.id for one in service._store.answers()}
         assert kept == {*old, later, *(new if how == "keep" else [])}

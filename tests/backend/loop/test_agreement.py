@@ -31,7 +31,8 @@ from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import ServiceFactory
 from tests.backend.pool.test_pool import answer, stored
 from tests.backend.queue.test_second_opinions import disagreement
-from tests.backend.running import settled, started, tell, wait_for
+from tests.backend.running import settled, started, tell
+from tests.waiting import wait_for
 
 LABELS = ("cat", "dog")
 SIZE, AUDITED = 60, 40

@@ -19,7 +19,8 @@ from nextlabel.connectors.errors import Overloaded, PlatformUnavailable
 from nextlabel.connectors.records import Annotation, Changes
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import ServiceFactory
-from tests.backend.running import started, tell, wait_for
+from tests.backend.running import started, tell
+from tests.waiting import wait_for
 
 Begin = Callable[[], Service]
 

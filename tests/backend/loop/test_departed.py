@@ -5,7 +5,8 @@ from __future__ import annotations
 from nextlabel.backend.store import Store
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import ServiceFactory
-from tests.backend.running import about, settled, started, tell, wait_for
+from tests.backend.running import about, settled, started, tell
+from tests.waiting import wait_for
 
 
 def test_answers_of_a_deleted_account_stay(

@@ -12,7 +12,8 @@ from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.records import Record
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import ServiceFactory
-from tests.backend.running import settled, started, wait_for
+from tests.backend.running import settled, started
+from tests.waiting import wait_for
 
 
 def kinds(service: Service) -> set[str]:

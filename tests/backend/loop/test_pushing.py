@@ -11,7 +11,8 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import RecordsRejected
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import ServiceFactory
-from tests.backend.running import started, wait_for
+from tests.backend.running import started
+from tests.waiting import wait_for
 
 
 def test_all_others_are_pushed_and_the_refused_is_told(store: Store, platform: MemoryConnector) -> None:

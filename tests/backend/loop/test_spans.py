@@ -28,7 +28,8 @@ from nextlabel.connectors.records import (
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import ServiceFactory
 from tests.backend.pool.test_pool import stored
-from tests.backend.running import about, settled, started, tell, wait_for
+from tests.backend.running import about, settled, started, tell
+from tests.waiting import wait_for
 
 LABELS = ("people", "time")
 OPENINGS = ("a table", "👩‍👧 a table", "Grüße, une table", "seats 🍕🍕")

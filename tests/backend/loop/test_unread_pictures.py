@@ -21,7 +21,8 @@ from tests import size
 from tests.backend.memory_loop import ServiceFactory
 from tests.backend.multimodal.picture_server import COLOURS, PictureServer, colours
 from tests.backend.retraining.train.test_embedding_space import trained
-from tests.backend.running import settled, started, tell, wait_for
+from tests.backend.running import settled, started, tell
+from tests.waiting import wait_for
 
 COUNT = size.count(40, long=1000, name="NEXTLABEL_PICTURES")
 BROKEN = set(range(7, COUNT, 100))
@@ -90,7 +91,7 @@ def test_a_server_that_was_away_at_the_first_start_costs_nothing(
     assert (unread(service), service.status().records) == (COUNT, COUNT)
     assert len(platform.queue()) == min(COUNT, 10), "people can label all the same"
     server.away, server.asked = False, Counter()
-    wait_for(lambda: unread(service) == len(BROKEN), 60)
+    wait_for(lambda: unread(service) == len(BROKEN))
     assert {number for number, times in server.asked.items() if times > 1} <= BROKEN
     assert len(server.asked) == COUNT
     wait_for(lambda: all("this is no image" in one["message"] for one in service.status().notices))

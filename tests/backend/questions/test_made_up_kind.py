@@ -17,7 +17,8 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Labeling, LabelKind, Record, Value
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import ServiceFactory
-from tests.backend.running import settled, started, wait_for
+from tests.backend.running import settled, started
+from tests.waiting import wait_for
 
 STARS = ("1", "2", "3", "4", "5")
 
@@ -57,7 +58,7 @@ def test_it_goes_through_the_whole_loop(
     for remote_id, record in answered.items():
         for who, off in (("ann", 0), ("bob", 0), ("eve", 1)):  # eve is too kind
             platform.annotate(remote_id, STARS[stars(record) - 1 + off], who)
-    wait_for(lambda: settled(service, store) and service.status().labelled == len(answered), 60)
+    wait_for(lambda: settled(service, store) and service.status().labelled == len(answered))
     status = service.status()
     # consensus, counts and the audit slice, which was not trained on
     assert status.label_counts == {"1": 17, "2": 0, "3": 17, "4": 17, "5": 0}

@@ -22,7 +22,8 @@ from nextlabel.connectors.testing import MemoryConnector
 from tests.backend import memory_loop
 from tests.backend.memory_loop import LABELS, SUBJECTS, ServiceFactory
 from tests.backend.retraining.train.test_embedding_space import trained
-from tests.backend.running import settled, started, tell, wait_for
+from tests.backend.running import settled, started, tell
+from tests.waiting import wait_for
 
 SMALL = QueueSizes(head=30, tail=0)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from nextlabel.connectors.argilla.payloads import read_event as read_response_ev
 from nextlabel.connectors.base import ProjectRef
 from nextlabel.connectors.label_studio.payloads import read_event
 from nextlabel.connectors.records import Hint, Labeling, LabelKind, Record, Suggestion
+from tests.waiting import wait_for
 
 ARGILLA, DATASET = "http://127.0.0.1:6900", "5c8f4b9e-8d52-4d11-9f35-0a2b6d2f7c11"
 LABELING = Labeling(LabelKind.SINGLE, ("sport", "business"))
@@ -183,10 +183,7 @@ def port(app: FastAPI) -> Iterator[int]:
     server = make_server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    deadline = time.monotonic() + 20
-    while not server.started and time.monotonic() < deadline:
-        threading.Event().wait(0.01)
-    assert server.started
+    wait_for(lambda: server.started)
     yield listener.getsockname()[1]
     server.should_exit = True
     thread.join(20)

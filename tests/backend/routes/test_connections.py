@@ -8,10 +8,11 @@ import httpx
 import pytest
 
 from nextlabel.backend import connections
+from tests.waiting import LIMIT_S
 
 
 def opened(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=20)
+    return socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S)
 
 
 def ends(connection: socket.socket) -> bool:
@@ -28,7 +29,7 @@ def ends(connection: socket.socket) -> bool:
 
 
 def is_healthy(port: int) -> bool:
-    return httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False, timeout=20).is_success
+    return httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False, timeout=LIMIT_S).is_success
 
 
 @pytest.fixture
@@ -75,12 +76,12 @@ def test_an_answer_that_nobody_reads_is_not_waited_for(port: int, hurried: None)
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 60_000)
         reset = select.poll()
         reset.register(connection, 0)  # errors are told whatever is asked for
-        assert reset.poll(20_000)
+        assert reset.poll(LIMIT_S * 1000)
     assert is_healthy(port)
 
 
 def test_a_request_in_time_is_answered_on_a_kept_connection(port: int) -> None:
-    with httpx.Client(trust_env=False, timeout=20) as client:
+    with httpx.Client(trust_env=False, timeout=LIMIT_S) as client:
         for _ in range(5):
             assert client.get(f"http://127.0.0.1:{port}/health").is_success
 

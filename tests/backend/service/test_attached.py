@@ -16,7 +16,7 @@ from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Record
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import LABELS, SUBJECTS
-from tests.backend.running import wait_for
+from tests.waiting import wait_for
 
 SIZE = 300
 
@@ -32,7 +32,7 @@ def run(tmp_path: Path, platform: MemoryConnector) -> Callable[[], Status]:
         service = open_service(recipe, settings, connector=platform)
         try:
             service.start()
-            wait_for(lambda: service.status().generation_log_head == service.status().log_head > 0, 60)
+            wait_for(lambda: service.status().generation_log_head == service.status().log_head > 0)
             return service.status()
         finally:
             service.stop()

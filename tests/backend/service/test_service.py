@@ -16,7 +16,8 @@ from nextlabel.connectors.errors import LearningError, Overloaded, PlatformUnava
 from nextlabel.connectors.records import AnnotationStatus, Hint, Record
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import ServiceFactory
-from tests.backend.running import about, settled, started, tell, wait_for
+from tests.backend.running import about, settled, started, tell
+from tests.waiting import wait_for
 
 
 def test_the_fakes_are_what_they_stand_for(platform: MemoryConnector, make_service: ServiceFactory) -> None:
@@ -123,7 +124,7 @@ def test_platform_down_is_reported_and_survived(
     first = platform.queue()[0]
     platform.annotate(first, "cat")  # its webhook is lost with the platform
     platform.down = False
-    wait_for(lambda: service.status().labelled == 1 and settled(service, store), limit_s=40)
+    wait_for(lambda: service.status().labelled == 1 and settled(service, store))
     wait_for(lambda: service.status().platform_reachable)
     assert service.status().last_error == ""
 
@@ -161,7 +162,7 @@ def test_of_two_backends_one_publishes_and_the_other_takes_over(
     tell(standby, store, platform.annotate(platform.queue()[0], "cat"))  # reaches the wrong one
     wait_for(lambda: leader.status().labelled == 1 and len(platform.published) == published + 1)
     leader.stop()
-    wait_for(lambda: standby.status().leader, limit_s=10)
+    wait_for(lambda: standby.status().leader)
     wait_for(lambda: standby.status().labelled == 1)
 
 

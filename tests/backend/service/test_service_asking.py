@@ -13,7 +13,8 @@ from nextlabel.connectors.errors import ConfigError, Overloaded, PlatformUnavail
 from nextlabel.connectors.records import AnnotationStatus, Hint, Record
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import ServiceFactory
-from tests.backend.running import settled, started, tell, wait_for
+from tests.backend.running import settled, started, tell
+from tests.waiting import wait_for
 
 
 def test_without_live_predictions_everything_open_gets_a_suggestion(

@@ -17,7 +17,8 @@ from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.errors import ConfigError, Overloaded, StoreError
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import ServiceFactory
-from tests.backend.running import settled, started, wait_for
+from tests.backend.running import settled, started
+from tests.waiting import wait_for
 
 
 def address(name: str) -> BackendAddress:

@@ -13,7 +13,7 @@ from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.errors import ProjectTaken
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import ServiceFactory
-from tests.backend.running import wait_for
+from tests.waiting import wait_for
 
 
 def test_settings_are_kept_as_they_were_before_the_first_change(store: Store, platform: MemoryConnector) -> None:

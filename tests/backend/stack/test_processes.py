@@ -3,13 +3,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from nextlabel.backend.stack.processes import RunFiles, free_port, start_group, started_at, stop_group, wait_until
 from nextlabel.connectors.errors import PlatformUnavailable
+from tests.waiting import wait_for
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 STUBBORN = [
@@ -21,14 +21,6 @@ STUBBORN = [
     "print(child.pid, flush=True)\n"
     "time.sleep(600)",
 ]
-
-
-def wait_for(condition, limit_s=20):
-    deadline = time.monotonic() + limit_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.02)
-    return value
 
 
 def test_started_at_tells_a_process_from_none():

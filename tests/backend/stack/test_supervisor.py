@@ -5,21 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from nextlabel.backend.stack import supervisor
 from nextlabel.backend.stack.processes import free_port, start_group, started_at, stop_group
+from tests.waiting import wait_for
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
-
-
-def wait_for(condition: Callable[[], object], limit_s: float = 20) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.02)
 
 
 def supervise(folder: Path, *programs: dict, grace_s: float = 3) -> subprocess.Popen[bytes]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -15,6 +13,7 @@ import sqlalchemy as sa
 
 from nextlabel.backend.store import Store, database
 from nextlabel.connectors.errors import StoreBusy, StoreError
+from tests.waiting import wait_for
 
 
 @contextmanager
@@ -38,20 +37,13 @@ def test_a_writer_that_does_not_end_is_told(target: str, monkeypatch: pytest.Mon
             assert "another process is writing" in store.hindrance(0.2)
             with ThreadPoolExecutor() as threads:
                 writing = threads.submit(store.set_meta, "a", "b")
-                until(lambda: store.waiting_s > 0.1)
+                wait_for(lambda: store.waiting_s > 0.1)
                 assert store.get_meta("a") is None, "reading goes on"
                 with pytest.raises(StoreBusy, match="stop it or wait"):
                     writing.result()
         assert (store.hindrance(), store.waiting_s) == ("", 0.0)
         store.set_meta("a", "c")
         assert store.get_meta("a") == "c"
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.01)
 
 
 def test_a_store_that_is_deleted_or_replaced_is_lost(path: Path) -> None:

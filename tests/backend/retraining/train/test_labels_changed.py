@@ -23,7 +23,8 @@ from nextlabel.connectors.records import Changes, Hint, Labeling, LabelKind, Rec
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import LABELS, SUBJECTS, ServiceFactory
 from tests.backend.retraining.train.test_embedding_space import trained
-from tests.backend.running import settled, started, tell, wait_for
+from tests.backend.running import settled, started, tell
+from tests.waiting import wait_for
 
 SINGLE, MULTI, SPAN = LabelKind.SINGLE, LabelKind.MULTI, LabelKind.SPAN
 ANSWERED = 30

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,17 +19,11 @@ from nextlabel.backend.stack.processes import RunFiles, started_at
 from nextlabel.backend.stack.supervisor import descendants
 from nextlabel.connectors.errors import ConfigError, PlatformError, PlatformUnavailable
 from tests.backend.stack.conftest import Dataset, call
+from tests.waiting import wait_for
 
 
 def whoami(server: ArgillaServer, key: str) -> httpx.Response:
     return httpx.get(f"{server.url}/api/v1/me", headers={"X-Argilla-Api-Key": key}, timeout=30)
-
-
-def wait_for(condition: Callable[[], object], limit_s: float = 20) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.02)
 
 
 def test_a_server_answers_on_loopback_only_and_knows_its_owner(argilla: ArgillaServer):
@@ -115,7 +108,7 @@ def test_what_waits_to_be_delivered_survives_a_stop(tmp_path: Path, plain_datase
                 wait_for(lambda: seen)
             up.set()
             with ArgillaStack().start(tmp_path / "data"):
-                wait_for(lambda: "response.created True" in seen, 60)
+                wait_for(lambda: "response.created True" in seen)
         finally:
             receiver.shutdown()
 

@@ -26,6 +26,7 @@ from nextlabel.backend.training.process import TrainingProcess
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import LearningError, StoreError
 from tests.backend.training.conftest import made_up
+from tests.waiting import wait_for
 
 PATIENCE_S = 240.0  # a busy machine
 
@@ -134,10 +135,7 @@ def test_a_worker_ends_with_its_parent(tiny: ModelFolder, tmp_path: Path) -> Non
         pid = int(parent.stdout.readline())
         assert not gone(pid)
         parent.kill()
-    deadline = time.monotonic() + 60
-    while not gone(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(lambda: gone(pid))
 
 
 def test_a_job_that_cannot_be_done_says_why(tiny: ModelFolder, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from nextlabel.connectors.records import Labeling, LabelKind, Record
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import ServiceFactory
 from tests.backend.parity import LABELS, text, truth
-from tests.backend.running import settled, started, wait_for
+from tests.backend.running import settled, started
 from tests.backend.service.train.golden.homes import (
     FOLDER,
     HOMES,
@@ -38,6 +38,7 @@ from tests.backend.service.train.golden.homes import (
     spans,
 )
 from tests.backend.tiny_bert import tiny_bert
+from tests.waiting import wait_for
 
 SPEC = TrainingSpec(rung="fine-tune", start_at=60, epochs=12, learning_rate=3e-3, head_learning_rate=3e-3)
 ANSWERED = 100
@@ -57,7 +58,7 @@ def platform(request: pytest.FixtureRequest) -> MemoryConnector:
 
 def keep(home: str, folder: Path, service: Service, platform: MemoryConnector, store: Store) -> None:
     """Note what the service says, stop it, and pack its folder."""
-    wait_for(lambda: settled(service, store), 60)
+    wait_for(lambda: settled(service, store))
     status = service.status()
     predicted = asyncio.run(service.predict([Record("", {"text": text}) for text in NEW[home]]))
     expected = Expected(
@@ -100,7 +101,7 @@ def test_choices(make_service: ServiceFactory, platform: MemoryConnector, store:
     some = list(platform.pushed.items())[:ANSWERED]
     platform.annotate_all({remote_id: truth(record.uid) for remote_id, record in some})
     wait_for(lambda: service.status().model_version.endswith("-fine-tune-1"), 280)
-    wait_for(lambda: settled(service, store), 60)
+    wait_for(lambda: settled(service, store))
     remote_id = platform.queue()[0]
     platform.annotate(remote_id, truth(platform.pushed[remote_id].uid))
     wait_for(lambda: service.status().labelled == ANSWERED + 1)
@@ -112,5 +113,5 @@ def test_spans(make_service: ServiceFactory, platform: MemoryConnector, store: S
     for number in range(1, 13):
         remote_id = platform.queue()[0]
         platform.annotate(remote_id, spans(platform.pushed[remote_id].fields["text"]))
-        wait_for(partial(is_counted, service, store, number), 60)
+        wait_for(partial(is_counted, service, store, number))
     keep("spans", tmp_path, service, platform, store)

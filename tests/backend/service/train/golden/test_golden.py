@@ -20,8 +20,9 @@ from nextlabel.connectors.records import Labeling, LabelKind, Record
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import ServiceFactory
 from tests.backend.parity import LABELS
-from tests.backend.running import settled, wait_for
+from tests.backend.running import settled
 from tests.backend.service.train.golden.homes import FOLDER, HOMES, NEW, SPAN_LABELS, STORE, Expected, plain
+from tests.waiting import wait_for
 
 QUESTIONS = {"choices": Labeling(LabelKind.SINGLE, LABELS), "spans": Labeling(LabelKind.SPAN, SPAN_LABELS)}
 
@@ -75,7 +76,7 @@ def test_it_goes_on_where_it_was(
     service = opened()
     assert service.status().model_version == expected.model, "the model is there at once"
     with Store.open(tmp_path / STORE) as store:
-        wait_for(lambda: settled(service, store), 60)
+        wait_for(lambda: settled(service, store))
         assert platform.queue()[:5] == expected.queue[:5], "the head of the queue; more follows in quiet moments"
         assert {one.id: [one.remote_id, one.annotator] for one in store.answers()} == expected.answers
         assert [row.version for row in store.models()] == expected.models
@@ -88,7 +89,7 @@ def test_it_goes_on_where_it_was(
         # And it learns on.
         before = service.status().labelled
         platform.annotate(expected.queue[0], platform.labeling.labels[0] if home == "choices" else ())
-        wait_for(lambda: service.status().labelled == before + 1 and settled(service, store), 60)
+        wait_for(lambda: service.status().labelled == before + 1 and settled(service, store))
         assert expected.queue[0] not in platform.queue()
 
 

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from nextlabel.backend.simulation.data import Asked
 
 MetricOption = Literal["accuracy", "macro-f1"]
+RungOption = Literal["probe", "few-shot", "fine-tune"]
+OrderOption = Literal["seed", "file"]
 DEFAULT = "margin-diverse,margin,badge,representative,random"
 
 app = command_group()
@@ -57,7 +59,10 @@ app = command_group()
         "nextlabel simulate posts.csv --text text --label hateful --group user_id --budget 1000 --batch 40",
         "nextlabel simulate all.csv --text text --annotator-columns 'a*' --metric accuracy --seeds 10",
         "nextlabel simulate answers.csv --text text --label said --annotator worker",
+        "nextlabel simulate votes.csv --text text --label said --annotator who --id uid --metric accuracy "
+        "--start 200 --start-opinions 2 --strategies activelab/crowdlab,margin,random-relabel      ask again, or not",
         "nextlabel simulate reviews.csv --text review --label stars --noise 0.2 --strategies margin,badge",
+        "nextlabel simulate reviews.csv --text review --label stars --rung few-shot --seeds 3 --strategies margin",
         "nextlabel simulate reviews.csv --text review --label stars --cost-per-label 0.12 --seconds-per-label 15",
         "nextlabel simulate all.csv --text text --label label --split part=train:test --json",
     )
@@ -76,18 +81,44 @@ def simulate(
     annotator: Annotated[
         str | None, typer.Option(help="Column that names who answered: rows with the same text are one record.")
     ] = None,
+    id_column: Annotated[
+        str | None,
+        typer.Option("--id", help="With --annotator: rows with the same value in this column are one record."),
+    ] = None,
     group: Annotated[
         str | None,
         typer.Option(help="Column that tells whose texts are alike (user, template): never split by the test."),
     ] = None,
     separator: Separator = None,
     missing_is_label: MissingIsLabel = False,
-    strategies: Annotated[str, typer.Option(help="Strategies by name; random is always there.")] = DEFAULT,
-    budget: Annotated[int, typer.Option(min=1, help="Labels in all, those to start with included.")] = 500,
+    strategies: Annotated[
+        str,
+        typer.Option(
+            help="Strategies by name; random is always there. NAME/crowdlab or NAME/dawid-skene: what several answers "
+            "come to, if not the majority; with -soft behind it, how likely each label is."
+        ),
+    ] = DEFAULT,
+    budget: Annotated[
+        int, typer.Option(min=1, help="Labels in all, each one person's answer, those to start with included.")
+    ] = 500,
     batch: Annotated[int, typer.Option(min=1, help="Labels between two fits.")] = 20,
     start: Annotated[
         int, typer.Option(min=0, help="Labels given at random at the beginning; 0 is the cold start.")
     ] = 0,
+    start_opinions: Annotated[
+        int, typer.Option(min=1, help="Answers to each of the records to start with, where there are as many.")
+    ] = 1,
+    opinions: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Answers to a record at most, by strategies that ask again; by default as many as there are.",
+            show_default=False,
+        ),
+    ] = None,
+    answer_order: Annotated[
+        OrderOption, typer.Option(help="Whose answer to a record comes first: drawn by the seed, or as in the file.")
+    ] = "seed",
     seeds: Annotated[int, typer.Option(min=1, help="How often everything is replayed, with other chances.")] = 5,
     noise: Annotated[float, typer.Option(help="Share of answers that are flipped; never of those tested on.")] = 0.0,
     metric: Annotated[MetricOption, typer.Option(help="What is measured on the test records.")] = "macro-f1",
@@ -105,6 +136,16 @@ def simulate(
     engine: Engine = "auto",
     max_length: MaxLength = 128,
     windows: Windows = 1,
+    rung: Annotated[
+        RungOption,
+        typer.Option(help="What is trained of the encoder in every replay, as the labels grow; `probe`: nothing."),
+    ] = "probe",
+    train_from: Annotated[
+        int, typer.Option(min=10, help="With --rung: labels at which the encoder is trained for the first time.")
+    ] = 100,
+    train_growth: Annotated[
+        float, typer.Option(help="With --rung: by how much labels must have grown to train it again; 0.5 is half.")
+    ] = 0.5,
     dataset_split: DatasetSplit = "train",
     delimiter: Delimiter = None,
     encoding: FileEncoding = None,
@@ -121,22 +162,39 @@ def simulate(
     Every strategy is replayed with the model of the loop, several times, on the same chances as random, and tested on
     records that nobody labelled. Figures come with 95% intervals. A strategy is recommended only if it is shown to
     beat random. A run that was stopped goes on where it was. With --json, the last line of stdout is one JSON object.
+
+    With several people's answers to a record (--annotator-columns or --annotator), each label is one person's answer.
+    activelab and random-relabel may ask another person about a record that has answers; all others ask about new ones.
+    Models are tested against the majority of all answers to records that nobody was asked about.
     """
     from nextlabel.backend.data.labelled import LabelledColumns
     from nextlabel.backend.encoders.base import default_cache_dir, usable_cores
     from nextlabel.backend.reports.simulation_page import write
     from nextlabel.backend.simulation import Plan, Request
-    from nextlabel.backend.simulation.replay import Target
+    from nextlabel.backend.simulation.plan import Target
     from nextlabel.backend.simulation.request import Price
+    from nextlabel.backend.training.spec import TrainingSpec
 
+    if train_growth <= 0:
+        raise ConfigError(f"--train-growth is {train_growth}; it must be above 0, 0.5 is usual")
     column, parts = _parts(split)
     flags, verbatim = flag_columns(label_columns, separator), MISSING if missing_is_label else ()
     columns = LabelledColumns(text, label or ", ".join(flags), group, separator, column, verbatim, flags)
     check_folder("--out", out)
-    plan = Plan(budget, batch, start, noise, "accuracy" if metric == "accuracy" else "macro_f1", test_share)
+    plan = Plan(
+        budget=budget,
+        batch=batch,
+        start=start,
+        noise=noise,
+        metric="accuracy" if metric == "accuracy" else "macro_f1",
+        test_share=test_share,
+        start_opinions=start_opinions,
+        opinions=opinions,
+        order=answer_order,
+    )
     request = Request(
         data=data,
-        asked=_asked(columns, label, annotator_columns, annotator),
+        asked=_asked(columns, label, annotator_columns, annotator, id_column),
         cache=default_cache_dir(),
         strategies=names_in(strategies, "--strategies"),
         plan=plan,
@@ -151,6 +209,8 @@ def simulate(
         reading=reading_options(delimiter, encoding, no_header, dataset_split),
         jobs=jobs or usable_cores(),
         fresh=fresh,
+        rung=rung,
+        training=TrainingSpec(start_at=train_from, growth=train_growth),
     )
     found = _watched(request)
     for remark in found.remarks:
@@ -162,7 +222,13 @@ def simulate(
         _show(found, plan)
 
 
-def _asked(columns: LabelledColumns, label: str | None, annotator_columns: str | None, annotator: str | None) -> Asked:
+def _asked(
+    columns: LabelledColumns,
+    label: str | None,
+    annotator_columns: str | None,
+    annotator: str | None,
+    id_column: str | None,
+) -> Asked:
     """Where the answers are. Raises ConfigError for options that contradict each other."""
     from nextlabel.backend.simulation.data import Asked
 
@@ -172,10 +238,13 @@ def _asked(columns: LabelledColumns, label: str | None, annotator_columns: str |
         )
     if annotator is not None and label is None:
         raise ConfigError("--annotator goes with --label: a row is then one answer of one annotator")
+    if id_column is not None and annotator is None:
+        raise ConfigError("--id goes with --annotator: it tells which answers are about one record")
     if columns.separator is not None and (annotator or annotator_columns):
         raise ConfigError("--separator means several labels per text, which several annotators can't be replayed with")
     check_separator(columns.separator)
-    return Asked(columns, names_in(annotator_columns, "--annotator-columns") if annotator_columns else (), annotator)
+    names = names_in(annotator_columns, "--annotator-columns") if annotator_columns else ()
+    return Asked(columns, names, annotator, id_column)
 
 
 def _parts(split: str | None) -> tuple[str | None, tuple[str, str] | None]:
@@ -189,15 +258,17 @@ def _parts(split: str | None) -> tuple[str | None, tuple[str, str] | None]:
 
 
 def _watched(request: Request) -> Simulation:
-    """Run it under two bars on stderr: texts embedded, curves finished."""
+    """Run it under bars on stderr: texts embedded, curves finished, the training at work."""
     from rich.progress import TimeRemainingColumn
 
     from nextlabel.backend.simulation import simulate
+    from nextlabel.backend.simulation.retraining import Step
     from nextlabel.backend.simulation.runs import Finished
 
     with bars(TimeRemainingColumn()) as progress:
         texts = progress.add_task("texts embedded", total=None)
         curves = progress.add_task("curves", total=None, visible=False)
+        training = progress.add_task("", total=None, visible=False)
 
         def on_text(done: int, total: int) -> None:
             progress.update(texts, completed=done, total=total or None)
@@ -206,18 +277,27 @@ def _watched(request: Request) -> Simulation:
             progress.update(texts, visible=False)
             progress.update(curves, visible=True, completed=one.done, total=one.total)
 
+        def on_step(one: Step) -> None:
+            what = f"{one.strategy}, seed {one.seed}, {one.labels:,} labels: "
+            if one.progress is None:
+                progress.update(training, visible=False)
+            else:
+                step, steps = one.progress.step, one.progress.steps or None
+                named = what + one.progress.stage
+                progress.update(training, visible=True, description=named, completed=step, total=steps)
+
         try:
-            return simulate(request, on_text=on_text, on_curve=on_curve)
+            return simulate(request, on_text=on_text, on_curve=on_curve, on_step=on_step)
         except KeyboardInterrupt:
             say("stopped; finished curves are kept, and the same command goes on where it was")
             raise
 
 
 def _show(found: Simulation, plan: Plan) -> None:
-    from nextlabel.backend.simulation.replay import METRICS
-    from nextlabel.backend.simulation.runs import RANDOM
+    from nextlabel.backend.simulation.arms import RANDOM
+    from nextlabel.backend.simulation.plan import METRICS
 
-    summary = found.summary
+    summary, several = found.summary, found.counts["most_answers"] > 1
     rows = []
     for name, one in sorted(summary.strategies.items(), key=lambda row: -row[1].area.mean):
         itself = name == RANDOM
@@ -229,11 +309,13 @@ def _show(found: Simulation, plan: Plan) -> None:
                 "" if itself else _range(one.gain, "+.3f"),
                 str(one.labels_to_target),
                 "" if itself else _range(one.error_ratio, ".2f"),
+                *[f"{one.records.mean:,.0f}"] * several,
             ]
         )
     what = METRICS[plan.metric]
+    columns = ["strategy", f"{what} at {plan.budget:,}", "area", "gain in area", "labels to target"]
     print_table(
-        ["strategy", f"{what} at {plan.budget:,}", "area", "gain in area", "labels to target", "error to random's"],
+        [*columns, "error to random's", *["records"] * several],
         rows,
         title=f"{what}, {plan.budget:,} labels, {found.request.seeds} seeds; target {summary.target.mean:.3f} "
         f"({found.request.target})",

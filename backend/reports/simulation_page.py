@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from nextlabel.backend.files import write_atomically
 from nextlabel.backend.intervals import Interval
-from nextlabel.backend.simulation.replay import METRICS, MetricName, Target
+from nextlabel.backend.simulation.arms import RANDOM
+from nextlabel.backend.simulation.plan import METRICS, MetricName, Target
 from nextlabel.backend.simulation.request import Simulation
-from nextlabel.backend.simulation.runs import RANDOM
 from nextlabel.backend.simulation.statistics import NONE_SHOWN, Figures, Reached, Summary
 from nextlabel.connectors.errors import ConfigError
 
@@ -36,6 +36,7 @@ LEGEND = (
     "error over random's, below 1 is better. Intervals are Student's t over seeds, which differ in test records, "
     "answers and chance; they speak of this data."
 )
+ORDERS = {"seed": "in an order drawn by the seed", "file": "in the order of the file"}
 PAGE = "index.html"
 FIGURES = "simulation.json"
 
@@ -232,6 +233,8 @@ def _card(name: str, value: str, within: str, says: str) -> Card:
 def _strategies(found: Simulation) -> Table:
     summary = found.summary
     head = ["area", "gain over random", "labels to target", "of random's", "final", "error ratio"]
+    several = found.counts["most_answers"] > 1
+    head += ["records"] * several
     priced = [key for key in ("money", "hours") if found.request.price.of(Interval(1.0, 1.0, 1.0)).get(key)]
     head += [f"{'cost' if key == 'money' else 'hours'} to target" for key in priced]
     rows: list[list[str | Cell]] = []
@@ -246,6 +249,7 @@ def _strategies(found: Simulation) -> Table:
             "" if name == RANDOM else _cell(*_share(one)),
             _cell(*_three(one.final)),
             "" if name == RANDOM else _cell(f"{one.error_ratio.mean:.2f}", span(one.error_ratio, ".2f")),
+            *[_cell(f"{one.records.mean:,.0f}", "")] * several,
         ]
         rows.append(cells + [_cell(*_cost(price[key])) for key in priced])
     return Table([Column("strategy", "label"), *(Column(name) for name in head)], rows)
@@ -262,11 +266,15 @@ def _name(found: Simulation, name: str) -> Cell:
 def _how(found: Simulation) -> str:
     plan, counts = found.request.plan, found.counts
     start = f"{plan.start} random labels to start with" if plan.start else "a cold start from the labels' names"
+    if plan.start and plan.start_opinions > 1:
+        start += f", up to {plan.start_opinions} to a record"
+    asks = "gets" if counts["most_answers"] > 1 else "labels"
+    of = "answers about" if counts["most_answers"] > 1 else "of"
     fixed = "the same in every seed" if found.request.parts else "drawn anew by each seed"
     noise = f" {plan.noise:.0%} of the answers are flipped, none of the labels tested on." if plan.noise else ""
     whole = " Groups are kept whole." if counts["groups"] else ""
     return (
-        f"Each strategy labels {plan.budget:,} of {counts['pool']:,} records, {plan.batch} at a time after {start}, "
+        f"Each strategy {asks} {plan.budget:,} {of} {counts['pool']:,} records, {plan.batch} at a time after {start}, "
         f"and is tested on {counts['tested']:,} others, {fixed}.{whole}{noise}"
     )
 
@@ -290,10 +298,19 @@ def _facts(found: Simulation) -> Iterator[tuple[str, str]]:
     if counts["disagreements"] or asked.asked.annotators or asked.asked.annotator:
         yield (
             "Annotators",
-            f"{counts['answers']:,} answers; {counts['disagreements']:,} records on which they disagree. A chosen "
-            "record gets one annotator's answer, drawn by the seed; models are tested on the majority of all answers",
+            f"{counts['answers']:,} answers; {counts['disagreements']:,} records on which they disagree. Each label is "
+            f"one person's answer, {ORDERS[asked.plan.order]}; strategies that ask again may ask another person about "
+            f"the same record, up to {asked.plan.opinions or counts['most_answers']} in all. Models are tested on the "
+            "majority of all answers",
         )
-    yield "Learner", f"the probe on {asked.encoder}, fitted again after every {asked.plan.batch} labels"
+    learner = f"the probe on {asked.encoder}, fitted again after every {asked.plan.batch} labels"
+    if asked.rung != "probe":
+        spec = asked.training
+        learner += (
+            f"; the encoder is trained ({asked.rung}) with {spec.start_at:,} labels, and whenever they have grown by "
+            f"{spec.growth:.0%}"
+        )
+    yield "Learner", learner
     yield "Target", f"{asked.target}: {METRICS[asked.plan.metric]} {found.summary.target}"
     yield "Data hash", f"sha256 {found.digest[:16]}…"
     yield "Time", f"{found.runs.cpu_seconds:,.0f} s of CPU for the curves, {found.seconds:,.0f} s in this run"

@@ -96,6 +96,19 @@ def _worst_first(quality: Doubles) -> Doubles:
     return average
 
 
+@register("random-relabel")
+@dataclass(frozen=True, slots=True)
+class RandomRelabel(ScoringStrategy):
+    """Any record at random, answered or not: what a strategy that asks again has to be held against."""
+
+    name: ClassVar[str] = "random-relabel"
+    relabels: ClassVar[bool] = True
+
+    def score(self, pool: Pool) -> Floats:
+        """float32 [n], all alike: ties are drawn."""
+        return np.zeros(len(pool), np.float32)
+
+
 QUALITY = {SOFTMAX: _record_quality, SIGMOID: _labels_quality}
 
 
@@ -117,8 +130,9 @@ class Decision:
 class Relabelling:
     """Lets a score that weighs second answers, as ActiveLab does, choose between new records and answered ones.
 
-    ``most`` answers a record gets at most, and never more than there are ``people``: nobody is asked twice. Raises
-    ValueError for a ``most`` below 2 or a strategy that can't tell what a second answer is worth.
+    ``most`` answers a record gets at most, and never more than there are ``people``, a number or one for each record
+    of the pool, int64 [n]: nobody is asked twice. Raises ValueError for a ``most`` below 2 or a strategy that can't
+    tell what a second answer is worth.
     """
 
     strategy: ScoringStrategy
@@ -133,7 +147,13 @@ class Relabelling:
             raise ValueError(f"{self.strategy.name} does not weigh second answers; activelab does")
 
     def decide(
-        self, pool: Pool, k: int, rng: np.random.Generator, *, people: int, outstanding: Indices | None = None
+        self,
+        pool: Pool,
+        k: int,
+        rng: np.random.Generator,
+        *,
+        people: int | Indices,
+        outstanding: Indices | None = None,
     ) -> Decision:
         """Choose the next ``k`` records, or as many as may still be asked about.
 
@@ -146,7 +166,7 @@ class Relabelling:
         waiting = np.empty(0, np.int64) if outstanding is None else outstanding
         check_request(pool, 0)
         counts: Indices = np.zeros(len(pool), np.int64) if pool.opinions is None else pool.opinions.per_record
-        allowed = counts < min(self.most, people)
+        allowed = counts < np.minimum(self.most, people)
         allowed[waiting] = False
         # Records that nobody is asked about any more still tell how good annotators are, so they are scored too.
         scores = np.where(allowed, self.strategy.score(pool), -np.inf).astype(np.float32)

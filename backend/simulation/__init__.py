@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from .data import Material
-from .replay import Curve, Plan, replay
+from .plan import Plan
+from .replay import Curve, replay
 from .request import Request, Simulation, simulate
 from .runs import Runs, run
 from .statistics import Summary, summarise

@@ -16,15 +16,16 @@ import numpy.typing as npt
 from nextlabel.backend.activation import Activation, Targets, activation_of
 from nextlabel.backend.annotators.consensus import majority_labels
 from nextlabel.backend.annotators.opinions import from_rows
-from nextlabel.backend.data.cells import LabelReader
+from nextlabel.backend.data.cells import MISSING, LabelReader
 from nextlabel.backend.data.label_checks import refuse_labels
 from nextlabel.backend.data.labelled import LabelledColumns, LabelledRows, labels_of, read_labelled
 from nextlabel.backend.data.reading import NOTHING_SAID, ReadingOptions
-from nextlabel.backend.data.tables import Row, Table, cell_label, cell_text, open_table
+from nextlabel.backend.data.tables import Row, Table, at_cell, cell_label, cell_text, open_table
 from nextlabel.backend.files import atomic_path
 from nextlabel.connectors.errors import DataError, LearningError
 
 NO_ANSWER = -1
+_NAMES = LabelReader(MISSING)  # a record may be called NA
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,10 @@ class Material:
     ``vectors``: floating [n, d], rows of length 1, mostly float16 as in the embedding cache. ``anchors``: float32
     [c, d], a vector per label. ``truth``: int64 [n], or bool [n, c] where a record may have several labels: what models
     are tested against. ``answers``: int64 [n, a], the answers of up to ``a`` annotators, packed to the left and
-    filled with -1, or bool [n, 1, c]: what models learn from. ``groups``: int64 [n], never split between the records
-    to choose from and those to test on. ``tested``: bool [n], which records are tested on in every seed; without it,
-    each seed draws its own. Raises LearningError if shapes don't fit together.
+    filled with -1, or bool [n, 1, c]: what models learn from. ``people``: int64 [n, a], who gave each of them, from 0
+    on; without it nobody can be told from anybody, and each record is asked about once. ``groups``: int64 [n], never
+    split between the records to choose from and those to test on. ``tested``: bool [n], which records are tested on
+    in every seed; without it, each seed draws its own. Raises LearningError if shapes don't fit together.
     """
 
     vectors: npt.NDArray[Any]
@@ -45,6 +47,7 @@ class Material:
     answers: npt.NDArray[Any]
     groups: npt.NDArray[np.int64] | None = None
     tested: npt.NDArray[np.bool_] | None = None
+    people: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         rows, classes = len(self.vectors), len(self.anchors)
@@ -56,6 +59,8 @@ class Material:
             raise LearningError(f"{rows} records don't go with answers {self.answers.shape}")
         if (self.answers[:, 0] == NO_ANSWER).any():
             raise LearningError("a record without any answer can't be asked about; leave it out")
+        if self.people is not None and self.people.shape != self.answers.shape:
+            raise LearningError(f"answers {self.answers.shape} don't go with people {self.people.shape}")
         for name in ("groups", "tested"):
             column = getattr(self, name)
             if column is not None and column.shape != (rows,):
@@ -109,25 +114,28 @@ class Asked:
     """Where the answers are.
 
     ``columns.label`` holds the right label, or with ``annotator`` (a column that names who answered) one answer per
-    row, rows with the same text being answers to one record. ``annotators`` names a column per annotator instead, each
-    entry a name or a pattern like ``a*``; an empty cell means that this annotator was not asked.
+    row, rows with the same text being answers to one record, or those with the same ``id`` (a column). ``annotators``
+    names a column per annotator instead, each entry a name or a pattern like ``a*``; an empty cell means that this
+    annotator was not asked.
     """
 
     columns: LabelledColumns
     annotators: tuple[str, ...] = ()
     annotator: str | None = None
+    id: str | None = None
 
 
 @dataclass
 class Answered:
     """Records as read. ``rows`` holds each record once, with the majority as its label; ``votes`` all answers to it.
 
-    ``votes`` is empty where every record has one right answer. ``tied`` records have no majority: see
-    majority_labels for the answer that stands in.
+    ``voters``: who gave them, in the same order, that of the file. Both are empty where every record has one right
+    answer. ``tied`` records have no majority: see majority_labels for the answer that stands in.
     """
 
     rows: LabelledRows
     votes: list[tuple[str, ...]] = field(default_factory=list)
+    voters: list[tuple[str, ...]] = field(default_factory=list)
     tied: int = 0
 
     def labels(self) -> tuple[str, ...]:
@@ -140,11 +148,19 @@ class Answered:
 
     def answers(self, labels: Sequence[str]) -> npt.NDArray[np.int64]:
         """int64 [n, a], packed to the left and filled with -1; only for records with ``votes``."""
-        places = {label: at for at, label in enumerate(labels)}
-        table = np.full((len(self.votes), max(map(len, self.votes))), NO_ANSWER, np.int64)
-        for at, votes in enumerate(self.votes):
-            table[at, : len(votes)] = [places[vote] for vote in votes]
-        return table
+        return _table(self.votes, labels)
+
+    def people(self) -> npt.NDArray[np.int64]:
+        """int64 [n, a]: who gave each of ``answers``, numbered by name."""
+        return _table(self.voters, sorted({who for voters in self.voters for who in voters}))
+
+
+def _table(rows: Sequence[Sequence[str]], names: Sequence[str]) -> npt.NDArray[np.int64]:
+    places = {name: at for at, name in enumerate(names)}
+    table = np.full((len(rows), max(map(len, rows))), NO_ANSWER, np.int64)
+    for at, row in enumerate(rows):
+        table[at, : len(row)] = [places[one] for one in row]
+    return table
 
 
 def read_answers(source: str, asked: Asked, options: ReadingOptions = NOTHING_SAID) -> Answered:
@@ -156,7 +172,7 @@ def read_answers(source: str, asked: Asked, options: ReadingOptions = NOTHING_SA
     if not asked.annotators and asked.annotator is None:
         return Answered(read_labelled(source, asked.columns, options))
     columns = asked.columns
-    wanted = [*columns.all(), *([asked.annotator] if asked.annotator else [])]
+    wanted = [*columns.all(), *(name for name in (asked.annotator, asked.id) if name)]
     wanted += [name for name in asked.annotators if not _is_pattern(name)]
     table = open_table(source, wanted, options)
     rows = LabelledRows(table.name)
@@ -172,7 +188,7 @@ def read_answers(source: str, asked: Asked, options: ReadingOptions = NOTHING_SA
             "answer)"
         )
     rows.remarks = [*reader.remarks(), *table.remarks()]
-    found = Answered(rows, [tuple(answers.values()) for answers in given])
+    found = Answered(rows, [tuple(answers.values()) for answers in given], [tuple(answers) for answers in given])
     labels = sorted({vote for votes in found.votes for vote in votes})
     number = {label: at for at, label in enumerate(labels)}
     opinions = from_rows(
@@ -201,19 +217,23 @@ def _records(
             answers = {name: answer for name in names if (answer := cell_label(table, row, name, reader))}
         else:
             answer = cell_label(table, row, asked.columns.label, reader)
-            answers = {cell_text(table, row, asked.annotator).strip(): answer} if answer else {}
+            who = cell_text(table, row, asked.annotator).strip()
+            if answer and not who:
+                raise at_cell(table, row, asked.annotator, DataError("is empty: an answer needs who gave it"))
+            answers = {who: answer} if answer else {}
+        key = text if asked.id is None else cell_label(table, row, asked.id, _NAMES)
         if not answers:
             rows.unlabelled += 1
-        elif asked.annotator is not None and text in earlier:
-            earlier[text].update(answers)  # an annotator's later answer replaces the earlier one
+        elif asked.annotator is not None and key in earlier:
+            earlier[key].update(answers)  # an annotator's later answer replaces the earlier one
         else:
-            earlier[text] = answers
+            earlier[key] = answers
             yield text, row, answers
 
 
 def _matching(table: Table, asked: Asked) -> list[str]:
     """The columns that are annotators. Raises DataError for a pattern that none matches."""
-    known = {asked.columns.text, asked.columns.group, asked.columns.split}
+    known = {asked.columns.text, asked.columns.group, asked.columns.split, asked.id}
     found: list[str] = []
     for pattern in asked.annotators:
         names = [name for name in table.columns if fnmatchcase(name, pattern) and name not in known]

@@ -9,101 +9,27 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.activation import SIGMOID, SOFTMAX, Targets
+from nextlabel.backend.activation import SIGMOID, SOFTMAX
 from nextlabel.backend.data.examples import assign_folds
 from nextlabel.backend.metrics import FIGURES
 from nextlabel.backend.models.probe import Probe, score_pool
-from nextlabel.backend.selection import Pool, get_strategy
+from nextlabel.backend.selection import Pool, QueryStrategy, ScoringStrategy, choose, relabels
+from nextlabel.backend.selection.relabelling import Relabelling
 from nextlabel.connectors.errors import ConfigError, SelectionError
 
+from .arms import FULL, Arm
+from .asking import Asking, Rows, in_turn, settled
 from .data import NO_ANSWER, Material
+from .plan import Plan
 
-Rows = npt.NDArray[np.int64]
-MetricName: TypeAlias = Literal["accuracy", "macro_f1"]
-METRICS: dict[MetricName, str] = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
-FULL = "(all labels)"
-"""In place of a strategy: no choice at all, every record of the pool is labelled."""
 _MOST_FOLDS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything that shapes a curve beside the records, the strategy and the seed.
-
-    ``budget`` labels in all, of which ``start`` are drawn at random first (0: the cold start, from the labels' words
-    alone) and the rest chosen ``batch`` at a time. ``noise`` is the share of answers that are flipped, ``test_share``
-    the share of records held out where the records don't say themselves which are. Raises ConfigError.
-    """
-
-    budget: int = 500
-    batch: int = 20
-    start: int = 0
-    noise: float = 0.0
-    metric: MetricName = "macro_f1"
-    test_share: float = 0.25
-
-    def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ConfigError(f"batch is {self.batch}; at least 1 label is needed between two fits")
-        if self.start < 0:
-            raise ConfigError(f"start is {self.start}; it can't be negative, 0 is the cold start")
-        if self.budget <= self.start:
-            raise ConfigError(
-                f"budget is {self.budget} labels, of which {self.start} are drawn at random to start with: nothing is "
-                "left to choose; raise the budget"
-            )
-        if not 0 <= self.noise < 1:
-            raise ConfigError(f"noise is {self.noise}; it is the share of answers flipped, from 0 to below 1, like 0.2")
-        if not 0 < self.test_share < 1:
-            raise ConfigError(f"test share is {self.test_share}; it must lie between 0 and 1, 0.25 is usual")
-        if self.metric not in get_args(MetricName):
-            raise ConfigError(f"metric {self.metric!r} is unknown; choose one of {', '.join(METRICS)}")
-
-    def points(self) -> list[int]:
-        """Numbers of labels after which the model is fitted and measured, the first before anything is chosen."""
-        return [*range(self.start, self.budget, self.batch), self.budget]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A score to reach: ``value`` itself, or that share of what all the pool's labels give (``of_full``)."""
-
-    value: float = 0.95
-    of_full: bool = True
-
-    @classmethod
-    def parse(cls, given: str) -> Target:
-        """``0.9`` is a score, ``95%`` a share of the full-data score. Raises ConfigError for anything else."""
-        text = given.strip()
-        of_full = text.endswith("%")
-        try:
-            value = float(text.rstrip("%").strip()) / (100 if of_full else 1)
-        except ValueError:
-            value = float("nan")
-        if not 0 < value <= 1:
-            raise ConfigError(
-                f"target {given!r} can't be reached or read: write a score like 0.9, or 95% for that share of what "
-                "all labels give"
-            )
-        return cls(value, of_full)
-
-    def of(self, full: Sequence[float]) -> list[float]:
-        """The target of every seed, given its full-data score."""
-        return [self.value * score if self.of_full else self.value for score in full]
-
-    def __str__(self) -> str:
-        return f"{self.value:.4g}" if not self.of_full else f"{100 * self.value:.4g}% of the full-data score"
 
 
 class Stopped(Exception):
@@ -112,13 +38,17 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The score on the test records after each number of ``labels``, and the CPU seconds that it took."""
+    """The score on the test records after each number of ``labels``, and the CPU seconds that it took.
+
+    ``records``: how many records these labels are about.
+    """
 
     strategy: str
     seed: int
     labels: tuple[int, ...]
     scores: tuple[float, ...]
     seconds: float
+    records: tuple[int, ...] = ()
 
     def to_json(self) -> str:
         """As text."""
@@ -130,9 +60,10 @@ class Curve:
         try:
             found = json.loads(text)
             labels, scores = tuple(map(int, found["labels"])), tuple(map(float, found["scores"]))
+            records = tuple(map(int, found["records"]))
             if not labels or len(labels) != len(scores):
                 raise ValueError(f"{len(labels)} numbers of labels, {len(scores)} scores")
-            return cls(str(found["strategy"]), int(found["seed"]), labels, scores, float(found["seconds"]))
+            return cls(str(found["strategy"]), int(found["seed"]), labels, scores, float(found["seconds"]), records)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a curve: {error}") from error
 
@@ -141,76 +72,187 @@ class Curve:
 class Deal:
     """What a seed decides: rows to choose from and to test on, int64, the first labels, and everybody's answers.
 
-    ``given``: int64 [n], or bool [n, c]; the answer that a record gets when it is chosen, whoever chose it.
+    ``start`` int64: the records asked about first, one entry per answer. ``answers`` int64 [n, a], or bool [n, 1, c],
+    and ``people`` int64 [n, a], in the order in which they come, whoever asks.
     """
 
     pool: Rows
     test: Rows
     start: Rows
-    given: Targets
+    answers: npt.NDArray[Any]
+    people: Rows | None
+
+    def asking(self, material: Material, most: int | None) -> Asking:
+        """Nobody was asked yet; a record gets ``most`` answers at most."""
+        return Asking(self.answers, self.people, material.classes, most)
 
 
 def deal(material: Material, plan: Plan, seed: int) -> Deal:
     """Decide by ``seed``. Raises ConfigError if the pool is smaller than the budget."""
-    split, answering, starting = (np.random.default_rng([seed, part]) for part in range(3))
+    split, answering, starting, erring = (np.random.default_rng([seed, part]) for part in range(4))
     tested = material.tested if material.tested is not None else _held_out(material, plan, split)
     pool, test = np.flatnonzero(~tested), np.flatnonzero(tested)
-    if len(pool) < plan.budget:
+    answers, people = in_turn(material, plan.order, answering)
+    has = np.ones(len(material), np.int64) if people is None else (answers != NO_ANSWER).sum(axis=1)
+    drawn = starting.permutation(pool)
+    start = np.repeat(drawn, np.minimum(has[drawn], plan.start_opinions))[: plan.start]
+    if len(start) < plan.start:
+        raise ConfigError(f"start is {plan.start:,} labels, and the pool has {len(start):,} to start with; lower it")
+    needed = len(np.unique(start)) + plan.budget - plan.start
+    if len(pool) < needed:
         raise ConfigError(
             f"the budget is {plan.budget:,} labels, and there are {len(pool):,} records to choose from (the other "
             f"{len(test):,} are tested on); lower the budget"
         )
-    return Deal(
-        pool,
-        test,
-        starting.permutation(pool)[: plan.start],
-        GIVEN[material.activation](material, plan.noise, answering),
-    )
+    return Deal(pool, test, start, NOISE[material.activation](answers, plan.noise, material.classes, erring), people)
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What a replay learns in: the ``vectors`` of all records, and what is known of the labels beforehand.
+
+    ``version``: 0 of the encoder as it is, of a trained one how many labels there were. ``head``: what was trained
+    with it, else None. ``learned`` int64: records that it has learned from.
+    """
+
+    vectors: npt.NDArray[Any]
+    version: int = 0
+    head: Probe | None = None
+    learned: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+class Retrain(Protocol):
+    """Trains the encoder when the labels have grown: see ``retraining``."""
+
+    def __call__(self, space: Space, labels: int, rows: Rows, targets: npt.NDArray[Any]) -> Space:
+        """The space to learn in with so many ``labels``: ``space``, or that of an encoder trained on int64 ``rows``."""
+        ...
+
+
+def stay(space: Space, labels: int, rows: Rows, targets: npt.NDArray[Any]) -> Space:
+    """The encoder is never trained."""
+    return space
 
 
 def replay(
-    material: Material, plan: Plan, strategy: str, seed: int, stopped: Callable[[], bool] = lambda: False
+    material: Material,
+    plan: Plan,
+    strategy: str,
+    seed: int,
+    stopped: Callable[[], bool] = lambda: False,
+    retrain: Retrain = stay,
 ) -> Curve:
-    """Label ``plan.budget`` records, chosen by ``strategy``; FULL labels the whole pool and is measured once.
+    """Give ``plan.budget`` answers about records chosen by ``strategy``; FULL gives all and is measured once.
 
     Raises ConfigError for an unknown strategy, SelectionError for one that misbehaves, Stopped when ``stopped`` says
-    so between two rounds.
+    so between two rounds, and what ``retrain`` raises.
     """
     began = time.process_time()
-    dealt, measure = deal(material, plan, seed), FIGURES[plan.metric]
-
-    def fit(rows: Rows, warm: Probe | None = None) -> Probe:
-        return Probe.fit(
-            material.vectors[rows], dealt.given[rows], material.classes, anchors=material.anchors, warm=warm
-        )
-
-    def score(probe: Probe) -> float:
-        return measure(score_pool(probe, material.vectors, dealt.test), material.truth[dealt.test])
-
-    if strategy == FULL:
-        labels, scores = [len(dealt.pool)], [score(fit(dealt.pool))]
-        return Curve(strategy, seed, tuple(labels), tuple(scores), time.process_time() - began)
-    chooser, rng = get_strategy(strategy), np.random.default_rng([seed, zlib.crc32(strategy.encode())])
-    chosen, left = dealt.start, np.setdiff1d(dealt.pool, dealt.start)
-    probe: Probe | None = None
-    labels, scores = plan.points(), []
+    state = Project(material, plan, Arm.parse(strategy), deal(material, plan, seed), retrain)
+    rng = np.random.default_rng([seed, zlib.crc32(strategy.encode())])
+    labels, scores, records = [int(state.asking.given.sum())] if strategy == FULL else plan.points(), [], []
     for now, following in zip(labels, [*labels[1:], None], strict=True):
         if stopped():
             raise Stopped
-        probe = fit(chosen, probe)
-        scores.append(score(probe))
+        scores.append(state.learn(now))
+        records.append(len(state.asking.answered))
         if following is not None:
-            pool = Pool(
-                probabilities=score_pool(probe, material.vectors, left),
-                vectors=_Mapped(material.vectors, left),
-                labelled_vectors=np.asarray(material.vectors[chosen], np.float32),
-                labelled_targets=dealt.given[chosen],
-                activation=material.activation,
-                labelled_probabilities=score_pool(probe, material.vectors, chosen),
+            state.ask(following - now, rng)
+    return Curve(strategy, seed, tuple(labels), tuple(scores), time.process_time() - began, tuple(records))
+
+
+class Project:
+    """A project that is replayed: what was asked so far, and the model that learned from it."""
+
+    def __init__(self, material: Material, plan: Plan, arm: Arm, dealt: Deal, retrain: Retrain = stay) -> None:
+        self._material, self._plan, self._arm, self._dealt, self._retrain = material, plan, arm, dealt, retrain
+        self.asking = dealt.asking(material, None if arm.strategy == FULL else plan.opinions)
+        self._chooser: QueryStrategy | None = None if arm.strategy == FULL else arm.chooser()
+        self._space = Space(material.vectors)
+        self._probe: Probe | None = None
+        self._first: Probe | None = None  # on the majority's labels, where the arm learns something else
+        if arm.strategy == FULL:
+            self.asking.ask(np.repeat(dealt.pool, self.asking.most[dealt.pool]))
+        else:
+            self.asking.ask(dealt.start)
+
+    def learn(self, labels: int) -> float:
+        """Fit on all answers, of which there are ``labels``, and return the score on the records tested on."""
+        targets = self._settle()
+        space = self._retrain(self._space, labels, self.asking.answered, _hard(targets))
+        if space.version != self._space.version:
+            self._space, self._probe, self._first = space, None, None
+            targets = self._settle()
+        self._probe = self._fit(targets, self._probe)
+        measure, test = FIGURES[self._plan.metric], self._dealt.test
+        return measure(score_pool(self._probe, self._space.vectors, test), self._material.truth[test])
+
+    def _settle(self) -> npt.NDArray[Any]:
+        """What is learned. A trained encoder has learned from the answers, so there the consensus has no model."""
+        rows, arm = self.asking.answered, self._arm
+        if arm.consensus != "majority" and (self.asking.given > 1).any() and self._space.head is None:
+            self._first = self._fit(self.asking.majority(), self._first)
+        return settled(arm, self.asking, np.asarray(self._space.vectors[rows], np.float32), self._first)
+
+    def _fit(self, targets: npt.NDArray[Any], warm: Probe | None) -> Probe:
+        material, space = self._material, self._space
+        anchors = material.anchors if space.head is None else None
+        vectors = space.vectors[self.asking.answered]
+        return Probe.fit(vectors, targets, material.classes, anchors=anchors, warm=warm, prior=space.head)
+
+    def ask(self, k: int, rng: np.random.Generator) -> None:
+        """Ask for ``k`` more answers, each about another record."""
+        chosen = self._choose(k, rng)
+        if len(chosen) != k or len(np.unique(chosen)) != k:
+            raise SelectionError(
+                f"strategy {self._arm.strategy} was asked for {k} of {len(self._dealt.pool)} records and gave "
+                "something else"
             )
-            picks = _checked(chooser.query(pool, following - now, rng), following - now, len(left), strategy)
-            chosen, left = np.concatenate([chosen, left[picks]]), np.delete(left, picks)
-    return Curve(strategy, seed, tuple(labels), tuple(scores), time.process_time() - began)
+        self.asking.ask(chosen)
+
+    def _choose(self, k: int, rng: np.random.Generator) -> Rows:
+        chooser = self._chooser
+        assert chooser is not None  # noqa: S101  # who labels all asks for nothing
+        new = self._dealt.pool[self.asking.given[self._dealt.pool] == 0]
+        known, predicted = self.known() if relabels(chooser) and self.asking.again else (new[:0], None)
+        if predicted is None:
+            return _picked(chooser.query(self.view(new), k, rng), new)
+        both = np.concatenate([known, new])
+        if isinstance(chooser, ScoringStrategy):
+            pool = self.view(both, predicted)
+            most = self.asking.most[both]
+            chosen = Relabelling(chooser, max(2, int(most.max()))).decide(pool, k, rng, people=most).chosen
+            return _picked(chosen, both)
+        open_ = self.asking.given[both] < self.asking.most[both]
+        predicted, both = predicted[open_[: len(known)]], both[open_]
+        return _picked(choose(chooser, self.view(both, predicted), k, rng), both)
+
+    def known(self) -> tuple[Rows, npt.NDArray[np.float32] | None]:
+        """Records with answers int64 [k] of which something is predicted that has not learned from them, and that.
+
+        A fold of the probe; in a trained space its head, of what it was not trained on. None where nothing is.
+        """
+        rows, space = self.asking.answered, self._space
+        if space.head is not None:
+            rows = rows[~np.isin(rows, space.learned)]
+            return rows, space.head.predict_proba(np.asarray(space.vectors[rows], np.float32)) if len(rows) else None
+        assert self._probe is not None  # noqa: S101  # it has learned before it chooses
+        return rows, self._probe.held_out_proba(np.asarray(space.vectors[rows], np.float32))
+
+    def view(self, rows: Rows, predicted: npt.NDArray[np.float32] | None = None) -> Pool:
+        """``rows`` as a strategy sees them; those that ``predicted`` [k, c] tells of come first, with their answers."""
+        assert self._probe is not None  # noqa: S101
+        vectors, answered = self._space.vectors, self.asking.answered
+        fresh = score_pool(self._probe, vectors, rows if predicted is None else rows[len(predicted) :])
+        return Pool(
+            probabilities=fresh if predicted is None else np.concatenate([predicted, fresh]),
+            vectors=_Mapped(vectors, rows),
+            labelled_vectors=np.asarray(vectors[answered], np.float32),
+            labelled_targets=self.asking.majority(),
+            activation=self._material.activation,
+            labelled_probabilities=score_pool(self._probe, vectors, answered),
+            opinions=None if predicted is None else self.asking.opinions(rows),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +264,16 @@ class _Mapped:
 
     def take(self, indices: Rows) -> npt.NDArray[Any]:
         return self.matrix[self.rows[indices]]
+
+
+def _picked(picks: Rows, rows: Rows) -> Rows:
+    """The records picked, int64; none where a pick is none of them."""
+    return rows[picks] if len(picks) and picks.min() >= 0 and picks.max() < len(rows) else rows[:0]
+
+
+def _hard(targets: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The likeliest label, where the targets say how likely each is."""
+    return targets.argmax(axis=1).astype(np.int64) if np.issubdtype(targets.dtype, np.floating) else targets
 
 
 def _held_out(material: Material, plan: Plan, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
@@ -241,30 +293,24 @@ def _held_out(material: Material, plan: Plan, rng: np.random.Generator) -> npt.N
     return held
 
 
-def _several_given(material: Material, noise: float, rng: np.random.Generator) -> Targets:
-    """The answer to every record, to a share ``noise`` of them one label added or taken away."""
-    rows, several = np.arange(len(material)), np.array(material.answers[:, 0], np.bool_)
-    flipped = rows[rng.random(len(rows)) < noise]
-    at = rng.integers(material.classes, size=len(flipped))
-    several[flipped, at] = ~several[flipped, at]
+def _several_flipped(
+    answers: npt.NDArray[Any], noise: float, classes: int, rng: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    """The answers bool [n, 1, c], with one label added to a share ``noise`` of them, or taken away."""
+    several = np.array(answers, np.bool_)
+    flipped = np.flatnonzero(rng.random(len(several)) < noise)
+    at = rng.integers(classes, size=len(flipped))
+    several[flipped, 0, at] = ~several[flipped, 0, at]
     return several
 
 
-def _one_given(material: Material, noise: float, rng: np.random.Generator) -> Targets:
-    """One annotator's answer to every record, a share ``noise`` of them flipped to another label."""
-    rows, classes = np.arange(len(material)), material.classes
-    counts = (material.answers != NO_ANSWER).sum(axis=1)
-    given: npt.NDArray[np.int64] = np.array(material.answers[rows, rng.integers(counts)], np.int64)
-    wrong = rng.random(len(rows)) < noise
-    shift = rng.integers(1, classes, size=len(rows)) if classes > 1 else np.zeros(len(rows), np.int64)
-    return np.where(wrong, (given + shift) % classes, given)
+def _one_flipped(
+    answers: npt.NDArray[Any], noise: float, classes: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """The answers int64 [n, a], a share ``noise`` of them flipped to another label."""
+    wrong = (answers != NO_ANSWER) & (rng.random(answers.shape) < noise)
+    shift = rng.integers(1, max(2, classes), size=answers.shape)
+    return np.where(wrong, (answers + shift) % classes, answers)
 
 
-GIVEN = {SOFTMAX: _one_given, SIGMOID: _several_given}
-
-
-def _checked(picks: Rows, k: int, size: int, strategy: str) -> Rows:
-    """The picks. Raises SelectionError if they aren't ``k`` different candidates."""
-    if len(picks) != k or len(np.unique(picks)) != k or picks.min() < 0 or picks.max() >= size:
-        raise SelectionError(f"strategy {strategy} was asked for {k} of {size} records and gave something else")
-    return picks
+NOISE = {SOFTMAX: _one_flipped, SIGMOID: _several_flipped}

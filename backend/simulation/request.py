@@ -18,13 +18,16 @@ from nextlabel.backend.encoders.cache import EmbeddingCache, Progress
 from nextlabel.backend.encoders.load import load, remarks_on_cut
 from nextlabel.backend.intervals import Interval
 from nextlabel.backend.numeric import plain
-from nextlabel.backend.selection import get_strategy
+from nextlabel.backend.training.spec import RungName, TrainingSpec
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import Labeling
 
+from .arms import RANDOM, Arm
 from .data import Answered, Asked, Material, read_answers
-from .replay import Plan, Target, deal
-from .runs import RANDOM, Finished, Runs, run
+from .plan import Plan, Target
+from .replay import deal
+from .retraining import RUNGS, Retraining, Step
+from .runs import Finished, Runs, run
 from .statistics import Summary, summarise
 
 DEFAULT = ("margin-diverse", "margin", "badge", "representative", RANDOM)
@@ -59,8 +62,9 @@ class Request:
     """What to replay on what. ``cache`` is the folder for everything that can be made again.
 
     ``parts`` are the values of the split column: records to choose from, and to test on. Without them every seed
-    draws its own test records. ``reading`` is what was said about the file. ``fresh`` replays curves anew
-    that are kept in the cache.
+    draws its own test records. ``strategies`` are written as Arm.parse reads them. ``rung``: `probe`, or what is
+    trained of the encoder as ``training`` says, in every replay. ``reading`` is what was said about the file. ``fresh``
+    replays curves anew that are kept in the cache. Raises ConfigError for an encoder that can't be trained.
     """
 
     data: str
@@ -79,6 +83,16 @@ class Request:
     reading: ReadingOptions = NOTHING_SAID
     jobs: int = 1
     fresh: bool = False
+    rung: RungName = "probe"
+    training: TrainingSpec = field(default_factory=TrainingSpec)
+
+    def __post_init__(self) -> None:
+        if self.rung != "probe" and (self.rung not in RUNGS or self.encoder == HASHING):
+            raise ConfigError(
+                f"rung {self.rung!r} trains the encoder, and {self.encoder} has nothing to train; choose `probe`"
+                if self.encoder == HASHING
+                else f"rung {self.rung!r} can't be replayed; choose one of probe, {', '.join(RUNGS)}"
+            )
 
     @property
     def encoder_spec(self) -> EncoderSpec:
@@ -134,10 +148,12 @@ class Simulation:
                 },
             },
             "runs": {name: [curve.scores for curve in curves] for name, curves in self.runs.curves.items()},
+            "records": {name: [curve.records for curve in curves] for name, curves in self.runs.curves.items()},
             "labels": list(self.labels),
             **self.counts,
             "remarks": list(self.remarks),
             "encoder": asked.encoder,
+            "rung": asked.rung,
             "data": asked.data,
             "data_sha256": self.digest,
             "cpu_seconds": round(self.runs.cpu_seconds, 2),
@@ -151,14 +167,15 @@ def simulate(
     *,
     on_text: Progress | None = None,
     on_curve: Callable[[Finished], None] | None = None,
+    on_step: Callable[[Step], None] = lambda step: None,
 ) -> Simulation:
     """Read the data, embed it once, replay every strategy with every seed, and work out the figures.
 
-    ``on_text`` is told of texts embedded, ``on_curve`` of curves finished. Raises DataError, ConfigError (a setting
-    that can't be), LearningError, SelectionError, MissingExtra.
+    ``on_text`` is told of texts embedded, ``on_curve`` of curves finished, ``on_step`` of trainings. Raises DataError,
+    ConfigError (a setting that can't be), LearningError, SelectionError, MissingExtra.
     """
     for name in request.strategies:
-        get_strategy(name)
+        Arm.parse(name)
     started = time.monotonic()
     found = read_answers(request.data, request.asked, request.reading)
     labels = found.labels()
@@ -169,6 +186,7 @@ def simulate(
         splits = np.array(found.rows.splits)[kept]
     else:
         kept, splits = np.arange(len(examples)), np.array([])
+    examples = examples.take(kept)
     material = _material(request, examples, found, kept, splits, on_text)
     first = deal(material, request.plan, 0)
     runs = run(
@@ -180,16 +198,19 @@ def simulate(
         jobs=request.jobs,
         fresh=request.fresh,
         report=on_curve,
+        retraining=_retraining(request, examples),
+        told=on_step,
     )
     counts = {
         "n": len(material),
         "pool": len(first.pool),
         "tested": len(first.test),
-        "groups": 0 if examples.groups is None else len(np.unique(examples.groups[kept])),
+        "groups": 0 if examples.groups is None else len(np.unique(examples.groups)),
         "copies": found.rows.copies(),
         "blank": found.rows.blank,
         "unlabelled": found.rows.unlabelled,
         "answers": sum(map(len, found.votes)) or len(found.rows.texts),
+        "most_answers": material.answers.shape[1] if found.votes else 1,
         "disagreements": found.disagreements(),
         "tied": found.tied,
     }
@@ -217,13 +238,21 @@ def _material(
     """The records as vectors; those of ``kept`` only."""
     encoder = load(request.encoder_spec)
     cache = EmbeddingCache.open(request.cache / "embeddings", encoder)
-    examples = examples.take(kept)
     rows = cache.ensure(examples.texts, encoder, on_text)
     vectors = cache.matrix[rows]
     anchors = label_anchors(Labeling(examples.activation.kind, examples.labels), encoder)
     answers = found.answers(examples.labels)[kept] if found.votes else examples.targets[:, None]
+    people = found.people()[kept] if found.votes else None
     tested = splits == request.parts[1] if request.parts is not None else None
-    return Material(vectors, anchors, examples.targets, answers, examples.together(), tested)
+    return Material(vectors, anchors, examples.targets, answers, examples.together(), tested, people)
+
+
+def _retraining(request: Request, examples: Examples) -> Retraining | None:
+    """What is trained in every replay, if anything."""
+    if request.rung == "probe":
+        return None
+    labeling = Labeling(examples.activation.kind, examples.labels)
+    return Retraining(examples.texts, labeling, request.encoder_spec, request.training, request.rung)  # type: ignore[arg-type]  # one of RUNGS
 
 
 def _remarks(

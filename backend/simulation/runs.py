@@ -7,24 +7,32 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
+from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from queue import Empty
 
 from nextlabel.backend.blas import one_blas_thread
 from nextlabel.backend.files import write_atomically
-from nextlabel.backend.selection import get_strategy
 from nextlabel.connectors.errors import ConfigError, LearningError
 
+from .arms import FULL, RANDOM, Arm
 from .data import Material
-from .replay import FULL, Curve, Plan, deal, replay
+from .plan import Plan
+from .replay import Curve, deal, replay, stay
+from .retraining import Retraining, Step
 
-RANDOM = "random"
+LOOK_S = 0.5
+"""Seconds between two looks at what processes tell."""
+Told = Callable[[Step], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +64,19 @@ class Curves:
     folder: Path
 
     @classmethod
-    def of(cls, root: Path, material: Material, plan: Plan) -> Curves:
+    def of(cls, root: Path, material: Material, plan: Plan, retraining: Retraining | None = None) -> Curves:
         """The folder for them under ``root``."""
         from importlib.metadata import version
 
-        told = json.dumps([version("nextlabel"), material.digest, plan.to_json()])
+        trained = [] if retraining is None else retraining.told()
+        told = json.dumps([version("nextlabel"), material.digest, plan.to_json(), *trained])
         return cls(root / hashlib.sha256(told.encode()).hexdigest()[:24])
 
     def path(self, strategy: str, seed: int) -> Path:
         """Where a curve is, or will be: another place once a strategy's defaults have changed."""
-        safe = re.sub(r"[^\w.-]", "_", strategy)
-        chooser = None if strategy == FULL else get_strategy(strategy)
-        told = repr(chooser) if is_dataclass(chooser) else strategy
+        safe, arm = re.sub(r"[^\w.-]", "_", strategy), Arm.parse(strategy)
+        chooser = None if arm.strategy == FULL else arm.chooser()
+        told = f"{chooser!r} {strategy}" if is_dataclass(chooser) else strategy
         return self.folder / f"{safe}-{hashlib.sha256(told.encode()).hexdigest()[:6]}-{seed}.json"
 
     def find(self, strategy: str, seed: int) -> Curve | None:
@@ -78,8 +87,35 @@ class Curves:
             return None
 
     def keep(self, curve: Curve) -> None:
-        """Write it, whole or not at all."""
+        """Write it, whole or not at all; what its trainings left is not needed any more."""
         write_atomically(self.path(curve.strategy, curve.seed), curve.to_json().encode())
+        shutil.rmtree(self.trainings(curve.strategy, curve.seed), ignore_errors=True)
+
+    def trainings(self, strategy: str, seed: int) -> Path:
+        """Where a replay keeps what its trainings came to, until its curve is finished."""
+        return self.path(strategy, seed).with_suffix(".trainings")
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """What every replay of a run has in common."""
+
+    material: Material
+    plan: Plan
+    kept: Curves
+    retraining: Retraining | None = None
+
+    def replay(
+        self, strategy: str, seed: int, stopped: Callable[[], bool] = lambda: False, told: Told = lambda step: None
+    ) -> Curve:
+        """One curve, which is kept."""
+        retrain = stay
+        if self.retraining is not None:
+            place = self.kept.trainings(strategy, seed)
+            retrain = self.retraining.of(strategy, seed, place, stopped, told)
+        curve = replay(self.material, self.plan, strategy, seed, stopped, retrain)
+        self.kept.keep(curve)
+        return curve
 
 
 def run(
@@ -92,21 +128,23 @@ def run(
     jobs: int = 1,
     fresh: bool = False,
     report: Callable[[Finished], None] | None = None,
+    retraining: Retraining | None = None,
+    told: Told = lambda step: None,
 ) -> Runs:
     """Replay every strategy, and random, with seeds 0 to ``seeds`` - 1, ``jobs`` at a time.
 
     Finished curves are kept under ``folder`` and taken from there, unless ``fresh``. With several jobs, each is a
-    process of its own with one BLAS thread, and the vectors are mapped from a file that all share. Raises ConfigError
-    (unknown strategy, budget larger than the pool, no seed), LearningError if a process was killed.
+    process of its own with one BLAS thread, and the vectors are mapped from a file that all share. ``retraining``: what
+    is trained of the encoder in each; ``told`` hears how far that is. Raises ConfigError (unknown strategy, budget
+    larger than the pool, no seed), LearningError if a process was killed or a training failed.
     """
-    names = list(dict.fromkeys([*strategies, RANDOM]))
-    for name in names:
-        get_strategy(name)
+    names = list(dict.fromkeys([*(Arm.parse(name).name for name in strategies), RANDOM]))
     if seeds < 1:
         raise ConfigError(f"seeds is {seeds}; 1 is the least, and intervals take 2 or more")
     for seed in range(seeds):
         deal(material, plan, seed)  # complains now, not after an hour in another process
-    kept = Curves.of(folder, material, plan)
+    kept = Curves.of(folder, material, plan, retraining)
+    tasks = Tasks(material, plan, kept, retraining)
     wanted = [(name, seed) for name in (FULL, *names) for seed in range(seeds)]
     found = {} if fresh else {one: curve for one in wanted if (curve := kept.find(*one)) is not None}
     left = [one for one in wanted if one not in found]
@@ -118,35 +156,32 @@ def run(
         if report is not None:
             report(Finished(len(found), len(wanted), False))
 
+    if fresh:
+        for one in left:
+            shutil.rmtree(kept.trainings(*one), ignore_errors=True)
     if jobs < 2 or len(left) < 2:
         with one_blas_thread():  # more of them wait for each other as soon as anything else runs here
             for name, seed in left:
-                curve = replay(material, plan, name, seed)
-                kept.keep(curve)
-                finished(curve)
+                finished(tasks.replay(name, seed, told=told))
     else:
-        _spread(material, plan, left, kept, min(jobs, len(left)), finished)
+        _spread(tasks, left, min(jobs, len(left)), finished, told)
     curves = {name: [found[name, seed] for seed in range(seeds)] for name in names}
     return Runs(curves, [found[FULL, seed].scores[-1] for seed in range(seeds)])
 
 
 def _spread(
-    material: Material,
-    plan: Plan,
-    tasks: Sequence[tuple[str, int]],
-    kept: Curves,
-    jobs: int,
-    finished: Callable[[Curve], None],
+    tasks: Tasks, left: Sequence[tuple[str, int]], jobs: int, finished: Callable[[Curve], None], told: Told
 ) -> None:
-    """The tasks in ``jobs`` processes. Interrupted, the processes end after their round, and nothing is lost."""
-    place = kept.folder / "material"
-    material.save(place)
+    """What is left in ``jobs`` processes. Interrupted, the processes end after their round, and nothing is lost."""
+    place = tasks.kept.folder / "material"
+    tasks.material.save(place)
     spawn = multiprocessing.get_context("spawn")
-    stop = spawn.Event()
-    workers = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_begin, initargs=(place, plan, kept, stop))
+    stop, news = spawn.Event(), spawn.Queue()
+    shared = (place, tasks.plan, tasks.kept, tasks.retraining, stop, news)
+    workers = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_begin, initargs=shared)
     try:
-        for future in as_completed([workers.submit(_work, *task) for task in tasks]):
-            finished(future.result())
+        for curve in _as_finished([workers.submit(_work, *one) for one in left], news, told):
+            finished(curve)
     except BrokenProcessPool:
         raise LearningError(
             "a process of the simulation was killed, mostly for lack of memory: run the same command again, it goes on "
@@ -159,23 +194,37 @@ def _spread(
         file.unlink()
 
 
+def _as_finished(waiting: Sequence[Future[Curve]], news: Queue[Step], told: Told) -> Iterator[Curve]:
+    """The curves as they come; what processes tell in between goes to ``told``."""
+    left = set(waiting)
+    while left:
+        done, left = wait(left, LOOK_S, FIRST_COMPLETED)
+        with suppress(Empty):
+            while True:
+                told(news.get_nowait())
+        for one in done:
+            yield one.result()
+
+
 class _Worker:
     """What a process of the simulation holds."""
 
-    material: Material
-    plan: Plan
-    kept: Curves
+    tasks: Tasks
     stop: Event
+    news: Queue[Step]
 
 
-def _begin(place: Path, plan: Plan, kept: Curves, stop: Event) -> None:
+def _begin(
+    place: Path, plan: Plan, kept: Curves, retraining: Retraining | None, stop: Event, news: Queue[Step]
+) -> None:
     """Set up a process: one BLAS thread, Ctrl-C left to the parent, no life without it."""
     from threadpoolctl import threadpool_limits
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threadpool_limits(1)
-    _Worker.material, _Worker.plan, _Worker.kept, _Worker.stop = Material.load(place), plan, kept, stop
+    news.cancel_join_thread()  # what nobody reads any more holds up no end
+    _Worker.tasks, _Worker.stop, _Worker.news = Tasks(Material.load(place), plan, kept, retraining), stop, news
 
 
 def _end_with_parent() -> None:
@@ -186,6 +235,4 @@ def _end_with_parent() -> None:
 
 
 def _work(strategy: str, seed: int) -> Curve:
-    curve = replay(_Worker.material, _Worker.plan, strategy, seed, _Worker.stop.is_set)
-    _Worker.kept.keep(curve)
-    return curve
+    return _Worker.tasks.replay(strategy, seed, _Worker.stop.is_set, _Worker.news.put)

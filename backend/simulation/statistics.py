@@ -24,8 +24,9 @@ import numpy.typing as npt
 
 from nextlabel.backend.intervals import LEVEL, Interval
 
-from .replay import Target
-from .runs import RANDOM, Runs
+from .arms import RANDOM
+from .plan import Target
+from .runs import Runs
 
 Values = npt.NDArray[np.float64]
 NAN = float("nan")
@@ -67,7 +68,8 @@ class Figures:
     interval widened for the number of strategies; ``final_gain``: final score minus random's. ``labels_ratio``: labels
     to the target over random's;
     ``at_most`` if random did not always get there, so the true ratio is lower; nan if the strategy did not. ``curve``
-    and ``lead`` [points]: the score, and its difference to random's, after each number of labels.
+    and ``lead`` [points]: the score, and its difference to random's, after each number of labels. ``records``: how many
+    records the labels of the whole budget are about.
     """
 
     final: Interval
@@ -82,6 +84,7 @@ class Figures:
     curve: tuple[Interval, ...]
     lead: tuple[Interval, ...]
     seconds: float
+    records: Interval
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is not defined is null."""
@@ -94,6 +97,7 @@ class Figures:
             "area_gain_over_random": self.gain.to_json(),
             "final_gain_over_random": self.final_gain.to_json(),
             "labels_ratio_to_random": {**self.labels_ratio.to_json(), "at_most": self.at_most},
+            "records": self.records.to_json(),
             "cpu_seconds_per_run": round(self.seconds, 3),
         }
 
@@ -185,6 +189,7 @@ def summarise(runs: Runs, target: Target | None = None) -> Summary:
             curve=tuple(_score(column) for column in found.T),
             lead=tuple(t_interval(column) for column in (found - scores[RANDOM]).T),
             seconds=float(np.mean([curve.seconds for curve in runs.curves[name]])),
+            records=t_interval(np.array([(curve.records or curve.labels)[-1] for curve in runs.curves[name]], float)),
         )
         for name, found in scores.items()
     }

@@ -11,7 +11,9 @@ import pytest
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.selection import Pool, Random
 from nextlabel.backend.simulation import Material, Plan, replay
-from nextlabel.backend.simulation.replay import FULL, Curve, Target, deal
+from nextlabel.backend.simulation.arms import FULL
+from nextlabel.backend.simulation.plan import Target
+from nextlabel.backend.simulation.replay import Curve, deal
 from nextlabel.connectors.errors import ConfigError, LearningError, SelectionError
 
 from .made import clusters
@@ -66,8 +68,8 @@ def test_noise_flips_answers_and_never_what_is_tested() -> None:
     """Given to all is the right answer but for the share of noise; a model of flipped answers is still told right."""
     material = clusters(n=2_000)
     clean, noisy = (deal(material, replace(PLAN, noise=noise), 0) for noise in (0.0, 0.3))
-    assert (clean.given == material.truth).all()
-    assert (noisy.given != material.truth).mean() == pytest.approx(0.3, abs=0.03)
+    assert (clean.answers[:, 0] == material.truth).all()
+    assert (noisy.answers[:, 0] != material.truth).mean() == pytest.approx(0.3, abs=0.03)
     assert (clean.test == noisy.test).all()
     swapped = replace(clusters(classes=2, spread=0.1), answers=1 - clusters(classes=2, spread=0.1).answers)
     assert replay(swapped, PLAN, "random", 0).scores[-1] < 0.1, "tested against the truth, not against the answers"
@@ -77,7 +79,7 @@ def test_noise_with_several_labels_adds_or_takes_away_one() -> None:
     truth = np.zeros((1_000, 3), np.bool_)
     base = clusters(n=1_000, classes=3)
     material = replace(base, truth=truth, answers=truth[:, None])
-    given = deal(material, replace(PLAN, noise=0.2), 0).given
+    given = deal(material, replace(PLAN, noise=0.2), 0).answers[:, 0]
     assert set(given.sum(axis=1).tolist()) == {0, 1}
     assert given.any(axis=1).mean() == pytest.approx(0.2, abs=0.04)
     assert len(replay(material, PLAN, "margin", 0).scores) == 3
@@ -86,7 +88,7 @@ def test_noise_with_several_labels_adds_or_takes_away_one() -> None:
 def test_an_answer_is_one_annotators_in_proportion() -> None:
     base = clusters(n=3_000, classes=2)
     answers = np.column_stack([base.truth, base.truth, 1 - base.truth, np.full(3_000, -1)])
-    given = deal(replace(base, answers=answers), PLAN, 0).given
+    given = deal(replace(base, answers=answers), PLAN, 0).answers[:, 0]
     assert (given == base.truth).mean() == pytest.approx(2 / 3, abs=0.03)
 
 

@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 from nextlabel.backend.simulation import Plan, Runs, run, summarise
-from nextlabel.backend.simulation.replay import Curve, Target
+from nextlabel.backend.simulation.plan import Target
+from nextlabel.backend.simulation.replay import Curve
 from nextlabel.backend.simulation.statistics import area, labels_to, ratio_interval, t_interval
 from tests import size
 

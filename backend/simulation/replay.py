@@ -124,7 +124,7 @@ class Space:
 class Retrain(Protocol):
     """Trains the encoder when the labels have grown: see ``retraining``."""
 
-    def __call__(self, space: Space, labels: int, rows: Rows, targets: npt.NDArray[Any]) -> Space:
+    def __call__(self, space: Space, labels: int, rows: Rows, targets: npt.NDArray[Any], /) -> Space:
         """The space to learn in with so many ``labels``: ``space``, or that of an encoder trained on int64 ``rows``."""
         ...
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from nextlabel.backend.annotators.opinions import Doubles, Indices, Opinions, from_rows
 
@@ -53,3 +54,18 @@ def to_matrix(opinions: Opinions) -> Doubles:
     matrix = np.full((opinions.size, len(opinions.annotators)), np.nan)
     matrix[opinions.record, opinions.annotator] = opinions.label
     return matrix
+
+
+def repaired_scores(patch: pytest.MonkeyPatch) -> Callable[..., tuple[Doubles, Doubles]]:
+    """cleanlab's own ActiveLab scores, lowest first, with one repair.
+
+    To find a temperature, cleanlab 2.9 counts answers by their rank among those present and not by their class
+    wherever they come as floats, as they must beside NaN.
+    """
+    from cleanlab.internal import multiannotator_utils
+    from cleanlab.multiannotator import get_active_learning_scores
+
+    count = multiannotator_utils.value_counts
+    patch.setattr(multiannotator_utils, "value_counts", lambda labels, **options: count(labels.astype(int), **options))
+    found: Callable[..., tuple[Doubles, Doubles]] = get_active_learning_scores
+    return found

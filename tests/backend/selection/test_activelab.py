@@ -11,7 +11,7 @@ import pytest
 from nextlabel.backend.activation import SIGMOID
 from nextlabel.backend.annotators.opinions import Opinions
 from nextlabel.backend.selection import ActiveLab, ArrayVectors, LeastConfidence, Mixture, Pool, choose
-from tests.backend.annotators.crowd import numbered
+from tests.backend.annotators.crowd import numbered, repaired_scores
 
 
 def answered_pool(
@@ -47,19 +47,7 @@ def matrix(opinions: Opinions, answered: int, answers: np.ndarray | None = None)
 
 @pytest.fixture
 def cleanlab_scores(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Its scores, lowest first, with one repair.
-
-    To find a temperature, cleanlab 2.9 counts answers by their rank among those present and not by their class
-    wherever they come as floats, as they must beside NaN.
-    """
-    from cleanlab.internal import multiannotator_utils
-    from cleanlab.multiannotator import get_active_learning_scores
-
-    count = multiannotator_utils.value_counts
-    monkeypatch.setattr(
-        multiannotator_utils, "value_counts", lambda labels, **options: count(labels.astype(int), **options)
-    )
-    return get_active_learning_scores
+    return repaired_scores(monkeypatch)
 
 
 @pytest.mark.filterwarnings("ignore:breaking ties")

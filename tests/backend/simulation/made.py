@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
+from nextlabel.backend.annotators.consensus import majority_labels
+from nextlabel.backend.annotators.opinions import Opinions
 from nextlabel.backend.simulation import Material
+from nextlabel.backend.simulation.data import NO_ANSWER
 
 
 def clusters(
@@ -19,3 +25,25 @@ def clusters(
     anchors = rng.normal(size=(classes, d))
     anchors /= np.linalg.norm(anchors, axis=1)[:, None]
     return Material(vectors.astype(np.float16), anchors.astype(np.float32), truth, truth[:, None])
+
+
+def answered(most: int = 4, people: int = 9, right: float = 0.8, **options: Any) -> Material:
+    """The same with one to ``most`` answers to a record, of as many ``people``, who are ``right`` so often.
+
+    The truth is the majority of all answers, as of files with several annotators.
+    """
+    made = clusters(**options)
+    rng = np.random.default_rng(options.get("seed", 0) + 1)
+    size, classes = len(made), made.classes
+    has = rng.integers(1, most + 1, size)
+    who = np.argsort(rng.random((size, people)), axis=1)[:, :most]
+    wrong = (made.truth[:, None] + rng.integers(1, classes, (size, most))) % classes
+    said = np.where(rng.random((size, most)) < right, made.truth[:, None], wrong)
+    asked = np.arange(most) < has[:, None]
+    answers = np.where(asked, said, NO_ANSWER).astype(np.int64)
+    row, turn = np.nonzero(asked)
+    labels = tuple(f"{label}" for label in range(classes))
+    names = tuple(f"{one}" for one in range(people))
+    opinions = Opinions(row, who[row, turn], answers[row, turn], size, names, labels)
+    people_of = np.where(asked, who, NO_ANSWER).astype(np.int64)
+    return replace(made, answers=answers, people=people_of, truth=majority_labels(opinions))

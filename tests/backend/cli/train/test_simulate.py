@@ -140,6 +140,37 @@ def test_a_row_an_annotator_is_the_same(figures: Run, data: str, folder: Path) -
         assert found[name] == expected[name]
 
 
+def test_strategies_that_ask_again_give_two_answers_to_a_record(simulate: Run, figures: Run, data: str) -> None:
+    asked = ("--annotator-columns", "by_*", "--budget", "44", "--start", "32", "--start-opinions", "2")
+    names = "activelab/crowdlab,random-relabel,margin"
+    found = figures(data, *asked, strategies=names, label=None)
+    assert list(found["strategies"]) == ["activelab/crowdlab", "random-relabel", "margin", "random"]
+    records = {name: one["records"]["mean"] for name, one in found["strategies"].items()}
+    assert records["margin"] == records["random"] > max(records["activelab/crowdlab"], records["random-relabel"])
+    assert found["curves"]["labels"] == [32, 38, 44], "answers, whatever they are about"
+    in_order = figures(data, *asked, "--answer-order", "file", strategies=names, label=None)
+    assert in_order["runs"] != found["runs"]
+    done = simulate(data, *asked, strategies=names, label=None)
+    assert "records" in done.out
+    page = Path("simulation/index.html").read_text()
+    for words in ("44 answers about", "up to 2 to a record", "up to 3 in all"):
+        assert words in page
+
+
+def test_records_are_told_by_their_id(figures: Run, folder: Path) -> None:
+    rows_of = [
+        {"review": f"{row['review']}, {at}", "said": row[name], "who": name, "uid": f"r{number}"}
+        for number, row in enumerate(rows())
+        for at, name in enumerate(("by_a", "by_c"))
+    ]
+    name = written(folder / "rows.csv", rows_of)
+    assert figures(name, "--annotator", "who", "--id", "uid", label="said")["n"] == 60
+    rows_of[3]["who"] = ""
+    name = written(folder / "nobody.csv", rows_of)
+    with pytest.raises(AssertionError, match="needs who gave it"):
+        figures(name, "--annotator", "who", "--id", "uid", label="said")
+
+
 def test_groups_are_kept_whole_and_a_split_is_kept(figures: Run, data: str) -> None:
     assert figures(data, "--group", "user")["groups"] == 15
     found = figures(data, "--split", "part=train:test", "--metric", "accuracy", "--target", "0.9")
@@ -217,6 +248,11 @@ def test_one_seed_has_no_intervals_and_shows_nothing(figures: Run, data: str) ->
         (("--split", "part=train:tset"), "no row has 'tset' in the column 'part'"),
         (("--cost-per-label", "-1"), "cost per label is -1.0"),
         (("--annotator-columns", "by_*"), "give either --label"),
+        (("--strategies", "margin/crowd"), "there is no consensus 'crowd'"),
+        (("--id", "user"), "--id goes with --annotator"),
+        (("--opinions", "1", "--start-opinions", "2"), "the most to a record, is 1"),
+        (("--rung", "few-shot"), "hashing has nothing to train"),
+        (("--train-growth", "0"), "--train-growth is 0.0"),
         (("--separator", ";", "--annotator", "user"), "--separator means several labels"),
         (("--separator", ";", "--label-columns", "by_a"), "--label-columns has a column for each; drop one"),
         (("--label-columns", "by_a"), "give either --label"),

@@ -92,6 +92,9 @@ class NoPlatform(Connector):
     def ask_again(self, remote_ids: Sequence[str], opinions: int) -> None:
         pass
 
+    def settle(self, remote_ids: Sequence[str]) -> None:
+        pass
+
     def publish(self, version: str, entries: Sequence[QueueEntry]) -> None:
         pass
 

@@ -269,6 +269,12 @@ class Connector(Protocol):
         platform no longer allows it.
         """
 
+    def settle(self, remote_ids: Sequence[str]) -> None:
+        """Ask nobody else about these records, whoever has answered them, where the platform can be told so.
+
+        May be repeated. :meth:`ask_again` takes it back.
+        """
+
     def connect(self, backend: BackendAddress) -> None:
         """Hook the service up: live predictions and webhooks. Idempotent; repairs what is out of step.
 

@@ -18,8 +18,10 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
 from nextlabel.connectors.base import Connector, Finding, NewProject
+from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.hiding import secrets_in, shown
+from nextlabel.connectors.records import Finished, Labeling
 from nextlabel.connectors.served import NOTHING_SERVED, Served
 
 if TYPE_CHECKING:
@@ -132,6 +134,15 @@ class Platform(ABC):
     def served(self, settings: Any, project: str | None) -> Served:
         """The files that the platform itself serves for a ``project``, and how they are asked for."""
         return NOTHING_SERVED
+
+    @abstractmethod
+    def exported(self, labeling: Labeling, finished: Finished, config: str = "", *, has_none: bool = False) -> Json:
+        """A record with its answers in the form that the platform imports, and gives out itself.
+
+        ``config``: the project's, where there is one (else that of a project made for ``labeling``); ``has_none``:
+        whether its question has an option for the empty answer. Without anybody's answers, what was agreed on stands
+        for them. Raises LabelingMismatch where the platform could not take it.
+        """
 
     def diagnose(self, settings: Any) -> Iterator[Finding]:
         """What the doctor can see of the platform besides the project."""

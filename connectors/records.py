@@ -10,6 +10,7 @@ At the end, answers are compared with what may be answered.
 ``Changes``     what a look at the platform found.
 ``Hint``        what a webhook says: where to look, and nothing to believe.
 ``QueueEntry``  one place in a published queue generation.
+``Finished``    a record with what came of it.
 """
 
 from __future__ import annotations
@@ -284,6 +285,30 @@ class Hint:
     labeling_changed: bool = False
     train_requested: bool = False
     seen_versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What somebody answered, by the platform's id and name of them."""
+
+    annotator: str
+    name: str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A record with what came of it, for an export.
+
+    ``answer``: what was agreed on, None without an answer; ``settled``: for good. ``given``: everybody's answers, where
+    they are asked for; ``suggestion``: a model's.
+    """
+
+    record: Record
+    answer: Value | None
+    settled: bool = False
+    given: tuple[Given, ...] = ()
+    suggestion: Suggestion | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,9 +39,9 @@ class MemoryConnector(Connector):
     """A Connector. ``fail_next``: names of methods -> what their next call raises; ``down`` makes all of them fail.
 
     What was done to it can be looked at: ``pushed`` records by remote id, ``answers`` by id, ``published`` generations
-    with their entries, ``retired`` ones, ``asked_for`` annotations, ``asked_again`` records. ``odd``: annotations that
-    can't be read, by id. It ``refuses`` some records, uid -> why: to take them, and to give them a place. ``restored``:
-    whether it is as it was at an earlier time.
+    with their entries, ``retired`` ones, ``asked_for`` annotations, ``asked_again`` and ``settled`` records. ``odd``:
+    annotations that can't be read, by id. It ``refuses`` some records, uid -> why: to take them, and to give them a
+    place. ``restored``: whether it is as it was at an earlier time.
     """
 
     labeling: Labeling
@@ -59,6 +59,7 @@ class MemoryConnector(Connector):
     held: list[str] = field(default_factory=list)
     people: dict[str, str] = field(default_factory=dict)
     asked_again: dict[str, int] = field(default_factory=dict)
+    settled: set[str] = field(default_factory=set)
     made_at: dict[str, datetime] = field(default_factory=dict)
     unhooked: tuple[str, ...] = ()
     records_read: int = 0
@@ -124,7 +125,8 @@ class MemoryConnector(Connector):
         queue = [entry.remote_id for entry in self.published[-1][1]] if self.published else []
         for remote_id in dict.fromkeys([*queue, *self.pushed]):
             people, wanted = given.get(remote_id, set()), self.asked_again.get(remote_id, self.overlap)
-            if remote_id in self.pushed and annotator not in people and len(people) < wanted:
+            open_ = remote_id in self.pushed and remote_id not in self.settled
+            if open_ and annotator not in people and len(people) < wanted:
                 return remote_id
         return None
 
@@ -314,6 +316,12 @@ class MemoryConnector(Connector):
     def ask_again(self, remote_ids: Sequence[str], opinions: int) -> None:
         self._call("ask_again")
         self.asked_again.update(dict.fromkeys(remote_ids, opinions))
+        self.settled.difference_update(remote_ids)
+
+    @override
+    def settle(self, remote_ids: Sequence[str]) -> None:
+        self._call("settle")
+        self.settled.update(remote_ids)
 
     @override
     def connect(self, backend: BackendAddress) -> None:

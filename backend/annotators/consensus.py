@@ -201,6 +201,17 @@ def crowdlab(opinions: Opinions, predicted: Doubles) -> Consensus:
     return Consensus(posterior, labels, weights, model_weight)
 
 
+def crowdlab_quality(opinions: Opinions, predicted: Doubles, labels: Indices) -> Doubles:
+    """float64 [n]: how likely ``labels`` int64 [n], agreed on by whatever rule, are by CROWDLAB's posterior.
+
+    It is cleanlab's ``consensus_quality_score`` of that consensus. ``predicted`` as in :func:`crowdlab`; raises as it.
+    """
+    if not (opinions.per_record > 1).any():
+        raise LearningError("CROWDLAB needs a record with two answers")
+    posterior, _, _ = _weigh(opinions, predicted, labels)
+    return np.asarray(posterior[np.arange(len(labels)), np.maximum(labels, 0)])
+
+
 def _weigh(opinions: Opinions, predicted: Doubles, labels: Indices) -> tuple[Doubles, Doubles, float]:
     """Posterior [n, c], the annotators' weights and the model's, for the consensus ``labels`` (-1: no answer)."""
     classes, counts = predicted.shape[1], opinions.per_record

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Collection, Mapping
 
 import structlog
 
 from nextlabel.backend.store import Store
+from nextlabel.backend.store.answers import NAMES_KEY
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.errors import ConnectorError
 
 log = structlog.get_logger(__name__)
-KEY = "annotator names"
 
 
 def annotator_names(store: Store) -> dict[str, str]:
     """Id -> name, as far as known. No two have the same; who is not in it goes by the id."""
-    found: dict[str, str] = json.loads(store.get_meta(KEY) or "{}")
-    taken = Counter(found.values())
-    return {one: name if taken[name] == 1 else f"{name} ({one})" for one, name in found.items()}
+    return store.annotator_names()
 
 
 def names_of(people: Collection[str], store: Store, connector: Connector) -> dict[str, str]:
@@ -38,7 +35,7 @@ def names_of(people: Collection[str], store: Store, connector: Connector) -> dic
 
 def note_names(store: Store, found: Mapping[str, str]) -> None:
     """Keep these names; those of people who are gone from the platform stay."""
-    known: dict[str, str] = json.loads(store.get_meta(KEY) or "{}")
+    known: dict[str, str] = json.loads(store.get_meta(NAMES_KEY) or "{}")
     merged = {**known, **found}
     if known != merged:
-        store.set_meta(KEY, json.dumps(merged, ensure_ascii=False))
+        store.set_meta(NAMES_KEY, json.dumps(merged, ensure_ascii=False))

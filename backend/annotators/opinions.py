@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -30,6 +30,8 @@ class Opinions:
     ``label``: int64 [o] into the names; or, where an answer may have several labels, bool [o, labels]. Methods that
     weigh annotators against each other want single labels: :meth:`about` makes a yes or no of one of several.
     Nobody has two answers about one record. Records without any answer are allowed.
+    ``truth`` int64 [size]: the label that settles a record whatever was answered, -1 for none; None: nothing is
+    settled. For single labels only.
     Raises LearningError if shapes or values don't fit together.
     """
 
@@ -39,8 +41,11 @@ class Opinions:
     size: int
     annotators: tuple[str, ...]
     labels: tuple[str, ...]
+    truth: Indices | None = None
 
     def __post_init__(self) -> None:
+        if self.truth is not None and self.truth.shape != (self.size,):
+            raise LearningError(f"truth: there is one for each of {self.size} records, not {list(self.truth.shape)}")
         limits = {"record": self.size, "annotator": len(self.annotators)}
         if not self.several:
             limits["label"] = len(self.labels)
@@ -109,6 +114,7 @@ class Opinions:
             len(picked),
             self.annotators,
             self.labels,
+            None if self.truth is None else self.truth[picked],
         )
 
 
@@ -118,23 +124,28 @@ def from_annotations(
     size: int,
     labels: Sequence[str],
     names: Mapping[str, str] = MappingProxyType({}),
+    adjudicators: Collection[str] = (),
 ) -> Opinions:
     """The submitted single-label answers of a log. Skips, drafts, deletions and labels not in ``labels`` don't count.
 
     ``position`` maps a platform's record id to a row in [0, size); what it doesn't know is left out. Of several
     answers of one annotator to one record, the newest counts. Annotators are called as ``names`` say, or by their id,
-    and sorted by that.
+    and sorted by that. What ``adjudicators`` (ids) answer is the truth and no opinion: they are nobody's peers.
     """
     number = {label: at for at, label in enumerate(labels)}
     newest: dict[tuple[int, str], int] = {}
+    truth = np.full(size, -1, np.int64)
     for one in sorted(annotations, key=lambda one: (one.updated_at, one.id)):
         at = position.get(one.remote_id)
         if at is None or one.status is not AnnotationStatus.SUBMITTED or len(one.value) != 1:
             continue
         label = number.get(str(one.value[0]))
-        if label is not None:
+        if label is not None and one.annotator in adjudicators:
+            truth[at] = label
+        elif label is not None:
             newest[at, names.get(one.annotator, one.annotator)] = label
-    return from_rows([(at, who, label) for (at, who), label in newest.items()], size, labels)
+    found = from_rows([(at, who, label) for (at, who), label in newest.items()], size, labels)
+    return replace(found, truth=truth) if (truth >= 0).any() else found
 
 
 def from_rows(rows: Sequence[tuple[int, str, int]], size: int, labels: Sequence[str]) -> Opinions:

@@ -72,12 +72,19 @@ class Quality:
 
 
 def leave_one_out(opinions: Opinions) -> npt.NDArray[np.int64]:
-    """int64 [o]: the majority among the others who answered the record of each answer; -1 where it is tied or empty."""
+    """int64 [o]: the majority among the others who answered the record of each answer; -1 where it is tied or empty.
+
+    Of a record that an adjudicator settled, it is that answer.
+    """
     votes = opinions.votes[opinions.record]
     votes[np.arange(len(opinions)), opinions.label] -= 1
     most = votes.max(axis=1, keepdims=True)
     clear = (votes == most).sum(axis=1) == 1
-    return np.where(clear & (most[:, 0] > 0), votes.argmax(axis=1), -1)
+    others = np.where(clear & (most[:, 0] > 0), votes.argmax(axis=1), -1)
+    if opinions.truth is None:
+        return others
+    truth = opinions.truth[opinions.record]
+    return np.where(truth >= 0, truth, others)
 
 
 def annotator_quality(opinions: Opinions) -> Quality:

@@ -1,9 +1,8 @@
-"""``export``, ``annotators``: the answers, as a file to train on, and how good everybody's are."""
+"""``annotators``: how good everybody's answers are."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +11,7 @@ from nextlabel.backend.data.cells import MISSING
 from nextlabel.backend.data.reading import ReadingOptions
 from nextlabel.backend.data.sources import is_file_name
 from nextlabel.backend.data.tables import open_table
-from nextlabel.connectors.errors import ConfigError, DataError
+from nextlabel.connectors.errors import ConfigError
 
 from .common import (
     AsJson,
@@ -34,51 +33,8 @@ from .common import (
 if TYPE_CHECKING:
     from nextlabel.backend.annotators.opinions import Opinions
     from nextlabel.backend.annotators.quality import Annotator
-    from nextlabel.backend.data.records import Sources
-    from nextlabel.backend.recipe.recipe import Recipe
 
 app = command_group()
-
-
-@app.command(epilog=examples("nextlabel export reviews.yaml", "nextlabel export reviews.yaml -o votes.jsonl --each"))
-def export(
-    recipe: RecipeName,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .csv or .jsonl.")] = Path(
-        "answers.csv"
-    ),
-    each: Annotated[bool, typer.Option("--each", help="One row per answer, in place of one row per record.")] = False,
-    pictures: Annotated[
-        bool, typer.Option("--pictures", help="Pictures as copies that annotators see, in place of their files' names.")
-    ] = False,
-) -> None:
-    """Write the current answers to a CSV or JSON lines file.
-
-    One row per labelled record, with the answer of the majority. Exact copies that only the data has get the label of
-    the record that was pushed for them; those that the platform has, too, have their own. Pictures are named as in the
-    data.
-    The platform need not run: everything comes from our own log.
-    """
-    from nextlabel.backend.pool.export import ANSWER_COLUMNS, RECORD_COLUMNS, answer_rows, record_rows, write_rows
-
-    with project_of(recipe) as (chosen, _, store):
-        if each:
-            written = write_rows(lambda: answer_rows(store), output, ANSWER_COLUMNS)
-            say(f"{written:,} answers written to {output}, skips included")
-            return
-        sources = {} if pictures else _sources(chosen)
-        written = write_rows(lambda: record_rows(store, chosen.labeling(), sources), output, RECORD_COLUMNS)
-        copies = sum(row["copy_of"] is not None for row in record_rows(store, chosen.labeling()))
-    also = f", and {copies:,} copies of them" if copies else ""
-    say(f"{written - copies:,} labelled records written to {output}{also}")
-
-
-def _sources(recipe: Recipe) -> Sources:
-    """What the recipe's data call their pictures."""
-    try:
-        return recipe.image_sources()
-    except DataError as error:
-        say(f"the copies of the pictures are written, as the data can't be read: {error}")
-        return {}
 
 
 @app.command(
@@ -108,7 +64,8 @@ def annotators(
 ) -> None:
     """Show how often each annotator agrees with the others.
 
-    Everybody is held against the majority of the others on the same record. Shares of few answers are drawn
+    Everybody is held against the majority of the others on the same record, or against an adjudicator's answer. Who
+    adjudicates (`adjudicators:` in the recipe) is not listed. Shares of few answers are drawn
     towards the crowd's, come with a wide interval, and give no rank. In place of a recipe, a .csv or .jsonl file
     with a row per answer (as `nextlabel export --each` writes it) or a column per annotator. The platform need not run.
     """
@@ -171,7 +128,8 @@ def _from_store(name: str) -> Opinions:
             )
         position = {item.remote_id: at for at, item in enumerate(store.records()) if item.remote_id}
         size = max(position.values(), default=-1) + 1
-        return from_annotations(store.answers(), position, size, labeling.labels, annotator_names(store))
+        names, settling = annotator_names(store), store.adjudicators()
+        return from_annotations(store.answers(), position, size, labeling.labels, names, settling)
 
 
 def _row(one: Annotator) -> tuple[str, ...]:

@@ -177,6 +177,7 @@ def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("labelled", f"{answer['labelled']:,} records, {answer['audit_labelled']:,} of them for the audit"),
         ("answers", _answers(answer.get("answers", {}), answer.get("skips", 0))),
         ("second opinions", f"{again:,} records wait for one" if (again := answer.get("asked_again", 0)) else ""),
+        ("settled", f"{settled:,} records, for good" if (settled := answer.get("settled", 0)) else ""),
         ("labels", answer.get("labeling", "")),
         ("by label", ", ".join(f"{label} {count:,}" for label, count in answer["label_counts"].items())),
         ("model", answer["model_version"]),

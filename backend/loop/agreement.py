@@ -70,12 +70,13 @@ class Agreement:
         return Agreed(audited, found.targets[: len(audited)], soft)
 
     def _agreed(self, pool: PoolState, positions: Positions, opinions: Opinions, predicted: Doubles | None) -> Agreed:
-        majority = pool.targets(positions)
+        """What is settled stays what it is, and so does an answer that can't be told apart: as the majority took it."""
+        majority, settled = pool.targets(positions), pool.is_settled(positions)
         if opinions.several:
             columns = [self._yes(opinions.about(at), predicted, at) for at in range(len(opinions.labels))]
-            return Agreed(positions, np.stack(columns, axis=1))
+            return Agreed(positions, np.where(settled[:, None], majority, np.stack(columns, axis=1)))
         said = agree(opinions, self._method, predicted)
-        unknown = said.labels < 0  # an answer that can't be told apart counts as the majority took it
+        unknown = (said.labels < 0) | settled
         said.probabilities[unknown] = np.eye(len(opinions.labels))[majority[unknown]]
         labels = np.where(unknown | (self._method == "majority"), majority, said.labels)
         return Agreed(positions, labels, said.probabilities if self._soft else None)

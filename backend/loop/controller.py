@@ -77,6 +77,7 @@ class Controller:
         self._agreement, self._missing = agreement, missing
         self._marks = Marks(store, pool.question)
         self._overlap = OverlapRequests(store, connector, pool)
+        self._settling: frozenset[str] = frozenset()  # adjudicators' ids, by which what is in the pool was settled
         self._seen = 0  # log sequence up to which answers are in the pool
         self._asked: deque[tuple[list[int], int]] = deque()
         self._unknown_records: dict[str, list[Annotation]] = {}  # answers to records that we don't have yet
@@ -113,8 +114,14 @@ class Controller:
 
     @property
     def trouble(self) -> str:
-        """Why second opinions that the strategy wants can't be asked for; "" if they can."""
-        return self._overlap.trouble
+        """What stands in the way of second opinions, or of those who settle records; "" if nothing does."""
+        if self._overlap.trouble or not (unknown := self._store.unknown_adjudicators()):
+            return self._overlap.trouble
+        there = ", ".join(sorted(self._store.annotator_names().values())) or "nobody yet"
+        return (
+            f"adjudicators: {', '.join(unknown)} can't be found on the platform, so they settle nothing; there are "
+            f"{there}. Correct the recipe and start the service again, or give them an account"
+        )
 
     @property
     def space(self) -> EmbeddingSpace:
@@ -176,6 +183,8 @@ class Controller:
         """Take in what other threads told us."""
         if self.records.update():
             self.model = None  # what was answered is read otherwise, and learned so
+        if (settling := self._store.adjudicators()) != self._settling:  # one of them is known by name now
+            self._settling, self._seen, self.model = settling, 0, None
         while self._asked:
             positions, opinions = self._asked.popleft()
             at = np.array(positions, dtype=np.int64)
@@ -254,6 +263,7 @@ class Controller:
 
     def _extend(self, model: Model) -> float:
         """Nothing new: append the next stretch of the ranking to the queue in force if nobody labels, or sleep."""
+        self._overlap.close_settled()
         todo, due = self._queue.rest(model)
         pause = self.latency.quiet_in() if todo else IDLE
         if pause:

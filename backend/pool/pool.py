@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from nextlabel.backend.annotators.consensus import Agreed
 from nextlabel.backend.annotators.opinions import Opinions
-from nextlabel.backend.questions import Question
+from nextlabel.backend.questions import Question, is_settled
 from nextlabel.backend.store import StoredRecord
 from nextlabel.connectors.content import says_nothing
 from nextlabel.connectors.records import Annotation, AnnotationStatus
@@ -24,7 +24,7 @@ from .answers import Positions as Positions
 from .copies import Copies
 
 _DONE, _SKIPPED, _DRAFT = AnnotationStatus.SUBMITTED, AnnotationStatus.SKIPPED, AnnotationStatus.DRAFT
-_FLAGS = ("audit", "held_out", "active", "pushed", "suggested", "held", "known", "stands", "empty")
+_FLAGS = ("audit", "held_out", "active", "pushed", "suggested", "held", "known", "settled", "stands", "empty")
 COUNTED = {"answers": _DONE, "skips": _SKIPPED, "drafts": _DRAFT}
 """Columns that count a record's annotators; a second answer by the same one is no other opinion."""
 
@@ -36,7 +36,7 @@ class PoolState:
     is learned from such a record and nothing suggested; people get it when nothing else is left.
     ``targets``: int64 [n] with -1 for none (single), bool [n, c] (multi), or object [n], tuples of Span (span).
     They are the majority's, or what was ``agreed`` in its place; None, once an answer or the vectors have changed.
-    A record wants ``overlap`` annotators, or as many as were asked for by :meth:`ask_again`.
+    A record wants ``overlap`` annotators, or as many as were asked for by :meth:`ask_again`; one that is settled, none.
     ``revision`` grows with every change that may alter the ranking.
     """
 
@@ -194,6 +194,8 @@ class PoolState:
         """These are the answers that the record at ``at`` stands for."""
         target = self._answers.update(at, annotations)
         self._table["known"][at] = target is not None
+        told = is_settled(one for one in annotations if self.question.answers(one))
+        self._table["settled"][at] = target is not None and told
         target = self.question.blank if target is None else target
         if target is not None:
             self._table["target"][at] = target
@@ -252,9 +254,14 @@ class PoolState:
         return np.asarray(self._labelled & self._embedded & self._column("stands"))
 
     @property
-    def _open(self) -> npt.NDArray[np.bool_]:
+    def _short(self) -> npt.NDArray[np.bool_]:
+        """Fewer have answered than were to."""
         wanted = np.maximum(self._column("opinions"), self.overlap)
         return np.asarray(self._column("active") & (self._column("answers") < wanted))
+
+    @property
+    def _open(self) -> npt.NDArray[np.bool_]:
+        return np.asarray(self._short & ~self._column("settled"))
 
     @property
     def _free(self) -> npt.NDArray[np.bool_]:
@@ -302,7 +309,7 @@ class PoolState:
         Only what is on the platform, and on nobody's page; nothing of the audit slice.
         """
         done = self._labelled & self._embedded & ~self._open & self._column("pushed")
-        done &= ~self._column("audit") & ~self._column("held")
+        done &= ~self._column("audit") & ~self._column("held") & ~self._column("settled")
         heard = self._column("answers") + self._column("skips")
         return np.flatnonzero(done & (self._column("drafts") == 0) & (heard < limit))
 
@@ -323,6 +330,14 @@ class PoolState:
     def training(self) -> Positions:
         """Positions with an answer to learn from: the audit slice is left out, and of copies there is one."""
         return np.flatnonzero(self._learnable & ~self._column("audit"))
+
+    def answered(self) -> Positions:
+        """Positions with an answer that counts, whatever it is for; of copies there is one."""
+        return np.flatnonzero(self._labelled & self._column("stands"))
+
+    def embedded(self) -> Positions:
+        """Positions of records that have a vector."""
+        return np.flatnonzero(self._column("active") & self._embedded)
 
     def audited(self) -> Positions:
         """Positions of the audit slice with an answer, which was given blind; of copies there is one."""
@@ -362,6 +377,18 @@ class PoolState:
         """bool [k]: which of ``positions`` are on the platform."""
         return self._column("pushed")[positions]
 
+    def is_settled(self, positions: Positions) -> npt.NDArray[np.bool_]:
+        """bool [k]: which of ``positions`` have an answer that counts alone, for good: nobody is asked again."""
+        return self._column("settled")[positions]
+
+    def settled_early(self) -> Positions:
+        """Positions on the platform that are settled so by fewer answers than they were to have."""
+        return np.flatnonzero(self._short & self._column("pushed") & self._column("settled"))
+
+    def wanted(self, positions: Positions) -> Positions:
+        """int64 [k]: how many annotators are to answer each of ``positions``, unless it is settled."""
+        return np.maximum(self._column("opinions")[positions].astype(np.int64), self.overlap)
+
     def is_blind(self, positions: Positions) -> npt.NDArray[np.bool_]:
         """bool [k]: which of ``positions`` are shown without a suggestion.
 
@@ -381,7 +408,7 @@ class PoolState:
         return self._answers.unknown_labels
 
     def counts(self) -> dict[str, int]:
-        """Records, those on the platform, those labelled, the audited among them, and those asked about again."""
+        """Records, those on the platform, those labelled, the audited and settled among them, those asked again."""
         now = copy(self)  # the table as it is at this moment: the loop may be adding records on another thread
         active, labelled = now._column("active"), now._labelled
         return {
@@ -391,6 +418,7 @@ class PoolState:
             "audited": int((labelled & now._audit).sum()),
             "held_out": int((labelled & now._column("held_out")).sum()),
             "asked_again": int((now._open & now._asked).sum()),
+            "settled": int((labelled & now._column("settled")).sum()),
         }
 
     def label_counts(self) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """What a kind of question is: nothing else tells kinds apart."""
 
-from .base import Head, Outputs, Prediction, Question, Target, as_json, labels_of, newest_answers, spans_of
+from .base import Head, Outputs, Prediction, Question, Target, as_json, is_settled, labels_of, newest_answers, spans_of
 from .kinds import DEFAULT_KIND, QUESTIONS, question_of
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Question",
     "Target",
     "as_json",
+    "is_settled",
     "labels_of",
     "newest_answers",
     "question_of",

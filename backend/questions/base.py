@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
@@ -227,7 +228,33 @@ class Question(ABC):
         most = max(counts.values())
         return next(vote for vote in reversed(votes) if counts[vote] == most)
 
+    def agreement(self, values: Sequence[Value]) -> float | None:
+        """How far the answers of several people to one record are alike, in [0, 1]: the mean over all pairs of them."""
+        pairs = [self._alike(one, other) for one, other in combinations(values, 2)]
+        return sum(pairs) / len(pairs) if pairs else None
+
+    def _alike(self, one: Value, other: Value) -> float:
+        """How far two answers say the same, in [0, 1]."""
+        return float(_canonical(one) == _canonical(other))
+
+    # -- answers as other programs take them --------------------------------------------------------------------------
+
+    def exported(self, cell: Sequence[Any] | None, *, known: bool = False) -> Any:
+        """``cell``, an answer as :func:`as_json` has it, as a typed column has it; None for none.
+
+        ``known``: without labels that the question lacks.
+        """
+        return None if cell is None else [part for part in cell if not known or part in self.index]
+
+    def feature(self, label: Any) -> Any:
+        """The type of such a column in the ``datasets`` library, given that of a label."""
+        return [label]
+
     # -- targets -----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def value_of(self, target: Any) -> Value:
+        """The answer that ``target``, a row of targets, stands for."""
 
     @abstractmethod
     def carried(self, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -349,6 +376,11 @@ def newest_answers(annotations: Iterable[Annotation]) -> dict[str, Annotation]:
         newest.pop(one.annotator, None)
         newest[one.annotator] = one
     return newest
+
+
+def is_settled(annotations: Iterable[Annotation]) -> bool:
+    """Whether one of a record's answers is the truth, whatever others say: by an adjudicator, or marked as such."""
+    return any(one.is_truth and one.status is AnnotationStatus.SUBMITTED for one in annotations)
 
 
 def _canonical(value: Value) -> Value:

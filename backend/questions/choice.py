@@ -81,6 +81,11 @@ class Choice(Question):
     """Labels of whole records. What is predicted of them is float32 [n, c], the probability of every label."""
 
     @override
+    def value_of(self, target: Any) -> Value:
+        flags = self.carried(np.asarray(target)[None])[0]
+        return tuple(self.labeling.labels[at] for at in np.flatnonzero(flags))
+
+    @override
     def carried(self, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         return self.activation.flags(targets, len(self.index))
 
@@ -166,6 +171,16 @@ class SingleChoice(Choice):
     """Exactly one label per record. Targets are classes, -1 without an answer."""
 
     compares: ClassVar[bool] = True
+
+    @override
+    def exported(self, cell: Sequence[Any] | None, *, known: bool = False) -> Any:
+        """Its label."""
+        found = super().exported(cell, known=known)
+        return found[0] if found else None
+
+    @override
+    def feature(self, label: Any) -> Any:
+        return label
 
     @override
     def doubts(self, outputs: Outputs, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

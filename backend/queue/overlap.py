@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import structlog
 
 from nextlabel.backend.pool.pool import PoolState, Positions
+from nextlabel.backend.questions import is_settled
 from nextlabel.backend.store import Store, StoredRecord
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.errors import ConfigError, NextlabelError
@@ -23,6 +24,8 @@ ASKED = "asked_by_strategy"
 """Where the store keeps which records the strategy wants other opinions on: position -> answers in all."""
 WISH = "overlap_wished"
 """Where the store keeps the overlap from before we first asked for more opinions, and how many those were."""
+CLOSED = "closed_as_settled"
+"""Where the store keeps for which settled records the platform was told to ask nobody else: their positions."""
 RETRY_S = 60.0
 """Seconds until a platform that did not ask is told again: it may never do it."""
 
@@ -40,7 +43,9 @@ def ask_platform_again(store: Store, connector: Connector, uids: Sequence[str], 
             "opinions"
         )
     found = {item.record.uid: item for item in store.get(uids)}
-    troubles = [trouble for uid in uids if (trouble := _trouble(uid, found.get(uid)))]
+    given = store.answers_on(item.remote_id for item in found.values() if item.remote_id)
+    settled = {remote_id for remote_id, here in given.items() if is_settled(here)}
+    troubles = [trouble for uid in uids if (trouble := _trouble(uid, found.get(uid), settled))]
     if troubles:
         more = f"; and {len(troubles) - NAMED} more" if len(troubles) > NAMED else ""
         raise ConfigError("; ".join(troubles[:NAMED]) + more + "; nobody was asked")
@@ -75,13 +80,15 @@ def keep_wish(store: Store, connector: Connector) -> None:
         connector.overlap = noted["overlap"]
 
 
-def _trouble(uid: str, item: StoredRecord | None) -> str:
+def _trouble(uid: str, item: StoredRecord | None, settled: Collection[str]) -> str:
     if item is None:
         return f"there is no record {uid!r}; `nextlabel export` lists them"
     if item.is_copy:
         return f"{uid!r} is a copy of {item.duplicate_of!r}; ask about that one"
     if item.gone:
         return f"{uid!r} was deleted on the platform"
+    if item.remote_id in settled:
+        return f"{uid!r} is settled for good; whoever settled it can change that answer on the platform"
     return "" if item.remote_id else f"{uid!r} is not on the platform yet; nobody has answered it"
 
 
@@ -95,7 +102,8 @@ class OverlapRequests:
     def __init__(self, store: Store, connector: Connector, pool: PoolState) -> None:
         self._store, self._connector, self._pool = store, connector, pool
         self._wanted = {int(at): int(n) for at, n in json.loads(store.get_meta(ASKED) or "{}").items()}
-        self._not_before = 0.0
+        self._closed: set[int] = set(json.loads(store.get_meta(CLOSED) or "[]"))
+        self._not_before = self._not_closed_before = 0.0
         self.trouble = ""
 
     def own(self) -> Positions:
@@ -103,7 +111,8 @@ class OverlapRequests:
         at = np.array(sorted(self._wanted), np.int64)
         at = at[at < len(self._pool)]
         wanted = np.array([self._wanted[one] for one in at.tolist()], np.int64)
-        return at[self._pool.is_pushed(at) & (self._pool.tally(at)[0] < wanted)]
+        waits = self._pool.is_pushed(at) & ~self._pool.is_settled(at)
+        return at[waits & (self._pool.tally(at)[0] < wanted)]
 
     def by_hand(self, positions: Positions) -> None:
         """Somebody asks about these: they are theirs now."""
@@ -140,6 +149,30 @@ class OverlapRequests:
             self.trouble = f"no second opinions: {type(error).__name__}: {error}"
             log.warning("the platform does not ask again", error=str(error))
         return np.array(sorted(left), np.int64)
+
+    def close_settled(self) -> None:
+        """Have the platform ask nobody else about what is settled, and go on asking about what is so no more.
+
+        Never raises ConnectorError: it is tried again a minute later.
+        """
+        early, closed = self._pool.settled_early(), np.array(sorted(self._closed), np.int64)
+        closed = closed[closed < len(self._pool)]
+        new = early[~np.isin(early, closed)]
+        over = closed[self._pool.is_pushed(closed) & ~self._pool.is_settled(closed)]
+        if not len(new) + len(over) or time.monotonic() < self._not_closed_before:
+            return
+        try:
+            if len(new):
+                self._connector.settle(self._pool.remote_ids(new))
+            wanted = self._pool.wanted(over)
+            for opinions in np.unique(wanted).tolist():
+                self._connector.ask_again(self._pool.remote_ids(over[wanted == opinions]), opinions)
+        except NextlabelError as error:
+            self._not_closed_before = time.monotonic() + RETRY_S
+            log.warning("the platform goes on asking about what is settled", error=str(error))
+            return
+        self._closed = {*new.tolist(), *closed[~np.isin(closed, over)].tolist()}
+        self._store.set_meta(CLOSED, json.dumps(sorted(self._closed)))
 
     def _save(self) -> None:
         self._store.set_meta(ASKED, json.dumps(self._wanted))

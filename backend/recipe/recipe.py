@@ -100,6 +100,11 @@ class Recipe(BaseModel):
         description="What several answers to one record come to: `majority`; `crowdlab`, which weighs annotators and "
         "the model; or `dawid-skene`, which finds what everybody confuses. Not for spans.",
     )
+    adjudicators: tuple[Annotated[str, AfterValidator(named)], ...] = Field(
+        default=(),
+        description="People whose answer settles a record for good, whatever others say, and ends the asking: by name, "
+        "as the platform has it (an e-mail address on Label Studio, a user name on Argilla), or by id.",
+    )
     empty_answers: Literal["skip", "none"] | None = Field(
         default=None,
         description="What it means to submit nothing, or to leave an optional question open: `skip`, no answer; or "

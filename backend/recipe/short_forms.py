@@ -1,4 +1,4 @@
-"""What a recipe may say in short: one column, a list of columns, labels with descriptions, shares of strategies."""
+"""What a recipe may say in short: one column, one person, labels with descriptions, shares of strategies."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def in_full(short: Mapping[str, Any]) -> dict[str, Any]:
         values["fields"] = {name: {"column": name} for name in fields}
     elif isinstance(fields, Mapping):
         values["fields"] = {name: {"column": item} if isinstance(item, str) else item for name, item in fields.items()}
+    people = values.get("adjudicators")
+    if isinstance(people, str | int):
+        people = [people]
+    if isinstance(people, list | tuple):  # an id of a number looks like one
+        values["adjudicators"] = [str(one) if isinstance(one, int) else one for one in people]
     if isinstance(values.get("labels"), Mapping):
         if values.get("descriptions"):
             raise ValueError("labels have their descriptions already; drop `descriptions`")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,10 @@ from nextlabel.backend.loop.marks import fitted
 from nextlabel.backend.models.card import SLIPS
 from nextlabel.backend.models.registry import SPACE_IN_USE
 from nextlabel.backend.pool.pool import PoolState, Positions
-from nextlabel.backend.questions import newest_answers, question_of
+from nextlabel.backend.questions import Question, newest_answers, question_of
 from nextlabel.backend.store import ModelRow, Store
 from nextlabel.connectors.errors import ConfigError
-from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, Span
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling
 
 LEAST_REPEATED = 20  # records with two answers, below which no share is worth its interval
 
@@ -110,11 +109,9 @@ def gather(store: Store, labeling: Labeling) -> Gathered:
         last=max(times),
         models=tuple(reversed(store.models())),
         trained=store.get_meta(SPACE_IN_USE) or "",
-        opinions=_opinions(
-            labeling, given, {remote: one.position for remote, one in known.items()}, annotator_names(store)
-        ),
+        opinions=_opinions(labeling, given, {remote: one.position for remote, one in known.items()}, store),
         slips=_slips(store),
-        marks=mark_agreement(touched.values()) if pool.question.reads_tokens else None,
+        marks=mark_agreement(pool.question, touched.values()) if pool.question.reads_tokens else None,
     )
 
 
@@ -144,12 +141,11 @@ def _first_answers(store: Store) -> dict[str, int]:
     return found
 
 
-def _opinions(
-    labeling: Labeling, given: list[Annotation], position: dict[str, int], names: dict[str, str]
-) -> Opinions | None:
+def _opinions(labeling: Labeling, given: list[Annotation], position: dict[str, int], store: Store) -> Opinions | None:
     if not question_of(labeling).compares:
         return None
-    return from_annotations(given, position, max(position.values(), default=-1) + 1, labeling.labels, names)
+    size, names = max(position.values(), default=-1) + 1, annotator_names(store)
+    return from_annotations(given, position, size, labeling.labels, names, store.adjudicators())
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +163,12 @@ class Agreement:
     of_marks: bool = False
 
 
-def mark_agreement(answers: Iterable[Iterable[Annotation]]) -> Agreement | None:
+def mark_agreement(question: Question, answers: Iterable[Iterable[Annotation]]) -> Agreement | None:
     """How far people mark alike, of all answers to each record; None with fewer than LEAST_REPEATED repeated records.
 
-    A mark is the same if start, end and label are; two who mark nothing agree.
+    See Question.agreement.
     """
-    alike = [_pairs_alike([set(one.value) for one in newest_answers(given).values()]) for given in answers]
+    alike = [question.agreement([one.value for one in newest_answers(given).values()]) for given in answers]
     scores = np.array([one for one in alike if one is not None])
     if len(scores) < LEAST_REPEATED:
         return None
@@ -182,14 +178,6 @@ def mark_agreement(answers: Iterable[Iterable[Annotation]]) -> Agreement | None:
 
     whole, without = mean(np.ones((1, len(scores))))[0], leave_out(mean, units_of(None, len(scores)))
     return Agreement(len(scores), interval_of(whole, without, np.array([len(scores)])), NOTHING, of_marks=True)
-
-
-def _pairs_alike(marks: Sequence[set[str | Span]]) -> float | None:
-    """The mean F1 of all pairs of people."""
-    pairs = [
-        2 * len(one & other) / (len(one) + len(other)) if one or other else 1.0 for one, other in combinations(marks, 2)
-    ]
-    return sum(pairs) / len(pairs) if pairs else None
 
 
 def agreement(opinions: Opinions) -> Agreement | None:

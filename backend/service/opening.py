@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from nextlabel.backend.annotators.names import names_of
 from nextlabel.backend.data.image_rules import ImageRules
 from nextlabel.backend.data.remote_texts import read_text
 from nextlabel.backend.encoders.base import HASHING, Encoder, EncoderSpec
@@ -30,6 +31,7 @@ from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.retraining.candidates import TrainingSetup
 from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpaces
+from nextlabel.backend.retraining.model import Learner, Model
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Added, Rule, Store
@@ -54,8 +56,10 @@ def project_home(recipe: Recipe, settings: Settings) -> Path:
 
 
 def open_store(recipe: Recipe, settings: Settings, seed: int = 0) -> Store:
-    """The project's store: the one in the settings, or SQLite in the project's folder."""
-    return Store.open(settings.store or project_home(recipe, settings) / "store.sqlite", seed=seed)
+    """The project's store: the one in the settings, or SQLite in the project's folder. It knows who adjudicates."""
+    store = Store.open(settings.store or project_home(recipe, settings) / "store.sqlite", seed=seed)
+    store.name_adjudicators(recipe.adjudicators)
+    return store
 
 
 def encoder_spec(recipe: Recipe, settings: Settings) -> EncoderSpec:
@@ -188,6 +192,13 @@ def read_data(recipe: Recipe, store: Store, settings: Settings, stage: Stage = n
         yield record
 
 
+def open_model(recipe: Recipe, settings: Settings, store: Store) -> Model | None:
+    """The model in use, to look at what it says; None before there is one. Raises LearningError or MissingExtra."""
+    folder, question = project_home(recipe, settings) / "models", question_of(recipe.labeling())
+    load, cache = partial(open_encoder, recipe, settings), partial(open_cache, recipe, settings)
+    return Learner(question, EmbeddingSpaces(question, load, cache, folder), store, folder).load_current()
+
+
 def import_plan(recipe: Recipe, settings: Settings) -> ImportPlan:
     """What tells the platform's records from the recipe's, and how large the audit slice is to be.
 
@@ -294,6 +305,8 @@ def open_service(
             if found is None:
                 opened.enter_context(closing(connector))
         connector.replace_suggestions = recipe.replace_suggestions
+        store.name_adjudicators(recipe.adjudicators)
+        names_of(recipe.adjudicators, store, connector)
         keep_wish(store, connector)
         decide_beforehand(store, recipe.if_restored)
         store.skip_empty_answers(skips_empty_answers(recipe, store, connector))

@@ -19,7 +19,8 @@ class Status:
     where that is known. ``last_error``: the worst of what is wrong; ``errors``: each part of the loop that failed when
     it was last tried -> why. ``leader`` is False on a replica that stands by. ``lease`` says who leads (``owner``,
     ``ours``), ``since`` when, and ``until`` when and for how long (``left_s``) unless it renews; empty if nobody
-    does. ``asked_again``: records that wait for one more opinion. ``audit`` holds accuracy, low, high and n, or is
+    does. ``asked_again``: records that wait for one more opinion; ``settled``: that an adjudicator, or a mark on the
+    platform, settled. ``audit`` holds accuracy, low, high and n, or is
     empty while the audit slice has no label; ``held_out`` likewise, on answers that were there before we came and are
     kept from training. ``labelled``: records with an answer that counts, each once, copies of it not at all;
     ``answers``: annotator's name -> how many they have submitted; ``skips``: how many were skipped.
@@ -57,6 +58,7 @@ class Status:
     last_error: str = ""
     errors: dict[str, str] = field(default_factory=dict)
     asked_again: int = 0
+    settled: int = 0
     lease: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, float] = field(default_factory=dict)
     held_out: dict[str, float] = field(default_factory=dict)

@@ -38,6 +38,10 @@ TITLE = "project_title"
 """Where the store keeps what its project was called at the last start."""
 ASKED = "asked"
 """What the project asked at the last start, where it was there before us: the recipe need not say it."""
+CONFIG = "project_config"
+"""Its config as the platform writes it, where it has such: what is exported for the platform is of its form."""
+HAS_NONE = "project_has_none"
+"""Not empty where its question has an option for the empty answer."""
 STRAYS = "project_strays"
 """Not empty while the platform may have more than one project with our mark."""
 _LABELING = TypeAdapter(Labeling)
@@ -197,6 +201,9 @@ def _note(recipe: Recipe, settings: Settings, store: Store, connector: Connector
         raise ConfigError(_mismatch(recipe, settings, noted[PROJECT], connector.project.id))
     if store.get_meta(TITLE) != connector.project.title:
         store.set_meta(TITLE, connector.project.title)
+    for key, value in ((CONFIG, connector.config), (HAS_NONE, "yes" if connector.has_none else "")):
+        if store.get_meta(key) != value:
+            store.set_meta(key, value)
     if attached:
         store.set_meta(ASKED, _LABELING.dump_json(connector.labeling).decode())
 

@@ -74,6 +74,7 @@ class StatusReport:
             labelled=counts["labelled"],
             audit_labelled=counts["audited"],
             asked_again=counts["asked_again"],
+            settled=counts["settled"],
             log_head=self._store.head(),
             model_version=self._predictor.version,
             generation=generation.version if generation else "",

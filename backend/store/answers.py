@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,10 +25,61 @@ from .schema import fits, meta
 DRAFT = AnnotationStatus.DRAFT.value
 EMPTY_KEY = "empty answers"
 SKIP = "skip"
+NAMES_KEY = "annotator names"
+
+
+class Reading:
+    """How answers count: an empty one may be a skip, and those of the people who are ``named`` settle their record."""
+
+    def __init__(self, connection: Connection, named: frozenset[str]) -> None:
+        self._connection = connection
+        self._settling = _ids_of(connection, named)
+
+    @cached_property
+    def _skips_empty(self) -> bool:
+        return _skips_empty(self._connection)
+
+    def counted(self, row: Row[Any]) -> Annotation:
+        """The current answer in ``row`` as it counts."""
+        one = annotation_of(row.annotation_id, row.updated_at, row)
+        if one.status is not AnnotationStatus.SUBMITTED:
+            return one
+        if not one.value and self._skips_empty:
+            return replace(one, status=AnnotationStatus.SKIPPED)
+        return replace(one, is_truth=True) if one.annotator in self._settling else one
 
 
 class AnswersPart(MetaPart):
     """The answers that count now."""
+
+    _adjudicators: frozenset[str] = frozenset()
+
+    def name_adjudicators(self, named: Collection[str]) -> None:
+        """Whose answers are the truth whatever others say, by name or by id, for as long as this store is open.
+
+        The recipe has them, so each process says it anew; the log keeps every answer as it was given.
+        """
+        self._adjudicators = frozenset(named)
+
+    def adjudicators(self) -> frozenset[str]:
+        """The ids of those who were named so, as far as their names are known."""
+        if not self._adjudicators:
+            return self._adjudicators
+        with self._read() as connection:
+            return _ids_of(connection, self._adjudicators)
+
+    def unknown_adjudicators(self) -> list[str]:
+        """Those who were named and are nobody's name or id here, sorted."""
+        if not self._adjudicators:
+            return []
+        with self._read() as connection:
+            names = known_names(connection)
+        return sorted(self._adjudicators - names.keys() - set(names.values()))
+
+    def annotator_names(self) -> dict[str, str]:
+        """Id -> name, as far as known. No two have the same; who is not in it goes by the id."""
+        with self._read() as connection:
+            return known_names(connection)
 
     def skip_empty_answers(self, skip: bool) -> None:
         """Whether an answer with nothing in it is none: it reads as a skip from now on. The log keeps it as it was."""
@@ -34,7 +88,10 @@ class AnswersPart(MetaPart):
     def answers_on(self, remote_ids: Iterable[str]) -> dict[str, list[Annotation]]:
         """Remote id -> current answers, drafts too (maybe none), of each of these records."""
         with self._read() as connection:
-            return on_records(connection, remote_ids)
+            return on_records(connection, remote_ids, self._reading(connection))
+
+    def _reading(self, connection: Connection) -> Reading:
+        return Reading(connection, self._adjudicators)
 
     def answers(self, *, drafts: bool = False, until: int | None = None) -> Iterator[Annotation]:
         """Every current answer, skipped ones included, in the order in which they were logged.
@@ -48,8 +105,8 @@ class AnswersPart(MetaPart):
             query = query if drafts else query.where(answers.c.status != DRAFT, fits)
             query = query if until is None else query.where(answers.c.seq <= until)
             with self._read() as connection:
-                page = connection.execute(query).all()
-                found = [_counted(connection, row) for row in page]
+                page, reading = connection.execute(query).all(), self._reading(connection)
+                found = [reading.counted(row) for row in page]
             yield from found
             if len(page) < CHUNK:
                 return
@@ -59,7 +116,8 @@ class AnswersPart(MetaPart):
         """Up to ``limit`` current answers (drafts are none) that were given or changed last, the newest first."""
         query = sa.select(answers).where(answers.c.status != DRAFT).order_by(answers.c.updated_at.desc()).limit(limit)
         with self._read() as connection:
-            return [_counted(connection, row) for row in connection.execute(query)]
+            reading = self._reading(connection)
+            return [reading.counted(row) for row in connection.execute(query)]
 
     def answers_by(self) -> dict[str, dict[AnnotationStatus, int]]:
         """Annotator -> how many of their current answers are submitted, skipped, drafts."""
@@ -98,13 +156,13 @@ class AnswersPart(MetaPart):
                     yield from counting_among(connection, chunk).items()
 
 
-def on_records(connection: Connection, remote_ids: Iterable[str]) -> dict[str, list[Annotation]]:
+def on_records(connection: Connection, remote_ids: Iterable[str], reading: Reading) -> dict[str, list[Annotation]]:
     """Remote id -> current answers, drafts too (maybe none), of each of these records."""
     result: dict[str, list[Annotation]] = {key: [] for key in remote_ids}
     for chunk in chunks(result):
         query = sa.select(answers).where(answers.c.remote_id.in_(chunk), fits).order_by(answers.c.seq)
         for row in connection.execute(query):
-            result[row.remote_id].append(_counted(connection, row))
+            result[row.remote_id].append(reading.counted(row))
     return result
 
 
@@ -133,13 +191,19 @@ def annotation_of(subject: str, moment: datetime, row: Row[Any]) -> Annotation:
     )
 
 
-def _counted(connection: Connection, row: Row[Any]) -> Annotation:
-    """A current answer as it counts: an empty one is a skip where nothing submitted is no answer."""
-    one = annotation_of(row.annotation_id, row.updated_at, row)
-    if one.value or one.status is not AnnotationStatus.SUBMITTED or not _skips_empty(connection):
-        return one
-    return replace(one, status=AnnotationStatus.SKIPPED)
-
-
 def _skips_empty(connection: Connection) -> bool:
     return look_up(connection, meta, EMPTY_KEY) == SKIP
+
+
+def known_names(connection: Connection) -> dict[str, str]:
+    """Id -> name, as far as known; those of one name are told apart by their ids."""
+    found: dict[str, str] = json.loads(look_up(connection, meta, NAMES_KEY) or "{}")
+    taken = Counter(found.values())
+    return {one: name if taken[name] == 1 else f"{name} ({one})" for one, name in found.items()}
+
+
+def _ids_of(connection: Connection, named: frozenset[str]) -> frozenset[str]:
+    """The ids of people who are ``named``, by name or by id. Of two with one name, neither is meant."""
+    if not named:
+        return named
+    return named | {one for one, name in known_names(connection).items() if name in named}

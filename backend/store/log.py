@@ -100,7 +100,7 @@ class LogPart(AnswersPart):
             mentioned = sa.select(log.c.remote_id, log.c.subject, log.c.epoch).where(log.c.seq > since)
             rows = connection.execute(mentioned.order_by(log.c.seq)).all()
             keys = [row.remote_id for row in rows] + _earlier_records(connection, (r.subject for r in rows if r.epoch))
-            return on_records(connection, (key for key in keys if key is not None))
+            return on_records(connection, (key for key in keys if key is not None), self._reading(connection))
 
     def log_rows(self, since: int = 0, limit: int = CHUNK) -> list[LogRow]:
         """Up to ``limit`` raw rows after row ``since``, oldest first."""

@@ -16,8 +16,10 @@ from pydantic_settings import BaseSettings
 from typing_extensions import override
 
 from nextlabel.connectors.base import Finding
+from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import MissingExtra
 from nextlabel.connectors.platform import Address, Headers, Platform
+from nextlabel.connectors.records import Finished, Labeling
 
 if TYPE_CHECKING:
     from nextlabel.connectors.argilla.connector import ArgillaConnector
@@ -87,6 +89,12 @@ class Argilla(Platform):
         "timestamp": "2026-11-22T04:00:00.000000Z",
         "data": {"agent": "argilla-server", "version": "2.8.0"},
     }
+
+    @override
+    def exported(self, labeling: Labeling, finished: Finished, config: str = "", *, has_none: bool = False) -> Json:
+        from nextlabel.connectors.argilla.payloads import write_finished
+
+        return write_finished(labeling, finished, has_none=has_none)
 
     @override
     def connectors(self) -> type[ArgillaConnector]:

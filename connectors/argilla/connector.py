@@ -237,6 +237,10 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
             self._people.min_submitted = opinions
 
     @override
+    def settle(self, remote_ids: Sequence[str]) -> None:
+        """Nothing: Argilla counts for the whole dataset. Such records are at the end of everybody's queue."""
+
+    @override
     def repair(self, backend: BackendAddress) -> tuple[str, ...]:
         if gone := self._webhooks.missing(backend):
             self.connect(backend)

@@ -20,11 +20,14 @@ from nextlabel.connectors.argilla.config import QUESTIONS, Form
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.records import (
+    FORGOTTEN,
     Annotation,
     AnnotationStatus,
     FieldKind,
+    Finished,
     Found,
     Hint,
+    Labeling,
     Record,
     RemoteRecord,
     Suggestion,
@@ -46,6 +49,8 @@ NOT_STORED = (
 )
 AGENT = "nextlabel/"
 """Begins the agent of our suggestions; the model's version follows. All others are somebody else's."""
+CONSENSUS = "consensus"
+"""The agent of what people agreed on, in exports."""
 STATUSES = {
     "submitted": AnnotationStatus.SUBMITTED,
     "discarded": AnnotationStatus.SKIPPED,
@@ -94,6 +99,47 @@ def write_record(form: Form, record: Record, properties: Mapping[str, str] = Map
         "fields": fields,
         "metadata": {name: value for name, value in metadata.items() if value is not None or name not in properties},
     }
+
+
+def write_finished(labeling: Labeling, finished: Finished, *, has_none: bool = False) -> Json:
+    """A record as ``to_json`` and ``from_json`` of Argilla's own library have it.
+
+    Everybody's answers are responses. Where nobody's are given, what was agreed on is the suggestion, as a response
+    needs somebody's account; else the model's is. ``has_none`` as in Form. Raises LabelingMismatch as write_record.
+    """
+    asked = QUESTIONS[labeling.kind]
+    form = Form(
+        labeling,
+        labeling.name,
+        "",
+        str(asked.settings(labeling).get("field", "")),
+        has_none=has_none,
+        overlapping=True,
+    )
+    record = write_record(form, finished.record)
+    fields, name = record["fields"], form.question
+    responses = [
+        {"value": written["value"], "user_id": one.annotator, "status": "submitted"}
+        for one in finished.given
+        if (written := _placed(form, Suggestion(one.value, 1.0, ""), fields)) and one.annotator != FORGOTTEN
+    ]
+    suggestion = finished.suggestion
+    if finished.answer is not None and not finished.given:
+        suggestion = Suggestion(finished.answer, 1.0, "")
+    shown = None if suggestion is None else _placed(form, suggestion, fields)
+    agent = AGENT + suggestion.model_version if suggestion is not None and suggestion.model_version else CONSENSUS
+    return {
+        "id": record["external_id"],
+        "fields": fields,
+        "metadata": record["metadata"],
+        "suggestions": {name: {"value": shown["value"], "score": shown["score"], "agent": agent}} if shown else {},
+        "responses": {name: responses} if responses else {},
+        "vectors": {},
+    }
+
+
+def _placed(form: Form, suggestion: Suggestion, fields: Mapping[str, Any]) -> Json | None:
+    return placed(form, write_suggestion(form, suggestion), fields)
 
 
 def _typed(uid: str, name: str, value: Any, properties: Mapping[str, str]) -> Any:

@@ -15,7 +15,9 @@ from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings
 from typing_extensions import override
 
+from nextlabel.connectors.basics import Json
 from nextlabel.connectors.platform import Address, Headers, Platform
+from nextlabel.connectors.records import Finished, Labeling
 from nextlabel.connectors.served import NOTHING_SERVED, Served
 
 if TYPE_CHECKING:
@@ -66,6 +68,13 @@ class LabelStudio(Platform):
         from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 
         return LabelStudioConnector
+
+    @override
+    def exported(self, labeling: Labeling, finished: Finished, config: str = "", *, has_none: bool = False) -> Json:
+        from nextlabel.connectors.label_studio.config import form_of, read_config
+        from nextlabel.connectors.label_studio.payloads import write_finished
+
+        return write_finished(read_config(config, labeling.name) if config else form_of(labeling), finished)
 
     @override
     def served(self, settings: Any, project: str | None) -> Served:

@@ -257,6 +257,10 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
     def ask_again(self, remote_ids: Sequence[str], opinions: int) -> None:
         self._tasks.ask_again(remote_ids, opinions)
 
+    @override
+    def settle(self, remote_ids: Sequence[str]) -> None:
+        self._tasks.settle(remote_ids)
+
     # -- the service -------------------------------------------------------------------------------------------------
 
     @override

@@ -31,7 +31,9 @@ from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
     FieldKind,
+    Finished,
     Found,
+    Given,
     Hint,
     Labeling,
     Record,
@@ -117,6 +119,36 @@ def write_task(form: Form, record: Record) -> Json:
     if record.metadata:
         task["meta"] = dict(record.metadata)
     return task
+
+
+def write_finished(form: Form, finished: Finished) -> Json:
+    """A record as Label Studio's JSON export has it and its import takes it: annotations, and a prediction.
+
+    Whose answer it was stands as an e-mail address where the name is one, else as the number. Where nobody's answers
+    are given, one annotation of nobody holds what was agreed on. Raises LabelingMismatch as write_task does.
+    """
+    given = [(_person(one), one.value) for one in finished.given]
+    if not given and finished.answer is not None:
+        given = [({}, finished.answer)]
+    annotations = [
+        {
+            "result": write_result(form, value),
+            "ground_truth": finished.settled and value == finished.answer,
+            **person,
+        }
+        for person, value in given
+    ]
+    predictions = []
+    if finished.suggestion is not None:
+        predictions.append(prediction_from(form.labeling, finished.suggestion, form))
+    return {**write_task(form, finished.record), "annotations": annotations, "predictions": predictions}
+
+
+def _person(given: Given) -> Json:
+    """Nothing of whose account was deleted."""
+    if "@" in given.name:
+        return {"completed_by": {"email": given.name}}
+    return {"completed_by": int(given.annotator)} if given.annotator.isdecimal() else {}
 
 
 def _check_image(uid: str, name: str, address: str) -> None:

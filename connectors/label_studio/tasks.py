@@ -222,6 +222,16 @@ class Tasks(Listing):
         for task in found:
             self._want(task, max(opinions, task["overlap"]))
 
+    def settle(self, tasks: Sequence[str]) -> None:
+        """Let these tasks want no more annotators than have answered them, so that they are done.
+
+        Tasks that are gone, and those that nobody has answered, are left alone.
+        """
+        for chunk in batched(tasks, FETCH):
+            for task in self.list([is_in("id", [int(task) for task in chunk])], _LOOKED_AT, fields="all"):
+                if FAULT not in task and (people := len(_authors(task))):
+                    self._want(task, people)
+
     def ask_as_usual(self, tasks: Sequence[str], overlap: int) -> int:
         """Let these tasks want ``overlap`` annotators, as all others do; returns how many did not."""
         changed = 0
@@ -234,7 +244,7 @@ class Tasks(Listing):
         return changed
 
     def _want(self, task: Json, overlap: int) -> None:
-        done = len({_author(one) for one in task["annotations"] if not one["was_cancelled"]}) >= overlap
+        done = len(_authors(task)) >= overlap
         if task["overlap"] != overlap or task["is_labeled"] != done:
             body = {"overlap": overlap, "is_labeled": done}
             self._client.request("PATCH", f"/api/tasks/{task['id']}", body=body, again=True)
@@ -242,6 +252,11 @@ class Tasks(Listing):
 
 _NAMED = "id,data"
 _LOOKED_AT = "id,overlap,is_labeled,annotations,completed_by,was_cancelled"
+
+
+def _authors(task: Json) -> set[str]:
+    """Who has answered ``task``, skips apart."""
+    return {_author(one) for one in task["annotations"] if not one["was_cancelled"]}
 
 
 def _author(annotation: Json) -> str:

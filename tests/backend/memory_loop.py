@@ -85,8 +85,10 @@ def make_service(tmp_path: Path, platform: MemoryConnector) -> Iterator[ServiceF
         opinions: int = 0,
         consensus: Method = "majority",
         soft: bool = False,
+        adjudicators: Sequence[str] = (),
     ) -> Service:
         store = Store.open(tmp_path / "store.sqlite")
+        store.name_adjudicators(adjudicators)
         question = question_of(platform.labeling)
         setup = TrainingSetup(
             "animals",

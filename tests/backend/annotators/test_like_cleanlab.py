@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextlabel.backend.annotators.consensus import agree, crowdlab, majority_labels
+from nextlabel.backend.annotators.consensus import agree, crowdlab, crowdlab_quality, majority_labels
 from nextlabel.backend.annotators.opinions import Doubles, Opinions
 from nextlabel.connectors.errors import LearningError
 from tests.backend.annotators.crowd import crowd, to_matrix
@@ -76,3 +76,12 @@ def test_crowdlab_says_that_it_needs_overlap() -> None:
     with pytest.raises(LearningError, match="two answers"):
         crowdlab(opinions, predicted)
     np.testing.assert_array_equal(agree(opinions, "crowdlab", predicted).labels, majority_labels(opinions))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_how_likely_a_majority_is_is_cleanlabs_quality_of_it(seed: int) -> None:
+    opinions, _, predicted = crowd(seed, 200, 15, 3, 5)
+    theirs = cleanlabs(opinions, predicted, consensus_method="majority_vote")["label_quality"]
+    labels = theirs["consensus_label"].to_numpy().astype(np.int64)
+    found = crowdlab_quality(opinions, predicted, labels)
+    np.testing.assert_allclose(found, theirs["consensus_quality_score"], atol=1e-12)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 
-from nextlabel.backend.annotators.opinions import Opinions, from_rows
+from nextlabel.backend.annotators.opinions import Opinions, from_annotations, from_rows
 from nextlabel.backend.annotators.quality import LEAST_RANKED, annotator_quality, leave_one_out, shrunk
+from nextlabel.connectors.records import Annotation, AnnotationStatus
 from tests.backend.annotators.crowd import crowd
 
 
@@ -16,6 +19,20 @@ def test_nobody_is_measured_with_their_own_voice() -> None:
     assert leave_one_out(opinions).tolist() == [-1, -1, 1, 1, 0, -1]
     found = {one.name: (one.answers, one.compared, one.agreed) for one in annotator_quality(opinions).annotators}
     assert found == {"a": (3, 1, 0), "b": (2, 1, 0), "c": (1, 1, 0)}
+
+
+def test_an_adjudicator_is_what_others_are_held_against() -> None:
+    def given(record: str, who: str, label: str, second: int) -> Annotation:
+        at = datetime(2026, 1, 1, second=second, tzinfo=UTC)
+        return Annotation(f"{record}{who}", record, who, (label,), AnnotationStatus.SUBMITTED, at)
+
+    said = [given("r0", "a", "x", 1), given("r0", "b", "x", 2), given("r0", "lead", "y", 3), given("r1", "a", "y", 4)]
+    opinions = from_annotations(said, {"r0": 0, "r1": 1}, 2, "xy", adjudicators={"lead"})
+    assert opinions.annotators == ("a", "b"), "who settles is nobody's peer"
+    assert leave_one_out(opinions).tolist() == [1, 1, -1]
+    assert leave_one_out(opinions.take([1, 0])).tolist() == [1, 1, -1]
+    found = {one.name: (one.answers, one.compared, one.agreed) for one in annotator_quality(opinions).annotators}
+    assert found == {"a": (2, 1, 0), "b": (1, 1, 0)}
 
 
 def test_few_answers_are_not_ranked_and_lean_on_the_crowd() -> None:

@@ -124,6 +124,28 @@ def test_an_export_names_the_pictures_of_the_data_and_has_their_copies_on_demand
     assert rows(folder / "answers.csv")[0]["field.image"].startswith("data:image/jpeg;base64,")
 
 
+def test_every_form_is_found_by_its_ending(nextlabel: Run, folder: Path, store: Store) -> None:
+    import datasets
+    import pandas
+
+    assert nextlabel("export", "reviews.yaml", "-o", "a.parquet", "--annotators").code == 0
+    frame = pandas.read_parquet(folder / "a.parquet")
+    assert frame["answer"].tolist() == ["positive"] * 2
+    assert frame["annotator.8"].tolist() == ["negative"] * 2
+    assert nextlabel("export", "reviews.yaml", "-o", "labels").code == 0
+    loaded = datasets.load_from_disk(folder / "labels")
+    assert loaded.features["answer"].names == ["positive", "negative"]
+    assert loaded["answer"][:] == [0, 0]
+    for form, answers in (("label-studio", "annotations"), ("argilla", "suggestions")):
+        done = nextlabel("export", "reviews.yaml", "-o", "a.json", "--format", form)
+        assert "1 records written to a.json, to be imported in" in done.err
+        [one] = json.loads((folder / "a.json").read_text())
+        assert len(one[answers]) == 1
+    assert nextlabel("export", "reviews.yaml", "-o", "all.jsonl", "--all", "--quick").code == 0
+    whole = [json.loads(line) for line in (folder / "all.jsonl").read_text().splitlines()]
+    assert [(row["uid"], row["answer"]) for row in whole] == [("1", ["positive"]), ("2", None), ("3", ["positive"])]
+
+
 def test_export_of_each_answer_as_json_lines(nextlabel: Run, folder: Path, store: Store) -> None:
     assert nextlabel("export", "reviews.yaml", "-o", "votes.jsonl", "--each").code == 0
     votes = [json.loads(line) for line in (folder / "votes.jsonl").read_text().splitlines()]
@@ -136,7 +158,9 @@ def test_export_of_each_answer_as_json_lines(nextlabel: Run, folder: Path, store
 
 
 def test_export_refuses_what_it_can_not_write(nextlabel: Run, folder: Path, store: Store) -> None:
-    assert "must end in .csv or .jsonl" in nextlabel("export", "reviews.yaml", "-o", "a.xlsx").err
+    assert "End the name in .json, .csv, .jsonl" in nextlabel("export", "reviews.yaml", "-o", "a.xlsx").err
+    assert "--format datasets, not csv" in nextlabel("export", "reviews.yaml", "--push-to-hub", "me/x").err
+    assert "asks for labels of whole texts" in nextlabel("export", "reviews.yaml", "-o", "a.conll").err
     assert "can't be written" in nextlabel("export", "reviews.yaml", "-o", "none/a.csv").err
     assert not list(folder.glob("*.partial"))
 

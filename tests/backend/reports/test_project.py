@@ -15,6 +15,7 @@ from nextlabel.backend.annotators.quality import krippendorff, pair_agreement
 from nextlabel.backend.intervals import wilson_interval
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.numeric import plain
+from nextlabel.backend.questions import question_of
 from nextlabel.backend.reports.against_random import (
     FOLDS,
     REPEATS,
@@ -29,7 +30,7 @@ from nextlabel.backend.reports.project import MOST_POINTS, Point, learning_curve
 from nextlabel.backend.reports.project_data import LEAST_REPEATED, agreement, mark_agreement
 from nextlabel.backend.reports.project_page import SHOWN_POINTS
 from nextlabel.backend.store import ModelRow
-from nextlabel.connectors.records import Annotation, AnnotationStatus, Span
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Span
 from tests.backend.reports.made import START
 
 ONCE = np.ones((1, 4))
@@ -236,9 +237,10 @@ def test_people_who_mark_the_same_agree_whatever_else_they_mark() -> None:
         for at, pair in enumerate(pairs * 10)
     ]
     alone = [given[:1] for given in answers]
-    found = mark_agreement([*answers, *alone])
+    marks = question_of(Labeling(LabelKind.SPAN, ("PER", "ORG")))
+    found = mark_agreement(marks, [*answers, *alone])
     assert found is not None
     assert (found.records, found.of_marks) == (40, True)
     assert found.pairs.mean == pytest.approx((1 + 2 / 3 + 1 + 0) / 4)
     assert found.pairs.low < found.pairs.mean < found.pairs.high
-    assert mark_agreement([*answers[: LEAST_REPEATED - 1], *alone]) is None
+    assert mark_agreement(marks, [*answers[: LEAST_REPEATED - 1], *alone]) is None

@@ -71,6 +71,7 @@ def test_label_studio(
 
 
 @KINDS
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::ResourceWarning")
 def test_argilla(
     argilla: ArgillaServer,
     argilla_users: list[str],
@@ -87,7 +88,7 @@ def test_argilla(
     platform, path = PLATFORMS["argilla"], tmp_path / "records.json"
     path.write_text(json.dumps([platform.exported(labeling, one, has_none=connector.has_none) for one in records]))
     client = rg.Argilla(api_url=argilla.url, api_key=argilla.token)
-    dataset = client.datasets(id=connector.project.id)
+    dataset = client.datasets(connector.project.title)
     assert dataset is not None
     dataset.records.from_json(path)
     one, other = VALUES[kind]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+from nextlabel.backend.pool.export_files import write_list, write_rows
+from nextlabel.connectors.content import text_of
 from nextlabel.connectors.errors import ConfigError, DataError, LearningError, MissingExtra
 from nextlabel.connectors.platforms import PLATFORMS
 
@@ -68,7 +70,7 @@ def export(
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="Make a new repository on the hub public.")] = False,
 ) -> None:
-    """Write what came of each record: the consensus and how sure it is, answers, the model's prediction.
+    """Write what came of each record, with how sure that is.
 
     One row per labelled record: the consensus (`answer`) by the rule of the recipe, the probability that it is right
     (`likely`), how many answered and how far they agree, whether an adjudicator settled it, what the model predicts,
@@ -79,7 +81,6 @@ def export(
     there; CoNLL and spaCy files hold the consensus. The platform need not run: everything comes from our own log.
     """
     from nextlabel.backend.pool.export import ANSWER_COLUMNS, answer_rows
-    from nextlabel.backend.pool.export_files import write_rows
 
     with project_of(recipe) as project:
         if each:
@@ -145,7 +146,6 @@ class Export:
     def _table(self, kind: Format, output: Path, push_to: str | None, private: bool) -> list[str]:
         from nextlabel.backend.pool import typed_export as typed
         from nextlabel.backend.pool.export import RECORD_COLUMNS, record_rows
-        from nextlabel.backend.pool.export_files import write_rows
         from nextlabel.backend.questions import question_of
 
         recipe, _, store = self.project
@@ -171,7 +171,6 @@ class Export:
 
     def _records(self, kind: Format, output: Path) -> list[str]:
         from nextlabel.backend.pool.export import finished
-        from nextlabel.backend.pool.export_files import write_list
         from nextlabel.backend.service.project import CONFIG, HAS_NONE
 
         recipe, _, store = self.project
@@ -197,7 +196,6 @@ class Export:
         from nextlabel.backend.pool.export import settled_records
         from nextlabel.backend.pool.span_export import Marked, write_conll, write_spacy
         from nextlabel.backend.questions import question_of
-        from nextlabel.connectors.content import text_of
 
         recipe, _, store = self.project
         labeling = recipe.labeling()

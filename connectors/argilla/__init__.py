@@ -15,6 +15,7 @@ from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings
 from typing_extensions import override
 
+from nextlabel.connectors.argilla.payloads import write_finished
 from nextlabel.connectors.base import Finding
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import MissingExtra
@@ -92,8 +93,6 @@ class Argilla(Platform):
 
     @override
     def exported(self, labeling: Labeling, finished: Finished, config: str = "", *, has_none: bool = False) -> Json:
-        from nextlabel.connectors.argilla.payloads import write_finished
-
         return write_finished(labeling, finished, has_none=has_none)
 
     @override

@@ -71,10 +71,9 @@ class LabelStudio(Platform):
 
     @override
     def exported(self, labeling: Labeling, finished: Finished, config: str = "", *, has_none: bool = False) -> Json:
-        from nextlabel.connectors.label_studio.config import form_of, read_config
         from nextlabel.connectors.label_studio.payloads import write_finished
 
-        return write_finished(read_config(config, labeling.name) if config else form_of(labeling), finished)
+        return write_finished(labeling, finished, config)
 
     @override
     def served(self, settings: Any, project: str | None) -> Served:

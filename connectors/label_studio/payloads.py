@@ -23,7 +23,7 @@ from nextlabel.connectors.answers import (
 )
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
-from nextlabel.connectors.label_studio.config import UID_KEY, Form, form_of
+from nextlabel.connectors.label_studio.config import UID_KEY, Form, form_of, read_config
 from nextlabel.connectors.label_studio.listing import FAULT
 from nextlabel.connectors.label_studio.page import nested, value_at
 from nextlabel.connectors.records import (
@@ -121,12 +121,14 @@ def write_task(form: Form, record: Record) -> Json:
     return task
 
 
-def write_finished(form: Form, finished: Finished) -> Json:
+def write_finished(labeling: Labeling, finished: Finished, config: str = "") -> Json:
     """A record as Label Studio's JSON export has it and its import takes it: annotations, and a prediction.
 
     Whose answer it was stands as an e-mail address where the name is one, else as the number. Where nobody's answers
-    are given, one annotation of nobody holds what was agreed on. Raises LabelingMismatch as write_task does.
+    are given, one annotation of nobody holds what was agreed on. ``config`` is the project's, empty for one of our own.
+    Raises LabelingMismatch as write_task does.
     """
+    form = read_config(config, labeling.name) if config else form_of(labeling)
     given = [(_person(one), one.value) for one in finished.given]
     if not given and finished.answer is not None:
         given = [({}, finished.answer)]

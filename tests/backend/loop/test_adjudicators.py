@@ -23,7 +23,8 @@ from tests.backend.loop.test_agreement import fill, given
 from tests.backend.memory_loop import LABELS, ServiceFactory
 from tests.backend.pool.test_pool import answer
 from tests.backend.queue.test_second_opinions import outstanding, take, truth, two_disagree
-from tests.backend.running import started, wait_for
+from tests.backend.running import started
+from tests.waiting import wait_for
 
 LEAD = ("lead@example.com",)
 SMALL = QueueSizes(head=30, tail=0)

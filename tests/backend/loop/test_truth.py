@@ -17,7 +17,8 @@ from nextlabel.connectors.testing import MemoryConnector
 from tests.backend import memory_loop
 from tests.backend.memory_loop import LABELS, SUBJECTS, ServiceFactory
 from tests.backend.queue.test_second_opinions import take, truth, two_disagree
-from tests.backend.running import started, wait_for
+from tests.backend.running import started
+from tests.waiting import wait_for
 
 SMALL = QueueSizes(head=60, tail=0)
 

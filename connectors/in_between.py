@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import os
+import threading
 from datetime import UTC, datetime
 from typing import Final
 from urllib.request import getproxies, proxy_bypass
@@ -34,6 +35,28 @@ class Rest:
     def left_s(self) -> float:
         """Seconds until it may be asked again."""
         return max(0.0, self._until - elapsed())
+
+
+class Rests:
+    """The same for many servers, by their address. Those that want nothing are forgotten."""
+
+    def __init__(self) -> None:
+        self._resting: dict[str, Rest] = {}
+        self._lock = threading.Lock()
+
+    def hear(self, server: str, answer: httpx.Response) -> None:
+        """Take in what an answer of ``server`` says."""
+        with self._lock:
+            rest = self._resting.get(server, Rest())
+            rest.hear(answer)
+            self._resting[server] = rest
+            self._resting = {name: one for name, one in self._resting.items() if one.left_s}
+
+    def left_s(self, server: str) -> float:
+        """Seconds until ``server`` may be asked again."""
+        with self._lock:
+            rest = self._resting.get(server)
+            return 0.0 if rest is None else rest.left_s
 
 
 def _seconds(wanted: str) -> float:

@@ -27,6 +27,7 @@ import numpy as np
 
 from nextlabel.connectors import certificates
 from nextlabel.connectors.errors import MissingExtra
+from nextlabel.connectors.in_between import Rests
 
 from .image_rules import ANY_HOST, ImageRules, UnreadableImage, file_path
 
@@ -93,6 +94,7 @@ def _from_file(source: str, path: Path, rules: ImageRules) -> bytes:
 
 
 def _from_data_url(source: str, address: str, rules: ImageRules) -> bytes:
+    # No deadline: nothing is waited for, and decoding takes tenths of a second at most, for its size is bounded.
     head, comma, body = address.partition(",")
     if not comma:
         raise UnreadableImage(source, "broken", "a data: URL has a comma before its data")
@@ -234,6 +236,7 @@ PAUSE_S = 0.3
 STEP_S = 5.0  # most seconds between two signs of life
 PORTS = {"http": 80, "https": 443}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_rests = Rests()
 
 
 def download(url: str, rules: ImageRules) -> bytes:
@@ -264,15 +267,19 @@ def _fetched(client: httpx.Client, url: str, rules: ImageRules) -> bytes:
         try:
             return _follow(client, url, rules, deadline)
         except _MayPass as error:
-            reason = str(error)
-        if not left or time.monotonic() + PAUSE_S > deadline:
+            reason, pause_s = str(error), max(PAUSE_S, error.rest_s)
+        if not left or time.monotonic() + pause_s > deadline:
             break
-        time.sleep(PAUSE_S)
+        time.sleep(pause_s)
     raise UnreadableImage(url, "unreachable", reason, away=True)
 
 
 class _MayPass(Exception):
-    """A failure that the next try may not meet."""
+    """A failure that the next try may not meet, once ``rest_s`` seconds have passed."""
+
+    def __init__(self, reason: str, rest_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.rest_s = rest_s
 
 
 def _follow(client: httpx.Client, url: str, rules: ImageRules, deadline: float) -> bytes:
@@ -288,6 +295,7 @@ def _follow(client: httpx.Client, url: str, rules: ImageRules, deadline: float) 
 def _get(client: httpx.Client, url: str, here: str, rules: ImageRules, deadline: float) -> bytes | str:
     """The body at ``here``, or where it says to look. ``url`` is what messages name."""
     host, pinned = _pin(url, here, rules)
+    _leave_alone(host)
     key = rules.served.headers() if rules.served.holds(here) else {}
     request = client.build_request(
         "GET",
@@ -298,6 +306,8 @@ def _get(client: httpx.Client, url: str, here: str, rules: ImageRules, deadline:
     try:
         response = client.send(request, stream=True)
         try:
+            _rests.hear(host, response)
+            _leave_alone(host)
             if response.has_redirect_location:
                 return response.headers["Location"]
             if response.status_code in (408, 425, 429) or response.status_code >= 500:
@@ -309,6 +319,12 @@ def _get(client: httpx.Client, url: str, here: str, rules: ImageRules, deadline:
             response.close()
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
         raise _MayPass(f"{type(error).__name__}: {error}") from None
+
+
+def _leave_alone(host: str) -> None:
+    """Raise _MayPass where a server has said when it may be asked again, and that is later."""
+    if left := _rests.left_s(host):  # the words are the same however much is left: what is told changes only with news
+        raise _MayPass("its server wants to be left alone for a while (Retry-After)", left)
 
 
 def _body(response: httpx.Response, url: str, rules: ImageRules, deadline: float) -> bytes:

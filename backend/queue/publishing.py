@@ -11,6 +11,7 @@ import itertools
 import math
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ BACKLOG = 200
 """Generations due before tidying no longer waits for a quiet moment."""
 WINDOW = 2000
 """Labels looked back on."""
+WAITS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 300.0)
+"""Seconds from label to queue by which waits are counted; the goals of both platforms, 1 and 4, are among them."""
 QUIET = 2.0
 """Seconds without a label after which nobody is taken to be labelling: time for work that would slow the platform."""
 
@@ -188,6 +191,8 @@ class LabelLatency:
     def __init__(self) -> None:
         self._waiting: deque[tuple[int, float]] = deque()
         self._seconds: deque[float] = deque(maxlen=WINDOW)
+        self._counts = [0] * (len(WAITS) + 1)  # of all waits since the start, by the first of WAITS that is not less
+        self._sum = 0.0
         self._last = -math.inf
         self._published = -math.inf
         self._lock = threading.Lock()
@@ -211,7 +216,16 @@ class LabelLatency:
             while self._waiting and self._waiting[0][0] <= log_seq:
                 ended.append(now - self._waiting.popleft()[1])
             self._seconds.extend(ended)
+            self._sum += sum(ended)
+            for wait in ended:
+                self._counts[bisect_left(WAITS, wait)] += 1
         return ended
+
+    def histogram(self) -> dict[str, float]:
+        """Seconds, as text -> how many labels have waited no longer since the start; ``sum``: all their seconds."""
+        with self._lock:
+            upto = itertools.accumulate(self._counts)
+            return {**dict(zip([*map(str, WAITS), "+Inf"], upto, strict=True)), "sum": self._sum}
 
     def waiting_s(self) -> float:
         """How long the oldest label has waited that no generation has seen; 0 without one."""

@@ -7,7 +7,13 @@ from datetime import datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from nextlabel.backend.service.ports import Status
@@ -92,6 +98,14 @@ class _Loop(Collector):
         for name, text, value in gauges:
             if value is not None:
                 yield GaugeMetricFamily(name, text, value=float(value))
+        if waits := dict(status.label_to_queue):
+            total = waits.pop("sum")
+            yield HistogramMetricFamily(
+                "nextlabel_label_to_queue_seconds",
+                "From label to the first queue that knows it, of all labels since the start.",
+                buckets=list(waits.items()),
+                sum_value=total,
+            )
         told = GaugeMetricFamily("nextlabel_notices", "What was set aside, or has happened, by kind.", labels=["kind"])
         for kind, count in status.notice_counts.items():
             told.add_metric([kind], count)

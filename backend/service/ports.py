@@ -36,7 +36,8 @@ class Status:
     there are. ``not_ready``: why annotators get no queue of ours yet, without anything that strangers may not read;
     empty once the first queue is on the platform. ``poll_age_s``: since the last look at the platform ended;
     ``queue_age_s``: since this process last published a queue; None before. ``waiting_s``: since the oldest answer came
-    in that no queue knows yet, 0 without one.
+    in that no queue knows yet, 0 without one. ``label_to_queue``: seconds -> how many answers have waited no longer for
+    a queue since the start, up to ``+Inf``, and the ``sum`` of what they waited.
     """
 
     project: ProjectRef | None
@@ -75,6 +76,7 @@ class Status:
     poll_age_s: float | None = None
     queue_age_s: float | None = None
     waiting_s: float = 0.0
+    label_to_queue: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def starting(cls, state: str, done: int = 0, total: int = 0) -> Status:

@@ -99,6 +99,7 @@ class StatusReport:
             poll_age_s=None if self.polled_at is None else time.monotonic() - self.polled_at,
             queue_age_s=controller.latency.age_s(),
             waiting_s=controller.latency.waiting_s(),
+            label_to_queue=controller.latency.histogram(),
         )
 
     def _stored_counts(self) -> dict[str, int]:

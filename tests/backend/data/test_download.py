@@ -19,6 +19,7 @@ from PIL import Image
 from nextlabel.backend.data import image_files as module
 from nextlabel.backend.data.image_files import download, is_public, read_image
 from nextlabel.backend.data.image_rules import ImageRules, UnreadableImage
+from nextlabel.connectors import in_between
 from nextlabel.connectors.served import Served
 
 
@@ -56,7 +57,11 @@ class Pages(BaseHTTPRequestHandler):
             return
         status = {"/gone.png": 404, "/busy.png": 503, "/once.png": 503 if times == 1 else 200}.get(path, 200)
         body = b"x" * 50_000 if path == "/big.png" else self.body
+        rest = {"/rest.png": ("2", "", ""), "/long.png": ("300", "300")}.get(path, ())[times - 1 : times]
+        status = 429 if rest and rest[0] else status
         self.send_response(status)
+        for seconds in rest:
+            self.send_header("Retry-After", seconds)
         if path != "/big.png":  # which doesn't say how much it is
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -239,6 +244,53 @@ def test_what_may_pass_is_tried_again_and_the_rest_is_not(server: str, monkeypat
     assert problem(f"{server}/gone.png") == "unreachable"
     asked = [path for path, _ in Pages.seen]
     assert [asked.count(path) for path in ("/once.png", "/busy.png", "/gone.png")] == [2, 2, 1]
+
+
+class Clock:
+    """The hands of ``time`` for the module, and of what counts how long a server wants to be left alone."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.slept = time.monotonic(), list[float]()
+        monkeypatch.setattr(module, "time", self)
+        monkeypatch.setattr(in_between, "elapsed", self.monotonic)
+        monkeypatch.setattr(module, "_rests", in_between.Rests())
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def test_who_wants_to_be_left_alone_is_asked_again_when_that_is_over(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    assert download(f"{server}/rest.png", LOCAL) == Pages.body
+    assert clock.slept == [pytest.approx(2.0)]
+    assert len(Pages.seen) == 2
+
+
+def test_who_wants_to_be_left_alone_for_long_is_asked_for_nothing_meanwhile(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+
+    def asked(path: str) -> UnreadableImage:
+        with pytest.raises(UnreadableImage) as caught:
+            download(server + path, LOCAL)
+        return caught.value
+
+    first, second = asked("/long.png"), asked("/a.png")
+    assert [path for path, _ in Pages.seen] == ["/long.png"], "nor is another picture of this server"
+    assert first.problem.away
+    assert "Retry-After" in str(second)
+    assert str(first).replace("long", "a") == str(second), "the same words, so that it is told once"
+    elsewhere = server.replace("127.0.0.1", "localhost")
+    assert download(f"{elsewhere}/a.png", replace(LOCAL, hosts=frozenset({"localhost"}))) == Pages.body
+    clock.now += 300
+    assert download(f"{server}/a.png", LOCAL) == Pages.body
 
 
 @pytest.mark.parametrize("path", ["/to/?/to/?/to/?/to/?/to/?/a.png"])

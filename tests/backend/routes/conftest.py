@@ -131,6 +131,7 @@ class MemoryService:
             poll_age_s=2.5,
             queue_age_s=60.0,
             waiting_s=0.7,
+            label_to_queue={"0.5": 3, "1.0": 4, "+Inf": 5, "sum": 7.5},
             audit=self.audit,
             notices=[{"kind": "annotation", "message": "it is odd", "fix": "mend it", "since": "2026-01-01T00:00:00"}],
             notice_counts={"annotation": 3},

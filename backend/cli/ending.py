@@ -22,6 +22,7 @@ from typing import Final, NoReturn
 LIMITS: Final = {signal.SIGINT: 1.7, signal.SIGTERM: 9.0}
 """Seconds from the signal until the process leaves what it is doing. Two and ten seconds are promised."""
 INTERRUPTED: Final = 130
+TERMINATED: Final = 143
 CODES: Final = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: 0}
 QUICK_S: Final = 0.2
 """Who ends sooner than this needs no words."""
@@ -32,11 +33,16 @@ UNASKED_S: Final = 30.0
 
 
 class Ending:
-    """What is known of the end, and ``at_last``: what is done before the process leaves in the middle of its work."""
+    """What is known of the end, and ``at_last``: what is done before the process leaves in the middle of its work.
+
+    ``words``: what is said if that takes a moment. ``codes``: exit codes by signal; SIGTERM is no failure of a service.
+    """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self.at_last: Callable[[], object] = lambda: None
+        self.words = "ending; what is not finished goes on at the next start"
+        self.codes = dict(CODES)
         self._deadline = 0.0
         self._raised = False
 
@@ -49,7 +55,7 @@ class Ending:
         last = threading.Thread(target=self._finally, daemon=True)
         last.start()
         last.join(LAST_S)
-        leave(CODES[self.signal or signal.SIGINT])
+        leave(self.codes[self.signal or signal.SIGINT])
 
     def _finally(self) -> None:
         with contextlib.suppress(Exception):  # there is nobody left to tell
@@ -69,7 +75,7 @@ class Ending:
         self._raised = True
         if number == signal.SIGINT:
             raise KeyboardInterrupt
-        raise SystemExit(CODES[signal.SIGTERM])
+        raise SystemExit(self.codes[signal.SIGTERM])
 
     def watch(self, ears: int) -> None:
         """Hear of the first signal at ``ears``, and leave when its time is over; or return when the command ended."""
@@ -80,7 +86,7 @@ class Ending:
             number = heard[0]
         self.hear(number)
         if _stays_open(ears, QUICK_S):
-            sys.stderr.write("\nending; what is not finished goes on at the next start\n")
+            sys.stderr.write(f"\n{self.words}\n")
             if _stays_open(ears, self._deadline - time.monotonic()):
                 self.leave()
 

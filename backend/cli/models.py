@@ -14,6 +14,7 @@ from nextlabel.backend.models.export import push_to_hub
 from nextlabel.connectors.errors import LearningError
 
 from .common import AsJson, RecipeName, command_group, examples, print_json, print_table, project_of, say
+from .ending import TERMINATED, ends_in_time
 
 if TYPE_CHECKING:
     from nextlabel.backend.models.registry import Entry, ModelStore
@@ -155,7 +156,7 @@ def export(
         row, labeling = find_row(store, version), chosen.labeling()
         texts = [labeling.content(item.record) for item in islice(store.records(), CHECKED_TEXTS)]
     models = model_store(chosen, settings)
-    with _folder_of(row, models, chosen) as folder:
+    with _nothing_half_done(), _folder_of(row, models, chosen) as folder:
         done = export_model(folder, out, form, texts)
     if text := other_labels(models, row, chosen):
         say(f"note: {row.version} was made for other labels, and is exported with its own: {text}")
@@ -287,6 +288,17 @@ def other_labels(models: ModelStore, row: ModelRow, recipe: Recipe) -> str:
     except LearningError:
         return ""
     return differences(known, recipe.labels, several=several, wants_several=question.activation.several)
+
+
+@contextmanager
+def _nothing_half_done() -> Iterator[None]:
+    """A signal ends the block in order, so that what was begun to be written vanishes; and that is a failure."""
+    import signal
+
+    with ends_in_time() as ending:
+        ending.words = "ending; nothing is written"
+        ending.codes[signal.SIGTERM] = TERMINATED
+        yield
 
 
 @contextmanager

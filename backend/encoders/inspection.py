@@ -97,8 +97,11 @@ def read(path: Path) -> tuple[Reading, str]:
 
 
 def _refuse_missing_weights(path: Path, body: Any) -> None:
+    if _has_all(path, body):
+        return
     import torch
 
+    # Some have other names in the file than in memory, and which are the same only the library knows, as it loads them.
     with quiet():
         _, found = type(body).from_pretrained(
             body_of(path), config=body.config, use_safetensors=True, dtype=torch.float32, output_loading_info=True
@@ -108,6 +111,18 @@ def _refuse_missing_weights(path: Path, body: Any) -> None:
             f"{path} lacks weights of the encoder, {missing[0]} and {len(missing) - 1} more, which would be "
             "random numbers; get the model anew, or check that config.json goes with model.safetensors"
         )
+
+
+def _has_all(path: Path, body: Any) -> bool:
+    """Whether the files name every weight of the encoder as it does itself, with its prefix or without."""
+    from safetensors import safe_open
+
+    there: set[str] = set()
+    for file in body_of(path).glob("*.safetensors"):
+        with safe_open(file, "numpy") as weights:
+            there |= set(weights.keys())
+    wanted = [name for name in body.state_dict() if "pooler" not in name]
+    return any(there.issuperset(f"{prefix}{name}" for name in wanted) for prefix in ("", f"{body.base_model_prefix}."))
 
 
 def _rust_tokenizer(path: Path, tokenizer: Any) -> str:

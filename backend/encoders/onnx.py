@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from nextlabel.backend.files import atomic_path
+from nextlabel.backend.lifeline import end_with
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 
@@ -73,7 +75,7 @@ def exported(folder: ModelFolder, precision: Precision, cache: Path) -> Path:
     need("torch", "transformers", "onnx")
     log.info("preparing %s for ONNX Runtime (%s); this is done once", folder.name, precision)
     reads = {"path": str(folder.path), "max_length": folder.max_length, "prompt": folder.prompt}
-    order = reads | {"cache": str(cache), "precision": precision, "target": str(target)}
+    order = reads | {"cache": str(cache), "precision": precision, "target": str(target), "parent": os.getpid()}
     done = subprocess.run(  # the same interpreter and environment as ours
         [sys.executable, "-m", "nextlabel.backend.encoders.onnx", json.dumps(order)],
         capture_output=True,
@@ -89,25 +91,31 @@ def exported(folder: ModelFolder, precision: Precision, cache: Path) -> Path:
     return target
 
 
-def export(folder: ModelFolder, precision: Precision, target: Path) -> None:
-    """Do the export in this process. Leaves either ``target``, or the reason beside it as ``.refused``."""
+def export(folder: ModelFolder, targets: Mapping[Precision, Path]) -> None:
+    """Do the export in this process, once for all precisions. Leaves each target, or the reason beside it as .refused.
+
+    ``targets``: where the file of a precision is to be.
+    """
     with TemporaryDirectory(prefix="nextlabel-onnx-") as work, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns about every shape that it takes for constant
-        plain = Path(work) / "plain.onnx"
-        rows = lengths_of(_trace(folder, plain), folder)
-        expected = vectors_of(pooled_model(folder, attention="eager"), rows)
-        reason, made = tracing_fault(plain, rows, expected), plain
-        if not reason and precision == "int8":
-            made = _quantised(plain, Path(work), folder)
-            likeness = float((expected * _alone(_session(made, 1), rows)).sum(axis=1).mean())
-            reason = "" if likeness >= SMALLEST_LIKENESS else f"8-bit vectors are only {likeness:.2f} alike to torch's"
-        if reason:
+        plain, network = Path(work) / "plain.onnx", pooled_model(folder, attention="eager")
+        rows = lengths_of(_trace(folder, network, plain), folder)
+        expected = vectors_of(network, rows)
+        fault = tracing_fault(plain, rows, expected)
+        for precision, target in targets.items():
+            reason, made = fault, plain
+            if not reason and precision == "int8":
+                made = _quantised(plain, Path(work), folder)
+                likeness = float((expected * _alone(_session(made, 1), rows)).sum(axis=1).mean())
+                if likeness < SMALLEST_LIKENESS:
+                    reason = f"8-bit vectors are only {likeness:.2f} alike to torch's"
             target.parent.mkdir(parents=True, exist_ok=True)
-            instead = "use engine 'onnx' or 'torch'" if precision == "int8" else "use engine 'torch'"
-            target.with_suffix(".refused").write_text(f"{folder.name}: {reason}; {instead}", encoding="utf-8")
-            return
-        with atomic_path(target) as temporary:
-            temporary.write_bytes(made.read_bytes())
+            if reason:
+                instead = "use engine 'onnx' or 'torch'" if precision == "int8" else "use engine 'torch'"
+                target.with_suffix(".refused").write_text(f"{folder.name}: {reason}; {instead}", encoding="utf-8")
+                continue
+            with atomic_path(target) as temporary:
+                temporary.write_bytes(made.read_bytes())
 
 
 def lengths_of(rows: Sequence[list[int]], folder: ModelFolder) -> list[list[int]]:
@@ -150,15 +158,15 @@ def _alone(session: Any, rows: Sequence[list[int]]) -> FloatMatrix:
     return np.concatenate([_run(session, [row]) for row in rows])
 
 
-def _trace(folder: ModelFolder, file: Path) -> list[list[int]]:
-    """Write the model as plain ONNX, and return the token ids that it was traced with."""
+def _trace(folder: ModelFolder, network: Any, file: Path) -> list[list[int]]:
+    """Write the model's ``network`` as plain ONNX, and return the token ids that it was traced with."""
     import torch
 
     rows = Tokeniser(folder)(SAMPLE)
     axes = {0: "texts", 1: "tokens"}
     with torch.no_grad():
         torch.onnx.export(
-            pooled_model(folder, attention="eager"),
+            network,
             tuple(torch.from_numpy(part) for part in pad(rows)),
             str(file),
             dynamo=False,  # the tracer's graph is the one whose patterns the BERT fusions know
@@ -264,9 +272,10 @@ def _run(session: Any, rows: Sequence[Sequence[int]]) -> FloatMatrix:
 def main() -> None:
     """Carry out the order in the first argument (JSON); see exported()."""
     order = json.loads(sys.argv[1])
+    end_with(order["parent"])
     reads = {name: order[name] for name in ("max_length", "prompt")}
     folder = read_folder(Path(order["path"]), **reads, cache=Path(order["cache"]))
-    export(folder, order["precision"], Path(order["target"]))
+    export(folder, {order["precision"]: Path(order["target"])})
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from nextlabel.backend.files import write_atomically
+from nextlabel.backend.lifeline import end_with
 from nextlabel.connectors.errors import LearningError
 
 from .base import need
@@ -81,7 +83,7 @@ def _installed(name: str) -> bool:
 def _ask(path: Path, note: Path, tokenizer: Path) -> None:
     """Have another process do ``keep``."""
     done = subprocess.run(  # the same interpreter and environment as ours
-        [sys.executable, "-m", "nextlabel.backend.encoders.reading", *map(str, (path, note, tokenizer))],
+        [sys.executable, "-m", "nextlabel.backend.encoders.reading", *map(str, (path, note, tokenizer, os.getpid()))],
         capture_output=True,
         text=True,
         timeout=SECONDS,
@@ -100,12 +102,14 @@ def keep(path: Path, note: Path, tokenizer: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """``PATH NOTE TOKENIZER``: see keep()."""
+    """``PATH NOTE TOKENIZER PARENT``: see keep(). It ends with the process PARENT."""
+    *files, parent = arguments
+    end_with(int(parent))
     import torch
 
     torch.set_num_threads(1)  # some short texts: more would wait for each other
     try:
-        keep(*map(Path, arguments))
+        keep(*map(Path, files))
     except LearningError as error:
         sys.stderr.write(" ".join(str(error).split()) + "\n")
         return REFUSED

@@ -27,6 +27,7 @@ from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.model_folder import folder_of
 from nextlabel.backend.files import write_atomically
+from nextlabel.backend.lifeline import end_with
 from nextlabel.backend.models.probe import LABELS_FILE, Probe
 from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.backend.models.spans.encoder import (
@@ -63,7 +64,6 @@ from .spec import ProgressReport, TrainingCancelled, TrainingProgress, Watch
 from .trainer import Trainer
 
 NICE = 10
-PARENT_SECONDS = 1.0  # between two looks whether the parent is still there
 REPORT_SECONDS = 0.25
 CHUNK = 256  # texts encoded between two reports
 FAILED, CANCELLED = 1, 3
@@ -216,7 +216,7 @@ def main(argv: list[str]) -> int:
     os.nice(NICE)
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with(parent)
     try:
         with readable_errors(work):
             run(work, Job.load(work), ProgressFile(work / PROGRESS), stopped.is_set)
@@ -240,12 +240,6 @@ def _failed(work: Path, reason: str, status: int) -> int:
     with contextlib.suppress(OSError):
         (work / ERROR).write_text(reason + "\n", encoding="utf-8")
     return status
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(PARENT_SECONDS)
-    os.killpg(os.getpgid(0), signal.SIGKILL)  # and with us what we have started; nothing half-done counts
 
 
 if __name__ == "__main__":

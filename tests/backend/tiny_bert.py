@@ -65,7 +65,6 @@ def export_here(folder: Path, cache: Path) -> None:
 
     model = read_folder(folder)
     precisions: tuple[Precision, ...] = ("fp32", "int8")
-    for precision in precisions:
-        target = onnx_file(model, precision, cache)
-        export(model, precision, target)
-        assert target.is_file()
+    targets = {precision: onnx_file(model, precision, cache) for precision in precisions}
+    export(model, targets)
+    assert all(target.is_file() for target in targets.values())

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -230,3 +233,35 @@ def test_a_span_probe_is_not_exported_but_what_it_stands_on(nextlabel: Run, fold
     assert done.code == 1
     assert "no pipeline has a place for; export fine-tune-1 itself" in done.err
     assert "one that is fine-tuned can be exported" in nextlabel("models", "export", "reviews.yaml", "probe-1", "o").err
+
+
+WAITS = """
+import sys, time
+from nextlabel.backend.models.export import export
+from nextlabel.backend.cli import script
+
+def forever(*args, **more):
+    print("half-way", flush=True)
+    time.sleep(600)
+
+setattr(export, sys.argv.pop(1), forever)
+script()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "form", "step"),
+    [(signal.SIGTERM, 143, "onnx", "tracing_fault"), (signal.SIGINT, 130, "transformers", "check_tokens")],
+)
+def test_an_export_that_is_ended_leaves_nothing_behind(
+    folder: Path, store: Store, number: int, code: int, form: str, step: str
+) -> None:
+    there = sorted(folder.iterdir())
+    command = [sys.executable, "-c", WAITS, step, "models", "export", "reviews.yaml", "fine-tune-1", "out"]
+    with subprocess.Popen([*command, "--format", form], stdout=subprocess.PIPE, text=True, cwd=folder) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "half-way\n"
+        assert len(list(folder.iterdir())) == len(there) + 1, "this is where it is written"
+        process.send_signal(number)
+        assert process.wait(60) == code, "a script must not take it for done"
+    assert sorted(folder.iterdir()) == there

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ TEXTS = [
     "one two three",
 ]
 ALIKE_IN_8_BITS = 0.9
+PRECISIONS: dict[Engine, onnx.Precision] = {"onnx": "fp32", "onnx-int8": "int8"}
 SEQ: dict[str, Any] = {"d_model": 32}
 SEQ |= {f"{side}_{name}": 2 for side in ("encoder", "decoder") for name in ("layers", "attention_heads")}
 SEQ |= {"encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
@@ -124,8 +125,9 @@ def assert_equal(folder: Path, cache: Path, engines: tuple[Engine, ...] = ("torc
         [theirs.encode([text], normalize_embeddings=True, show_progress_bar=False) for text in TEXTS]
     )
     assert np.abs(expected[0] - expected[2]).max() > 1e-2, "a model that says the same of all texts proves nothing"
+    files = exported(read, [PRECISIONS[engine] for engine in engines if engine != "torch"], cache)
     for engine in engines:
-        if engine != "torch" and not exported(read, "fp32" if engine == "onnx" else "int8", cache):
+        if engine != "torch" and not files[PRECISIONS[engine]]:  # refused, which is a way to be right
             continue
         encoder = load_encoder(str(folder), engine, max_length=LENGTH, cache_dir=cache, threads=1)
         together, alone = encoder.encode(TEXTS), np.concatenate([encoder.encode([text]) for text in TEXTS])
@@ -136,11 +138,11 @@ def assert_equal(folder: Path, cache: Path, engines: tuple[Engine, ...] = ("torc
             np.testing.assert_allclose(together, expected, atol=1e-4, err_msg=engine)
 
 
-def exported(folder: ModelFolder, precision: onnx.Precision, cache: Path) -> bool:
-    """Make the ONNX file in this process; False if it is refused, which is a way to be right."""
-    target = onnx.onnx_file(folder, precision, cache)
-    onnx.export(folder, precision, target)
-    return target.is_file()
+def exported(folder: ModelFolder, precisions: Sequence[onnx.Precision], cache: Path) -> dict[onnx.Precision, bool]:
+    """Make the ONNX files in this process, and say which are there; the others are refused."""
+    targets = {precision: onnx.onnx_file(folder, precision, cache) for precision in precisions}
+    onnx.export(folder, targets)
+    return {precision: target.is_file() for precision, target in targets.items()}
 
 
 @pytest.mark.parametrize("kind", EQUAL)
@@ -160,8 +162,7 @@ def test_a_file_that_takes_a_length_for_constant_is_refused_and_auto_takes_torch
 ) -> None:
     folder = tiny_model("longformer", tmp_path / "model", **EQUAL["longformer"])
     read = read_folder(folder, max_length=LENGTH, cache=cache)
-    assert not exported(read, "fp32", cache)
-    assert not exported(read, "int8", cache)
+    assert exported(read, ["fp32", "int8"], cache) == {"fp32": False, "int8": False}
     monkeypatch.setattr(load, "_cuda_available", lambda: False)
     encoder = load_encoder(str(folder), "auto", max_length=LENGTH, cache_dir=cache)
     assert "torch" in encoder.fingerprint

@@ -169,7 +169,7 @@ def test_8_bits_that_change_the_vectors_are_refused(
     model = read_folder(folder)
     target = onnx.onnx_file(model, "int8", tmp_path)
     monkeypatch.setattr(onnx, "SMALLEST_LIKENESS", 1.1)
-    onnx.export(model, "int8", target)
+    onnx.export(model, {"int8": target})
     assert not target.exists()
     with pytest.raises(LearningError, match="use engine 'onnx'"):
         load_encoder(str(folder), "onnx-int8", cache_dir=tmp_path)

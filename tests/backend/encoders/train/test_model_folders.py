@@ -91,6 +91,21 @@ def test_what_was_downloaded_before_needs_no_network(
     assert encoder.encode(["a"]).shape == (1, 32)
 
 
+def test_weights_are_loaded_once_to_be_read(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import BertModel
+
+    loads: list[Any] = []
+    load = BertModel.from_pretrained
+
+    def counted(*args: Any, **options: Any) -> Any:
+        loads.append(args)
+        return load(*args, **options)
+
+    monkeypatch.setattr(BertModel, "from_pretrained", counted)
+    assert read_folder(folder, cache=tmp_path).reading.dimension == 32
+    assert len(loads) == 1
+
+
 def _pickled(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 

@@ -31,7 +31,7 @@ def export_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def exported(folder: ModelFolder, precision: onnx.Precision, cache: Path) -> Path:
         target = cache / f"{folder.digest(cache)}-{precision}.onnx"
-        onnx.export(folder, precision, target)
+        onnx.export(folder, {precision: target})
         return target
 
     monkeypatch.setattr(onnx, "exported", exported)

@@ -183,8 +183,11 @@ class Service(Backend):
         return all(ended)
 
     def give_up(self) -> None:
-        """Hand the lease over: another process may lead at once."""
-        self._leadership.give_up()
+        """Hand the lease over: another process may lead at once. Where the store is gone, so is the lease."""
+        try:
+            self._leadership.give_up()
+        except StoreError as error:
+            log.warning("the lease can't be handed over", reason=str(error))
 
     def _heartbeat(self) -> float:
         if self.failure or self._lost_store() or self._lost_project():
@@ -217,7 +220,7 @@ class Service(Backend):
     def _end(self, error: NextlabelError) -> None:
         self.failure = error
         log.error("the service ends", reason=str(error))
-        self._leadership.give_up()
+        self.give_up()
         self._on_failure()
 
     def _pull(self) -> float:

@@ -50,6 +50,10 @@ _TIMEOUTS = (
     f"SET statement_timeout = '{STATEMENT_SECONDS:.0f}s'",
 )
 _TOO_LATE_POSTGRESQL = ("55P03", "57014")
+_OIDS = sa.text(
+    "SELECT oid::bigint, to_regclass(:table)::oid::bigint FROM pg_database WHERE datname = current_database()"
+)
+_NAMED = sa.text("SELECT oid FROM pg_database WHERE datname = :name")
 _PRAGMAS = (
     "PRAGMA synchronous = NORMAL",
     "PRAGMA temp_store = MEMORY",  # a full /tmp must not stop the store
@@ -73,7 +77,7 @@ class Database:
         self._turn = threading.Lock()
         self._closed = False
         self._waiting_since: float | None = None  # for other processes to end what they write
-        self._file = _identity(engine)
+        self._identity = _identity(engine)
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
@@ -103,11 +107,20 @@ class Database:
         return 0.0 if since is None else time.monotonic() - since
 
     def lost(self) -> str:
-        """Why this is the store no more that was opened: its file was deleted or replaced; "" if it is."""
-        found = _identity(self._engine)
-        if found == self._file:
+        """Why this is the store no more that was opened: its file, or database, was deleted or replaced; "" if it is.
+
+        "" also where a server does not answer, of whose database nobody can say.
+        """
+        sqlite = self._engine.dialect.name == "sqlite"
+        try:
+            found = _identity(self._engine)
+        except SQLAlchemyError as error:
+            if not _is_dropped(self._engine, str(error)):
+                return ""
+            found = None
+        if found == self._identity:
             return ""
-        what = "was deleted" if found is None else "is another file now"
+        what = "was deleted" if found is None else f"is another {'file' if sqlite else 'database'} now"
         return (
             f"{describe(self._engine)} {what} while it was in use, and what is written goes nowhere: start again; the "
             "answers are taken in from the platform again"
@@ -172,14 +185,30 @@ def open_engine(target: str | Path) -> Engine:
 
 
 def _identity(engine: Engine) -> tuple[int, int] | None:
-    """What tells an SQLite file from another that takes its place; None where there is none."""
+    """What tells an SQLite file, or a database with its tables, from another that takes its place; None without one."""
     if engine.dialect.name != "sqlite":
-        return None
+        with engine.connect() as connection:
+            database, table = connection.execute(_OIDS, {"table": VERSION_TABLE}).one()
+        return None if table is None else (database, table)
     try:
         found = Path(str(engine.url.database)).stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _is_dropped(engine: Engine, refusal: str) -> bool:
+    """Whether the server at which nobody can connect to our database, for a reason in its own language, has it no more.
+
+    Asked of the database that every server has, where we may.
+    """
+    name = engine.url.database
+    other = sa.create_engine(engine.url.set(database="postgres"), poolclass=sa.NullPool)
+    try:
+        with other.connect() as connection:
+            return connection.execute(_NAMED, {"name": name}).one_or_none() is None
+    except SQLAlchemyError:
+        return f'database "{name}" does not exist' in refusal
 
 
 def _to_url(target: str | Path) -> URL:

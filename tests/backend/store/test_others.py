@@ -60,6 +60,46 @@ def test_a_store_that_is_deleted_or_replaced_is_lost(path: Path) -> None:
         assert store.lost() == "", "it is back"
 
 
+@contextmanager
+def beside(address: str) -> Iterator[sa.Connection]:
+    """A connection to the server of the database at ``address``, and to another database."""
+    url = sa.make_url(address).set(database="first")
+    with sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool).connect() as connection:
+        yield connection
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("silent", [False, True], ids=["", "no other database may be asked"])
+def test_a_database_that_is_dropped_or_made_anew_is_lost(postgresql: Callable[[], str], silent: bool) -> None:
+    address = postgresql()
+    name = sa.make_url(address).database
+    with Store.open(address) as store, beside(address) as server:
+        store.set_meta("a", "b")
+        assert store.lost() == ""
+        server.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+        server.exec_driver_sql(f"ALTER DATABASE postgres ALLOW_CONNECTIONS {not silent}")
+        try:
+            assert "was deleted while it was in use" in store.lost()
+        finally:
+            server.exec_driver_sql("ALTER DATABASE postgres ALLOW_CONNECTIONS true")
+        server.exec_driver_sql(f"CREATE DATABASE {name}")
+        assert "was deleted while it was in use" in store.lost(), "there are no tables"
+        Store.open(address).close()
+        assert "is another database now" in store.lost()
+
+
+@pytest.mark.live
+def test_a_server_that_refuses_for_now_has_lost_nothing(postgresql: Callable[[], str]) -> None:
+    address = postgresql()
+    name = sa.make_url(address).database
+    with Store.open(address) as store, beside(address) as server:
+        server.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        server.exec_driver_sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        assert store.lost() == ""
+        server.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        assert store.lost() == ""
+
+
 @pytest.mark.live
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
 def test_an_address_as_hosts_of_databases_write_it(postgresql: Callable[[], str], scheme: str) -> None:

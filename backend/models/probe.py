@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ LABELS_FILE, CARD_FILE = "labels.json", "card.json"
 """Beside the head of a trained model: the names of its labels, and the model's card, which has them too."""
 FORMAT = "nextlabel-probe-1"
 CHUNK = 1024  # rows that stay in a core's cache from half precision to probabilities
+SMALL = 8192  # multiplications that OpenBLAS gives to one thread, whatever the product
 SCORED_AT_ONCE = 16_384  # rows that are looked at together: side by side in the file or not
 
 
@@ -161,7 +163,8 @@ class Probe:
             raise LearningError(f"the probe takes vectors [n, {self.weights.shape[1]}], not {list(vectors.shape)}")
         weights, bias = self.weights.T / np.float32(self.temperature), self.bias / np.float32(self.temperature)
         out = np.empty((len(vectors), self.classes), np.float32)
-        with one_blas_thread():
+        # BLAS shares no product among threads that is so small, and to hold it to one takes longer than the product.
+        with nullcontext() if len(vectors) * self.weights.size <= SMALL else one_blas_thread():
             for at in range(0, len(vectors), CHUNK):
                 logits = np.asarray(vectors[at : at + CHUNK], np.float32) @ weights + bias
                 if not np.isfinite(logits.sum()):

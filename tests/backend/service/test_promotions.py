@@ -31,7 +31,8 @@ from nextlabel.connectors.records import Labeling, LabelKind, Record
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import ServiceFactory, Trained
 from tests.backend.retraining.steps import write_model
-from tests.backend.running import started, tell, wait_for
+from tests.backend.running import started, tell
+from tests.waiting import wait_for
 
 TEXTS = [f"{label} and what belongs to it, number {number}" for number in range(20) for label in LABELS]
 TOKEN = "a token of the test"

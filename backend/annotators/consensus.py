@@ -216,8 +216,7 @@ def _weigh(opinions: Opinions, predicted: Doubles, labels: Indices) -> tuple[Dou
     """Posterior [n, c], the annotators' weights and the model's, for the consensus ``labels`` (-1: no answer)."""
     classes, counts = predicted.shape[1], opinions.per_record
     several, answered = counts > 1, counts > 0
-    agreeing = np.bincount(opinions.record, opinions.label == labels[opinions.record], opinions.size)
-    right = float((agreeing[several] / counts[several]).mean())
+    right = _share_right(opinions, labels)
     commonest = np.bincount(labels[several], minlength=classes).argmax()
     base_error = max(float((labels[several] != commonest).mean()), LEAST)
     weights = np.maximum(1 - (1 - agreement_with_others(opinions)) / base_error, LEAST)
@@ -231,6 +230,33 @@ def _weigh(opinions: Opinions, predicted: Doubles, labels: Indices) -> tuple[Dou
     posterior: Doubles = predicted * model_weight + given * right + (total[:, None] - given) * wrong
     posterior /= (total + model_weight)[:, None]
     return posterior, weights, model_weight
+
+
+def _share_right(opinions: Opinions, labels: Indices) -> float:
+    """How often an answer is the consensus ``labels`` of its record, mean over records that have several."""
+    counts = opinions.per_record
+    several = counts > 1
+    agreeing = np.bincount(opinions.record, opinions.label == labels[opinions.record], opinions.size)
+    return float((agreeing[several] / counts[several]).mean())
+
+
+def crowdlab_of_others(opinions: Opinions, predicted: Doubles) -> Doubles:
+    """For each answer, how likely each label is by the model and all *other* answers, float64 [o, c]; rows sum to 1.
+
+    CROWDLAB's posterior of :func:`crowdlab`, with its weights, less what the answer itself adds: a wrong answer is no
+    witness that it is right. Of a record's only answer that leaves the model's ``predicted`` float64 [n, c]. Finds
+    more of the errors than the posterior itself: benchmarks/label_issues.py. Raises LearningError as crowdlab does.
+    """
+    found = crowdlab(opinions, predicted)
+    answered, classes = opinions.record, predicted.shape[1]
+    right = _share_right(opinions, found.labels)
+    own = np.full((len(opinions), classes), (1 - right) / (classes - 1))
+    own[np.arange(len(opinions)), opinions.label] = right
+    weight = found.weights[opinions.annotator]
+    total = np.bincount(answered, weight, opinions.size)[answered] + found.model_weight
+    left = found.probabilities[answered] * total[:, None] - own * weight[:, None]
+    others: Doubles = np.maximum(left, 0.0) / (total - weight)[:, None]
+    return others
 
 
 def agreement_with_others(opinions: Opinions) -> Doubles:

@@ -32,6 +32,7 @@ COMMANDS = {
     "export": ("export", "Write what came of each record, with how sure that is."),
     "relabel": ("service", "Ask other annotators about records that were answered."),
     "annotators": ("answers", "Show how often each annotator agrees with the others."),
+    "issues": ("issues", "Find answers that are likely wrong, and ask others about them."),
     "report": ("report", "Show what a project has reached, and whether to stop."),
     "train": ("service", "Train the encoder now, however little the labels have grown."),
     "evaluate": ("evaluate", "See how good a model for your labelled data is, honestly."),

@@ -390,6 +390,19 @@ def relabel(
     The records come first in the queue of everybody who did not answer them, without a suggestion. Needs the running
     service.
     """
+    answer = ask_again(recipe, uids, opinions, url)
+    how_many = f"{opinions} annotators in all" if opinions else "one annotator more than by now"
+    if as_json:
+        print_json(answer)
+        return
+    say(f"{answer['asked']:,} records will be answered by {how_many}; they come first in the queue")
+
+
+def ask_again(recipe: str, uids: list[str], opinions: int | None, url: str | None) -> dict[str, Any]:
+    """Have the service of ``recipe`` ask about these records again; what it answers.
+
+    Raises ConfigError if the service at ``url`` works for another project, and as :func:`call`.
+    """
     from nextlabel.backend.service.project import PROJECT
 
     with project_of(recipe) as (chosen, settings, store):
@@ -401,9 +414,4 @@ def relabel(
             f"the service at {address} works for {served.get('title') or 'no project'} ({served.get('id')}), not for "
             f"{chosen.name} ({project}); name its address with --url"
         )
-    answer = call(address, "POST", "/api/relabel", {"uids": uids, "opinions": opinions})
-    how_many = f"{opinions} annotators in all" if opinions else "one annotator more than by now"
-    if as_json:
-        print_json(answer)
-        return
-    say(f"{answer['asked']:,} records will be answered by {how_many}; they come first in the queue")
+    return call(address, "POST", "/api/relabel", {"uids": uids, "opinions": opinions})

@@ -32,6 +32,7 @@ class LabelledColumns:
 
     ``flags`` are columns of 0 and 1, one per label, in place of ``label``, which is then what they are called together.
     ``verbatim`` are cells that are labels as they stand, though they look like missing ones, or like numbers.
+    ``annotator`` names who gave the label.
     """
 
     text: str
@@ -41,10 +42,12 @@ class LabelledColumns:
     split: str | None = None
     verbatim: Collection[str] = ()
     flags: tuple[str, ...] = ()
+    annotator: str | None = None
 
     def all(self) -> list[str]:
         """Every column that must exist."""
-        return [column for column in (self.text, *(self.flags or (self.label,)), self.group, self.split) if column]
+        beside = (self.group, self.split, self.annotator)
+        return [column for column in (self.text, *(self.flags or (self.label,)), *beside) if column]
 
 
 @dataclass
@@ -52,7 +55,9 @@ class LabelledRows:
     """Rows as they were read: texts, their labels, and their group and split (empty where there is no such column).
 
     ``blank`` rows had no text and ``unlabelled`` ones no label: both were left out. A list in the label column makes
-    ``several`` true, as a separator does. ``remarks`` are sentences on what was read.
+    ``several`` true, as a separator does. ``remarks`` are sentences on what was read. ``places``: how many rows of the
+    table come before each, with those that were left out; the first of them all is row ``first_row`` as a spreadsheet
+    counts.
     """
 
     name: str
@@ -61,6 +66,9 @@ class LabelledRows:
     labels: list[tuple[str, ...]] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
+    annotators: list[str] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    first_row: int = 1
     blank: int = 0
     unlabelled: int = 0
     remarks: list[str] = field(default_factory=list)
@@ -73,7 +81,7 @@ class LabelledRows:
         self.check_splits(wanted, column)
         rows = [at for at, split in enumerate(self.splits) if split in wanted]
         part = replace(self)
-        for column in ("texts", "labels", "groups", "splits"):
+        for column in ("texts", "labels", "groups", "splits", "annotators", "places"):
             setattr(part, column, [getattr(self, column)[row] for row in rows])
         return part
 
@@ -84,9 +92,11 @@ class LabelledRows:
                 found = ", ".join(repr(name) for name in sorted(set(self.splits))[:10])
                 raise DataError(f"{self.name}: no row has {value!r} in the column {column!r}; found: {found}")
 
-    def add(self, table: Table, row: Row, text: str, columns: LabelledColumns) -> None:
+    def add(self, table: Table, row: Row, text: str, columns: LabelledColumns, place: int = 0) -> None:
         """Take in a row but for its labels."""
         self.texts.append(text)
+        self.places.append(place)
+        self.annotators.append(cell_text(table, row, columns.annotator).strip() if columns.annotator else "")
         self.groups.append(cell_text(table, row, columns.group).strip() if columns.group else "")
         self.splits.append(cell_text(table, row, columns.split).strip() if columns.split else "")
 
@@ -119,10 +129,10 @@ def read_labelled(source: str, columns: LabelledColumns, options: ReadingOptions
     for a missing column with the nearest that is there.
     """
     table = open_table(source, columns.all(), options)
-    found = LabelledRows(table.name, several=columns.separator is not None)
+    found = LabelledRows(table.name, several=columns.separator is not None, first_row=2 if table.headed else 1)
     vectors, reader = Vectors(), LabelReader((*columns.verbatim, *columns.flags))
     flags = FlagReader(columns.flags)
-    for row in table.rows:
+    for place, row in enumerate(table.rows):
         text = cell_text(table, row, columns.text)
         if not text.strip():
             found.blank += 1
@@ -136,7 +146,7 @@ def read_labelled(source: str, columns: LabelledColumns, options: ReadingOptions
         if not (labels or several):
             found.unlabelled += 1
             continue
-        found.add(table, row, text, columns)
+        found.add(table, row, text, columns, place)
         found.labels.append(labels)
     if not found.texts:
         left_out = f"{found.blank} rows without text, {found.unlabelled} without label"

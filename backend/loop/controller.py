@@ -16,7 +16,8 @@ import numpy as np
 import structlog
 
 from nextlabel.backend.pool.pool import PoolState, Positions
-from nextlabel.backend.queue.overlap import OverlapRequests, ask_platform_again, one_more
+from nextlabel.backend.queue.asked import note_asked, said_now
+from nextlabel.backend.queue.overlap import OverlapRequests, ask_platform_again, check_known, one_more
 from nextlabel.backend.queue.publishing import LabelLatency, QueuePublisher, QueueSizes
 from nextlabel.backend.queue.ranking import Ranker
 from nextlabel.backend.retraining.candidates import Labelled
@@ -95,14 +96,20 @@ class Controller:
     def ask_again(self, uids: Sequence[str], opinions: int | None = None) -> int:
         """Have these records answered by ``opinions`` annotators in all, soon, and none of them twice by the same one.
 
-        None: by one more than by now. Holds across restarts. They are shown without a suggestion. Returns how many
-        records were asked about.
+        None: each by one more than by now. Holds across restarts. They are shown without a suggestion. What they say
+        by now is noted, for queue.asked to tell what came of it. Returns how many records were asked about.
         Raises ConfigError if a record can't be asked about, ConnectorError if the platform doesn't do it.
         """
-        wanted = one_more(self._store, self._connector, uids) if opinions is None else opinions
-        positions = ask_platform_again(self._store, self._connector, uids, wanted)
-        self._asked.append((positions, wanted))
-        return len(positions)
+        check_known(self._store, uids)
+        wanted = one_more(self._store, self._connector, uids) if opinions is None else {opinions: list(uids)}
+        asked = 0
+        for number, group in wanted.items():
+            notes = said_now(self._store, self.pool.question, group)
+            positions = ask_platform_again(self._store, self._connector, group, number)
+            note_asked(self._store, notes)
+            self._asked.append((positions, number))
+            asked += len(positions)
+        return asked
 
     def begin_stop(self) -> None:
         """Leave off at the next step that is counted: what is embedded or pushed by then stays so."""

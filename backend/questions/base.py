@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextlabel.backend.activation import SOFTMAX, Activation
+from nextlabel.backend.annotators.label_errors import LabelErrors
 from nextlabel.backend.encoders.base import Encoder, EncoderSpec
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.models.card import Figure, JobKind, ModelCard
@@ -280,6 +281,25 @@ class Question(ABC):
     def doubts(self, outputs: Outputs, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Which answers, bool [k], a model that has not seen them takes for slips: more likely wrong than right."""
         return np.zeros(len(targets), np.bool_)
+
+    @abstractmethod
+    def evidence(self, head: Head, cache: EmbeddingCache, rows: Rows) -> Outputs:
+        """What ``head`` says of the texts in ``rows`` of the cache, as :meth:`label_errors` takes it: one row each."""
+
+    @abstractmethod
+    def label_errors(self, evidence: Outputs, targets: npt.NDArray[Any]) -> LabelErrors:
+        """How likely each of these answers is wrong, by the :meth:`evidence` of heads that have not seen it.
+
+        Raises MissingExtra (cleanlab).
+        """
+
+    @abstractmethod
+    def proposed(self, evidence: Outputs) -> list[Value]:
+        """What the evidence says in place of an answer."""
+
+    def in_a_cell(self, value: Value) -> Any:
+        """``value`` as plain values, as a cell of a table has it."""
+        return as_json(value)
 
     def card_figures(self, outputs: Outputs, targets: npt.NDArray[Any], where: str) -> tuple[Figure, ...]:
         """The same with their intervals, as measured on ``where``."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from typing_extensions import override
 
 from nextlabel.backend.activation import SIGMOID, Activation
+from nextlabel.backend.annotators.label_errors import LabelErrors, of_several, of_single
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import Encoder, EncoderSpec
 from nextlabel.backend.encoders.cache import EmbeddingCache
@@ -24,7 +25,7 @@ from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span, Suggestion, Value
 
-from .base import Column, Head, Matrix, Outputs, Prediction, Question, Rows, Space, Target, View
+from .base import Column, Head, Matrix, Outputs, Prediction, Question, Rows, Space, Target, View, as_json
 
 LEAST_A_LABEL = 2
 """Answers that two labels at least must have, one to train on and one to spare."""
@@ -156,6 +157,14 @@ class Choice(Question):
         return [Prediction(*one) for one in zip(self.suggestions(outputs, version), rows, strict=True)]
 
     @override
+    def evidence(self, head: Head, cache: EmbeddingCache, rows: Rows) -> Matrix:
+        return np.asarray(head.predict(cache, rows), np.float32)
+
+    @override
+    def proposed(self, evidence: Outputs) -> list[Value]:
+        return [one.value for one in self.suggestions(np.asarray(evidence, np.float32), "")]
+
+    @override
     def prior(self, file: Path) -> tuple[Probe | None, str]:
         try:
             head = self.read_head(file)
@@ -188,6 +197,15 @@ class SingleChoice(Choice):
         _, doubted = self.activation.belief(outputs, flags.astype(np.float32), NOISE, trusted=np.zeros_like(flags))
         return np.asarray(doubted.any(axis=1), np.bool_)
 
+    @override
+    def label_errors(self, evidence: Outputs, targets: npt.NDArray[Any]) -> LabelErrors:
+        return of_single(evidence, targets)
+
+    @override
+    def in_a_cell(self, value: Value) -> Any:
+        """The label; a list where an old answer has none, or several."""
+        return value[0] if len(value) == 1 else as_json(value)
+
     blank: ClassVar[int | None] = -1
 
     @override
@@ -207,6 +225,10 @@ class MultiChoice(Choice):
     """Any number of labels per record. Targets are a flag per label."""
 
     activation: ClassVar[Activation] = SIGMOID
+
+    @override
+    def label_errors(self, evidence: Outputs, targets: npt.NDArray[Any]) -> LabelErrors:
+        return of_several(evidence, targets)
 
     @override
     def column(self, name: str) -> Column:

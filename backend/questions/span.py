@@ -12,14 +12,17 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
+from nextlabel.backend.annotators.label_errors import LabelErrors, of_tokens
 from nextlabel.backend.data.span_examples import SpanExamples, fault_of, longest_apart, trimmed
 from nextlabel.backend.encoders.base import Encoder, EncoderSpec
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.models.card import Figure, JobKind, ModelCard, hash_of
 from nextlabel.backend.models.probe import Probe, differences
+from nextlabel.backend.models.spans.decoding import decode, log_softmax
 from nextlabel.backend.models.spans.encoder import SpanEncoder, TokenCache, TokenStack, load_span_encoder
 from nextlabel.backend.models.spans.metrics import all_right, span_f1, span_interval
 from nextlabel.backend.models.spans.probe import SpanProbe
+from nextlabel.backend.models.spans.tagging import IntArray, TagSet
 from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Annotation, Span, Suggestion, Value
@@ -28,6 +31,7 @@ from .base import Column, Head, Outputs, Question, Rows, Space, Target, View, sp
 
 LEAST_TEXTS = 5
 """Texts that must bear one and the same label before an encoder is trained on them."""
+LEAST = 1e-12  # a probability of 0 has no logarithm
 CHUNK = 1024  # texts whose token vectors are in memory together: some 25 MB of short ones
 
 
@@ -94,6 +98,14 @@ class SpanHead(Head):
     @override
     def save(self, path: Path) -> None:
         self.probe.save(path)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitTags:
+    """What a head says of one text: ``bounds`` int64 [u, 2] of its units, and their tags, float64 [u, k]."""
+
+    bounds: IntArray
+    probabilities: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +243,31 @@ class Spans(Question):
             )
             for one in outputs
         ]
+
+    @override
+    def evidence(self, head: Head, cache: EmbeddingCache, rows: Rows) -> Outputs:
+        """One UnitTags per text."""
+        if not isinstance(head, SpanHead):
+            raise LearningError("labels of whole texts say nothing of marks in them")
+        found: list[UnitTags] = []
+        for _, stack in _stacks(cache, rows):
+            p = np.exp(log_softmax(head.probe.logits(stack)))
+            parts = np.split(p, stack.starts[1:-1])
+            found += [UnitTags(one.bounds, part) for one, part in zip(stack.texts(), parts, strict=True)]
+        return _objects(found)
+
+    @override
+    def label_errors(self, evidence: Outputs, targets: npt.NDArray[Any]) -> LabelErrors:
+        """A text is judged by its worst unit. Of marks that overlap, the longer counts, as in what is learned."""
+        tags = TagSet.of(self.labeling.labels)
+        given = [tags.encode(one.bounds, longest_apart(spans))[0] for one, spans in zip(evidence, targets, strict=True)]
+        return of_tokens([one.probabilities for one in evidence], given)
+
+    @override
+    def proposed(self, evidence: Outputs) -> list[Value]:
+        logits = [np.log(np.maximum(one.probabilities, LEAST)) for one in evidence]
+        found = decode(logits, [one.bounds for one in evidence], TagSet.of(self.labeling.labels))
+        return [tuple(Span(span.start, span.end, span.label) for span in one.spans) for one in found]
 
     # -- trainings ---------------------------------------------------------------------------------------------------
 

@@ -42,6 +42,30 @@ def ask_platform_again(store: Store, connector: Connector, uids: Sequence[str], 
             f"each record goes to {connector.overlap} annotator(s) anyway; ask for at least {connector.overlap + 1} "
             "opinions"
         )
+    found = check_known(store, uids)
+    _note_wish(store, connector, opinions)
+    connector.ask_again([str(item.remote_id) for item in found.values()], opinions)
+    store.ask_again(found, opinions)
+    return [item.position for item in found.values()]
+
+
+def one_more(store: Store, connector: Connector, uids: Sequence[str]) -> dict[int, list[str]]:
+    """Answers in all -> these records: one more than people have answered each, and than each record goes to anyway.
+
+    The most answers come first: where the platform allows no more, nobody has been asked about the others.
+    """
+    remote = {item.record.uid: item.remote_id for item in store.get(uids) if item.remote_id}
+    given = store.answers_on(remote.values())
+    wanted: dict[int, list[str]] = {}
+    for uid in uids:
+        here = given.get(remote.get(uid, ""), [])
+        people = len({one.annotator for one in here if one.status is AnnotationStatus.SUBMITTED})
+        wanted.setdefault(1 + max(connector.overlap, people), []).append(uid)
+    return {opinions: wanted[opinions] for opinions in sorted(wanted, reverse=True)}
+
+
+def check_known(store: Store, uids: Sequence[str]) -> dict[str, StoredRecord]:
+    """These records by uid. Raises ConfigError if one of them can't be asked about again."""
     found = {item.record.uid: item for item in store.get(uids)}
     given = store.answers_on(item.remote_id for item in found.values() if item.remote_id)
     settled = {remote_id for remote_id, here in given.items() if is_settled(here)}
@@ -49,18 +73,7 @@ def ask_platform_again(store: Store, connector: Connector, uids: Sequence[str], 
     if troubles:
         more = f"; and {len(troubles) - NAMED} more" if len(troubles) > NAMED else ""
         raise ConfigError("; ".join(troubles[:NAMED]) + more + "; nobody was asked")
-    _note_wish(store, connector, opinions)
-    connector.ask_again([str(item.remote_id) for item in found.values()], opinions)
-    store.ask_again(found, opinions)
-    return [item.position for item in found.values()]
-
-
-def one_more(store: Store, connector: Connector, uids: Sequence[str]) -> int:
-    """One annotator more than have answered any of these records, and than each record goes to anyway."""
-    asked = [item.remote_id for item in store.get(uids) if item.remote_id]
-    given = store.answers_on(asked).values()
-    people = [len({one.annotator for one in here if one.status is AnnotationStatus.SUBMITTED}) for here in given]
-    return 1 + max([connector.overlap, *people])
+    return found
 
 
 def _note_wish(store: Store, connector: Connector, opinions: int) -> None:

@@ -67,7 +67,7 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
     cache = default_cache_dir() / "evaluate"
     encoder = load_encoder(options.encoder, max_length=128, cache_dir=cache)
     space = VectorSpace(encoder, EmbeddingCache.open(cache / "embeddings", encoder))
-    found = {}
+    found: dict[str, Any] = {}
     for name in options.data.split(","):
         read = SETS[name](folder)
         runs = []

@@ -156,6 +156,7 @@ def test_the_extras_are_the_promised_ones() -> None:
         "label-studio",
         "argilla",
         "postgresql",
+        "quality",
         "train",
         "images",
         "demo",

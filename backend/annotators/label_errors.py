@@ -109,4 +109,4 @@ def _cleanlab() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except ImportError as error:
-        raise MissingExtra(error.name or "cleanlab", "train") from error
+        raise MissingExtra(error.name or "cleanlab", "quality") from error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nextlabel.backend.data.cells import MISSING
+from nextlabel.backend.reports import issue_tables as words
 from nextlabel.connectors.errors import ConfigError
 
 from .common import (
@@ -19,6 +20,7 @@ from .common import (
     MaxLength,
     MissingIsLabel,
     NoHeader,
+    Project,
     Separator,
     Windows,
     bars,
@@ -85,6 +87,10 @@ def issues(
     annotator: Annotated[
         str | None, typer.Option(help="A file: column with who gave the label; a text may then have several rows.")
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Only what this annotator answered.", show_default=False),
+    ] = None,
     top: Annotated[
         int | None,
         typer.Option(min=1, help="The worst N answers, likely wrong or not; without it, all that are likely wrong."),
@@ -111,16 +117,17 @@ def issues(
         bool, typer.Option("--json", help="Print JSON instead of tables; the last line of stdout is one object.")
     ] = False,
 ) -> None:
-    """Find answers that are likely wrong, the worst first; with --send, ask others about them.
+    """Find answers that are likely wrong, and ask others about them.
 
-    By cleanlab, on predictions of models that have seen neither the record, nor a copy of it, nor its group. Also what
-    is like no other record, and near copies with different answers; all by label and by annotator. Of a project,
-    everybody's current answers (the platform need not run, but for --send), and what became of records that were asked
-    about again. Of a file, `row` in the JSON counts as a spreadsheet does: from 1, a header being row 1.
+    The worst first. By cleanlab, on predictions of models that have seen neither the record, nor a copy of it, nor its
+    group. Also what is like no other record, and near copies with different answers; all by label and by annotator.
+    Of a project, everybody's current answers (the platform need not run, but for --send), and what became of records
+    that were asked about again. Of a file, `row` in the JSON counts as a spreadsheet does: from 1, a header being row
+    1; `index` counts rows of data from 0.
     """
     if text is None:
         _refuse_columns(label=label, label_columns=label_columns, spans=spans, group=group, annotator=annotator)
-        _of_project(source, top, send, url, as_json)
+        _of_project(source, by, top, send, url, as_json)
         return
     if send:
         raise ConfigError("--send asks the annotators of a project again; a file has none: name a recipe")
@@ -142,7 +149,13 @@ def issues(
         marks=spans is not None,
         reading=reading_options(delimiter, encoding, no_header, dataset_split),
     )
+    if by is not None and annotator is None:
+        raise ConfigError("--by names an annotator; name the column that tells who answered, too: --annotator COLUMN")
     read, found = _of_file(wanted, seed)
+    if by is not None:
+        found = found.given_by(by)
+        if not found.ranked:
+            raise ConfigError(f"nobody called {by!r} is in the column {annotator!r}")
     told = read.to_json(found, top)
     for remark in told["remarks"]:
         say(f"note: {remark}")
@@ -172,8 +185,10 @@ def _of_file(wanted: LabelledFile, seed: int) -> tuple[FileMaterial, Issues]:
         return read, find_issues(read.material, seed=seed, watch=watch)
 
 
-def _of_project(name: str, top: int | None, send: bool, url: str | None, as_json: bool) -> None:
-    found = _found(name)
+def _of_project(name: str, by: str | None, top: int | None, send: bool, url: str | None, as_json: bool) -> None:
+    with project_of(name) as project:
+        found = look_through(project)
+    found = found if by is None else found.given_by(by)
     if send:
         _send(name, found, top, url)
     told = found.to_json(top)
@@ -183,12 +198,14 @@ def _of_project(name: str, top: int | None, send: bool, url: str | None, as_json
         _show(told, top)
 
 
-def _found(name: str) -> ProjectIssues:
+def look_through(project: Project) -> ProjectIssues:
+    """Everybody's answers, looked through under a bar on stderr. Raises as reports.project_issues does."""
     from nextlabel.backend.reports.project_issues import project_issues
     from nextlabel.backend.service.opening import open_cache, open_encoder
 
-    with project_of(name) as (recipe, settings, store), bars() as progress:
-        bar = progress.add_task("folds", total=None)
+    recipe, settings, store = project
+    with bars() as progress:
+        bar = progress.add_task("folds to find label errors", total=None)
 
         def watch(done: int, of: int) -> None:
             progress.update(bar, completed=done, total=of)
@@ -215,8 +232,6 @@ def _send(name: str, found: ProjectIssues, top: int | None, url: str | None) -> 
 
 
 def _show(told: dict[str, Any], top: int | None) -> None:
-    from nextlabel.backend.reports import issue_tables as words
-
     most = top or SHOWN
     say(words.headline(told))
     if again := words.asked_again(told.get("asked_again", {"asked": 0})):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,7 @@ from .common import (
     project_of,
     say,
 )
+from .issues import look_through
 
 if TYPE_CHECKING:
     from nextlabel.backend.reports.against_random import Refitted
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from nextlabel.backend.reports.project_data import Gathered
 
 app = command_group()
+QUICK = "left out by --quick"
 
 
 @app.command(
@@ -49,8 +51,9 @@ def report(
 ) -> None:
     """Show what a project has reached, and whether to stop.
 
-    Accuracy, labels saved against random, agreement, annotators, class balance, all with intervals. Accuracy is that
-    on the audit slice: records drawn at random, answered without a suggestion, never learned from.
+    Accuracy, labels saved against random, agreement, annotators, class balance, all with intervals, and likely label
+    errors. Accuracy is that on the audit slice: records drawn at random, answered without a suggestion, never learned
+    from.
     Labels saved against random are estimated by fitting the same probe on the audit slice's own answers, which are
     random ones; this goes no further than that slice does. Whatever too few answers can't tell is said to be unknown.
     Works while the service runs and when it is stopped; the platform need not run. Nothing in the store changes.
@@ -62,8 +65,9 @@ def report(
     with project_of(recipe) as project:
         chosen, _, store = project
         found = gather(store, chosen.labeling())
-        refitted, why = (None, "left out by --quick") if quick else _refitted(found, project)
-    made = build(found, chosen.name, refitted, why, recipe)
+        refitted, why = (None, QUICK) if quick else _refitted(found, project)
+        doubtful = QUICK if quick else _issues(project)
+    made = build(found, chosen.name, refitted, why, recipe, doubtful)
     if out is not None:
         _write(made, out)
     if as_json:
@@ -94,6 +98,14 @@ def _refitted(found: Gathered, project: Project) -> tuple[Refitted | None, str]:
         return None, f"the encoder can't be used: {error}"
 
 
+def _issues(project: Project) -> dict[str, Any] | str:
+    """Doubtful answers under a bar on stderr, or why nothing is known of them."""
+    try:
+        return look_through(project).to_json()
+    except (ConfigError, LearningError, MissingExtra) as error:
+        return str(error)
+
+
 def _write(made: ProjectReport, out: Path) -> None:
     from nextlabel.backend.files import write_atomically
     from nextlabel.backend.reports.project_page import drawn, page
@@ -111,6 +123,8 @@ def _show(made: ProjectReport) -> None:
     print_table(("", ""), words.headline(made), title=made.project)
     if command := words.to_ask_others(made):
         say(f"to ask others about the answers in doubt, while the service runs: {command}")
+    if command := words.to_look_at_issues(made):
+        say(f"to see which answers are likely wrong, without --send, and to ask others: {command}")
     if how := words.how_saved(made):
         say(how)
     tables = (

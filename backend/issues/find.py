@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -96,6 +96,15 @@ class Issues:
     def given(self, record: int) -> Any:
         """What the answers to the record at ``record`` come to, as a cell of a table has it."""
         return self.material.question.in_a_cell(self.material.values[record])
+
+    def given_by(self, annotator: str) -> Issues:
+        """The same with the answers of one annotator alone, and near copies that they answered."""
+        theirs = {one.answer.record for one in self.ranked if one.answer.annotator == annotator}
+        return replace(
+            self,
+            ranked=tuple(one for one in self.ranked if one.answer.annotator == annotator),
+            duplicates=tuple(one for one in self.duplicates if theirs & set(one.records)),
+        )
 
     def worst(self, top: int | None = None) -> tuple[Issue, ...]:
         """The likely errors, worst first; or the ``top`` worst answers, likely wrong or not."""

@@ -101,7 +101,7 @@ def neighbours(vectors: npt.NDArray[np.floating], same: npt.NDArray[np.int64] | 
             scores = np.asarray(detector.fit_score(features=np.asarray(vectors, np.float64), verbose=False), np.float64)
             distances, indices = detector.params["knn"].kneighbors()
     except ImportError as error:
-        raise MissingExtra(error.name or "cleanlab", "train") from error
+        raise MissingExtra(error.name or "cleanlab", "quality") from error
     away = distances[:, :K].mean(axis=1)
     low, high = np.quantile(away, [0.25, 0.75])
     outlying = away > high + (1 / OUTLIER - 1) * (high - low) + ROUNDING

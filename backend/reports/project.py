@@ -68,6 +68,7 @@ class ProjectReport:
 
     ``held_out``: the newest model on answers from before the first start that are kept from training. They were not
     given blind, so they are in no figure with the audit slice's. ``recipe``: what commands about it call it.
+    ``issues``: doubtful answers, as ProjectIssues tells them in JSON.
     """
 
     project: str
@@ -81,6 +82,7 @@ class ProjectReport:
     advice: tuple[tuple[str, Advice], ...]
     silent: dict[str, str]
     recipe: str = "RECIPE"
+    issues: dict[str, Any] | None = None
 
     @property
     def slips(self) -> Slips | None:
@@ -123,18 +125,27 @@ class ProjectReport:
             "annotators": None if self.quality is None else [_known(asdict(one)) for one in self.quality.annotators],
             "balance": plain(self.balance),
             "stop": [{"criterion": name, **plain(advice)} for name, advice in self.advice],
+            "issues": self.issues,
             "silent": self.silent,
         }
 
 
 def build(
-    found: Gathered, project: str, refitted: Refitted | None, why: str = "", recipe: str = "RECIPE"
+    found: Gathered,
+    project: str,
+    refitted: Refitted | None,
+    why: str = "",
+    recipe: str = "RECIPE",
+    issues: dict[str, Any] | str = "nobody looked",
 ) -> ProjectReport:
     """The report, which calls the recipe ``recipe`` in commands.
 
-    ``refitted`` is what the fits told; without it, ``why`` says why they were not made.
+    ``refitted`` is what the fits told; without it, ``why`` says why they were not made. ``issues``: see there, or why
+    nothing is known of them.
     """
     silent = {} if refitted is not None else {"saved": why}
+    if isinstance(issues, str):
+        silent["issues"] = issues
     curve = learning_curve(found.models)
     if not curve:
         silent["curve"] = (
@@ -174,6 +185,7 @@ def build(
         advice=tuple(_advice(curve, refitted, balance, found.trained)),
         silent=silent,
         recipe=recipe,
+        issues=None if isinstance(issues, str) else issues,
     )
 
 

@@ -7,7 +7,7 @@ with them. So the recipe's own one is used, by heads that are fitted here and th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,13 @@ class ProjectIssues:
 
     def _text(self, item: StoredRecord) -> str:
         return text_of(self.labeling.content(item.record))
+
+    def given_by(self, name: str) -> ProjectIssues:
+        """The same with one annotator's answers alone. Raises ConfigError if nobody of that ``name`` answered."""
+        people = {self.names.get(one.name, one.name): one.name for one in self.found.by_annotator}
+        if name not in people:
+            raise ConfigError(f"nobody called {name!r} has answered; there are {', '.join(sorted(people))}")
+        return replace(self, found=self.found.given_by(people[name]))
 
     def to_send(self, top: int | None = None) -> dict[str, int]:
         """Uid -> how many people have answered it, of the records to ask about again, the worst first.

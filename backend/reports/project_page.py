@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nextlabel.backend.annotators.quality import LEAST_RANKED, Annotator
 
+from . import issue_tables
 from .against_random import Saved
 from .page import Card, Column, Row, Table, render, span
 from .plots import COLOURS, INK, WIDE, Picture, canvas, draw_curve, legend, name_axes, name_rows, row, short
@@ -33,9 +34,11 @@ ANNOTATORS = ("rank", "annotator", "answers", "compared", "agrees", "95%")
 BALANCE = ("label", "chosen", "audit", "share of all", "95%", "still unlabelled", "95%")
 STOP = ("criterion", "advice", "why")
 NUMBERS = {"labels", "accuracy", "95%", "audit answers", "rank", "answers", "compared", "agrees", "chosen", "audit",
-           "share of all", "still unlabelled"}  # fmt: skip
+           "share of all", "still unlabelled", "likely wrong", "share", "likely missed", "score", "likeness",
+           "likeness to the others"}  # fmt: skip
 SHOWN_POINTS = 12  # of the learning curve, in its table
 MOST_LABELS = 30  # bars that can be read
+SHOWN_ISSUES = 20  # of each kind
 
 
 def headline(found: ProjectReport) -> list[tuple[str, str]]:
@@ -60,7 +63,43 @@ def headline(found: ProjectReport) -> list[tuple[str, str]]:
         rows.append(("held-out accuracy", told))
     rows.append(("labels saved", saved(found)))
     rows.append(("agreement", agreed(found)))
+    rows.append(("label quality", quality(found)))
     return rows
+
+
+def quality(found: ProjectReport) -> str:
+    """How many answers are likely wrong, and what became of those that were asked about; or why that is not known."""
+    if found.issues is None:
+        return f"not known: {found.silent['issues']}"
+    told = (issue_tables.headline(found.issues), issue_tables.asked_again(found.issues["asked_again"]))
+    return "; ".join(part for part in told if part)
+
+
+def to_look_at_issues(found: ProjectReport) -> str:
+    """The command that asks others about the likely errors, for a shell; "" where there are none."""
+    if found.issues is None or not (found.issues["likely"] or found.issues["duplicates"]):
+        return ""
+    return shlex.join(["nextlabel", "issues", found.recipe, "--send"])
+
+
+def issue_parts(found: ProjectReport) -> Iterator[tuple[str, Table]]:
+    """The tables about label quality that have a row, each with its heading."""
+    if found.issues is None:
+        return
+    tables: tuple[tuple[str, Sequence[str], Iterable[Row]], ...] = (
+        ("The worst answers", issue_tables.WORST, issue_tables.worst_rows(found.issues, SHOWN_ISSUES)),
+        ("By label", issue_tables.LABELS, issue_tables.label_rows(found.issues)),
+        ("By annotator", issue_tables.PEOPLE, issue_tables.people_rows(found.issues)),
+        (
+            "Near copies with different answers",
+            issue_tables.DUPLICATES,
+            issue_tables.duplicate_rows(found.issues, SHOWN_ISSUES),
+        ),
+        ("Like no other", issue_tables.OUTLIERS, issue_tables.outlier_rows(found.issues, SHOWN_ISSUES)),
+    )
+    for heading, head, rows in tables:
+        if (made := _table(head, rows)).rows:
+            yield heading, made
 
 
 def doubted(found: ProjectReport) -> str:
@@ -171,6 +210,10 @@ def page(found: ProjectReport, drawn: Sequence[Picture]) -> str:
         agreed=agreed(found),
         annotators=_table(ANNOTATORS, annotator_rows(found)),
         balance=_table(BALANCE, balance_rows(found)),
+        quality=quality(found),
+        how_quality=issue_tables.HOW,
+        to_send=to_look_at_issues(found),
+        issue_parts=list(issue_parts(found)),
         about=dict(headline(found)[:3]) | {"question": f"{data.labeling.kind.value}, {len(found.balance)} labels"},
     )
 
@@ -197,7 +240,7 @@ def _cards(found: ProjectReport) -> Iterator[Card]:
 
 
 def _table(head: Sequence[str], rows: Iterable[Row]) -> Table:
-    kinds = ["n" if name in NUMBERS else "text" if name == "why" else "label" for name in head]
+    kinds = ["n" if name in NUMBERS else "text" if name in ("why", "text") else "label" for name in head]
     return Table([Column(name, kind) for name, kind in zip(head, kinds, strict=True)], list(rows))
 
 

@@ -106,5 +106,5 @@ def test_without_cleanlab_it_says_what_to_install(monkeypatch: pytest.MonkeyPatc
         return found(name, *args, **options)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingExtra, match=r"cleanlab is not installed.*nextlabel\[train\]"):
+    with pytest.raises(MissingExtra, match=r"cleanlab is not installed.*nextlabel\[quality\]"):
         of_single(np.array([[0.9, 0.1]]), np.array([0]))

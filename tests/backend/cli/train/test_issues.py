@@ -86,6 +86,16 @@ def test_with_annotators_a_text_may_have_several_rows(folder: Path, found: Run) 
     assert told["duplicates"] == [], "answers to one text are no copies"
 
 
+def test_one_annotators_answers_alone(folder: Path, found: Run, nextlabel: Run) -> None:
+    data = written(folder / "data.csv", rows(wrong=(10, 33)))
+    told = found(data, "--label", "stars", "--annotator", "who", "--by", "ben")
+    assert [one["index"] for one in told["issues"]] == [33]
+    assert (told["answers"], told["likely"]) == (30, 1)
+    options = ("--text", "review", "--label", "stars", "--encoder", "hashing")
+    assert "--annotator COLUMN" in nextlabel("issues", data, *options, "--by", "ben").err
+    assert "nobody called 'zoe'" in nextlabel("issues", data, *options, "--annotator", "who", "--by", "zoe").err
+
+
 def test_copies_with_different_labels_are_told(folder: Path, found: Run) -> None:
     made = rows()
     made[40] = dict(made[2], stars="neg")
@@ -208,6 +218,18 @@ def test_a_project_is_looked_through_without_its_platform(
         }
         assert told["asked_again"] == {"asked": 0, "answered": 0, "changed": 0, "kept": 0}
         assert nextlabel("issues", RECIPE).code == 0
+        told = json.loads(nextlabel("issues", RECIPE, "--by", "ann", "--json").out.splitlines()[-1])
+        assert (told["likely"], told["answers"]) == (0, sum(set(one) == {"ann"} for one in given.values()))
+        assert "there are ann, ben" in nextlabel("issues", RECIPE, "--by", "zoe").err
+        done = nextlabel("report", RECIPE, "--json", "--out", "report.html")
+        assert done.code == 0, done.err
+        reported = json.loads(done.out.splitlines()[-1])["issues"]
+        assert {one["uid"] for one in reported["issues"]} == {str(chosen[3]), str(audit[2])}
+        page = (folder / "report.html").read_text()
+        assert "<h2>Label quality</h2>" in page
+        assert "2 of 120 answers are likely wrong" in page
+        assert f"nextlabel issues {RECIPE} --send" in page
+        assert json.loads(nextlabel("report", RECIPE, "--quick", "--json").out.splitlines()[-1])["issues"] is None
         done = nextlabel("issues", RECIPE, "--send")
         assert done.code == 1
         assert "no service" in done.err

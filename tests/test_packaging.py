@@ -157,6 +157,7 @@ def test_the_extras_are_the_promised_ones() -> None:
         "argilla",
         "postgresql",
         "quality",
+        "spacy",
         "train",
         "images",
         "demo",

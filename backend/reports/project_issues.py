@@ -18,7 +18,7 @@ from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.issues import Issue, Issues, find_issues, material_of
 from nextlabel.backend.issues.material import Watch
 from nextlabel.backend.loop.marks import fitted
-from nextlabel.backend.questions import question_of
+from nextlabel.backend.questions import is_settled, question_of
 from nextlabel.backend.queue.asked import AskedAgain, asked_again
 from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace
 from nextlabel.backend.store import Store, StoredRecord
@@ -31,7 +31,7 @@ from nextlabel.connectors.records import Labeling
 class ProjectIssues:
     """What was ``found``, the record behind each of its n ``items``, and what came of asking again.
 
-    ``names``: of annotators, by the platform's ids.
+    ``names``: of annotators, by the platform's ids. ``settled``: records with an answer that is the truth for good.
     """
 
     found: Issues
@@ -39,6 +39,7 @@ class ProjectIssues:
     labeling: Labeling
     names: Mapping[str, str]
     again: AskedAgain
+    settled: frozenset[int] = frozenset()
 
     def to_json(self, top: int | None = None) -> dict[str, Any]:
         """Plain values, the worst first."""
@@ -78,10 +79,11 @@ class ProjectIssues:
         """Uid -> how many people have answered it, of the records to ask about again, the worst first.
 
         Those are the records of likely errors (or of the ``top`` worst answers), then near copies with different
-        answers.
+        answers; but for those that are settled for good.
         """
         wanted = [one.answer.record for one in self.found.worst(top)]
         wanted += [record for one in self.found.duplicates for record in one.records]
+        wanted = [at for at in wanted if at not in self.settled]
         people = np.bincount(self.found.material.answered, minlength=len(self.items))
         return {self.items[at].record.uid: int(people[at]) for at in dict.fromkeys(wanted)}
 
@@ -111,5 +113,10 @@ def project_issues(
     material, kept = material_of(question, space, texts, given, learned=learned)
     found = find_issues(material, watch=watch)
     return ProjectIssues(
-        found, tuple(items[at] for at in kept.tolist()), labeling, annotator_names(store), asked_again(store, question)
+        found,
+        tuple(items[at] for at in kept.tolist()),
+        labeling,
+        annotator_names(store),
+        asked_again(store, question),
+        frozenset(place for place, at in enumerate(kept.tolist()) if is_settled(given[at])),
     )

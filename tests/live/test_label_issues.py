@@ -15,7 +15,7 @@ import pytest
 
 from nextlabel.backend.stack import Annotator, ArgillaAnnotator, ArgillaServer, LabelStudioServer
 from nextlabel.backend.stack.backend import BackendProcess
-from tests.live.argilla_calls import until
+from tests.waiting import wait_for
 
 pytest.importorskip("cleanlab")
 
@@ -135,7 +135,7 @@ def test_on_argilla(on_argilla: BackendProcess, argilla: ArgillaServer, argilla_
     def pending() -> dict[str, Any]:
         return {one["id"]: one for one in second.pending(links[1], limit=100)[0][:SOON]}
 
-    until(lambda: wrong["id"] in pending(), 120)
+    wait_for(lambda: wrong["id"] in pending())
     asked = pending()[wrong["id"]]
     assert not asked.get("suggestions"), "without a suggestion"
     second.submit(asked, truth(asked["fields"]["text"]))

@@ -118,6 +118,14 @@ class Activation(ABC):
         """Rows that sum to 1, where they should."""
 
     @abstractmethod
+    def merged(self, predicted: Floats, groups: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Probabilities float32 [n, k] of groups of labels, ``groups`` [c, k] being 1 where a label is in one, or 0.
+
+        A label is in one group at most; where labels exclude each other, what is in none goes to the rest in
+        proportion.
+        """
+
+    @abstractmethod
     def distributions(self, predicted: Floats) -> npt.NDArray[np.float32]:
         """What divergences compare, no 0 in it: rows that sum to 1 [n, c], or yes and no of each label [n, 2 c]."""
 
@@ -217,6 +225,10 @@ class _Softmax(Activation):
         return np.asarray(predicted / predicted.sum(axis=1, keepdims=True), np.float32)
 
     @override
+    def merged(self, predicted: Floats, groups: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return self.normalised(np.asarray(np.maximum(predicted @ groups, _LEAST), np.float32))
+
+    @override
     def distributions(self, predicted: Floats) -> npt.NDArray[np.float32]:
         return self.normalised(_off_zero(predicted))
 
@@ -311,6 +323,11 @@ class _Sigmoid(Activation):
     @override
     def normalised(self, predicted: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return predicted
+
+    @override
+    def merged(self, predicted: Floats, groups: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """That any of its labels is given is at least as likely as the likeliest of them is."""
+        return np.asarray((predicted[:, :, None] * groups[None]).max(axis=1, initial=0.0), np.float32)
 
     @override
     def distributions(self, predicted: Floats) -> npt.NDArray[np.float32]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -13,9 +14,10 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from nextlabel.backend.credentials import Credentials, credentials
-from nextlabel.backend.routes import api, label_studio, predict, webhooks
+from nextlabel.backend.routes import api, health, label_studio, predict, served_model, webhooks
 from nextlabel.backend.routes.bodies import LimitBodies
-from nextlabel.backend.routes.edge import Edge
+from nextlabel.backend.routes.edge import Edge, ModelEdge
+from nextlabel.backend.routes.metrics import Metrics
 from nextlabel.backend.routes.middleware import (
     MeasureRequests,
     RefuseForeignPages,
@@ -23,7 +25,7 @@ from nextlabel.backend.routes.middleware import (
     SecurityHeaders,
 )
 from nextlabel.backend.routes.openapi import describe
-from nextlabel.backend.service.ports import Backend
+from nextlabel.backend.service.ports import Backend, Predicting
 from nextlabel.backend.settings import Settings
 from nextlabel.connectors.errors import NextlabelError
 
@@ -43,13 +45,20 @@ def create_app(backend: Backend, settings: Settings, *, secrets: Credentials | N
 
     ``secrets`` default to those of the settings' home folder. Raises ConfigError if these can't be kept.
     """
-    edge = Edge(backend)
+    return _guarded(Edge(backend), (label_studio, webhooks, predict, api), settings, secrets)
 
+
+def create_model_app(model: Predicting, settings: Settings, *, secrets: Credentials | None = None) -> FastAPI:
+    """The ASGI app around a model without a project. The rest as in create_app."""
+    return _guarded(ModelEdge(model, Metrics()), (served_model, predict), settings, secrets)
+
+
+def _guarded(edge: ModelEdge, rooms: Iterable[Any], settings: Settings, secrets: Credentials | None) -> FastAPI:
     # The API page and its scripts come from here: machines without a way out show it too.
     app = FastAPIOffline(title="nextlabel", version=_version(), description=_ABOUT, redoc_url=None)
     app.state.edge = edge
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
-    for routes in (label_studio, webhooks, predict, api):
+    for routes in (health, *rooms):
         app.include_router(routes.router)
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(NextlabelError, _unavailable)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -51,3 +51,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(one) for one in value]
     return None if isinstance(value, float) and value != value else value
+
+
+def as_objects(items: Sequence[Any]) -> npt.NDArray[np.object_]:
+    """An array of any objects, object [n], whatever they look like to numpy."""
+    found = np.empty(len(items), np.object_)
+    found[:] = items
+    return found

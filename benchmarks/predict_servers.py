@@ -1,8 +1,9 @@
 # ruff: noqa: D102
-"""The two servers that benchmarks/predict.py compares, each a process: ``python -m benchmarks.predict_servers KIND``.
+"""Servers that are compared, each a process: ``python -m benchmarks.predict_servers KIND``.
 
 ``ours``   the whole service: store, embedding cache, probe, micro-batcher and every middleware, on a platform that
            is not there (nothing but predictions is asked of it)
+``alone``  a head on the same encoder, served without a project, as ``nextlabel serve --model`` does
 ``usual``  what people write in an afternoon: FastAPI with 8 threads, the model in torch, one forward pass a request
            (large requests sorted by length, in batches of 32), scikit-learn's logistic regression on top
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,6 +167,37 @@ def ours(port: int, home: Path, engine: Engine) -> None:
         service.stop()
 
 
+def alone(port: int, home: Path, engine: Engine) -> None:
+    """Serve a model without a project, as ``nextlabel serve --model`` does."""
+    import numpy as np
+    from pydantic import SecretStr
+
+    from nextlabel.backend.app import create_model_app
+    from nextlabel.backend.encoders.base import EncoderSpec
+    from nextlabel.backend.encoders.load import load
+    from nextlabel.backend.frozen.opening import with_head
+    from nextlabel.backend.models.probe import Probe
+    from nextlabel.backend.questions import question_of
+    from nextlabel.backend.server import listen, make_server
+    from nextlabel.backend.serving.served_model import ServedModel
+    from nextlabel.backend.settings import Settings
+
+    spec = EncoderSpec(ENCODER, engine, max_length=MAX_LENGTH, cache_dir=home / "encoders")
+    texts, labels = bbc()
+    targets = np.array([LABELS.index(label) for label in labels[::40]])
+    head = home / "head.safetensors"
+    home.mkdir(parents=True, exist_ok=True)
+    fitted = Probe.fit(load(spec).encode(texts[::40]), targets, len(LABELS))
+    replace(fitted, names=LABELS).save(head)
+    model = with_head("alone-1", question_of(NoPlatform.labeling), head, spec, Settings(home=home).thread_count())
+    served = ServedModel(model)
+    settings = Settings(home=home, api_token=SecretStr(TOKEN))
+    try:
+        make_server(create_model_app(served, settings)).run(sockets=[listen("127.0.0.1", port)])
+    finally:
+        served.stop()
+
+
 def usual(port: int, torch_threads: int) -> None:
     """Serve in the usual way."""
     import anyio.to_thread
@@ -224,7 +257,7 @@ def usual(port: int, torch_threads: int) -> None:
 def serve() -> None:
     """Serve until killed."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["ours", "usual"])
+    parser.add_argument("kind", choices=["ours", "alone", "usual"])
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--home", type=Path)
     parser.add_argument("--engine", default="auto")
@@ -232,6 +265,8 @@ def serve() -> None:
     options = parser.parse_args()
     if options.kind == "ours":
         ours(options.port, options.home, options.engine)
+    elif options.kind == "alone":
+        alone(options.port, options.home, options.engine)
     else:
         usual(options.port, options.torch_threads)
 

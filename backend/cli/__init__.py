@@ -21,7 +21,7 @@ from .terminal import forgive_stderr, masked_terminal
 COMMANDS = {
     "init": ("init", "Write the recipe of a project that exists."),
     "run": ("run", "Push the data, and keep the queue in the best order."),
-    "serve": ("run", "Serve a project that was pushed before."),
+    "serve": ("serve", "Serve a project that was pushed before, or a model alone."),
     "push": ("run", "Push the data to the platform, and leave."),
     "status": ("service", "Show what the running service is doing."),
     "login": ("service", "Show user, password and token of the service."),

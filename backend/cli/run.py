@@ -1,4 +1,4 @@
-"""``run``, ``serve``, ``push``, ``demo``: everything that starts the service or fills the platform."""
+"""``run``, ``push``, ``demo``: everything that starts the service or fills the platform."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nextlabel.backend.server import BackgroundServer, listen
 from nextlabel.connectors.base import BackendAddress
 from nextlabel.connectors.errors import ConfigError
 
-from .common import Question, RecipeName, Workspace, command_group, console, examples, existing_store, project_on, say
+from .common import Question, RecipeName, Workspace, command_group, console, examples, project_on, say
 from .ending import ends_in_time
 from .progress import FirstQueue, StartProgress
 
@@ -102,25 +102,10 @@ def run(
     Ctrl-C at any moment: nothing is lost. A project that exists needs no recipe: its fields, question and labels are
     read from it, and its answers are learned from. `nextlabel init` writes them into a recipe, to change the rest.
     """
-    settings = _settings(host, port)
-    _serve(_chosen(recipe, Wanted(project, platform, question, workspace, data), settings), settings, seed, yes=yes)
-
-
-@app.command(epilog=examples("nextlabel serve reviews.yaml --port 9091"))
-def serve(recipe: RecipeName, platform: OtherPlatform = None, host: Host = None, port: Port = None) -> None:
-    """Serve a project that was pushed before.
-
-    The data is not read again. On a store that another nextlabel works on, this one answers predictions and
-    stands by to take over.
-    """
-    from nextlabel.backend.service.project import PROJECT
-
-    settings = _settings(host, port)
-    chosen = _chosen(recipe, Wanted(platform=platform), settings)
-    with existing_store(chosen, settings) as store:
-        if store.get_meta(PROJECT) is None:
-            raise ConfigError(f"nothing was pushed for {chosen.name} yet; start with: nextlabel run {recipe}")
-    _serve(chosen.model_copy(update={"data": "", "records": None, "reader": None}), settings, seed=0, yes=True)
+    settings = start_settings(host, port)
+    serve_project(
+        chosen_recipe(recipe, Wanted(project, platform, question, workspace, data), settings), settings, seed, yes=yes
+    )
 
 
 @app.command(epilog=examples("nextlabel push reviews.yaml"))
@@ -144,8 +129,8 @@ def push(
     from nextlabel.backend.service.opening import import_plan, open_store, read_agreed, read_texts
     from nextlabel.backend.service.project import find_project, settle_project
 
-    settings = _settings(None, None)
-    chosen = _chosen(recipe, Wanted(project, platform, question, workspace, data), settings)
+    settings = start_settings(None, None)
+    chosen = chosen_recipe(recipe, Wanted(project, platform, question, workspace, data), settings)
     with ends_in_time(), ExitStack() as opened:
         store = opened.enter_context(open_store(chosen, settings, seed))
         chosen, found = find_project(chosen, settings, store)
@@ -245,7 +230,7 @@ class Wanted:
     data: str | None = None
 
 
-def _settings(host: str | None, port: int | None) -> Settings:
+def start_settings(host: str | None, port: int | None) -> Settings:
     """The settings, and logging set up as they say. Raises ConfigError."""
     from nextlabel.backend.credentials import credentials
     from nextlabel.backend.home import make_privately
@@ -262,7 +247,7 @@ def _settings(host: str | None, port: int | None) -> Settings:
     return settings
 
 
-def _chosen(name: str | None, wanted: Wanted, settings: Settings) -> Recipe:
+def chosen_recipe(name: str | None, wanted: Wanted, settings: Settings) -> Recipe:
     """The recipe called ``name``, or without one that of the project alone, as the options change it.
 
     Raises BadParameter without either, ConfigError, or ConnectorError where a project is looked up.
@@ -308,7 +293,7 @@ def _agree(plan: StartPlan, *, yes: bool) -> None:
         raise ConfigError("nothing was changed: without the data (drop `data:`) the project is left as it is")
 
 
-def _serve(recipe: Recipe, settings: Settings, seed: int, *, yes: bool) -> None:
+def serve_project(recipe: Recipe, settings: Settings, seed: int, *, yes: bool) -> None:
     """Run the service; again, with what the project asks then, where a recipe without labels follows it."""
     while _serve_until_outdated(recipe, settings, seed, yes=yes):
         say("the project asks otherwise now: going on with what it asks")

@@ -162,16 +162,20 @@ def _pooling(path: Path, library: Any) -> str:
     return "-".join(names).replace("_", "-")
 
 
-def _lengths(path: Path, library: Any) -> tuple[int, int]:
-    """How many tokens the model's maker has it read, and how many it can read; 0 where there is no end."""
-    body = library[0].auto_model
+def positions_of(body: Any) -> int:
+    """How many tokens a network of transformers has positions for; 0 where there is no end."""
     said = getattr(body.config, "max_position_embeddings", 0)
     limits = [said] if isinstance(said, int) and said > 0 else []
     for name, table in body.named_modules():
         # RoBERTa and its kin count positions from the one after the padding's.
         if name.endswith("position_embeddings") and getattr(table, "padding_idx", None) is not None:
             limits.append(len(table.weight) - table.padding_idx - 1)
-    limit, length = min(limits, default=0), library.max_seq_length or 0
+    return min(limits, default=0)
+
+
+def _lengths(path: Path, library: Any) -> tuple[int, int]:
+    """How many tokens the model's maker has it read, and how many it can read; 0 where there is no end."""
+    limit, length = positions_of(library[0].auto_model), library.max_seq_length or 0
     settings = path / "sentence_bert_config.json"
     if (path / OWN_FILE).is_file() and settings.is_file() and not modules_of(path):
         length = read_json(settings).get("max_seq_length") or length

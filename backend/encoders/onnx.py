@@ -106,7 +106,7 @@ def export(folder: ModelFolder, targets: Mapping[Precision, Path]) -> None:
             reason, made = fault, plain
             if not reason and precision == "int8":
                 made = _quantised(plain, Path(work), folder)
-                likeness = float((expected * _alone(_session(made, 1), rows)).sum(axis=1).mean())
+                likeness = float((expected * _alone(open_session(made, 1), rows)).sum(axis=1).mean())
                 if likeness < SMALLEST_LIKENESS:
                     reason = f"8-bit vectors are only {likeness:.2f} alike to torch's"
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def tracing_fault(file: Path, rows: Sequence[list[int]], expected: FloatMatrix) 
 
     What the tracer took for constant shows with other lengths and batches than its own.
     """
-    session = _session(file, 1)
+    session = open_session(file, 1)
     try:
         found = [_alone(session, rows), _run(session, rows[::-1])[::-1]]
     except Exception as error:  # of ONNX Runtime, which has classes for each status and no common one
@@ -216,8 +216,8 @@ class OnnxEncoder:
         self._tokenise = Tokeniser(folder)
         self._batch = BATCH[precision]
         self._threads = threads
-        self._narrow = _session(self._file, 1)
-        self._wide = self._narrow if threads == 1 else _session(self._file, threads)
+        self._narrow = open_session(self._file, 1)
+        self._wide = self._narrow if threads == 1 else open_session(self._file, threads)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="encode")
 
     def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
@@ -252,7 +252,8 @@ class OnnxEncoder:
             done.result()
 
 
-def _session(file: Path, threads: int) -> Any:
+def open_session(file: Path, threads: int) -> Any:
+    """A session of ONNX Runtime on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

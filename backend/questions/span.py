@@ -23,6 +23,7 @@ from nextlabel.backend.models.spans.encoder import SpanEncoder, TokenCache, Toke
 from nextlabel.backend.models.spans.metrics import all_right, span_f1, span_interval
 from nextlabel.backend.models.spans.probe import SpanProbe
 from nextlabel.backend.models.spans.tagging import IntArray, TagSet
+from nextlabel.backend.numeric import as_objects
 from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Annotation, Span, Suggestion, Value
@@ -49,11 +50,11 @@ class SpanHead(Head):
 
     @override
     def predict(self, cache: EmbeddingCache, rows: Rows) -> Outputs:
-        return _objects([one for _, stack in _stacks(cache, rows) for one in self.probe.predict(stack.texts())])
+        return as_objects([one for _, stack in _stacks(cache, rows) for one in self.probe.predict(stack.texts())])
 
     @override
     def predict_read(self, read: npt.NDArray[Any]) -> Outputs:
-        return _objects(self.probe.predict(read.tolist()))
+        return as_objects(self.probe.predict(read.tolist()))
 
     @override
     def view(self, cache: EmbeddingCache, rows: Rows, *, spans: bool) -> View:
@@ -116,7 +117,7 @@ class Reader:
 
     def __call__(self, texts: Sequence[Readable]) -> npt.NDArray[np.object_]:
         """One TokenVectors per text."""
-        return _objects(self.encoder.tokens(texts).texts())
+        return as_objects(self.encoder.tokens(texts).texts())
 
 
 class Spans(Question):
@@ -254,7 +255,7 @@ class Spans(Question):
             p = np.exp(log_softmax(head.probe.logits(stack)))
             parts = np.split(p, stack.starts[1:-1])
             found += [UnitTags(one.bounds, part) for one, part in zip(stack.texts(), parts, strict=True)]
-        return _objects(found)
+        return as_objects(found)
 
     @override
     def label_errors(self, evidence: Outputs, targets: npt.NDArray[Any]) -> LabelErrors:
@@ -309,7 +310,7 @@ class Spans(Question):
 
     @override
     def read(self, cache: EmbeddingCache, rows: Rows) -> npt.NDArray[np.object_]:
-        return _objects(_tokens(cache).tokens(rows).texts())
+        return as_objects(_tokens(cache).tokens(rows).texts())
 
     @override
     def reader(self, encoder: Encoder) -> Callable[[Sequence[Readable]], npt.NDArray[Any]]:
@@ -340,9 +341,3 @@ def _stacks(cache: EmbeddingCache, rows: Rows) -> Iterator[tuple[int, TokenStack
     """The token vectors of the texts in ``rows``, some at a time; and which of them is the first."""
     for at in range(0, len(rows), CHUNK):
         yield at, _tokens(cache).tokens(rows[at : at + CHUNK])
-
-
-def _objects(items: Sequence[Any]) -> npt.NDArray[np.object_]:
-    found = np.empty(len(items), np.object_)
-    found[:] = items
-    return found

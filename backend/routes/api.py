@@ -1,8 +1,7 @@
 """What you ask of the loop with curl: how it is doing, and to train, to compare, or to ask other annotators again.
 
-``/health`` is asked by Label Studio before every call, and by whatever watches over the process, from its first moment
-on; ``/ready`` says whether people can label; ``/metrics`` is for Prometheus. How far a training is, and what a
-comparison came to, stands in ``/api/status``.
+``/ready`` says whether people can label. How far a training is, and what a comparison came to, stands in
+``/api/status``.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ import math
 from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, HTTPException, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from nextlabel.backend.service.ports import Status
@@ -87,12 +85,6 @@ class Asked(BaseModel):
     asked: int
 
 
-@router.get("/health", summary="Alive?")
-async def health_check() -> dict[str, str]:
-    """Open to everybody; says nothing but that the service is up."""
-    return {"status": "UP", "model_class": "nextlabel"}
-
-
 @router.get("/ready", summary="Can people label?", responses=problems(503))
 async def ready(edge: EdgeDep) -> Ready:
     """Open to everybody, like /health. 503, with the reason, until the first queue is on the platform."""
@@ -101,24 +93,11 @@ async def ready(edge: EdgeDep) -> Ready:
     return Ready(status="READY")
 
 
-@router.get("/", summary="Alive, as ML backends say it?", responses=problems(401))
-async def index() -> dict[str, str]:
-    """What /health says, to those who may ask for more: some clients of ML backends look here first."""
-    return await health_check()
-
-
 @router.get("/api/status", summary="How is the loop doing?", responses=problems(401))
 async def status(edge: EdgeDep) -> StatusAnswer:
     """A snapshot: counts, versions, latencies, audit accuracy, the last error."""
     snapshot = await asyncio.to_thread(edge.backend.status)
     return StatusAnswer(notes=dict(edge.notes), **as_json(snapshot))
-
-
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=problems(401))
-async def metrics(edge: EdgeDep) -> Response:
-    """Text exposition format."""
-    text = await asyncio.to_thread(generate_latest, edge.metrics.registry)
-    return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 @router.post("/api/train", summary="Train the encoder now", responses=problems(401, 409, 503))

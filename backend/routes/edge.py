@@ -23,7 +23,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from nextlabel.backend.questions import Prediction
-from nextlabel.backend.service.ports import Backend
+from nextlabel.backend.service.ports import Backend, Predicting
 from nextlabel.connectors.base import ProjectRef
 from nextlabel.connectors.platforms import PLATFORMS
 from nextlabel.connectors.records import Hint, Record, Suggestion
@@ -35,16 +35,41 @@ Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
 
 
-class Edge:
-    """One a running app; every route gets it as an argument.
+class ModelEdge:
+    """One a running app; every route gets it as an argument. This one knows of a model, and of nothing else.
 
     ``notes`` holds, by topic, what a caller did that does not fit; ``/api/status`` shows them.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
-        self.metrics = Metrics(backend.status)
+    def __init__(self, model: Predicting, metrics: Metrics) -> None:
+        self.model, self.metrics = model, metrics
         self.notes: dict[str, str] = {}
+
+    async def classify(self, records: list[Record], route: str) -> list[Prediction | None]:
+        """The suggestions for ``records`` with all probabilities, counted under ``route``."""
+        return self._counted(await self.model.classify(records), len(records), route)
+
+    def _counted(self, answers: list[Result], asked: int, route: str) -> list[Result]:
+        if len(answers) != asked:
+            raise HTTPException(503, "the model answered another number of records than were asked")
+        self.metrics.predictions.labels(route).inc(asked)
+        return answers
+
+    def note(self, topic: str, text: str) -> None:
+        """Keep ``text`` for the status page and log it, once until it changes. An empty text takes it back."""
+        if not text:
+            self.notes.pop(topic, None)
+        elif self.notes.get(topic) != text:
+            self.notes[topic] = text
+            log.warning(text, topic=topic)
+
+
+class Edge(ModelEdge):
+    """That of a project's service."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend, Metrics(backend.status))
+        self.backend = backend
         self._project: ProjectRef | None = None
 
     @property
@@ -67,24 +92,6 @@ class Edge:
         """The suggestions for ``records``, counted under ``route``."""
         return self._counted(await self.backend.predict(records) if records else [], len(records), route)
 
-    async def classify(self, records: list[Record], route: str) -> list[Prediction | None]:
-        """The suggestions for ``records`` with all probabilities, counted under ``route``."""
-        return self._counted(await self.backend.classify(records), len(records), route)
-
-    def _counted(self, answers: list[Result], asked: int, route: str) -> list[Result]:
-        if len(answers) != asked:
-            raise HTTPException(503, "the model answered another number of records than were asked")
-        self.metrics.predictions.labels(route).inc(asked)
-        return answers
-
-    def note(self, topic: str, text: str) -> None:
-        """Keep ``text`` for the status page and log it, once until it changes. An empty text takes it back."""
-        if not text:
-            self.notes.pop(topic, None)
-        elif self.notes.get(topic) != text:
-            self.notes[topic] = text
-            log.warning(text, topic=topic)
-
 
 def edge_of(request: Request) -> Edge:
     """The app's edge, for what is no route."""
@@ -97,6 +104,7 @@ async def _edge(request: Request) -> Edge:
 
 
 EdgeDep = Annotated[Edge, Depends(_edge)]
+ModelEdgeDep = Annotated[ModelEdge, Depends(_edge)]
 
 
 class Taken(BaseModel):

@@ -20,7 +20,7 @@ from nextlabel.connectors.label_studio.config import Form, read_config
 from nextlabel.connectors.label_studio.payloads import prediction_from, record_from_task
 from nextlabel.connectors.records import Labeling, Record, Suggestion
 
-from .edge import SMALL, Edge, EdgeDep, JsonRoute, Taken, examples, only_for, take_in
+from .edge import SMALL, Edge, EdgeDep, JsonRoute, ModelEdge, Taken, examples, only_for, take_in
 from .middleware import is_known
 from .openapi import problems
 
@@ -170,12 +170,12 @@ async def predict(
     except ValueError as error:
         raise HTTPException(422, f"tasks: {error}") from None
     suggestions = await edge.predict(records, "/predict")
-    form = _form(asked.label_config or edge.backend.config, labeling)
+    form = form_of(asked.label_config or edge.backend.config, labeling)
     # All are by one model, which may not be the one in service any more.
     version = next((one.model_version for one in suggestions if one), edge.backend.serving_version)
     if few:
-        return _predictions(edge, form, suggestions, version)
-    return await asyncio.to_thread(_predictions, edge, form, suggestions, version)
+        return predictions_of(edge, form, suggestions, version)
+    return await asyncio.to_thread(predictions_of, edge, form, suggestions, version)
 
 
 @router.post(
@@ -220,22 +220,25 @@ def _record(task: Task, labeling: Labeling) -> Record:
     return record_from_task({**values, "id": values.get("id") or 0}, labeling)
 
 
-def _predictions(edge: Edge, form: Form | None, suggestions: Sequence[Suggestion | None], version: str) -> Predictions:
+def predictions_of(
+    edge: ModelEdge, form: Form | None, suggestions: Sequence[Suggestion | None], version: str
+) -> Predictions:
+    """``suggestions`` as Label Studio takes them; an empty result where there is none, or it can't be submitted."""
     return Predictions(results=[_prediction(edge, form, suggestion, version) for suggestion in suggestions])
 
 
-def _prediction(edge: Edge, form: Form | None, suggestion: Suggestion | None, version: str) -> Prediction:
+def _prediction(edge: ModelEdge, form: Form | None, suggestion: Suggestion | None, version: str) -> Prediction:
     blind = Prediction(model_version=version, score=0.0, result=[])
     if suggestion is None:
         return blind
     try:
-        return Prediction(**prediction_from(edge.backend.labeling, suggestion, form))
+        return Prediction(**prediction_from(edge.model.labeling, suggestion, form))
     except LabelingMismatch as error:  # people see no suggestion rather than one that they can't submit
         edge.note("labeling", str(error))
         return blind
 
 
-def _form(config: str, labeling: Labeling) -> Form | None:
+def form_of(config: str, labeling: Labeling) -> Form | None:
     """The names that the project's own config uses; None if it is not sent, or asks something that we can't read."""
     for control in (labeling.name, None):
         try:
@@ -247,7 +250,7 @@ def _form(config: str, labeling: Labeling) -> Form | None:
 
 def _difference(config: str, ours: Labeling) -> str:
     """How the project's labeling differs from the one served, in words; empty if it does not."""
-    form = _form(config, ours)
+    form = form_of(config, ours)
     if form is None:
         return "the labeling config of the project can't be read: it asks none or several questions, or is no XML"
     try:

@@ -22,9 +22,9 @@ _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 
 
 
 class Metrics:
-    """The counters of the HTTP edge, and the loop's figures read from ``status`` when somebody looks."""
+    """The counters of the HTTP edge; of a loop also its figures, read from ``status`` when somebody looks."""
 
-    def __init__(self, status: Callable[[], Status]) -> None:
+    def __init__(self, status: Callable[[], Status] | None = None) -> None:
         self.registry = CollectorRegistry()
         self.requests = Histogram(
             "nextlabel_request_seconds",
@@ -42,7 +42,8 @@ class Metrics:
         self.predictions = Counter(
             "nextlabel_predictions", "Suggestions answered to live calls.", ("route",), registry=self.registry
         )
-        self.registry.register(_Loop(status))
+        if status is not None:
+            self.registry.register(_Loop(status))
 
 
 class _Loop(Collector):

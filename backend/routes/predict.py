@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nextlabel.backend.questions import Prediction, labels_of, spans_of
 from nextlabel.connectors.records import FieldKind, Labeling, Record
 
-from .edge import EdgeDep, JsonRoute, examples
+from .edge import JsonRoute, ModelEdgeDep, examples
 from .openapi import problems
 
 router = APIRouter(prefix="/api", tags=["nextlabel"], route_class=JsonRoute)
@@ -133,12 +133,12 @@ async def predict_texts(
             records_with_an_image={"records": [{"text": "Monday again", "image": f"data:image/png;base64,{_DOT}"}]},
         ),
     ],
-    edge: EdgeDep,
+    edge: ModelEdgeDep,
 ) -> Guesses:
     """The newest model's answer. Texts sent together, or at the same moment, share one forward pass."""
-    records = _records(asked, edge.backend.labeling)
+    records = _records(asked, edge.model.labeling)
     answers = await edge.classify(records, "/api/predict")
-    version = next((one.suggestion.model_version for one in answers if one), edge.backend.serving_version)
+    version = next((one.suggestion.model_version for one in answers if one), edge.model.serving_version)
     return Guesses(model_version=version, predictions=[_guess(one) for one in answers])
 
 

@@ -106,8 +106,8 @@ def progress_text(state: str, done: int, total: int) -> str:
     return ", ".join(filter(None, (state, far)))
 
 
-class Backend(Protocol):
-    """The service as the routes see it. Every method may be called from any thread."""
+class Predicting(Protocol):
+    """What says something of records. Every method may be called from any thread."""
 
     @property
     def labeling(self) -> Labeling:
@@ -115,13 +115,24 @@ class Backend(Protocol):
         ...
 
     @property
-    def config(self) -> str:
-        """The project's labeling config as the platform writes it; empty where it has no such text."""
+    def serving_version(self) -> str:
+        """What /setup answers, and what predictions are stamped with: of a project, the generation in force."""
         ...
 
+    async def classify(self, records: Sequence[Record]) -> list[Prediction | None]:
+        """Like predict, with the probability of every label, or with what can't be read, and why.
+
+        All answers of a call are of one model.
+        """
+        ...
+
+
+class Backend(Predicting, Protocol):
+    """The service as the routes see it."""
+
     @property
-    def serving_version(self) -> str:
-        """The generation in force: what /setup answers, and what live predictions are stamped with."""
+    def config(self) -> str:
+        """The project's labeling config as the platform writes it; empty where it has no such text."""
         ...
 
     async def predict(self, records: Sequence[Record]) -> list[Suggestion | None]:
@@ -131,13 +142,6 @@ class Backend(Protocol):
 
         A record without a uid (a text sent with curl) is nobody's audit record. Requests that arrive together share
         one forward pass, and known texts cost none. Raises LearningError while there is no model.
-        """
-        ...
-
-    async def classify(self, records: Sequence[Record]) -> list[Prediction | None]:
-        """Like predict, with the probability of every label, or with what can't be read, and why.
-
-        All answers of a call are of one model.
         """
         ...
 

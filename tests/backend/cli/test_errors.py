@@ -24,6 +24,11 @@ Run = Callable[..., Any]
         (["run", "reviews.yaml", "--port", "0"], "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"),
         (["run", "reviews.yaml", "--port", "99999"], "NEXTLABEL_PORT"),
         (["serve", "reviews.yaml"], "nothing was run for reviews yet"),
+        (["serve", "reviews.yaml", "--model", "current"], "nothing was run for reviews yet"),
+        (["serve", "--model", "./nowhere", "--port", "0"], "there is no model './nowhere'"),
+        (["serve", "--model", "m", "--label", "LABEL_0", "--port", "0"], "write MODEL=OURS"),
+        (["serve", "--model", "m", "--platform", "argilla"], "has none"),
+        (["serve", "reviews.yaml", "--label", "a=b"], "name it with --model"),
         (["models", "list", "reviews.yaml"], "nothing was run for reviews yet"),
         (["export", "reviews.yaml"], "nothing was run for reviews yet"),
         (["doctor"], "name a recipe, or a project"),
@@ -55,7 +60,8 @@ def test_looking_makes_no_folder(nextlabel: Run, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["fly"], ["run"], ["run", "a", "b"], ["run", "a", "--prot", "1"], ["demo", "--labels", "many"]]
+    "arguments",
+    [["fly"], ["run"], ["serve"], ["run", "a", "b"], ["run", "a", "--prot", "1"], ["demo", "--labels", "many"]],
 )
 def test_a_wrong_call_is_exit_code_2(nextlabel: Run, arguments: list[str]) -> None:
     done = nextlabel(*arguments)

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.activation import SOFTMAX
+from nextlabel.backend.cli.serve import model_of_project
+from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.models.card import Figure, ModelCard
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.registry import CHOSEN_SPACE, ModelStore
@@ -90,6 +92,22 @@ def test_the_current_probe_is_shown_with_what_it_stands_on(nextlabel: Run, store
     assert shown["card"] is None
     listed = json.loads(nextlabel("models", "list", "reviews.yaml", "--json").out)
     assert (listed[0]["version"], listed[0]["base"]) == (ON_IT, "fine-tune-1")
+
+
+@pytest.mark.parametrize(("named", "version"), [("current", ON_IT), ("fine-tune-1", "fine-tune-1")])
+def test_a_model_of_a_project_is_served_alone_as_it_is_kept(
+    store: Store, folder: Path, named: str, version: str
+) -> None:
+    row = next(row for row in store.models() if row.version == version)
+    head = Path(row.path) / "head.safetensors" if version == "fine-tune-1" else Path(row.path)
+    trained = folder / ".nextlabel" / "reviews" / "models" / "fine-tune-1"
+    length = find_recipe("reviews.yaml").max_length
+    vectors = load_encoder(str(trained), max_length=length, cache_dir=folder).encode(TEXTS)
+    model = model_of_project(named, "reviews.yaml")
+    found = model.predictions(model.read(TEXTS))
+    assert {one.suggestion.model_version for one in found} == {version}
+    table = np.array([[one.probabilities[label] for label in LABELS] for one in found])
+    assert np.abs(table - Probe.load(head).predict_proba(vectors)).max() < 1e-3
 
 
 def test_a_model_without_weights_is_shown_with_the_problem_and_not_promoted(nextlabel: Run, store: Store) -> None:

@@ -8,7 +8,7 @@ secret, so an event says where to look and is answered at once, and what it is a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, HTTPException, Request
@@ -164,18 +164,17 @@ async def predict(
     """
     await _check_project(edge, asked.project)
     labeling = edge.backend.labeling
-    few = len(asked.tasks) <= FEW and len(await request.body()) < SMALL
+    aside = await leaves_the_loop(request, asked.tasks)
     try:
-        records = _records(asked.tasks, labeling) if few else await asyncio.to_thread(_records, asked.tasks, labeling)
+        records = await aside(_records, asked.tasks, labeling)
     except ValueError as error:
         raise HTTPException(422, f"tasks: {error}") from None
     suggestions = await edge.predict(records, "/predict")
     form = form_of(asked.label_config or edge.backend.config, labeling)
     # All are by one model, which may not be the one in service any more.
     version = next((one.model_version for one in suggestions if one), edge.backend.serving_version)
-    if few:
-        return predictions_of(edge, form, suggestions, version)
-    return await asyncio.to_thread(predictions_of, edge, form, suggestions, version)
+    answer: Predictions = await aside(predictions_of, edge, form, suggestions, version)
+    return answer
 
 
 @router.post(
@@ -208,6 +207,16 @@ async def webhook(
 async def versions(edge: EdgeDep) -> Versions:
     """For the model picker of the project's settings."""
     return Versions(versions=await asyncio.to_thread(edge.backend.versions))
+
+
+async def leaves_the_loop(request: Request, tasks: Sequence[Task]) -> Callable[..., Awaitable[Any]]:
+    """How work on these tasks is called: in another thread where they are many or large, at once where they are few."""
+    few = len(tasks) <= FEW and len(await request.body()) < SMALL
+    return _at_once if few else asyncio.to_thread
+
+
+async def _at_once(function: Callable[..., Any], *given: Any) -> Any:
+    return function(*given)
 
 
 def _records(tasks: list[Task], labeling: Labeling) -> list[Record]:

@@ -6,9 +6,9 @@ order shown, and its picture.
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, Field
 
 from nextlabel.connectors.content import content_of
@@ -17,7 +17,18 @@ from nextlabel.connectors.records import FieldKind, Labeling, Record
 
 from .api import Ready
 from .edge import JsonRoute, ModelEdgeDep, Taken
-from .label_studio import Event, Predictions, Setup, SetupAnswer, Task, Tasks, Versions, form_of, predictions_of
+from .label_studio import (
+    Event,
+    Predictions,
+    Setup,
+    SetupAnswer,
+    Task,
+    Tasks,
+    Versions,
+    form_of,
+    leaves_the_loop,
+    predictions_of,
+)
 from .openapi import problems
 
 router = APIRouter(route_class=JsonRoute)
@@ -65,17 +76,19 @@ async def setup(asked: Setup, edge: ModelEdgeDep) -> SetupAnswer:
 @router.post(
     "/predict", summary="Predict tasks", tags=["Label Studio"], responses=problems(400, 401, 413, 415, 422, 503)
 )
-async def predict(asked: Tasks, edge: ModelEdgeDep) -> Predictions:
+async def predict(asked: Tasks, request: Request, edge: ModelEdgeDep) -> Predictions:
     """One prediction per task; an empty one where the project has no such label."""
     form = form_of(asked.label_config, edge.model.labeling)
     shown = edge.model.labeling if form is None else form.labeling
+    aside = await leaves_the_loop(request, asked.tasks)
     try:
-        records = await asyncio.to_thread(lambda: [_record(task, shown, edge.model.labeling) for task in asked.tasks])
+        records = await aside(_records, asked.tasks, shown, edge.model.labeling)
     except ValueError as error:
         raise HTTPException(422, f"tasks: {error}") from None
     answers = await edge.classify(records, "/predict") if records else []
     found = [None if one is None else one.suggestion for one in answers]
-    return await asyncio.to_thread(predictions_of, edge, form, found, edge.model.serving_version)
+    answer: Predictions = await aside(predictions_of, edge, form, found, edge.model.serving_version)
+    return answer
 
 
 @router.post("/webhook", summary="Take no notice of an event", tags=["Label Studio"], responses=problems(400, 401, 415))
@@ -88,6 +101,10 @@ async def webhook(event: Event) -> Taken:
 async def versions(edge: ModelEdgeDep) -> Versions:
     """The one that there is."""
     return Versions(versions=[edge.model.serving_version])
+
+
+def _records(tasks: Sequence[Task], shown: Labeling, ours: Labeling) -> list[Record]:
+    return [_record(task, shown, ours) for task in tasks]
 
 
 def _record(task: Task, shown: Labeling, ours: Labeling) -> Record:

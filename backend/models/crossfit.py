@@ -222,8 +222,10 @@ class CrossFit:
         """Probabilities float32 [m, c] of every row, held out likewise."""
         return activation.probabilities(self.held_out(x) / np.float32(self.temperature))
 
-    def believed(self, task: ProbeData) -> Matrix:
+    def believed(self, task: ProbeData, settled: npt.NDArray[np.bool_] | None = None) -> Matrix:
         """The targets that are believed, float32 [m, c]: answers as given, but for those that are more likely wrong.
+
+        Rows that are ``settled`` bool [m] are taken as given.
 
         Bayes' rule with an answer that is wrong in 5 of 100 cases, any other label being as likely: one step of the
         EM algorithm of Dawid and Skene (1979), with held-out predictions as prior. Answers that stay more likely
@@ -236,6 +238,7 @@ class CrossFit:
         said = given > 0.5
         unknown = said & (2 * (said & (p > 0.5)).sum(axis=0) < said.sum(axis=0))
         belief, wrong = task.activation.belief(p, given, NOISE, trusted=unknown)
+        wrong = wrong if settled is None else wrong & ~settled[:, None]
         return np.where(wrong, belief, given).astype(np.float32)
 
 

@@ -71,6 +71,7 @@ class Probe:
         prior: Probe | None = None,
         calibrate: bool = True,
         doubt: bool = True,
+        settled: npt.NDArray[np.bool_] | None = None,
     ) -> Probe:
         """Fit a probe.
 
@@ -81,7 +82,8 @@ class Probe:
         until the labels have grown by a tenth. prior: the head of a trained encoder that made the vectors; the fit
         starts from it and stays near it, and takes its temperature over: the encoder was trained on most of these very
         rows, so predictions on them would not be held out, and nothing can be read off them. calibrate=False: no
-        held-out predictions, thus neither calibration nor doubt. doubt=False: take every answer for right.
+        held-out predictions, thus neither calibration nor doubt. doubt=False: take every answer for right;
+        settled: bool [m], take these for right.
 
         Raises LearningError when shapes or values don't fit together.
         """
@@ -94,7 +96,7 @@ class Probe:
         with one_blas_thread():
             cross = cross_fit(task, warm.cross if warm is not None else None) if calibrate else None
             if cross is not None and doubt and not task.soft:
-                task = replace(task, targets=cross.believed(task))
+                task = replace(task, targets=cross.believed(task, settled))
             start = warm.layer if warm is not None else None
             layer = task.fit(cross.strength if cross is not None else STRENGTH, start=start)
         temperature = cross.temperature if cross is not None else COLD_TEMPERATURE
@@ -111,6 +113,7 @@ class Probe:
         anchors: npt.NDArray[Any] | None,
         warm: Probe | None,
         calibrate: bool,
+        settled: npt.NDArray[np.bool_] | None = None,
     ) -> Probe:
         """Fit a probe after whatever trained model there is: ``prior`` is its head, None without one. See fit.
 
@@ -123,7 +126,9 @@ class Probe:
                 fitted = cls.fit(vectors, targets.argmax(axis=1), classes, prior=one)
                 return replace(fitted, activation=SIGMOID, exclusive=True)
             prior = None
-        return cls.fit(vectors, targets, classes, anchors=anchors, prior=prior, warm=warm, calibrate=calibrate)
+        return cls.fit(
+            vectors, targets, classes, anchors=anchors, prior=prior, warm=warm, calibrate=calibrate, settled=settled
+        )
 
     @classmethod
     def _near(cls, prior: Probe, task: ProbeData, warm: Probe | None) -> Probe:

@@ -35,6 +35,7 @@ Column: TypeAlias = tuple[str, Any, tuple[int, ...]]
 
 Matrix: TypeAlias = npt.NDArray[np.float32]
 Rows: TypeAlias = npt.NDArray[np.int64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
 Outputs: TypeAlias = npt.NDArray[Any]
 """What a head, or a trained model, says of some texts, one row per text: probabilities, or objects."""
 
@@ -80,7 +81,14 @@ class Space(Protocol):
         """Where they lie."""
         ...
 
-    def fit(self, vectors: Matrix, targets: npt.NDArray[Any], classes: int, warm: Probe | None = None) -> Probe:
+    def fit(
+        self,
+        vectors: Matrix,
+        targets: npt.NDArray[Any],
+        classes: int,
+        warm: Probe | None = None,
+        settled: Flags | None = None,
+    ) -> Probe:
         """A probe on vectors of this space, after what is known of the labels before any answer."""
         ...
 
@@ -340,8 +348,17 @@ class Question(ABC):
     # -- heads -------------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def fit(self, space: Space, rows: Rows, targets: npt.NDArray[Any], warm: Head | None = None) -> Head:
+    def fit(
+        self,
+        space: Space,
+        rows: Rows,
+        targets: npt.NDArray[Any],
+        warm: Head | None = None,
+        settled: Flags | None = None,
+    ) -> Head:
         """A head from the answers to the texts in ``rows`` of the space's cache; there may be none.
+
+        Answers that are ``settled`` bool [k] are not doubted, whatever the head makes of the others.
 
         Deterministic but for ``warm``, one of the same space, which saves time.
         """

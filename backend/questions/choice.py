@@ -25,7 +25,7 @@ from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span, Suggestion, Value
 
-from .base import Column, Head, Matrix, Outputs, Prediction, Question, Rows, Space, Target, View, as_json
+from .base import Column, Flags, Head, Matrix, Outputs, Prediction, Question, Rows, Space, Target, View, as_json
 
 LEAST_A_LABEL = 2
 """Answers that two labels at least must have, one to train on and one to spare."""
@@ -131,9 +131,16 @@ class Choice(Question):
         return encoder.encode
 
     @override
-    def fit(self, space: Space, rows: Rows, targets: npt.NDArray[Any], warm: Head | None = None) -> ChoiceHead:
+    def fit(
+        self,
+        space: Space,
+        rows: Rows,
+        targets: npt.NDArray[Any],
+        warm: Head | None = None,
+        settled: Flags | None = None,
+    ) -> ChoiceHead:
         before = warm.probe if isinstance(warm, ChoiceHead) else None
-        probe = space.fit(space.cache.take(rows), targets, len(self.index), warm=before)
+        probe = space.fit(space.cache.take(rows), targets, len(self.index), warm=before, settled=settled)
         return ChoiceHead(replace(probe, names=self.labeling.labels))
 
     @override

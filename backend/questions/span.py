@@ -28,7 +28,7 @@ from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Annotation, Span, Suggestion, Value
 
-from .base import Column, Head, Outputs, Question, Rows, Space, Target, View, spans_of
+from .base import Column, Flags, Head, Outputs, Question, Rows, Space, Target, View, spans_of
 
 LEAST_TEXTS = 5
 """Texts that must bear one and the same label before an encoder is trained on them."""
@@ -319,8 +319,15 @@ class Spans(Question):
         return Reader(encoder)
 
     @override
-    def fit(self, space: Space, rows: Rows, targets: npt.NDArray[Any], warm: Head | None = None) -> SpanHead:
-        """Of spans of an answer that overlap, the longer is learned."""
+    def fit(
+        self,
+        space: Space,
+        rows: Rows,
+        targets: npt.NDArray[Any],
+        warm: Head | None = None,
+        settled: Flags | None = None,
+    ) -> SpanHead:
+        """Of spans of an answer that overlap, the longer is learned. No answer is doubted."""
         before = warm.probe if isinstance(warm, SpanHead) else None
         spans = [longest_apart(value) for value in targets]
         texts = _tokens(space.cache).tokens(rows).texts()

@@ -69,14 +69,24 @@ class EmbeddingSpace:
         targets: npt.NDArray[np.int64] | npt.NDArray[np.bool_],
         classes: int,
         warm: Probe | None = None,
+        settled: npt.NDArray[np.bool_] | None = None,
     ) -> Probe:
-        """A probe on vectors of this space, float32 [m, d].
+        """A probe on vectors of this space, float32 [m, d]; answers that are ``settled`` bool [m] are not doubted.
 
         A trained encoder has learned from most of these answers, so no prediction on them would be held out, and
         nothing is read off such; see Probe.fit_after.
         """
         fresh = not self.trained
-        return Probe.fit_after(self.prior, vectors, targets, classes, anchors=self.anchors, warm=warm, calibrate=fresh)
+        return Probe.fit_after(
+            self.prior,
+            vectors,
+            targets,
+            classes,
+            anchors=self.anchors,
+            warm=warm,
+            calibrate=fresh,
+            settled=settled,
+        )
 
     def held_out(self, head: Head, rows: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> Matrix | None:
         """float32 [k, c]: probabilities of answered records by what has not learned from their answers.

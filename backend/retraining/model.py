@@ -136,7 +136,8 @@ class Model:
         if not self.question.compares or not len(audited):
             return {}
         outputs, answers = self.head.predict(self.space.cache, pool.rows[audited]), pool.targets(audited)
-        doubted, opinions = self.question.doubts(outputs, answers), pool.opinions(audited)
+        doubted = self.question.doubts(outputs, answers) & ~pool.is_settled(audited)
+        opinions = pool.opinions(audited)
         theirs = doubted[opinions.record] & (opinions.label == answers[opinions.record])
         slips = np.bincount(opinions.annotator, theirs, len(opinions.annotators)).astype(int)
         everybody = zip(opinions.annotators, slips.tolist(), opinions.per_annotator.tolist(), strict=True)
@@ -278,5 +279,6 @@ def fitted(pool: PoolState, version: str, log_seq: int, space: EmbeddingSpace, w
     """A model from all answers in ``pool``; it may have none. Deterministic but for ``warm``, which saves time."""
     training = pool.training()
     before = warm.head if warm is not None and warm.space is space else None
-    head = pool.question.fit(space, pool.rows[training], pool.learned_targets(training), before)
+    targets, settled = pool.learned_targets(training), pool.is_settled(training)
+    head = pool.question.fit(space, pool.rows[training], targets, before, settled if settled.any() else None)
     return Model(version, head, log_seq, space, pool.question)

@@ -16,6 +16,7 @@ from nextlabel.connectors.label_studio.payloads import (
     read_result,
     record_from_task,
     remote_record,
+    write_finished,
     write_result,
     write_task,
 )
@@ -24,6 +25,8 @@ from nextlabel.connectors.records import (
     AnnotationStatus,
     Field,
     FieldKind,
+    Finished,
+    Given,
     Hint,
     Labeling,
     LabelKind,
@@ -330,3 +333,24 @@ def test_what_else_a_task_holds_may_be_the_id_that_the_data_has() -> None:
     data = {"text": "a", "doc": 12, "body": "x" * 500, "tags": ["a"], "nul": "\0", UID_KEY: "u"}
     found = remote_record({"id": 5, "data": data, "meta": {"row": "r1"}}, SINGLE.labeling)
     assert found.ids == {"doc": "12", "row": "r1"}
+
+
+def test_a_finished_record_is_of_the_projects_own_form() -> None:
+    config = (
+        '<View><Text name="shown" value="$review"/><Choices name="verdict" toName="shown">'
+        '<Choice value="good"/><Choice value="bad"/></Choices></View>'
+    )
+    labeling = read_config(config).labeling
+    people = (Given("7", "ann@example.com", ("good",)), Given("8", "ben", ("bad",)), Given("None", "None", ("bad",)))
+    suggestion = Suggestion(("bad",), 0.5, "probe-1")
+    done = Finished(Record("u1", {"review": "fine"}, {"row": 1}), ("good",), True, people, suggestion)
+    task = write_finished(labeling, done, config)
+    assert task["data"]["review"] == "fine"
+    assert [one.get("completed_by") for one in task["annotations"]] == [{"email": "ann@example.com"}, 8, None]
+    assert [one["ground_truth"] for one in task["annotations"]] == [True, False, False]
+    [region] = task["annotations"][0]["result"]
+    assert (region["from_name"], region["to_name"], region["value"]) == ("verdict", "shown", {"choices": ["good"]})
+    assert task["predictions"][0]["model_version"] == "probe-1"
+    alone = write_finished(labeling, Finished(done.record, ("good",)), config)
+    assert [one.keys() for one in alone["annotations"]] == [{"result", "ground_truth"}]
+    assert write_finished(labeling, Finished(done.record, None), config)["annotations"] == []

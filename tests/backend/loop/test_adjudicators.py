@@ -10,9 +10,11 @@ import pytest
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.questions import question_of
+from nextlabel.backend.questions.choice import ChoiceHead
 from nextlabel.backend.queue.overlap import CLOSED
 from nextlabel.backend.queue.publishing import QueueSizes
 from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
+from nextlabel.backend.retraining.model import fitted
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import ConfigError, PlatformUnavailable
 from nextlabel.connectors.records import Labeling, LabelKind
@@ -80,6 +82,22 @@ def test_who_adjudicates_and_is_not_there_is_told(
     take(service, store, platform.annotate(platform.queue()[0], LABELS[0], "ann"))
     wait_for(lambda: "ann@example.com" in service.status().last_error)
     assert service.status().last_error.startswith("adjudicators: the boss can't be found")
+
+
+def test_the_probe_does_not_doubt_it(space: EmbeddingSpace) -> None:
+    """Answers of a person against all the model knows are believed less; an adjudicator's are not."""
+    answers = {at: [given(at, "ann")] for at in range(40)}
+    against = {at: "dog" if at % 2 == 0 else "cat" for at in (4, 9, 16, 23, 30)}
+    weights = []
+    for settles in (False, True):
+        said = {at: [replace(answer(f"r{at}", label, by="lead"), is_truth=settles)] for at, label in against.items()}
+        pool = fill(PoolState(question_of(Labeling(LabelKind.SINGLE, ("cat", "dog")))), space, answers | said)
+        head = fitted(pool, "probe-1", 1, space).head
+        assert isinstance(head, ChoiceHead)
+        found = head.predict(space.cache, pool.rows[np.array(list(against))])
+        said_so = np.array([label == "dog" for label in against.values()]).astype(int)
+        weights.append(found[np.arange(len(against)), said_so].mean())
+    assert weights[1] > weights[0] + 0.005
 
 
 @pytest.mark.parametrize("soft", [False, True])

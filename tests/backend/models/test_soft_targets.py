@@ -67,6 +67,22 @@ def test_soft_answers_are_not_doubted_a_second_time() -> None:
     assert np.abs(soft.weights - doubted.weights).max() > 0.01
 
 
+def test_settled_answers_are_not_doubted_at_all() -> None:
+    x, targets = blobs(300)
+    wrong = targets.copy()
+    wrong[::10] = (wrong[::10] + 1) % CLASSES
+    doubted, plain = Probe.fit(x, wrong, CLASSES), Probe.fit(x, wrong, CLASSES, doubt=False)
+    every = Probe.fit(x, wrong, CLASSES, settled=np.ones(300, np.bool_))
+    none = Probe.fit(x, wrong, CLASSES, settled=np.zeros(300, np.bool_))
+    np.testing.assert_array_equal(every.weights, plain.weights)
+    np.testing.assert_array_equal(none.weights, doubted.weights)
+    some = np.zeros(300, np.bool_)
+    some[::20] = True
+    mixed = Probe.fit(x, wrong, CLASSES, settled=some)
+    assert np.abs(mixed.weights - doubted.weights).max() > 0.01
+    assert np.abs(mixed.weights - plain.weights).max() > 0.01
+
+
 @pytest.mark.parametrize("broken", [[0.5, 0.6, 0.2], [1.5, -0.5, 0.0], [np.nan, 0.5, 0.5]])
 def test_what_is_no_distribution_is_refused(broken: list[float]) -> None:
     x, targets = blobs(10)

@@ -57,8 +57,11 @@ def say(process: BackendProcess, person: Person, shown: Shown, label: str) -> No
     process.wait_settled()
 
 
-def settles(process: BackendProcess, ann: Person, lead: Person) -> Shown:
-    """Ann answers a record, the lead says otherwise; then the lead answers another one alone, which is returned."""
+def settles(process: BackendProcess, ann: Person, lead: Person, is_closed: Callable[[str], object]) -> Shown:
+    """Ann answers a record, the lead says otherwise; then the lead answers another one alone, which is returned.
+
+    ``is_closed``: whether the platform knows that nobody else is wanted for a record, which it is told after the queue.
+    """
     assert process.status()["last_error"] == ""
     first = ann.next()
     assert first is not None
@@ -72,6 +75,7 @@ def settles(process: BackendProcess, ann: Person, lead: Person) -> Shown:
     say(process, lead, alone, "good")
     process.wait(lambda status: status["settled"] == 2, "what is settled")
     process.wait_settled()
+    process.wait(lambda _: is_closed(alone.id), "the platform to be told")
     following = ann.next()
     assert following is not None
     assert following.id != alone.id, "records that one has answered come first, unless they are settled"
@@ -94,14 +98,14 @@ def test_label_studio(
     begin: Callable[..., BackendProcess], label_studio: LabelStudioServer, annotators: list[str]
 ) -> None:
     process = begin(label_studio, "annotator1@example.com")
-    alone = settles(process, *(Studio(label_studio, token, process) for token in annotators[:2]))
 
-    def task() -> dict[str, object]:
-        found: dict[str, object] = api(label_studio, "GET", f"/api/tasks/{alone.id}").json()
+    def task(number: str) -> dict[str, Any]:
+        found: dict[str, Any] = api(label_studio, "GET", f"/api/tasks/{number}").json()
         return found
 
-    process.wait(lambda _: task()["is_labeled"], "the task to be done")
-    assert task()["overlap"] == 1
+    ann, lead = (Studio(label_studio, token, process) for token in annotators[:2])
+    alone = settles(process, ann, lead, lambda number: task(number)["is_labeled"])
+    assert task(alone.id)["overlap"] == 1
 
     tasks = exported(process, label_studio, "tasks.json")
     project = process.status()["project"]["id"]
@@ -127,9 +131,11 @@ def test_argilla(begin: Callable[..., BackendProcess], argilla: ArgillaServer, a
     process = begin(argilla, "annotator1")
     process.wait(lambda status: "annotator1" in status["links"], "everybody's link")
     try:
-        settles(
-            process, *(Argilla(argilla, key, process, f"annotator{at}") for at, key in enumerate(argilla_users[:2]))
-        )
+        ann, lead = (Argilla(argilla, key, process, f"annotator{at}") for at, key in enumerate(argilla_users[:2]))
+        settles(process, ann, lead, lambda _: True)
+        records = exported(process, argilla, "records.json")
+        values = [[one["value"] for one in record["responses"]["label"]] for record in records]
+        assert sorted(values) == [["good"], ["good", "bad"]]
     finally:
         process.stop()
         forget_webhooks(argilla)

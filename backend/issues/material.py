@@ -37,10 +37,15 @@ class VectorSpace:
     cache: EmbeddingCache
 
     def fit(
-        self, vectors: npt.NDArray[np.float32], targets: npt.NDArray[Any], classes: int, warm: Probe | None = None
+        self,
+        vectors: npt.NDArray[np.float32],
+        targets: npt.NDArray[Any],
+        classes: int,
+        warm: Probe | None = None,
+        settled: npt.NDArray[np.bool_] | None = None,
     ) -> Probe:
         """See Probe.fit."""
-        return Probe.fit(vectors, targets, classes, warm=warm)
+        return Probe.fit(vectors, targets, classes, warm=warm, settled=settled)
 
 
 @dataclass(frozen=True, slots=True)

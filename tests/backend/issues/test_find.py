@@ -32,9 +32,9 @@ class Watched(VectorSpace):
 
     __slots__ = ("fits",)
 
-    def fit(self, vectors: Any, targets: Any, classes: int, warm: Probe | None = None) -> Probe:
+    def fit(self, vectors: Any, targets: Any, classes: int, warm: Probe | None = None, settled: Any = None) -> Probe:
         self.fits.append(vectors)  # type: ignore[attr-defined]
-        return super().fit(vectors, targets, classes, warm)
+        return super().fit(vectors, targets, classes, warm, settled)
 
 
 @pytest.fixture

@@ -82,10 +82,12 @@ def _data(recipe: Recipe, settings: Settings) -> str:
 
 
 def _training(recipe: Recipe, settings: Settings) -> Finding:
-    from nextlabel.backend.service.opening import untrainable
+    from nextlabel.backend.service.opening import no_training, untrainable
 
     if find_spec("torch") is not None and find_spec("transformers") is not None:
-        if recipe.labels and (reason := untrainable(recipe, settings)):
+        if recipe.training.rung in ("zero-shot", "probe"):
+            return Finding.ok("training", no_training(recipe))
+        if reason := no_training(recipe) or (untrainable(recipe, settings) if recipe.labels else ""):
             return Finding("training", Severity.OK, reason, "name another encoder to have it trained")
         return Finding.ok("training", "the encoder can be trained here")
     told = (

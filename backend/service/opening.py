@@ -208,18 +208,23 @@ def import_plan(recipe: Recipe, settings: Settings) -> ImportPlan:
     return ImportPlan(rule, audit_share(recipe, settings), settings.audit_size)
 
 
+def no_training(recipe: Recipe) -> str:
+    """Why nothing is trained for this recipe, whatever model its encoder is; empty if something may be."""
+    images = is_multimodal(recipe.encoder)
+    if recipe.training.rung in ("zero-shot", "probe"):
+        return f"the recipe says `rung: {recipe.training.rung}`"
+    if recipe.encoder == HASHING or (images and recipe.training.rung != "auto"):
+        return f"the encoder {recipe.encoder} can't be trained"
+    if images and recipe.training.fusion == "none":
+        return "the recipe says `fusion: none`"
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        return "torch and transformers are not installed: pip install 'nextlabel[train]'"
+    return ""
+
+
 def training_setup(recipe: Recipe, settings: Settings) -> TrainingSetup:
     """What the slow step trains for this recipe, and where."""
     home, question = project_home(recipe, settings), question_of(recipe.labeling())
-    reason, images = "", is_multimodal(recipe.encoder)
-    if recipe.training.rung in ("zero-shot", "probe"):
-        reason = f"the recipe says `rung: {recipe.training.rung}`"
-    elif recipe.encoder == HASHING or (images and recipe.training.rung != "auto"):
-        reason = f"the encoder {recipe.encoder} can't be trained"
-    elif images and recipe.training.fusion == "none":
-        reason = "the recipe says `fusion: none`"
-    elif find_spec("torch") is None or find_spec("transformers") is None:
-        reason = "torch and transformers are not installed: pip install 'nextlabel[train]'"
     return TrainingSetup(
         project=recipe.name,
         question=question,
@@ -227,8 +232,8 @@ def training_setup(recipe: Recipe, settings: Settings) -> TrainingSetup:
         spec=recipe.training,
         work=home / "training",
         models=home / "models",
-        reason=reason,
-        rungs=("fusion",) if images else question.rungs,
+        reason=no_training(recipe),
+        rungs=("fusion",) if is_multimodal(recipe.encoder) else question.rungs,
     )
 
 

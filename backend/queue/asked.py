@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nextlabel.backend.questions import Question, as_json
+from nextlabel.backend.questions import Question
 from nextlabel.backend.store import Store
-from nextlabel.connectors.records import Annotation, AnnotationStatus
+from nextlabel.connectors.records import Annotation, AnnotationStatus, Span
 
 NOTED = "asked_by_hand"
-"""Where the store keeps what records said when somebody asked about them again: uid -> answer, and who had answered."""
+"""Where the store keeps what records said when somebody asked about them again: uid -> digest, and the answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,13 @@ def said_now(store: Store, question: Question, uids: Sequence[str]) -> dict[str,
 
 
 def note_asked(store: Store, notes: Mapping[str, Any]) -> None:
-    """Keep ``notes`` of records that were asked about. Of one that waits since an earlier time, the earlier stays."""
+    """Keep ``notes`` of records that were asked about. Of one that waits since an earlier time, the earlier stays.
+
+    Those of records that are gone since are dropped.
+    """
     kept: dict[str, Any] = json.loads(store.get_meta(NOTED) or "{}")
+    here = {item.record.uid for item in store.get(list(kept)) if not item.gone}
+    kept = {uid: note for uid, note in kept.items() if uid in here}
     news = {uid: note for uid, note in notes.items() if uid not in kept or kept[uid]["seen"] != note["seen"]}
     store.set_meta(NOTED, json.dumps(kept | news, ensure_ascii=False))
 
@@ -80,6 +86,10 @@ def _key(one: Annotation) -> str:
     return f"{one.id} {one.updated_at.isoformat()}"
 
 
-def _said(question: Question, given: Iterable[Annotation]) -> list[Any] | None:
+def _said(question: Question, given: Iterable[Annotation]) -> str:
+    """A digest of what these answers come to, "" for nothing: what a mark's text says is nobody's business here."""
     decided = question.consensus(one for one in given if question.answers(one))
-    return None if decided is None else as_json(decided)
+    if decided is None:
+        return ""
+    plain = [[one.start, one.end, one.label] if isinstance(one, Span) else one for one in decided]
+    return hashlib.blake2b(json.dumps(plain).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nextlabel.backend.questions import question_of
-from nextlabel.backend.queue.asked import AskedAgain, asked_again, note_asked, said_now
+from nextlabel.backend.queue.asked import NOTED, AskedAgain, asked_again, note_asked, said_now
 from nextlabel.backend.store import Store
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes, Labeling, LabelKind, Record
 
@@ -70,7 +71,14 @@ def test_whoever_asks_twice_meanwhile_counts_once_and_from_the_first_time(store:
     assert asked_again(store, QUESTION) == AskedAgain(2, 0, 0), "a new question, which nobody has answered yet"
 
 
+def test_what_was_said_and_marked_is_not_kept(store: Store) -> None:
+    ask(store, "u0")
+    assert "good" not in (store.get_meta(NOTED) or "")
+
+
 def test_records_that_are_gone_are_left_out(store: Store) -> None:
     ask(store, "u0", "u1")
     store.mark_gone(["r0"])
     assert asked_again(store, QUESTION) == AskedAgain(1, 0, 0)
+    ask(store, "u2")
+    assert "u0" not in json.loads(store.get_meta(NOTED) or "{}")

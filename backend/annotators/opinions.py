@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from nextlabel.backend.activation import activation_of
 from nextlabel.backend.data.cells import MISSING, LabelReader, values_in
-from nextlabel.backend.data.tables import Row, Table, at_cell, cell_label, check_columns
+from nextlabel.backend.data.tables import Row, Table, at_cell, cell_label, check_columns, matching
 from nextlabel.connectors.errors import DataError, LearningError
 from nextlabel.connectors.records import Annotation, AnnotationStatus
 
@@ -220,18 +219,6 @@ def read_columns(
 
     check_columns(table, (id_column,))
     return _gather(table, answers(), labels, ids, reader)
-
-
-def matching(table: Table, columns: Sequence[str], id_column: str = "") -> list[str]:
-    """The columns that ``columns`` names or matches, in the order of the table. Raises DataError if one finds none."""
-    found: set[str] = set()
-    for pattern in columns:
-        some = {name for name in table.columns if name != id_column and fnmatch.fnmatchcase(name, pattern)}
-        if not some:
-            shown = ", ".join(table.columns[:8]) + (", ..." if len(table.columns) > 8 else "")
-            raise DataError(f"{table.name}: no column is called {pattern!r}; there are {shown}")
-        found |= some
-    return [name for name in table.columns if name in found]
 
 
 def _label(table: Table, row: Row, column: str, reader: LabelReader) -> str:

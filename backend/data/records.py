@@ -200,12 +200,12 @@ def _walk(table: Table, columns: Columns, report: ReadReport) -> Iterator[tuple[
             for name, column in columns.fields.items()
         }
         if any(_UNSTORABLE.search(text) for text in fields.values()):
-            fields = {name: _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text) for name, text in fields.items()}
+            fields = {name: storable_text(text) for name, text in fields.items()}
             report.repaired.append(row.number)
         if not any(text.strip() for text in fields.values()):
             report.blank.append(row.number)
             continue
-        metadata = {column: _plain(row.values.get(column)) for column in columns.metadata}
+        metadata = {column: plain(row.values.get(column)) for column in columns.metadata}
         record = Record(uid="", fields=fields, metadata=metadata)
         content = record.content_hash()
         if columns.id is None:
@@ -243,17 +243,22 @@ def _image(table: Table, row: Row, column: str) -> str:
     return known_by(source)
 
 
-def _plain(value: Any) -> Any:
+def storable_text(text: str) -> str:
+    """``text`` with U+FFFD in place of characters that can't be stored."""
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def plain(value: Any) -> Any:
     """``value`` as JSON can say it."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if value is None or isinstance(value, (bool, int, float)):
         return value
-    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", str(value))
+    return storable_text(str(value))
 
 
 # -- Images ------------------------------------------------------------------------------------------------------------

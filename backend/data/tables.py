@@ -7,6 +7,7 @@ and by the libraries that insist.
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from .reading import NOTHING_SAID, ReadingOptions, column_names
 from .rows import Row, Table, first_few
 from .sources import FILE_SUFFIXES, UNREADABLE, Source, find_source
 
-__all__ = ["Row", "Table", "at_cell", "cell_label", "cell_text", "check_columns", "open_table"]
+__all__ = ["Row", "Table", "at_cell", "cell_label", "cell_text", "check_columns", "matching", "open_table"]
 
 _JSON: Final = frozenset({".jsonl", ".ndjson", ".json"})
 _NAMED: Final = 30  # columns, in an error
@@ -132,6 +133,18 @@ def check_columns(table: Table, wanted: Sequence[str]) -> None:
                 found += "; if these are no names, write a first line that names the columns, or say --no-header"
                 found += " (in a recipe, header: false): then they are 'column 1', 'column 2' and on"
             raise DataError(f"{table.name}:1: there is no column {column!r}{hint} columns found: {found}")
+
+
+def matching(table: Table, columns: Sequence[str], id_column: str = "") -> list[str]:
+    """The columns that ``columns`` names or matches, in the order of the table. Raises DataError if one finds none."""
+    found: set[str] = set()
+    for pattern in columns:
+        some = {name for name in table.columns if name != id_column and fnmatch.fnmatchcase(name, pattern)}
+        if not some:
+            shown = ", ".join(table.columns[:8]) + (", ..." if len(table.columns) > 8 else "")
+            raise DataError(f"{table.name}: no column is called {pattern!r}; there are {shown}")
+        found |= some
+    return [name for name in table.columns if name in found]
 
 
 # -- Parquet and datasets ----------------------------------------------------------------------------------------------

@@ -163,7 +163,7 @@ class Spans(Question):
 
     @override
     def read(self, form: Form, value: Any, text: str) -> Value:
-        points = _points(text)
+        points = points_of(text)
         spans = [read_object(one, "a span") for one in read_list(value, "its value")]
         read = [read_span(one["start"], one["end"], one["label"]) for one in spans]
         return tuple(Span(points(span.start), points(span.end), span.label) for span in read)
@@ -201,7 +201,7 @@ def _units(text: str) -> int:
     return len(text) + sum(character > "\uffff" for character in text)
 
 
-def _points(text: str) -> Callable[[int], int]:
+def points_of(text: str) -> Callable[[int], int]:
     """What turns an offset in UTF-16 units into one in characters of ``text``."""
     if _is_plain(text):
         return lambda units: units

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from nextlabel.connectors.records import (
     Annotation,
     Changes,
     Found,
+    GivenAnswer,
     Hint,
     Labeling,
     LabelKind,
@@ -61,7 +62,16 @@ class NoPlatform(Connector):
     def links(self) -> Mapping[str, str]:
         return {}
 
-    def push(self, records: Sequence[Record], progress: Any = no_progress) -> dict[str, str]:
+    def own_account(self) -> str:
+        return ""
+
+    def make_accounts(self, names: Collection[str]) -> Mapping[str, str]:
+        return {}
+
+    def give(self, answers: Sequence[GivenAnswer], given: Callable[[Changes], object]) -> dict[str, str]:
+        return {}
+
+    def push(self, records: Sequence[Record], progress: Any = no_progress, answers: Any = None) -> dict[str, str]:
         return {record.uid: record.uid for record in records}
 
     def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:

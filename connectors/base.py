@@ -11,9 +11,20 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from nextlabel.connectors.records import Annotation, Changes, Found, Hint, Labeling, QueueEntry, Record, RemoteRecord
+from nextlabel.connectors.records import (
+    Annotation,
+    Changes,
+    Found,
+    GivenAnswer,
+    Hint,
+    Labeling,
+    QueueEntry,
+    Record,
+    RemoteRecord,
+)
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as long work goes on."""
@@ -21,6 +32,10 @@ Progress = Callable[[int, int], None]
 
 def no_progress(done: int, total: int) -> None:
     """The default progress callback: says nothing."""
+
+
+NO_ANSWERS: Mapping[str, Sequence[GivenAnswer]] = MappingProxyType({})
+"""Nobody has answered the records that are pushed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +172,43 @@ class Connector(Protocol):
     def survey(self) -> Survey:
         """What the project holds, and what we are about to change in it. Changes nothing."""
 
-    def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
+    def push(
+        self,
+        records: Sequence[Record],
+        progress: Progress = no_progress,
+        answers: Mapping[str, Sequence[GivenAnswer]] = NO_ANSWERS,
+    ) -> dict[str, str]:
         """Put ``records`` on the platform, without suggestions; return uid -> remote id for each of them.
 
-        Idempotent by uid: what is there already is found, not doubled.
+        Idempotent by uid: what is there already is found, not doubled. ``answers`` (by uid) from elsewhere may come
+        with records that are new, where that is quicker; :meth:`give` tells which are there, and makes up for the rest.
         Raises RecordsRejected if the platform stored fewer than were sent, after trying again once.
         """
+
+    def accounts(self) -> Mapping[str, str]:
+        """Id -> name, of every account that an answer from elsewhere may be given to: at least those who may answer."""
+        return self.annotator_names()
+
+    def own_account(self) -> str:
+        """The id of the account that we work as."""
+        ...
+
+    def make_accounts(self, names: Collection[str]) -> Mapping[str, str]:
+        """Accounts for people who answered elsewhere; name -> id. Nobody can log in with one before it has a password.
+
+        Who has an account by this name keeps it. Raises PlatformError, with the fix, where the token may make none.
+        """
+        ...
+
+    def give(self, answers: Sequence[GivenAnswer], given: Callable[[Changes], object]) -> dict[str, str]:
+        """Put ``answers`` that people gave elsewhere on the platform, as theirs.
+
+        ``given`` is told, as the work goes on, what the platform has of them now. Somebody who has answered the record
+        there keeps that answer: it is told in place of the other. Idempotent: what is there is found, not doubled.
+        Returns key -> why, of those that the platform does not take. Raises ConnectorError; what was told until then is
+        there.
+        """
+        ...
 
     def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
         """Every record of the project. One that we never pushed gets a uid derived from its remote id.

@@ -6,6 +6,7 @@ At the end, answers are compared with what may be answered.
 ``Labeling``    the question asked about every record.
 ``Suggestion``  a pre-annotation made by a model.
 ``Annotation``  one annotator's answer to one record.
+``GivenAnswer`` an answer that somebody gave elsewhere, to be put on the platform.
 ``Unreadable``  an answer that says nothing we know.
 ``Changes``     what a look at the platform found.
 ``Hint``        what a webhook says: where to look, and nothing to believe.
@@ -197,6 +198,20 @@ class Annotation:
     updated_at: datetime
     seen_version: str | None = None
     is_truth: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GivenAnswer:
+    """An answer that the platform's user ``annotator`` gave elsewhere to the record ``remote_id``.
+
+    ``key`` names it for ever: it is on the platform once, however often it is sent.
+    """
+
+    key: str
+    remote_id: str
+    annotator: str
+    value: Value
+    status: AnnotationStatus = AnnotationStatus.SUBMITTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,23 @@ It passes the contract of every connector (tests/contract). Annotators are metho
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from typing_extensions import override
 
-from nextlabel.connectors.base import BackendAddress, Connector, Finding, Progress, ProjectRef, Survey, no_progress
+from nextlabel.connectors.base import (
+    NO_ANSWERS,
+    BackendAddress,
+    Connector,
+    Finding,
+    Progress,
+    ProjectRef,
+    Survey,
+    no_progress,
+)
 from nextlabel.connectors.bulk import rejected
 from nextlabel.connectors.errors import LabelingMismatch, PlatformUnavailable
 from nextlabel.connectors.records import (
@@ -21,6 +30,7 @@ from nextlabel.connectors.records import (
     AnnotationStatus,
     Changes,
     Found,
+    GivenAnswer,
     Hint,
     Labeling,
     QueueEntry,
@@ -28,6 +38,7 @@ from nextlabel.connectors.records import (
     RemoteRecord,
     Unreadable,
     Value,
+    can_be_given,
     check_labels,
 )
 
@@ -41,7 +52,8 @@ class MemoryConnector(Connector):
     What was done to it can be looked at: ``pushed`` records by remote id, ``answers`` by id, ``published`` generations
     with their entries, ``retired`` ones, ``asked_for`` annotations, ``asked_again`` and ``settled`` records. ``odd``:
     annotations that can't be read, by id. It ``refuses`` some records, uid -> why: to take them, and to give them a
-    place. ``restored``: whether it is as it was at an earlier time.
+    place. ``restored``: whether it is as it was at an earlier time. ``accounts_made``: for people who answered
+    elsewhere, id -> name.
     """
 
     labeling: Labeling
@@ -70,6 +82,7 @@ class MemoryConnector(Connector):
     detached: list[dict[str, Any]] = field(default_factory=list)
     refuses: dict[str, str] = field(default_factory=dict)
     restored: bool = False
+    accounts_made: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
@@ -169,7 +182,12 @@ class MemoryConnector(Connector):
         return Survey(len(self.pushed), len({one.remote_id for one in self.answers.values()}), ("nothing",))
 
     @override
-    def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
+    def push(
+        self,
+        records: Sequence[Record],
+        progress: Progress = no_progress,
+        answers: Mapping[str, Sequence[GivenAnswer]] = NO_ANSWERS,
+    ) -> dict[str, str]:
         """Remote ids tell the uid."""
         self._call("push")
         taken = [record for record in records if record.uid not in self.refuses]
@@ -182,6 +200,38 @@ class MemoryConnector(Connector):
             refused = {record.uid: self.refuses[record.uid] for record in records if record.uid in self.refuses}
             raise rejected(refused, found, len(records))
         return found
+
+    @override
+    def accounts(self) -> Mapping[str, str]:
+        """The owner, those who answered, and the ``accounts_made``: they are called by their ids."""
+        return {"owner": "owner"} | {one.annotator: one.annotator for one in self.answers.values()} | self.accounts_made
+
+    @override
+    def own_account(self) -> str:
+        """Always the same one."""
+        return "owner"
+
+    @override
+    def make_accounts(self, names: Collection[str]) -> Mapping[str, str]:
+        self._call("make_accounts")
+        self.accounts_made.update({name: name for name in names})
+        return {name: name for name in names}
+
+    @override
+    def give(self, answers: Sequence[GivenAnswer], given: Callable[[Changes], object]) -> dict[str, str]:
+        """One at a time; ``fail_next["given"]`` strikes between the first being there and its being told."""
+        refused = {}
+        for one in answers:
+            self._call("give")
+            if one.remote_id not in self.pushed or not can_be_given(self.labeling, one.value):
+                refused[one.key] = "there is no such record, or no such answer"
+                continue
+            theirs = (had for had in self.answers.values() if had.remote_id == one.remote_id)
+            known = next((had for had in theirs if had.annotator == one.annotator), None)
+            known = known or self.annotate(one.remote_id, one.value, one.annotator, one.status)
+            self._call("given")
+            given(Changes((known,)))
+        return refused
 
     @override
     def in_hand(self) -> list[str]:

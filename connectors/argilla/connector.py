@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Self
@@ -11,6 +11,7 @@ from typing import Any, Self
 import structlog
 from typing_extensions import override
 
+from nextlabel.connectors.argilla import giving
 from nextlabel.connectors.argilla.changes import Poll
 from nextlabel.connectors.argilla.client import (
     Client,
@@ -29,6 +30,7 @@ from nextlabel.connectors.argilla.rows import Push, Rows
 from nextlabel.connectors.argilla.traces import Traces
 from nextlabel.connectors.argilla.webhooks import Webhooks
 from nextlabel.connectors.base import (
+    NO_ANSWERS,
     BackendAddress,
     Finding,
     NewProject,
@@ -42,7 +44,16 @@ from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import MissingExtra, PlatformError, ProjectNotFound
 from nextlabel.connectors.http import NO_HEADERS
 from nextlabel.connectors.project import ProjectConnector
-from nextlabel.connectors.records import Annotation, Changes, Found, Hint, QueueEntry, Record, RemoteRecord
+from nextlabel.connectors.records import (
+    Annotation,
+    Changes,
+    Found,
+    GivenAnswer,
+    Hint,
+    QueueEntry,
+    Record,
+    RemoteRecord,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -108,12 +119,40 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         return Survey(self._rows.total(), self._rows.answered(), tuple(changes))
 
     @override
-    def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
+    def push(
+        self,
+        records: Sequence[Record],
+        progress: Progress = no_progress,
+        answers: Mapping[str, Sequence[GivenAnswer]] = NO_ANSWERS,
+    ) -> dict[str, str]:
         self._pushing = True
         try:
             return Push(self._rows, self.form).push(records, progress)
         finally:
             self._pushing = False
+
+    @override
+    def accounts(self) -> Mapping[str, str]:
+        """All users of the server for an owner's key, else those of the workspace."""
+        return {**giving.accounts(self._client), **self.annotator_names()}
+
+    @override
+    def own_account(self) -> str:
+        return self._people.members[0].id
+
+    @override
+    def make_accounts(self, names: Collection[str]) -> Mapping[str, str]:
+        """In no workspace: who is in it gets a share of the queue."""
+        return giving.make_accounts(self._client, names, {name: number for number, name in self.accounts().items()})
+
+    @override
+    def give(self, answers: Sequence[GivenAnswer], given: Callable[[Changes], object]) -> dict[str, str]:
+        def look(records: Collection[str]) -> Changes:
+            found = self._poll.each({record: record for record in records}, self.form)
+            self._queue.note(found.annotations, found.complete)
+            return found
+
+        return giving.give(self._rows, self.form, look, answers, given)
 
     @override
     def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:

@@ -17,10 +17,11 @@ from typing import Any
 import structlog
 from typing_extensions import override
 
-from nextlabel.connectors.base import BackendAddress, Finding, Progress, ProjectRef, Survey, no_progress
+from nextlabel.connectors.base import NO_ANSWERS, BackendAddress, Finding, Progress, ProjectRef, Survey, no_progress
 from nextlabel.connectors.basics import Json, batched
 from nextlabel.connectors.errors import PlatformUnavailable
 from nextlabel.connectors.http import server_time
+from nextlabel.connectors.label_studio import giving
 from nextlabel.connectors.label_studio.client import Client, LabelStudioProjects
 from nextlabel.connectors.label_studio.config import Form, read_config
 from nextlabel.connectors.label_studio.diagnose import findings
@@ -35,7 +36,17 @@ from nextlabel.connectors.label_studio.queue import LabelStudioQueue
 from nextlabel.connectors.label_studio.tasks import FETCH, SHOWN, Tasks
 from nextlabel.connectors.label_studio.webhooks import SETTINGS, Webhooks
 from nextlabel.connectors.project import ProjectConnector
-from nextlabel.connectors.records import Annotation, Changes, Found, Hint, QueueEntry, Record, RemoteRecord, Unreadable
+from nextlabel.connectors.records import (
+    Annotation,
+    Changes,
+    Found,
+    GivenAnswer,
+    Hint,
+    QueueEntry,
+    Record,
+    RemoteRecord,
+    Unreadable,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -93,8 +104,28 @@ class LabelStudioConnector(ProjectConnector[Client, Form]):
         return Survey(int(found["task_number"]), int(answered), tuple(self._webhooks.ahead(found)))
 
     @override
-    def push(self, records: Sequence[Record], progress: Progress = no_progress) -> dict[str, str]:
-        return self._tasks.push(records, self.form, progress)
+    def push(
+        self,
+        records: Sequence[Record],
+        progress: Progress = no_progress,
+        answers: Mapping[str, Sequence[GivenAnswer]] = NO_ANSWERS,
+    ) -> dict[str, str]:
+        given = {uid: giving.embedded(self.form, some) for uid, some in answers.items()}
+        return self._tasks.push(records, self.form, progress, given)
+
+    @override
+    def own_account(self) -> str:
+        return str(self._client.get("/api/current-user/whoami")["id"])
+
+    @override
+    def make_accounts(self, names: Collection[str]) -> Mapping[str, str]:
+        """A name without an @ gets an address to which no mail goes."""
+        known = {name.lower(): number for number, name in self.annotator_names().items()}
+        return giving.make_accounts(self._client, names, known)
+
+    @override
+    def give(self, answers: Sequence[GivenAnswer], given: Callable[[Changes], object]) -> dict[str, str]:
+        return giving.give(self._client, self._tasks, self.form, answers, given)
 
     @override
     def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:

@@ -46,8 +46,10 @@ class Tasks(Listing):
 
     # -- push --------------------------------------------------------------------------------------------------------
 
-    def push(self, records: Sequence[Record], form: Form, progress: Progress) -> dict[str, str]:
-        """uid -> task id of each of ``records``, imported where they were missing.
+    def push(
+        self, records: Sequence[Record], form: Form, progress: Progress, answers: Mapping[str, Sequence[Json]]
+    ) -> dict[str, str]:
+        """uid -> task id of each of ``records``, imported where they were missing, with their ``answers`` if that goes.
 
         Raises RecordsRejected: before anything is sent if one uid stands for two different records; at the end, with
         all others stored, for records that can't be shown or that Label Studio refuses; and for tasks that are missing
@@ -58,7 +60,15 @@ class Tasks(Listing):
         progress(len(found), len(wanted))
 
         def store(batch: Mapping[str, Json]) -> None:
-            found.update((uid, str(task)) for uid, task in self._import(batch).items())
+            answered = {uid: {**task, "annotations": answers[uid]} for uid, task in batch.items() if answers.get(uid)}
+            try:
+                made = self._import({**batch, **answered})
+            except PlatformError as error:
+                if not answered or error.status != 400:
+                    raise
+                log.info("tasks are imported without their answers, which follow", reason=error.body)
+                made = self._import(batch)
+            found.update((uid, str(task)) for uid, task in made.items())
 
         narrowing = Narrowing()
         missing = [(uid, task) for uid, task in wanted.items() if uid not in found]

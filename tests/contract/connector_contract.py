@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -17,6 +17,8 @@ from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
+    Changes,
+    GivenAnswer,
     Hint,
     Labeling,
     LabelKind,
@@ -118,6 +120,66 @@ def test_answers_come_in_once_with_their_ids(platform: Platform, connector: Conn
     assert ids[1] in {one.remote_id for one in later.annotations}, "no gap after the cursor"
     for one in (*changes.annotations, *later.annotations):
         assert one.id in (later.complete.get(one.remote_id) or changes.complete[one.remote_id])
+
+
+def test_answers_from_elsewhere_are_there_once_and_push_no_other_aside(platform: Platform, connector: Connector):
+    """Several people about one record, a skip, somebody's own answer, and a record that is gone."""
+    ids = list(connector.push(numbered(4)).values())
+    own = platform.answer(connector, ids[1], "politics", 0)
+    platform.delete(connector, ids[3])
+    [mine] = connector.changes(None).annotations
+    people = connector.make_accounts(["anna", "Ben Ö."])
+    assert connector.make_accounts(["anna"]) == {"anna": people["anna"]}
+    assert {*people.values(), connector.own_account()} <= connector.accounts().keys()
+    given = [
+        GivenAnswer("k1", ids[0], people["anna"], ("sport",)),
+        GivenAnswer("k2", ids[0], people["Ben Ö."], ("politics",)),
+        GivenAnswer("k3", ids[2], people["anna"], (), AnnotationStatus.SKIPPED),
+        GivenAnswer("k4", ids[1], mine.annotator, ("sport",)),
+        GivenAnswer("k5", ids[3], people["anna"], ("sport",)),
+        GivenAnswer("k6", ids[1], people["anna"], ("no such label",)),
+    ]
+    said: list[Changes] = []
+    assert connector.give(given, said.append).keys() == {"k5", "k6"}
+    there = _by_person(connector)
+    assert {key: (value, status) for key, (_, value, status) in there.items()} == {
+        (ids[0], people["anna"]): (("sport",), AnnotationStatus.SUBMITTED),
+        (ids[0], people["Ben Ö."]): (("politics",), AnnotationStatus.SUBMITTED),
+        (ids[2], people["anna"]): ((), AnnotationStatus.SKIPPED),
+        (ids[1], mine.annotator): (("politics",), AnnotationStatus.SUBMITTED),
+    }
+    assert there[ids[1], mine.annotator][0] == own
+    told = {one.id: (one.remote_id, one.annotator, one.value) for part in said for one in part.annotations}
+    assert told == {number: (*key, value) for key, (number, value, _) in there.items()}
+    assert connector.give(given, said.append).keys() == {"k5", "k6"}
+    assert _by_person(connector) == there, "sent again, it is there once, as it was"
+
+
+def test_answers_that_come_with_new_records_are_no_others_than_those_that_are_given(connector: Connector):
+    """Whether the platform took them together or not, they are there once in the end; one that can't be is refused."""
+    anna, *_ = connector.make_accounts(["anna"]).values()
+    some = {
+        "u0": [GivenAnswer("k0", "", anna, ("sport",))],
+        "u1": [GivenAnswer("k1", "", anna, ("no such label",))],
+        "u2": [GivenAnswer("k2", "", anna, (), AnnotationStatus.SKIPPED)],
+    }
+    ids = connector.push(numbered(3), answers=some)
+    assert ids.keys() == {"u0", "u1", "u2"}
+    given = [replace(one, remote_id=ids[uid]) for uid, answers in some.items() for one in answers]
+    assert connector.give(given, lambda changes: None).keys() == {"k1"}
+    assert {key: (value, status) for key, (_, value, status) in _by_person(connector).items()} == {
+        (ids["u0"], anna): (("sport",), AnnotationStatus.SUBMITTED),
+        (ids["u2"], anna): ((), AnnotationStatus.SKIPPED),
+    }
+    assert not any(one.is_truth for page in connector.annotated() for one in page.annotations)
+
+
+def _by_person(connector: Connector) -> Mapping[tuple[str, str], tuple[str, object, AnnotationStatus]]:
+    """(record, annotator) -> id, value and status of what they answered; nobody has two."""
+    found = [one for page in connector.annotated() for one in page.annotations]
+    by = {(one.remote_id, one.annotator): (one.id, one.value, one.status) for one in found}
+    assert len(by) == len(found)
+    return by
 
 
 def test_what_others_do_with_records_is_told(platform: Platform, connector: Connector):

@@ -29,6 +29,7 @@ COMMANDS = {
     "compare": ("service", "Compare the annotation log with the platform now."),
     "detach": ("detach", "Take everything that is ours out of the project."),
     "forget": ("forget", "Erase records that were deleted on the platform."),
+    "import": ("import_answers", "Take labels that you have already into a project."),
     "export": ("export", "Write what came of each record, with how sure that is."),
     "relabel": ("service", "Ask other annotators about records that were answered."),
     "annotators": ("answers", "Show how often each annotator agrees with the others."),

@@ -176,6 +176,7 @@ def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("records", f"{answer['records']:,}, {answer['pushed']:,} on the platform"),
         ("labelled", f"{answer['labelled']:,} records, {answer['audit_labelled']:,} of them for the audit"),
         ("answers", _answers(answer.get("answers", {}), answer.get("skips", 0))),
+        ("from elsewhere", _imported(answer.get("imported", {}))),
         ("second opinions", f"{again:,} records wait for one" if (again := answer.get("asked_again", 0)) else ""),
         ("settled", f"{settled:,} records, for good" if (settled := answer.get("settled", 0)) else ""),
         ("labels", answer.get("labeling", "")),
@@ -194,6 +195,15 @@ def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
         *((f"note: {topic}", text) for topic, text in answer["notes"].items()),
     ]
     return [(name, text) for name, text in lines if text.strip()]
+
+
+def _imported(found: Mapping[str, int]) -> str:
+    """Answers that were imported."""
+    if not found:
+        return ""
+    left = f", {found['waiting']:,} are on their way" if found["waiting"] else ""
+    refused = f", {found['refused']:,} it does not take" if found["refused"] else ""
+    return f"{found['there']:,} of {found['answers']:,} imported answers are on the platform{left}{refused}"
 
 
 def told(notice: Mapping[str, str]) -> str:

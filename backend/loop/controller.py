@@ -176,8 +176,7 @@ class Controller:
             if self.model is not None and self.model.space is not self.space:
                 self.model = None  # a new probe is fitted before anything is ranked
             self.records.load()
-            if self._sizes.window is None:
-                self.records.push_all()
+            self.records.push_answered() if self._sizes.window else self.records.push_all()
             self._take_in()
             head = self._store.head()
             if self.model is None or self._queue.is_stale(head):

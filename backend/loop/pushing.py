@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import structlog
 
-from nextlabel.backend.store import Notice, Store
+from nextlabel.backend.store import ImportedAnswer, Notice, Store
 from nextlabel.connectors.base import Connector, Progress, no_progress
 from nextlabel.connectors.errors import RecordsRejected
-from nextlabel.connectors.records import Record
+from nextlabel.connectors.records import GivenAnswer, Record
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ class Pusher:
     def push(self, batch: list[Record], progress: Progress = no_progress) -> list[str]:
         """Push these; return the uids of those that are there now. Raises ConnectorError if that is not known."""
         try:
-            found: Mapping[str, str] = self._connector.push(batch, progress)
+            found: Mapping[str, str] = self._connector.push(batch, progress, self._answers(batch))
         except RecordsRejected as error:
             if not error.refused:
                 raise
@@ -56,6 +56,11 @@ class Pusher:
         self._store.dismiss(map(_key, found))
         return list(found)
 
+    def _answers(self, batch: list[Record]) -> dict[str, list[GivenAnswer]]:
+        """Answers from elsewhere about these records."""
+        waiting = self._store.waiting_about(record.uid for record in batch)
+        return {uid: [given(self._store.instance, "", one) for one in some] for uid, some in waiting.items()}
+
     def _set_aside(self, uids: set[str], refused: Mapping[str, str]) -> None:
         self._aside |= uids
         self._again_at = time.monotonic() + AGAIN_S
@@ -64,6 +69,11 @@ class Pusher:
             for uid, why in refused.items()
         )
         self._store.notify(*told)
+
+
+def given(instance: str, remote_id: str, one: ImportedAnswer) -> GivenAnswer:
+    """An imported answer as a connector takes it, under a name that it has for ever."""
+    return GivenAnswer(f"{instance}/{one.uid}/{one.annotator}", remote_id, one.annotator, one.value, one.status)
 
 
 def _key(uid: str) -> str:

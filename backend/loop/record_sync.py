@@ -141,6 +141,12 @@ class RecordSync:
         while batch := self._pusher.next(PUSH_BATCH):
             self._placed(self._pusher.push(batch, self._report("pushing", 0, None)))
 
+    def push_answered(self) -> None:
+        """Feed mode: records that have an answer from elsewhere go to the platform whatever their rank."""
+        waiting = (one for one in self._store.waiting_records(PUSH_BATCH) if not self._pusher.is_aside(one.uid))
+        if batch := list(waiting):
+            self._placed(self._pusher.push(batch, self._report("pushing", 0, None)))
+
     def feed(self, ranking: Positions, window: int) -> None:
         """Feed mode: top the platform's window up from the best of the ranking."""
         room = max(window - self._pool.waiting_on_platform(), 0)

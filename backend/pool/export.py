@@ -36,6 +36,8 @@ ANSWER_COLUMNS: Final = (
     "answer",
     "updated_at",
     "seen_version",
+    "imported",
+    "answered_at",
 )
 ANNOTATOR: Final = "annotator."
 """Begins the columns with what each annotator answered; the name follows."""
@@ -198,8 +200,11 @@ def _offered(labeling: Labeling, value: Value) -> Value | None:
 
 
 def answer_rows(store: Store) -> Iterator[dict[str, Any]]:
-    """One row per answer, skips included: record, annotator, status, answer, time, model version seen."""
-    answers, names = _by_record(store), annotator_names(store)
+    """One row per answer, skips included: record, annotator, status, answer, time, model version seen.
+
+    ``imported``: it was given elsewhere; ``answered_at``: when, if somebody said so, else as the platform has it.
+    """
+    answers, names, imported = _by_record(store), annotator_names(store), store.imported_annotations()
     for item in store.records():
         for one in answers.get(item.remote_id or "", []):
             yield {
@@ -210,7 +215,9 @@ def answer_rows(store: Store) -> Iterator[dict[str, Any]]:
                 "status": one.status.value,
                 "answer": as_json(one.value),
                 "updated_at": one.updated_at.isoformat(),
-                "seen_version": one.seen_version,
+                "seen_version": None if one.id in imported else one.seen_version,
+                "imported": one.id in imported,
+                "answered_at": (imported.get(one.id) or one.updated_at).isoformat(),
             }
 
 

@@ -259,6 +259,26 @@ class Question(ABC):
         """The type of such a column in the ``datasets`` library, given that of a label."""
         return [label]
 
+    # -- answers from elsewhere ---------------------------------------------------------------------------------------
+
+    @property
+    def marks(self) -> bool:
+        """Whether answers are stretches of a text."""
+        return self.part is Span
+
+    @property
+    def several(self) -> bool:
+        """Whether an answer is labels of a whole record, any number of them."""
+        return self.activation.several
+
+    def fault(self, value: Value, text: str) -> str:
+        """Why ``value``, of labels that are asked, is no whole answer about a record with this ``text``; or empty."""
+        return ""
+
+    def renamed(self, value: Value, names: Mapping[str, str]) -> Value:
+        """``value`` with other labels: ``names`` has the new one for each that is called otherwise elsewhere."""
+        return tuple(names.get(str(part), str(part)) for part in value)
+
     # -- targets -----------------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -224,6 +224,10 @@ class SingleChoice(Choice):
         return self.index.get(str(value[0])) if len(value) == 1 else None
 
     @override
+    def fault(self, value: Value, text: str) -> str:
+        return "" if value else "it names no label"
+
+    @override
     def _target(self, known: Sequence[str | Span], whole: bool) -> Target | None:
         return self.index[str(known[0])] if len(known) == 1 and whole else None
 

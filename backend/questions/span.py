@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -179,6 +179,14 @@ class Spans(Question):
         kept = tuple(trimmed(span, text) for span in spans if not fault_of(span, text))
         faults = [fault for span in spans if (fault := fault_of(span, text))]
         return (replace(one, value=kept) if kept or not faults else None), faults
+
+    @override
+    def fault(self, value: Value, text: str) -> str:
+        return next((fault for span in spans_of(value) if (fault := fault_of(span, text))), "")
+
+    @override
+    def renamed(self, value: Value, names: Mapping[str, str]) -> Value:
+        return tuple(replace(span, label=names.get(span.label, span.label)) for span in spans_of(value))
 
     @override
     def carried(self, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

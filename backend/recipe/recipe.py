@@ -34,7 +34,8 @@ from nextlabel.connectors.platforms import DEFAULT, NAMES, PLATFORMS, find_platf
 from nextlabel.connectors.records import Field as RecordField
 from nextlabel.connectors.records import FieldKind, Labeling, LabelKind, Record
 
-from .short_forms import in_full
+from .existing import ExistingAnswers
+from .short_forms import in_full, listed
 from .yaml_document import Document, named, number, slug
 
 log = structlog.get_logger(__name__)
@@ -199,6 +200,12 @@ class Recipe(BaseModel):
         default=None, ge=10, description="Feed mode: most open records that the platform holds; all, if not given."
     )
 
+    existing_answers: tuple[ExistingAnswers, ...] = Field(
+        default=(),
+        description="Answers that the team has already, taken in at the start, each file once: a file, or a list of "
+        "files, or of the keys below; see [Import](import.md).",
+    )
+
     records: Callable[[], Iterable[Record]] | None = Field(default=None, exclude=True, description="Python only.")
     answers: Callable[[], Mapping[str, str]] | None = Field(default=None, exclude=True, description="Python only.")
     reader: Callable[[str], Table] | None = Field(default=None, exclude=True, description="Python only.")
@@ -254,6 +261,8 @@ class Recipe(BaseModel):
         values = {"name": Path(path).stem, **document.values}
         if data := values.get("data"):
             values["data"] = beside(Path(path).parent, str(data))
+        if given := values.get("existing_answers"):
+            values["existing_answers"] = [_beside(Path(path).parent, one) for one in listed(given)]
         if isinstance(options := values.get("strategy_options"), dict):
             values["strategy_options"] = {name: number(value) for name, value in options.items()}
         try:
@@ -404,3 +413,9 @@ class Recipe(BaseModel):
         log.info(first, recipe=self.name)
         for sentence in rest:
             log.warning(sentence, recipe=self.name)
+
+
+def _beside(folder: Path, given: Any) -> Any:
+    """``given`` answers of a recipe in ``folder``, their file looked for there."""
+    one = {"file": given} if isinstance(given, str) else given
+    return {**one, "file": beside(folder, str(one["file"]))} if isinstance(one, dict) and one.get("file") else one

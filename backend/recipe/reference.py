@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from nextlabel.backend.training.spec import TrainingSpec
 
+from .existing import ExistingAnswers
 from .recipe import Recipe
 
 EXAMPLE = """\
@@ -63,6 +64,25 @@ training:
 """
 
 
+EXISTING = """
+## `existing_answers`
+
+Answers that the team has already, taken in at the start as answers of their annotators; what that means, and what is
+read, is in [Import](import.md). A file, or a list of files, or with these keys:
+
+```yaml
+existing_answers:
+  - file: votes.csv
+    annotator: worker
+    label: verdict
+    accounts: {w1: anna@example.com, w2: ben@example.com}
+```
+
+| key | default | what it says |
+|---|---|---|
+"""
+
+
 def _default(value: Any) -> str:
     if value is PydanticUndefined or value in (None, "", ()) or isinstance(value, Mapping):
         return ""
@@ -72,7 +92,7 @@ def _default(value: Any) -> str:
 def markdown() -> str:
     """The page."""
     said = {"name": "the file's name", "fields": "`text`"}
-    return HEAD + _rows(Recipe, said) + TRAINING + _rows(TrainingSpec, {})
+    return HEAD + _rows(Recipe, said) + TRAINING + _rows(TrainingSpec, {}) + EXISTING + _rows(ExistingAnswers, {})
 
 
 def _rows(model: type[BaseModel], said: Mapping[str, str]) -> str:

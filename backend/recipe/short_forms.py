@@ -28,6 +28,8 @@ def in_full(short: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError("labels have their descriptions already; drop `descriptions`")
         values["descriptions"] = {label: text for label, text in values["labels"].items() if text}
         values["labels"] = list(values["labels"])
+    if given := values.get("existing_answers"):
+        values["existing_answers"] = [{"file": one} if isinstance(one, str) else one for one in listed(given)]
     if isinstance(values.get("strategy"), Mapping):
         try:
             name, options = declared(values["strategy"], values.get("strategy_options") or {})
@@ -35,3 +37,8 @@ def in_full(short: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"strategy: {error}") from None
         values["strategy"], values["strategy_options"] = name, options
     return values
+
+
+def listed(given: Any) -> list[Any]:
+    """What may be one thing or a list of them, as a list."""
+    return list(given) if isinstance(given, (list, tuple)) else [given]

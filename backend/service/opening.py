@@ -41,6 +41,7 @@ from nextlabel.connectors.platforms import PLATFORMS
 from nextlabel.connectors.records import FieldKind, Record
 
 from .erasing import EMBEDDINGS, remove_vectors
+from .existing_answers import take_existing
 from .project import PROJECT, find_project, is_attached, settle_project, skips_empty_answers
 from .service import Service
 from .start_plan import Agree, StartPlan
@@ -315,6 +316,8 @@ def open_service(
         keep_wish(store, connector)
         decide_beforehand(store, recipe.if_restored)
         store.skip_empty_answers(skips_empty_answers(recipe, store, connector))
+        rules = image_rules(recipe, settings)
+        take_existing(recipe, rules, store, connector, leadership, import_plan(recipe, settings))
         service = Service(
             store,
             connector,

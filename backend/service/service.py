@@ -11,6 +11,7 @@ import structlog
 from typing_extensions import override
 
 from nextlabel.backend.loop.agreement import Agreement
+from nextlabel.backend.loop.answer_import import AnswerImport
 from nextlabel.backend.loop.controller import Controller
 from nextlabel.backend.loop.intake import Intake
 from nextlabel.backend.loop.leadership import Leadership, Repeater
@@ -112,6 +113,7 @@ class Service(Backend):
         )
         self._comparison = Comparison(store, connector, intake, records, on_back=found, every_s=compare_interval)
         self._sync = Sync(store, connector, intake, records, noticed=self._noticed)
+        self._answer_import = AnswerImport(store, connector, intake.read, about=found)
         self._links, self._answers = AnnotatorLinks(connector), AnswerCounts(store, connector)
         self._status = StatusReport(
             store,
@@ -136,6 +138,7 @@ class Service(Backend):
                 ("sync", self._pull),
                 ("comparison", self._compare),
                 ("loop", self._step),
+                ("import", self._give_answers),
                 ("janitor", self._tidy),
                 ("training", self._tune),
                 ("pictures", self._look_at_pictures),
@@ -268,6 +271,10 @@ class Service(Backend):
     def _step(self) -> float:
         # The first queue is worth making only once we know what was labelled while we were away.
         return self._controller.tick() if self._synced or not self._leadership.held else 1.0
+
+    def _give_answers(self) -> float:
+        """Answers from elsewhere that wait: the platform gets them."""
+        return self._answer_import.tick() if self._leadership.held and self._synced else BETWEEN_LOOKS
 
     def _tidy(self) -> float:
         if not self._leadership.held:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from nextlabel.backend.loop.controller import Controller
 from nextlabel.backend.loop.intake import Intake
@@ -100,6 +101,7 @@ class StatusReport:
             queue_age_s=controller.latency.age_s(),
             waiting_s=controller.latency.waiting_s(),
             label_to_queue=controller.latency.histogram(),
+            imported=asdict(imported) if (imported := self._store.import_counts()).answers else {},
         )
 
     def _stored_counts(self) -> dict[str, int]:

@@ -16,6 +16,7 @@ from .database import open_engine
 from .erasing import ErasingPart
 from .following import FollowingPart
 from .identity import Rule
+from .imported import ImportCounts, ImportedAnswer, ImportedPart, WaitingAnswer
 from .leases import Clock, Lease, LeasesPart
 from .lineage import INSTANCE_KEY, GenerationRow, GenerationsPart, ModelRow, ModelsPart
 from .log import LogPart, LogRow
@@ -29,6 +30,8 @@ __all__ = [
     "Clock",
     "Counts",
     "GenerationRow",
+    "ImportCounts",
+    "ImportedAnswer",
     "Lease",
     "LogRow",
     "ModelRow",
@@ -36,6 +39,7 @@ __all__ = [
     "Rule",
     "Store",
     "StoredRecord",
+    "WaitingAnswer",
 ]
 
 
@@ -57,7 +61,17 @@ class Counts:
     labelled: int
 
 
-class Store(RecordsPart, ErasingPart, FollowingPart, LogPart, ModelsPart, GenerationsPart, LeasesPart, NoticesPart):
+class Store(
+    RecordsPart,
+    ImportedPart,
+    ErasingPart,
+    FollowingPart,
+    LogPart,
+    ModelsPart,
+    GenerationsPart,
+    LeasesPart,
+    NoticesPart,
+):
     """The durable state of one project. Thread-safe; several processes may share one.
 
     Every method is one transaction unless it says otherwise, and raises StoreError (StoreFull on a full

@@ -1,9 +1,10 @@
 """The audit slice: which records are kept apart, to tell how good a model is. Drawn once, and never moved.
 
 A record's lot, a hash of the store's seed and its content, decides. Those below the threshold are shown blind, unless
-``seen`` says why they can't be: "answered" when they were first known, or "used" (learned from, or shown with our
-suggestion) before the slice was drawn. Where next to nothing was open when it was drawn, the answered ones below the
-threshold are held out: never learned from either, and measured by themselves.
+``seen`` says why they can't be: "answered" when they were first known, or by an answer from elsewhere that was
+imported, or "used" (learned from, or shown with our suggestion) before the slice was drawn. Where next to nothing was
+open when it was drawn, the answered ones below the threshold are held out: never learned from either, and measured by
+themselves.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from . import codec
 from .database import chunks
 from .meta import MetaPart, look_up, put
 from .schema import annotation_log as log
-from .schema import generations, meta, models, record_names, records
+from .schema import generations, imported_answers, meta, models, record_names, records
 
 AUDIT_KEY = "audit_threshold"
 HELD_OUT_KEY = "audit_held_out"
@@ -103,6 +104,14 @@ def note_answered(connection: Connection, remote_ids: Iterable[str]) -> set[str]
     """
     answered = sa.select(log.c.remote_id).where(log.c.kind == "answer", log.c.remote_id.in_(list(remote_ids)))
     return _mark(connection, records.c.remote_id.in_(answered), ANSWERED)
+
+
+def note_imported(connection: Connection, uids: Collection[str]) -> None:
+    """Those of ``uids`` (at most a chunk) that have an imported answer are not blind, unless that was asked for."""
+    wanted = sa.select(imported_answers.c.uid).where(
+        imported_answers.c.uid.in_(uids), imported_answers.c.audit.is_(False)
+    )
+    _mark(connection, records.c.uid.in_(wanted), ANSWERED)
 
 
 def _note_used(connection: Connection) -> None:

@@ -18,7 +18,8 @@ from sqlalchemy import Connection, Row
 from nextlabel.connectors.records import Record, RemoteRecord
 
 from . import codec
-from .audit import SEED_KEY, note_answered
+from .audit import SEED_KEY, note_answered, note_imported
+from .database import chunks
 from .log import gone_among
 from .meta import look_up, upsert
 from .schema import meta, record_names, records
@@ -252,3 +253,5 @@ class _Adding:
         """Write them."""
         if self._rows:
             self._connection.execute(sa.insert(records), self._rows)
+            for chunk in chunks(row["uid"] for row in self._rows):
+                note_imported(self._connection, chunk)

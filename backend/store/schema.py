@@ -185,3 +185,23 @@ notices = sa.Table(
     sa.Column("since", Moment, nullable=False),
 )
 sa.Index("ix_notices_remote_id", notices.c.remote_id)
+
+imported_answers = sa.Table(
+    "imported_answers",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("uid", sa.String, nullable=False),
+    sa.Column("annotator", sa.String, nullable=False),  # the platform's id
+    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("answered_at", Moment),  # when it was given elsewhere, if somebody said so
+    sa.Column("source", sa.String, nullable=False),  # the file
+    sa.Column("audit", sa.Boolean, nullable=False),  # whether its record may be of the audit slice
+    sa.Column("annotation_id", sa.String),  # null: the platform has yet to get it
+    sa.Column("refused", sa.String),  # why the platform does not take it
+    sa.Column("added_at", Moment, nullable=False),
+)
+sa.Index("ix_imported_answers_key", imported_answers.c.uid, imported_answers.c.annotator, unique=True)
+sa.Index("ix_imported_answers_annotation_id", imported_answers.c.annotation_id)
+_waits = sa.and_(imported_answers.c.annotation_id.is_(None), imported_answers.c.refused.is_(None))
+sa.Index("ix_imported_answers_waiting", imported_answers.c.number, sqlite_where=_waits, postgresql_where=_waits)

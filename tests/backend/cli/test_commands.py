@@ -205,7 +205,7 @@ class Platform:
     def unread(self) -> dict[str, str]:
         return {}
 
-    def push(self, records: Any, progress: Any = None) -> dict[str, str]:
+    def push(self, records: Any, progress: Any = None, answers: Any = None) -> dict[str, str]:
         if self.failure:
             raise self.failure
         return {record.uid: self.tasks.setdefault(record.uid, str(100 + len(self.tasks))) for record in records}
@@ -301,7 +301,7 @@ def test_ended_by_a_signal_push_leaves_no_lease_behind(
 ) -> None:
     held = []
 
-    def push(records: Any, progress: Any) -> dict[str, str]:
+    def push(records: Any, progress: Any, answers: Any) -> dict[str, str]:
         held.append(new_store.lease("loop"))
         os.kill(os.getpid(), signal.SIGTERM)
         return {}

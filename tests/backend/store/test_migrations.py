@@ -53,7 +53,7 @@ def _partial_indexes_of_the_schema() -> dict[str, str]:
     with engine.connect() as connection:
         found = _partial_indexes(connection)
     engine.dispose()
-    assert len(found) == 4
+    assert len(found) == 5
     return found
 
 

@@ -25,7 +25,8 @@ from nextlabel.connectors.errors import ConfigError, PlatformUnavailable
 from nextlabel.connectors.records import AnnotationStatus, Changes, Labeling, LabelKind, Record, Span
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import LABELS, ServiceFactory
-from tests.backend.running import settled, started, wait_for
+from tests.backend.running import settled, started
+from tests.waiting import wait_for
 
 RULE = Rule(("text",))
 PLAN = ImportPlan(RULE, 0.2, 500)

@@ -20,7 +20,7 @@ from .database import CHUNK, chunks
 from .meta import MetaPart, look_up
 from .schema import annotation_log as log
 from .schema import current_answers as answers
-from .schema import fits, meta
+from .schema import fits, imported_answers, meta
 
 DRAFT = AnnotationStatus.DRAFT.value
 EMPTY_KEY = "empty answers"
@@ -113,8 +113,17 @@ class AnswersPart(MetaPart):
             after = page[-1].seq
 
     def newest_answers(self, limit: int) -> list[Annotation]:
-        """Up to ``limit`` current answers (drafts are none) that were given or changed last, the newest first."""
-        query = sa.select(answers).where(answers.c.status != DRAFT).order_by(answers.c.updated_at.desc()).limit(limit)
+        """Up to ``limit`` current answers (drafts are none) that were given or changed last, the newest first.
+
+        Without imported ones: what came together with its record says nothing about the platform's clock.
+        """
+        theirs = sa.select(imported_answers.c.annotation_id).where(imported_answers.c.annotation_id.is_not(None))
+        query = (
+            sa.select(answers)
+            .where(answers.c.status != DRAFT, answers.c.annotation_id.not_in(theirs))
+            .order_by(answers.c.updated_at.desc())
+            .limit(limit)
+        )
         with self._read() as connection:
             reading = self._reading(connection)
             return [reading.counted(row) for row in connection.execute(query)]

@@ -226,6 +226,17 @@ def test_a_running_service_gives_them_and_learns(
         assert not leads, "the service led all the time"
 
 
+def test_they_tell_nothing_about_the_clock_of_the_platform(
+    store: Store, platform: MemoryConnector, tmp_path: Path
+) -> None:
+    """Label Studio dates an answer that came with its task later than the task: no backup was restored."""
+    imported(store, platform, votes(tmp_path, MANY))
+    assert store.newest_answers(50) == []
+    live = platform.annotate("r-u1", "oak", "carl")
+    store.append(Changes((live,)))
+    assert [one.id for one in store.newest_answers(50)] == [live.id]
+
+
 def test_what_the_platform_does_not_take_is_told_and_stops_nothing(
     store: Store, platform: MemoryConnector, tmp_path: Path
 ) -> None:

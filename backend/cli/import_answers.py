@@ -32,7 +32,7 @@ from .common import (
     say,
 )
 from .ending import ends_in_time
-from .run import OtherPlatform, Project, Wanted, _agree, _chosen, _settings
+from .run import OtherPlatform, Project, Wanted, _agree, chosen_recipe, start_settings
 
 if TYPE_CHECKING:
     from nextlabel.backend.recipe.existing import ExistingAnswers
@@ -151,8 +151,8 @@ def import_answers(
         encoding=encoding,
         header=not no_header,
     )
-    settings = _settings(None, None)
-    chosen = _chosen(recipe, Wanted(project, platform), settings)
+    settings = start_settings(None, None)
+    chosen = chosen_recipe(recipe, Wanted(project, platform), settings)
     with ends_in_time():
         if dry_run:
             _show(_planned_dry(chosen, settings, spec), None, as_json=as_json)

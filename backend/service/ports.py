@@ -38,8 +38,8 @@ class Status:
     ``queue_age_s``: since this process last published a queue; None before. ``waiting_s``: since the oldest answer came
     in that no queue knows yet, 0 without one. ``label_to_queue``: seconds -> how many answers have waited no longer for
     a queue since the start, up to ``+Inf``, and the ``sum`` of what they waited. ``imported``: of the answers from
-    elsewhere, how many there are (``answers``), are on the platform (``there``), wait to be put there (``waiting``), and
-    are ``refused`` by it; empty where nothing was imported.
+    elsewhere, how many there are (``answers``), are on the platform (``there``), wait to be put there (``waiting``),
+    and are ``refused`` by it; empty where nothing was imported.
     """
 
     project: ProjectRef | None

@@ -60,6 +60,7 @@ class ExistingAnswers(BaseModel):
             (*labels, *self.rename),
             fields,
             id=self.id or id_,
+            id_said=self.id is not None,
             label=self.label,
             flags=self.label_columns,
             annotator=self.annotator,

@@ -34,7 +34,8 @@ NEXTLABEL_SEPARATOR: Final = "|"
 class Wanted:
     """What to look for. ``marks``: answers are spans; ``several``: labels, any number of them.
 
-    ``fields``: field -> column of the recipe; ``id`` the column of its ids. ``label``, ``annotator``, ``time`` and
+    ``fields``: field -> column of the recipe; ``id`` the column of its ids, which has to be there if
+    ``id_said``. ``label``, ``annotator``, ``time`` and
     ``status`` name columns of a table, where somebody named them; ``flags`` columns of 0 and 1, one per label;
     ``annotator_columns`` (names or patterns) one column per annotator. ``separator`` parts the labels in a cell.
     ``empty_is_none``: nothing is the answer that no label applies, and not a missing one.
@@ -46,6 +47,7 @@ class Wanted:
     marks: bool = False
     several: bool = False
     id: str | None = None
+    id_said: bool = False
     label: str | None = None
     flags: tuple[str, ...] = ()
     annotator: str | None = None

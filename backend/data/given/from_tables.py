@@ -74,7 +74,7 @@ class _Columns:
         self.wanted = wanted
         if format_ == "nextlabel" and wanted.separator is None and wanted.several:
             self.wanted = replace(wanted, separator=NEXTLABEL_SEPARATOR)
-        given = [name for name in (wanted.annotator, wanted.time, wanted.id) if name]
+        given = [name for name in (wanted.annotator, wanted.time, wanted.id if wanted.id_said else None) if name]
         check_columns(table, given)
         several = bool(wanted.annotator_columns)
         self.annotator = wanted.annotator or ("" if several else _guess(table, ANNOTATORS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -317,6 +318,13 @@ def test_a_format_may_be_said(written: Write):
     with pytest.raises(DataError, match="no such file"):
         open_given("missing.csv", SINGLE)
     assert "doccano" in FORMATS
+
+
+def test_a_column_of_ids_has_to_be_there_if_somebody_named_it(written: Write):
+    file = written("a.csv", "text,label\none,sport\n")
+    assert values(open_given(file, replace(SINGLE, id="number"))) == [("sport",)], "the recipe's, of other data"
+    with pytest.raises(DataError, match="no column 'number'"):
+        open_given(file, replace(SINGLE, id="number", id_said=True))
 
 
 def test_reading_options_hold(written: Write):

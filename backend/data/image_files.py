@@ -15,11 +15,12 @@ import socket
 import threading
 import time
 import warnings
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
 import httpx
@@ -62,6 +63,18 @@ class ImageData:
 def data_url(data: bytes, kind: str = "image/png") -> str:
     """``data`` as an address."""
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def image_source(value: Any) -> str | bytes | None:
+    """The address or the bytes in a cell, empty for no image. None if it holds neither.
+
+    Data sets, and the Parquet files they are kept in, hold an image as ``{"bytes": ..., "path": ...}``.
+    """
+    if isinstance(value, Mapping) and {"bytes", "path"} >= value.keys():
+        value = value.get("bytes") or value.get("path")
+    if value is None or value != value:  # pandas' way to say that there is nothing
+        return ""
+    return value if isinstance(value, (str, bytes)) else None
 
 
 def read_bytes(source: str | bytes, rules: ImageRules) -> ImageData:

@@ -6,7 +6,7 @@ any file, or call machines that only the server can reach (server-side request f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -97,6 +97,13 @@ class ImageRules:
     urls: bool = True
     served: Served = NOTHING_SERVED
 
+    @classmethod
+    def of(cls, roots: Iterable[Path], folders: str, hosts: str, served: Served = NOTHING_SERVED) -> ImageRules:
+        """Rules with the ``folders`` and internal ``hosts`` of the settings, separated by commas, beside ``roots``."""
+        named = [Path(name.strip()) for name in folders.split(",") if name.strip()]
+        allowed = frozenset(name.strip() for name in hosts.split(",") if name.strip())
+        return cls(roots=(*roots, *named), hosts=allowed, served=served)
+
     def for_requests(self) -> ImageRules:
         """The same for addresses that callers of the service send: no files of this machine, and little patience.
 
@@ -129,6 +136,21 @@ class ImageRules:
                 place, rest = self.prefixes[prefix], address[len(prefix) :]
                 return place + rest if "://" in place else f"{place.rstrip('/')}/{unquote(rest)}"
         return self.served.find(address)
+
+    def pinned(self, address: str) -> str:
+        """The ``address`` of a file as it is now: absolute, and with its size and time, which no other file has.
+
+        What is remembered by it is never taken for another data set's file of the same name, nor for an older one.
+        What is no file, or is not there, keeps its address.
+        """
+        if self.is_web(address) or address[:5].lower() == "data:" or (path := file_path(self.rewrite(address))) is None:
+            return address
+        try:
+            found = self.find(path)
+            is_now = found.stat()
+        except (UnreadableImage, OSError):
+            return address
+        return f"{found.as_uri()}#{is_now.st_mtime_ns}-{is_now.st_size}"
 
     def find(self, address: str) -> Path:
         """The file that the path ``address`` names, symbolic links resolved. Raises UnreadableImage."""

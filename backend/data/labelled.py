@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from nextlabel.backend.activation import Targets
+from nextlabel.connectors.content import Content, Readable, as_json, says_nothing, text_of
 from nextlabel.connectors.errors import DataError
 
 from .cells import LabelReader, value_text, values_in
 from .examples import Examples, read_alike
 from .flags import FlagReader
+from .image_files import data_url, image_source
 from .label_checks import Vectors, refuse_labels, refuse_nested, remarks_on_content
 from .reading import NOTHING_SAID, ReadingOptions
 from .rows import Row, Table, first_few
@@ -32,7 +34,8 @@ class LabelledColumns:
 
     ``flags`` are columns of 0 and 1, one per label, in place of ``label``, which is then what they are called together.
     ``verbatim`` are cells that are labels as they stand, though they look like missing ones, or like numbers.
-    ``annotator`` names who gave the label.
+    ``annotator`` names who gave the label. ``image`` holds the addresses of pictures, or their bytes; with it, ``text``
+    may be empty: pictures alone.
     """
 
     text: str
@@ -43,26 +46,38 @@ class LabelledColumns:
     verbatim: Collection[str] = ()
     flags: tuple[str, ...] = ()
     annotator: str | None = None
+    image: str | None = None
 
     def all(self) -> list[str]:
         """Every column that must exist."""
         beside = (self.group, self.split, self.annotator)
-        return [column for column in (self.text, *(self.flags or (self.label,)), *beside) if column]
+        return [column for column in (self.text, self.image, *(self.flags or (self.label,)), *beside) if column]
+
+    def read(self, table: Table, row: Row) -> Readable:
+        """What is to be judged in a row: its text, with its picture beside it. Raises DataError that says where."""
+        text = cell_text(table, row, self.text) if self.text else ""
+        if self.image is None:
+            return text
+        source = image_source(row.values.get(self.image))
+        if source is None:
+            raise at_cell(table, row, self.image, DataError("holds no address of a picture, nor its bytes"))
+        address = data_url(source) if isinstance(source, bytes) else source.strip()
+        return Content(text, (address,)) if address else text
 
 
 @dataclass
 class LabelledRows:
     """Rows as they were read: texts, their labels, and their group and split (empty where there is no such column).
 
-    ``blank`` rows had no text and ``unlabelled`` ones no label: both were left out. A list in the label column makes
-    ``several`` true, as a separator does. ``remarks`` are sentences on what was read. ``places``: how many rows of the
-    table come before each, with those that were left out; the first of them all is row ``first_row`` as a spreadsheet
-    counts.
+    ``texts`` may have pictures beside them. ``blank`` rows had no text and ``unlabelled`` ones no label: both were left
+    out. A list in the label column makes ``several`` true, as a separator does. ``remarks`` are sentences on what was
+    read. ``places``: how many rows of the table come before each, with those that were left out; the first of them all
+    is row ``first_row`` as a spreadsheet counts.
     """
 
     name: str
     several: bool = False
-    texts: list[str] = field(default_factory=list)
+    texts: list[Readable] = field(default_factory=list)
     labels: list[tuple[str, ...]] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
@@ -79,7 +94,10 @@ class LabelledRows:
         Raises DataError for a value that no row has in the split ``column``.
         """
         self.check_splits(wanted, column)
-        rows = [at for at, split in enumerate(self.splits) if split in wanted]
+        return self.take([at for at, split in enumerate(self.splits) if split in wanted])
+
+    def take(self, rows: Sequence[int]) -> LabelledRows:
+        """Some of the rows, in the order of ``rows``."""
         part = replace(self)
         for column in ("texts", "labels", "groups", "splits", "annotators", "places"):
             setattr(part, column, [getattr(self, column)[row] for row in rows])
@@ -92,7 +110,7 @@ class LabelledRows:
                 found = ", ".join(repr(name) for name in sorted(set(self.splits))[:10])
                 raise DataError(f"{self.name}: no row has {value!r} in the column {column!r}; found: {found}")
 
-    def add(self, table: Table, row: Row, text: str, columns: LabelledColumns, place: int = 0) -> None:
+    def add(self, table: Table, row: Row, text: Readable, columns: LabelledColumns, place: int = 0) -> None:
         """Take in a row but for its labels."""
         self.texts.append(text)
         self.places.append(place)
@@ -118,7 +136,7 @@ class LabelledRows:
         """A hash of texts, labels, groups and splits, in their order."""
         found = hashlib.sha256()
         for row in zip(self.texts, self.labels, self.groups, self.splits, strict=True):
-            found.update(json.dumps(row).encode() + b"\n")
+            found.update(json.dumps(row, default=as_json).encode() + b"\n")
         return found.hexdigest()
 
 
@@ -133,8 +151,8 @@ def read_labelled(source: str, columns: LabelledColumns, options: ReadingOptions
     vectors, reader = Vectors(), LabelReader((*columns.verbatim, *columns.flags))
     flags = FlagReader(columns.flags)
     for place, row in enumerate(table.rows):
-        text = cell_text(table, row, columns.text)
-        if not text.strip():
+        text = columns.read(table, row)
+        if says_nothing(text):
             found.blank += 1
             continue
         value = flags.read(table, row) if columns.flags else row.values.get(columns.label)
@@ -156,7 +174,7 @@ def read_labelled(source: str, columns: LabelledColumns, options: ReadingOptions
     found.remarks = [
         *reader.remarks(),
         *flags.remarks(table.what),
-        *remarks_on_content(columns.text, found.texts, found.labels),
+        *remarks_on_content(columns.text, list(map(text_of, found.texts)), found.labels),
     ]
     found.remarks += table.remarks()
     return found
@@ -291,6 +309,6 @@ def _contradictions(rows: LabelledRows) -> list[str]:
     return [f"{torn:,} texts are there with different labels: nobody can be right about all of them"] if torn else []
 
 
-def _with_several(texts: list[str], values: Iterable[Hashable]) -> int:
+def _with_several(texts: list[Readable], values: Iterable[Hashable]) -> int:
     """Texts that are there with different values."""
     return sum(count > 1 for count in Counter(text for text, _ in set(zip(texts, values, strict=True))).values())

@@ -21,7 +21,7 @@ from nextlabel.connectors.records import Record
 
 from .cells import LabelReader
 from .flags import FlagReader
-from .image_files import ImageData, data_url, read_image
+from .image_files import ImageData, data_url, image_source, read_image
 from .image_rules import ImageRules, UnreadableImage, file_path
 from .reading import NOTHING_SAID, ReadingOptions
 from .rows import Row, Table, first_few, rows_told
@@ -262,18 +262,6 @@ def plain(value: Any) -> Any:
 
 
 # -- Images ------------------------------------------------------------------------------------------------------------
-
-
-def image_source(value: Any) -> str | bytes | None:
-    """The address or the bytes in a cell, empty for no image. None if it holds neither.
-
-    Data sets, and the Parquet files they are kept in, hold an image as ``{"bytes": ..., "path": ...}``.
-    """
-    if isinstance(value, Mapping) and {"bytes", "path"} >= value.keys():
-        value = value.get("bytes") or value.get("path")
-    if value is None or value != value:  # pandas' way to say that there is nothing
-        return ""
-    return value if isinstance(value, (str, bytes)) else None
 
 
 def known_by(source: str | bytes) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -68,11 +69,12 @@ def remarks_on_cut(spec: EncoderSpec, texts: Sequence[Readable]) -> list[str]:
     Raises EncoderNotFound, LearningError, MissingExtra.
     """
     from .model_folder import folder_of
+    from .multimodal import text_side
     from .tokenizer import Tokeniser
 
-    if spec.name == HASHING:
+    if (name := text_side(spec.name)) in (HASHING, ""):
         return []
-    folder = folder_of(spec)
+    folder = folder_of(replace(spec, name=name))
     tokeniser = Tokeniser(folder)
     cut = sum(tokeniser.longer(part) for part in batched(texts, _TOKENISED))
     if not cut:

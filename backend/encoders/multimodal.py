@@ -302,6 +302,13 @@ def is_multimodal(name: str) -> bool:
     return name.startswith(CLIP) or ("+" in name and not (Path(name).expanduser() / "config.json").is_file())
 
 
+def text_side(name: str) -> str:
+    """What reads the texts of an encoder called ``name``: itself, TEXT of TEXT+IMAGE; "" where that is no other."""
+    if not is_multimodal(name):
+        return name
+    return "" if name.startswith(CLIP) else name.rpartition("+")[0]
+
+
 def load_multimodal(
     spec: EncoderSpec, load_text: Callable[[EncoderSpec], Encoder], *, cache: Path, threads: int | None = None
 ) -> MultimodalEncoder:

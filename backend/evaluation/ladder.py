@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from nextlabel.backend.activation import Targets, activation_of
 from nextlabel.backend.data.examples import Examples, assign_folds
+from nextlabel.backend.data.image_rules import ImageRules
 from nextlabel.backend.encoders.base import EncoderSpec, Engine
 from nextlabel.backend.intervals import wilson_interval
 from nextlabel.backend.numeric import plain
@@ -271,15 +272,16 @@ def make_rung(
     windows: int = 1,
     cache_dir: Path,
     descriptions: Mapping[str, str] = {},
+    images: ImageRules | None = None,
 ) -> Rung:
     """The rung called ``name`` on ``encoder``; ``auto`` lets held-out answers choose among all.
 
     ``max_length`` in tokens; a longer text is read, and trained on, in up to ``windows`` windows.
     ``cache_dir`` keeps embeddings between runs and holds a training while it runs. ``descriptions`` gives labels a
-    sentence in plain words, for zero-shot and as the probe's start. Raises ConfigError for an unknown name, and for
-    a rung that trains the encoder where there is none (``hashing``).
+    sentence in plain words, for zero-shot and as the probe's start. ``images``: where pictures may be read. Raises
+    ConfigError for an unknown name, and for a rung that trains the encoder where there is none (``hashing``).
     """
-    asked = EncoderSpec(encoder, engine, max_length, windows=windows, cache_dir=cache_dir)
+    asked = EncoderSpec(encoder, engine, max_length, windows=windows, images=images, cache_dir=cache_dir)
     setup = Setup(asked, spec, cache_dir, descriptions)
     if name == "auto":
         return Auto(setup)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.data.image_rules import ImageRules
 from nextlabel.backend.data.labelled import (
     LabelledColumns,
     LabelledRows,
@@ -24,9 +25,11 @@ from nextlabel.backend.data.labelled import (
 )
 from nextlabel.backend.data.reading import NOTHING_SAID, ReadingOptions
 from nextlabel.backend.encoders.base import HASHING, EncoderSpec, Engine
-from nextlabel.backend.encoders.load import remarks_on_cut
+from nextlabel.backend.encoders.load import load, remarks_on_cut
 from nextlabel.backend.encoders.model_folder import find_model
-from nextlabel.backend.training.spec import ProgressReport, RungName, TrainingSpec
+from nextlabel.backend.encoders.multimodal import is_multimodal
+from nextlabel.backend.encoders.pictures import read_pictures
+from nextlabel.backend.training.spec import ProgressReport, RungName, TrainingProgress, TrainingSpec
 from nextlabel.connectors.errors import ConfigError
 
 from .crossvalidation import Fit, FoldDone, HeldOut, cross_validate, hold_out
@@ -53,7 +56,8 @@ class Request:
     with none of them are not looked at. ``test`` is a file to test on, ``reading`` what was said about both files,
     ``cache`` the folder for everything that can be made again; ``fresh`` fits folds anew that are kept there.
     ``curve`` asks for a learning curve, or not; None leaves it to the rung: the probe is cheap enough.
-    ``positive``: of two labels, the one that average precision is told of; by default the rarer.
+    ``positive``: of two labels, the one that average precision is told of; by default the rarer. ``images``: where the
+    pictures of ``columns.image`` may be read.
     Raises ConfigError for a curve of zero-shot, which learns nothing.
     """
 
@@ -75,6 +79,7 @@ class Request:
     fresh: bool = False
     curve: bool | None = None
     positive: str | None = None
+    images: ImageRules | None = None
 
     def __post_init__(self) -> None:
         if self.curve and self.rung == "zero-shot":
@@ -98,7 +103,14 @@ class Request:
     @property
     def encoder_spec(self) -> EncoderSpec:
         """What reads the texts."""
-        return EncoderSpec(self.encoder, self.engine, self.max_length, windows=self.windows, cache_dir=self.cache)
+        return EncoderSpec(
+            self.encoder,
+            self.engine,
+            self.max_length,
+            windows=self.windows,
+            images=self.images,
+            cache_dir=self.cache,
+        )
 
     def fit(self, seed: int, on_step: ProgressReport | None) -> Fit:
         """What learns from examples, with ``seed`` for all that is random in it."""
@@ -110,6 +122,7 @@ class Request:
             max_length=self.max_length,
             windows=self.windows,
             cache_dir=self.cache,
+            images=self.images,
         )
         return lambda train: rung.fit(train, on_step)
 
@@ -118,7 +131,9 @@ class Request:
         from importlib.metadata import version
 
         content = self.encoder
-        if self.encoder != HASHING:
+        if is_multimodal(self.encoder):
+            content = load(self.encoder_spec).fingerprint
+        elif self.encoder != HASHING:
             content = find_model(self.encoder, cache=self.cache).kind(self.cache)
         spec = TrainingSpec(rung=self.rung, seed=seed).model_dump(mode="json")
         return json.dumps([version("nextlabel"), content, self.engine, self.max_length, self.windows, spec])
@@ -190,6 +205,7 @@ class Evaluation:
         facts = {
             "Data": asked.data if asked.test is None else f"{asked.data}, tested on {asked.test}",
             "Columns": f"text {asked.columns.text!r}, label {asked.columns.label!r}"
+            + (f", picture {asked.columns.image!r}" if asked.columns.image else "")
             + (f", group {asked.columns.group!r}" if asked.columns.group else "")
             + (f", only {' and '.join(asked.only)} in {asked.columns.split!r}" if asked.only else ""),
             "Evaluated on": f"{len(examples):,} texts, {len(examples.labels)} labels",
@@ -214,11 +230,11 @@ def evaluate(
 
     Raises DataError, LearningError, ConfigError (a setting that can't be), MissingExtra.
     """
-    rows = read_labelled(request.data, request.columns, request.reading)
+    rows = _read(request.data, request.columns, request, on_step)
     grouped = request.columns.group is not None
     started = time.monotonic()
     if request.fixed:
-        train, test = _parts(rows, request)
+        train, test = _parts(rows, request, on_step)
         found, examples = _held_out(train, test, request, on_fold, on_step)
         learned: Examples | None = examples
         remarks, how = (
@@ -323,11 +339,23 @@ def _held_out(
     return replace(parts[0], runs=tuple(run for part in parts for run in part.runs)), learned
 
 
-def _parts(rows: LabelledRows, request: Request) -> tuple[LabelledRows, LabelledRows]:
+def _read(source: str, columns: LabelledColumns, request: Request, on_step: ProgressReport | None) -> LabelledRows:
+    """The rows of ``source`` but for those whose picture can't be read; a remark says which."""
+    rows, began = read_labelled(source, columns, request.reading), time.monotonic()
+
+    def told(done: int, total: int) -> None:
+        if on_step is not None:
+            on_step(TrainingProgress("embedding", done, total, seconds=time.monotonic() - began))
+
+    rows.texts, kept, remarks = read_pictures(rows.texts, request.encoder_spec, request.cache / "embeddings", told)
+    return replace(rows.take(kept.tolist()), remarks=[*remarks, *rows.remarks]) if remarks else rows
+
+
+def _parts(rows: LabelledRows, request: Request, on_step: ProgressReport | None) -> tuple[LabelledRows, LabelledRows]:
     """The rows to learn from and those to test on."""
     if request.test is not None:
         columns = replace(request.columns, split=None)
-        return rows, read_labelled(request.test, columns, request.reading)
+        return rows, _read(request.test, columns, request, on_step)
     names = request.parts or ("", "")
     train, test = (rows.where([name], request.columns.split) for name in names)
     return train, test

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from nextlabel.backend.activation import SOFTMAX, Activation, Flags, Targets, activation_of
 from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.data.image_rules import shorten
 from nextlabel.backend.intervals import Interval
 from nextlabel.backend.metrics import (
     FIGURES,
@@ -25,7 +26,7 @@ from nextlabel.backend.metrics import (
 )
 from nextlabel.backend.models.calibration import fit_temperature
 from nextlabel.backend.numeric import plain
-from nextlabel.connectors.content import text_of
+from nextlabel.connectors.content import Readable, content_of
 from nextlabel.connectors.errors import ConfigError, LearningError
 
 from .crossvalidation import HeldOut
@@ -180,13 +181,19 @@ def confident_errors(predicted: Predicted, examples: Examples, most: int = ERROR
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:most]
     return [
         ConfidentError(
-            text_of(examples.texts[row]),
+            shown_as(examples.texts[row]),
             _names(examples, answered[row]),
             _names(examples, said[row]),
             float(sure[row]),
         )
         for row in worst
     ]
+
+
+def shown_as(readable: Readable) -> str:
+    """What people read of it: its text, or where its pictures are."""
+    one = content_of(readable)
+    return one.text if one.text.strip() else ", ".join(map(shorten, one.images))
 
 
 def _names(examples: Examples, flags: Flags) -> tuple[str, ...]:

@@ -104,10 +104,8 @@ def open_encoder(recipe: Recipe, settings: Settings, trained: Path | None = None
 
 def image_rules(recipe: Recipe, settings: Settings) -> ImageRules:
     """Where the images of this recipe's records may be read from."""
-    folders = [Path(name.strip()) for name in settings.image_folders.split(",") if name.strip()]
-    hosts = frozenset(name.strip() for name in settings.image_hosts.split(",") if name.strip())
     served = PLATFORMS[recipe.platform].served(settings, recipe.project)
-    return ImageRules(roots=(*recipe.image_folders(), *folders), hosts=hosts, served=served)
+    return ImageRules.of(recipe.image_folders(), settings.image_folders, settings.image_hosts, served)
 
 
 def read_texts(connector: Connector, recipe: Recipe, settings: Settings) -> None:

@@ -22,6 +22,7 @@ from nextlabel.backend.data.labelled import LabelledColumns, LabelledRows, label
 from nextlabel.backend.data.reading import NOTHING_SAID, ReadingOptions
 from nextlabel.backend.data.tables import Row, Table, at_cell, cell_label, cell_text, open_table
 from nextlabel.backend.files import atomic_path
+from nextlabel.connectors.content import Readable, says_nothing
 from nextlabel.connectors.errors import DataError, LearningError
 
 NO_ANSWER = -1
@@ -138,6 +139,11 @@ class Answered:
     voters: list[tuple[str, ...]] = field(default_factory=list)
     tied: int = 0
 
+    def take(self, kept: Sequence[int]) -> Answered:
+        """Some of the records, in the order of ``kept``."""
+        votes, voters = ([one[at] for at in kept] if one else [] for one in (self.votes, self.voters))
+        return replace(self, rows=self.rows.take(kept), votes=votes, voters=voters)
+
     def labels(self) -> tuple[str, ...]:
         """All labels that occur in any answer, in their order. Raises DataError for fewer than two."""
         return labels_of(replace(self.rows, labels=self.votes) if self.votes else self.rows)
@@ -179,9 +185,8 @@ def read_answers(source: str, asked: Asked, options: ReadingOptions = NOTHING_SA
     given: list[dict[str, str]] = []
     reader = LabelReader(columns.verbatim)
     for text, row, answers in _records(table, asked, rows, reader):
-        if text is not None:
-            rows.add(table, row, text, columns)
-            given.append(answers)
+        rows.add(table, row, text, columns)
+        given.append(answers)
     if not given:
         raise DataError(
             f"{table.name}: no row has both a text and an answer ({rows.blank} without text, {rows.unlabelled} without "
@@ -204,13 +209,13 @@ def read_answers(source: str, asked: Asked, options: ReadingOptions = NOTHING_SA
 
 def _records(
     table: Table, asked: Asked, rows: LabelledRows, reader: LabelReader
-) -> Iterator[tuple[str | None, Row, dict[str, str]]]:
-    """Text, row and answers by annotator of every record. A text of None: more answers to an earlier record."""
+) -> Iterator[tuple[Readable, Row, dict[str, str]]]:
+    """Text, row and answers by annotator of every record; more answers to an earlier one are added to those."""
     names = _matching(table, asked) if asked.annotators else []
-    earlier: dict[str, dict[str, str]] = {}
+    earlier: dict[Readable, dict[str, str]] = {}
     for row in table.rows:
-        text = cell_text(table, row, asked.columns.text)
-        if not text.strip():
+        text = asked.columns.read(table, row)
+        if says_nothing(text):
             rows.blank += 1
             continue
         if asked.annotator is None:
@@ -233,7 +238,7 @@ def _records(
 
 def _matching(table: Table, asked: Asked) -> list[str]:
     """The columns that are annotators. Raises DataError for a pattern that none matches."""
-    known = {asked.columns.text, asked.columns.group, asked.columns.split, asked.id}
+    known = {asked.columns.text, asked.columns.image, asked.columns.group, asked.columns.split, asked.id}
     found: list[str] = []
     for pattern in asked.annotators:
         names = [name for name in table.columns if fnmatchcase(name, pattern) and name not in known]

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 
 from nextlabel.backend.data.examples import Examples
+from nextlabel.backend.data.image_rules import ImageRules
 from nextlabel.backend.data.labelled import remarks_on_joined, to_examples
 from nextlabel.backend.data.reading import NOTHING_SAID, ReadingOptions
 from nextlabel.backend.encoders.base import HASHING, EncoderSpec, Engine, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache, Progress
 from nextlabel.backend.encoders.load import load, remarks_on_cut
+from nextlabel.backend.encoders.multimodal import is_multimodal
+from nextlabel.backend.encoders.pictures import read_pictures
 from nextlabel.backend.intervals import Interval
 from nextlabel.backend.numeric import plain
 from nextlabel.backend.training.spec import RungName, TrainingSpec
@@ -63,8 +66,9 @@ class Request:
 
     ``parts`` are the values of the split column: records to choose from, and to test on. Without them every seed
     draws its own test records. ``strategies`` are written as Arm.parse reads them. ``rung``: `probe`, or what is
-    trained of the encoder as ``training`` says, in every replay. ``reading`` is what was said about the file. ``fresh``
-    replays curves anew that are kept in the cache. Raises ConfigError for an encoder that can't be trained.
+    trained of the encoder as ``training`` says, in every replay. ``reading`` is what was said about the file.
+    ``images``: where the pictures of the image column may be read. ``fresh`` replays curves anew that are kept in the
+    cache. Raises ConfigError for an encoder that can't be trained.
     """
 
     data: str
@@ -85,19 +89,28 @@ class Request:
     fresh: bool = False
     rung: RungName = "probe"
     training: TrainingSpec = field(default_factory=TrainingSpec)
+    images: ImageRules | None = None
 
     def __post_init__(self) -> None:
-        if self.rung != "probe" and (self.rung not in RUNGS or self.encoder == HASHING):
+        frozen = self.encoder == HASHING or is_multimodal(self.encoder)
+        if self.rung != "probe" and (self.rung not in RUNGS or frozen):
             raise ConfigError(
                 f"rung {self.rung!r} trains the encoder, and {self.encoder} has nothing to train; choose `probe`"
-                if self.encoder == HASHING
+                if frozen
                 else f"rung {self.rung!r} can't be replayed; choose one of probe, {', '.join(RUNGS)}"
             )
 
     @property
     def encoder_spec(self) -> EncoderSpec:
         """What reads the texts."""
-        return EncoderSpec(self.encoder, self.engine, self.max_length, windows=self.windows, cache_dir=self.cache)
+        return EncoderSpec(
+            self.encoder,
+            self.engine,
+            self.max_length,
+            windows=self.windows,
+            images=self.images,
+            cache_dir=self.cache,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +191,9 @@ def simulate(
         Arm.parse(name)
     started = time.monotonic()
     found = read_answers(request.data, request.asked, request.reading)
+    texts, seen, unread = read_pictures(found.rows.texts, request.encoder_spec, request.cache / "embeddings", on_text)
+    found.rows.texts = texts
+    found = found.take(seen.tolist()) if unread else found
     labels = found.labels()
     examples = to_examples(found.rows, labels, request.asked.columns.group is not None)
     if request.parts is not None:
@@ -214,7 +230,7 @@ def simulate(
         "disagreements": found.disagreements(),
         "tied": found.tied,
     }
-    remarks = _remarks(request, found, counts, material, examples)
+    remarks = [*unread, *_remarks(request, found, counts, material, examples)]
     return Simulation(
         request,
         labels,

@@ -46,6 +46,7 @@ from .common import (
     say,
     seeing,
 )
+from .evaluate_spans import evaluate_marked, refuse
 
 if TYPE_CHECKING:
     from nextlabel.backend.evaluation.curve import LearningCurve
@@ -72,6 +73,7 @@ app = command_group()
         "nextlabel evaluate train.csv --test test.csv --text text --label label",
         "nextlabel evaluate comments.csv --text comment --label-columns toxic,insult,threat",
         "nextlabel evaluate memes.csv --text caption --image file --label hateful",
+        "nextlabel evaluate tickets.jsonl --text body --spans marks --group customer",
         "nextlabel evaluate tweets.txt --no-header --delimiter tab --text 'column 2' --label 'column 1'",
     )
 )
@@ -81,6 +83,15 @@ def evaluate(
     label: Annotated[str | None, typer.Option(help="Column with the right labels.", show_default=False)] = None,
     label_columns: LabelColumns = None,
     image: ImageColumn = None,
+    spans: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="In place of --label: a column with the marked parts of the texts, [{start, end, label}, ...] or its "
+            "JSON. Measured is span F1, by the probe on token vectors.",
+            show_default=False,
+        ),
+    ] = None,
     group: Annotated[
         str | None,
         typer.Option(help="Column that tells whose texts are alike (user, template): never split between folds."),
@@ -151,14 +162,17 @@ def evaluate(
     check_folder("--pictures", folder)
     check_separator(separator)
     text = check_read_columns(text, image)
-    if (label is None) == (label_columns is None):
+    if sum(given is not None for given in (label, label_columns, spans)) != 1:
         raise ConfigError(
-            "give either --label, the column with the labels, or --label-columns, one of 0 and 1 for each"
+            "give either --label, the column with the labels, or --label-columns, one of 0 and 1 for each, or --spans, "
+            "the column with what is marked"
         )
     flags, verbatim = flag_columns(label_columns, separator), MISSING if missing_is_label else ()
     request = Request(
         data=data,
-        columns=LabelledColumns(text, label or ", ".join(flags), group, separator, column, verbatim, flags, image),
+        columns=LabelledColumns(
+            text, label or spans or ", ".join(flags), group, separator, column, verbatim, flags, image
+        ),
         cache=default_cache_dir() / "evaluate",
         rung=rung,
         encoder=seeing(encoder, image),
@@ -177,6 +191,11 @@ def evaluate(
         positive=positive,
         images=None if image is None else image_places(data),
     )
+    if spans is not None:
+        options = {"--image": image, "--separator": separator, "--positive": positive}
+        refuse(options | {"--report": report, "--pictures": folder})
+        evaluate_marked(request, as_json=as_json)
+        return
     found = _watched(request)
     say(found.how)
     for remark in found.remarks:

@@ -26,7 +26,7 @@ def refuse_nested(values: Sequence[Any]) -> None:
         if isinstance(value, (list, Mapping)):
             raise DataError(
                 f"holds spans, such as {_short(value)}; a label of the whole text is expected. "
-                "Spans are learned in a project: `kind: span` in a recipe"
+                "`nextlabel evaluate --spans COLUMN` is for those, and in a project `kind: span` of a recipe"
             )
 
 

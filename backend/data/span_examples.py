@@ -48,6 +48,14 @@ class SpanExamples:
         """How many spans there are in all."""
         return sum(map(len, self.spans))
 
+    @property
+    def bears(self) -> npt.NDArray[np.bool_]:
+        """bool [n, len(labels)]: which labels each text bears."""
+        found = np.zeros((len(self), len(self.labels)), np.bool_)
+        for row, spans in enumerate(self.spans):
+            found[row, [self.labels.index(span.label) for span in spans]] = True
+        return found
+
     def take(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> SpanExamples:
         """Some of the examples, in the order of ``rows``."""
         picked = [int(row) for row in rows]
@@ -101,12 +109,8 @@ def split_held_out(examples: SpanExamples, share: float, rng: np.random.Generato
 
     Raises LearningError if nothing would be left on one side.
     """
-    bears = np.zeros((len(examples), len(examples.labels)), np.bool_)
-    for row, spans in enumerate(examples.spans):
-        for span in spans:
-            bears[row, examples.labels.index(span.label)] = True
     folds = max(2, round(1 / share)) if share > 0 else 1
-    held = assign_folds(bears, folds, rng, together(examples.texts, examples.groups)) == 0
+    held = assign_folds(examples.bears, folds, rng, together(examples.texts, examples.groups)) == 0
     if folds == 1 or held.all() or not held.any():
         raise LearningError(f"{len(examples)} texts can't be split with {share:.0%} held out; label more texts")
     return examples.take(np.flatnonzero(~held)), examples.take(np.flatnonzero(held))

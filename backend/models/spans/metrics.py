@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -34,7 +35,7 @@ SpanLists: TypeAlias = Sequence[Sequence[Span | ScoredSpan]]
 
 def span_f1(predicted: SpanLists, true: SpanLists) -> float:
     """Micro F1 of exact matches; 1.0 when there is nothing to find and nothing was said."""
-    found, said, answered = _counts(predicted, true).sum(axis=0)
+    found, said, answered = span_counts(predicted, true).sum(axis=0)
     return float(2 * found / (said + answered)) if said + answered else 1.0
 
 
@@ -44,17 +45,33 @@ def span_interval(predicted: SpanLists, true: SpanLists, *, level: float = LEVEL
     All nan when there is nothing to find and nothing was said; from 0 to 1 where that holds for all but a few
     texts, too few to say more. Raises LearningError if the numbers of texts differ.
     """
-    counts = _counts(predicted, true)
-    if not counts[:, 1:].any():
+    return runs_interval([predicted], true, level=level)
+
+
+def runs_interval(
+    runs: Sequence[SpanLists],
+    true: SpanLists,
+    *,
+    groups: npt.NDArray[np.int64] | None = None,
+    level: float = LEVEL,
+) -> Interval:
+    """The mean of several predictions of the same texts; texts of one of ``groups`` int64 [n] are one unit."""
+    counts = [span_counts(one, true) for one in runs]
+    bearing = np.any([one[:, 1:].any(axis=1) for one in counts], axis=0)
+    if not bearing.any():
         return NOTHING
-
-    def micro_f1(drawn: Counts) -> Scores:
-        found, said, answered = (drawn @ counts).T
-        return ratio(2 * found, said + answered)[:, None]
-
-    whole, without = micro_f1(np.ones((1, len(counts)))), leave_out(micro_f1, units_of(None, len(counts)))
-    found = interval_of(whole[0], without, np.array([counts[:, 1:].any(axis=1).sum()]), level)
+    codes = units_of(groups, len(true))
+    score = partial(micro_f1, counts)
+    whole, units = score(np.ones((1, len(true)))), np.array([len(np.unique(codes[bearing]))])
+    found = interval_of(whole[0], leave_out(score, codes), units, level)
     return found if found.told else Interval(found.mean, 0.0, 1.0)
+
+
+def micro_f1(runs: Sequence[npt.NDArray[np.int64]], drawn: Counts) -> Scores:
+    """float64 [b, 1]: micro F1 with each text as often as ``drawn`` [b, n] says, the mean over ``runs``."""
+    totals = [drawn @ one for one in runs]
+    scores = [ratio(2 * one[:, :1], one[:, 1:].sum(axis=1, keepdims=True)) for one in totals]
+    return np.asarray(np.mean(scores, axis=0), np.float64)
 
 
 def all_right(predicted: SpanLists, true: SpanLists) -> npt.NDArray[np.bool_]:
@@ -63,7 +80,7 @@ def all_right(predicted: SpanLists, true: SpanLists) -> npt.NDArray[np.bool_]:
     return np.array([one.keys() == other.keys() for one, other in pairs], dtype=np.bool_)
 
 
-def _counts(predicted: SpanLists, true: SpanLists) -> npt.NDArray[np.int64]:
+def span_counts(predicted: SpanLists, true: SpanLists) -> npt.NDArray[np.int64]:
     """How many spans were found, were predicted and are there, of each text: int64 [n, 3]."""
     if len(predicted) != len(true):
         raise LearningError(f"predictions for {len(predicted)} texts don't go with answers to {len(true)}")

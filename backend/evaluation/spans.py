@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.examples import assign_folds, together
+from nextlabel.backend.data.examples import assign_folds, read_alike, together
 from nextlabel.backend.data.marked import MarkedRows, labels_in, read_marked
 from nextlabel.backend.data.span_examples import SpanExamples, longest_apart
 from nextlabel.backend.encoders.base import HASHING
@@ -94,7 +94,7 @@ class SpanEvaluation:
             },
             "rung": self.request.rung,
             "encoder": self.request.encoder,
-            "seeds": self.request.seeds,
+            "seeds": 1 if self.request.fixed else self.request.seeds,
             "n": self.texts,
             "spans": self.spans,
             "labels": list(self.labels),
@@ -181,6 +181,7 @@ def _laid_out(request: Request) -> tuple[SpanExamples, MarkedRows, list[list[Fol
         if other is None:
             both.faulty, both.remarks = rows.faulty, rows.remarks
         size = len(parts[0].texts)
+        both.remarks = [*both.remarks, *_leaks(*parts)]
         fold = Fold(np.arange(size, len(both.texts)), np.arange(size))
         how = f"learned from {size:,} texts, tested on the rest"
         return both.examples(labels_in(both), grouped), both, [[fold]], how
@@ -196,6 +197,16 @@ def _laid_out(request: Request) -> tuple[SpanExamples, MarkedRows, list[list[Fol
         )
     kind = "at random, groups and copies split" if request.random_folds else "groups and copies of a text kept whole"
     return examples, rows, layouts, f"{len(layouts[0])} folds, {kind}, {request.seeds} seeds"
+
+
+def _leaks(learned: MarkedRows, tested: MarkedRows) -> list[str]:
+    """Texts and groups that are on both sides."""
+    known, groups = set(map(read_alike, learned.texts)), set(learned.groups) - {""}
+    texts = sum(read_alike(text) in known for text in tested.texts)
+    shared = sum(group in groups for group in tested.groups)
+    size = f"of the {len(tested.texts):,} texts to test on are"
+    found = [f"{texts:,} {size} also learned from: that flatters"] if texts else []
+    return found + ([f"{shared:,} {size} of a group that is also learned from: this flatters"] if shared else [])
 
 
 def _tokens(examples: SpanExamples, request: Request, on_step: ProgressReport | None) -> list[TokenVectors]:

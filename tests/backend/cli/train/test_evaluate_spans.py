@@ -104,9 +104,11 @@ def test_groups_widen_the_interval_and_a_split_is_kept(figures: Run, folder: Pat
     split = figures(data, "--split", "part=b:a", "--no-learning-curve")
     assert (split["n"], split["learning_curve"]) == (30, None)
     assert "learned from 60 texts" in split["how"]
-    other = lines(folder, marks(30)).replace("tickets", "tickets")
     (folder / "more.jsonl").write_text("\n".join(map(json.dumps, marks(60))))
-    assert figures("more.jsonl", "--test", other)["n"] == 30
+    leaking = figures("more.jsonl", "--group", "who", "--test", lines(folder, marks(30)))
+    assert leaking["n"] == 30
+    for words in ("30 of the 30 texts to test on are also learned from", "of a group that is also learned from"):
+        assert any(words in remark for remark in leaking["remarks"])
     seeds = figures(data, "--seeds", "2", "--no-learning-curve")
     assert seeds["seeds"] == 2
 

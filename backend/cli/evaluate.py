@@ -171,7 +171,7 @@ def evaluate(
     request = Request(
         data=data,
         columns=LabelledColumns(
-            text, label or spans or ", ".join(flags), group, separator, column, verbatim, flags, image
+            text, label or spans or ", ".join(flags), group, separator, column, verbatim, flags, image=image
         ),
         cache=default_cache_dir() / "evaluate",
         rung=rung,

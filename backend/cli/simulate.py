@@ -187,7 +187,7 @@ def simulate(
     column, parts = _parts(split)
     flags, verbatim = flag_columns(label_columns, separator), MISSING if missing_is_label else ()
     text = check_read_columns(text, image)
-    columns = LabelledColumns(text, label or ", ".join(flags), group, separator, column, verbatim, flags, image)
+    columns = LabelledColumns(text, label or ", ".join(flags), group, separator, column, verbatim, flags, image=image)
     check_folder("--out", out)
     plan = Plan(
         budget=budget,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
+from nextlabel.backend.data.image_rules import ImageRules
 from nextlabel.backend.data.reading import NOTHING_SAID, ReadingOptions, known_encoding, one_delimiter
 from nextlabel.backend.recipe import find_recipe
 from nextlabel.connectors.errors import ConfigError, MissingExtra
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn
 
-    from nextlabel.backend.data.image_rules import ImageRules
     from nextlabel.backend.recipe.recipe import Recipe
     from nextlabel.backend.settings import Settings
     from nextlabel.backend.store import Store
@@ -319,7 +319,6 @@ def seeing(encoder: str, image: str | None) -> str:
 
 def image_places(data: str) -> ImageRules:
     """Where pictures may be read: below this folder and that of ``data``, and where the settings say."""
-    from nextlabel.backend.data.image_rules import ImageRules
     from nextlabel.backend.settings import Settings
 
     settings, place = Settings.load(), Path(data).expanduser()

@@ -9,8 +9,9 @@ from typing import Any
 
 from nextlabel.backend.data.cells import value_text
 from nextlabel.backend.data.given import GivenRow
+from nextlabel.backend.data.image_files import image_source
 from nextlabel.backend.data.image_rules import ImageRules, UnreadableImage
-from nextlabel.backend.data.records import image_source, known_by, plain, shown, storable_text
+from nextlabel.backend.data.records import known_by, plain, shown, storable_text
 from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.store import Rule, Store
 from nextlabel.connectors.errors import DataError

@@ -14,7 +14,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from nextlabel.backend.credentials import Credentials, credentials
-from nextlabel.backend.routes import api, health, label_studio, predict, served_model, webhooks
+from nextlabel.backend.routes import api, health, images, label_studio, predict, served_model, webhooks
 from nextlabel.backend.routes.bodies import LimitBodies
 from nextlabel.backend.routes.edge import Edge, ModelEdge
 from nextlabel.backend.routes.metrics import Metrics
@@ -35,8 +35,8 @@ RETRY_AFTER_S: Final = 5
 LONGEST_DETAIL: Final = 2000
 """Characters of an answer that says what is wrong: callers choose some of them."""
 _ABOUT: Final = (
-    "What the annotation platform calls, and what you may call with curl. Everything but `/health` and `/ready` wants "
-    "basic auth or `Authorization: Bearer $NEXTLABEL_API_TOKEN`."
+    "What the annotation platform calls, and what you may call with curl. Everything but `/health`, `/ready` "
+    "and signed `/images/...` wants basic auth or `Authorization: Bearer $NEXTLABEL_API_TOKEN`."
 )
 
 
@@ -45,7 +45,7 @@ def create_app(backend: Backend, settings: Settings, *, secrets: Credentials | N
 
     ``secrets`` default to those of the settings' home folder. Raises ConfigError if these can't be kept.
     """
-    return _guarded(Edge(backend), (label_studio, webhooks, predict, api), settings, secrets)
+    return _guarded(Edge(backend), (label_studio, webhooks, predict, images, api), settings, secrets)
 
 
 def create_model_app(model: Predicting, settings: Settings, *, secrets: Credentials | None = None) -> FastAPI:

@@ -16,7 +16,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from nextlabel.backend.files import exclusive
+from nextlabel.backend.files import exclusive, write_atomically
 from nextlabel.backend.home import private_home
 from nextlabel.backend.settings import Settings
 from nextlabel.connectors.errors import ConfigError
@@ -24,6 +24,8 @@ from nextlabel.connectors.hiding import TERMINAL
 
 FILE: Final = "secrets.json"
 _GENERATED: Final = ("ml_password", "api_token", "webhook_secret")
+_IMAGE_KEY: Final = "image_key"
+"""Made when it is first wanted: homes from before there was one lack it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,26 @@ def credentials(settings: Settings, *, create: bool = True) -> Credentials:
     )
 
 
+def image_key(settings: Settings) -> str:
+    """The key that addresses of images are signed with: the setting, or the one of this home, made at the first call.
+
+    Raises ConfigError as :func:`credentials` does.
+    """
+    if found := _reveal(settings.image_key):
+        return found
+    path = private_home(settings) / FILE
+    kept = _kept(path.parent)
+    if _IMAGE_KEY not in kept:
+        with exclusive(path.with_suffix(".lock")):
+            kept = _kept(path.parent)
+            if _IMAGE_KEY not in kept:
+                kept[_IMAGE_KEY] = secrets.token_urlsafe(24)
+                write_atomically(path, json.dumps(kept).encode())
+                path.chmod(0o600)
+    TERMINAL.add([kept[_IMAGE_KEY]])
+    return kept[_IMAGE_KEY]
+
+
 def _reveal(secret: SecretStr | None) -> str:
     return secret.get_secret_value() if secret else ""
 
@@ -80,7 +102,7 @@ def _kept(home: Path) -> dict[str, str]:
         not isinstance(found.get(name), str) or not found[name] for name in _GENERATED
     ):
         raise ConfigError(f"{path} lacks one of {', '.join(_GENERATED)}; delete it, and new secrets are made")
-    return {name: found[name] for name in _GENERATED}
+    return {name: value for name, value in found.items() if isinstance(value, str) and value}
 
 
 def _create(path: Path) -> None:

@@ -130,6 +130,15 @@ class Settings(PlatformSettings):
         description="Internal hosts, separated by commas, that images may be fetched from (`minio:9000`); `*` allows "
         "all. Public addresses need no entry.",
     )
+    image_url: OpenAddress = Field(
+        default="",
+        description="Address at which annotators' browsers reach this service. Images that the data have as files, "
+        "bytes or `data:` are then shown by address (`/images/...`), which keeps the platform's pages fast: see "
+        "[Images](images.md). Empty: they stand in the platform's records as `data:`.",
+    )
+    image_key: Secret | None = Field(
+        default=None, description="Key that the addresses of images are signed with. Empty: generated once."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe line to log."
     )
@@ -154,7 +163,7 @@ class Settings(PlatformSettings):
 
     def secrets(self) -> list[str]:
         """What is secret in them: nobody may be shown it."""
-        given = (self.ml_password, self.api_token, self.webhook_secret)
+        given = (self.ml_password, self.api_token, self.webhook_secret, self.image_key)
         keys = [key for platform in PLATFORMS.values() for key in platform.secrets(self)]
         addresses = [*secrets_in(self.store), *secrets_in(self.argilla_redis_url)]
         return [one.get_secret_value() for one in given if one] + keys + addresses

@@ -14,6 +14,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from nextlabel.connectors.image_addresses import AS_THEY_ARE, ImageAddresses
 from nextlabel.connectors.records import (
     Annotation,
     Changes,
@@ -141,6 +142,8 @@ class Connector(Protocol):
     """How many annotators the platform asks about each record before it counts as labelled (1 or more)."""
     replace_suggestions: bool
     """Whether suggestions of other agents may be replaced in records that nobody has answered."""
+    images: ImageAddresses = AS_THEY_ARE
+    """What the platform has for images: what we push, and read of records, is turned by it."""
     live_predictions: bool
     """Whether the platform asks the service for a suggestion whenever a record is opened.
 
@@ -231,6 +234,17 @@ class Connector(Protocol):
     def reads_addresses(self, fetch: Callable[[str], str]) -> None:
         """Read texts of which records have the address with ``fetch``, which raises DataError."""
         return
+
+    def image_addresses(self, most: int) -> Sequence[str]:
+        """What the platform has for images in the newest ``most`` of its records, as it stands there."""
+        return ()
+
+    def turn_images(self, progress: Progress = no_progress) -> int:
+        """Give all records of the platform what :attr:`images` now shows for theirs; how many had something else.
+
+        Answers, and all else, stay. May be repeated. Raises ConnectorError, StoreError.
+        """
+        return 0
 
     def changes(self, cursor: str | None) -> Changes:
         """Every annotation touched since ``cursor`` (None: since the beginning), and the next cursor.

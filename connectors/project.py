@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from threading import Lock
 from typing import Generic, Self, TypeVar
 
@@ -15,7 +16,8 @@ from nextlabel.connectors.base import Connector, NewProject, closed_on_failure
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.differences import Form, expect
 from nextlabel.connectors.http import NO_HEADERS, PlatformClient
-from nextlabel.connectors.records import Labeling
+from nextlabel.connectors.image_addresses import AS_THEY_ARE, ImageAddresses, with_images
+from nextlabel.connectors.records import Labeling, Record, RemoteRecord
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +75,7 @@ class ProjectConnector(Connector, Generic[ClientT, FormT]):
 
     form: FormT
     replace_suggestions = False
+    images: ImageAddresses = AS_THEY_ARE
 
     def __init__(self, client: ClientT, found: Json, question: str | None = None) -> None:
         self._client = client
@@ -129,6 +132,16 @@ class ProjectConnector(Connector, Generic[ClientT, FormT]):
                     log.warning("removing a project that was made twice", project=project)
                     projects.remove(project)
             return found
+
+    def _as_shown(self, records: Iterable[Record]) -> list[Record]:
+        """``records`` as the platform gets them."""
+        return [with_images(record, self.labeling, self.images.shown) for record in records]
+
+    def _as_known(self, items: Iterable[RemoteRecord]) -> Iterator[RemoteRecord]:
+        """What the platform lists, as we know it."""
+        for item in items:
+            record = with_images(item.record, self.labeling, self.images.known)
+            yield item if record is item.record else replace(item, record=record)
 
     @override
     def expect(self, labeling: Labeling) -> None:

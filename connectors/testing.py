@@ -25,6 +25,7 @@ from nextlabel.connectors.base import (
 )
 from nextlabel.connectors.bulk import rejected
 from nextlabel.connectors.errors import LabelingMismatch, PlatformUnavailable
+from nextlabel.connectors.image_addresses import AS_THEY_ARE, ImageAddresses, image_fields, with_images
 from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
@@ -83,6 +84,7 @@ class MemoryConnector(Connector):
     refuses: dict[str, str] = field(default_factory=dict)
     restored: bool = False
     accounts_made: dict[str, str] = field(default_factory=dict)
+    images: ImageAddresses = AS_THEY_ARE
 
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
@@ -192,7 +194,7 @@ class MemoryConnector(Connector):
         self._call("push")
         taken = [record for record in records if record.uid not in self.refuses]
         for record in taken:
-            self.pushed.setdefault(f"r-{record.uid}", record)
+            self.pushed.setdefault(f"r-{record.uid}", with_images(record, self.labeling, self.images.shown))
             self._moved.add(f"r-{record.uid}")
         progress(len(taken), len(records))
         found = {record.uid: f"r-{record.uid}" for record in taken}
@@ -251,7 +253,23 @@ class MemoryConnector(Connector):
             self.records_read += 1
             yield self._remote(remote_id, record)
 
+    @override
+    def image_addresses(self, most: int) -> Sequence[str]:
+        newest = list(self.pushed.values())[::-1][:most]
+        return [record.fields[name] for record in newest for name in image_fields(self.labeling)]
+
+    @override
+    def turn_images(self, progress: Progress = no_progress) -> int:
+        turned = {
+            remote_id: with_images(record, self.labeling, lambda one: self.images.shown(self.images.known(one)))
+            for remote_id, record in self.pushed.items()
+        }
+        changed = sum(turned[remote_id] is not record for remote_id, record in self.pushed.items())
+        self.pushed = turned
+        return changed
+
     def _remote(self, remote_id: str, record: Record) -> RemoteRecord:
+        record = with_images(record, self.labeling, self.images.known)
         return RemoteRecord(remote_id, record, made_at=self.made_at.get(remote_id))
 
     @override

@@ -109,6 +109,7 @@ def _findings(
         yield from _told(recipe, platform, settings)
     try:
         yield from connector.diagnose(address)
+        yield from _images(recipe if project is None else None, platform, settings, connector)
         if connector.project.platform in PLATFORMS:
             yield from PLATFORMS[connector.project.platform].diagnose(settings)
     except ConnectorError as error:
@@ -183,6 +184,15 @@ def _told(recipe: str, platform: str | None, settings: Settings) -> Iterator[Fin
         return
     for one in notices:
         yield Finding(one.kind, Severity.WARNING if one.fix else Severity.OK, one.message, one.fix)
+
+
+def _images(recipe: str | None, platform: str | None, settings: Settings, connector: Connector) -> Iterator[Finding]:
+    """How the project's images stand on the platform."""
+    from nextlabel.backend.service.image_checks import image_findings
+    from nextlabel.backend.service.image_copies import image_copies
+
+    copies = None if recipe is None else image_copies(_chosen(recipe, platform), settings)
+    yield from image_findings(connector, copies, recipe or "RECIPE")
 
 
 def _leader(recipe: str, settings: Settings) -> Finding:

@@ -30,10 +30,12 @@ def forget(
 ) -> None:
     """Erase records that were deleted on the platform.
 
-    Text, metadata and vectors go. The service does the same by itself within three hours, and takes the vectors out at
-    its next start. What is in your data file, in backups and in exported files, you have to erase yourself.
+    Text, metadata, copies of images and vectors go. The service does the same by itself within three hours, and takes
+    the vectors out at its next start. What is in your data file, in backups and in exported files, you have to erase
+    yourself.
     """
     from nextlabel.backend.service.erasing import EMBEDDINGS, digest, learned_from, remove_vectors
+    from nextlabel.backend.service.image_copies import image_copies
 
     with project_of(recipe) as (chosen, settings, store):
         wanted = list(dict.fromkeys(uids))
@@ -44,6 +46,8 @@ def forget(
         labeling, home = chosen.labeling(), settings.home.expanduser()
         erased = store.erase(wanted, lambda one: digest(labeling, one))
         removed, busy = remove_vectors(store, labeling, home / EMBEDDINGS)
+        if (images := image_copies(chosen, settings, store)).used:
+            images.fill()
         flushed = store.flush_erased()
         models = learned_from(store, found, home / chosen.name)
     say(f"erased: text and metadata of {len(erased):,} records (copies included), {removed:,} vectors")

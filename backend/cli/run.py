@@ -232,7 +232,7 @@ class Wanted:
 
 def start_settings(host: str | None, port: int | None) -> Settings:
     """The settings, and logging set up as they say. Raises ConfigError."""
-    from nextlabel.backend.credentials import credentials
+    from nextlabel.backend.credentials import credentials, image_key
     from nextlabel.backend.home import make_privately
     from nextlabel.backend.logging import configure
     from nextlabel.backend.settings import Settings, unknown_variables
@@ -240,7 +240,7 @@ def start_settings(host: str | None, port: int | None) -> Settings:
     settings = Settings.load(host=host, port=port)
     make_privately(settings)
     shown = credentials(settings)
-    secrets = [shown.password, shown.api_token, shown.webhook_secret, *settings.secrets()]
+    secrets = [shown.password, shown.api_token, shown.webhook_secret, image_key(settings), *settings.secrets()]
     configure(settings.log_level, settings.log_format, secrets)
     for sentence in unknown_variables():
         say(f"warning: {sentence}")
@@ -302,13 +302,14 @@ def serve_project(recipe: Recipe, settings: Settings, seed: int, *, yes: bool) -
 
 def _serve_until_outdated(recipe: Recipe, settings: Settings, seed: int, *, yes: bool) -> bool:
     from nextlabel.backend.service.front import Front
+    from nextlabel.backend.service.image_copies import image_copies
     from nextlabel.backend.service.opening import open_service
 
     with ExitStack() as stack:
         # A taken port should be known before minutes are spent on encoding.
         listener = stack.enter_context(listen(settings.host, settings.port))
         ending, progress = stack.enter_context(ends_in_time()), stack.enter_context(StartProgress())
-        front = Front()
+        front = Front(image_copies(recipe, settings))
         server = stack.enter_context(_answering(front, settings, listener))
 
         def show(stage: str, done: int, total: int) -> None:

@@ -1,6 +1,7 @@
 """What lies around every route: who may call, and from where, what browsers are told, and how long it took.
 
-Wanted is basic auth or a bearer token on everything but ``/health`` and ``/ready``.
+Wanted is basic auth or a bearer token on everything but ``/health`` and ``/ready``, and images, whose addresses are
+signed.
 
 The webhook is special: Label Studio sends its events without the credentials of the ML backend, so there a
 secret header will do. Whoever may list webhooks can read it, so it opens nothing else. Argilla signs each delivery
@@ -22,6 +23,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nextlabel.backend.credentials import Credentials
+from nextlabel.backend.service.image_copies import PATH
 from nextlabel.connectors.platforms import PLATFORMS
 
 from .metrics import Metrics
@@ -33,6 +35,8 @@ READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 WEBHOOK_PATHS: Final = frozenset({"/webhook"})
 SIGNED_PATHS: Final = frozenset(f"/webhook/{one.name}" for one in PLATFORMS.values() if one.signs)
 _KNOWN: Final = "nextlabel.known"
+_ONE_SITE: Final = ("X-Frame-Options", "Cache-Control")
+"""Headers that the route of images sets by itself, or that say nothing of an image."""
 
 _DOCS: Final = frozenset({"/docs"})
 _HEADERS: Final = {
@@ -59,7 +63,7 @@ class RequireCredentials:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401 before a byte of its body is read."""
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS | SIGNED_PATHS:
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS | SIGNED_PATHS or is_image(scope):
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -89,6 +93,12 @@ class RequireCredentials:
             return _same(base64.b64decode(value.strip(), validate=True), self._basic)
         except (binascii.Error, ValueError):
             return False
+
+
+def is_image(scope: Scope) -> bool:
+    """Whether somebody looks at what is behind signed addresses, and that route judges by itself."""
+    before, _, _ = str(scope["path"]).rpartition("/")
+    return scope["method"] in ("GET", "HEAD") and f"{before}/" == PATH
 
 
 def is_known(scope: Scope) -> bool:
@@ -148,7 +158,8 @@ class SecurityHeaders:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(_HEADERS)
+                shown = is_image(scope) and message["status"] in (200, 304)
+                headers.update({name: value for name, value in _HEADERS.items() if not (shown and name in _ONE_SITE)})
                 headers["Content-Security-Policy"] = _SWAGGER if scope["path"] in _DOCS else _CLOSED
             await send(message)
 

@@ -8,6 +8,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
+from nextlabel.backend.service.image_copies import PATH
+
 from .middleware import OPEN_PATHS, SECRET_HEADER, SIGNED_PATHS, WEBHOOK_PATHS
 
 # RequireCredentials decides; these only tell the API page (and the tools that read it) what it wants.
@@ -31,7 +33,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         document.setdefault("components", {})["securitySchemes"] = _SCHEMES
         for path, operations in document["paths"].items():
-            schemes = [] if path in OPEN_PATHS else ["basic", "bearer"]
+            schemes = [] if path in OPEN_PATHS or path.startswith(PATH) else ["basic", "bearer"]
             schemes += ["webhook"] if path in WEBHOOK_PATHS else []
             schemes = ["signature"] if path in SIGNED_PATHS else schemes
             for operation in operations.values():
@@ -55,7 +57,7 @@ _WORDS: Final = {
     400: "The body is not what it should be.",
     401: "No credentials, or wrong ones.",
     403: "Known by the webhooks' secret only, which is not enough for this.",
-    404: "The project served is on another platform.",
+    404: "The project served is on another platform, or there is no such thing.",
     409: "Meant for another project.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",

@@ -1,4 +1,4 @@
-"""What was deleted on the platform is erased here: its text within hours, its vectors once nobody uses their files."""
+"""What was deleted on the platform is erased here: texts and images within hours, vectors once nobody has them open."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from nextlabel.backend.retraining.embedding_space import learned_positions
 from nextlabel.backend.store import ModelRow, Store, StoredRecord
 from nextlabel.connectors.records import Labeling, Record
 
+from .image_copies import ImageCopies
+
 log = structlog.get_logger(__name__)
 
 EMBEDDINGS = "embeddings"
@@ -27,8 +29,8 @@ EVERY_S = 600.0
 class Eraser:
     """Erases texts of the running service's store, now and then."""
 
-    def __init__(self, store: Store, labeling: Labeling) -> None:
-        self._store, self._labeling = store, labeling
+    def __init__(self, store: Store, labeling: Labeling, images: ImageCopies | None = None) -> None:
+        self._store, self._labeling, self._images = store, labeling, images
         self._next = 0.0
         self._flushed = True
 
@@ -40,6 +42,8 @@ class Eraser:
         erased = self._store.erase_gone(lambda one: digest(self._labeling, one), datetime.now(UTC) - ERASE_AFTER)
         if erased:
             log.info("what records say that the platform deleted is erased", records=len(erased))
+            if self._images is not None and self._images.used:
+                self._images.fill()
         if erased or not self._flushed:
             self._flushed = self._store.flush_erased()
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from nextlabel.connectors.errors import Overloaded
 
+from .image_copies import ImageCopies, ImageCopy
 from .ports import Backend, Status
 
 STARTING = "starting"
@@ -13,10 +14,14 @@ STARTING = "starting"
 
 
 class Front:
-    """Stands for a :class:`Backend` that is being opened. ``status`` answers at once; all else raises Overloaded."""
+    """Stands for a :class:`Backend` that is being opened. ``status`` answers at once; all else raises Overloaded.
 
-    def __init__(self) -> None:
+    But for what ``images`` has: people go on labeling while a service starts again.
+    """
+
+    def __init__(self, images: ImageCopies | None = None) -> None:
         self._service: Backend | None = None
+        self._images = images
         self._doing = ("", 0, 0)
 
     def show(self, stage: str, done: int, total: int) -> None:
@@ -33,6 +38,13 @@ class Front:
             return self._service.status()
         stage, done, total = self._doing
         return Status.starting(": ".join(filter(None, (STARTING, stage))), done, total)
+
+    def image(self, name: str) -> ImageCopy | None:
+        """What a record shows."""
+        if self._service is None and self._images is not None:
+            return self._images.find(name)
+        found: ImageCopy | None = self.__getattr__("image")(name)
+        return found
 
     def __getattr__(self, name: str) -> Any:
         """What the service has by this name. Raises Overloaded until there is one."""

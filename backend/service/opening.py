@@ -42,6 +42,7 @@ from nextlabel.connectors.records import FieldKind, Record
 
 from .erasing import EMBEDDINGS, remove_vectors
 from .existing_answers import take_existing
+from .image_copies import image_copies
 from .project import PROJECT, find_project, is_attached, settle_project, skips_empty_answers
 from .service import Service
 from .start_plan import Agree, StartPlan
@@ -308,6 +309,9 @@ def open_service(
             connector = settle_project(recipe, settings, store, leadership, found)
             if found is None:
                 opened.enter_context(closing(connector))
+        connector.images = images = image_copies(recipe, settings, store)
+        if images.used:
+            images.fill()
         connector.replace_suggestions = recipe.replace_suggestions
         store.name_adjudicators(recipe.adjudicators)
         names_of(recipe.adjudicators, store, connector)
@@ -330,6 +334,7 @@ def open_service(
             keep_generations=settings.queue_keep_s,
             plan=import_plan(recipe, settings),
             follows_labels=follows_labels,
+            images=images,
             seed=seed,
         )
         opened.pop_all()

@@ -10,6 +10,8 @@ from nextlabel.backend.questions import Prediction
 from nextlabel.connectors.base import ProjectRef
 from nextlabel.connectors.records import Hint, Labeling, Record, Suggestion
 
+from .image_copies import ImageCopy
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -179,6 +181,10 @@ class Backend(Predicting, Protocol):
         Raises ConfigError if a record can't be asked about, ConnectorError if the platform doesn't do it, Overloaded
         on a replica that stands by.
         """
+        ...
+
+    def image(self, name: str) -> ImageCopy | None:
+        """What a record shows at the signed address that ends with ``name``; None for any other name. Never raises."""
         ...
 
     def train(self) -> None:

@@ -16,6 +16,7 @@ from nextlabel.backend.store import Rule, Store
 from nextlabel.connectors.base import Connector
 from nextlabel.connectors.content import says_nothing
 from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.image_addresses import image_fields, with_images
 from nextlabel.connectors.records import Labeling, Record
 
 UNREAD = Record("?", {})
@@ -79,6 +80,8 @@ class Predictor:
         if self._connector.by_address:
             records = await asyncio.to_thread(self._with_texts, records)
         labeling = self._labeling()
+        if any(one.fields.get(name, "").startswith("http") for one in records for name in image_fields(labeling)):
+            records = await asyncio.to_thread(self._with_images, records, labeling)
         contents = [labeling.content(record) for record in records]
         predictions, blind = await asyncio.gather(live.predict(contents, self._batcher), self._shown_blind(records))
         return [
@@ -96,6 +99,10 @@ class Predictor:
         """bool [k]: which of these uids and contents the store has on the blind side."""
         blind = self._store.blind(asked)
         return np.array([one in blind for one in asked])
+
+    def _with_images(self, records: Sequence[Record], labeling: Labeling) -> Sequence[Record]:
+        """``records`` with the images that are behind addresses of ours."""
+        return [with_images(record, labeling, self._connector.images.known) for record in records]
 
     def _with_texts(self, records: Sequence[Record]) -> Sequence[Record]:
         """What the platform sends of records, with the texts that it has at addresses only: the store has read them."""

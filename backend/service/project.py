@@ -30,6 +30,8 @@ from nextlabel.connectors.errors import ConfigError, ConnectorError, ProjectNotF
 from nextlabel.connectors.platforms import DEFAULT, PLATFORMS
 from nextlabel.connectors.records import Labeling, LabelKind
 
+from .image_copies import image_copies
+
 log = structlog.get_logger(__name__)
 
 PROJECT = "project"
@@ -140,23 +142,25 @@ def as_attached(recipe: Recipe, store: Store) -> Recipe:
 def attach(recipe: Recipe, settings: Settings, store: Store, project: str) -> Connector:
     """A connector to ``project``. Raises as ProjectConnector does; with the way on, where the store's own is gone."""
     try:
-        return _reach(recipe, settings, project)
+        return _reach(recipe, settings, store, project)
     except ProjectNotFound:
         if project != store.get_meta(PROJECT):
             raise
         raise ProjectNotFound(_deleted(recipe, settings, store, project)) from None
 
 
-def _reach(recipe: Recipe, settings: Settings, project: str) -> Connector:
+def _reach(recipe: Recipe, settings: Settings, store: Store, project: str) -> Connector:
     question = recipe.question if "question" in recipe.model_fields_set else None  # to choose among several
-    return PLATFORMS[recipe.platform].attach(settings, project, workspace=recipe.workspace, question=question)
+    found = PLATFORMS[recipe.platform].attach(settings, project, workspace=recipe.workspace, question=question)
+    found.images = image_copies(recipe, settings, store)
+    return found
 
 
 def _deleted(recipe: Recipe, settings: Settings, store: Store, project: str) -> str:
     """What to say where the store's ``project`` is gone: it may have been made anew under the same name."""
     title = store.get_meta(TITLE) or recipe.project or recipe.title or recipe.name
     namesake = ""
-    with suppress(ConnectorError), closing(_reach(recipe, settings, title)) as found:
+    with suppress(ConnectorError), closing(_reach(recipe, settings, store, title)) as found:
         namesake = f" Another one has this name now ({found.project.id}), with records and answers of its own."
     return (
         f"{title!r} (project {project}), on which {recipe.name} worked, was deleted, or this key may not see it any "
@@ -222,6 +226,7 @@ def _make(recipe: Recipe, settings: Settings, store: Store, leadership: Leadersh
             connector = _attached(recipe, settings, store, found[0])[1]
         else:
             connector = platform.create(settings, _new(recipe, mark))
+            connector.images = image_copies(recipe, settings, store)
         with closed_on_failure(connector):
             ours = {PROJECT: connector.project.id, PLATFORM: recipe.platform}
             if store.claim_meta(ours | {STRAYS: "yes"}).items() >= ours.items():

@@ -33,6 +33,7 @@ from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Sugges
 from .answers import AnswerCounts
 from .erasing import Eraser
 from .hookup import Hookup
+from .image_copies import ImageCopies, ImageCopy
 from .links import AnnotatorLinks
 from .ports import Backend, Status
 from .predictor import Predictor
@@ -72,9 +73,10 @@ class Service(Backend):
         keep_generations: float,
         plan: ImportPlan = ImportPlan(),
         follows_labels: bool = False,
+        images: ImageCopies | None = None,
         seed: int = 0,
     ) -> None:
-        self._store, self._connector = store, connector
+        self._store, self._connector, self._images = store, connector, images
         learner = Learner(setup.question, spaces, store, setup.models)
         self._controller = loop = Controller(
             store=store,
@@ -128,7 +130,7 @@ class Service(Backend):
             answers=self._answers,
         )
         self._cleanup = GenerationCleanup(store, connector, keep_generations, loop.latency.quiet_in)
-        self._eraser = Eraser(store, connector.labeling)
+        self._eraser = Eraser(store, connector.labeling, images)
         self._synced = self._stopped = False
         self._threads: dict[str, Repeater] = {
             name: Repeater(name, tick)
@@ -332,6 +334,10 @@ class Service(Backend):
     @override
     async def classify(self, records: Sequence[Record]) -> list[Prediction | None]:
         return await self._predictor.classify(records)
+
+    @override
+    def image(self, name: str) -> ImageCopy | None:
+        return None if self._images is None else self._images.find(name)
 
     @override
     def parse_event(self, body: dict[str, Any]) -> Hint:

@@ -11,6 +11,8 @@ from nextlabel.backend.queue.overlap import WISH
 from nextlabel.backend.store import Store
 from nextlabel.connectors.base import Connector, Progress, no_progress
 
+from .image_copies import ImageCopies
+
 log = structlog.get_logger(__name__)
 
 BEFORE = "settings_before"
@@ -26,15 +28,25 @@ def tell_first_changes(store: Store, connector: Connector) -> None:
         log.info("nextlabel changes the project; nextlabel detach takes it back", change=change)
 
 
-def detach(store: Store, connector: Connector, progress: Progress = no_progress) -> Sequence[str]:
+def detach(
+    store: Store, connector: Connector, images: ImageCopies | None = None, progress: Progress = no_progress
+) -> Sequence[str]:
     """Take everything that is ours, but records, out of the project; return what was done. May be repeated.
 
-    What we know stays, so the next start goes on where this one was. Raises ConnectorError.
+    With ``images`` their addresses, which end with us, become the images themselves again. What we know stays, so the
+    next start goes on where this one was. Raises ConnectorError.
     """
+    put_back = _put_back(connector, images, progress) if images is not None and images.used else []
     before = json.loads(store.get_meta(BEFORE) or "{}")
     asked = [item.remote_id for item in store.records() if item.opinions and item.remote_id and not item.gone]
     done = connector.detach(before, asked, progress)
     store.forget_suggestions()
     store.set_meta(BEFORE, "")
     store.set_meta(WISH, "")
-    return done
+    return [*put_back, *done]
+
+
+def _put_back(connector: Connector, images: ImageCopies, progress: Progress) -> list[str]:
+    connector.images = images.inside()
+    turned = connector.turn_images(progress)
+    return [f"{turned:,} records hold their images themselves again"] if turned else []

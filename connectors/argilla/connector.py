@@ -127,7 +127,7 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
     ) -> dict[str, str]:
         self._pushing = True
         try:
-            return Push(self._rows, self.form).push(records, progress)
+            return Push(self._rows, self.form).push(self._as_shown(records), progress)
         finally:
             self._pushing = False
 
@@ -156,7 +156,15 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
 
     @override
     def records(self, *, newest_first: bool = False) -> Iterator[RemoteRecord]:
-        return self._rows.records(self.form, newest_first=newest_first)
+        return self._as_known(self._rows.records(self.form, newest_first=newest_first))
+
+    @override
+    def image_addresses(self, most: int) -> Sequence[str]:
+        return self._rows.image_addresses(self.form, most)
+
+    @override
+    def turn_images(self, progress: Progress = no_progress) -> int:
+        return self._rows.turn_images(self.form, self.images, progress)
 
     @override
     def unread(self) -> Mapping[str, str]:
@@ -166,7 +174,7 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
 
     @override
     def read_again(self) -> Iterator[RemoteRecord]:
-        return self._rows.read_again(self.form)
+        return self._as_known(self._rows.read_again(self.form))
 
     @override
     def changes(self, cursor: str | None) -> Changes:
@@ -174,7 +182,8 @@ class ArgillaConnector(ProjectConnector[Client, Form]):
         found = self._poll.since(cursor, self.form)
         self._queue.note(found.annotations, found.complete)
         # While we push, how many there are says nothing about what others do.
-        return replace(found, total=None if self._pushing else self._rows.listed())
+        records = tuple(self._as_known(found.records))
+        return replace(found, records=records, total=None if self._pushing else self._rows.listed())
 
     @override
     def look_after(self) -> None:

@@ -9,20 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from typing import TypeAlias
 from urllib.parse import quote
 
 import structlog
 
+from nextlabel.connectors.answers import mapping
 from nextlabel.connectors.argilla.client import Client
 from nextlabel.connectors.argilla.config import Form
-from nextlabel.connectors.argilla.payloads import read_record, write_record
+from nextlabel.connectors.argilla.payloads import can_be_stored, read_record, write_record
 from nextlabel.connectors.base import Progress
 from nextlabel.connectors.basics import Json, batched, weighed
 from nextlabel.connectors.bulk import Narrowing, read_apart, rejected
 from nextlabel.connectors.errors import PlatformError, PlatformUnavailable, RecordsRejected
 from nextlabel.connectors.http import IMPORT_TIMEOUT_S, prepared
-from nextlabel.connectors.records import Record, RemoteRecord
+from nextlabel.connectors.image_addresses import ImageAddresses, image_fields
+from nextlabel.connectors.records import Record, RemoteRecord, as_text
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +42,8 @@ PAGE_BYTES = 32 * 2**20
 """JSON an answer, about: records may hold images as data."""
 TERMS = 250
 """The most values that a filter may have."""
+TURNED = 50
+"""Records that are read at a time to be changed: people wait for no more than a second."""
 BATCH_BYTES = 16 * 2**20
 """JSON a request; images may come as data."""
 HALF_A_CHARACTER = "surrogates not allowed"
@@ -105,6 +110,33 @@ class Rows:
         """What can be shown by now where records were hidden."""
         for place in sorted(self.hidden):
             yield from (read_record(form, item) for item in self._page(place, 1, ())[0])
+
+    def image_addresses(self, form: Form, most: int) -> list[str]:
+        """What the newest ``most`` records have for images."""
+        names = image_fields(form.labeling)
+        items = islice(self._walk_back(), most) if names else ()
+        return [text for item in items for name in names if (text := as_text(mapping(item.get("fields")).get(name)))]
+
+    def turn_images(self, form: Form, images: ImageAddresses, progress: Progress) -> int:
+        """Give every record the addresses that ``images`` has for its images; how many had others.
+
+        Fields can only be replaced all together, so they are read right before: what somebody corrects meanwhile stays.
+        """
+        names, turned, start, total = image_fields(form.labeling), 0, 0, 1
+        while names and start < total:
+            page, total = self._page(start, TURNED, ("responses",))
+            changed: list[Json] = []
+            for item in page:
+                held = mapping(item.get("fields"))
+                found = {name: text for name in names if isinstance(text := held.get(name), str) and text}
+                wanted = {name: images.shown(images.known(text)) for name, text in found.items()}
+                if wanted != found and can_be_stored(item):
+                    changed.append({"id": item["id"], "fields": {**held, **wanted}})
+            for chunk in weighed(changed, lambda item: _bytes(("", item)), BATCH_BYTES):
+                self.upsert(chunk)
+            turned, start = turned + len(changed), start + TURNED
+            progress(min(start, total), total)
+        return turned
 
     def _walk_back(self) -> Iterator[Json]:
         """From the record created last to the first, in a small page and then in large ones."""
@@ -390,4 +422,4 @@ class Push:
 
 
 def _bytes(item: tuple[str, Json]) -> int:
-    return sum(4 * len(text) for text in item[1]["fields"].values())
+    return sum(4 * len(text) for text in item[1]["fields"].values() if isinstance(text, str))

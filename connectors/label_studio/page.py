@@ -6,6 +6,7 @@ Attributes may be written in any case. An object shows ``$key`` of the task's da
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -149,3 +150,17 @@ def value_at(data: Mapping[str, Any], path: str) -> Any:
         else:
             return None
     return found
+
+
+def with_value(data: Mapping[str, Any], path: str, value: str) -> dict[str, Any]:
+    """``data`` with ``value`` where :func:`value_at` finds one under ``path``."""
+    changed = copy.deepcopy(dict(data))
+    if path in changed:
+        changed[path] = value
+        return changed
+    *parents, last = KEY_PART.findall(path)
+    here: Any = changed
+    for part in parents:
+        here = here[int(part) if isinstance(here, list) else part]
+    here[int(last) if isinstance(here, list) else last] = value
+    return changed

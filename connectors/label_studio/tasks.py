@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -15,12 +16,14 @@ from nextlabel.connectors.basics import Json, batched, weighed
 from nextlabel.connectors.bulk import Narrowing, rejected
 from nextlabel.connectors.errors import ConnectorError, PlatformError, RecordsRejected
 from nextlabel.connectors.http import IMPORT_TIMEOUT_S, absent_is_fine, prepared
+from nextlabel.connectors.image_addresses import ImageAddresses, image_fields
 from nextlabel.connectors.label_studio.client import Client
 from nextlabel.connectors.label_studio.config import UID_KEY, Form
 from nextlabel.connectors.label_studio.listing import FAULT, Listing, by_length, is_in
+from nextlabel.connectors.label_studio.page import value_at, with_value
 from nextlabel.connectors.label_studio.payloads import remote_record, write_task
 from nextlabel.connectors.label_studio.texts import Texts
-from nextlabel.connectors.records import Record, RemoteRecord
+from nextlabel.connectors.records import Record, RemoteRecord, as_text
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +31,8 @@ BATCH = 10_000
 """Tasks an import: each has a price of its own, so few large ones are a fifth faster than many small ones."""
 BATCH_BYTES = 32 * 2**20
 """JSON an import; Label Studio refuses more than 250 MiB."""
+TURNED = 20
+"""Tasks that are read at a time to be changed: people wait for no more than a second."""
 FETCH = 200
 """Tasks with their annotations in one request."""
 LOOK_UP = 300
@@ -205,6 +210,31 @@ class Tasks(Listing):
         """Whether this project has no such task: numbers are the server's, so another project may have it."""
         found = self._client.find(f"/api/tasks/{task}/", {"resolve_uri": "false"})
         return found is None or bool(found["project"] != self._project)
+
+    # -- images ------------------------------------------------------------------------------------------------------
+
+    def image_addresses(self, form: Form, most: int) -> list[str]:
+        """What the newest ``most`` tasks have for images."""
+        names = image_fields(form.labeling)
+        tasks = [task for task in islice(self.newest("id,data"), most) if FAULT not in task] if names else []
+        return [text for task in tasks for name in names if (text := as_text(value_at(mapping(task["data"]), name)))]
+
+    def turn_images(self, form: Form, images: ImageAddresses, progress: Progress) -> int:
+        """Give every task the addresses that ``images`` has for its images; how many had others.
+
+        A task's data can only be replaced whole, so it is read right before: what somebody corrects meanwhile stays.
+        """
+        names, total, turned = image_fields(form.labeling), self.count(), 0
+        for done, task in enumerate(self.list([], "id,data", size=TURNED) if names else (), 1):
+            data = mapping(task.get("data"))
+            for name in names:
+                if isinstance(text := value_at(data, name), str) and text:
+                    data = with_value(data, name, images.shown(images.known(text)))
+            if FAULT not in task and data != task["data"]:
+                self._client.request("PATCH", f"/api/tasks/{task['id']}/", body={"data": data}, again=True)
+                turned += 1
+            progress(done, total)
+        return turned
 
     # -- ask again ---------------------------------------------------------------------------------------------------
 

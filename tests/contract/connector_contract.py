@@ -18,6 +18,8 @@ from nextlabel.connectors.records import (
     Annotation,
     AnnotationStatus,
     Changes,
+    Field,
+    FieldKind,
     GivenAnswer,
     Hint,
     Labeling,
@@ -321,3 +323,56 @@ def test_the_doctor_says_a_fix_for_all_that_is_wrong(connector: Connector):
     for one in found:
         assert isinstance(one, Finding)
         assert one.severity is Severity.OK or one.fix
+
+
+@dataclass
+class ByName:
+    """Images by addresses that say which they are."""
+
+    begin: str
+
+    def shown(self, image: str) -> str:
+        """Under which address it is served."""
+        data = image.startswith("data:image/png;base64,")
+        return f"{self.begin}{image.rpartition(',')[2].rstrip('=')}.png" if data and self.begin else image
+
+    def known(self, address: str) -> str:
+        """The image that is there."""
+        begin, _, name = address.rpartition("/")
+        if not begin.startswith("http://images"):
+            return address
+        digits = name.removesuffix(".png")
+        return f"data:image/png;base64,{digits}{'=' * (-len(digits) % 4)}"
+
+
+def test_images_go_by_address_and_back_and_the_records_stay_the_same(platform: Platform):
+    shown = Labeling(LabelKind.SINGLE, LABELING.labels, (Field("text"), Field("image", FieldKind.IMAGE)))
+    connector = platform.make(shown)
+    numbers = [f"data:image/png;base64,iVBORw0KGgoA{number:04d}" for number in range(3)]
+    records = [Record(f"u{at}", {"text": f"text {at}", "image": image}) for at, image in enumerate(numbers)]
+    records.append(Record("web", {"text": "another", "image": "https://example.org/cat.png"}))
+
+    def standing() -> list[str]:
+        assert {one.record.uid: one.record for one in connector.records()} == {one.uid: one for one in records}
+        return sorted(connector.image_addresses(10))
+
+    connector.images = ByName("http://images.example.org/a/")
+    ids = connector.push(records)
+    assert standing() == sorted([connector.images.shown(one) for one in numbers] + [records[-1].fields["image"]])
+    assert connector.push(records) == ids
+    platform.answer(connector, ids["u1"], "sport", 0)
+    cursor = connector.changes(None).cursor
+    connector.images = ByName("http://images.example.org/b/")
+    assert connector.turn_images() == 3
+    assert all("/b/" in address or "/cat" in address for address in standing())
+    assert connector.turn_images() == 0
+    news = connector.changes(cursor)
+    assert {one.record.uid: one.record for one in news.records if one.record.uid in ids}.items() <= {
+        one.uid: one for one in records
+    }.items()
+    connector.images = ByName("")
+    assert connector.turn_images() == 3
+    assert standing() == sorted([*numbers, records[-1].fields["image"]])
+    answers = [one for page in connector.annotated() for one in page.annotations]
+    assert [(one.remote_id, one.value) for one in answers] == [(ids["u1"], ("sport",))]
+    assert connector.image_addresses(1) in ([numbers[-1]], [records[-1].fields["image"]])

@@ -23,7 +23,7 @@ def platform() -> Platform:
 
     return Platform(
         "memory",
-        make=lambda: MemoryConnector(LABELING),
+        make=lambda labeling=LABELING: MemoryConnector(labeling),
         answer=answer,
         take_back=lambda connector, given, user: memory(connector).take_back(given),
         delete=lambda connector, remote_id: memory(connector).delete(remote_id),

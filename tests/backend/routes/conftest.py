@@ -16,6 +16,7 @@ from nextlabel.backend.app import create_app
 from nextlabel.backend.credentials import Credentials
 from nextlabel.backend.questions import Prediction
 from nextlabel.backend.server import make_server
+from nextlabel.backend.service.image_copies import ImageCopy
 from nextlabel.backend.service.ports import Status
 from nextlabel.backend.settings import Settings
 from nextlabel.connectors.argilla.payloads import read_event as read_response_event
@@ -43,6 +44,7 @@ class MemoryService:
         self.blind: set[str] = set()
         self.asked: list[tuple[tuple[str, ...], int | None]] = []
         self.failure: Exception | None = None
+        self.images: dict[str, ImageCopy] = {}
         self.signed = "v1,signed"
         self.not_ready = ""
         self.training: dict[str, Any] = {"ended": 0}
@@ -74,6 +76,9 @@ class MemoryService:
     async def classify(self, records: Sequence[Record]) -> list[Prediction | None]:
         probabilities = {"sport": 0.75, "business": 0.25}
         return [one if one is None else Prediction(one, probabilities) for one in await self.predict(records)]
+
+    def image(self, name: str) -> ImageCopy | None:
+        return self.images.get(name)
 
     def parse_event(self, body: dict[str, Any]) -> Hint:
         if self.project and self.project.platform == "argilla":

@@ -36,6 +36,7 @@ OPERATIONS = [
     ("post", "/api/compare"),
     ("get", "/api/status"),
     ("get", "/metrics"),
+    ("get", "/images/{name}"),
 ]
 
 
@@ -69,7 +70,7 @@ def test_every_route_is_described_with_who_may_call_it(client: TestClient) -> No
         for operation in operations.values():
             assert operation["summary"]
             assert operation["description"]
-            assert bool(operation["security"]) == (path not in ("/health", "/ready"))
+            assert bool(operation["security"]) == (path not in ("/health", "/ready", "/images/{name}"))
             if "requestBody" in operation:
                 assert operation["requestBody"]["content"]["application/json"]["examples"]
 

@@ -1,9 +1,9 @@
 """10,000 images in a project of Label Studio: opening its task list, with images inside the tasks and at our addresses.
 
 Both projects are on one server, with the same made-up pictures, as large as the copies that nextlabel makes; `--edge`
-makes others, such as photographs that somebody imported as they were. Measured is the call that the task list makes for
-its first 30 tasks (the first one after the import, and the median of those that follow), and, where there is a Chromium,
-how long the page takes until its rows with their thumbnails are there, over a line of so many Mbit/s.
+makes others, such as photographs that somebody imported as they were. Measured is the call that the task list makes
+for its first 30 tasks (the first one after the import, and the median of those that follow), and, where there is a
+Chromium, how long the page takes until its rows with their thumbnails are there, over a line of so many Mbit/s.
 """
 
 from __future__ import annotations

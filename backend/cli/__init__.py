@@ -28,7 +28,7 @@ COMMANDS = {
     "doctor": ("doctor", "Find what would silently break the loop, and the fix."),
     "compare": ("service", "Compare the annotation log with the platform now."),
     "detach": ("detach", "Take everything that is ours out of the project."),
-    "images": ("images", "Show how images stand on the platform; move them to signed addresses."),
+    "images": ("images", "Show how images stand on the platform, or move them."),
     "forget": ("forget", "Erase records that were deleted on the platform."),
     "import": ("import_answers", "Take labels that you have already into a project."),
     "export": ("export", "Write what came of each record, with how sure that is."),

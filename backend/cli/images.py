@@ -31,12 +31,12 @@ def images(
         bool, typer.Option("--check/--no-check", help="Before that, see whether an image comes from the new address.")
     ] = True,
 ) -> None:
-    """Show how images stand on the platform: inside its records, or at addresses.
+    """Show how images stand on the platform, or move them.
 
-    With --move every image that stands inside a record gets a signed address under NEXTLABEL_IMAGE_URL, and addresses
-    of ours get the new one if that has changed; without NEXTLABEL_IMAGE_URL they become the images themselves again.
-    Answers, suggestions and queue stay, and the service may run. It takes about 0.05 s a record, and may be repeated
-    after it was interrupted.
+    They stand inside its records, or at addresses. With --move every image that stands inside gets a signed address
+    under NEXTLABEL_IMAGE_URL, and addresses of ours get the new one if that has changed; without NEXTLABEL_IMAGE_URL
+    they become the images themselves again. Answers, suggestions and queue stay, and the service may run. It takes
+    about 0.05 s a record, and may be repeated after it was interrupted.
     """
     from nextlabel.backend.service.image_checks import image_findings, reach
     from nextlabel.backend.service.image_copies import image_copies

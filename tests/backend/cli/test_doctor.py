@@ -8,18 +8,20 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from nextlabel.backend.encoders.inspection import Reading
 from nextlabel.backend.loop.leadership import LEASE
 from nextlabel.backend.recipe.recipe import Recipe
+from nextlabel.backend.service.image_checks import image_findings
+from nextlabel.backend.service.image_copies import ImageCopies
 from nextlabel.backend.service.opening import project_home
 from nextlabel.backend.service.project import PLATFORM, PROJECT
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Notice, Store
-from nextlabel.connectors.base import Finding, ProjectRef, Severity
+from nextlabel.connectors.base import Connector, Finding, ProjectRef, Severity, Survey
 from nextlabel.connectors.platform import Platform
 from nextlabel.connectors.platforms import PLATFORMS
 
@@ -32,9 +34,16 @@ class Attached:
     def __init__(self, platform: str, project: str, options: dict[str, Any]) -> None:
         self.project = ProjectRef(platform, "http://127.0.0.1:6900", project, "reviews", "http://127.0.0.1:6900")
         self.options = options
+        self.standing: list[str] = []
 
     def diagnose(self, address: Any) -> Iterator[Finding]:
         yield Finding("reachable", Severity.OK, "it answers")
+
+    def image_addresses(self, most: int) -> list[str]:
+        return self.standing[:most]
+
+    def survey(self) -> Survey:
+        return Survey(10_000, 0)
 
     def close(self) -> None: ...
 
@@ -286,3 +295,30 @@ def test_it_looks_at_the_store_and_the_disk(
     assert told["store"]["severity"] == told["disk"]["severity"] == "error"
     assert "another process is writing to" in told["store"]["message"]
     assert "MiB are free under" in told["disk"]["message"]
+
+
+@pytest.mark.parametrize(("size", "severity"), [(300, Severity.OK), (80_000, Severity.WARNING)])
+def test_many_and_large_images_inside_records_are_named_with_the_way_out(size: int, severity: Severity) -> None:
+    found = Attached("label-studio", "7", {})
+    found.standing = [f"data:image/jpeg;base64,{'A' * size}"] * 20 + ["https://example.org/cat.png"]
+    [finding] = image_findings(cast(Connector, found), None, "memes.yaml")
+    assert finding.severity is severity
+    assert ("NEXTLABEL_IMAGE_URL" in finding.fix) == (severity is Severity.WARNING)
+    assert ("762 MB in 10,000 records" in finding.message) == (severity is Severity.WARNING)
+
+
+def test_images_that_were_left_inside_are_named(tmp_path: Path) -> None:
+    copies = ImageCopies(tmp_path, "memes", lambda: "key", "http://127.0.0.1:1")
+    found = Attached("label-studio", "7", {})
+    found.standing = [copies.shown("data:image/png;base64,AAEC"), "data:image/png;base64,AAED"]
+    left, address = image_findings(cast(Connector, found), copies, "memes.yaml")
+    assert left.message.startswith("1 of the newest 2 images stand inside")
+    assert left.fix == "nextlabel images memes.yaml --move"
+    assert (address.severity, address.code) == (Severity.ERROR, "images-address"), "nobody answers there"
+    found.project = ProjectRef("label-studio", "https://labels.example.org", "7", "memes", "https://labels.example.org")
+    _, address = image_findings(cast(Connector, found), copies, "memes.yaml")
+    assert "has TLS" in address.message
+
+
+def test_without_images_nothing_is_said() -> None:
+    assert not list(image_findings(cast(Connector, Attached("label-studio", "7", {})), None, "memes.yaml"))

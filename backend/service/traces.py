@@ -49,4 +49,5 @@ def detach(
 def _put_back(connector: Connector, images: ImageCopies, progress: Progress) -> list[str]:
     connector.images = images.inside()
     turned = connector.turn_images(progress)
+    images.clear()  # a copy that is wanted again is made from the store
     return [f"{turned:,} records hold their images themselves again"] if turned else []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Final, TypeAlias
 
 from nextlabel.backend.data.cells import LabelReader, value_text, values_in
 from nextlabel.backend.data.reading import NOTHING_SAID, ReadingOptions
+from nextlabel.backend.data.rows import Row, Table
 from nextlabel.connectors.answers import read_labels, read_span
 from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.records import AnnotationStatus, Span, Value
@@ -189,3 +190,22 @@ def why(error: Exception) -> str:
 
 FAULTS: Final = (DataError, ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError)
 """What reading one row may raise where it is not as it should be."""
+
+
+def reading_of(
+    table: Table, form: str, wanted: Wanted, read: Callable[[Row, Wanted], Iterable[Found | None]]
+) -> Reading:
+    """The answers in a table of the kind ``form``: ``read`` says what is in a row; where it can't, that is a fault."""
+    reading = Reading(table.name, form, table.what, form=FORMATS[form])
+
+    def rows() -> Iterator[Found]:
+        for row in table.rows:
+            try:
+                found = list(read(row, wanted))
+            except FAULTS as error:
+                found = [Fault(row.number, why(error))]
+            yield from counted(found or [None], reading)
+        reading.remarks += table.remarks()
+
+    reading.rows = rows()
+    return reading

@@ -11,17 +11,16 @@ from nextlabel.connectors.records import AnnotationStatus, Span, Value
 
 from .answers import (
     FAULTS,
-    FORMATS,
     Fault,
     Found,
     GivenRow,
     Reading,
     Wanted,
-    counted,
     labels_of,
     marks_of,
     moment,
     names_in,
+    reading_of,
     why,
 )
 
@@ -52,38 +51,22 @@ def is_argilla_dataset(columns: tuple[str, ...]) -> bool:
 
 def read_label_studio(table: Table, wanted: Wanted) -> Reading:
     """One answer for each annotation of a task. Predictions and drafts are none."""
-    return _reading(table, "label-studio", wanted, _task)
+    return reading_of(table, "label-studio", wanted, _task)
 
 
 def read_label_studio_min(table: Table, wanted: Wanted) -> Reading:
     """One answer for each row."""
-    return _reading(table, "label-studio-min", wanted, _min)
+    return reading_of(table, "label-studio-min", wanted, _min)
 
 
 def read_argilla(table: Table, wanted: Wanted) -> Reading:
     """One answer for each response; suggestions are none."""
-    return _reading(table, "argilla", wanted, _record)
+    return reading_of(table, "argilla", wanted, _record)
 
 
 def read_argilla_dataset(table: Table, wanted: Wanted) -> Reading:
     """The same of a data set, where responses stand in columns."""
-    return _reading(table, "argilla-dataset", wanted, _flat_record)
-
-
-def _reading(table: Table, format_: str, wanted: Wanted, read: Any) -> Reading:
-    reading = Reading(table.name, format_, table.what, form=FORMATS[format_])
-
-    def rows() -> Iterator[Found]:
-        for row in table.rows:
-            try:
-                found = list(read(row, wanted))
-            except FAULTS as error:
-                found = [Fault(row.number, why(error))]
-            yield from counted(found or [None], reading)
-        reading.remarks += table.remarks()
-
-    reading.rows = rows()
-    return reading
+    return reading_of(table, "argilla-dataset", wanted, _flat_record)
 
 
 # -- Label Studio ------------------------------------------------------------------------------------------------------

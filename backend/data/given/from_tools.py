@@ -10,19 +10,15 @@ from nextlabel.connectors.answers import mapping
 from nextlabel.connectors.records import AnnotationStatus, Value
 
 from .answers import (
-    FAULTS,
-    FORMATS,
-    Fault,
     Found,
     GivenRow,
     Reading,
     Wanted,
-    counted,
     labels_of,
     marks_of,
     moment,
     names_in,
-    why,
+    reading_of,
 )
 
 
@@ -39,36 +35,20 @@ def is_prodigy(first: Mapping[str, Any]) -> bool:
 
 def read_doccano(table: Table, wanted: Wanted) -> Reading:
     """One answer for each line; doccano says who gave it by the name of the file only."""
-    return _reading(table, "doccano", wanted, _doccano)
+    return reading_of(table, "doccano", wanted, _doccano)
 
 
 def read_prodigy(table: Table, wanted: Wanted) -> Reading:
     """One answer for each line. What was rejected says what is wrong, and so is refused; what was ignored is a skip."""
-    return _reading(table, "prodigy", wanted, _prodigy)
+    return reading_of(table, "prodigy", wanted, _prodigy)
 
 
-def _reading(table: Table, format_: str, wanted: Wanted, read: Any) -> Reading:
-    reading = Reading(table.name, format_, table.what, form=FORMATS[format_])
-
-    def rows() -> Iterator[Found]:
-        for row in table.rows:
-            try:
-                found = read(row, wanted)
-            except FAULTS as error:
-                found = Fault(row.number, why(error))
-            yield from counted([found], reading)
-        reading.remarks += table.remarks()
-
-    reading.rows = rows()
-    return reading
-
-
-def _doccano(row: Row, wanted: Wanted) -> Found | None:
+def _doccano(row: Row, wanted: Wanted) -> Iterator[Found]:
     values = row.values
     keys = (wanted.label or "label", "labels", "entities", "cats")
     found = next((values[key] for key in keys if key in values), None)
     if not found and not wanted.empty_is_none:
-        return None
+        return
     if wanted.marks:
         value: Value = marks_of(found)
     elif any(isinstance(one, (list, Mapping)) for one in found or ()):
@@ -78,10 +58,10 @@ def _doccano(row: Row, wanted: Wanted) -> Found | None:
     text = values.get("text", values.get("data"))
     ids = names_in(values.get(wanted.id) if wanted.id else None)
     person = values.get("username") or values.get("annotator") or ""
-    return GivenRow(row.number, ids, values, value, str(person), text=text, loose=True)
+    yield GivenRow(row.number, ids, values, value, str(person), text=text, loose=True)
 
 
-def _prodigy(row: Row, wanted: Wanted) -> Found:
+def _prodigy(row: Row, wanted: Wanted) -> Iterator[Found]:
     values, said = row.values, row.values["answer"]
     person = str(values.get("_annotator_id") or values.get("_session_id") or "")
     meta = mapping(values.get("meta"))
@@ -95,7 +75,7 @@ def _prodigy(row: Row, wanted: Wanted) -> Found:
         raise ValueError("it was rejected: what is right instead is not said")
     else:
         value = marks_of(values.get("spans")) if wanted.marks else _accepted(values, wanted)
-    return GivenRow(row.number, ids, values, value, person, status, when, text, loose=True)
+    yield GivenRow(row.number, ids, values, value, person, status, when, text, loose=True)
 
 
 def _accepted(values: Mapping[str, Any], wanted: Wanted) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ def _has_all(path: Path, body: Any) -> bool:
     from safetensors import safe_open
 
     there: set[str] = set()
-    for file in body_of(path).glob("*.safetensors"):
+    for file in body_of(path).glob("model*.safetensors"):
         with safe_open(file, "numpy") as weights:
             there |= set(weights.keys())
     wanted = [name for name in body.state_dict() if "pooler" not in name]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,18 @@ def api(server: ArgillaServer, method: str, path: str, **options: Any) -> Any:
     headers = {"X-Argilla-Api-Key": server.token}
     answer = httpx.request(method, f"{server.url}/api/v1{path}", headers=headers, timeout=60, **options)
     return answer.raise_for_status().json() if answer.content else None
+
+
+@contextmanager
+def argilla_sdk(server: ArgillaServer) -> Iterator[Any]:
+    """Argilla's own library as the owner. It leaves its connections open; a warning about those is an error here."""
+    import argilla
+
+    client = argilla.Argilla(api_url=server.url, api_key=server.token)
+    try:
+        yield client
+    finally:
+        client.http_client.close()
 
 
 def hooks(server: ArgillaServer) -> list[Json]:

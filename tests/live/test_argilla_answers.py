@@ -15,7 +15,7 @@ from nextlabel.connectors.argilla import changes
 from nextlabel.connectors.argilla.connector import ArgillaConnector
 from nextlabel.connectors.errors import PlatformUnavailable
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Changes, QueueEntry
-from tests.live.argilla_calls import SPORT, Api, Make, numbered, statuses, values
+from tests.live.argilla_calls import SPORT, Api, Make, argilla_sdk, numbered, statuses, values
 
 
 @pytest.fixture
@@ -281,17 +281,15 @@ def test_an_answer_changed_meanwhile_is_reverted_by_the_sdk_and_never_by_us(
     argilla: ArgillaServer, labelled: Labelled, api: Api, monkeypatch: pytest.MonkeyPatch
 ):
     """The SDK sends a record back with the responses that it read. What we send holds neither responses nor fields."""
-    import argilla as rg
-
     connector, ids, (ann, *_) = labelled
     given = ann.submit(ids[0], "sport")
     connector.changes(None)
-    client = rg.Argilla(api_url=argilla.url, api_key=argilla.token)
-    dataset = client.datasets(connector.project.title)
-    assert dataset is not None
-    stale = list(dataset.records(with_responses=True))
-    ann.update(given, "politics")
-    dataset.records.log(stale)
+    with argilla_sdk(argilla) as client:
+        dataset = client.datasets(connector.project.title)
+        assert dataset is not None
+        stale = list(dataset.records(with_responses=True))
+        ann.update(given, "politics")
+        dataset.records.log(stale)
     assert answer_of(api, given.id, connector.project.id)[0] == "sport", "the trap has gone: our care may be, too"
 
     sent: list[dict[str, Any]] = []

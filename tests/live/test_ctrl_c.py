@@ -56,7 +56,7 @@ def deaf(*_, **__):
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 
 
-def half(self, records, progress):
+def half(self, records, progress, answers):
     push(self, records[: len(records) // 2])
     forever()
 

@@ -14,6 +14,7 @@ from nextlabel.connectors.base import Connector
 from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 from nextlabel.connectors.platforms import PLATFORMS
 from nextlabel.connectors.records import Finished, Given, Labeling, LabelKind, Record, Span, Suggestion, Value
+from tests.live.argilla_calls import argilla_sdk
 from tests.live.label_studio_calls import api
 
 TEXT = "Río 😀 Anna sank"
@@ -79,21 +80,19 @@ def test_argilla(
     tmp_path: Path,
     kind: LabelKind,
 ) -> None:
-    import argilla as rg
-
     labeling = Labeling(kind, ("a", "b"))
     connector = argilla_dataset(labeling)
     ids = {name: number for number, name in connector.annotator_names().items()}
     _, records = made(kind, [(ids[name], name) for name in ("annotator0", "annotator1")])
     platform, path = PLATFORMS["argilla"], tmp_path / "records.json"
     path.write_text(json.dumps([platform.exported(labeling, one, has_none=connector.has_none) for one in records]))
-    client = rg.Argilla(api_url=argilla.url, api_key=argilla.token)
-    dataset = client.datasets(connector.project.title)
-    assert dataset is not None
-    dataset.records.from_json(path)
-    one, other = VALUES[kind]
-    found = answers(connector)
-    assert found == {"u1": {"annotator0": one, "annotator1": other}}
-    listed = {record.id: record for record in dataset.records(with_suggestions=True)}
-    agents = {uid: [one.agent for one in record.suggestions] for uid, record in listed.items()}
+    with argilla_sdk(argilla) as client:
+        dataset = client.datasets(connector.project.title)
+        assert dataset is not None
+        dataset.records.from_json(path)
+        one, other = VALUES[kind]
+        found = answers(connector)
+        assert found == {"u1": {"annotator0": one, "annotator1": other}}
+        listed = {record.id: record for record in dataset.records(with_suggestions=True)}
+        agents = {uid: [one.agent for one in record.suggestions] for uid, record in listed.items()}
     assert agents == {"u1": ["nextlabel/probe-7"], "u2": ["consensus"], "u3": ["nextlabel/probe-7"]}

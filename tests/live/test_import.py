@@ -19,6 +19,7 @@ from nextlabel.backend.stack.server import PlatformServer
 from nextlabel.connectors.argilla.connector import ArgillaConnector
 from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 from nextlabel.connectors.records import GivenAnswer, Labeling, LabelKind, Record, Span
+from tests.live.argilla_calls import argilla_sdk
 from tests.live.label_studio_calls import api
 
 RECORDS = 12
@@ -169,22 +170,18 @@ def test_what_label_studio_exports_is_read(
 def test_what_argilla_exports_is_read(
     argilla: ArgillaServer, argilla_dataset: Callable[..., ArgillaConnector], tmp_path: Path
 ) -> None:
-    import argilla as rg
-
     choices = Labeling(LabelKind.SINGLE, ("sport", "politics"))
-    client = rg.Argilla(api_url=argilla.url, api_key=argilla.token)
     for labeling, value in ((choices, ("sport",)), (MARKS, (PER,))):
         connector = argilla_dataset(labeling)
         ids = connector.push([Record("u1", {"text": TEXT}), Record("u2", {"text": "nothing yet"})])
         me = connector.own_account()
         assert not connector.give([GivenAnswer("k", ids["u1"], me, value)], lambda changes: None)
-        dataset = client.datasets(name=connector.project.title, workspace=argilla.workspace)
-        assert dataset is not None
-        records = dataset.records(with_responses=True)
-        path = tmp_path / f"{labeling.kind}.json"
-        records.to_json(path)
-        folder = tmp_path / f"{labeling.kind}-dataset"
-        dataset.records(with_responses=True).to_datasets().save_to_disk(str(folder))
+        path, folder = tmp_path / f"{labeling.kind}.json", tmp_path / f"{labeling.kind}-dataset"
+        with argilla_sdk(argilla) as client:
+            dataset = client.datasets(name=connector.project.title, workspace=argilla.workspace)
+            assert dataset is not None
+            dataset.records(with_responses=True).to_json(path)
+            dataset.records(with_responses=True).to_datasets().save_to_disk(str(folder))
         for source, format_ in ((path, "argilla"), (folder, "argilla-dataset")):
             [one] = read(source, labeling, format_)
             assert (one.value, one.annotator, one.fields["text"]) == (value, me, TEXT)

@@ -27,7 +27,7 @@ FORMATS: Final[Mapping[str, str]] = {
     "conll": "tokens and tags (CoNLL)",
 }
 """What can be read, and what it is called."""
-NEXTLABEL_SEPARATOR: Final = "|"
+OUR_SEPARATOR: Final = "|"
 """What parts several labels in a cell that nextlabel wrote."""
 
 

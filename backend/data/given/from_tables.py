@@ -16,7 +16,7 @@ from nextlabel.connectors.records import AnnotationStatus, Value
 from .answers import (
     FAULTS,
     FORMATS,
-    NEXTLABEL_SEPARATOR,
+    OUR_SEPARATOR,
     Fault,
     Found,
     GivenRow,
@@ -73,7 +73,7 @@ class _Columns:
     def __init__(self, table: Table, wanted: Wanted, format_: str) -> None:
         self.wanted = wanted
         if format_ == "nextlabel" and wanted.separator is None and wanted.several:
-            self.wanted = replace(wanted, separator=NEXTLABEL_SEPARATOR)
+            self.wanted = replace(wanted, separator=OUR_SEPARATOR)
         given = [name for name in (wanted.annotator, wanted.time, wanted.id if wanted.id_said else None) if name]
         check_columns(table, given)
         several = bool(wanted.annotator_columns)

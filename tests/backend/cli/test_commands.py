@@ -210,6 +210,9 @@ class Platform:
             raise self.failure
         return {record.uid: self.tasks.setdefault(record.uid, str(100 + len(self.tasks))) for record in records}
 
+    def image_addresses(self, most: int) -> tuple[str, ...]:
+        return ()
+
     def links(self) -> dict[str, str]:
         return {"ann": "http://127.0.0.1:8080/for-ann"}
 

@@ -1,6 +1,5 @@
 """Connections end that ask nothing, ask for ever, or don't listen; and there are never too many."""
 
-import select
 import socket
 import threading
 
@@ -70,14 +69,17 @@ def test_a_body_nobody_wants_is_not_waited_for(port: int, hurried: None) -> None
 
 
 def test_an_answer_that_nobody_reads_is_not_waited_for(port: int, hurried: None) -> None:
-    with opened(port) as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        # Far more than socket and transport hold of the answers.
-        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 60_000)
-        reset = select.poll()
-        reset.register(connection, 0)  # errors are told whatever is asked for
-        assert reset.poll(LIMIT_S * 1000)
+    with opened(port) as connection, pytest.raises((ConnectionResetError, BrokenPipeError)):
+        ask_for_ever(connection)
     assert is_healthy(port)
+
+
+def ask_for_ever(connection: socket.socket) -> None:
+    """And read nothing. There is an end to what socket and transport hold of the answers."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    requests = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 1000
+    while True:
+        connection.sendall(requests)
 
 
 def test_a_request_in_time_is_answered_on_a_kept_connection(port: int) -> None:

@@ -138,8 +138,8 @@ def _opened(name: str, recipe: str | None, settings: Settings) -> FrozenModel:
 
     if recipe is not None:
         return model_of_project(name, recipe)
-    hosts = frozenset(host.strip() for host in settings.image_hosts.split(",") if host.strip())
-    spec = EncoderSpec(name, images=ImageRules(hosts=hosts), cache_dir=settings.home / "encoders")
+    rules = ImageRules.of((), "", settings.image_hosts)  # no files of this machine
+    spec = EncoderSpec(name, images=rules, cache_dir=settings.home / "encoders")
     return open_model(name, spec, threads=settings.thread_count())
 
 

@@ -14,7 +14,8 @@ from nextlabel.backend.activation import activation_in
 from nextlabel.backend.encoders.base import need, usable_cores
 from nextlabel.backend.encoders.library import read_json
 from nextlabel.backend.encoders.onnx import open_session
-from nextlabel.backend.encoders.tokenizer import batches_by_length, clean_text, pad
+from nextlabel.backend.encoders.tokenizer import clean_text
+from nextlabel.backend.models.export.export import in_batches
 from nextlabel.backend.models.probe import LABELS_FILE
 from nextlabel.backend.questions import question_of
 from nextlabel.connectors.content import Readable, text_of
@@ -23,7 +24,7 @@ from nextlabel.connectors.records import Labeling
 
 from .base import FrozenModel
 
-MODEL_FILE, BATCH = "model.onnx", 16
+MODEL_FILE = "model.onnx"
 
 
 def is_exported(folder: Path) -> bool:
@@ -45,7 +46,8 @@ def open_exported(folder: Path, threads: int | None = None) -> FrozenModel:
         session = open_session(folder / MODEL_FILE, threads or usable_cores())
     except Exception as error:  # a file that one of the libraries can't make sense of
         raise LearningError(f"{folder} can't be read as an exported model: {error}") from error
-    return FrozenModel(folder.name, question, _Session(tokenizer, session), made_of=f"{folder}, an ONNX file")
+    reader = _Session(tokenizer, session, len(question.labeling.labels))
+    return FrozenModel(folder.name, question, reader, made_of=f"{folder}, an ONNX file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,13 @@ class _Session:
 
     tokenizer: Any
     session: Any
+    classes: int
 
     def __call__(self, contents: Sequence[Readable]) -> npt.NDArray[np.float32]:
         texts = [clean_text(text_of(one)) for one in contents]
         rows = [encoding.ids or [0] for encoding in self.tokenizer.encode_batch(texts)]
-        found: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(rows)
-        for batch in batches_by_length(rows, BATCH):
-            ids, mask = pad([rows[index] for index in batch])
-            [probabilities] = self.session.run(None, {"input_ids": ids, "attention_mask": mask})
-            for index, row in zip(batch, probabilities, strict=True):
-                found[index] = row
-        return np.stack(found)
+        return in_batches(rows, self.classes, self._run)
+
+    def _run(self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        found: npt.NDArray[np.float32] = self.session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+        return found

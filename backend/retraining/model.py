@@ -6,7 +6,6 @@ What is particular to a kind of question, its head and its question know.
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from nextlabel.backend.data.image_rules import ImageProblem
 from nextlabel.backend.encoders.cache import EmbeddingCache
-from nextlabel.backend.encoders.multimodal import MultimodalEncoder
 from nextlabel.backend.evaluation import wilson_interval
 from nextlabel.backend.files import atomic_path
 from nextlabel.backend.models.card import AUDIT, HELD_OUT, SLIPS
@@ -30,6 +27,7 @@ from nextlabel.backend.pool.pool import PoolState, Positions
 from nextlabel.backend.questions import Head, Prediction, Question
 from nextlabel.backend.selection import Pool, Spans
 from nextlabel.backend.serving.batcher import MicroBatcher
+from nextlabel.backend.serving.pictures import with_pictures
 from nextlabel.backend.store import ModelRow, Notice, Store
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
@@ -152,15 +150,7 @@ class Model:
         cache, served = self.space.cache, self.space.served
         rows = cache.lookup(texts)
         known, missing = np.flatnonzero(rows >= 0).tolist(), np.flatnonzero(rows < 0).tolist()
-        wanted: list[Readable | ImageProblem] = [texts[at] for at in missing]
-        if missing and isinstance(served, MultimodalEncoder):  # downloads must not hold up everybody's forward passes
-            wanted = await asyncio.to_thread(served.fetched, [texts[at] for at in missing])
-        new = {at: one for at, one in zip(missing, wanted, strict=True) if not isinstance(one, ImageProblem)}
-        found = {
-            at: Prediction.of_unread(f"image: can't be read: {one}", self.version)
-            for at, one in zip(missing, wanted, strict=True)
-            if isinstance(one, ImageProblem)
-        }
+        new, found = await with_pictures(served, {at: texts[at] for at in missing}, self.version)
         read = [self.question.read(cache, rows[known])] if known else []
         read += [await batcher.submit(list(new.values()), self.question.reader(served))] if new else []
         if read:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
-from nextlabel.backend.data.image_rules import ImageProblem
-from nextlabel.backend.encoders.multimodal import MultimodalEncoder
 from nextlabel.backend.frozen import FrozenModel
 from nextlabel.backend.questions import Prediction
-from nextlabel.connectors.content import Readable, says_nothing
+from nextlabel.connectors.content import says_nothing
 from nextlabel.connectors.records import Labeling, Record
 
 from .batcher import MicroBatcher
+from .pictures import with_pictures
 
 
 class ServedModel:
@@ -40,21 +38,9 @@ class ServedModel:
     async def classify(self, records: Sequence[Record]) -> list[Prediction | None]:
         """A prediction for each of ``records``; None for one in which there is nothing to judge."""
         contents = [self.labeling.content(record) for record in records]
-        found: dict[int, Prediction] = {}
-        asked = [at for at, one in enumerate(contents) if not says_nothing(one)]
-        ready: dict[int, Readable] = {}
-        for at, one in zip(asked, await self._fetched([contents[at] for at in asked]), strict=True):
-            if isinstance(one, ImageProblem):
-                found[at] = Prediction.of_unread(f"image: can't be read: {one}", self.model.version)
-            else:
-                ready[at] = one
+        asked = {at: one for at, one in enumerate(contents) if not says_nothing(one)}
+        ready, found = await with_pictures(self.model.encoder, asked, self.model.version)
         if ready:
             read = await self._batcher.submit(list(ready.values()))
             found |= dict(zip(ready, self.model.predictions(read), strict=True))
         return [found.get(at) for at in range(len(contents))]
-
-    async def _fetched(self, contents: Sequence[Readable]) -> Sequence[Readable | ImageProblem]:
-        """``contents`` with their pictures: downloads must not hold up everybody's forward passes."""
-        if isinstance(self.model.encoder, MultimodalEncoder):
-            return await asyncio.to_thread(self.model.encoder.fetched, contents)
-        return contents

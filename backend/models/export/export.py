@@ -193,7 +193,7 @@ def export_onnx(folder: Path, out: Path, texts: Sequence[Readable] = ()) -> Expo
         def run(input_ids: Matrix, attention_mask: Matrix) -> Any:
             return session.run(None, {"input_ids": input_ids, "attention_mask": attention_mask})[0]
 
-        found = _in_batches(ids, len(model.labels), run)
+        found = in_batches(ids, len(model.labels), run)
         difference = float(np.abs(found - model.head.predict_proba(_vectors(model.folder, ids))).max())
         note = _finish(model, work, sample, difference, ONNX_USAGE)
         shutil.copyfile(folder / LABELS_FILE, work / LABELS_FILE)
@@ -233,7 +233,7 @@ def _sample(model: _Model, texts: Sequence[Readable]) -> list[Readable]:
 
 def _vectors(folder: ModelFolder, ids: Sequence[Sequence[int]]) -> Matrix:
     """Unit vectors float32 [n, d] from our own network."""
-    return _in_batches(ids, folder.dimension, _on_arrays(pooled_model(folder, attention="eager")))
+    return in_batches(ids, folder.dimension, _on_arrays(pooled_model(folder, attention="eager")))
 
 
 def _on_arrays(network: Callable[..., Any]) -> Callable[..., Matrix]:
@@ -248,7 +248,7 @@ def _on_arrays(network: Callable[..., Any]) -> Callable[..., Matrix]:
     return run
 
 
-def _in_batches(ids: Sequence[Sequence[int]], width: int, run: Callable[..., Matrix]) -> Matrix:
+def in_batches(ids: Sequence[Sequence[int]], width: int, run: Callable[..., Matrix]) -> Matrix:
     """float32 [n, width]: what ``run`` makes of token ids and mask, both int64 [b, t]."""
     out = np.empty((len(ids), width), np.float32)
     for batch in batches_by_length(ids, BATCH):
@@ -272,7 +272,7 @@ def _difference(model: _Model, out: Path, vectors: Matrix, ids: Sequence[Sequenc
         logits = theirs(input_ids=input_ids, attention_mask=attention_mask).logits
         return model.head.output.of_tensor(logits)
 
-    found = _in_batches(ids, len(model.labels), _on_arrays(probabilities))
+    found = in_batches(ids, len(model.labels), _on_arrays(probabilities))
     return float(np.abs(found - model.head.predict_proba(vectors)).max())
 
 

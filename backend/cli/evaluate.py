@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -45,8 +43,10 @@ from .common import (
     reading_options,
     say,
     seeing,
+    write_page,
 )
-from .evaluate_spans import evaluate_marked, refuse
+from .evaluate_spans import evaluate_marked
+from .spans import SpansColumn, marked_columns, refuse
 
 if TYPE_CHECKING:
     from nextlabel.backend.evaluation.curve import LearningCurve
@@ -74,6 +74,7 @@ app = command_group()
         "nextlabel evaluate comments.csv --text comment --label-columns toxic,insult,threat",
         "nextlabel evaluate memes.csv --text caption --image file --label hateful",
         "nextlabel evaluate tickets.jsonl --text body --spans marks --group customer",
+        "nextlabel evaluate train.conll --test test.conll                             tokens and tags",
         "nextlabel evaluate tweets.txt --no-header --delimiter tab --text 'column 2' --label 'column 1'",
     )
 )
@@ -83,15 +84,7 @@ def evaluate(
     label: Annotated[str | None, typer.Option(help="Column with the right labels.", show_default=False)] = None,
     label_columns: LabelColumns = None,
     image: ImageColumn = None,
-    spans: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="In place of --label: a column with the marked parts of the texts, [{start, end, label}, ...] or its "
-            "JSON. Measured is span F1, by the probe on token vectors.",
-            show_default=False,
-        ),
-    ] = None,
+    spans: SpansColumn = None,
     group: Annotated[
         str | None,
         typer.Option(help="Column that tells whose texts are alike (user, template): never split between folds."),
@@ -161,7 +154,11 @@ def evaluate(
     check_page("--report", report)
     check_folder("--pictures", folder)
     check_separator(separator)
-    text = check_read_columns(text, image)
+    reading = reading_options(delimiter, encoding, no_header, dataset_split)
+    others = {"--label": label, "--label-columns": label_columns, "--image": image}
+    others |= {"--group": group, "--split": split, "--only": only}
+    text, spans = marked_columns(data, text, spans, others, reading)
+    text = text if text == "" else check_read_columns(text, image)
     if sum(given is not None for given in (label, label_columns, spans)) != 1:
         raise ConfigError(
             "give either --label, the column with the labels, or --label-columns, one of 0 and 1 for each, or --spans, "
@@ -185,16 +182,15 @@ def evaluate(
         parts=parts,
         only=values,
         test=test,
-        reading=reading_options(delimiter, encoding, no_header, dataset_split),
+        reading=reading,
         fresh=fresh,
         curve=curve,
         positive=positive,
         images=None if image is None else image_places(data),
     )
     if spans is not None:
-        options = {"--image": image, "--separator": separator, "--positive": positive}
-        refuse(options | {"--report": report, "--pictures": folder})
-        evaluate_marked(request, as_json=as_json)
+        refuse({"--image": image, "--separator": separator, "--positive": positive})
+        evaluate_marked(request, as_json=as_json, report=report, folder=folder)
         return
     found = _watched(request)
     say(found.how)
@@ -228,28 +224,11 @@ def _write(found: Evaluation, report: Path | None, folder: Path | None) -> None:
     """Write what was asked for. Raises ConfigError for a place that can't be written."""
     if report is None and folder is None:
         return
-    from nextlabel.backend.files import write_atomically
     from nextlabel.backend.reports.evaluation_page import drawn, page
-    from nextlabel.backend.reports.plots import save
 
     verdict = None if found.curve is None else found.curve.verdict
     figures = drawn(found.found, found.summary, found.curve)
-    if report is not None:
-        with _naming("--report", report):
-            write_atomically(report, page(found.found, found.summary, found.about(), figures, verdict).encode())
-        say(f"report: {report}")
-    if folder is not None:
-        with _naming("--pictures", folder):
-            say(f"pictures: {', '.join(map(str, save(figures, folder)))}")
-
-
-@contextmanager
-def _naming(option: str, place: Path) -> Iterator[None]:
-    """Name the option in an error of the disk."""
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(f"{option} {str(place)!r} can't be written: {error.strerror or error}") from None
+    write_page(report, folder, figures, lambda: page(found.found, found.summary, found.about(), figures, verdict))
 
 
 def _watched(request: Request) -> Evaluation:

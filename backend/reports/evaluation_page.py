@@ -83,7 +83,9 @@ def drawn(found: HeldOut, summary: Summary, curve: LearningCurve | None = None) 
                 "macro-F1 by the number of labels learned from",
                 f"Macro-F1 against labels learned from: {first.macro_f1} with {first.labels:,}, "
                 f"{last.macro_f1} with {last.labels:,}.",
-                plots.learning_curve(curve.points),
+                plots.learning_curve(
+                    [one.labels for one in curve.points], [one.macro_f1 for one in curve.points], "macro-F1"
+                ),
             )
         )
     if len(summary.folds) > 1:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from nextlabel.backend.evaluation.curve import CurvePoint
 
 INK = "#5b6472"  # readable on white and on near-black
 COLOURS = ("#3f83c8", "#d9813f", "#4ba283", "#b0629f", "#8a78d0", "#a0893a", "#4aa3b5", "#c95d63")
@@ -134,15 +133,17 @@ def fold_scores(names: Sequence[str], scores: Sequence[Interval], whole: Interva
     return figure
 
 
-def learning_curve(points: Sequence[CurvePoint]) -> Figure:
-    """Macro-F1 with its band against the labels learned from: each doubling is a step of the same width."""
+def learning_curve(at: Sequence[int], scores: Sequence[Interval], what: str, of: str = "labels") -> Figure:
+    """A score with its band against how many labels, or what ``of`` says, were learned from.
+
+    Each doubling is a step of the same width.
+    """
     figure, axes = canvas()
-    at = [point.labels for point in points]
-    draw_curve(axes, at, [point.macro_f1 for point in points], COLOURS[0], alpha=0.16, lw=1.7, marker="o", ms=4)
+    draw_curve(axes, at, scores, COLOURS[0], alpha=0.16, lw=1.7, marker="o", ms=4)
     axes.set_xscale("log")
     axes.set_xticks(at, [f"{labels:,}" for labels in at])
     axes.set_xticks([], minor=True)
-    name_axes(axes, "labels learned from", "macro-F1")
+    name_axes(axes, f"{of} learned from", what)
     return figure
 
 

@@ -192,7 +192,10 @@ def test_a_file_of_tokens_and_tags_needs_no_columns(figures: Run, nextlabel: Run
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("tickets.conll", "--spans", "tag", "--group", "who"), "--group names a column, and tickets.conll has a token"),
+        (
+            ("tickets.conll", "--spans", "tag", "--group", "who"),
+            "--group names a column, and tickets.conll has a token",
+        ),
         (("missing.conll",), "missing.conll: there is no such file"),
         (("broken.conll",), "broken.conll:1: line 2 has no tag"),
     ],

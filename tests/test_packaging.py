@@ -160,6 +160,8 @@ def test_the_extras_are_the_promised_ones() -> None:
         "spacy",
         "train",
         "images",
+        "tensorboard",
+        "tune",
         "demo",
         "dev",
     }

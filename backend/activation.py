@@ -62,6 +62,13 @@ class Activation(ABC):
         """Logits float32 [n, c] that give ``predicted``, which is kept off 0 and 1."""
 
     @abstractmethod
+    def leaning(self, said: Mapping[int, float], classes: int, least: float) -> npt.NDArray[np.float32]:
+        """Logits float32 [c] of somebody who ``said`` how likely some labels are, none below ``least``.
+
+        0 stands for nothing said. Where labels exclude each other, what is left of 1 goes to the others alike.
+        """
+
+    @abstractmethod
     def loss(self, logits: Floats, flags: Floats) -> tuple[Floats, Floats]:
         """Cross-entropy of each row [n, 1] or label [n, c], and its derivative by the logits [n, c]."""
 
@@ -173,6 +180,14 @@ class _Softmax(Activation):
         return np.log(np.clip(predicted.astype(np.float64), _LEAST, 1 - _LEAST)).astype(np.float32)
 
     @override
+    def leaning(self, said: Mapping[int, float], classes: int, least: float) -> npt.NDArray[np.float32]:
+        left = max(1.0 - sum(said.values()), 0.0)
+        p = np.full(classes, left / max(classes - len(said), 1))
+        p[list(said)] = list(said.values())
+        logits = np.log(np.maximum(p / p.sum(), least))
+        return np.asarray(logits - logits.mean(), np.float32)
+
+    @override
     def loss(self, logits: Floats, flags: Floats) -> tuple[Floats, Floats]:
         logits -= logits.max(axis=1, keepdims=True)
         odds = np.exp(logits)
@@ -274,6 +289,13 @@ class _Sigmoid(Activation):
     def logits(self, predicted: Floats) -> npt.NDArray[np.float32]:
         p = np.clip(predicted.astype(np.float64), _LEAST, 1 - _LEAST)
         return np.asarray(np.log(p) - np.log1p(-p), np.float32)
+
+    @override
+    def leaning(self, said: Mapping[int, float], classes: int, least: float) -> npt.NDArray[np.float32]:
+        found = np.zeros(classes, np.float32)
+        p = np.clip(list(said.values()), least, 1 - least)
+        found[list(said)] = np.log(p) - np.log1p(-p)
+        return found
 
     @override
     def loss(self, logits: Floats, flags: Floats) -> tuple[Floats, Floats]:

@@ -160,8 +160,6 @@ def test_the_extras_are_the_promised_ones() -> None:
         "spacy",
         "train",
         "images",
-        "tensorboard",
-        "tune",
         "demo",
         "dev",
     }

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from nextlabel.backend.training.spec import TrainingProgress
+from nextlabel.connectors.errors import ConfigError
 
-from .common import bars, print_json_line, print_table, say, write_page
+from .common import bars, print_json_line, print_table, say
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from nextlabel.backend.evaluation.run import Request
-    from nextlabel.backend.evaluation.spans import SpanEvaluation
     from nextlabel.backend.intervals import Interval
 
 
-def evaluate_marked(request: Request, *, as_json: bool, report: Path | None = None, folder: Path | None = None) -> None:
-    """Evaluate, print and write what was asked for. Raises as evaluate_spans does; ConfigError for the disk."""
+def refuse(given: Mapping[str, object]) -> None:
+    """Raise ConfigError for the first option of ``given``, by name, that is there and means nothing for spans."""
+    for name, value in given.items():
+        if value:
+            raise ConfigError(f"{name} is not for --spans, where parts of texts are marked; leave it out")
+
+
+def evaluate_marked(request: Request, *, as_json: bool) -> None:
+    """Evaluate and print. Raises as evaluate_spans does."""
     from nextlabel.backend.evaluation.crossvalidation import FoldDone
     from nextlabel.backend.evaluation.spans import evaluate_spans
 
@@ -40,12 +46,7 @@ def evaluate_marked(request: Request, *, as_json: bool, report: Path | None = No
         say(f"note: {remark}")
     if as_json:
         print_json_line(found.to_json())
-    else:
-        _show(found)
-    _write(found, report, folder)  # last: figures that took long are shown, whatever becomes of a file
-
-
-def _show(found: SpanEvaluation) -> None:
+        return
     print_table(
         ["label", "precision", "recall", "span F1", "95% interval", "spans"],
         [["all", "", "", *_shown(found.f1), f"{found.spans:,}"]]
@@ -59,17 +60,8 @@ def _show(found: SpanEvaluation) -> None:
         return
     rows = [[f"{one.labels:,}", *_shown(one.f1)] for one in found.curve]
     print_table(["texts", "span F1", "95% interval"], rows, title="learning curve")
-    if found.verdict is not None:
-        say(found.verdict)
-
-
-def _write(found: SpanEvaluation, report: Path | None, folder: Path | None) -> None:
-    if report is None and folder is None:
-        return
-    from nextlabel.backend.reports.span_page import drawn, page
-
-    figures = drawn(found)
-    write_page(report, folder, figures, lambda: page(found, figures))
+    if found.gain.low > 0:
+        say(f"the last step brought {found.gain} in span F1: more labels are likely to help")
 
 
 def _shown(one: Interval) -> tuple[str, str]:

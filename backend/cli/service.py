@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from nextlabel.backend.training.tensorboard import EpochFiles
 from nextlabel.connectors.certificates import trusted
 from nextlabel.connectors.errors import ConfigError, LearningError, Overloaded, PlatformUnavailable, Unauthorized
 from nextlabel.connectors.hiding import TERMINAL
@@ -183,6 +180,7 @@ def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("second opinions", f"{again:,} records wait for one" if (again := answer.get("asked_again", 0)) else ""),
         ("settled", f"{settled:,} records, for good" if (settled := answer.get("settled", 0)) else ""),
         ("labels", answer.get("labeling", "")),
+        *((f"suggester: {one['name']}", suggester(one)) for one in answer.get("suggesters", ())),
         ("by label", ", ".join(f"{label} {count:,}" for label, count in answer["label_counts"].items())),
         ("model", answer["model_version"]),
         ("queue", f"{answer['generation']}, knows {answer['generation_log_head']} of {answer['log_head']} log rows"),
@@ -207,6 +205,29 @@ def _imported(found: Mapping[str, int]) -> str:
     left = f", {found['waiting']:,} are on their way" if found["waiting"] else ""
     refused = f", {found['refused']:,} it does not take" if found["refused"] else ""
     return f"{found['there']:,} of {found['answers']:,} imported answers are on the platform{left}{refused}"
+
+
+def suggester(found: Mapping[str, Any]) -> str:
+    """How a model or rule that suggests does, in words."""
+    parts = [found["trouble"] and f"fails: {found['trouble']}"]
+    if found.get("asked"):
+        some = "" if found["asked"] == found["records"] else f" of {found['asked']:,} asked so far"
+        parts.append(f"suggests something for {found['coverage']:.0%} of {found['records']:,} records{some}")
+    parts += [_agreeing(found.get("agreeing", {}), ""), _agreeing(found.get("blind", {}), " that saw no suggestion")]
+    if (weight := found.get("weight")) is not None:
+        parts.append(f"weight {weight:.2f}" if weight else "not heard: what is learned does better without it")
+    if found.get("foreign"):
+        shown = ", ".join(found["foreign"][:NOTICES])
+        parts.append(f"says labels that stand for none of ours ({shown}): map them with `labels:`")
+    return "; ".join(filter(None, parts)) or "has said nothing yet"
+
+
+def _agreeing(found: Mapping[str, float], whose: str) -> str:
+    """How often people say what is suggested."""
+    if "accuracy" not in found:
+        return ""
+    interval = f"95%: {found['low']:.3f} to {found['high']:.3f}, {found['n']:.0f} suggestions"
+    return f"right by {found['accuracy']:.3f} of people's answers{whose} ({interval})"
 
 
 def told(notice: Mapping[str, str]) -> str:
@@ -331,15 +352,6 @@ def _ago(seconds: float) -> str:
 def train(
     wait: Annotated[bool, typer.Option("--wait", help="Show how far it is until it has ended.")] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Stop the training that runs.")] = False,
-    tensorboard: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="With --wait: write loss and held-out figures of every epoch for TensorBoard, in a new folder in this "
-            "one.",
-            show_default=False,
-        ),
-    ] = None,
     url: ServiceUrl = None,
     as_json: AsJson = False,
 ) -> None:
@@ -349,9 +361,6 @@ def train(
     being encoded for another model, it says so, and this one follows. The result is used if it is not worse. With
     --wait, the exit code is 1 if no model came of it.
     """
-    if tensorboard is not None and not wait:
-        raise ConfigError("--tensorboard writes what --wait sees; add --wait")
-    files = None if tensorboard is None else EpochFiles(tensorboard, "train")
     address = _address(url)
     if cancel:
         answer = call(address, "DELETE", "/api/train")
@@ -362,7 +371,7 @@ def train(
         begins = answer.get("asked") or "the training has started"
         say(begins if wait else f"{begins}; see: nextlabel status")
         if wait:
-            answer = _watch(address, _ended_after(answer), files)
+            answer = _watch(address, _ended_after(answer))
             say(answer.get("verdict", ""))
     if as_json:
         print_json(answer)
@@ -375,7 +384,7 @@ def _ended_after(training: Mapping[str, Any]) -> int:
     return int(training["ended"]) + bool(training.get("asked")) + ("labels" in training)
 
 
-def _watch(address: str, ended: int, files: EpochFiles | None) -> dict[str, Any]:
+def _watch(address: str, ended: int) -> dict[str, Any]:
     """A progress bar until so many trainings have ended; what the service says of the last.
 
     Raises LearningError if it won't begin any more.
@@ -386,10 +395,6 @@ def _watch(address: str, ended: int, files: EpochFiles | None) -> dict[str, Any]
             training: dict[str, Any] = call(address, "GET", "/api/status")["training"]
             if training["ended"] >= ended:
                 return training
-            if files is not None and training.get("epochs"):
-                files.write(
-                    re.sub(r"[^a-z0-9]+", "-", training.get("candidate", "model")).strip("-"), training["epochs"]
-                )
             if _ended_after(training) < ended:
                 raise LearningError(training.get("error") or "the training was cancelled, or the service stopped")
             text = f"{training.get('candidate', '')} {training.get('stage', 'waiting')}".strip()

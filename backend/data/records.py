@@ -136,6 +136,21 @@ def read_sources(source: str | Table, columns: Columns, *, options: ReadingOptio
     return {record.uid: {name: record.fields[name] for name in columns.images} for _, record in walked}
 
 
+def read_values(
+    source: str | Table, columns: Columns, *, options: ReadingOptions = NOTHING_SAID
+) -> dict[str, dict[str, str]]:
+    """What stands in the columns of ``columns.metadata``: uid -> column -> text. Raises DataError as read_records does.
+
+    A whole number is one however it is kept: labels are read as those of other columns are.
+    """
+    table = _opened(source, columns, options)
+    reader = LabelReader(columns.labels)
+    return {
+        record.uid: {column: cell_label(table, row, column, reader) for column in columns.metadata}
+        for row, record in _walk(table, columns, ReadReport())
+    }
+
+
 def _remarked(records: Iterable[Record], table: Table, report: ReadReport) -> Iterator[Record]:
     """``records``; once all are taken, what there is to know of the table is in ``report``."""
     yield from records

@@ -11,11 +11,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import numpy as np
 import structlog
 
 from nextlabel.backend.pool.pool import PoolState, Positions
+from nextlabel.backend.pool.voices import figures
 from nextlabel.backend.queue.asked import note_asked, said_now
 from nextlabel.backend.queue.overlap import OverlapRequests, ask_platform_again, check_known, one_more
 from nextlabel.backend.queue.publishing import LabelLatency, QueuePublisher, QueueSizes
@@ -32,8 +34,11 @@ from .agreement import Agreement
 from .leadership import Leadership
 from .marks import Marks
 from .record_sync import RecordSync
+from .suggesting import Suggesting
 
 log = structlog.get_logger(__name__)
+SUGGESTERS_S = 0.2
+"""Seconds between two looks at whether suggesters have said what a first queue waits for."""
 IDLE = 1.0
 """Seconds between two looks at the store when nobody wakes us: a label may have come in through another replica."""
 
@@ -58,6 +63,7 @@ class Controller:
         sizes: QueueSizes,
         seed: int,
         agreement: Agreement,
+        suggesting: Suggesting,
         on_model: Callable[[Model], None],
         missing: Callable[[], Collection[str]],
         on_unknown_records: Callable[[set[str]], None],
@@ -76,6 +82,9 @@ class Controller:
         self._queue = QueuePublisher(store, connector, pool, sizes.head)
         self._on_model, self._on_unknown_records, self._on_rejected = on_model, on_unknown_records, on_rejected
         self._agreement, self._missing = agreement, missing
+        self._suggesting = suggesting
+        self._figures: dict[str, dict[str, Any]] = {}  # of the suggesters, when the newest queue was made
+        self.pool.listen(suggesting.names)
         self._marks = Marks(store, pool.question)
         self._overlap = OverlapRequests(store, connector, pool)
         self._settling: frozenset[str] = frozenset()  # adjudicators' ids, by which what is in the pool was settled
@@ -121,7 +130,9 @@ class Controller:
 
     @property
     def trouble(self) -> str:
-        """What stands in the way of second opinions, or of those who settle records; "" if nothing does."""
+        """What stands in the way of second opinions, of suggesters, or of who settles records; "" if nothing does."""
+        if self._suggesting.trouble:
+            return self._suggesting.trouble
         if self._overlap.trouble or not (unknown := self._store.unknown_adjudicators()):
             return self._overlap.trouble
         there = ", ".join(sorted(self._store.annotator_names().values())) or "nobody yet"
@@ -134,6 +145,11 @@ class Controller:
     def space(self) -> EmbeddingSpace:
         """The space that the pool's vectors are of."""
         return self.records.space
+
+    def suggesters(self) -> list[dict[str, Any]]:
+        """How the suggesters are: see Suggesting.status. Figures are those of the newest queue."""
+        model = self.model
+        return self._suggesting.status(self._figures, None if model is None else model.weights)
 
     def move_to(self, space: EmbeddingSpace) -> None:
         """Work in ``space`` from the next tick on. Its cache should hold all records but a few."""
@@ -172,6 +188,7 @@ class Controller:
                 self._queue.look_again()
                 self.records.look_again()
                 self._overlap = OverlapRequests(self._store, self._connector, self.pool)
+                self._suggesting.again()
             self.records.move()
             if self.model is not None and self.model.space is not self.space:
                 self.model = None  # a new probe is fitted before anything is ranked
@@ -179,6 +196,9 @@ class Controller:
             self.records.push_answered() if self._sizes.window else self.records.push_all()
             self._take_in()
             head = self._store.head()
+            if self._queue.generation is None and self._suggesting.holds_up():
+                self.state = f"asking {', '.join(self._suggesting.names)}"
+                return SUGGESTERS_S
             if self.model is None or self._queue.is_stale(head):
                 self.state, self.progress = "learning", (0, 0)
                 self._advance(head)
@@ -189,6 +209,8 @@ class Controller:
         """Take in what other threads told us."""
         if self.records.update():
             self.model = None  # what was answered is read otherwise, and learned so
+        if self._suggesting.tell(self.pool, now=self._queue.generation is None):
+            self.model = None  # there is more to weigh beside it
         if (settling := self._store.adjudicators()) != self._settling:  # one of them is known by name now
             self._settling, self._seen, self.model = settling, 0, None
         while self._asked:
@@ -223,6 +245,7 @@ class Controller:
             model = self._learner.fit(self.pool, head, self.space, model)
             self.model = model
             self._on_model(model)
+        self._figures = figures(self.pool)
         fitted = time.perf_counter()
         ranking = self._rank(model, head)
         revision = self.pool.revision

@@ -13,6 +13,7 @@ from nextlabel.backend.annotators.consensus import Method, crowdlab_quality, daw
 from nextlabel.backend.annotators.opinions import Doubles, Indices, Opinions
 from nextlabel.backend.models.crossfit import NOISE
 from nextlabel.backend.pool.pool import PoolState, Positions
+from nextlabel.backend.pool.voices import hear
 from nextlabel.backend.questions import Outputs, Question
 from nextlabel.backend.retraining.model import Model
 from nextlabel.backend.store import Store, StoredRecord
@@ -83,6 +84,7 @@ def _pool(store: Store, question: Question, model: Model | None, stored: Sequenc
         if model is not None:
             rows = model.space.cache.lookup([question.labeling.content(item.record) for item in part])
         pool.add(part, rows)
+        hear(store, pool, part)
     touched, _ = fitted(store, question, store.touched(0))
     pool.answer(touched)
     return pool
@@ -90,7 +92,7 @@ def _pool(store: Store, question: Question, model: Model | None, stored: Sequenc
 
 def _predicted(model: Model, pool: PoolState, where: Positions) -> tuple[Outputs, npt.NDArray[np.bool_]]:
     """What the model says of the records at ``where``, and bool [k]: of which it had not learned the answers."""
-    outputs = model.head.predict(model.space.cache, pool.rows[where])
+    outputs = model.outputs(pool, where)
     training = np.intersect1d(pool.training(), where)
     unseen = ~np.isin(where, training)
     held_out = model.held_out(pool, training) if len(training) else None

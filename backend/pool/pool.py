@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from nextlabel.backend.annotators.consensus import Agreed
 from nextlabel.backend.annotators.opinions import Opinions
-from nextlabel.backend.questions import Question, is_settled
+from nextlabel.backend.questions import Proposal, Question, Voices, is_settled
 from nextlabel.backend.store import StoredRecord
 from nextlabel.connectors.content import says_nothing
 from nextlabel.connectors.records import Annotation, AnnotationStatus
@@ -37,6 +37,7 @@ class PoolState:
     ``targets``: int64 [n] with -1 for none (single), bool [n, c] (multi), or object [n], tuples of Span (span).
     They are the majority's, or what was ``agreed`` in its place; None, once an answer or the vectors have changed.
     A record wants ``overlap`` annotators, or as many as were asked for by :meth:`ask_again`; one that is settled, none.
+    ``voices``: what suggesters say of records; None without suggesters.
     ``revision`` grows with every change that may alter the ranking.
     """
 
@@ -46,6 +47,7 @@ class PoolState:
         self.revision = 0
         self._answers = Answers(self.question)
         self.agreed: Agreed | None = None
+        self.voices: Voices | None = None
         self._remote: list[str] = []
         self._by_remote: dict[str, int] = {}
         self._left: set[int] = set()  # positions of records that left the pool because the platform deleted them
@@ -107,6 +109,17 @@ class PoolState:
             self._regrouped.update(item.position for item in copies)
         self.agreed = None  # it may go by predictions from the old vectors
         self.revision += 1
+
+    def listen(self, names: Sequence[str]) -> None:
+        """There are suggesters of these ``names``; without any, nothing changes."""
+        if names and (self.voices is None or self.voices.names != tuple(names)):
+            self.voices = self.question.voicing.voices(names)
+
+    def note_proposals(self, name: str, positions: Sequence[int], proposals: Sequence[Proposal | None]) -> None:
+        """What the suggester ``name`` says of the records at ``positions``, which may be yet to come."""
+        if self.voices is not None:
+            self.voices.note(name, positions, [self.question.voicing.formed(one) for one in proposals])
+            self.revision += 1
 
     def set_seeds(self, positions: Positions, scores: npt.NDArray[np.float32]) -> None:
         """How well the records at ``positions`` match what was asked to start from, float32 [k]; 0 is not at all."""

@@ -1,16 +1,24 @@
 """What a kind of question is: nothing else tells kinds apart."""
 
-from .base import Head, Outputs, Prediction, Question, Target, as_json, is_settled, labels_of, newest_answers, spans_of
+from .base import Head, Prediction, Question, Target, as_json, is_settled, labels_of, newest_answers, spans_of
 from .kinds import DEFAULT_KIND, QUESTIONS, question_of
+from .outputs import Outputs
+from .voices import ASSUMED, Agreeing, Block, Proposal, Voices, Weights
 
 __all__ = [
+    "ASSUMED",
     "DEFAULT_KIND",
     "QUESTIONS",
+    "Agreeing",
+    "Block",
     "Head",
     "Outputs",
     "Prediction",
+    "Proposal",
     "Question",
     "Target",
+    "Voices",
+    "Weights",
     "as_json",
     "is_settled",
     "labels_of",

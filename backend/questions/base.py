@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,17 +27,14 @@ from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, Span, Suggestion, Value
 
+from .outputs import Flags, Matrix, Outputs, Rows, View
+from .voices import Voicing
+
 Target: TypeAlias = int | npt.NDArray[np.bool_] | tuple[Span, ...]
 """What the answers to one record come to, for a learner: a class, a flag per label, or spans."""
 
 Column: TypeAlias = tuple[str, Any, tuple[int, ...]]
 """Name, dtype and shape of a column of a table."""
-
-Matrix: TypeAlias = npt.NDArray[np.float32]
-Rows: TypeAlias = npt.NDArray[np.int64]
-Flags: TypeAlias = npt.NDArray[np.bool_]
-Outputs: TypeAlias = npt.NDArray[Any]
-"""What a head, or a trained model, says of some texts, one row per text: probabilities, or objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +53,6 @@ class Prediction:
     def of_unread(cls, problem: str, version: str) -> Prediction:
         """What the model called ``version`` says of a record that can't be read."""
         return cls(Suggestion((), 0.0, version), {}, problem)
-
-
-class View(NamedTuple):
-    """Records as a head sees them, for a strategy: ``probabilities`` float32 [n, k] as selection's Pool has them.
-
-    ``spans``: what is proposed in them, where that was asked for and is proposed: of each its record, label and score.
-    """
-
-    probabilities: Matrix
-    spans: tuple[Rows, Rows, Matrix] | None = None
 
 
 class Space(Protocol):
@@ -383,6 +370,16 @@ class Question(ABC):
         Deterministic but for ``warm``, one of the same space, which saves time.
         """
 
+    def crossed(self, space: Space, rows: Rows, targets: npt.NDArray[Any], folds: int = 3) -> Outputs:
+        """What heads say of the texts in ``rows`` that were fitted without them: ``folds`` are, which takes a while."""
+        found: Outputs = np.empty(len(rows), np.object_)
+        fold_of = np.arange(len(rows)) % folds
+        for fold in range(folds):
+            test = np.flatnonzero(fold_of == fold)
+            head = self.fit(space, rows[fold_of != fold], targets[fold_of != fold])
+            found[test] = head.predict(space.cache, rows[test])
+        return found
+
     @abstractmethod
     def read_head(self, path: Path) -> Head:
         """The head in ``path``, whatever labels it is for. Raises LearningError if it can't be read."""
@@ -397,6 +394,14 @@ class Question(ABC):
             raise LearningError(fault)
         return head
 
+    def is_for(self, path: Path) -> bool:
+        """Whether the head in ``path`` is one for just these labels, as far as that is known."""
+        try:
+            head = self.read_head(path)
+        except LearningError:
+            return False
+        return head.several == self.activation.several and head.labels in ((), self.labeling.labels)
+
     @abstractmethod
     def suggestions(self, outputs: Outputs, version: str) -> list[Suggestion]:
         """What a head's ``outputs`` suggest, each by the model called ``version``."""
@@ -404,6 +409,11 @@ class Question(ABC):
     def predictions(self, outputs: Outputs, version: str) -> list[Prediction]:
         """The same with the probability of every label, where there are such."""
         return [Prediction(one, {}) for one in self.suggestions(outputs, version)]
+
+    @property
+    @abstractmethod
+    def voicing(self) -> Voicing:
+        """How it hears what others than the head say of records."""
 
     @abstractmethod
     def prior(self, file: Path) -> tuple[Probe | None, str]:

@@ -25,7 +25,9 @@ from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Span, Suggestion, Value
 
-from .base import Column, Flags, Head, Matrix, Outputs, Prediction, Question, Rows, Space, Target, View, as_json
+from .base import Column, Head, Prediction, Question, Space, Target, as_json
+from .outputs import Flags, Matrix, Outputs, Rows, View
+from .stacking import Stacking
 
 LEAST_A_LABEL = 2
 """Answers that two labels at least must have, one to train on and one to spare."""
@@ -170,6 +172,11 @@ class Choice(Question):
     @override
     def proposed(self, evidence: Outputs) -> list[Value]:
         return [one.value for one in self.suggestions(np.asarray(evidence, np.float32), "")]
+
+    @property
+    @override
+    def voicing(self) -> Stacking:
+        return Stacking(self.labeling.labels, self.activation)
 
     @override
     def prior(self, file: Path) -> tuple[Probe | None, str]:

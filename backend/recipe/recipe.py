@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import structlog
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from nextlabel.backend.annotators.consensus import Method
 from nextlabel.backend.data.image_rules import ImageRules
@@ -22,12 +23,14 @@ from nextlabel.backend.data.records import (
     read_answers,
     read_records,
     read_sources,
+    read_values,
 )
 from nextlabel.backend.data.sources import beside
 from nextlabel.backend.data.tables import Table
 from nextlabel.backend.questions import DEFAULT_KIND, QUESTIONS
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.selection.seeds import Seeds
+from nextlabel.backend.suggesters import SuggesterSpec
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.platforms import DEFAULT, NAMES, PLATFORMS, find_platform
@@ -35,7 +38,7 @@ from nextlabel.connectors.records import Field as RecordField
 from nextlabel.connectors.records import FieldKind, Labeling, LabelKind, Record
 
 from .existing import ExistingAnswers
-from .short_forms import in_full, listed
+from .short_forms import file_beside, in_full, listed, model_beside
 from .yaml_document import Document, named, number, slug
 
 log = structlog.get_logger(__name__)
@@ -206,9 +209,17 @@ class Recipe(BaseModel):
         "files, or of the keys below; see [Import](import.md).",
     )
 
+    suggest_from: tuple[SuggesterSpec, ...] = Field(
+        default=(),
+        description="Models and rules that suggest before the first label, and are heard beside what is learned: one, "
+        "or a list; see [Start from a model](suggest.md) and the keys below.",
+    )
+
     records: Callable[[], Iterable[Record]] | None = Field(default=None, exclude=True, description="Python only.")
     answers: Callable[[], Mapping[str, str]] | None = Field(default=None, exclude=True, description="Python only.")
     reader: Callable[[str], Table] | None = Field(default=None, exclude=True, description="Python only.")
+
+    _folder: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
@@ -249,6 +260,11 @@ class Recipe(BaseModel):
             raise ValueError(f"labels: {error}") from None
         return self
 
+    @property
+    def folder(self) -> Path | None:
+        """Where its file lies; None for one in Python, whose own folder is on the path of modules already."""
+        return self._folder
+
     @classmethod
     def from_yaml(cls, path: Path | str) -> Recipe:
         """The recipe in a YAML file; a data file is looked for beside it.
@@ -262,13 +278,16 @@ class Recipe(BaseModel):
         if data := values.get("data"):
             values["data"] = beside(Path(path).parent, str(data))
         if given := values.get("existing_answers"):
-            values["existing_answers"] = [_beside(Path(path).parent, one) for one in listed(given)]
+            values["existing_answers"] = [file_beside(Path(path).parent, one) for one in listed(given)]
+        if given := values.get("suggest_from"):
+            values["suggest_from"] = [model_beside(Path(path).parent, one) for one in listed(given)]
         if isinstance(options := values.get("strategy_options"), dict):
             values["strategy_options"] = {name: number(value) for name, value in options.items()}
         try:
             recipe = cls(**values)
         except ValidationError as error:
             raise document.error(error) from None
+        recipe._folder = Path(path).parent
         try:
             if recipe.labels or not LABEL_OPTIONS & recipe.strategy_options.keys():
                 get_strategy(recipe.strategy, **recipe.strategy_arguments())
@@ -390,6 +409,15 @@ class Recipe(BaseModel):
             )
         return answers
 
+    def predictions(self, spec: SuggesterSpec) -> dict[str, tuple[str, str]]:
+        """Uid -> what stands in the columns of ``spec``; empty where the recipe has no table. Raises DataError."""
+        if self.records is not None or not self.brings_records:
+            return {}
+        labels, wanted = (*self.labels, *spec.labels), tuple(filter(None, (spec.column, spec.probability)))
+        columns = replace(self._columns(), metadata=wanted, labels=labels)
+        read = read_values(self._source(), columns, options=self._reading())
+        return {uid: (values[spec.column], values.get(spec.probability, "")) for uid, values in read.items()}
+
     def _source(self) -> str | Table:
         return self.data if self.reader is None else self.reader(self.data)
 
@@ -413,9 +441,3 @@ class Recipe(BaseModel):
         log.info(first, recipe=self.name)
         for sentence in rest:
             log.warning(sentence, recipe=self.name)
-
-
-def _beside(folder: Path, given: Any) -> Any:
-    """``given`` answers of a recipe in ``folder``, their file looked for there."""
-    one = {"file": given} if isinstance(given, str) else given
-    return {**one, "file": beside(folder, str(one["file"]))} if isinstance(one, dict) and one.get("file") else one

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from nextlabel.backend.suggesters import SuggesterSpec
 from nextlabel.backend.training.spec import TrainingSpec
 
 from .existing import ExistingAnswers
@@ -83,6 +84,24 @@ existing_answers:
 """
 
 
+SUGGESTERS = """
+## `suggest_from`
+
+Models and rules that suggest before the first label, and are heard beside what is learned; what that means is in
+[Start from a model](suggest.md). One, or a list; in a word a model or an address:
+
+```yaml
+suggest_from:
+  - model: our-old-classifier
+    labels: {LABEL_0: refund, LABEL_1: card}
+  - keywords: {refund: [refund, money back], card: [card, visa]}
+```
+
+| key | default | what it says |
+|---|---|---|
+"""
+
+
 def _default(value: Any) -> str:
     if value is PydanticUndefined or value in (None, "", ()) or isinstance(value, Mapping):
         return ""
@@ -92,7 +111,12 @@ def _default(value: Any) -> str:
 def markdown() -> str:
     """The page."""
     said = {"name": "the file's name", "fields": "`text`"}
-    return HEAD + _rows(Recipe, said) + TRAINING + _rows(TrainingSpec, {}) + EXISTING + _rows(ExistingAnswers, {})
+    nested: tuple[tuple[str, type[BaseModel]], ...] = (
+        (TRAINING, TrainingSpec),
+        (EXISTING, ExistingAnswers),
+        (SUGGESTERS, SuggesterSpec),
+    )
+    return HEAD + _rows(Recipe, said) + "".join(head + _rows(model, {}) for head, model in nested)
 
 
 def _rows(model: type[BaseModel], said: Mapping[str, str]) -> str:

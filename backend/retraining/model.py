@@ -7,11 +7,10 @@ What is particular to a kind of question, its head and its question know.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,12 @@ import structlog
 
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.evaluation import wilson_interval
-from nextlabel.backend.files import write_atomically
+from nextlabel.backend.files import atomic_path
 from nextlabel.backend.models.card import AUDIT, HELD_OUT, SLIPS
 from nextlabel.backend.models.registry import CHOSEN_SPACE, SPACE_IN_USE, line_of
 from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.backend.pool.pool import PoolState, Positions
-from nextlabel.backend.questions import Head, Prediction, Question
+from nextlabel.backend.questions import Block, Head, Outputs, Prediction, Proposal, Question, Weights
 from nextlabel.backend.selection import Pool, Spans
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.serving.pictures import with_pictures
@@ -45,6 +44,8 @@ UNSAID = "units"
 """The kind of notices about marks that a model's tokens can't say, and the key of the only one."""
 UNSAID_FIX = "take an encoder that was trained on texts of this language, or mark whole words"
 SHOWN_SLIPS = 20
+VOICES = "voices"
+"""Among a probe's metrics: what suggesters count beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ class CachedVectors:
 class Model:
     """A fitted head, the name it is kept under, and the space it reads. It has learned from the log up to ``log_seq``.
 
-    Wherever it is given a pool, ``pool.rows`` are rows of the cache of its space.
+    Wherever it is given a pool, ``pool.rows`` are rows of the cache of its space. ``weights``: what suggesters count
+    beside the head; None without any. Then the pool's voices are heard in all that the model says of its records.
     """
 
     version: str
@@ -71,16 +73,30 @@ class Model:
     log_seq: int
     space: EmbeddingSpace
     question: Question
+    weights: Weights | None = None
 
     @property
     def is_blank(self) -> bool:
         """Whether it knows nothing yet, so that it is not worth writing its suggestions down."""
-        return self.head.is_blank
+        return self.head.is_blank and not (self.weights is not None and self.weights.speak)
+
+    def outputs(self, pool: PoolState, positions: Positions) -> Outputs:
+        """What head and suggesters together say of the records at ``positions``, one row each."""
+        return self._with_voices(self.head.predict(self.space.cache, pool.rows[positions]), pool, positions)
+
+    def _with_voices(self, outputs: Outputs, pool: PoolState, positions: Positions) -> Outputs:
+        if self.weights is None or pool.voices is None:
+            return outputs
+        block = pool.voices.block(positions)
+        return self.question.voicing.joined(outputs, block, self.weights, pool.voices.names)
 
     def view(self, pool: PoolState, candidates: Positions, *, spans: bool = False) -> Pool:
         """``candidates`` as a strategy sees them; with ``spans`` also what is proposed in them, if spans are."""
         rows, cache, training = pool.rows[candidates], self.space.cache, pool.training()
         seen, learned = self.head.view(cache, rows, spans=spans), pool.rows[training]
+        if self.weights is not None and pool.voices is not None:
+            block = pool.voices.block(candidates)
+            seen = self.question.voicing.joined_view(seen, block, self.weights, pool.voices.names)
         view = Pool(
             probabilities=seen.probabilities,
             vectors=CachedVectors(cache, rows),
@@ -93,7 +109,7 @@ class Model:
             view,
             labelled_targets=pool.targets(training),
             activation=self.question.activation,
-            labelled_probabilities=self.head.predict(cache, learned),
+            labelled_probabilities=self.outputs(pool, training),
         )
 
     def held_out(self, pool: PoolState, positions: Positions) -> npt.NDArray[np.float32] | None:
@@ -101,12 +117,12 @@ class Model:
 
         Rows of nan where it can't tell; None if it can for none.
         """
-        return self.space.held_out(self.head, pool.rows[positions], positions)
+        found = self.space.held_out(self.head, pool.rows[positions], positions)
+        return None if found is None else self._with_voices(found, pool, positions)
 
     def suggestions(self, pool: PoolState, positions: Positions) -> list[Suggestion]:
         """What it suggests for the records at ``positions``, in order."""
-        outputs = self.head.predict(self.space.cache, pool.rows[positions])
-        return self.question.suggestions(outputs, self.version)
+        return self.question.suggestions(self.outputs(pool, positions), self.version)
 
     def audit(self, pool: PoolState) -> dict[str, float]:
         """How it does on the answered part of the audit slice, and apart from that on what is held out.
@@ -119,7 +135,7 @@ class Model:
         return {kind + name: value for kind, found in figures for name, value in found.items()}
 
     def _figures(self, pool: PoolState, positions: Positions) -> dict[str, float]:
-        outputs, answers = self.head.predict(self.space.cache, pool.rows[positions]), pool.targets(positions)
+        outputs, answers = self.outputs(pool, positions), pool.targets(positions)
         right = self.question.right(outputs, answers)
         low, high = wilson_interval(int(right.sum()), len(right))
         figures = self.question.figures(outputs, answers)
@@ -134,7 +150,7 @@ class Model:
         audited = pool.audited()
         if not self.question.compares or not len(audited):
             return {}
-        outputs, answers = self.head.predict(self.space.cache, pool.rows[audited]), pool.targets(audited)
+        outputs, answers = self.outputs(pool, audited), pool.targets(audited)
         doubted = self.question.doubts(outputs, answers) & ~pool.is_settled(audited)
         opinions = pool.opinions(audited)
         theirs = doubted[opinions.record] & (opinions.label == answers[opinions.record])
@@ -146,8 +162,16 @@ class Model:
             "records": pool.remote_ids(audited[doubted])[:SHOWN_SLIPS],
         }
 
-    async def predict(self, texts: Sequence[Readable], batcher: MicroBatcher) -> list[Prediction]:
-        """A prediction for each of ``texts``, or why it can't be read. What the cache has costs no forward pass."""
+    async def predict(
+        self,
+        texts: Sequence[Readable],
+        batcher: MicroBatcher,
+        said: Sequence[Mapping[str, Proposal | None]] | None = None,
+    ) -> list[Prediction]:
+        """A prediction for each of ``texts``, or why it can't be read. What the cache has costs no forward pass.
+
+        ``said``: of each text, what suggesters say of it, by their names.
+        """
         cache, served = self.space.cache, self.space.served
         rows = cache.lookup(texts)
         known, missing = np.flatnonzero(rows >= 0).tolist(), np.flatnonzero(rows < 0).tolist()
@@ -155,16 +179,28 @@ class Model:
         read = [self.question.read(cache, rows[known])] if known else []
         read += [await batcher.submit(list(new.values()), self.question.reader(served))] if new else []
         if read:
-            made = self.question.predictions(self.head.predict_read(np.concatenate(read)), self.version)
-            found |= dict(zip([*known, *new], made, strict=True))
+            at = [*known, *new]
+            outputs = self.head.predict_read(np.concatenate(read))
+            if said is not None and self.weights is not None:
+                voicing, names = self.question.voicing, list(self.weights.voices)
+                outputs = voicing.joined(outputs, voicing.block(names, [said[one] for one in at]), self.weights, names)
+            found |= dict(zip(at, self.question.predictions(outputs, self.version), strict=True))
         return [found[at] for at in range(len(texts))]
 
 
 class Learner:
-    """Fits, saves and loads the models of one project under ``folder``."""
+    """Fits, saves and loads the models of one project under ``folder``; beside them there are ``suggesters``."""
 
-    def __init__(self, question: Question, spaces: EmbeddingSpaces, store: Store, folder: Path) -> None:
+    def __init__(
+        self,
+        question: Question,
+        spaces: EmbeddingSpaces,
+        store: Store,
+        folder: Path,
+        suggesters: Sequence[str] = (),
+    ) -> None:
         self._question = question
+        self._suggesters = tuple(suggesters)
         self._spaces = spaces
         self._store = store
         self._folder = folder
@@ -205,7 +241,8 @@ class Learner:
         path = Path(row.path) / HEAD_FILE if trained else Path(row.path)
         try:
             if (head := self._question.load(path, space.encoder)) is not None:
-                return Model(row.version, head, row.log_seq, space, self._question)
+                weights = Weights.from_json(row.metrics[VOICES]) if VOICES in row.metrics else None
+                return Model(row.version, head, row.log_seq, space, self._question, weights)
             reason = "it knows none of the labels that are asked, or not which it knows"
         except LearningError as error:
             reason = str(error)
@@ -218,17 +255,24 @@ class Learner:
 
     def cold_start(self) -> Model:
         """A model from no answer, to predict with until the loop has fitted one. It is not kept."""
-        return self._fitted(PoolState(self._question), 0, self.space(), None)
+        pool = PoolState(self._question)
+        pool.listen(self._suggesters)
+        return self._fitted(pool, 0, self.space(), None)
 
     def fit(self, pool: PoolState, log_seq: int, space: EmbeddingSpace, warm: Model | None) -> Model:
         """Refit on all answers up to ``log_seq``. Deterministic: after a crash the same log gives the same model.
 
         ``pool.rows`` are rows of the cache of ``space``. ``warm``: the model before it, which saves time.
         """
-        model = self._kept(self._fitted(pool, log_seq, space, warm))
+        model = self._fitted(pool, log_seq, space, warm)
         figures = model.audit(pool)
         path = self._path(model.version)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as unfinished:
+            model.head.save(unfinished)
         metrics: dict[str, Any] = {"labels": len(pool.training()), **figures}
+        if model.weights is not None:
+            metrics[VOICES] = model.weights.to_json()
         if slips := model.slips(pool):
             metrics |= {f"{AUDIT}doubted": slips["answers"], SLIPS: slips}
         self._store.add_model(model.version, PROBE, log_seq, metrics, str(path), base=space.version, in_use=True)
@@ -245,21 +289,13 @@ class Learner:
             self._store.dismiss([UNSAID])
 
     def _fitted(self, pool: PoolState, log_seq: int, space: EmbeddingSpace, warm: Model | None) -> Model:
-        return fitted(pool, next(_names(log_seq, space)), log_seq, space, warm)
+        return fitted(pool, self._version(log_seq, space), log_seq, space, warm)
 
-    def _kept(self, model: Model) -> Model:
-        """It, saved, under a name that means no other model: not one with other labels, nor one from another start."""
-        with TemporaryDirectory() as folder:
-            model.head.save(file := Path(folder) / HEAD_FILE)
-            data = file.read_bytes()
-        for name in _names(model.log_seq, model.space):
-            path = self._path(name)
-            if not path.exists():
-                write_atomically(path, data)
-            elif path.read_bytes() != data:
-                continue
-            return replace(model, version=name)
-        raise AssertionError("there is always another name")
+    def _version(self, log_seq: int, space: EmbeddingSpace) -> str:
+        """A name for a probe on the log up to ``log_seq``: not that of one that is kept and has other labels."""
+        ending = f"-{space.version}" if space.version else ""
+        names = (f"{PROBE}-{log_seq}{'' if number == 1 else f'.{number}'}{ending}" for number in count(1))
+        return next(name for name in names if not (path := self._path(name)).exists() or self._question.is_for(path))
 
     def _path(self, version: str) -> Path:
         return self._folder / version / "probe.safetensors"
@@ -271,16 +307,27 @@ class Learner:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _names(log_seq: int, space: EmbeddingSpace) -> Iterator[str]:
-    """Names for probes on the log up to ``log_seq``, without end."""
-    ending = f"-{space.version}" if space.version else ""
-    return (f"{PROBE}-{log_seq}{'' if number == 1 else f'.{number}'}{ending}" for number in count(1))
-
-
 def fitted(pool: PoolState, version: str, log_seq: int, space: EmbeddingSpace, warm: Model | None = None) -> Model:
     """A model from all answers in ``pool``; it may have none. Deterministic but for ``warm``, which saves time."""
     training = pool.training()
     before = warm.head if warm is not None and warm.space is space else None
     targets, settled = pool.learned_targets(training), pool.is_settled(training)
     head = pool.question.fit(space, pool.rows[training], targets, before, settled if settled.any() else None)
-    return Model(version, head, log_seq, space, pool.question)
+    model = Model(version, head, log_seq, space, pool.question)
+    return replace(model, weights=_weights(model, pool, warm.weights if before is not None and warm else None))
+
+
+def _weights(model: Model, pool: PoolState, before: Weights | None) -> Weights | None:
+    """What suggesters count beside the head of ``model``; as ``before`` while hardly an answer has come since."""
+    if pool.voices is None:
+        return None
+    training, names = pool.training(), pool.voices.names
+    if before is not None and before.is_fresh(names, len(training)):
+        return before
+    block: Block = pool.voices.block(training)
+    rows, targets = pool.rows[training], pool.targets(training)
+
+    def crossed(some: npt.NDArray[np.int64]) -> Outputs:
+        return pool.question.crossed(model.space, rows[some], targets[some])
+
+    return pool.question.voicing.weighed(block, targets, names, model.held_out(pool, training), crossed)

@@ -8,17 +8,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import regex  # which knows a time limit, unlike re
+import regex
 import structlog
 
+from nextlabel.backend.data.expressions import SLOWEST_S, compiled, whole_words
 from nextlabel.connectors.errors import ConfigError
 
 from .base import Floats, to_unit
 
 log = structlog.get_logger(__name__)
 
-SLOWEST_S = 1.0
-"""Seconds that an expression may take on one text: some take hours, on texts that somebody else wrote."""
 KEYWORD = 2.0
 """What a keyword counts for: more than the very text of an example, which counts 1."""
 
@@ -53,14 +52,9 @@ def keyword_patterns(keywords: Sequence[str]) -> list[regex.Pattern[str]]:
     """A pattern for each keyword. Raises ConfigError for a wrong expression."""
     patterns = []
     for word in filter(str.strip, keywords):
-        if len(word) > 2 and word.startswith("/") and word.endswith("/"):
-            written = word[1:-1]
-        else:  # a boundary of words, also beside a sign such as # or @
-            written = r"(?<!\w)" + r"\s+".join(map(regex.escape, word.split())) + r"(?!\w)"
-        try:
-            patterns.append(regex.compile(written, regex.IGNORECASE))
-        except regex.error as error:
-            raise ConfigError(f"seeds: the keyword {word} is no regular expression: {error}") from None
+        is_expression = len(word) > 2 and word.startswith("/") and word.endswith("/")
+        written = word[1:-1] if is_expression else whole_words(word)
+        patterns.append(compiled(written, f"seeds: the keyword {word}"))
     return patterns
 
 

@@ -35,11 +35,13 @@ from nextlabel.backend.retraining.model import Learner, Model
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Added, Rule, Store
+from nextlabel.backend.suggesters import Suggester
 from nextlabel.connectors.base import Connector, Survey
 from nextlabel.connectors.errors import ConfigError, DataError, NextlabelError
 from nextlabel.connectors.platforms import PLATFORMS
 from nextlabel.connectors.records import FieldKind, Record
 
+from . import suggesters as recipe_suggesters
 from .erasing import EMBEDDINGS, remove_vectors
 from .existing_answers import take_existing
 from .image_copies import image_copies
@@ -131,15 +133,22 @@ Stage = Callable[[str, int, int], None]
 ASKING = "asking {}"
 LOADING = "loading the encoder {} (the first time it is converted, which takes a moment)"
 READING = "reading the data"
+SUGGESTERS = "opening what suggests"
 
 
 def no_stage(stage: str, done: int, total: int) -> None:
     """Nobody wants to know."""
 
 
-def load_records(recipe: Recipe, store: Store, settings: Settings, stage: Stage = no_stage) -> Added:
+def load_records(
+    recipe: Recipe,
+    store: Store,
+    settings: Settings,
+    stage: Stage = no_stage,
+    suggesters: Sequence[Suggester] | None = None,
+) -> Added:
     """Read the recipe's data into the store; what is there already is recognised."""
-    added = store.add_records(read_data(recipe, store, settings, stage))
+    added = store.add_records(read_data(recipe, store, settings, stage, suggesters))
     log.info("records read", new=added.new, duplicates=added.duplicates, known=added.known, changed=added.changed)
     return added
 
@@ -151,14 +160,15 @@ def read_agreed(
     found: Connector | None,
     stage: Stage = no_stage,
     agree: Agree | None = None,
+    suggesters: Sequence[Suggester] | None = None,
 ) -> Added:
     """Read the recipe's data into the store once ``agree`` has been told what becomes of it on the platform.
 
     ``found``: the project; None where it is made next. Raises DataError if there would be nothing in that.
     """
     if found is not None and agree is not None:
-        agree(_plan(recipe, settings, store, found, stage))
-    added = load_records(recipe, store, settings, stage)
+        agree(_plan(recipe, settings, store, found, stage, suggesters))
+    added = load_records(recipe, store, settings, stage, suggesters)
     if found is None:
         counts = store.record_counts()
         if not counts["records"]:
@@ -170,26 +180,48 @@ def read_agreed(
     return added
 
 
-def _plan(recipe: Recipe, settings: Settings, store: Store, found: Connector, stage: Stage) -> StartPlan:
+def _plan(
+    recipe: Recipe,
+    settings: Settings,
+    store: Store,
+    found: Connector,
+    stage: Stage,
+    suggesters: Sequence[Suggester] | None,
+) -> StartPlan:
     """What is about to be done to the project that was ``found``."""
     attached, first = is_attached(recipe, store), store.get_meta(PROJECT) is None
     rows = new = 0
     if recipe.brings_records and attached:
-        rows, new = compared(read_data(recipe, store, settings, stage), store, found, import_plan(recipe, settings))
+        items = read_data(recipe, store, settings, stage, suggesters)
+        rows, new = compared(items, store, found, import_plan(recipe, settings))
     survey = found.survey() if first or new else Survey(0, 0)
     return StartPlan(PLATFORMS[recipe.platform].title, found.project.title, attached, survey, rows, new, first)
 
 
-def read_data(recipe: Recipe, store: Store, settings: Settings, stage: Stage = no_stage) -> Iterator[Record]:
-    """The recipe's data; images of records that ``store`` has are not read again."""
+def read_data(
+    recipe: Recipe,
+    store: Store,
+    settings: Settings,
+    stage: Stage = no_stage,
+    suggesters: Sequence[Suggester] | None = None,
+) -> Iterator[Record]:
+    """The recipe's data; images of records that ``store`` has are not read again.
+
+    Of the ``suggesters`` those that choose records are heard; None: they are opened here.
+    """
+    if suggesters is None:
+        suggesters = recipe_suggesters.open_for(recipe, settings, store, filters_only=True)
 
     def known(uids: Sequence[str]) -> dict[str, Record]:
         return {item.record.uid: item.record for item in store.get(uids)}
 
-    for number, record in enumerate(recipe.read(rules=image_rules(recipe, settings), known=known)):
-        if number % 100 == 0:
-            stage(READING, number, 0)
-        yield record
+    def counted() -> Iterator[Record]:
+        for number, record in enumerate(recipe.read(rules=image_rules(recipe, settings), known=known)):
+            if number % 100 == 0:
+                stage(READING, number, 0)
+            yield record
+
+    yield from recipe_suggesters.chosen(counted(), suggesters, store)
 
 
 def open_model(recipe: Recipe, settings: Settings, store: Store) -> Model | None:
@@ -300,10 +332,14 @@ def open_service(
             stage(LOADING.format(recipe.encoder), 0, 0)
             spaces(OWN)
         setup = refuse_untrainable(setup, recipe, settings)
+        if recipe.suggest_from:
+            stage(SUGGESTERS, 0, 0)
+        suggesters = recipe_suggesters.open_for(recipe, settings, store)
         if connector is not None:
-            load_records(recipe, store, settings, stage)
+            load_records(recipe, store, settings, stage, suggesters)
         else:
-            read_agreed(recipe, settings, store, found, stage, agree)
+            read_agreed(recipe, settings, store, found, stage, agree, suggesters)
+        recipe_suggesters.note(store, suggesters)
         leadership = Leadership(store)
         if connector is None:
             connector = settle_project(recipe, settings, store, leadership, found)
@@ -335,6 +371,7 @@ def open_service(
             plan=import_plan(recipe, settings),
             follows_labels=follows_labels,
             images=images,
+            suggesters=suggesters,
             seed=seed,
         )
         opened.pop_all()

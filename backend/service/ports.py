@@ -41,7 +41,10 @@ class Status:
     in that no queue knows yet, 0 without one. ``label_to_queue``: seconds -> how many answers have waited no longer for
     a queue since the start, up to ``+Inf``, and the ``sum`` of what they waited. ``imported``: of the answers from
     elsewhere, how many there are (``answers``), are on the platform (``there``), wait to be put there (``waiting``),
-    and are ``refused`` by it; empty where nothing was imported.
+    and are ``refused`` by it; empty where nothing was imported. ``suggesters``: of each model or rule that suggests,
+    ``name``, ``source``, of how many ``records`` it was ``asked``, the share of these that it says something of
+    (``coverage``), how often people say the same (``agreeing``, ``blind``: ``accuracy``, ``low``, ``high``, ``n``), its
+    ``weight`` beside the head, ``trouble``, and ``foreign`` labels that stand for none of ours.
     """
 
     project: ProjectRef | None
@@ -82,6 +85,7 @@ class Status:
     waiting_s: float = 0.0
     label_to_queue: dict[str, float] = field(default_factory=dict)
     imported: dict[str, int] = field(default_factory=dict)
+    suggesters: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def starting(cls, state: str, done: int = 0, total: int = 0) -> Status:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.questions import Prediction
+from nextlabel.backend.encoders.cache import digests
+from nextlabel.backend.pool.voices import proposals_of
+from nextlabel.backend.questions import Prediction, Proposal
 from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
 from nextlabel.backend.retraining.model import Learner, Model
 from nextlabel.backend.serving.batcher import MicroBatcher
 from nextlabel.backend.store import Rule, Store
 from nextlabel.connectors.base import Connector
-from nextlabel.connectors.content import says_nothing
+from nextlabel.connectors.content import Readable, says_nothing
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.image_addresses import image_fields, with_images
 from nextlabel.connectors.records import Labeling, Record
@@ -27,11 +29,21 @@ ASKED_TOGETHER = 1_000
 
 
 class Predictor:
-    """Answers with the newest model. ``labeling`` says what is asked; records are the same as ``rule`` has it."""
+    """Answers with the newest model. ``labeling`` says what is asked; records are the same as ``rule`` has it.
+
+    ``suggesters``: name -> key of those that are heard beside it, in what they have said of the project's records.
+    """
 
     def __init__(
-        self, store: Store, connector: Connector, learner: Learner, rule: Rule, labeling: Callable[[], Labeling]
+        self,
+        store: Store,
+        connector: Connector,
+        learner: Learner,
+        rule: Rule,
+        labeling: Callable[[], Labeling],
+        suggesters: Mapping[str, str],
     ) -> None:
+        self._suggesters = suggesters
         self._store, self._connector, self._learner = store, connector, learner
         self._rule, self._labeling = rule, labeling
         self._batcher = MicroBatcher()
@@ -83,11 +95,20 @@ class Predictor:
         if any(one.fields.get(name, "").startswith("http") for one in records for name in image_fields(labeling)):
             records = await asyncio.to_thread(self._with_images, records, labeling)
         contents = [labeling.content(record) for record in records]
-        predictions, blind = await asyncio.gather(live.predict(contents, self._batcher), self._shown_blind(records))
+        said = await asyncio.to_thread(self._said, contents) if self._suggesters and live.weights is not None else None
+        predictions, blind = await asyncio.gather(
+            live.predict(contents, self._batcher, said), self._shown_blind(records)
+        )
         return [
             None if unseen or says_nothing(content) else one
             for one, unseen, content in zip(predictions, blind, contents, strict=True)
         ]
+
+    def _said(self, contents: Sequence[Readable]) -> list[dict[str, Proposal | None]]:
+        """What suggesters have said of these contents, by name."""
+        keys = [one.hex() for one in digests(contents)]
+        found = {name: proposals_of(self._store, key, keys) for name, key in self._suggesters.items()}
+        return [{name: said.get(key) for name, said in found.items()} for key in keys]
 
     async def _shown_blind(self, records: Sequence[Record]) -> list[bool]:
         """Which of ``records`` nobody may see a suggestion of, those that can't be read included."""

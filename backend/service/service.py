@@ -16,6 +16,7 @@ from nextlabel.backend.loop.controller import Controller
 from nextlabel.backend.loop.intake import Intake
 from nextlabel.backend.loop.leadership import Leadership, Repeater
 from nextlabel.backend.loop.record_import import ImportPlan, RecordImport
+from nextlabel.backend.loop.suggesting import Suggesting
 from nextlabel.backend.loop.sync import Comparison, Sync
 from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.questions import Prediction
@@ -26,6 +27,7 @@ from nextlabel.backend.retraining.embedding_space import EmbeddingSpaces
 from nextlabel.backend.retraining.model import Learner
 from nextlabel.backend.retraining.retrainer import Retrainer
 from nextlabel.backend.store import Store
+from nextlabel.backend.suggesters import Suggester
 from nextlabel.connectors.base import BackendAddress, Connector, ProjectRef
 from nextlabel.connectors.errors import ConfigError, NextlabelError, Overloaded, ProjectTaken, StoreError
 from nextlabel.connectors.records import Changes, Hint, Labeling, Record, Suggestion
@@ -74,10 +76,12 @@ class Service(Backend):
         plan: ImportPlan = ImportPlan(),
         follows_labels: bool = False,
         images: ImageCopies | None = None,
+        suggesters: Sequence[Suggester] = (),
         seed: int = 0,
     ) -> None:
         self._store, self._connector, self._images = store, connector, images
-        learner = Learner(setup.question, spaces, store, setup.models)
+        learner = Learner(setup.question, spaces, store, setup.models, [one.name for one in suggesters])
+        self._suggesting = suggesting = Suggesting(store, suggesters, lambda: self._stopped)
         self._controller = loop = Controller(
             store=store,
             connector=connector,
@@ -88,6 +92,7 @@ class Service(Backend):
             sizes=sizes,
             seed=seed,
             agreement=agreement,
+            suggesting=suggesting,
             on_model=lambda model: self._predictor.put_in_service(model),
             missing=lambda: self._intake.withheld.absent_records,
             on_unknown_records=self._want_records,
@@ -95,7 +100,14 @@ class Service(Backend):
         )
         self._leadership, self._poll_interval = leadership, poll_interval
         self._retrainer = Retrainer(store, loop, spaces, setup)
-        self._predictor = Predictor(store, connector, learner, plan.rule, labeling=lambda: self.labeling)
+        self._predictor = Predictor(
+            store,
+            connector,
+            learner,
+            plan.rule,
+            labeling=lambda: self.labeling,
+            suggesters={one.name: one.key for one in suggesters},
+        )
         self._last_pull = -math.inf
         self._hookup = Hookup(store, connector, leadership, setup.project)
         self._follows_labels, self.outdated = follows_labels, False
@@ -109,7 +121,13 @@ class Service(Backend):
             on_gone=loop.records.gone,
             wake=lambda: self._threads["intake"].wake(),
         )
-        found, intake = loop.records.found, self._intake
+        intake = self._intake
+
+        def found(uids: Iterable[str]) -> None:
+            uids = list(uids)
+            loop.records.found(uids)
+            suggesting.found(uids)
+
         records = RecordImport(
             store, connector, plan, changed=found, lost=intake.lose_records, listed=intake.withheld.found_records
         )
@@ -128,6 +146,7 @@ class Service(Backend):
             retrainer=self._retrainer,
             links=self._links,
             answers=self._answers,
+            suggesting=suggesting,
         )
         self._cleanup = GenerationCleanup(store, connector, keep_generations, loop.latency.quiet_in)
         self._eraser = Eraser(store, connector.labeling, images)
@@ -141,6 +160,7 @@ class Service(Backend):
                 ("comparison", self._compare),
                 ("loop", self._step),
                 ("import", self._give_answers),
+                ("suggesters", self._suggest),
                 ("janitor", self._tidy),
                 ("training", self._tune),
                 ("pictures", self._look_at_pictures),
@@ -277,6 +297,15 @@ class Service(Backend):
     def _give_answers(self) -> float:
         """Answers from elsewhere that wait: the platform gets them."""
         return self._answer_import.tick() if self._leadership.held and self._synced else BETWEEN_LOOKS
+
+    def _suggest(self) -> float:
+        """Suggesters are asked about the records: also before the platform's are known, since it may take a while."""
+        if not self._leadership.held:
+            return BETWEEN_LOOKS
+        pause = self._suggesting.tick()
+        if not pause:
+            self._threads["loop"].wake()
+        return pause
 
     def _tidy(self) -> float:
         if not self._leadership.held:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from nextlabel.backend.loop.controller import Controller
 from nextlabel.backend.loop.intake import Intake
 from nextlabel.backend.loop.leadership import Leadership
+from nextlabel.backend.loop.suggesting import Suggesting
 from nextlabel.backend.loop.sync import Comparison
 from nextlabel.backend.models.card import AUDIT, HELD_OUT, measured
 from nextlabel.backend.retraining.retrainer import Retrainer
@@ -46,11 +47,12 @@ class StatusReport:
         retrainer: Retrainer,
         links: AnnotatorLinks,
         answers: AnswerCounts,
+        suggesting: Suggesting,
     ) -> None:
         self._store, self._connector, self._leadership, self._controller = store, connector, leadership, controller
         self._predictor, self._retrainer = predictor, retrainer
         self._intake, self._comparison = intake, comparison
-        self._links, self._answers = links, answers
+        self._links, self._answers, self._suggesting = links, answers, suggesting
         self.polled_at: float | None = None
 
     def take(self, failure: str, errors: Mapping[str, str]) -> Status:
@@ -101,6 +103,7 @@ class StatusReport:
             queue_age_s=controller.latency.age_s(),
             waiting_s=controller.latency.waiting_s(),
             label_to_queue=controller.latency.histogram(),
+            suggesters=controller.suggesters(),
             imported=asdict(imported) if (imported := self._store.import_counts()).answers else {},
         )
 

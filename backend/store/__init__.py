@@ -23,6 +23,7 @@ from .log import LogPart, LogRow
 from .meta import put
 from .notices import Notice, NoticesPart
 from .pool import Added, RecordsPart, StoredRecord
+from .proposals import ProposalsPart
 from .schema import meta
 
 __all__ = [
@@ -71,6 +72,7 @@ class Store(
     GenerationsPart,
     LeasesPart,
     NoticesPart,
+    ProposalsPart,
 ):
     """The durable state of one project. Thread-safe; several processes may share one.
 

@@ -19,7 +19,7 @@ from nextlabel.connectors.records import Record
 from .database import chunks, translated
 from .meta import MetaPart, look_up, put
 from .schema import annotation_log as log
-from .schema import is_gone, meta, notices, records
+from .schema import is_gone, meta, notices, proposals, records
 
 ERASED = "erased_vectors"
 """Where the digests are kept, a JSON list of hexadecimals."""
@@ -96,6 +96,8 @@ def _erase(connection: Connection, chosen: sa.ColumnElement[bool], digest: Diges
         connection.execute(sa.update(records).where(these).values(fields={}, metadata={}))
         remote = [row.remote_id for row in chunk if row.remote_id]
         connection.execute(sa.delete(notices).where(notices.c.remote_id.in_(remote)))
+    for some in chunks(digests):
+        connection.execute(sa.delete(proposals).where(proposals.c.content.in_(some)))
     if digests:
         known = set(json.loads(look_up(connection, meta, ERASED) or "[]"))
         put(connection, meta, ERASED, json.dumps(sorted(known | digests)))

@@ -205,3 +205,12 @@ sa.Index("ix_imported_answers_key", imported_answers.c.uid, imported_answers.c.a
 sa.Index("ix_imported_answers_annotation_id", imported_answers.c.annotation_id)
 _waits = sa.and_(imported_answers.c.annotation_id.is_(None), imported_answers.c.refused.is_(None))
 sa.Index("ix_imported_answers_waiting", imported_answers.c.number, sqlite_where=_waits, postgresql_where=_waits)
+
+proposals = sa.Table(
+    "proposals",
+    metadata,
+    sa.Column("suggester", sa.String, primary_key=True),  # a digest of all that its answers go by
+    sa.Column("content", sa.String, primary_key=True),  # a digest of what was read of the record
+    sa.Column("said", sa.Text, nullable=False),  # JSON; null where it says nothing
+)
+sa.Index("ix_proposals_content", proposals.c.content)

@@ -127,7 +127,8 @@ def train_members(whole: ClassifierTask, given: Given[Examples]) -> tuple[Outcom
         member = Member.load(file, key)
         if member is None:
             network.load_state_dict(begin)
-            own = Watch(in_all(watch.report, spec.members, members), watch.stop)
+            before = sum(one.seconds for one in members)
+            own = Watch(in_all(watch.report, number, spec.members, before), watch.stop)
             left_out, rest = (train.take(np.flatnonzero((fold_of == number) == out)) for out in (True, False))
             seeded = spec.model_copy(update={"seed": seed_of(spec.seed, number)})
             task = ClassifierTask(network, rest, left_out, seeded, given.device, own)
@@ -143,29 +144,18 @@ def train_members(whole: ClassifierTask, given: Given[Examples]) -> tuple[Outcom
     apart = np.concatenate([np.flatnonzero(fold_of == number) for number in range(spec.members)])
     said = np.concatenate([member.logits for member in members])
     temperature = fit_temperature(said, train.targets[apart], train.weights[apart])
-    history = histories(members)
+    history = [entry | {"member": at} for at, member in enumerate(members) for entry in member.outcome.history]
     epochs = float(np.mean([member.outcome.epochs for member in members]))
     best_epoch = float(np.mean([member.best_epoch for member in members]))
     return Outcome(epochs, history), {"epoch": best_epoch, "temperature": temperature}
 
 
-def histories(members: Sequence[Member]) -> list[dict[str, float]]:
-    """The epochs of all ``members``, each with the number of its ``member``."""
-    return [entry | {"member": at} for at, member in enumerate(members) for entry in member.outcome.history]
-
-
-def in_all(report: ProgressReport, count: int, ended: Sequence[Member]) -> ProgressReport:
-    """Progress of the member after those that have ``ended`` as a part of the whole, which has ``count`` members."""
-    number, before, earlier = len(ended), sum(one.seconds for one in ended), histories(ended)
+def in_all(report: ProgressReport, number: int, members: int, before: float) -> ProgressReport:
+    """Progress of member ``number`` as a part of the whole; ``before``: seconds of those before it."""
 
     def told(progress: TrainingProgress) -> None:
-        whole = replace(
-            progress,
-            step=number * progress.steps + progress.step,
-            steps=count * progress.steps,
-            seconds=before + progress.seconds,
-            history=(*earlier, *({**entry, "member": number} for entry in progress.history)),
-        )
+        done = number * progress.steps + progress.step
+        whole = replace(progress, step=done, steps=members * progress.steps, seconds=before + progress.seconds)
         report(whole)
 
     return told

@@ -23,6 +23,7 @@ from nextlabel.backend.retraining.embedding_space import EmbeddingSpaces
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.service.service import Service
 from nextlabel.backend.store import Store
+from nextlabel.backend.suggesters import Suggester
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.records import Labeling, LabelKind, Record
@@ -86,6 +87,7 @@ def make_service(tmp_path: Path, platform: MemoryConnector) -> Iterator[ServiceF
         consensus: Method = "majority",
         soft: bool = False,
         adjudicators: Sequence[str] = (),
+        suggesters: Sequence[Suggester] = (),
     ) -> Service:
         store = Store.open(tmp_path / "store.sqlite")
         store.name_adjudicators(adjudicators)
@@ -121,6 +123,7 @@ def make_service(tmp_path: Path, platform: MemoryConnector) -> Iterator[ServiceF
             poll_interval=poll_interval,
             compare_interval=compare_interval,
             keep_generations=keep,
+            suggesters=suggesters,
         )
         made.append(service)
         return service

@@ -5,7 +5,7 @@ A new revision is a new file in ``versions/`` and its id at the end of ``REVISIO
 
 from __future__ import annotations
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 """Every revision, oldest first."""
 
 HEAD = REVISIONS[-1]

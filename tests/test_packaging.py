@@ -157,9 +157,12 @@ def test_the_extras_are_the_promised_ones() -> None:
         "argilla",
         "postgresql",
         "quality",
+        "skops",
         "spacy",
         "train",
         "images",
+        "tensorboard",
+        "tune",
         "demo",
         "dev",
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
     from nextlabel.backend.recipe.recipe import Recipe
+    from nextlabel.backend.reports.plots import Picture
     from nextlabel.backend.settings import Settings
     from nextlabel.backend.store import Store
     from nextlabel.connectors.base import Connector
@@ -333,3 +334,29 @@ def column_and_values(given: str, option: str, form: str, count: int | None = No
     if not column.strip() or not all(values) or count not in (None, len(values)):
         raise ConfigError(f"{option} {given!r} can't be read; write {form}")
     return column.strip(), values
+
+
+def write_page(report: Path | None, folder: Path | None, figures: Sequence[Picture], page: Callable[[], str]) -> None:
+    """Write ``page`` to ``report`` and its figures to ``folder``, where they are asked for, and say so.
+
+    Raises ConfigError for a place that can't be written.
+    """
+    from nextlabel.backend.files import write_atomically
+    from nextlabel.backend.reports.plots import save
+
+    if report is not None:
+        with _naming("--report", report):
+            write_atomically(report, page().encode())
+        say(f"report: {report}")
+    if folder is not None:
+        with _naming("--pictures", folder):
+            say(f"pictures: {', '.join(map(str, save(list(figures), folder)))}")
+
+
+@contextmanager
+def _naming(option: str, place: Path) -> Iterator[None]:
+    """Name the option in an error of the disk."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{option} {str(place)!r} can't be written: {error.strerror or error}") from None

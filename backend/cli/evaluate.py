@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -45,11 +43,17 @@ from .common import (
     reading_options,
     say,
     seeing,
+    write_page,
 )
-from .evaluate_spans import evaluate_marked, refuse
+from .epochs import FoldEpochs, fold_epochs
+from .evaluate_spans import evaluate_marked
+from .spans import SpansColumn, marked_columns, refuse
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from nextlabel.backend.evaluation.curve import LearningCurve
+    from nextlabel.backend.evaluation.keeping import Which
     from nextlabel.backend.evaluation.run import Evaluation, Request
     from nextlabel.backend.evaluation.summary import Summary
     from nextlabel.backend.intervals import Interval
@@ -74,6 +78,9 @@ app = command_group()
         "nextlabel evaluate comments.csv --text comment --label-columns toxic,insult,threat",
         "nextlabel evaluate memes.csv --text caption --image file --label hateful",
         "nextlabel evaluate tickets.jsonl --text body --spans marks --group customer",
+        "nextlabel evaluate train.conll --test test.conll                             tokens and tags",
+        "nextlabel evaluate posts.csv --text text --label topic --rung fine-tune --keep final --model topics-model",
+        "nextlabel evaluate posts.csv --text text --label topic --rung fine-tune --tensorboard runs",
         "nextlabel evaluate tweets.txt --no-header --delimiter tab --text 'column 2' --label 'column 1'",
     )
 )
@@ -83,15 +90,7 @@ def evaluate(
     label: Annotated[str | None, typer.Option(help="Column with the right labels.", show_default=False)] = None,
     label_columns: LabelColumns = None,
     image: ImageColumn = None,
-    spans: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="In place of --label: a column with the marked parts of the texts, [{start, end, label}, ...] or its "
-            "JSON. Measured is span F1, by the probe on token vectors.",
-            show_default=False,
-        ),
-    ] = None,
+    spans: SpansColumn = None,
     group: Annotated[
         str | None,
         typer.Option(help="Column that tells whose texts are alike (user, template): never split between folds."),
@@ -144,6 +143,31 @@ def evaluate(
             metavar="LABEL", help="Of two labels, the one that average precision is told of; by default the rarer."
         ),
     ] = None,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write loss and held-out figures of every epoch for TensorBoard, while it trains: a curve per fold, "
+            "in a new folder in this one. See them with: tensorboard --logdir FOLDER",
+        ),
+    ] = None,
+    keep: Annotated[
+        Literal["best", "final"] | None,
+        typer.Option(
+            help="Leave a model in --model: `final` learns from all labels (with --split and --test, from those that "
+            "are not tested on), `best` is the model of the fold with the highest macro-F1. It is trained once more.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The folder to make for --keep (`final`, if that is not given). What it is good for: nextlabel serve "
+            "--model FOLDER.",
+            show_default=False,
+        ),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Fit folds anew that an earlier run has left.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -151,6 +175,7 @@ def evaluate(
 
     Every text is predicted by a model that has not seen it, nor a copy of it, nor any text of its group. Figures come
     with 95% intervals, in which groups count as one. A run that was stopped goes on where it was.
+    What trains in epochs has its losses by fold and epoch in the page and in the JSON.
     With --json, the last line of stdout is one JSON object.
     """
     from nextlabel.backend.data.labelled import LabelledColumns
@@ -161,7 +186,11 @@ def evaluate(
     check_page("--report", report)
     check_folder("--pictures", folder)
     check_separator(separator)
-    text = check_read_columns(text, image)
+    reading = reading_options(delimiter, encoding, no_header, dataset_split)
+    others = {"--label": label, "--label-columns": label_columns, "--image": image}
+    others |= {"--group": group, "--split": split, "--only": only}
+    text, spans = marked_columns(data, text, spans, others, reading)
+    text = text if text == "" else check_read_columns(text, image)
     if sum(given is not None for given in (label, label_columns, spans)) != 1:
         raise ConfigError(
             "give either --label, the column with the labels, or --label-columns, one of 0 and 1 for each, or --spans, "
@@ -185,18 +214,20 @@ def evaluate(
         parts=parts,
         only=values,
         test=test,
-        reading=reading_options(delimiter, encoding, no_header, dataset_split),
+        reading=reading,
         fresh=fresh,
         curve=curve,
         positive=positive,
         images=None if image is None else image_places(data),
     )
     if spans is not None:
-        options = {"--image": image, "--separator": separator, "--positive": positive}
-        refuse(options | {"--report": report, "--pictures": folder})
-        evaluate_marked(request, as_json=as_json)
+        refuse({"--image": image, "--separator": separator, "--positive": positive})
+        refuse({"--tensorboard": tensorboard, "--keep": keep, "--model": model})
+        evaluate_marked(request, as_json=as_json, report=report, folder=folder)
         return
-    found = _watched(request)
+    which = _checked_keep(request, keep, model)
+    epochs = fold_epochs(tensorboard, request)
+    found = _watched(request, epochs)
     say(found.how)
     for remark in found.remarks:
         say(f"note: {remark}")
@@ -204,7 +235,12 @@ def evaluate(
         print_json_line(found.to_json())
     else:
         _show(found)
+    if epochs is not None:
+        epochs.files.close()
+        say(f"epochs: tensorboard --logdir {tensorboard}")
     _write(found, report, folder)  # last: figures that took long are shown, whatever becomes of a file
+    if which is not None and model is not None:
+        _keep(found, which, model)
 
 
 def _chosen_rows(
@@ -224,35 +260,48 @@ def _chosen_rows(
     return column, (values[0], values[1]), ()
 
 
+def _checked_keep(request: Request, keep: Which | None, model: Path | None) -> Which | None:
+    """Which model is to be left, if any. Raises ConfigError if there is no place for it."""
+    from nextlabel.backend.evaluation.keeping import check_keepable
+
+    if model is None:
+        if keep is not None:
+            raise ConfigError(f"--keep {keep} needs a folder to make: add --model FOLDER")
+        return None
+    check_keepable(request, model)
+    return keep or "final"
+
+
+def _keep(found: Evaluation, which: Which, folder: Path) -> None:
+    """Train the model to be left, under a bar."""
+    from nextlabel.backend.evaluation.keeping import keep_model
+
+    with bars() as progress:
+        task = progress.add_task(f"the {which} model", total=None)
+        kept = keep_model(found, which, folder, lambda one: _step(progress, task, one))
+    say(f"model: {kept.folder} ({kept.rung}); {kept.says}; see: nextlabel serve --model {kept.folder}")
+
+
 def _write(found: Evaluation, report: Path | None, folder: Path | None) -> None:
     """Write what was asked for. Raises ConfigError for a place that can't be written."""
     if report is None and folder is None:
         return
-    from nextlabel.backend.files import write_atomically
     from nextlabel.backend.reports.evaluation_page import drawn, page
-    from nextlabel.backend.reports.plots import save
 
     verdict = None if found.curve is None else found.curve.verdict
     figures = drawn(found.found, found.summary, found.curve)
-    if report is not None:
-        with _naming("--report", report):
-            write_atomically(report, page(found.found, found.summary, found.about(), figures, verdict).encode())
-        say(f"report: {report}")
-    if folder is not None:
-        with _naming("--pictures", folder):
-            say(f"pictures: {', '.join(map(str, save(figures, folder)))}")
+    write_page(report, folder, figures, lambda: page(found.found, found.summary, found.about(), figures, verdict))
 
 
-@contextmanager
-def _naming(option: str, place: Path) -> Iterator[None]:
-    """Name the option in an error of the disk."""
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(f"{option} {str(place)!r} can't be written: {error.strerror or error}") from None
+def _step(progress: Progress, task: TaskID, one: TrainingProgress) -> None:
+    """Show a report of a training on its bar."""
+    loss = "" if one.loss is None else f", loss {one.loss:.3f}"
+    held_out = "" if one.score is None else f", held-out log loss {one.score:.3f}"
+    told = f"{one.stage}{loss}{held_out}"
+    progress.update(task, visible=True, description=told, completed=one.step, total=one.steps or None)
 
 
-def _watched(request: Request) -> Evaluation:
+def _watched(request: Request, epochs: FoldEpochs | None) -> Evaluation:
     """Run it under two bars on stderr: the folds, and what happens in the one at work."""
     from nextlabel.backend.evaluation.crossvalidation import FoldDone
     from nextlabel.backend.evaluation.run import evaluate
@@ -264,12 +313,13 @@ def _watched(request: Request) -> Evaluation:
         def on_fold(one: FoldDone) -> None:
             progress.update(whole, description=one.stage, completed=one.done, total=one.total)
             progress.update(inner, visible=False)
+            if epochs is not None:
+                epochs.on_fold(one)
 
         def on_step(one: TrainingProgress) -> None:
-            loss = "" if one.loss is None else f", loss {one.loss:.3f}"
-            progress.update(
-                inner, visible=True, description=f"{one.stage}{loss}", completed=one.step, total=one.steps or None
-            )
+            _step(progress, inner, one)
+            if epochs is not None:
+                epochs.on_step(one)
 
         return evaluate(request, on_fold=on_fold, on_step=on_step)
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from nextlabel.backend.training.spec import TrainingProgress
-from nextlabel.connectors.errors import ConfigError
 
-from .common import bars, print_json_line, print_table, say
+from .common import bars, print_json_line, print_table, say, write_page
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nextlabel.backend.evaluation.run import Request
+    from nextlabel.backend.evaluation.spans import SpanEvaluation
     from nextlabel.backend.intervals import Interval
 
 
-def refuse(given: Mapping[str, object]) -> None:
-    """Raise ConfigError for the first option of ``given``, by name, that is there and means nothing for spans."""
-    for name, value in given.items():
-        if value:
-            raise ConfigError(f"{name} is not for --spans, where parts of texts are marked; leave it out")
-
-
-def evaluate_marked(request: Request, *, as_json: bool) -> None:
-    """Evaluate and print. Raises as evaluate_spans does."""
+def evaluate_marked(request: Request, *, as_json: bool, report: Path | None = None, folder: Path | None = None) -> None:
+    """Evaluate, print and write what was asked for. Raises as evaluate_spans does; ConfigError for the disk."""
     from nextlabel.backend.evaluation.crossvalidation import FoldDone
     from nextlabel.backend.evaluation.spans import evaluate_spans
 
@@ -46,7 +40,12 @@ def evaluate_marked(request: Request, *, as_json: bool) -> None:
         say(f"note: {remark}")
     if as_json:
         print_json_line(found.to_json())
-        return
+    else:
+        _show(found)
+    _write(found, report, folder)  # last: figures that took long are shown, whatever becomes of a file
+
+
+def _show(found: SpanEvaluation) -> None:
     print_table(
         ["label", "precision", "recall", "span F1", "95% interval", "spans"],
         [["all", "", "", *_shown(found.f1), f"{found.spans:,}"]]
@@ -60,8 +59,17 @@ def evaluate_marked(request: Request, *, as_json: bool) -> None:
         return
     rows = [[f"{one.labels:,}", *_shown(one.f1)] for one in found.curve]
     print_table(["texts", "span F1", "95% interval"], rows, title="learning curve")
-    if found.gain.low > 0:
-        say(f"the last step brought {found.gain} in span F1: more labels are likely to help")
+    if found.verdict is not None:
+        say(found.verdict)
+
+
+def _write(found: SpanEvaluation, report: Path | None, folder: Path | None) -> None:
+    if report is None and folder is None:
+        return
+    from nextlabel.backend.reports.span_page import drawn, page
+
+    figures = drawn(found)
+    write_page(report, folder, figures, lambda: page(found, figures))
 
 
 def _shown(one: Interval) -> tuple[str, str]:

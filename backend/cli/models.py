@@ -73,6 +73,8 @@ def show_model(recipe: RecipeName, version: Version, as_json: AsJson = False) ->
 
     Its card, figures with intervals, what it was made from, its size.
     """
+    from nextlabel.backend.models.saving import read_epochs
+
     with project_of(recipe) as (chosen, settings, store):
         row, current, models = find_row(store, version), store.current_model(), model_store(chosen, settings)
     try:
@@ -84,6 +86,7 @@ def show_model(recipe: RecipeName, version: Version, as_json: AsJson = False) ->
         "bytes": _size(row),
         "problem": problem,
         "other_labels": other_labels(models, row, chosen),
+        "epochs": read_epochs(entry.path) if entry is not None else [],
     }
     if as_json:
         from dataclasses import asdict
@@ -208,10 +211,18 @@ def _facts(row: ModelRow, entry: Entry | None, known: dict[str, Any]) -> Iterabl
             "labels": "\n".join(f"{label}: {count:,}" for label, count in card.counts.items()),
             "hash of the texts": card.data_hash,
             "trained": f"{card.seconds:,.0f} s on {card.device}" if card.device else "",
+            "epochs": "\n".join(map(_epoch, known["epochs"])),
             "settings": ", ".join(f"{name} {value}" for name, value in card.spec.items()),
             "versions": ", ".join(f"{name} {number}" for name, number in card.libraries.items()),
         }
     return [(name, text) for name, text in facts.items() if text]
+
+
+def _epoch(entry: dict[str, float]) -> str:
+    names = {"loss": "loss", "log_loss": "held-out log loss", "macro_f1": "held-out macro-F1"}
+    parts = [f"{name} {entry[key]:.3f}" for key, name in names.items() if key in entry]
+    member = f"member {entry['member'] + 1:g}, " if "member" in entry else ""
+    return f"{member}{entry['epoch']:g}: {', '.join(parts)}"
 
 
 def _size(row: ModelRow) -> int:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nextlabel.backend.reports.against_random import Refitted
     from nextlabel.backend.reports.project import ProjectReport
     from nextlabel.backend.reports.project_data import Gathered
+    from nextlabel.backend.training.spec import EpochFigures
 
 app = command_group()
 QUICK = "left out by --quick"
@@ -67,7 +68,7 @@ def report(
         found = gather(store, chosen.labeling())
         refitted, why = (None, QUICK) if quick else _refitted(found, project)
         doubtful = QUICK if quick else _issues(project)
-    made = build(found, chosen.name, refitted, why, recipe, doubtful)
+    made = build(found, chosen.name, refitted, why, recipe, doubtful, _epochs(found, project))
     if out is not None:
         _write(made, out)
     if as_json:
@@ -96,6 +97,15 @@ def _refitted(found: Gathered, project: Project) -> tuple[Refitted | None, str]:
             return refit(found, store, encoder, cache, watch), ""
     except (LearningError, MissingExtra) as error:
         return None, f"the encoder can't be used: {error}"
+
+
+def _epochs(found: Gathered, project: Project) -> tuple[EpochFigures, ...]:
+    """Of the training of the encoder in use."""
+    from nextlabel.backend.models.saving import read_epochs
+    from nextlabel.backend.service.opening import project_home
+
+    home = project_home(project.recipe, project.settings)
+    return tuple(read_epochs(home / "models" / found.trained)) if found.trained else ()
 
 
 def _issues(project: Project) -> dict[str, Any] | str:

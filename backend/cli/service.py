@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from nextlabel.backend.training.tensorboard import EpochFiles
 from nextlabel.connectors.certificates import trusted
 from nextlabel.connectors.errors import ConfigError, LearningError, Overloaded, PlatformUnavailable, Unauthorized
 from nextlabel.connectors.hiding import TERMINAL
@@ -352,6 +355,15 @@ def _ago(seconds: float) -> str:
 def train(
     wait: Annotated[bool, typer.Option("--wait", help="Show how far it is until it has ended.")] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Stop the training that runs.")] = False,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="With --wait: write loss and held-out figures of every epoch for TensorBoard, in a new folder in this "
+            "one.",
+            show_default=False,
+        ),
+    ] = None,
     url: ServiceUrl = None,
     as_json: AsJson = False,
 ) -> None:
@@ -361,6 +373,9 @@ def train(
     being encoded for another model, it says so, and this one follows. The result is used if it is not worse. With
     --wait, the exit code is 1 if no model came of it.
     """
+    if tensorboard is not None and not wait:
+        raise ConfigError("--tensorboard writes what --wait sees; add --wait")
+    files = None if tensorboard is None else EpochFiles(tensorboard, "train")
     address = _address(url)
     if cancel:
         answer = call(address, "DELETE", "/api/train")
@@ -371,7 +386,7 @@ def train(
         begins = answer.get("asked") or "the training has started"
         say(begins if wait else f"{begins}; see: nextlabel status")
         if wait:
-            answer = _watch(address, _ended_after(answer))
+            answer = _watch(address, _ended_after(answer), files)
             say(answer.get("verdict", ""))
     if as_json:
         print_json(answer)
@@ -384,7 +399,7 @@ def _ended_after(training: Mapping[str, Any]) -> int:
     return int(training["ended"]) + bool(training.get("asked")) + ("labels" in training)
 
 
-def _watch(address: str, ended: int) -> dict[str, Any]:
+def _watch(address: str, ended: int, files: EpochFiles | None) -> dict[str, Any]:
     """A progress bar until so many trainings have ended; what the service says of the last.
 
     Raises LearningError if it won't begin any more.
@@ -395,6 +410,10 @@ def _watch(address: str, ended: int) -> dict[str, Any]:
             training: dict[str, Any] = call(address, "GET", "/api/status")["training"]
             if training["ended"] >= ended:
                 return training
+            if files is not None and training.get("epochs"):
+                files.write(
+                    re.sub(r"[^a-z0-9]+", "-", training.get("candidate", "model")).strip("-"), training["epochs"]
+                )
             if _ended_after(training) < ended:
                 raise LearningError(training.get("error") or "the training was cancelled, or the service stopped")
             text = f"{training.get('candidate', '')} {training.get('stage', 'waiting')}".strip()

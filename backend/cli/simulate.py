@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -43,17 +44,21 @@ from .common import (
     say,
     seeing,
 )
+from .spans import SpansColumn, marked_columns, refuse
 
 if TYPE_CHECKING:
     from nextlabel.backend.data.labelled import LabelledColumns
     from nextlabel.backend.intervals import Interval
     from nextlabel.backend.simulation import Plan, Request, Simulation
     from nextlabel.backend.simulation.data import Asked
+    from nextlabel.backend.simulation.plan import MetricName
 
 MetricOption = Literal["accuracy", "macro-f1"]
 RungOption = Literal["probe", "few-shot", "fine-tune"]
 OrderOption = Literal["seed", "file"]
+METRIC_NAMES: Mapping[MetricOption, MetricName] = {"accuracy": "accuracy", "macro-f1": "macro_f1"}
 DEFAULT = "margin-diverse,margin,badge,representative,random"
+MARKED = "margin-diverse,margin,least-sure-span,representative,random"
 
 app = command_group()
 
@@ -68,6 +73,8 @@ app = command_group()
         "--start 200 --start-opinions 2 --strategies activelab/crowdlab,margin,random-relabel      ask again, or not",
         "nextlabel simulate reviews.csv --text review --label stars --noise 0.2 --strategies margin,badge",
         "nextlabel simulate memes.csv --text caption --image file --label hateful",
+        "nextlabel simulate tickets.jsonl --text body --spans marks --group customer",
+        "nextlabel simulate train.conll --budget 300                       tokens and tags",
         "nextlabel simulate reviews.csv --text review --label stars --rung few-shot --seeds 3 --strategies margin",
         "nextlabel simulate reviews.csv --text review --label stars --cost-per-label 0.12 --seconds-per-label 15",
         "nextlabel simulate all.csv --text text --label label --split part=train:test --json",
@@ -79,6 +86,7 @@ def simulate(
     label: Annotated[str | None, typer.Option(help="Column with the labels.", show_default=False)] = None,
     label_columns: LabelColumns = None,
     image: ImageColumn = None,
+    spans: SpansColumn = None,
     annotator_columns: Annotated[
         str | None,
         typer.Option(
@@ -102,7 +110,8 @@ def simulate(
         str,
         typer.Option(
             help="Strategies by name; random is always there. NAME/crowdlab or NAME/dawid-skene: what several answers "
-            "come to, if not the majority; with -soft behind it, how likely each label is."
+            "come to, if not the majority; with -soft behind it, how likely each label is. Of --spans, least-sure-span "
+            "comes in the place of badge."
         ),
     ] = DEFAULT,
     budget: Annotated[
@@ -128,7 +137,9 @@ def simulate(
     ] = "seed",
     seeds: Annotated[int, typer.Option(min=1, help="How often everything is replayed, with other chances.")] = 5,
     noise: Annotated[float, typer.Option(help="Share of answers that are flipped; never of those tested on.")] = 0.0,
-    metric: Annotated[MetricOption, typer.Option(help="What is measured on the test records.")] = "macro-f1",
+    metric: Annotated[
+        MetricOption, typer.Option(help="What is measured on the test records; of --spans it is span F1.")
+    ] = "macro-f1",
     target: Annotated[
         str, typer.Option(help="Score to reach: 0.9, or 95% for that share of what all labels give.")
     ] = "95%",
@@ -173,28 +184,46 @@ def simulate(
     With several people's answers to a record (--annotator-columns or --annotator), each label is one person's answer.
     activelab and random-relabel may ask another person about a record that has answers; all others ask about new ones.
     Models are tested against the majority of all answers to records that nobody was asked about.
+
+    With --spans, or a file of tokens and tags, a label is a text with all its marks, and models are tested by span F1.
     """
     from nextlabel.backend.data.labelled import LabelledColumns
     from nextlabel.backend.encoders.base import default_cache_dir, usable_cores
     from nextlabel.backend.reports.simulation_page import write
     from nextlabel.backend.simulation import Plan, Request
+    from nextlabel.backend.simulation import simulate as simulate_labels
     from nextlabel.backend.simulation.plan import Target
     from nextlabel.backend.simulation.request import Price
+    from nextlabel.backend.simulation.spans import simulate_spans
     from nextlabel.backend.training.spec import TrainingSpec
 
     if train_growth <= 0:
         raise ConfigError(f"--train-growth is {train_growth}; it must be above 0, 0.5 is usual")
     column, parts = _parts(split)
     flags, verbatim = flag_columns(label_columns, separator), MISSING if missing_is_label else ()
-    text = check_read_columns(text, image)
-    columns = LabelledColumns(text, label or ", ".join(flags), group, separator, column, verbatim, flags, image=image)
+    reading = reading_options(delimiter, encoding, no_header, dataset_split)
+    named = {"--label": label, "--label-columns": label_columns, "--image": image, "--group": group, "--split": split}
+    text, spans = marked_columns(
+        data, text, spans, named | {"--annotator-columns": annotator_columns, "--annotator": annotator}, reading
+    )
+    text = text if text == "" else check_read_columns(text, image)
+    if spans is not None:
+        refuse(
+            {"--label": label, "--label-columns": label_columns, "--image": image, "--separator": separator}
+            | {"--annotator-columns": annotator_columns, "--annotator": annotator, "--id": id_column}
+            | {"--noise": noise, "--metric accuracy": metric == "accuracy", "--rung": rung != "probe"}
+        )
+        strategies = MARKED if strategies == DEFAULT else strategies
+    columns = LabelledColumns(
+        text, label or spans or ", ".join(flags), group, separator, column, verbatim, flags, image=image
+    )
     check_folder("--out", out)
     plan = Plan(
         budget=budget,
         batch=batch,
         start=start,
         noise=noise,
-        metric="accuracy" if metric == "accuracy" else "macro_f1",
+        metric="span_f1" if spans is not None else METRIC_NAMES[metric],
         test_share=test_share,
         start_opinions=start_opinions,
         opinions=opinions,
@@ -202,7 +231,7 @@ def simulate(
     )
     request = Request(
         data=data,
-        asked=_asked(columns, label, annotator_columns, annotator, id_column),
+        asked=_asked(columns, label or spans, annotator_columns, annotator, id_column),
         cache=default_cache_dir(),
         strategies=names_in(strategies, "--strategies"),
         plan=plan,
@@ -214,14 +243,14 @@ def simulate(
         max_length=max_length,
         windows=windows,
         parts=parts,
-        reading=reading_options(delimiter, encoding, no_header, dataset_split),
+        reading=reading,
         jobs=jobs or usable_cores(),
         fresh=fresh,
         rung=rung,
         training=TrainingSpec(start_at=train_from, growth=train_growth),
         images=None if image is None else image_places(data),
     )
-    found = _watched(request)
+    found = _watched(request, simulate_spans if spans is not None else simulate_labels)
     for remark in found.remarks:
         say(f"note: {remark}")
     say(f"page: {write(found, out)}")
@@ -266,11 +295,10 @@ def _parts(split: str | None) -> tuple[str | None, tuple[str, str] | None]:
     return column, (values[0], values[1])
 
 
-def _watched(request: Request) -> Simulation:
+def _watched(request: Request, simulate: Callable[..., Simulation]) -> Simulation:
     """Run it under bars on stderr: texts embedded, curves finished, the training at work."""
     from rich.progress import TimeRemainingColumn
 
-    from nextlabel.backend.simulation import simulate
     from nextlabel.backend.simulation.retraining import Step
     from nextlabel.backend.simulation.runs import Finished
 

@@ -1,4 +1,4 @@
-"""Labelled texts of which parts are marked, from a data file: a column of spans, in offsets of characters."""
+"""Labelled texts of which parts are marked: a column of spans, in offsets of characters, or tokens with tags."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.records import Span
 
+from .given.answers import Fault, Wanted
+from .given.detect import is_tagged
+from .given.from_texts import read_conll
 from .labelled import LabelledColumns
 from .reading import NOTHING_SAID, ReadingOptions
 from .rows import Row, Table, first_few
+from .sources import find_source
 from .span_examples import SpanExamples, fault_of, trimmed
 from .tables import at_cell, cell_text, open_table
 
@@ -97,8 +101,11 @@ def read_marked(source: str, columns: LabelledColumns, options: ReadingOptions =
     A cell holds a list, or its JSON: of objects with start, end and label (doccano's and Label Studio's names for them
     too), or of [start, end, label]. An empty list says that nothing is to be marked, an empty cell that nobody looked.
     White space at the ends of a mark means nothing; marks that are empty or reach out of their text are left out.
+    Without a column of texts, ``source`` has a token and its tag in each line; see read_conll.
     Raises DataError that names the file, the row and the fix: for a missing column, and what is no list of spans.
     """
+    if not columns.text:
+        return _read_tagged(source, options)
     table = open_table(source, columns.all(), options)
     found = MarkedRows(table.name)
     for row in table.rows:
@@ -120,6 +127,31 @@ def read_marked(source: str, columns: LabelledColumns, options: ReadingOptions =
             f"spans); {FORM}"
         )
     found.remarks = table.remarks()
+    return found
+
+
+def _read_tagged(source: str, options: ReadingOptions) -> MarkedRows:
+    """A sentence is a text. Raises DataError for what is no file of tokens and tags, and for a line without a tag."""
+    file = find_source(source)
+    if file is None:
+        raise DataError(f"{source}: there is no such file")
+    if not is_tagged(source, options):
+        raise DataError(
+            f"{source}: no tokens with tags (CoNLL) can be read from it: a token and its tag like B-NAME or O are "
+            "expected in each line; for a table, name the column with the texts"
+        )
+    reading = read_conll(file, Wanted("", (), {}, marks=True, options=options))
+    found = MarkedRows(reading.name)
+    for one in reading.rows:
+        if isinstance(one, Fault):
+            raise DataError(f"{reading.name}:{one.number}: {one.reason}")
+        found.texts.append(one.text or "")
+        found.spans.append(tuple(span for span in one.value if isinstance(span, Span)))
+    found.groups = [""] * len(found.texts)
+    found.splits = [""] * len(found.texts)
+    found.remarks = reading.remarks
+    if not found.texts:
+        raise DataError(f"{reading.name}: there is no sentence in it")
     return found
 
 

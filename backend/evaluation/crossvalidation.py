@@ -24,6 +24,7 @@ from nextlabel.backend.files import atomic_path
 from nextlabel.backend.intervals import Interval
 from nextlabel.backend.metrics import Figure, Predicted, confidence_interval
 from nextlabel.backend.models.probe import Probe
+from nextlabel.backend.training.spec import EpochFigures
 from nextlabel.connectors.content import Readable, as_json
 from nextlabel.connectors.errors import LearningError
 
@@ -32,13 +33,18 @@ if TYPE_CHECKING:
 
 Codes: TypeAlias = npt.NDArray[np.int64]
 Fit: TypeAlias = "Callable[[Examples], Classifier]"
+History: TypeAlias = tuple[EpochFigures, ...]
+"""The epochs of one training; empty where nothing is trained in epochs."""
 
-FORMAT = "nextlabel-fold-1"
+FORMAT = "nextlabel-fold-2"
 
 
 @dataclass(frozen=True, slots=True)
 class FoldDone:
-    """Progress: a fold of ``total`` is predicted, read from the folder if ``kept``. ``stage`` is what they are for."""
+    """Progress: a fold of ``total`` is predicted, read from the folder if ``kept``.
+
+    ``stage`` is what they are for, ``history`` what was measured after each epoch of its training.
+    """
 
     seed: int
     fold: int
@@ -47,6 +53,7 @@ class FoldDone:
     kept: bool
     seconds: float
     stage: str = "folds"
+    history: History = ()
 
 
 FoldReport: TypeAlias = Callable[[FoldDone], None]
@@ -57,6 +64,7 @@ class Run:
     """One seed: ``fold_of`` int64 [n], and ``predicted`` float32 [n, c], each row by a model without its fold.
 
     ``rungs``: of the ladder, for every fold in their order the one that its model is of; "" where it does not say.
+    ``histories``: for every fold, the epochs of its training.
     """
 
     seed: int
@@ -64,6 +72,7 @@ class Run:
     predicted: Predicted
     seconds: float
     rungs: tuple[str, ...] = ()
+    histories: tuple[History, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +137,9 @@ def cross_validate(
             predicted[held], done = one.predicted, done + 1
             found.append(one)
             if report is not None:
-                report(FoldDone(seed, int(fold), done, total, one.kept, one.seconds))
-        rungs = tuple(one.rung for one in found)
-        runs.append(Run(seed, fold_of, predicted, sum(one.seconds for one in found), rungs))
+                report(FoldDone(seed, int(fold), done, total, one.kept, one.seconds, history=one.history))
+        rungs, histories = tuple(one.rung for one in found), tuple(one.history for one in found)
+        runs.append(Run(seed, fold_of, predicted, sum(one.seconds for one in found), rungs, histories))
     return HeldOut(examples, tuple(runs), groups)
 
 
@@ -143,7 +152,7 @@ def hold_out(
     if train.labels != test.labels:
         raise LearningError("the labels to learn and those to test must be the same, in one order")
     one = predict_held_out(train, test.texts, fit, keep, name)
-    run = Run(seed, np.zeros(len(test), np.int64), one.predicted, one.seconds, (one.rung,))
+    run = Run(seed, np.zeros(len(test), np.int64), one.predicted, one.seconds, (one.rung,), (one.history,))
     return HeldOut(test, (run,), test.together())
 
 
@@ -193,12 +202,14 @@ class Unseen:
     """Predictions float32 [n, c] of texts by a model that has not seen them, and the seconds that it took.
 
     ``kept``: they were found in the folder. ``rung``: of the ladder, what the model is; "" if it does not say.
+    ``history``: the epochs of its training.
     """
 
     predicted: Predicted
     seconds: float
     kept: bool
     rung: str
+    history: History = ()
 
 
 def predict_held_out(train: Examples, texts: tuple[Readable, ...], fit: Fit, keep: Path | None, name: str) -> Unseen:
@@ -213,16 +224,18 @@ def predict_held_out(train: Examples, texts: tuple[Readable, ...], fit: Fit, kee
     started = time.monotonic()
     model = fit(train)
     predicted, rung = np.asarray(model.predict_proba(texts), np.float32), str(getattr(model, "rung", ""))
+    history: History = tuple(getattr(model, "history", ()))
     if predicted.shape != shape or not np.isfinite(predicted).all():
         raise LearningError(f"predictions must be finite numbers {list(shape)}; these are {list(predicted.shape)}")
     seconds = time.monotonic() - started
     if path is not None:
         from safetensors.numpy import save_file
 
-        arrays, told = {"predicted": predicted, "seconds": np.array([seconds])}, {"format": FORMAT, "rung": rung}
+        arrays = {"predicted": predicted, "seconds": np.array([seconds])}
+        told = {"format": FORMAT, "rung": rung, "history": json.dumps(history)}
         with atomic_path(path) as temporary:
             save_file(arrays, temporary, metadata=told)
-    return Unseen(predicted, seconds, False, rung)
+    return Unseen(predicted, seconds, False, rung, history)
 
 
 def _read(path: Path, shape: tuple[int, int]) -> Unseen | None:
@@ -232,12 +245,13 @@ def _read(path: Path, shape: tuple[int, int]) -> Unseen | None:
     try:
         with safe_open(path, "np") as file:
             predicted, seconds = file.get_tensor("predicted"), float(file.get_tensor("seconds")[0])
-            rung = (file.metadata() or {}).get("rung", "")
-    except (OSError, SafetensorError, KeyError, IndexError):
+            told = file.metadata() or {}
+            rung, history = told.get("rung", ""), tuple(json.loads(told.get("history", "[]")))
+    except (OSError, SafetensorError, KeyError, IndexError, ValueError):
         return None
     if predicted.shape != shape or predicted.dtype != np.float32:
         return None
-    return Unseen(predicted, seconds, True, rung)
+    return Unseen(predicted, seconds, True, rung, history)
 
 
 def _digest(train: Examples, texts: tuple[Readable, ...], name: str) -> str:

@@ -253,13 +253,13 @@ class Auto:
     setup: Setup
     name: Literal["auto"] = "auto"
 
-    def fit(self, train: Examples, report: ProgressReport | None = None) -> Fitted:
+    def fit(self, train: Examples, report: ProgressReport | None = None, *, keep: Path | None = None) -> Fitted:
         """See Rung."""
         highest = self.setup.spec.rung
         allowed = RUNGS if highest == "auto" else RUNGS[: RUNGS.index(highest) + 1]
         rungs = [rung for rung in rungs_for(self.setup) if rung.name in allowed]
         chosen = climb(train, rungs, np.random.default_rng(self.setup.spec.seed), report=report).chosen
-        return next(rung for rung in rungs if rung.name == chosen).fit(train, report)
+        return next(rung for rung in rungs if rung.name == chosen).fit(train, report, keep=keep)
 
 
 def make_rung(

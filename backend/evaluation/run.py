@@ -35,6 +35,7 @@ from nextlabel.connectors.errors import ConfigError
 from .crossvalidation import Fit, FoldDone, HeldOut, cross_validate, hold_out
 from .curve import LearningCurve, learn_on_shares, learning_curve
 from .ladder import make_rung
+from .rungs import Rung
 from .summary import Summary, positive_of, summarise
 
 
@@ -114,7 +115,12 @@ class Request:
 
     def fit(self, seed: int, on_step: ProgressReport | None) -> Fit:
         """What learns from examples, with ``seed`` for all that is random in it."""
-        rung = make_rung(
+        rung = self.rung_of(seed)
+        return lambda train: rung.fit(train, on_step)
+
+    def rung_of(self, seed: int) -> Rung:
+        """The rung that is asked for, with ``seed`` for all that is random in it."""
+        return make_rung(
             self.rung,
             self.encoder,
             TrainingSpec(rung=self.rung, seed=seed),
@@ -124,7 +130,6 @@ class Request:
             cache_dir=self.cache,
             images=self.images,
         )
-        return lambda train: rung.fit(train, on_step)
 
     def name(self, seed: int) -> str:
         """All that makes a fit beside its examples; for a folder of a model, what is in it."""
@@ -143,7 +148,8 @@ class Request:
 class Evaluation:
     """Figures, the predictions they come from, and what a reader has to know about them.
 
-    ``curve`` is None where none was asked for, or where the texts are too few for a second point.
+    ``curve`` is None where none was asked for, or where the texts are too few for a second point. ``learned``: what the
+    models learned from, where other texts were tested on; None where each text is in all folds but one.
     """
 
     request: Request
@@ -155,6 +161,7 @@ class Evaluation:
     counts: dict[str, int]
     digest: str
     seconds: float
+    learned: Examples | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: the figures first, each of them with mean, low and high."""
@@ -180,8 +187,18 @@ class Evaluation:
             "seconds": round(self.seconds, 2),
             "nextlabel": version("nextlabel"),
             "learning_curve": None if self.curve is None else self.curve.to_json(),
+            "epochs": self.epochs(),
             **{("fold_scores" if key == "folds" else key): value for key, value in figures.items()},
         }
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """What was measured after each epoch, by seed and fold; nothing where nothing is trained in epochs."""
+        return [
+            {"seed": run.seed, "fold": int(fold), **entry}
+            for run in self.found.runs
+            for fold, history in zip(np.unique(run.fold_of), run.histories, strict=False)
+            for entry in history
+        ]
 
     def chosen(self) -> dict[str, int]:
         """How many folds have a model of each rung."""
@@ -276,7 +293,16 @@ def evaluate(
     remarks = [*rows.left_out(), *remarks, *rows.remarks, *remarks_on_cut(request.encoder_spec, found.examples.texts)]
     seconds = time.monotonic() - started
     return Evaluation(
-        request, found, summarise(found, request.positive), curve, tuple(remarks), how, counts, digest, seconds
+        request,
+        found,
+        summarise(found, request.positive),
+        curve,
+        tuple(remarks),
+        how,
+        counts,
+        digest,
+        seconds,
+        learned,
     )
 
 
@@ -335,7 +361,8 @@ def _held_out(
             )
         )
         if on_fold is not None:
-            on_fold(FoldDone(seed, 0, seed + 1, request.seeds, False, time.monotonic() - started))
+            seconds, history = time.monotonic() - started, parts[-1].runs[0].histories[0]
+            on_fold(FoldDone(seed, 0, seed + 1, request.seeds, False, seconds, history=history))
     return replace(parts[0], runs=tuple(run for part in parts for run in part.runs)), learned
 
 

@@ -10,6 +10,7 @@ Each costs more than the one before. ``ladder`` tells which is worth its price o
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,13 +26,24 @@ from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.model_folder import folder_of
 from nextlabel.backend.encoders.multimodal import is_multimodal
 from nextlabel.backend.models.calibration import Classifier
+from nextlabel.backend.models.card import ModelCard
+from nextlabel.backend.models.export.folder import lay_out
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.backend.training.fewshot import FewShotTuner
 from nextlabel.backend.training.finetune import FineTuner
-from nextlabel.backend.training.spec import ProgressReport, RungName, TrainingProgress, TrainingSpec, never, no_report
+from nextlabel.backend.training.spec import (
+    EpochFigures,
+    ProgressReport,
+    RungName,
+    TrainingProgress,
+    TrainingSpec,
+    never,
+    no_report,
+)
 from nextlabel.backend.training.trainer import TextTrainer, split_held_out
 from nextlabel.connectors.content import Readable
+from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling
 
 RUNGS: tuple[RungName, ...] = get_args(RungName)
@@ -46,6 +58,11 @@ class Fitted(Classifier, Protocol):
         """The rung that it is of; for ``auto``, the one that was chosen."""
         ...
 
+    @property
+    def history(self) -> tuple[EpochFigures, ...]:
+        """The epochs of its training; none for what is not trained in epochs."""
+        ...
+
 
 class Rung(Protocol):
     """A way to make a classifier from labelled texts."""
@@ -55,8 +72,12 @@ class Rung(Protocol):
         """Its name on the ladder, or ``auto``."""
         ...
 
-    def fit(self, train: Examples, report: ProgressReport | None = None) -> Fitted:
-        """Learn from ``train``. Deterministic for one machine and one ``spec.seed``. Raises LearningError."""
+    def fit(self, train: Examples, report: ProgressReport | None = None, *, keep: Path | None = None) -> Fitted:
+        """Learn from ``train``. Deterministic for one machine and one ``spec.seed``.
+
+        ``keep``: an empty folder, in which the model is left as we keep models: an encoder, and a head beside it.
+        Raises LearningError, also for an encoder that has no folder to be kept with.
+        """
         ...
 
 
@@ -101,6 +122,7 @@ class Model:
     vectors: Callable[[Sequence[Readable]], FloatMatrix]
     head: Probe
     rung: RungName
+    history: tuple[EpochFigures, ...] = ()
 
     def predict_proba(self, texts: Sequence[Readable]) -> FloatMatrix:
         """See Classifier."""
@@ -117,13 +139,26 @@ class ProbeRung:
     setup: Setup
     name: RungName = "probe"
 
-    def fit(self, train: Examples, report: ProgressReport | None = None) -> Model:
+    def fit(self, train: Examples, report: ProgressReport | None = None, *, keep: Path | None = None) -> Model:
         """See Rung."""
         anchors = self.setup.anchors(train)
-        train = train.take([]) if self.name == "zero-shot" else train
-        vectors = self.setup.vectors(train.texts, report)
-        probe = Probe.fit(vectors, train.targets, len(train.labels), weights=train.weights, anchors=anchors)
+        learned = train.take([]) if self.name == "zero-shot" else train
+        vectors = self.setup.vectors(learned.texts, report)
+        probe = Probe.fit(vectors, learned.targets, len(train.labels), weights=learned.weights, anchors=anchors)
+        if keep is not None:
+            self._keep(replace(probe, names=train.labels), keep)
         return Model(self.setup.vectors, probe, self.name)
+
+    def _keep(self, probe: Probe, folder: Path) -> None:
+        spec = self.setup.encoder
+        if unkeepable(spec.name):
+            raise LearningError(f"the encoder {spec.name} has no folder to be kept with")
+        card = ModelCard("", "", self.name, "", spec.name, probe.names, probe.activation)
+        lay_out(folder_of(spec), probe, card, folder)
+        for link in [path for path in folder.rglob("*") if path.is_symlink()]:
+            there = link.resolve()
+            link.unlink()
+            (shutil.copytree if there.is_dir() else shutil.copyfile)(there, link)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +172,7 @@ class TrainedRung:
     setup: Setup
     name: RungName
 
-    def fit(self, train: Examples, report: ProgressReport | None = None) -> Model:
+    def fit(self, train: Examples, report: ProgressReport | None = None, *, keep: Path | None = None) -> Model:
         """See Rung."""
         setup = self.setup
         spec = setup.encoder
@@ -150,15 +185,22 @@ class TrainedRung:
         with tempfile.TemporaryDirectory(prefix="training-", dir=setup.cache_dir) as place:
             folder, scratch = Path(place) / "model", Path(place) / "scratch"
             tell = report or no_report
-            tuner.train(base, rest, held_out, setup.spec, folder, scratch=scratch, report=tell, stop=never)
+            done = tuner.train(base, rest, held_out, setup.spec, folder, scratch=scratch, report=tell, stop=never)
+            if keep is not None:
+                shutil.copytree(folder, keep, dirs_exist_ok=True)
             engine: Engine = "torch" if spec.engine == "auto" else spec.engine
             trained = load(replace(spec, name=str(folder), engine=engine, cache_dir=Path(place)))
-            return Model(trained.encode, Probe.load(folder / HEAD_FILE), self.name)
+            return Model(trained.encode, Probe.load(folder / HEAD_FILE), self.name, tuple(done.history))
+
+
+def unkeepable(encoder: str) -> bool:
+    """Whether it is no text encoder in a folder: nothing can be trained of it, nor kept beside a head."""
+    return encoder == HASHING or is_multimodal(encoder)
 
 
 def rungs_for(setup: Setup) -> list[Rung]:
     """The rungs that ``setup`` can climb, the cheapest first."""
     frozen: list[Rung] = [ProbeRung(setup, "zero-shot"), ProbeRung(setup)]
-    if setup.encoder.name == HASHING or is_multimodal(setup.encoder.name):
+    if unkeepable(setup.encoder.name):
         return frozen
     return [*frozen, TrainedRung(setup, "few-shot"), TrainedRung(setup, "fine-tune")]

@@ -32,6 +32,7 @@ from .comparison import Difference
 from .crossvalidation import FoldDone, FoldReport, check_folds
 from .curve import LEAST, PARTS, SHARES
 from .run import Request
+from .span_errors import WrongText, kinds_of, surest_wrong
 
 Rows = npt.NDArray[np.int64]
 
@@ -59,15 +60,17 @@ class SpanPoint:
 class SpanEvaluation:
     """Figures of held-out spans, and what a reader has to know about them.
 
-    ``f1`` over all labels is the mean over seeds, with the interval by text, or by group; ``by_label`` is of the first
-    seed. ``curve`` is empty where none was asked for, or where texts are too few; ``gain``: what its last step brought,
-    paired.
+    ``f1`` over all labels is the mean over seeds, with the interval by text, or by group; ``by_label``, ``kinds`` (see
+    span_errors) and ``wrong``, the texts with what was surest and wrong, are of the first seed. ``curve`` is empty
+    where none was asked for, or where texts are too few; ``gain``: what its last step brought, paired.
     """
 
     request: Request
     labels: tuple[str, ...]
     f1: Interval
     by_label: tuple[SpanLabel, ...]
+    kinds: dict[str, int]
+    wrong: tuple[WrongText, ...]
     curve: tuple[SpanPoint, ...]
     gain: Difference | None
     remarks: tuple[str, ...]
@@ -77,6 +80,17 @@ class SpanEvaluation:
     digest: str
     seconds: float
 
+    @property
+    def verdict(self) -> str | None:
+        """A sentence for whoever wonders whether to mark on; None where the data don't support one."""
+        if self.gain is None or not self.gain.low > 0:
+            return None
+        before, after = self.curve[-2:]
+        return (
+            f"from {before.labels:,} to {after.labels:,} texts, span F1 rose by {self.gain.mean:.3f} "
+            f"({self.gain.low:.3f} to {self.gain.high:.3f}): more labels are likely to help"
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plain values: the figure first, with mean, low and high."""
         from importlib.metadata import version
@@ -85,6 +99,7 @@ class SpanEvaluation:
         return {
             "span_f1": self.f1.to_json(),
             "by_label": plain(self.by_label),
+            "kinds": self.kinds,
             "learning_curve": None
             if gain is None
             else {
@@ -154,6 +169,8 @@ def evaluate_spans(
         labels=examples.labels,
         f1=runs_interval(predicted, truth, groups=groups),
         by_label=tuple(_by_label(label, predicted[0], truth, groups) for label in examples.labels),
+        kinds=kinds_of(predicted[0], truth),
+        wrong=surest_wrong([examples.texts[row] for row in tested], predicted[0], truth),
         curve=curve,
         gain=gain,
         remarks=(*rows.all_remarks(), *cut),

@@ -44,13 +44,15 @@ class Withheld:
         self._kept: dict[str, str] = dict(kept.get("answers", {}))
         self._kept_records = set(kept.get("records", ()))
         self.went_back = bool(store.get_meta(WENT_BACK))
+        self._keeping = False  # what the comparison that was asked for finds withheld is kept, too
         self._noticed: str | None = None  # what the notice says; None: not known yet
 
     def note_answers(self, asked: Collection[str], withheld: Mapping[str, str]) -> None:
         """Of the answers ``asked`` for, these are withheld now (id -> remote id of the record), and no others."""
         with self._lock:
             left = {one: record for one, record in self._answers.items() if one not in asked} | dict(withheld)
-            self._answers = {one: record for one, record in left.items() if one not in self._reused}
+            decided = self._reused | self._kept.keys()  # it may have been decided since they were asked for
+            self._answers = {one: record for one, record in left.items() if one not in decided}
         self._tell()
 
     def note_reused(self, ids: Collection[str]) -> None:
@@ -63,7 +65,7 @@ class Withheld:
     def note_records(self, asked: Collection[str], withheld: Collection[str]) -> None:
         """Of the records ``asked`` for, these are withheld now, and no others."""
         with self._lock:
-            self._records = self._records - set(asked) | set(withheld)
+            self._records = (self._records - set(asked) | set(withheld)) - self._kept_records
         self._tell()
 
     def found_records(self, remote_ids: Collection[str]) -> None:
@@ -125,26 +127,34 @@ class Withheld:
 
     def compared(self) -> None:
         """Everything was asked for: there may be nothing to decide, or it was decided beforehand."""
-        if self.went_back and self._store.get_meta(RULE) == "ours":
-            self.keep()
+        if self._keeping or (self.went_back and self._store.get_meta(RULE) == "ours"):
+            self._keep()
         if not self.count:
             self.end()
 
     def end(self) -> None:
         """Somebody has decided, or there was nothing to decide."""
+        self._keeping = False
         self._reused.clear()
         if self.went_back:
             self.went_back = False
             self._store.set_meta(WENT_BACK, "")
 
     def keep(self) -> None:
-        """What is here is right: it stays, and is told no more."""
+        """What is here is right: it stays, and is told no more. So is what the next comparison finds.
+
+        Nothing that the platform lacks is believed before that has ended: what was asked for already may not have been
+        withheld yet, and after a restart nothing is.
+        """
+        self._keeping = True
+        self._keep()
+
+    def _keep(self) -> None:
         with self._lock:
             self._kept |= self._answers
             self._kept_records |= self._records
             self._answers, self._records = {}, set()
         self._save()
-        self.end()
         self._tell()
 
     def forget_kept(self) -> tuple[dict[str, str], set[str]]:

@@ -96,6 +96,15 @@ def save_head(folder: Path, head: Probe, labels: tuple[str, ...], training: dict
         _write_json(folder / TRAINING_FILE, training)
 
 
+def read_epochs(folder: Path) -> list[dict[str, float]]:
+    """What was measured after each epoch of the model in ``folder``; nothing where that is not known."""
+    try:
+        history = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))["history"]
+        return [{name: float(value) for name, value in entry.items()} for entry in history]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
 def write_pooling(folder: Path, pooling: str, dimension: int) -> None:
     """Say how token vectors become one: as sentence-transformers does, or in a file of our own for learned ones.
 

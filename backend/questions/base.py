@@ -394,14 +394,6 @@ class Question(ABC):
             raise LearningError(fault)
         return head
 
-    def is_for(self, path: Path) -> bool:
-        """Whether the head in ``path`` is one for just these labels, as far as that is known."""
-        try:
-            head = self.read_head(path)
-        except LearningError:
-            return False
-        return head.several == self.activation.several and head.labels in ((), self.labeling.labels)
-
     @abstractmethod
     def suggestions(self, outputs: Outputs, version: str) -> list[Suggestion]:
         """What a head's ``outputs`` suggest, each by the model called ``version``."""

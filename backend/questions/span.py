@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -60,7 +60,12 @@ class SpanHead(Head):
 
     @override
     def view(self, cache: EmbeddingCache, rows: Rows, *, spans: bool) -> View:
-        """A doubt u in [0, 1] about a text's spans stands as the probabilities 1 - u/2 and u/2.
+        return self.seen(_stacks(cache, rows), len(rows), spans=spans)
+
+    def seen(self, stacks: Iterable[tuple[int, TokenStack]], size: int, *, spans: bool) -> View:
+        """``size`` texts, of which ``stacks`` gives the token vectors: some texts at a time, and where they begin.
+
+        A doubt u in [0, 1] about a text's spans stands as the probabilities 1 - u/2 and u/2.
 
         So margin and least confidence are u itself, and the entropy grows with it. The doubt is that all spans are
         right, and none is missing: taken a token, as in SpanPrediction.uncertainty, it asks about the shortest texts,
@@ -68,12 +73,12 @@ class SpanHead(Head):
         """
         proposed = None
         if spans:
-            found = self.predict(cache, rows)
+            found = as_objects([one for _, stack in stacks for one in self.probe.predict(stack.texts())])
             doubts = np.array([1 - one.confidence for one in found], np.float32)
             proposed = self._proposed(found)
         else:
-            doubts = np.ones(len(rows), np.float32)
-            for at, stack in _stacks(cache, rows) if not self.is_blank else ():  # who knows nothing doubts all alike
+            doubts = np.ones(size, np.float32)
+            for at, stack in stacks if not self.is_blank else ():  # who knows nothing doubts all alike
                 doubts[at : at + len(stack)] = self.probe.doubts(stack)
         return View(np.stack([1 - doubts / 2, doubts / 2], axis=1), proposed)
 

@@ -19,6 +19,7 @@ from nextlabel.backend.intervals import TOO_FEW, Interval
 from nextlabel.backend.metrics import ClassFigures
 
 from . import plots
+from .epochs import epoch_pictures
 from .page import NO_NUMBER, Card, Cell, Column, Table, number, render, span
 from .plots import Picture
 
@@ -83,7 +84,9 @@ def drawn(found: HeldOut, summary: Summary, curve: LearningCurve | None = None) 
                 "macro-F1 by the number of labels learned from",
                 f"Macro-F1 against labels learned from: {first.macro_f1} with {first.labels:,}, "
                 f"{last.macro_f1} with {last.labels:,}.",
-                plots.learning_curve(curve.points),
+                plots.learning_curve(
+                    [one.labels for one in curve.points], [one.macro_f1 for one in curve.points], "macro-F1"
+                ),
             )
         )
     if len(summary.folds) > 1:
@@ -100,7 +103,7 @@ def drawn(found: HeldOut, summary: Summary, curve: LearningCurve | None = None) 
                 plots.fold_scores(names, scores, headline["macro_f1"], "macro-F1"),
             )
         )
-    return album
+    return album + epoch_pictures([epochs for run in found.runs for epochs in run.histories])
 
 
 def _fold_name(one: FoldScore, runs: int, differ: bool) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -26,13 +26,13 @@ from nextlabel.backend.evaluation.summary import Bin
 from nextlabel.backend.files import write_atomically
 from nextlabel.backend.intervals import Interval
 from nextlabel.backend.metrics import Predicted
+from nextlabel.backend.training.spec import EpochFigures
 from nextlabel.connectors.errors import MissingExtra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from nextlabel.backend.evaluation.curve import CurvePoint
 
 INK = "#5b6472"  # readable on white and on near-black
 COLOURS = ("#3f83c8", "#d9813f", "#4ba283", "#b0629f", "#8a78d0", "#a0893a", "#4aa3b5", "#c95d63")
@@ -134,15 +134,39 @@ def fold_scores(names: Sequence[str], scores: Sequence[Interval], whole: Interva
     return figure
 
 
-def learning_curve(points: Sequence[CurvePoint]) -> Figure:
-    """Macro-F1 with its band against the labels learned from: each doubling is a step of the same width."""
+def learning_curve(at: Sequence[int], scores: Sequence[Interval], what: str, of: str = "labels") -> Figure:
+    """A score with its band against how many labels, or what ``of`` says, were learned from.
+
+    Each doubling is a step of the same width.
+    """
     figure, axes = canvas()
-    at = [point.labels for point in points]
-    draw_curve(axes, at, [point.macro_f1 for point in points], COLOURS[0], alpha=0.16, lw=1.7, marker="o", ms=4)
+    draw_curve(axes, at, scores, COLOURS[0], alpha=0.16, lw=1.7, marker="o", ms=4)
     axes.set_xscale("log")
     axes.set_xticks(at, [f"{labels:,}" for labels in at])
     axes.set_xticks([], minor=True)
-    name_axes(axes, "labels learned from", "macro-F1")
+    name_axes(axes, f"{of} learned from", what)
+    return figure
+
+
+def epoch_curves(trainings: Sequence[Sequence[EpochFigures]], lines: Mapping[str, str], up: str) -> Figure:
+    """Figures of each of ``trainings`` by epoch, thin, over their mean; ``lines``: name of a figure -> what it is."""
+    figure, axes = canvas()
+    for colour, (key, name) in zip(COLOURS, lines.items(), strict=False):
+        at: dict[float, list[float]] = {}
+        for epochs in trainings:
+            known = [(entry["epoch"], entry[key]) for entry in epochs if key in entry]
+            if len(trainings) > 1:
+                axes.plot(*zip(*known, strict=True), color=colour, lw=0.7, alpha=0.4) if known else None
+            for epoch, value in known:
+                at.setdefault(epoch, []).append(value)
+        middle = [(epoch, float(np.mean(values))) for epoch, values in sorted(at.items())]
+        if middle:
+            axes.plot(*zip(*middle, strict=True), color=colour, lw=1.7, marker="o", ms=3.5, label=literal(name))
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    name_axes(axes, "epoch", up)
+    legend(axes, "best")
     return figure
 
 

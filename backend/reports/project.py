@@ -18,6 +18,7 @@ from nextlabel.backend.pool.pool import Positions
 from nextlabel.backend.questions import question_of
 from nextlabel.backend.selection.stopping import Advice, Confident, FewRemaining, Round, SmallGain, StablePredictions
 from nextlabel.backend.store import ModelRow
+from nextlabel.backend.training.spec import EpochFigures
 
 from .against_random import Refitted, Saved
 from .project_data import LEAST_REPEATED, Agreement, Gathered, Slips, agreement
@@ -68,7 +69,7 @@ class ProjectReport:
 
     ``held_out``: the newest model on answers from before the first start that are kept from training. They were not
     given blind, so they are in no figure with the audit slice's. ``recipe``: what commands about it call it.
-    ``issues``: doubtful answers, as ProjectIssues tells them in JSON.
+    ``issues``: doubtful answers, as ProjectIssues tells them in JSON. ``epochs``: of the encoder in use.
     """
 
     project: str
@@ -83,6 +84,7 @@ class ProjectReport:
     silent: dict[str, str]
     recipe: str = "RECIPE"
     issues: dict[str, Any] | None = None
+    epochs: tuple[EpochFigures, ...] = ()
 
     @property
     def slips(self) -> Slips | None:
@@ -126,6 +128,7 @@ class ProjectReport:
             "balance": plain(self.balance),
             "stop": [{"criterion": name, **plain(advice)} for name, advice in self.advice],
             "issues": self.issues,
+            "epochs": [dict(entry) for entry in self.epochs],
             "silent": self.silent,
         }
 
@@ -137,11 +140,12 @@ def build(
     why: str = "",
     recipe: str = "RECIPE",
     issues: dict[str, Any] | str = "nobody looked",
+    epochs: Sequence[EpochFigures] = (),
 ) -> ProjectReport:
     """The report, which calls the recipe ``recipe`` in commands.
 
     ``refitted`` is what the fits told; without it, ``why`` says why they were not made. ``issues``: see there, or why
-    nothing is known of them.
+    nothing is known of them. ``epochs``: of the training of the encoder in use.
     """
     silent = {} if refitted is not None else {"saved": why}
     if isinstance(issues, str):
@@ -186,6 +190,7 @@ def build(
         silent=silent,
         recipe=recipe,
         issues=None if isinstance(issues, str) else issues,
+        epochs=tuple(epochs),
     )
 
 

@@ -10,6 +10,7 @@ from nextlabel.backend.annotators.quality import LEAST_RANKED, Annotator
 
 from . import issue_tables
 from .against_random import Saved
+from .epochs import epoch_pictures
 from .page import Card, Column, Row, Table, render, span
 from .plots import COLOURS, INK, WIDE, Picture, canvas, draw_curve, legend, name_axes, name_rows, row, short
 from .project import Balance, Point, ProjectReport, thinned
@@ -279,7 +280,7 @@ def drawn(found: ProjectReport) -> list[Picture]:
                 balance(shares, len(found.gathered.training)),
             )
         )
-    return album
+    return album + epoch_pictures([found.epochs])
 
 
 def live(curve: tuple[Point, ...]) -> Figure:

@@ -265,7 +265,7 @@ def _name(found: Simulation, name: str) -> Cell:
 
 def _how(found: Simulation) -> str:
     plan, counts = found.request.plan, found.counts
-    start = f"{plan.start} random labels to start with" if plan.start else "a cold start from the labels' names"
+    start = f"{plan.start} random labels to start with" if plan.start else found.cold
     if plan.start and plan.start_opinions > 1:
         start += f", up to {plan.start_opinions} to a record"
     asks = "gets" if counts["most_answers"] > 1 else "labels"
@@ -293,7 +293,8 @@ def _facts(found: Simulation) -> Iterator[tuple[str, str]]:
     elif asked.asked.annotator:
         answers += f", annotator {asked.asked.annotator!r}"
     yield "Data", asked.data
-    yield "Columns", f"text {columns.text!r}, {answers}" + (f", group {columns.group!r}" if columns.group else "")
+    if columns.text:
+        yield "Columns", f"text {columns.text!r}, {answers}" + (f", group {columns.group!r}" if columns.group else "")
     yield "Records", f"{counts['n']:,} records, {len(found.labels)} labels"
     if counts["disagreements"] or asked.asked.annotators or asked.asked.annotator:
         yield (
@@ -303,7 +304,7 @@ def _facts(found: Simulation) -> Iterator[tuple[str, str]]:
             f"the same record, up to {asked.plan.opinions or counts['most_answers']} in all. Models are tested on the "
             "majority of all answers",
         )
-    learner = f"the probe on {asked.encoder}, fitted again after every {asked.plan.batch} labels"
+    learner = f"{found.learner} on {asked.encoder}, fitted again after every {asked.plan.batch} labels"
     if asked.rung != "probe":
         spec = asked.training
         learner += (

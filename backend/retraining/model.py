@@ -7,10 +7,11 @@ What is particular to a kind of question, its head and its question know.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import structlog
 
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.evaluation import wilson_interval
-from nextlabel.backend.files import atomic_path
+from nextlabel.backend.files import write_atomically
 from nextlabel.backend.models.card import AUDIT, HELD_OUT, SLIPS
 from nextlabel.backend.models.registry import CHOSEN_SPACE, SPACE_IN_USE, line_of
 from nextlabel.backend.models.saving import HEAD_FILE
@@ -264,12 +265,9 @@ class Learner:
 
         ``pool.rows`` are rows of the cache of ``space``. ``warm``: the model before it, which saves time.
         """
-        model = self._fitted(pool, log_seq, space, warm)
+        model = self._kept(self._fitted(pool, log_seq, space, warm))
         figures = model.audit(pool)
         path = self._path(model.version)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as unfinished:
-            model.head.save(unfinished)
         metrics: dict[str, Any] = {"labels": len(pool.training()), **figures}
         if model.weights is not None:
             metrics[VOICES] = model.weights.to_json()
@@ -289,13 +287,21 @@ class Learner:
             self._store.dismiss([UNSAID])
 
     def _fitted(self, pool: PoolState, log_seq: int, space: EmbeddingSpace, warm: Model | None) -> Model:
-        return fitted(pool, self._version(log_seq, space), log_seq, space, warm)
+        return fitted(pool, next(_names(log_seq, space)), log_seq, space, warm)
 
-    def _version(self, log_seq: int, space: EmbeddingSpace) -> str:
-        """A name for a probe on the log up to ``log_seq``: not that of one that is kept and has other labels."""
-        ending = f"-{space.version}" if space.version else ""
-        names = (f"{PROBE}-{log_seq}{'' if number == 1 else f'.{number}'}{ending}" for number in count(1))
-        return next(name for name in names if not (path := self._path(name)).exists() or self._question.is_for(path))
+    def _kept(self, model: Model) -> Model:
+        """It, saved, under a name that means no other model: not one with other labels, nor one from another start."""
+        with TemporaryDirectory() as folder:
+            model.head.save(file := Path(folder) / HEAD_FILE)
+            data = file.read_bytes()
+        for name in _names(model.log_seq, model.space):
+            path = self._path(name)
+            if not path.exists():
+                write_atomically(path, data)
+            elif path.read_bytes() != data:
+                continue
+            return replace(model, version=name)
+        raise AssertionError("there is always another name")
 
     def _path(self, version: str) -> Path:
         return self._folder / version / "probe.safetensors"
@@ -305,6 +311,12 @@ class Learner:
         for folder in self._folder.glob(f"{PROBE}-*"):
             if folder.name not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _names(log_seq: int, space: EmbeddingSpace) -> Iterator[str]:
+    """Names for probes on the log up to ``log_seq``, without end."""
+    ending = f"-{space.version}" if space.version else ""
+    return (f"{PROBE}-{log_seq}{'' if number == 1 else f'.{number}'}{ending}" for number in count(1))
 
 
 def fitted(pool: PoolState, version: str, log_seq: int, space: EmbeddingSpace, warm: Model | None = None) -> Model:

@@ -142,7 +142,7 @@ class Retrainer:
         progress = process.progress() if process is not None else None
         if progress is not None:
             found |= {"stage": progress.stage, "step": progress.step, "steps": progress.steps}
-            found |= {"epoch": progress.epoch, "seconds": progress.seconds}
+            found |= {"epoch": progress.epoch, "seconds": progress.seconds, "epochs": list(progress.history)}
         error = self._error or self._switch.error
         texts = {"verdict": self._verdict, "error": error, "unable": self._setup.reason}
         return found | {name: text for name, text in texts.items() if text}

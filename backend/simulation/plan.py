@@ -10,8 +10,8 @@ from nextlabel.connectors.errors import ConfigError
 
 from .asking import Order
 
-MetricName: TypeAlias = Literal["accuracy", "macro_f1"]
-METRICS: dict[MetricName, str] = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
+MetricName: TypeAlias = Literal["accuracy", "macro_f1", "span_f1"]
+METRICS: dict[MetricName, str] = {"accuracy": "accuracy", "macro_f1": "macro-F1", "span_f1": "span F1"}
 
 
 @dataclass(frozen=True, slots=True)

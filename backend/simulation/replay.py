@@ -21,6 +21,7 @@ from nextlabel.backend.data.examples import assign_folds
 from nextlabel.backend.metrics import FIGURES
 from nextlabel.backend.models.probe import Probe, score_pool
 from nextlabel.backend.selection import Pool, QueryStrategy, ScoringStrategy, choose, relabels
+from nextlabel.backend.selection.base import Vectors
 from nextlabel.backend.selection.relabelling import Relabelling
 from nextlabel.connectors.errors import ConfigError, SelectionError
 
@@ -141,14 +142,17 @@ def replay(
     seed: int,
     stopped: Callable[[], bool] = lambda: False,
     retrain: Retrain = stay,
+    project: type[Project] | None = None,
 ) -> Curve:
     """Give ``plan.budget`` answers about records chosen by ``strategy``; FULL gives all and is measured once.
+
+    ``project``: the class of what learns, for records that are not labelled as a whole; see ``spans``.
 
     Raises ConfigError for an unknown strategy, SelectionError for one that misbehaves, Stopped when ``stopped`` says
     so between two rounds, and what ``retrain`` raises.
     """
     began = time.process_time()
-    state = Project(material, plan, Arm.parse(strategy), deal(material, plan, seed), retrain)
+    state = (project or Project)(material, plan, Arm.parse(strategy), deal(material, plan, seed), retrain)
     rng = np.random.default_rng([seed, zlib.crc32(strategy.encode())])
     labels, scores, records = [int(state.asking.given.sum())] if strategy == FULL else plan.points(), [], []
     for now, following in zip(labels, [*labels[1:], None], strict=True):
@@ -246,13 +250,17 @@ class Project:
         fresh = score_pool(self._probe, vectors, rows if predicted is None else rows[len(predicted) :])
         return Pool(
             probabilities=fresh if predicted is None else np.concatenate([predicted, fresh]),
-            vectors=_Mapped(vectors, rows),
+            vectors=self.mapped(rows),
             labelled_vectors=np.asarray(vectors[answered], np.float32),
             labelled_targets=self.asking.majority(),
             activation=self._material.activation,
             labelled_probabilities=score_pool(self._probe, vectors, answered),
             opinions=None if predicted is None else self.asking.opinions(rows),
         )
+
+    def mapped(self, rows: Rows) -> Vectors:
+        """The vectors of ``rows``, read where a strategy asks for them."""
+        return _Mapped(self._space.vectors, rows)
 
 
 @dataclass(frozen=True, slots=True)

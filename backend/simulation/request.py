@@ -117,7 +117,8 @@ class Request:
 class Simulation:
     """Figures, the curves they come from, and what a reader has to know about them.
 
-    ``pool`` and ``tested``: how many records seed 0 chooses from and is tested on.
+    ``counts``: ``pool`` and ``tested`` are how many records seed 0 chooses from and is tested on. ``learner`` and
+    ``cold``, in words: what learns, and what it begins with where no label is given to start with.
     """
 
     request: Request
@@ -128,6 +129,8 @@ class Simulation:
     counts: dict[str, int]
     digest: str
     seconds: float
+    learner: str = "the probe"
+    cold: str = "a cold start from the labels' names"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: the strategies' figures first, each with mean, low and high."""
@@ -284,6 +287,13 @@ def _remarks(
         remarks.append(
             f"{found.tied:,} records have no majority among their answers; the answer rarer in all was taken for right"
         )
+    remarks += remarks_on_chance(request, material)
+    return [*remarks, *found.rows.remarks, *remarks_on_cut(request.encoder_spec, examples.texts)]
+
+
+def remarks_on_chance(request: Request, material: Material) -> list[str]:
+    """Seeds that are few, and what stands on both sides of a split that was given."""
+    remarks = []
     if request.seeds < 2:
         remarks.append("one seed gives no intervals: nothing can be shown with it")
     elif request.seeds < FEW_SEEDS:
@@ -293,4 +303,4 @@ def _remarks(
         if shared := sum(group in learned for group in material.groups[material.tested].tolist()):
             what = "of a group that" if request.asked.columns.group else "copies of a text that"
             remarks.append(f"{shared:,} of the records to test on are {what} is also chosen from: this flatters")
-    return [*remarks, *found.rows.remarks, *remarks_on_cut(request.encoder_spec, examples.texts)]
+    return remarks

@@ -15,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
+from functools import partial
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -27,7 +28,7 @@ from nextlabel.connectors.errors import ConfigError, LearningError
 from .arms import FULL, RANDOM, Arm
 from .data import Material
 from .plan import Plan
-from .replay import Curve, deal, replay, stay
+from .replay import Curve, Project, deal, replay, stay
 from .retraining import Retraining, Step
 
 LOOK_S = 0.5
@@ -104,6 +105,7 @@ class Tasks:
     plan: Plan
     kept: Curves
     retraining: Retraining | None = None
+    project: type[Project] = Project
 
     def replay(
         self, strategy: str, seed: int, stopped: Callable[[], bool] = lambda: False, told: Told = lambda step: None
@@ -113,7 +115,7 @@ class Tasks:
         if self.retraining is not None:
             place = self.kept.trainings(strategy, seed)
             retrain = self.retraining.of(strategy, seed, place, stopped, told)
-        curve = replay(self.material, self.plan, strategy, seed, stopped, retrain)
+        curve = replay(self.material, self.plan, strategy, seed, stopped, retrain, self.project)
         self.kept.keep(curve)
         return curve
 
@@ -130,13 +132,15 @@ def run(
     report: Callable[[Finished], None] | None = None,
     retraining: Retraining | None = None,
     told: Told = lambda step: None,
+    project: type[Project] = Project,
 ) -> Runs:
     """Replay every strategy, and random, with seeds 0 to ``seeds`` - 1, ``jobs`` at a time.
 
     Finished curves are kept under ``folder`` and taken from there, unless ``fresh``. With several jobs, each is a
     process of its own with one BLAS thread, and the vectors are mapped from a file that all share. ``retraining``: what
-    is trained of the encoder in each; ``told`` hears how far that is. Raises ConfigError (unknown strategy, budget
-    larger than the pool, no seed), LearningError if a process was killed or a training failed.
+    is trained of the encoder in each; ``told`` hears how far that is. ``project``: what learns in each.
+    Raises ConfigError (unknown strategy, budget larger than the pool, no seed), LearningError if a process was killed
+    or a training failed.
     """
     names = list(dict.fromkeys([*(Arm.parse(name).name for name in strategies), RANDOM]))
     if seeds < 1:
@@ -144,7 +148,7 @@ def run(
     for seed in range(seeds):
         deal(material, plan, seed)  # complains now, not after an hour in another process
     kept = Curves.of(folder, material, plan, retraining)
-    tasks = Tasks(material, plan, kept, retraining)
+    tasks = Tasks(material, plan, kept, retraining, project)
     wanted = [(name, seed) for name in (FULL, *names) for seed in range(seeds)]
     found = {} if fresh else {one: curve for one in wanted if (curve := kept.find(*one)) is not None}
     left = [one for one in wanted if one not in found]
@@ -177,7 +181,8 @@ def _spread(
     tasks.material.save(place)
     spawn = multiprocessing.get_context("spawn")
     stop, news = spawn.Event(), spawn.Queue()
-    shared = (place, tasks.plan, tasks.kept, tasks.retraining, stop, news)
+    load = partial(type(tasks.material).load, place)
+    shared = (load, tasks.plan, tasks.kept, tasks.retraining, tasks.project, stop, news)
     workers = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_begin, initargs=shared)
     try:
         for curve in _as_finished([workers.submit(_work, *one) for one in left], news, told):
@@ -215,7 +220,13 @@ class _Worker:
 
 
 def _begin(
-    place: Path, plan: Plan, kept: Curves, retraining: Retraining | None, stop: Event, news: Queue[Step]
+    load: Callable[[], Material],
+    plan: Plan,
+    kept: Curves,
+    retraining: Retraining | None,
+    project: type[Project],
+    stop: Event,
+    news: Queue[Step],
 ) -> None:
     """Set up a process: one BLAS thread, Ctrl-C left to the parent, no life without it."""
     from threadpoolctl import threadpool_limits
@@ -224,7 +235,7 @@ def _begin(
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threadpool_limits(1)
     news.cancel_join_thread()  # what nobody reads any more holds up no end
-    _Worker.tasks, _Worker.stop, _Worker.news = Tasks(Material.load(place), plan, kept, retraining), stop, news
+    _Worker.tasks, _Worker.stop, _Worker.news = Tasks(load(), plan, kept, retraining, project), stop, news
 
 
 def _end_with_parent() -> None:

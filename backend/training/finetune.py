@@ -127,8 +127,7 @@ def train_members(whole: ClassifierTask, given: Given[Examples]) -> tuple[Outcom
         member = Member.load(file, key)
         if member is None:
             network.load_state_dict(begin)
-            before = sum(one.seconds for one in members)
-            own = Watch(in_all(watch.report, number, spec.members, before), watch.stop)
+            own = Watch(in_all(watch.report, spec.members, members), watch.stop)
             left_out, rest = (train.take(np.flatnonzero((fold_of == number) == out)) for out in (True, False))
             seeded = spec.model_copy(update={"seed": seed_of(spec.seed, number)})
             task = ClassifierTask(network, rest, left_out, seeded, given.device, own)
@@ -144,18 +143,29 @@ def train_members(whole: ClassifierTask, given: Given[Examples]) -> tuple[Outcom
     apart = np.concatenate([np.flatnonzero(fold_of == number) for number in range(spec.members)])
     said = np.concatenate([member.logits for member in members])
     temperature = fit_temperature(said, train.targets[apart], train.weights[apart])
-    history = [entry | {"member": at} for at, member in enumerate(members) for entry in member.outcome.history]
+    history = histories(members)
     epochs = float(np.mean([member.outcome.epochs for member in members]))
     best_epoch = float(np.mean([member.best_epoch for member in members]))
     return Outcome(epochs, history), {"epoch": best_epoch, "temperature": temperature}
 
 
-def in_all(report: ProgressReport, number: int, members: int, before: float) -> ProgressReport:
-    """Progress of member ``number`` as a part of the whole; ``before``: seconds of those before it."""
+def histories(members: Sequence[Member]) -> list[dict[str, float]]:
+    """The epochs of all ``members``, each with the number of its ``member``."""
+    return [entry | {"member": at} for at, member in enumerate(members) for entry in member.outcome.history]
+
+
+def in_all(report: ProgressReport, count: int, ended: Sequence[Member]) -> ProgressReport:
+    """Progress of the member after those that have ``ended`` as a part of the whole, which has ``count`` members."""
+    number, before, earlier = len(ended), sum(one.seconds for one in ended), histories(ended)
 
     def told(progress: TrainingProgress) -> None:
-        done = number * progress.steps + progress.step
-        whole = replace(progress, step=done, steps=members * progress.steps, seconds=before + progress.seconds)
+        whole = replace(
+            progress,
+            step=number * progress.steps + progress.step,
+            steps=count * progress.steps,
+            seconds=before + progress.seconds,
+            history=(*earlier, *({**entry, "member": number} for entry in progress.history)),
+        )
         report(whole)
 
     return told

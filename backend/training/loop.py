@@ -389,5 +389,5 @@ class _Run:
     def _tell(self, stage: Literal["training", "evaluating"]) -> None:
         task, score = self.task, self.history[-1].get("log_loss") if self.history else None
         epoch = self.step / task.epoch_steps
-        report = TrainingProgress(stage, self.step, task.steps, epoch, self.loss, score, task.watch.seconds)
-        task.watch.report(report)
+        seconds, history = task.watch.seconds, tuple(self.history)
+        task.watch.report(TrainingProgress(stage, self.step, task.steps, epoch, self.loss, score, seconds, history))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -15,6 +15,10 @@ CHECKPOINT_SECONDS = 120.0  # between two; a small job needs none, a long one lo
 
 RungName: TypeAlias = Literal["zero-shot", "probe", "few-shot", "fine-tune"]
 Stage: TypeAlias = Literal["tokenising", "training", "evaluating", "embedding"]
+EpochFigures: TypeAlias = Mapping[str, float]
+"""What was measured after an epoch: its number as ``epoch`` and the mean ``loss`` on what was learned; on held-out
+texts ``log_loss``, ``macro_f1`` and ``temperature``; ``seconds`` since the beginning; ``member``, where there are
+several."""
 PoolingName: TypeAlias = Literal["model", "mean", "cls", "max", "attention", "bilstm"]
 
 
@@ -79,7 +83,7 @@ class TrainingProgress:
 
     ``step`` of ``steps`` counts what the stage counts (texts, or steps of the optimiser); ``epoch`` is a fraction.
     ``loss`` is the last one on training texts, ``score`` the last log loss on held-out texts (lower is better).
-    ``seconds`` since the training began, those before an interruption included.
+    ``seconds`` since the training began, those before an interruption included. ``history``: the epochs that are over.
     """
 
     stage: Stage
@@ -89,6 +93,7 @@ class TrainingProgress:
     loss: float | None = None
     score: float | None = None
     seconds: float = 0.0
+    history: Sequence[EpochFigures] = ()
 
 
 ProgressReport: TypeAlias = Callable[[TrainingProgress], None]

@@ -8,6 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
+from nextlabel.backend.data.reading import ReadingOptions
 from nextlabel.backend.data.rows import Table
 from nextlabel.backend.data.sources import find_source
 from nextlabel.backend.data.tables import open_table
@@ -87,6 +88,11 @@ def _by_name(source: str, wanted: Wanted) -> str:
         return ""
     found = find_source(source)
     return "conll" if found is not None and is_conll(found, wanted.options) else ""
+
+
+def is_tagged(source: str, options: ReadingOptions) -> bool:
+    """Whether ``source`` is a file with a token and a tag in each line (CoNLL), by its name or its beginning."""
+    return _by_name(source, Wanted("", (), {}, marks=True, options=options)) == "conll"
 
 
 def _by_content(table: Table, first: Mapping[str, Any], wanted: Wanted) -> str:

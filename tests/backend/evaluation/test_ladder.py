@@ -12,7 +12,7 @@ import pytest
 
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.evaluation.ladder import LadderReport, climb, make_rung, make_splits, row_scores
-from nextlabel.backend.training.spec import ProgressReport, RungName, TrainingSpec
+from nextlabel.backend.training.spec import EpochFigures, ProgressReport, RungName, TrainingSpec
 from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError
 
@@ -29,8 +29,9 @@ class Guesses:
     trained: list[set[Readable]] = field(default_factory=list)
     tested: list[set[Readable]] = field(default_factory=list)
     rung: RungName = "probe"
+    history: tuple[EpochFigures, ...] = ()
 
-    def fit(self, train: Examples, report: ProgressReport | None = None) -> Guesses:
+    def fit(self, train: Examples, report: ProgressReport | None = None, *, keep: Path | None = None) -> Guesses:
         self.trained.append(set(train.texts))
         self.clock[0] += self.cost
         return self
@@ -49,7 +50,7 @@ class Guesses:
 class Broken:
     name: str = "broken"
 
-    def fit(self, train: Examples, report: ProgressReport | None = None) -> Guesses:
+    def fit(self, train: Examples, report: ProgressReport | None = None, *, keep: Path | None = None) -> Guesses:
         raise LearningError("no memory for it")
 
 

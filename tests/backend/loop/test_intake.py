@@ -270,6 +270,43 @@ def test_what_somebody_decided_is_believed_once(intake: Intake, platform: Memory
     assert len(logged(store)) == 15, "the next time it is told again"
 
 
+def test_what_is_kept_while_it_is_asked_for_stays(
+    intake: Intake, platform: MemoryConnector, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody decides between our question and our writing down that it is not there."""
+    given = give(intake, platform, 5)
+    intake.withheld.note_restore()
+    platform.answers.clear()
+    intake.doubt({one.id: one.remote_id for one in given})
+    work(intake)
+
+    def decide(_: object) -> frozenset[str]:
+        intake.withheld.keep()
+        return frozenset()
+
+    monkeypatch.setattr(platform, "departed", decide)
+    intake.doubt_withheld()
+    work(intake)
+    assert set(logged(store)) == {one.id for one in given}
+    assert (intake.withheld.kept, intake.withheld.count) == (5, 0)
+
+
+def test_what_is_kept_before_anything_was_compared_stays(
+    intake: Intake, platform: MemoryConnector, store: Store
+) -> None:
+    """After a restart nothing is withheld yet: it is kept as it is found."""
+    given = give(intake, platform, 5)
+    intake.withheld.note_restore()
+    later = Intake(store, platform, on_news=lambda _: None, on_gone=lambda _: None, wake=lambda: None)
+    later.withheld.keep()
+    platform.answers.clear()
+    later.doubt({one.id: one.remote_id for one in given})
+    work(later)
+    later.withheld.compared()
+    assert set(logged(store)) == {one.id for one in given}
+    assert (later.withheld.kept, later.withheld.count, later.withheld.went_back) == (5, 0, False)
+
+
 def test_a_few_are_believed_even_if_they_are_all(intake: Intake, platform: MemoryConnector, store: Store) -> None:
     given = give(intake, platform, MANY - 1)
     platform.answers.clear()

@@ -160,7 +160,9 @@ def test_of_two_labels_the_caption_says_whose_curve_it_is():
 
 
 def test_the_points_of_a_curve_are_where_its_figures_are():
-    axes = plots.learning_curve(a_curve().points).axes[0]
+    points = a_curve().points
+    scores = [one.macro_f1 for one in points]
+    axes = plots.learning_curve([one.labels for one in points], scores, "macro-F1").axes[0]
     (line,) = axes.lines
     assert np.asarray(line.get_xydata()).tolist() == [[50, 0.5], [100, 0.6]]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["50", "100"]

@@ -126,7 +126,7 @@ def test_rows_that_nobody_looked_at_are_left_out(evaluate: Run, figures: Run, fo
     [
         (("--label", "who"), "or --spans, the column with what is marked"),
         (("--rung", "fine-tune"), "spans are evaluated with the probe on token vectors"),
-        (("--report", "page.html"), "--report is not for --spans"),
+        (("--positive", "city"), "--positive is not for --spans"),
         (("--separator", ";"), "--separator is not for --spans"),
         (("--split", "part=a:c"), "no row has 'c'"),
         (("--group", "wh"), "did you mean 'who'?"),
@@ -160,3 +160,58 @@ def test_cells_that_hold_no_spans_are_named(evaluate: Run, folder: Path, cell: A
 
 def test_a_file_without_any_mark(evaluate: Run, folder: Path) -> None:
     assert "nothing is marked in any text" in evaluate(lines(folder, [{**row, "marks": []} for row in marks(9)])).err
+
+
+def tagged(folder: Path, made: list[dict[str, Any]], name: str = "tickets.conll") -> str:
+    """The same texts as tokens with tags, a sentence each."""
+    lines = []
+    for row in made:
+        at = 0
+        for token in row["body"].split():
+            start = row["body"].index(token, at)
+            at = start + len(token)
+            label = next((one["label"] for one in row["marks"] if one["start"] == start), "")
+            lines.append(f"{token}\t{f'B-{label}' if label else 'O'}")
+        lines.append("")
+    (folder / name).write_text("\n".join(lines))
+    return name
+
+
+def test_a_file_of_tokens_and_tags_needs_no_columns(figures: Run, nextlabel: Run, folder: Path) -> None:
+    expected = figures(lines(folder, marks()))
+    asked = ("--encoder", "hashing", "--folds", "3")
+    for name in ("tickets.conll", "tickets.txt"):  # told by its name, and by its beginning
+        done = nextlabel("evaluate", tagged(folder, marks(), name), *asked, "--json")
+        assert done.code == 0, done.err
+        found = json.loads(done.out.splitlines()[-1])
+        assert (found["n"], found["spans"], found["span_f1"]) == (90, 160, expected["span_f1"])
+    tested = nextlabel("evaluate", "tickets.conll", "--test", tagged(folder, marks(30), "test.conll"), *asked, "--json")
+    assert json.loads(tested.out.splitlines()[-1])["n"] == 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ("tickets.conll", "--spans", "tag", "--group", "who"),
+            "--group names a column, and tickets.conll has a token",
+        ),
+        (("missing.conll",), "missing.conll: there is no such file"),
+        (("broken.conll",), "broken.conll:1: line 2 has no tag"),
+    ],
+)
+def test_faults_of_such_a_file_are_told(nextlabel: Run, folder: Path, arguments: tuple[str, ...], says: str) -> None:
+    tagged(folder, marks(9))
+    (folder / "broken.conll").write_text("to O\nParis\n")
+    done = nextlabel("evaluate", *arguments, "--encoder", "hashing")
+    assert done.code == 1
+    assert says in done.err.replace("\n", " ")
+
+
+def test_the_page_shows_what_was_measured(evaluate: Run, folder: Path) -> None:
+    done = evaluate(lines(folder, marks()), "--report", "page.html", "--pictures", "drawn")
+    assert done.code == 0, done.err
+    page = (folder / "page.html").read_text()
+    for words in ("Span F1", "95% intervals", "missed", "Learning curve", "city", "the probe on token vectors"):
+        assert words in page
+    assert {one.name for one in (folder / "drawn").iterdir()} == {"labels.png", "learning-curve.png"}

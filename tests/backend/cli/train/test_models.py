@@ -75,6 +75,17 @@ def in_use(store: Store) -> tuple[str, str | None]:
     return current.version if current else "", store.get_meta(CHOSEN_SPACE)
 
 
+def test_the_epochs_of_a_trained_model_are_shown(nextlabel: Run, store: Store, folder: Path) -> None:
+    history = [{"epoch": 1.0, "loss": 0.7, "log_loss": 0.6, "macro_f1": 0.5}, {"epoch": 2.0, "loss": 0.4}]
+    shown = json.loads(nextlabel("models", "show", "reviews.yaml", "fine-tune-1", "--json").out)
+    assert shown["epochs"] == [], "of how it was trained nothing is known"
+    (Path(shown["path"]) / "training.json").write_text(json.dumps({"history": history}))
+    shown = json.loads(nextlabel("models", "show", "reviews.yaml", "fine-tune-1", "--json").out)
+    assert shown["epochs"] == history
+    table = nextlabel("models", "show", "reviews.yaml", "fine-tune-1").out
+    assert "1: loss 0.700, held-out log loss 0.600, held-out macro-F1 0.500" in table
+
+
 def test_a_trained_model_is_shown_with_its_card(nextlabel: Run, store: Store) -> None:
     shown = json.loads(nextlabel("models", "show", "reviews.yaml", "fine-tune-1", "--json").out)
     assert shown["card"]["figures"][0]["low"] == 0.7

@@ -23,6 +23,22 @@ def once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nextlabel.backend.reports.against_random.REPEATS", 1)
 
 
+def test_the_epochs_of_the_encoder_in_use_are_in_the_page(nextlabel: Run, folder: Path) -> None:
+    with make(folder, 60, 10) as store:
+        chosen, audit = slices(store)
+        answer(store, {at: {"ann": truth(at)} for at in [*chosen[:20], *audit]})
+        store.set_meta(SPACE_IN_USE, "fine-tune-1")
+    assert read(nextlabel, "--quick")["epochs"] == [], "its files are gone"
+    (home,) = (path.parent for path in folder.rglob("store.sqlite"))
+    trained = home / "models" / "fine-tune-1" / "training.json"
+    trained.parent.mkdir(parents=True)
+    history = [{"epoch": 1.0, "loss": 0.7, "macro_f1": 0.5}, {"epoch": 2.0, "loss": 0.4, "macro_f1": 0.6}]
+    trained.write_text(json.dumps({"history": history}))
+    found = read(nextlabel, "--quick", "--out", "page.html")
+    assert found["epochs"] == history
+    assert "Loss by epoch" in (folder / "page.html").read_text()
+
+
 def read(nextlabel: Run, *more: str) -> dict[str, Any]:
     """The report as JSON."""
     done = nextlabel("report", RECIPE, "--json", *more)

@@ -90,3 +90,12 @@ def test_members_hold_out_parts_of_their_own(tiny: ModelFolder, tmp_path: Path) 
     assert split_held_out(examples, SPEC) == (examples, None)
     few = train(tiny, made_up(12), tmp_path / "few")  # too few to leave any out
     assert all("member" not in entry for entry in few.history)
+
+
+def test_progress_tells_the_epochs_of_the_members_so_far(tiny: ModelFolder, tmp_path: Path) -> None:
+    told: list[TrainingProgress] = []
+    result = train(tiny, made_up(40), tmp_path / "model", report=told.append)
+    assert list(told[-1].history) == result.history
+    first = [one for one in told if one.steps and one.step < one.steps // 3]
+    assert all(entry["member"] == 0 for one in first for entry in one.history)
+    assert {entry["member"] for entry in told[-1].history} == {0, 1, 2}

@@ -79,7 +79,10 @@ def test_it_goes_on_where_it_was(
         wait_for(lambda: settled(service, store))
         assert platform.queue()[:5] == expected.queue[:5], "the head of the queue; more follows in quiet moments"
         assert {one.id: [one.remote_id, one.annotator] for one in store.answers()} == expected.answers
-        assert [row.version for row in store.models()] == expected.models
+        assert {row.version for row in store.models()} >= set(expected.models)
+        probe, log_seq, *line = expected.model.split("-", 2)
+        anew = "-".join([probe, f"{log_seq}.2", *line])  # fitted in another way by now, it has a name of its own
+        assert service.status().model_version in {expected.model, anew}
         assert len(service._controller.space.cache) == expected.vectors, "nothing was encoded again"
         predicted = asyncio.run(service.predict([Record("", {"text": text}) for text in NEW[home]]))
         for one, (value, score) in zip(predicted, expected.predictions, strict=True):

@@ -66,12 +66,13 @@ class Connection(H11Protocol):
     @override
     def handle_events(self) -> None:
         super().handle_events()
-        if self._answers():
+        if self._answers() and not self.flow.write_paused:
             self._set_deadline(None)
 
     @override
     def on_response_complete(self) -> None:
-        self._await_request()  # first: what follows may begin the next request, which has come already
+        if not self.flow.write_paused:  # else an answer waits for its reader still, whatever is asked next
+            self._await_request()  # first: what follows may begin the next request, which has come already
         super().on_response_complete()
 
     @override

@@ -75,9 +75,9 @@ def test_an_answer_that_nobody_reads_is_not_waited_for(port: int, hurried: None)
 
 
 def ask_for_ever(connection: socket.socket) -> None:
-    """And read nothing. There is an end to what socket and transport hold of the answers."""
+    """And read nothing. There is an end to what socket and transport hold of the answers, sooner with long ones."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    requests = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 1000
+    requests = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 1000
     while True:
         connection.sendall(requests)
 

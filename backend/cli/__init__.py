@@ -38,6 +38,7 @@ COMMANDS = {
     "report": ("report", "Show what a project has reached, and whether to stop."),
     "train": ("service", "Train the encoder now, however little the labels have grown."),
     "evaluate": ("evaluate", "See how good a model for your labelled data is, honestly."),
+    "tune": ("tune", "Search settings that fit your labels, and say what they bring."),
     "simulate": ("simulate", "See which strategy would have saved labels on labelled data."),
     "demo": ("run", "See the whole loop work, on a real Label Studio or Argilla."),
     "version": ("", "Print the version."),

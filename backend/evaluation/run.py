@@ -237,6 +237,13 @@ class Evaluation:
         return About(Path(asked.data).name, f"{asked.rung} · {asked.encoder}", facts, self.remarks)
 
 
+def read_examples(request: Request, on_step: ProgressReport | None = None) -> tuple[Examples, LabelledRows]:
+    """What is labelled in the data, and the rows that it was read from. Errors as in evaluate."""
+    rows = _read(request.data, request.columns, request, on_step)
+    rows = rows.where(request.only, request.columns.split) if request.only else rows
+    return to_examples(rows, labels_of(rows), request.columns.group is not None), rows
+
+
 def evaluate(
     request: Request,
     *,

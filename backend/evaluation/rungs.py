@@ -134,17 +134,26 @@ class ProbeRung:
     """A calibrated linear head on frozen vectors, with the labels' names as a start.
 
     Zero-shot is the start alone: the label that is closest in meaning. Examples give it the names and nothing else.
+    ``strength``: see Probe.fit.
     """
 
     setup: Setup
     name: RungName = "probe"
+    strength: float | None = None
 
     def fit(self, train: Examples, report: ProgressReport | None = None, *, keep: Path | None = None) -> Model:
         """See Rung."""
         anchors = self.setup.anchors(train)
         learned = train.take([]) if self.name == "zero-shot" else train
         vectors = self.setup.vectors(learned.texts, report)
-        probe = Probe.fit(vectors, learned.targets, len(train.labels), weights=learned.weights, anchors=anchors)
+        probe = Probe.fit(
+            vectors,
+            learned.targets,
+            len(train.labels),
+            weights=learned.weights,
+            anchors=anchors,
+            strength=self.strength,
+        )
         if keep is not None:
             self._keep(replace(probe, names=train.labels), keep)
         return Model(self.setup.vectors, probe, self.name)

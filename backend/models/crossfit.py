@@ -242,13 +242,21 @@ class CrossFit:
         return np.where(wrong, belief, given).astype(np.float32)
 
 
-def cross_fit(task: ProbeData, warm: CrossFit | None) -> CrossFit | None:
-    """Layers, strength and temperature; those of ``warm`` while they are fresh. None for too few labels."""
+def cross_fit(task: ProbeData, warm: CrossFit | None, fixed: float | None = None) -> CrossFit | None:
+    """Layers, strength and temperature; those of ``warm`` while they are fresh. None for too few labels.
+
+    ``fixed``: the strength, where it is not to be looked for.
+    """
     size = len(task.x)
     if size < LEAST:
         return None
+    if warm is not None and fixed not in (None, warm.strength):
+        warm = None
     if warm is not None and abs(size - warm.labels) <= GROWTH * warm.labels:
         return warm
+    if fixed is not None:
+        crossed, _ = _crossed(task.some(MOST), fixed, None if warm is None else warm.layers)
+        return replace(crossed, labels=size, searched=size)
     strength, searched = (warm.strength, warm.searched) if warm is not None else (STRENGTH, 0)
     if abs(size - searched) > SEARCH_GROWTH * searched:
         strength, searched = _best_strength(task.some(SEARCH_MOST), None if warm is None else warm.layers), size

@@ -72,6 +72,7 @@ class Probe:
         calibrate: bool = True,
         doubt: bool = True,
         settled: npt.NDArray[np.bool_] | None = None,
+        strength: float | None = None,
     ) -> Probe:
         """Fit a probe.
 
@@ -83,7 +84,8 @@ class Probe:
         starts from it and stays near it, and takes its temperature over: the encoder was trained on most of these very
         rows, so predictions on them would not be held out, and nothing can be read off them. calibrate=False: no
         held-out predictions, thus neither calibration nor doubt. doubt=False: take every answer for right;
-        settled: bool [m], take these for right.
+        settled: bool [m], take these for right. strength: scikit-learn's C, in place of the one that held-out
+        predictions choose; where there is a prior, that is stayed as near to as ever.
 
         Raises LearningError when shapes or values don't fit together.
         """
@@ -94,11 +96,12 @@ class Probe:
         if prior is not None:
             return cls._near(prior, task, warm)
         with one_blas_thread():
-            cross = cross_fit(task, warm.cross if warm is not None else None) if calibrate else None
+            cross = cross_fit(task, warm.cross if warm is not None else None, strength) if calibrate else None
             if cross is not None and doubt and not task.soft:
                 task = replace(task, targets=cross.believed(task, settled))
             start = warm.layer if warm is not None else None
-            layer = task.fit(cross.strength if cross is not None else STRENGTH, start=start)
+            usual = STRENGTH if strength is None else strength
+            layer = task.fit(cross.strength if cross is not None else usual, start=start)
         temperature = cross.temperature if cross is not None else COLD_TEMPERATURE
         return cls(*_parts(layer), task.activation, temperature, len(targets), cross)
 
@@ -114,6 +117,7 @@ class Probe:
         warm: Probe | None,
         calibrate: bool,
         settled: npt.NDArray[np.bool_] | None = None,
+        strength: float | None = None,
     ) -> Probe:
         """Fit a probe after whatever trained model there is: ``prior`` is its head, None without one. See fit.
 
@@ -127,7 +131,15 @@ class Probe:
                 return replace(fitted, activation=SIGMOID, exclusive=True)
             prior = None
         return cls.fit(
-            vectors, targets, classes, anchors=anchors, prior=prior, warm=warm, calibrate=calibrate, settled=settled
+            vectors,
+            targets,
+            classes,
+            anchors=anchors,
+            prior=prior,
+            warm=warm,
+            calibrate=calibrate,
+            settled=settled,
+            strength=strength,
         )
 
     @classmethod

@@ -181,6 +181,12 @@ class Recipe(BaseModel):
         description="Most windows of `max_length` tokens that a text is read in; with 1, what is past `max_length` is "
         "not read.",
     )
+    strength: float | None = Field(
+        default=None,
+        gt=0,
+        description="How closely the probe follows the answers: scikit-learn's C, on vectors of length 1. Held-out "
+        "answers choose among 1, 3, 10 and 30, if not given. Not for spans, nor on a trained encoder.",
+    )
     strategy: str = Field(
         default="margin-diverse",
         description="Which record next: a strategy; or strategy -> share; or from how many labels on -> one of these.",

@@ -41,7 +41,7 @@ class EmbeddingSpace:
     label that is asked, in their order. None without one; for spans, whose probe starts anew from what is marked; and
     where nothing that the head knows is asked. ``note``: how what the model was trained for differs from what is asked.
     ``public``: the same encoder for what comes in over HTTP, where it is another one. ``trained_on``: see
-    TRAINED_ON_FILE; None where that is not known.
+    TRAINED_ON_FILE; None where that is not known. ``strength``: of the probe, see Probe.fit; None lets answers choose.
     """
 
     version: str
@@ -52,6 +52,7 @@ class EmbeddingSpace:
     public: Encoder | None = None
     trained_on: npt.NDArray[np.int64] | None = None
     note: str = ""
+    strength: float | None = None
 
     @property
     def trained(self) -> bool:
@@ -86,6 +87,7 @@ class EmbeddingSpace:
             warm=warm,
             calibrate=fresh,
             settled=settled,
+            strength=self.strength,
         )
 
     def held_out(self, head: Head, rows: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> Matrix | None:
@@ -129,7 +131,7 @@ def learned_positions(folder: Path) -> npt.NDArray[np.int64] | None:
 class EmbeddingSpaces:
     """Opens the spaces of one project, each once. Thread-safe.
 
-    ``load`` makes an encoder of a trained model's folder, or the recipe's own encoder of None.
+    ``load`` makes an encoder of a trained model's folder, or the recipe's own encoder of None. ``strength``: of probes.
     """
 
     def __init__(
@@ -138,7 +140,9 @@ class EmbeddingSpaces:
         load: Callable[[Path | None], Encoder],
         cache: Callable[[Encoder], EmbeddingCache],
         folder: Path,
+        strength: float | None = None,
     ) -> None:
+        self._strength = strength
         self._question = question
         self._load = load
         self._cache = cache
@@ -176,5 +180,13 @@ class EmbeddingSpaces:
         if note:
             log.warning("a trained model was made for other labels", model=version, note=note)
         return EmbeddingSpace(
-            version, encoder, self._cache(encoder), anchors, prior, for_requests(encoder), trained_on, note
+            version,
+            encoder,
+            self._cache(encoder),
+            anchors,
+            prior,
+            for_requests(encoder),
+            trained_on,
+            note,
+            self._strength,
         )

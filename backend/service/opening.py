@@ -228,7 +228,9 @@ def open_model(recipe: Recipe, settings: Settings, store: Store) -> Model | None
     """The model in use, to look at what it says; None before there is one. Raises LearningError or MissingExtra."""
     folder, question = project_home(recipe, settings) / "models", question_of(recipe.labeling())
     load, cache = partial(open_encoder, recipe, settings), partial(open_cache, recipe, settings)
-    return Learner(question, EmbeddingSpaces(question, load, cache, folder), store, folder).load_current()
+    return Learner(
+        question, EmbeddingSpaces(question, load, cache, folder, recipe.strength), store, folder
+    ).load_current()
 
 
 def import_plan(recipe: Recipe, settings: Settings) -> ImportPlan:
@@ -327,7 +329,7 @@ def open_service(
         remove_vectors(store, recipe.labeling(), settings.home / EMBEDDINGS)  # before anybody has them open
         load, cache = partial(open_encoder, recipe, settings), partial(open_cache, recipe, settings)
         strategy = get_strategy(recipe.strategy, **recipe.strategy_arguments())
-        spaces = EmbeddingSpaces(setup.question, load, cache, setup.models)
+        spaces = EmbeddingSpaces(setup.question, load, cache, setup.models, recipe.strength)
         if store.current_model() is None:
             stage(LOADING.format(recipe.encoder), 0, 0)
             spaces(OWN)

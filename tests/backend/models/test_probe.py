@@ -278,3 +278,15 @@ def test_a_prior_for_other_labels_is_refused():
     vectors, targets, _ = blobs(10)
     with pytest.raises(LearningError, match="prior"):
         Probe.fit(vectors, targets, 5, prior=Probe.fit(vectors, targets, 6))
+
+
+def test_a_strength_that_is_named_is_not_looked_for():
+    vectors, targets, _ = blobs(40)
+    found = [Probe.fit(vectors, targets, 5, strength=one) for one in (0.1, 7.0)]
+    assert [one.cross.strength for one in found if one.cross is not None] == [0.1, 7.0]
+    weak, strong = (float(np.abs(one.weights).mean()) for one in found)
+    assert strong > 2 * weak
+    again = Probe.fit(vectors, targets, 5, strength=7.0, warm=found[0])
+    np.testing.assert_allclose(again.weights, found[1].weights, atol=0.02)
+    few = [Probe.fit(vectors[:8], targets[:8], 5, strength=one) for one in (0.1, 7.0)]
+    assert np.abs(few[1].weights).mean() > 2 * np.abs(few[0].weights).mean(), "of few labels, too"

@@ -6,12 +6,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import SecretStr
 
 from nextlabel.backend.encoders.inspection import Reading
 from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.recipe.recipe import FieldSource, Recipe
+from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpaces
 from nextlabel.backend.service import opening
 from nextlabel.backend.service.opening import encoder_spec, refuse_untrainable, training_setup
 from nextlabel.backend.service.project import PLATFORM, PROJECT, check_platform, open_connector, platform_of
@@ -117,3 +119,23 @@ def test_an_encoder_that_cannot_be_trained_is_told_at_the_start(
     probe = texts.model_copy(update={"training": TrainingSpec(rung="probe")})
     told = refuse_untrainable(training_setup(probe, settings), probe, settings)
     assert told.reason == "the recipe says `rung: probe`"
+
+
+def test_the_probe_is_as_strong_as_the_recipe_says(
+    settings: Settings, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def noted(*arguments: Any) -> EmbeddingSpaces:
+        made.append(EmbeddingSpaces(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(opening, "EmbeddingSpaces", noted)
+    strong = recipe().model_copy(update={"strength": 7.0, "encoder": "hashing"})
+    assert opening.open_model(strong, settings, store) is None
+    space = made[0](OWN)
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(40, space.encoder.dimension)).astype(np.float32)
+    fitted = space.fit(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.arange(40) % 2, 2)
+    assert fitted.cross is not None
+    assert fitted.cross.strength == 7.0

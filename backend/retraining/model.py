@@ -290,15 +290,17 @@ class Learner:
         return fitted(pool, next(_names(log_seq, space)), log_seq, space, warm)
 
     def _kept(self, model: Model) -> Model:
-        """It, saved, under a name that means no other model: not one with other labels, nor one from another start."""
+        """It, saved, under a name that means no other model: of other labels, from another start, with other voices."""
         with TemporaryDirectory() as folder:
             model.head.save(file := Path(folder) / HEAD_FILE)
             data = file.read_bytes()
+        voices = None if model.weights is None else model.weights.to_json()
+        heard = {row.version: row.metrics.get(VOICES) for row in self._store.models(KEPT_PROBES + 1, PROBE)}
         for name in _names(model.log_seq, model.space):
             path = self._path(name)
             if not path.exists():
                 write_atomically(path, data)
-            elif path.read_bytes() != data:
+            elif path.read_bytes() != data or heard.get(name, voices) != voices:
                 continue
             return replace(model, version=name)
         raise AssertionError("there is always another name")

@@ -9,7 +9,7 @@ import pytest
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.pool.pool import PoolState
-from nextlabel.backend.questions import question_of
+from nextlabel.backend.questions import Weights, question_of
 from nextlabel.backend.retraining.embedding_space import EmbeddingSpaces
 from nextlabel.backend.retraining.model import Learner, Model
 from nextlabel.backend.store import Store
@@ -83,6 +83,14 @@ def test_a_model_is_the_same_after_a_restart(
     assert loaded is not None
     assert loaded.version == last.version
     assert later.fit(loaded).version == last.version
+
+
+def test_a_model_beside_other_voices_has_another_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a suggester that was away has spoken since: the head is the same, what they say together is not."""
+    heard = [Weights(1.0, {"keywords": weight}, 20) for weight in (0.2, 0.2, 0.7)]
+    monkeypatch.setattr("nextlabel.backend.retraining.model._weights", lambda *_: heard.pop(0))
+    versions = [bench.fit().version for _ in range(3)]
+    assert versions == ["probe-20", "probe-20", "probe-20.2"]
 
 
 def test_a_model_with_other_labels_has_another_name(

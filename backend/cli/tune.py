@@ -122,6 +122,9 @@ def tune(
         str | None, _tried("model, mean, cls, max, attention, bilstm, where it is trained", "model,attention")
     ] = None,
     epochs: Annotated[str | None, _tried("fine-tune: most passes over the labels", "2:8")] = None,
+    thaw_after: Annotated[
+        str | None, _tried("fine-tune: epochs that train only what stands on the encoder", "0")
+    ] = None,
     loss: Annotated[str | None, _tried("fine-tune: cross-entropy, focal", "both")] = None,
     focal_gamma: Annotated[str | None, _tried("fine-tune: gamma of the focal loss", "0.5:4")] = None,
     class_weights: Annotated[str | None, _tried("fine-tune: none, balanced", "both")] = None,
@@ -182,6 +185,7 @@ def tune(
         "learning_rate": learning_rate,
         "pooling": pooling,
         "epochs": epochs,
+        "thaw_after": thaw_after,
         "loss": loss,
         "focal_gamma": focal_gamma,
         "class_weights": class_weights,

@@ -285,7 +285,12 @@ class ClassifierTask(TrainingTask):
 
     @override
     def parameter_groups(self) -> list[dict[str, Any]]:
-        return parameter_groups(self.network, self.network.body, self.spec)
+        return parameter_groups(self.network, self.body, self.spec)
+
+    @property
+    @override
+    def thaw_step(self) -> int:
+        return self.spec.thaw_after * self.epoch_steps
 
     @override
     def after_step(self) -> None:

@@ -125,6 +125,11 @@ class ContrastiveTask(ClassifierTask):
     def steps(self) -> int:
         return tuning_steps(len(self.train.targets))
 
+    @property
+    @override
+    def thaw_step(self) -> int:
+        return 0  # nothing stands on the encoder here
+
     @override
     def batches(self) -> Iterator[Rows]:
         return contrastive_batches(self.train.targets, BATCH, np.random.default_rng(self.spec.seed))

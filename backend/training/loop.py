@@ -221,12 +221,27 @@ class TrainingTask(ABC):
         """The same tensors on the device."""
         return {name: tensor.to(self.device) for name, tensor in part.items()}
 
+    @property
+    def body(self) -> Any:
+        """The part of the network that was trained before, where there is one."""
+        return self.network.body
+
+    @property
+    def thaw_step(self) -> int:
+        """The first step that trains the ``body`` too; what stands on it is trained from the first on."""
+        return 0
+
     def rate(self, step: int) -> float:
-        """The share of the peak of the learning rates at ``step``: it rises in the warm-up, then falls to nothing."""
-        warmup = int(self.spec.warmup * self.steps)
-        if step < warmup:
-            return step / warmup
-        return (self.steps - step) / max(1, self.steps - warmup)
+        """The share of the peak of the learning rates at ``step``: it rises in the warm-up, then falls to nothing.
+
+        Once with the body frozen, and once more with all.
+        """
+        thaw = self.thaw_step
+        at, length = (step, thaw) if step < thaw else (step - thaw, self.steps - thaw)
+        warmup = int(self.spec.warmup * length)
+        if at < warmup:
+            return at / warmup
+        return (length - at) / max(1, length - warmup)
 
     def after_step(self) -> None:
         """Called when the optimiser has moved the weights."""
@@ -322,6 +337,7 @@ class _Run:
     def to_the_end(self) -> Outcome:
         task = self.task
         task.network.train()
+        self._freeze_or_thaw()
         for rows in islice(task.batches(), self.step, task.steps):
             self._train_on(task.collate(rows))
             task.watch.check()
@@ -350,6 +366,13 @@ class _Run:
         self.optimizer.zero_grad()
         task.after_step()
         self.losses, self.step = self.losses + loss, self.step + 1
+        if self.step == task.thaw_step:
+            self._freeze_or_thaw()
+
+    def _freeze_or_thaw(self) -> None:
+        """The optimiser leaves weights without a gradient alone, so that is all that freezing takes."""
+        if self.task.thaw_step:
+            self.task.body.requires_grad_(self.step >= self.task.thaw_step)
 
     def _read_loss(self, *, at_once: bool) -> None:
         """The mean loss of the steps since it was last read."""
@@ -384,7 +407,8 @@ class _Run:
         self.losses = torch.zeros((), device=task.device)
         self.read = (0.0, self.step, self.read[2])
         waited = 0 if leader is None else len(self.history) - 1 - self.history.index(leader)
-        return bool(spec.patience) and waited >= spec.patience
+        thawed = (self.step - task.thaw_step) / task.epoch_steps  # epochs: none counts in which the body was frozen
+        return bool(spec.patience) and min(waited, thawed) >= spec.patience
 
     def _tell(self, stage: Literal["training", "evaluating"]) -> None:
         task, score = self.task, self.history[-1].get("log_loss") if self.history else None

@@ -102,7 +102,17 @@ class SpanTask(TrainingTask):
 
     @override
     def parameter_groups(self) -> list[dict[str, Any]]:
-        return parameter_groups(self.network, self.network.base_model, self.spec)
+        return parameter_groups(self.network, self.body, self.spec)
+
+    @property
+    @override
+    def body(self) -> Any:
+        return self.network.base_model
+
+    @property
+    @override
+    def thaw_step(self) -> int:
+        return self.spec.thaw_after * self.epoch_steps
 
     @override
     def measure(self) -> dict[str, float]:

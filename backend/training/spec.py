@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nextlabel.connectors.errors import LearningError
 
@@ -62,6 +62,12 @@ class TrainingSpec(BaseModel):
         "Takes as many times longer; 5 is worth trying on a GPU.",
     )
     epochs: int = Field(default=4, ge=1, description="Most passes over the labels.")
+    thaw_after: int = Field(
+        default=0,
+        ge=0,
+        description="Fine-tuning in two stages: so many of the epochs train only what stands on the encoder, then all "
+        "is trained, with a warm-up of its own. For poolings that have weights to learn; 0: all from the start.",
+    )
     patience: int = Field(
         default=2, ge=0, description="Epochs without a gain on held-out labels before it ends; 0: never."
     )
@@ -75,6 +81,12 @@ class TrainingSpec(BaseModel):
     weight_decay: float = Field(default=0.01, ge=0, description="As in AdamW.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="In front of the linear layer.")
     seed: int = Field(default=0, ge=0, description="Of everything that is random in training.")
+
+    @model_validator(mode="after")
+    def _thaws(self) -> TrainingSpec:
+        if self.thaw_after and self.thaw_after >= self.epochs:
+            raise ValueError(f"thaw_after: {self.thaw_after} of {self.epochs} epochs leave none for the encoder")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

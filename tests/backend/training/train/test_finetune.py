@@ -19,6 +19,7 @@ from nextlabel.backend.evaluation import accuracy
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.training import classifier
 from nextlabel.backend.training.finetune import FineTuner
+from nextlabel.backend.training.loop import state_of
 from nextlabel.backend.training.spec import TrainingCancelled, TrainingProgress, TrainingSpec, never, no_report
 from nextlabel.backend.training.trainer import TrainingResult, split_held_out
 from nextlabel.connectors.content import Readable, text_of
@@ -118,6 +119,72 @@ def test_it_ends_early_and_keeps_the_best_epoch(tiny: ModelFolder, tmp_path: Pat
     assert len(losses) == min(best + 1 + 3, 30) < 30
     p = predict(result.folder, held_out.texts)[np.arange(60), held_out.targets]
     assert float(-np.log(p).mean()) == pytest.approx(losses[best], abs=CLOSE)
+
+
+def test_the_encoder_is_frozen_until_it_is_to_thaw(
+    tiny: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+    measure = classifier.ClassifierTask.measure
+
+    def noted(self: classifier.ClassifierTask) -> dict[str, float]:
+        seen.append(state_of(self.network))
+        return measure(self)
+
+    monkeypatch.setattr(classifier.ClassifierTask, "measure", noted)
+    result = train(tiny, made_up(80), tmp_path, epochs=4, thaw_after=2, pooling="attention", patience=1)
+    before = load_file(tiny.path / "model.safetensors")
+    inner = [name for name in before if name.endswith("query.weight")]
+    assert inner
+    for at, state in enumerate(seen[:3]):
+        same = [np.array_equal(state[f"body.{name}"].numpy(), before[name]) for name in inner]
+        assert all(same) if at < 2 else not any(same), f"epoch {at + 1}"
+    assert not np.array_equal(seen[0]["head.weight"].numpy(), seen[1]["head.weight"].numpy())
+    assert seen[0]["pooler.query"].abs().sum() > 0, "the pooling learns from the start"
+    assert len(result.history) >= 3, "patience counts no epoch in which the encoder was frozen"
+
+
+@pytest.mark.parametrize("at", [4, 12])
+def test_interrupted_in_either_stage_it_ends_with_the_same_weights(tiny: ModelFolder, tmp_path: Path, at: int) -> None:
+    how: dict[str, Any] = {"thaw_after": 1, "pooling": "attention", "checkpoint_seconds": 0}
+    whole = train(tiny, made_up(80), tmp_path / "whole", **how)
+    done = 0
+
+    def stop() -> bool:
+        nonlocal done
+        done += 1
+        return done > at + 5
+
+    with pytest.raises(TrainingCancelled):
+        train(tiny, made_up(80), tmp_path / "cut", stop=stop, **how)
+    again = train(tiny, made_up(80), tmp_path / "cut", **how)
+    one, other = (load_file(result.folder / "model.safetensors") for result in (whole, again))
+    for name in one:
+        np.testing.assert_allclose(other[name], one[name], atol=CLOSE, err_msg=name)
+
+
+def test_the_rates_rise_once_in_each_stage(tiny: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    own = classifier.ClassifierTask.rate
+
+    def noted(self: classifier.ClassifierTask, step: int) -> float:
+        rates.append(own(self, step))
+        return rates[-1]
+
+    monkeypatch.setattr(classifier.ClassifierTask, "rate", noted)
+    train(tiny, made_up(160), tmp_path, epochs=3, thaw_after=1, warmup=0.3)
+    steps = len(rates) // 3
+    for stage in (rates[:steps], rates[steps:]):
+        top = stage.index(max(stage))
+        assert stage[0] == 0 < top
+        assert stage[: top + 1] == sorted(stage[: top + 1])
+        assert stage[top:] == sorted(stage[top:], reverse=True)
+    assert max(rates[:steps]) == max(rates[steps:]) == 1
+
+
+def test_an_encoder_that_never_thaws_is_refused() -> None:
+    with pytest.raises(ValueError, match="leave none for the encoder"):
+        TrainingSpec(epochs=2, thaw_after=2)
 
 
 def test_without_held_out_texts_it_trains_all_epochs(tiny: ModelFolder, tmp_path: Path) -> None:

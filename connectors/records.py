@@ -27,6 +27,7 @@ from typing import Any, TypeAlias
 
 from nextlabel.connectors.content import Content, Readable
 from nextlabel.connectors.errors import LabelingMismatch
+from nextlabel.connectors.hierarchy import SEPARATOR, Hierarchy
 from nextlabel.connectors.html_text import marked_text, readable_text
 
 
@@ -66,7 +67,8 @@ class Field:
 class Labeling:
     """The question asked: its name, its kind, the labels allowed, and the fields shown.
 
-    ``descriptions`` may give a label a sentence in plain words; cold start compares texts with it.
+    ``descriptions`` may give a label a sentence in plain words; cold start compares texts with it. Labels like
+    ``sexist > threats`` are leaves of a tree, see ``hierarchy``.
     """
 
     kind: LabelKind
@@ -83,10 +85,16 @@ class Labeling:
             raise ValueError(f"labels repeat: {', '.join(self.labels)}")
         if not self.fields:
             raise ValueError("a labeling needs at least one field to show")
+        Hierarchy.of(self.labels)  # complains
 
     def describe(self, label: str) -> str:
         """The words that stand for ``label`` in cold start: its description, or its name made readable."""
-        return self.descriptions.get(label) or label.replace("_", " ").replace("-", " ")
+        return self.descriptions.get(label) or label.replace(SEPARATOR, ", ").replace("_", " ").replace("-", " ")
+
+    @property
+    def tree(self) -> Hierarchy:
+        """The tree that the labels stand in; without parents where they stand side by side."""
+        return Hierarchy.of(self.labels)
 
     @property
     def marked(self) -> str:
@@ -168,12 +176,21 @@ class Suggestion:
     """A pre-annotation: the value a model proposes, its confidence in [0, 1], and the model's version.
 
     ``scores``: the confidence in each part of the value, where the model has an opinion on each; empty otherwise.
+    ``leaf``: where the value is a parent of labels, the likeliest of these with its confidence, for platforms that
+    list labels side by side.
     """
 
     value: Value
     score: float
     model_version: str
     scores: tuple[float, ...] = ()
+    leaf: tuple[str, float] | None = None
+
+    def flat(self) -> Suggestion:
+        """The same with a label in the place of a parent."""
+        if self.leaf is None:
+            return self
+        return Suggestion((self.leaf[0],), self.leaf[1], self.model_version)
 
 
 FORGOTTEN = "None"
@@ -361,7 +378,7 @@ def check_labels(labeling: Labeling, value: Value) -> None:
     if wrong := [one for one in value if isinstance(one, Span) is not wants_spans]:
         kinds = ("no span", "spans") if wants_spans else ("a span", "labels of the whole record")
         raise LabelingMismatch(f"{wrong[0]!r} is {kinds[0]}; {labeling.name!r} asks for {kinds[1]}")
-    if unknown := sorted(set(names) - set(labeling.labels)):
+    if unknown := sorted(set(names) - {*labeling.labels, *labeling.tree.parents}):
         raise LabelingMismatch(
             f"not in the project's labeling config: {', '.join(unknown)}; it has {', '.join(labeling.labels)}"
         )

@@ -47,6 +47,7 @@ from .common import (
 )
 from .epochs import FoldEpochs, fold_epochs
 from .evaluate_spans import evaluate_marked
+from .evaluate_tree import show_tree
 from .spans import SpansColumn, marked_columns, refuse
 
 if TYPE_CHECKING:
@@ -333,6 +334,8 @@ def _show(found: Evaluation) -> None:
     )
     if found.curve is not None:
         _show_curve(found.curve)
+    if found.summary.tree is not None:
+        show_tree(found.summary.tree)
     worst = sorted(found.summary.classes, key=_f1_or_last)
     title = "by label" if len(worst) <= MOST_CLASSES else f"by label, the worst {MOST_CLASSES} of {len(worst)}"
     print_table(

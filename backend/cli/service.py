@@ -40,6 +40,9 @@ ServiceUrl = Annotated[
     str | None, typer.Option(help="Address of the service; http://HOST:PORT if not given.", show_default=False)
 ]
 
+LEVEL = re.compile(r"level_\d+_accuracy")
+"""What the audit says of the parents of labels in a tree, by level."""
+
 app = command_group()
 
 
@@ -185,6 +188,7 @@ def rows(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("labels", answer.get("labeling", "")),
         *((f"suggester: {one['name']}", suggester(one)) for one in answer.get("suggesters", ())),
         ("by label", ", ".join(f"{label} {count:,}" for label, count in answer["label_counts"].items())),
+        ("by parent", ", ".join(f"{label} {count:,}" for label, count in answer.get("parent_counts", {}).items())),
         ("model", answer["model_version"]),
         ("queue", f"{answer['generation']}, knows {answer['generation_log_head']} of {answer['log_head']} log rows"),
         ("label to queue", _latency(answer["label_to_queue_p50"], answer["label_to_queue_p95"])),
@@ -278,7 +282,9 @@ def _audit(audit: Mapping[str, float | None], which: str = "") -> str:
         return ""
     doubted = audit.get("doubted") or 0
     slips = f"; the model takes {doubted:.0f} of the answers for slips: see `nextlabel report`" if doubted else ""
-    return f"{accuracy:.3f} (95%: {low:.3f} to {high:.3f}, {n or 0:.0f} records{which}){slips}"
+    levels = [(name.split("_")[1], value) for name, value in audit.items() if LEVEL.fullmatch(name)]
+    tree = "".join(f"; at level {level} of the tree {value:.3f}" for level, value in levels)
+    return f"{accuracy:.3f} (95%: {low:.3f} to {high:.3f}, {n or 0:.0f} records{which}){tree}{slips}"
 
 
 def _training(training: Mapping[str, Any]) -> str:

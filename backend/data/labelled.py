@@ -15,6 +15,7 @@ import numpy as np
 from nextlabel.backend.activation import Targets
 from nextlabel.connectors.content import Content, Readable, as_json, says_nothing, text_of
 from nextlabel.connectors.errors import DataError
+from nextlabel.connectors.hierarchy import Hierarchy
 
 from .cells import LabelReader, value_text, values_in
 from .examples import Examples, read_alike
@@ -181,14 +182,22 @@ def read_labelled(source: str, columns: LabelledColumns, options: ReadingOptions
 
 
 def labels_of(*parts: LabelledRows) -> tuple[str, ...]:
-    """All the labels that occur, numbers by size and words by the alphabet. Raises DataError for fewer than two."""
+    """All the labels that occur, numbers by size and words by the alphabet.
+
+    Raises DataError for fewer than two, and for paths that make no tree.
+    """
     found = {label for part in parts for labels in part.labels for label in labels}
     if len(found) < 2 and not any(part.several for part in parts):
         only = f"only the label {next(iter(found))!r} occurs" if found else "no label occurs"
         raise DataError(f"{parts[0].name}: {only}; telling labels apart takes two or more")
     if not found:
         raise DataError(f"{parts[0].name}: no label occurs in any row")
-    return tuple(sorted(found, key=_order))
+    labels = tuple(sorted(found, key=_order))
+    try:
+        Hierarchy.of(labels)
+    except ValueError as error:
+        raise DataError(f"{parts[0].name}: {error}") from None
+    return labels
 
 
 def to_examples(

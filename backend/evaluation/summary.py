@@ -30,6 +30,7 @@ from nextlabel.connectors.content import Readable, content_of
 from nextlabel.connectors.errors import ConfigError, LearningError
 
 from .crossvalidation import HeldOut
+from .levels import Tree, tree_figures
 
 ERRORS = 30
 BINS = 10
@@ -76,7 +77,7 @@ class Summary:
     ``headline``: accuracy, macro_f1, roc_auc, average_precision, the mean over all seeds with the interval. What
     follows is of the first seed: averaging probabilities over seeds would be another, better model. ``positive``: of
     two exclusive labels, the one that average precision is told of, else "". ``temperature`` is the one that would fit
-    these answers best, ``tempered_error`` the calibration error left with it.
+    these answers best, ``tempered_error`` the calibration error left with it. ``tree``: of labels that stand in one.
     """
 
     headline: dict[str, Interval]
@@ -89,6 +90,7 @@ class Summary:
     tempered_error: float
     folds: list[FoldScore]
     errors: list[ConfidentError]
+    tree: Tree | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is not defined is None."""
@@ -100,6 +102,7 @@ class Summary:
             "classes": plain(self.classes),
             "confusion": self.confusion.tolist(),
             "folds": plain(self.folds),
+            **({} if self.tree is None else {"tree": self.tree.to_json()}),
         }
 
 
@@ -138,6 +141,7 @@ def summarise(found: HeldOut, positive: str | None = None) -> Summary:
         tempered_error=calibration_error(tempered(first, temperature, examples.activation), examples.targets),
         folds=_folds(found),
         errors=confident_errors(first, examples),
+        tree=tree_figures(found),
     )
 
 

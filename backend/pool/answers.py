@@ -25,6 +25,7 @@ class Answers:
 
     def __init__(self, question: Question) -> None:
         self._unknown: dict[int, frozenset[str]] = {}  # position -> labels said of it that the question lacks
+        self._stopped: dict[int, list[str]] = {}  # position -> parents of labels that were said in place of these
         self._question = question
         self._people: dict[str, int] = {}
         label = question.vote_column("label")
@@ -45,12 +46,20 @@ class Answers:
         target, unknown = question.target(decided)
         self._unknown.pop(at, None)
         self._unknown |= {at: unknown} if unknown else {}
+        self._stopped.pop(at, None)
+        self._stopped |= {at: parents} if (parents := question.parents_in(decided or ())) else {}
         return target
 
     @property
     def unknown_labels(self) -> dict[str, int]:
         """Labels that the question lacks -> how many records were given them by the majority."""
         given = list(self._unknown.values())  # in one step: another thread may be asking
+        return dict(Counter(label for labels in given for label in labels))
+
+    @property
+    def parents(self) -> dict[str, int]:
+        """Parents of labels that were given in place of these -> of how many records by the majority."""
+        given = list(self._stopped.values())
         return dict(Counter(label for labels in given for label in labels))
 
     def _keep(self, at: int, annotations: Sequence[Annotation]) -> None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from nextlabel.backend.annotators.consensus import Agreed
 from nextlabel.backend.annotators.opinions import Opinions
 from nextlabel.backend.questions import Proposal, Question, Voices, is_settled
+from nextlabel.backend.questions.hierarchy import parent_counts
 from nextlabel.backend.store import StoredRecord
 from nextlabel.connectors.content import says_nothing
 from nextlabel.connectors.records import Annotation, AnnotationStatus
@@ -437,3 +438,7 @@ class PoolState:
     def label_counts(self) -> dict[str, int]:
         """How many labelled records carry each label, spans as often as they come."""
         return self.question.count(self.targets(np.flatnonzero(self._labelled)))
+
+    def parent_counts(self) -> dict[str, int]:
+        """How many answered records belong to each parent of labels, those included of which only that was said."""
+        return parent_counts(self.question.labeling.tree, self.label_counts(), self._answers.parents)

@@ -173,15 +173,22 @@ class Question(ABC):
     def target(self, value: Value | None) -> tuple[Target | None, frozenset[str]]:
         """What ``value`` is to a learner, and its labels that the question lacks.
 
-        None if there is no value, or nothing in it answers the question.
+        None if there is no value, or nothing in it answers the question; nor is anything learned of a value with a
+        parent of labels, which says that one of them applies, and not which.
         """
         parts: tuple[str | Span, ...] = value or ()
         labels = labels_of(parts)
         known = [part for part, label in zip(parts, labels, strict=True) if label in self.index]
-        unknown = frozenset(label for label in labels if label not in self.index)
-        if value is None or (value and not known):
+        parents = set(self.parents_in(parts))
+        unknown = frozenset(label for label in labels if label not in self.index and label not in parents)
+        if value is None or (value and not known) or parents:
             return None, unknown
         return self._target(known, len(known) == len(labels)), unknown
+
+    def parents_in(self, value: Sequence[str | Span]) -> list[str]:
+        """The parts of ``value`` that are parents of labels in a tree, and no labels themselves."""
+        parents = self.labeling.tree.parents
+        return [label for label in labels_of(value) if label in parents] if parents else []
 
     def answers(self, one: Annotation) -> bool:
         """Whether an annotation is an answer to this kind of question: it may be from when it was of another kind."""

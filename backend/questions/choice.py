@@ -23,9 +23,11 @@ from nextlabel.backend.models.crossfit import NOISE
 from nextlabel.backend.models.probe import Probe, differences, score_pool
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.hierarchy import joined, path_of
 from nextlabel.connectors.records import Span, Suggestion, Value
 
 from .base import Column, Head, Prediction, Question, Space, Target, as_json
+from .hierarchy import choose, levels
 from .outputs import Flags, Matrix, Outputs, Rows, View
 from .stacking import Stacking
 
@@ -171,7 +173,8 @@ class Choice(Question):
 
     @override
     def proposed(self, evidence: Outputs) -> list[Value]:
-        return [one.value for one in self.suggestions(np.asarray(evidence, np.float32), "")]
+        flags, labels = self.activation.decided(np.asarray(evidence, np.float32)), self.labeling.labels
+        return [tuple(labels[at] for at in np.flatnonzero(row)) for row in flags]
 
     @property
     @override
@@ -194,6 +197,61 @@ class SingleChoice(Choice):
     """Exactly one label per record. Targets are classes, -1 without an answer."""
 
     compares: ClassVar[bool] = True
+
+    @override
+    def suggestions(self, outputs: Outputs, version: str) -> list[Suggestion]:
+        """The likeliest label and its probability; of labels in a tree, a parent where none of its labels is sure.
+
+        See ``hierarchy``.
+        """
+        tree = self.labeling.tree
+        if not tree.parents:
+            return super().suggestions(outputs, version)
+        found = choose(tree, outputs)
+        leaves = zip(found.leaf.tolist(), found.leaf_probability.tolist(), found.is_parent.tolist(), strict=True)
+        return [
+            Suggestion((found.nodes[at],), score, version, leaf=(tree.labels[leaf], own) if is_parent else None)
+            for at, score, (leaf, own, is_parent) in zip(
+                found.node.tolist(), found.probability.tolist(), leaves, strict=True
+            )
+        ]
+
+    @override
+    def figures(self, outputs: Outputs, targets: npt.NDArray[Any]) -> dict[str, float]:
+        """Of labels in a tree: how often the parent is right, level by level, and what is suggested.
+
+        ``level_1_accuracy`` is that of the top; ``suggested_accuracy`` of what is suggested, leaf or parent, and
+        ``suggested_parents`` the share of these.
+        """
+        tree = self.labeling.tree
+        if not tree.parents or not len(targets):
+            return {}
+        found = {}
+        for level, _, members in levels(tree):
+            node_of = members.argmax(axis=1)
+            right = self.activation.merged(outputs, members).argmax(axis=1) == node_of[targets]
+            found[f"level_{level}_accuracy"] = float(right.mean())
+        chosen = choose(tree, outputs)
+        found["suggested_accuracy"] = float(chosen.right(targets).mean())
+        found["suggested_parents"] = float(chosen.is_parent.mean())
+        return found
+
+    @override
+    def _decided(self, votes: Sequence[Value]) -> Value:
+        """Of labels in a tree the majority at the top, then of those who chose it the majority below, and so on.
+
+        Who stops at a parent is for it, and has no vote on its labels.
+        """
+        if not self.labeling.tree.parents or not all(len(vote) == 1 for vote in votes):
+            return super()._decided(votes)
+        node: tuple[str, ...] = ()
+        while True:
+            paths = [path_of(str(vote[0])) for vote in votes]
+            finer = [path[: len(node) + 1] for path in paths if path[: len(node)] == node and len(path) > len(node)]
+            if not finer:
+                return (joined(node),)
+            counts = Counter(finer)
+            node = next(one for one in reversed(finer) if counts[one] == max(counts.values()))
 
     @override
     def exported(self, cell: Sequence[Any] | None, *, known: bool = False) -> Any:
@@ -255,6 +313,8 @@ class MultiChoice(Choice):
     @override
     def vote(self, value: Value) -> npt.NDArray[np.bool_] | None:
         known = [str(part) for part in value if part in self.index]
+        if self.parents_in(value):
+            return None
         return self._flags(known) if known or not value else None
 
     @override

@@ -22,6 +22,7 @@ from . import plots
 from .epochs import epoch_pictures
 from .page import NO_NUMBER, Card, Cell, Column, Table, number, render, span
 from .plots import Picture
+from .tree_tables import tree_tables
 
 SHOWN = {
     "macro_f1": ("Macro-F1", "the labels' mean F1"),
@@ -128,6 +129,7 @@ def page(found: HeldOut, summary: Summary, about: About, drawn: Sequence[Picture
         verdict=verdict,
         remarks=about.remarks,
         classes=_classes(summary.classes),
+        tree=None if summary.tree is None else tree_tables(summary.tree, _classes),
         drawn=drawn,
         confused=_confused(summary),
         errors=_errors(summary.errors),

@@ -73,6 +73,7 @@ class Status:
     answers: dict[str, int] = field(default_factory=dict)
     skips: int = 0
     label_counts: dict[str, int] = field(default_factory=dict)
+    parent_counts: dict[str, int] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     comparison: dict[str, Any] = field(default_factory=dict)

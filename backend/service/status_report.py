@@ -92,6 +92,7 @@ class StatusReport:
             answers=self._answers.submitted(),
             skips=self._answers.skips(),
             label_counts=pool.label_counts(),
+            parent_counts=pool.parent_counts(),
             links=self._links.known,
             training=self._retrainer.status(),
             comparison=self._comparison.status(),

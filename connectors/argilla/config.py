@@ -105,7 +105,7 @@ class OneLabel(Question):
 
     @override
     def write(self, form: Form, value: Value, scores: Sequence[float], score: float) -> tuple[Any, Any] | None:
-        return (str(value[0]), score) if value else None
+        return (str(value[0]), score) if value and value[0] in form.labeling.labels else None
 
     @override
     def read(self, form: Form, value: Any, text: str) -> Value:
@@ -126,7 +126,8 @@ class ManyLabels(Question):
 
     @override
     def write(self, form: Form, value: Value, scores: Sequence[float], score: float) -> tuple[Any, Any] | None:
-        labels = list(dict.fromkeys(value)) or ([NONE] if form.has_none else [])
+        labels = [label for label in dict.fromkeys(value) if label in form.labeling.labels]
+        labels = labels or ([NONE] if form.has_none and not value else [])
         return (labels, [score] * len(labels)) if labels else None
 
     @override

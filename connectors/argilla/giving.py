@@ -72,6 +72,10 @@ def write_response(form: Form, one: GivenAnswer, fields: Mapping[str, Any]) -> J
     if one.status is AnnotationStatus.SKIPPED:
         return {"user_id": one.annotator, "values": {}, "status": "discarded"}
     check_labels(form.labeling, one.value)
+    if parents := [part for part in one.value if part in form.labeling.tree.parents]:
+        raise LabelingMismatch(
+            f"{parents[0]!r} is a parent of labels, and options stand side by side on Argilla: give one of its labels"
+        )
     asked = QUESTIONS[form.labeling.kind]
     written = asked.write(form, one.value, (), 1.0)
     if written is None:

@@ -205,6 +205,7 @@ def write_suggestion(form: Form, suggestion: Suggestion) -> Json | None:
     LabelingMismatch if a label is not among the options.
     """
     check_labels(form.labeling, suggestion.value)
+    suggestion = suggestion.flat()  # its options stand side by side
     score = min(max(suggestion.score, 0.0), 1.0)
     written = QUESTIONS[form.labeling.kind].write(form, suggestion.value, suggestion.scores, score)
     if written is None:

@@ -1,9 +1,9 @@
 """Labeling <-> Label Studio's labeling config (XML), and answers <-> the regions of its results.
 
-We write four shapes: a single or multiple ``Choices``, or ``Labels``, over text and image fields. We read the same
-shapes back from projects that people made by hand, where object names and data keys may differ, choices may have
-aliases, and any number of other tags may stand around. What we can't learn (Taxonomy, Rating, ...) is refused, with the
-reason: ``refusals.py``.
+We write these shapes: a single or multiple ``Choices``, a ``Taxonomy`` where labels are places in a tree, or
+``Labels``, over text and image fields. We read the same shapes back from projects that people made by hand, where
+object names and data keys may differ, choices may have aliases, and any number of other tags may stand around. What we
+can't learn (Rating, Ranker, ...) is refused, with the reason: ``refusals.py``.
 
 What differs from one kind of question to another is in ``CONTROLS``, and nowhere else.
 """
@@ -20,12 +20,13 @@ from xml.etree import ElementTree
 
 from typing_extensions import override
 
-from nextlabel.connectors.answers import read_labels, read_span
+from nextlabel.connectors.answers import read_label, read_labels, read_list, read_span
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
+from nextlabel.connectors.hierarchy import SEPARATOR, above, joined, path_of
 from nextlabel.connectors.label_studio import refusals
 from nextlabel.connectors.label_studio.page import JOINED, KINDS, OBJECTS, Shown, Tag, as_it_stands
-from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Value, spans_of
+from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Suggestion, Value, spans_of
 
 UID_KEY = "nextlabel_uid"
 """The key in a task's data under which our record's uid is kept."""
@@ -66,6 +67,10 @@ class Form:
         """How the question is asked."""
         return next(one for one in READ if one.tag == self.tag and one.kind is self.labeling.kind)
 
+    def shows(self, suggestion: Suggestion) -> Suggestion:
+        """``suggestion`` as the page can show it: with a label in the place of a parent, where it lists labels flat."""
+        return suggestion if self.asks.keeps_parents else suggestion.flat()
+
     @property
     def in_html(self) -> bool:
         """Whether spans are places in a web page."""
@@ -76,18 +81,31 @@ class Control(ABC):
     """How one kind of question is asked, and its answers are written.
 
     ``tag`` is the control's tag, ``option`` that of each label in it. ``first``: it stands above what it is about.
+    ``keeps_parents``: an answer, or a suggestion, may be a parent of labels.
     """
 
     kind: LabelKind
     tag: str
     option: ClassVar[str]
     first: ClassVar[bool] = False
+    keeps_parents: ClassVar[bool] = False
     attributes: Mapping[str, str] = {}
     """Attributes of the tag besides its names."""
 
     def matches(self, tag: Tag) -> bool:
         """Whether ``tag`` asks this kind of question."""
         return tag.tag == self.tag
+
+    def options(self, tag: Tag) -> Iterator[tuple[str, Tag]]:
+        """The labels of a control. One that stands in another is not shown by the page, and is none."""
+        for one in tag.walk():
+            if one.tag == self.option and not one.inside(self.option):
+                yield _label_of(one), one
+
+    def write_options(self, control: ElementTree.Element, labeling: Labeling) -> None:
+        """Put the labels into the ``control``."""
+        for label in labeling.labels:
+            _hinted(_option(control, self.option, label), labeling, label)
 
     @abstractmethod
     def target(self, labeling: Labeling) -> str:
@@ -128,11 +146,62 @@ class Choices(Control):
 
     @override
     def write(self, form: Form, value: Value, scores: Sequence[float]) -> list[Json]:
-        return [{"value": {"choices": list(value)}}] if value else []
+        listed = [label for label in value if label in form.labeling.labels]  # it has no place for a parent of labels
+        return [{"value": {"choices": listed}}] if listed else []
 
     @override
     def read(self, regions: Sequence[Json]) -> Value:
         return tuple(dict.fromkeys(label for region in regions for label in read_labels(region["choices"])))
+
+
+class Taxonomy(Choices):
+    """Labels of the whole record that are places in a tree; answers are paths, and may end at a parent.
+
+    Without ``maxUsages`` the page lets people choose any number.
+    """
+
+    tag = "Taxonomy"
+    keeps_parents = True
+
+    def __init__(self, *, several: bool) -> None:
+        super().__init__(several=several)
+        shape = {"showFullPath": "true", "pathSeparator": SEPARATOR}
+        self.attributes = shape | ({"required": "false"} if several else {"maxUsages": "1", "required": "true"})
+
+    @override
+    def matches(self, tag: Tag) -> bool:
+        return tag.tag == self.tag and (tag.get("maxusages") != "1") is (self.kind is LabelKind.MULTI)
+
+    @override
+    def options(self, tag: Tag) -> Iterator[tuple[str, Tag]]:
+        """Those that hold no other."""
+        for one in tag.walk():
+            if one.tag == self.option and not any(inner.tag == self.option for inner in one.walk() if inner is not one):
+                path = [_label_of(part) for part in (*one.parents, one) if part.tag == self.option]
+                if any(SEPARATOR in part for part in path):
+                    raise LabelingMismatch(f"{tag}: a label holds {SEPARATOR!r}, which parts the labels of a path")
+                yield joined(path), one
+
+    @override
+    def write_options(self, control: ElementTree.Element, labeling: Labeling) -> None:
+        made: dict[str, ElementTree.Element] = {}
+        for label in labeling.labels:
+            for node in (*above(label), label):
+                if node not in made:
+                    *higher, own = path_of(node)
+                    made[node] = _option(made[joined(higher)] if higher else control, self.option, own)
+            _hinted(made[label], labeling, label)
+
+    @override
+    def write(self, form: Form, value: Value, scores: Sequence[float]) -> list[Json]:
+        return [{"value": {"taxonomy": [list(path_of(str(label))) for label in value]}}] if value else []
+
+    @override
+    def read(self, regions: Sequence[Json]) -> Value:
+        paths = [
+            read_list(path, "a path") for region in regions for path in read_list(region["taxonomy"], "a taxonomy")
+        ]
+        return tuple(dict.fromkeys(joined([read_label(part) for part in path]) for path in paths if path))
 
 
 class Labels(Control):
@@ -180,8 +249,36 @@ CONTROLS: Mapping[LabelKind, Control] = {
     LabelKind.SPAN: Labels("Labels"),
 }
 """What asks each kind of question in a project that we make."""
-READ = (*CONTROLS.values(), Labels("HyperTextLabels"))
+TREES: Mapping[LabelKind, Control] = {
+    LabelKind.SINGLE: Taxonomy(several=False),
+    LabelKind.MULTI: Taxonomy(several=True),
+}
+"""The same where labels are places in a tree."""
+READ = (*CONTROLS.values(), *TREES.values(), Labels("HyperTextLabels"))
 """What can be learned in a project that people made."""
+
+
+def control_for(labeling: Labeling) -> Control:
+    """What asks ``labeling`` in a project that we make."""
+    tree = TREES.get(labeling.kind) if labeling.tree.parents else None
+    return tree or CONTROLS[labeling.kind]
+
+
+def _label_of(option: Tag) -> str:
+    return option.get("alias") or option.value
+
+
+def _option(parent: ElementTree.Element, tag: str, label: str) -> ElementTree.Element:
+    """A label of a control, or of a parent."""
+    option = ElementTree.SubElement(parent, tag, value=as_it_stands(label))
+    if option.get("value") != label:
+        option.set("alias", label)
+    return option
+
+
+def _hinted(option: ElementTree.Element, labeling: Labeling, label: str) -> None:
+    if label in labeling.descriptions:
+        option.set("hint", labeling.descriptions[label])
 
 
 def _kind(labeling: Labeling, name: str) -> FieldKind:
@@ -205,7 +302,7 @@ def form_of(labeling: Labeling) -> Form:
     for text in (labeling.name, *labeling.labels, labeling.instruction, *labeling.descriptions.values()):
         if NOT_XML.search(text):
             raise LabelingMismatch(f"{text!r} holds a control character, which no XML can")
-    control = CONTROLS[labeling.kind]
+    control = control_for(labeling)
     return Form(labeling, labeling.name, control.tag, control.target(labeling), {name: name for name in names})
 
 
@@ -217,12 +314,7 @@ def write_config(labeling: Labeling) -> str:
         ElementTree.SubElement(view, "Header", value=as_it_stands(labeling.instruction))
     asked = form.asks
     control = ElementTree.Element(asked.tag, {"name": form.control, "toName": form.target, **asked.attributes})
-    for label in labeling.labels:
-        option = ElementTree.SubElement(control, asked.option, value=as_it_stands(label))
-        if option.get("value") != label:
-            option.set("alias", label)
-        if label in labeling.descriptions:
-            option.set("hint", labeling.descriptions[label])
+    asked.write_options(control, labeling)
     shown = []
     for one in labeling.fields:
         shown.append(ElementTree.Element(TAGS[one.kind], name=form.objects[one.name], value=f"${one.name}"))
@@ -248,7 +340,7 @@ def read_config(xml: str, control: str | None = None) -> Form:
     target_first = sorted(read, key=lambda one: one.tag.name != target)
     objects = {key: one.tag.name for one in reversed(target_first) for key in one.keys}
     fields: dict[str, Field] = {}
-    for one in read if tag.tag == "Choices" else target_first:  # what is marked first: others are its context
+    for one in read if tag.tag in refusals.WHOLE else target_first:  # what is marked first: others are its context
         for key in one.keys:
             fields.setdefault(key, Field(key, KINDS[one.tag.tag]))
     objects = {key: objects[key] for key in fields}
@@ -263,8 +355,7 @@ def _labeling(root: Tag, tag: Tag, fields: tuple[Field, ...]) -> Labeling:
     control = next(control for control in READ if control.matches(tag))
     labels: list[str] = []
     descriptions: dict[str, str] = {}
-    for option in _options(tag, control.option):
-        label = option.get("alias") or option.value
+    for label, option in control.options(tag):
         labels.append(label)
         if hint := option.get("hint"):
             descriptions[label] = hint
@@ -276,8 +367,3 @@ def _labeling(root: Tag, tag: Tag, fields: tuple[Field, ...]) -> Labeling:
         raise LabelingMismatch(
             f"{tag}: {error}: change the labeling config, where a value or an alias tells labels apart"
         ) from None
-
-
-def _options(tag: Tag, option: str) -> Iterator[Tag]:
-    """The labels of a control. One that stands in another is not shown by the page, and is none."""
-    return (one for one in tag.walk() if one.tag == option and not one.inside(option))

@@ -73,13 +73,24 @@ def embedded(form: Form, answers: Sequence[GivenAnswer]) -> list[Json]:
     found: list[Json] = []
     for one in answers:
         try:
-            result = write_result(form, one.value)
+            result = _result(form, one)
         except LabelingMismatch:
             continue
         # What is imported is taken for the truth, unless it says otherwise.
         by = {"completed_by": int(one.annotator), "ground_truth": False}
         found.append({**by, "result": result, "was_cancelled": one.status is AnnotationStatus.SKIPPED})
     return found
+
+
+def _result(form: Form, one: GivenAnswer) -> list[Json]:
+    """The regions of an answer. Raises LabelingMismatch where the project has no way to keep it."""
+    parents = [part for part in one.value if part in form.labeling.tree.parents]
+    if parents and not form.asks.keeps_parents:
+        raise LabelingMismatch(
+            f"{parents[0]!r} is a parent of labels, and {form.control!r} lists labels side by side: give one of its "
+            "labels, or make the question a Taxonomy"
+        )
+    return write_result(form, one.value)
 
 
 def _there(tasks: Tasks, form: Form, ids: Collection[str]) -> dict[str, dict[str, Found]]:
@@ -96,7 +107,7 @@ def _there(tasks: Tasks, form: Form, ids: Collection[str]) -> dict[str, dict[str
 def _post(client: Client, form: Form, one: GivenAnswer) -> Found | str:
     """The annotation, as it is there now; or why Label Studio does not take it. Raises ConnectorError."""
     try:
-        result = write_result(form, one.value)
+        result = _result(form, one)
     except LabelingMismatch as error:
         return str(error)
     body: Json = {

@@ -93,7 +93,9 @@ def prediction_from(labeling: Labeling, suggestion: Suggestion, form: Form | Non
     ``form`` is :func:`.config.read_config` of the config in the request; without it, the project is taken to be one
     that we made.
     """
-    result = write_result(form or form_of(labeling), suggestion.value, suggestion.score, suggestion.scores)
+    form = form or form_of(labeling)
+    suggestion = form.shows(suggestion)
+    result = write_result(form, suggestion.value, suggestion.score, suggestion.scores)
     return {"model_version": suggestion.model_version, "score": suggestion.score, "result": result}
 
 

@@ -233,7 +233,7 @@ _BRIEF = {"include": "id,model_version"}
 def _rows(version: str, entries: Sequence[QueueEntry], form: Form) -> list[Json]:
     rows = []
     for entry in ranked(entries):
-        shown = entry.suggestion
+        shown = None if entry.suggestion is None else form.shows(entry.suggestion)
         result = [] if shown is None else write_result(form, shown.value, shown.score, shown.scores)
         row = {"task": int(entry.remote_id), "model_version": version, "score": score_of(entry.rank), "result": result}
         rows.append(row)

@@ -1,7 +1,7 @@
 """Which question of a labeling config is learned, and in which words the others are refused.
 
-``Choices`` are about the whole record, ``Labels`` about parts of a text; all else that Label Studio can ask is named,
-with the reason and the way on.
+``Choices`` and ``Taxonomy`` are about the whole record, ``Labels`` about parts of a text; all else that Label Studio can
+ask is named, with the reason and the way on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from nextlabel.connectors.errors import LabelingMismatch
 from nextlabel.connectors.label_studio.page import KINDS, OBJECTS, VARIABLE, Shown, Tag
 from nextlabel.connectors.records import FieldKind
 
-LEARNED = ("Choices", "Labels", "HyperTextLabels")
+WHOLE = ("Choices", "Taxonomy")
+"""The tags of questions about the whole record."""
+LEARNED = (*WHOLE, "Labels", "HyperTextLabels")
 """The tags of questions that can be learned."""
 WANTED: Mapping[str, str] = {
     "DateTime": "for a date",
@@ -20,17 +22,17 @@ WANTED: Mapping[str, str] = {
     "Pairwise": "which of two is better",
     "Ranker": "for an order",
     "Rating": "for a number of stars",
-    "Taxonomy": "for a place in a tree of labels",
     "TextArea": "for free text",
 }
 """What controls ask for that is no label; others are for parts of pictures, of sounds, of videos, of dialogues."""
-RIVALS = frozenset({"Choices", "Pairwise", "Ranker", "Rating", "Taxonomy"})
+RIVALS = frozenset({*WHOLE, "Pairwise", "Ranker", "Rating"})
 """What may be the project's real question, even if nextlabel can learn another."""
 NO_QUESTIONS = frozenset({"Bucket", "Filter", "Relation", "Relations", "Shortcut"})
 """What carries a name, or points at an object, and asks nothing."""
 WAY_ON = (
-    'nextlabel learns Choices about Text, HyperText and Image (one label, or several with choice="multiple"), and '
-    "Labels or HyperTextLabels on Text and HyperText: add one of these to the labeling config, or use another project"
+    'nextlabel learns Choices about Text, HyperText and Image (one label, or several with choice="multiple"), a '
+    "Taxonomy about the same, and Labels or HyperTextLabels on Text and HyperText: add one of these to the labeling "
+    "config, or use another project"
 )
 
 
@@ -86,7 +88,7 @@ def refusal(tag: Tag, shown: Mapping[str, Shown]) -> str:
     if tag.tag not in LEARNED:
         wanted = WANTED.get(tag.tag) or f"for parts of {_named(objects) or 'the task'}"
         return f"{tag} asks {wanted}"
-    return _own(tag) or (_about_the_record(tag, objects, shown) if tag.tag == "Choices" else _on_a_text(tag, objects))
+    return _own(tag) or (_about_the_record(tag, objects, shown) if tag.tag in WHOLE else _on_a_text(tag, objects))
 
 
 def _own(tag: Tag) -> str:
@@ -100,6 +102,8 @@ def _own(tag: Tag) -> str:
     for one in tag.walk():
         if one.tag in (*LEARNED, "Choice", "Label") and VARIABLE.search(one.get("value")) and not one.get("alias"):
             return f'{tag} has other labels in each task (value="{one.get("value")}")'
+    if tag.tag == "Taxonomy" and (tag.get("apiurl") or VARIABLE.search(tag.value)):
+        return f"{tag} has labels that are not in the labeling config (apiUrl, or a value of each task)"
     if tag.says("allownested"):
         return f"{tag} nests its labels (allowNested), so answers are paths: ask with labels side by side"
     return ""

@@ -7,6 +7,7 @@ from typing import Any
 
 from nextlabel.backend.data.rows import Row, Table
 from nextlabel.connectors.argilla.config import NONE, points_of
+from nextlabel.connectors.hierarchy import above, joined
 from nextlabel.connectors.records import AnnotationStatus, Span, Value
 
 from .answers import (
@@ -104,13 +105,16 @@ def _regions(result: list[Any], wanted: Wanted) -> Value:
         raise ValueError(f"it holds no {' or '.join(kinds)}, but {result[0].get('type')}")
     if wanted.marks:
         return marks_of([{**value, **(value.get("globalOffsets") or {})} for value in own])
-    return tuple(dict.fromkeys(label for value in own for label in _choices(value)))
+    return tuple(dict.fromkeys(label for value in own for label in _choices(value, wanted)))
 
 
-def _choices(value: Mapping[str, Any]) -> tuple[str, ...]:
+def _choices(value: Mapping[str, Any], wanted: Wanted) -> tuple[str, ...]:
+    """Labels; of a tree's, the path where that, or something below it, is asked, else what it ends with."""
     if "choices" in value:
         return labels_of(value["choices"])
-    return tuple(path[-1] for path in value["taxonomy"] if path)  # the leaf of each path
+    nodes = {node for label in wanted.labels for node in (*above(label), label)}
+    paths = [tuple(map(str, path)) for path in value["taxonomy"] if path]
+    return tuple(whole if (whole := joined(path)) in nodes else path[-1] for path in paths)
 
 
 def _min(row: Row, wanted: Wanted) -> Iterator[Found]:

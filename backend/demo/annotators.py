@@ -22,6 +22,7 @@ from typing_extensions import override
 from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.stack import Annotator, ArgillaAnnotator, ArgillaStack, LabelStudioStack, Page, PlatformServer
 from nextlabel.backend.stack.server import PlatformStack
+from nextlabel.connectors.hierarchy import SEPARATOR
 from nextlabel.connectors.label_studio.config import UID_KEY
 
 Json = dict[str, Any]
@@ -88,6 +89,8 @@ class OnLabelStudio(Person):
     def __init__(self, server: PlatformServer, token: str, project: str, link: str) -> None:
         self._client = Annotator(server.url, token, project)
         self._task: Json = {}
+        # Labels in a tree are asked for by another control.
+        self._in_tree = "<Taxonomy" in self._client.ask("GET", f"/api/projects/{project}/")["label_config"]
 
     @override
     def look(self) -> str | None:
@@ -100,7 +103,9 @@ class OnLabelStudio(Person):
 
     @override
     def answer(self, label: str) -> None:
-        self._client.submit(self._task, label)
+        named = {"from_name": "label", "to_name": "text", "type": "taxonomy"}
+        tree = [named | {"value": {"taxonomy": [label.split(SEPARATOR)]}}]
+        self._client.submit(self._task, tree if self._in_tree else label)
 
     @override
     def close(self) -> None:
@@ -112,8 +117,10 @@ class OnLabelStudio(Person):
         # What the Export button gives.
         headers = {"Authorization": f"Token {server.token}"}
         tasks = get(server, f"/api/projects/{project}/export", headers, exportType="JSON")
+        given = [(str(one["id"]), one["result"][0]["value"]) for task in tasks for one in task["annotations"]]
         return {
-            str(one["id"]): one["result"][0]["value"]["choices"][0] for task in tasks for one in task["annotations"]
+            number: SEPARATOR.join(value["taxonomy"][0]) if "taxonomy" in value else value["choices"][0]
+            for number, value in given
         }
 
 

@@ -13,7 +13,7 @@ from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.intervals import Interval
 from nextlabel.backend.metrics import ClassFigures, Predicted, accuracy, class_figures, macro_f1
 from nextlabel.backend.numeric import plain
-from nextlabel.backend.questions.hierarchy import choose, levels
+from nextlabel.backend.questions.hierarchy import SURE, choose, levels
 from nextlabel.connectors.hierarchy import Hierarchy
 
 from .crossvalidation import HeldOut
@@ -66,7 +66,7 @@ def tree_figures(found: HeldOut) -> Tree | None:
     if not tree.parents:
         return None
     measured = tuple(_level(found, level, nodes, members) for level, nodes, members in levels(tree))
-    return Tree(measured, _suggested(found, tree) if found.examples.activation is SOFTMAX else None)
+    return Tree(measured, suggested(found, tree) if found.examples.activation is SOFTMAX else None)
 
 
 def _level(found: HeldOut, level: int, nodes: Sequence[str], members: Predicted) -> Level:
@@ -78,9 +78,10 @@ def _level(found: HeldOut, level: int, nodes: Sequence[str], members: Predicted)
     return Level(level, merged.interval(accuracy), merged.interval(macro_f1), figures)
 
 
-def _suggested(found: HeldOut, tree: Hierarchy) -> Suggested:
+def suggested(found: HeldOut, tree: Hierarchy, sure: float = SURE) -> Suggested:
+    """What would be suggested of single labels; ``sure``: see ``choose``."""
     answers = np.asarray(found.examples.targets, np.int64)
-    chosen = [choose(tree, predicted) for predicted in found.predicted]
+    chosen = [choose(tree, predicted, sure) for predicted in found.predicted]
     right, parents = [one.right(answers) for one in chosen], [one.is_parent for one in chosen]
     hits, fell = np.concatenate(right), np.concatenate(parents)
     return Suggested(

@@ -1,7 +1,7 @@
 """Which question of a labeling config is learned, and in which words the others are refused.
 
-``Choices`` and ``Taxonomy`` are about the whole record, ``Labels`` about parts of a text; all else that Label Studio can
-ask is named, with the reason and the way on.
+``Choices`` and ``Taxonomy`` are about the whole record, ``Labels`` about parts of a text; all else that Label
+Studio can ask is named, with the reason and the way on.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def _own(tag: Tag) -> str:
     for one in tag.walk():
         if one.tag in (*LEARNED, "Choice", "Label") and VARIABLE.search(one.get("value")) and not one.get("alias"):
             return f'{tag} has other labels in each task (value="{one.get("value")}")'
-    if tag.tag == "Taxonomy" and (tag.get("apiurl") or VARIABLE.search(tag.value)):
-        return f"{tag} has labels that are not in the labeling config (apiUrl, or a value of each task)"
+    if tag.get("apiurl"):
+        return f"{tag} has labels that are not in the labeling config (apiUrl)"
     if tag.says("allownested"):
         return f"{tag} nests its labels (allowNested), so answers are paths: ask with labels side by side"
     return ""

@@ -43,8 +43,6 @@ REFUSED = [
     "TextArea prompt>image; Image image $image; RectangleLabels label>image",
     "Image image $image; TextArea prompt>image; RectangleLabels label>image; BrushLabels label2>image",
     "Text input_text $text; TextArea generated_text>input_text",
-    "Text context $text; TextArea prompt>context; "
-    "TextArea response>context; Taxonomy evals>context; Rating rating>context",
     "Paragraphs chat $dialogue; TextArea prompt>chat; TextArea response>chat",
     "Image image $image; RectangleLabels label>image",
     "Audio audio $audio; TextArea transcription>audio",
@@ -98,6 +96,15 @@ def test_a_config_of_labels_is_learned(short: str) -> None:
     assert f"{asked.kind} {asked.name} of {fields}" == LEARNED[short]
     assert asked.labels == ("one", "two")
     assert form.target in form.objects.values()
+
+
+def test_a_taxonomy_beside_another_question_has_to_be_named() -> None:
+    """An example of an ML backend that was refused before trees could be learned."""
+    short = "TextArea response>context; Taxonomy evals>context maxUsages=1; Rating rating>context"
+    xml = config(f"Text context $text; TextArea prompt>context; {short}")
+    with pytest.raises(LabelingMismatch, match="Taxonomy 'evals', Rating 'rating'; name one of them in the recipe"):
+        read_config(xml)
+    assert read_config(xml, "evals").labeling.kind == "single"
 
 
 @pytest.mark.parametrize("short", REFUSED)

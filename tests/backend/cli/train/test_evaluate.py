@@ -442,3 +442,23 @@ def test_average_precision_names_its_label(evaluate: Run, figures: Run, folder: 
     assert "there are 'abuse' and 'fine'" in done.err
     several = [one | {"stars": "abc"[at % 3]} for at, one in enumerate(rows())]
     assert "mean over 3 labels" in evaluate(written(folder / "three.csv", several), "--positive", "a").err
+
+
+def test_labels_in_a_tree_have_figures_of_the_parents_too(figures: Run, evaluate: Run, folder: Path) -> None:
+    made = rows(90)
+    for at, row in enumerate(made):
+        row["stars"] = "good" if row["stars"] == "pos" else ("bad > late" if at % 3 else "bad > rude")
+    name = written(folder / "tree.csv", made)
+    tree = figures(name, "--no-learning-curve")["tree"]
+    [top] = tree["levels"]
+    assert [one["label"] for one in top["classes"]] == ["bad", "good"]
+    assert [one["support"] for one in top["classes"]] == [45, 45]
+    said = tree["suggested"]
+    assert said["leaf_accuracy"]["mean"] <= said["accuracy"]["mean"] <= top["accuracy"]["high"]
+    shown = evaluate(name, "--no-learning-curve", "--report", "tree.html")
+    assert "share that is a parent" in shown.out
+    assert "Labels in a tree" in (folder / "tree.html").read_text()
+    made[0]["stars"] = "bad"
+    refused = evaluate(written(folder / "mixed.csv", made))
+    assert refused.code == 1
+    assert "'bad' is a label and also the parent of 'bad > late'" in refused.err.replace("\n", " ")

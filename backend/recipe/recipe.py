@@ -161,7 +161,8 @@ class Recipe(BaseModel):
     labels: tuple[str, ...] = Field(
         default=(),
         min_length=1,
-        description="The labels; or label -> a sentence that describes it. The project's, where one exists.",
+        description="The labels; or label -> a sentence that describes it. The project's, where one exists. "
+        "`sexist > threats` is a place in a tree: models.md.",
     )
     descriptions: Mapping[str, str] = Field(default_factory=dict, description="Label -> a sentence that describes it.")
     question: Annotated[str, AfterValidator(named)] = Field(

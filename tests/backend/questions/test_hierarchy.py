@@ -64,7 +64,9 @@ def test_suggestions_name_the_parent_and_its_likeliest_label() -> None:
     parent, leaf = question.suggestions(outputs, "m")
     assert (parent.value, leaf.value, leaf.leaf) == (("a",), ("b",), None)
     assert parent.score == pytest.approx(0.8)
-    assert parent.leaf == ("a > 1", pytest.approx(0.3))
+    assert parent.leaf is not None
+    assert parent.leaf[0] == "a > 1"
+    assert parent.leaf[1] == pytest.approx(0.3)
     assert question.predictions(outputs, "m")[0].probabilities.keys() == {"a > 1", "a > 2", "a > 3", "b"}
     assert question.proposed(outputs)[0] == ("a > 1",), "in place of an answer a label is proposed"
     figures = question.figures(outputs, np.array([1, 3]))
@@ -92,7 +94,7 @@ def test_with_several_labels_nothing_is_learned_of_an_answer_with_a_parent() -> 
     assert question.target(("a", "b")) == (None, frozenset())
     assert question.vote(("a", "b")) is None
     target, _ = question.target(("a > y", "b"))
-    assert np.flatnonzero(target).tolist() == [3, 4]
+    assert np.flatnonzero(np.asarray(target)).tolist() == [3, 4]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ LEARNED = {
     "natural-language-processing/named-entity-recognition": "span label of text",
     "natural-language-processing/question-answering": "span answer of text, question",
     "natural-language-processing/relation-extraction": "span label of text",
+    "natural-language-processing/taxonomy": "multi taxonomy of text",
     "natural-language-processing/text-classification": "single sentiment of text",
     "ranking-and-scoring/content-based-image-search": "multi similar of query_image, image1, image2, image3",
     "structured-data-parsing/html-entity-recognition": "span ner of html",
@@ -95,7 +96,8 @@ def as_on_the_page(form: Form, value: Value) -> list[dict[str, Any]]:
     """What the page stores for ``value``, as it was seen to."""
     names = {"from_name": form.control, "to_name": form.target, "type": form.tag.lower(), "origin": "manual"}
     if form.labeling.kind is not LabelKind.SPAN:
-        return [{**names, "id": "xyz", "value": {"choices": list(value)}}]
+        given = {"choices": list(value), "taxonomy": [str(label).split(" > ") for label in value]}
+        return [{**names, "id": "xyz", "value": {form.tag.lower(): given[form.tag.lower()]}}]
     regions = []
     for number, one in enumerate(value):
         assert isinstance(one, Span)
@@ -120,7 +122,7 @@ def test_what_is_learned_of_a_template_goes_both_ways(label_studio: LabelStudioS
     if asked.kind is LabelKind.SPAN:
         value: Value = (Span(0, 4, asked.labels[0]), Span(SEEN.index("Acme"), len(SEEN), asked.labels[-1]))
     else:
-        value = asked.labels[: 2 if asked.kind is LabelKind.MULTI else 1]
+        value = asked.labels[-2 if asked.kind is LabelKind.MULTI else -1 :]
     number, task = project(label_studio, config, filled)
     made = as_on_the_page(form, value)
     api(label_studio, "POST", f"/api/tasks/{task}/annotations", json={"result": made, "lead_time": 1.0})

@@ -11,6 +11,7 @@ import argparse
 import csv
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.evaluation.crossvalidation import HeldOut, Run
 from nextlabel.backend.evaluation.levels import suggested, tree_figures
+from nextlabel.backend.intervals import Interval
 from nextlabel.backend.metrics import accuracy, macro_f1
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.numeric import plain
+from nextlabel.backend.questions.hierarchy import choose, levels
 from nextlabel.connectors.hierarchy import Hierarchy, joined
 from nextlabel.connectors.records import Labeling, LabelKind
 
@@ -100,8 +103,28 @@ def _figures(held: HeldOut, sure: Sequence[float]) -> dict[str, Any]:
             one.level: {"accuracy": one.accuracy.to_json(), "macro_f1": one.macro_f1.to_json()}
             for one in figures.levels
         },
+        "top_of_the_likeliest_leaf": _top_of_leaf(held, tree).to_json(),
+        "likeliest_leaf_where_a_parent_is_suggested": _leaf_there(held, tree),
         "suggested": {at: plain(suggested(held, tree, at)) for at in sure},
     }
+
+
+def _top_of_leaf(held: HeldOut, tree: Hierarchy) -> Interval:
+    """How often the top is right if the likeliest leaf says which it is, as without a tree."""
+    top = next(levels(tree))[2].argmax(axis=1)
+    nodes = np.eye(len(held.examples.labels), dtype=np.float32)[top]
+    flat = [nodes[one.argmax(axis=1)] for one in held.predicted]
+    examples = Examples(held.examples.texts, top[held.examples.targets], held.examples.labels)
+    return replace(held.predicting(flat), examples=examples).interval(accuracy)
+
+
+def _leaf_there(held: HeldOut, tree: Hierarchy) -> float:
+    """Where a parent is suggested, the share of texts of which its likeliest leaf is right."""
+    answers, right = np.asarray(held.examples.targets), []
+    for one in held.predicted:
+        chosen = choose(tree, one)
+        right.append((chosen.leaf == answers)[chosen.is_parent])
+    return float(np.concatenate(right).mean())
 
 
 def _rows(path: Path) -> list[tuple[str, str, str]]:

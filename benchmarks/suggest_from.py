@@ -31,8 +31,8 @@ from nextlabel.backend.questions import Proposal, question_of
 from nextlabel.connectors.records import Labeling, LabelKind
 
 ANSWERS = (0, 50, 200, 500)
-THEIRS, SMALL, TEST = 2000, 150, 1000
-"""Records that the good suggester is fitted on, the mediocre one, and those of the test part."""
+THEIRS, SMALL, TEST = 0.4, 0.03, 0.25
+"""Shares of the records that the good suggester is fitted on, the mediocre one, and those of the test part."""
 
 
 def main(argv: Sequence[str] = ()) -> dict[str, Any]:
@@ -88,8 +88,9 @@ def one_seed(
     labels = labeling.labels
     y = np.array([labels.index(one) for one in answers], np.int64)
     order = np.random.default_rng(seed).permutation(len(y))
-    theirs, test, pool = order[:THEIRS], order[THEIRS : THEIRS + TEST], order[THEIRS + TEST :]
-    good, mediocre = pipeline(texts, y, theirs), pipeline(texts, y, theirs[:SMALL])
+    fitted_on, tested = int(THEIRS * len(y)), int(TEST * len(y))
+    theirs, test, pool = order[:fitted_on], order[fitted_on : fitted_on + tested], order[fitted_on + tested :]
+    good, mediocre = pipeline(texts, y, theirs), pipeline(texts, y, theirs[: int(SMALL * len(y))])
     circle = {label: labels[(at + 1) % len(labels)] for at, label in enumerate(labels)}
     where = [*test.tolist(), *pool[: max(ANSWERS)].tolist()]
     said = {
@@ -115,9 +116,9 @@ def one_seed(
         for name, names in {**{one: [one] for one in said}, "all": list(said)}.items():
             block = voicing.block(names, [{one: said[one][at] for one in names} for at in range(len(where))])
             weights = voicing.weighed(
-                block[TEST : TEST + many], y[given], names, probe.held_out_proba(x[given]) if many else None, _never
+                block[tested : tested + many], y[given], names, probe.held_out_proba(x[given]) if many else None, _never
             )
-            both = voicing.joined(alone, block[:TEST], weights, names)
+            both = voicing.joined(alone, block[:tested], weights, names)
             found[f"{name} at {many}"] = float((both.argmax(axis=1) == y[test]).mean()) - accuracy
             found[f"{name} log loss at {many}"] = _loss(both, y[test]) - _loss(alone, y[test])
     return found

@@ -160,17 +160,21 @@ def _fitted(x: Doubles, y: Doubles, activation: Activation, centre: Doubles) -> 
 
 
 def _gain(head: Doubles, x: Doubles, y: Doubles, activation: Activation) -> float:
-    """Log loss per answer that weights fitted without its fold save over the head alone, on average."""
+    """Log loss per answer that voices save over the head alone, on average, by weights fitted without its fold."""
     both = np.concatenate([head[:, None], x], axis=1)
     fold_of = np.arange(len(y)) % FOLDS
     saved = 0.0
     for fold in range(FOLDS):
         test = fold_of == fold
         if test.any() and not test.all():
-            weights = _fitted(both[~test], y[~test], activation, _beside(x.shape[1]))
-            alone = activation.loss(head[test].copy(), y[test])[0].sum()
-            saved += float(alone - activation.loss(np.einsum("msc,s->mc", both[test], weights), y[test])[0].sum())
+            saved += _loss(both[:, :1], y, test, activation) - _loss(both, y, test, activation)
     return saved / len(y)
+
+
+def _loss(x: Doubles, y: Doubles, test: npt.NDArray[np.bool_], activation: Activation) -> float:
+    """Log loss on ``test`` of experts whose weights were fitted on the others."""
+    weights = _fitted(x[~test], y[~test], activation, _beside(x.shape[1] - 1))
+    return float(activation.loss(np.einsum("msc,s->mc", x[test], weights), y[test])[0].sum())
 
 
 def _named(names: Sequence[str], found: Doubles) -> dict[str, float]:

@@ -121,6 +121,10 @@ class ProjectReport:
             "curve": [one.to_json() for one in self.curve],
             "held_out": None if self.held_out is None else self.held_out.to_json(),
             "saved": None if self.saved is None else self.saved.to_json(),
+            "suggesters": [
+                {"name": name, "agreeing": one["agreeing"], "blind": one["blind"]}
+                for name, one in found.suggesters.items()
+            ],
             "slips": plain(self.slips),
             "accuracy_without_slips": plain(self.without_slips),
             "agreement": plain(self.agreement),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from nextlabel.backend.loop.marks import fitted
 from nextlabel.backend.models.card import SLIPS
 from nextlabel.backend.models.registry import SPACE_IN_USE
 from nextlabel.backend.pool.pool import PoolState, Positions
+from nextlabel.backend.pool.voices import figures, hear
 from nextlabel.backend.questions import Question, newest_answers, question_of
 from nextlabel.backend.store import ModelRow, Store
 from nextlabel.connectors.errors import ConfigError
@@ -47,7 +48,7 @@ class Gathered:
     ``drawn_from`` of them were open when the audit slice was drawn, or came later, so it speaks of these; ``before``
     int64 [k]: positions of ``training`` that were answered by then. ``models``: oldest first. ``trained``: version of
     the trained encoder in use, empty for the recipe's own. ``opinions``: who said what, None where the question does
-    not have one label per record.
+    not have one label per record. ``suggesters``: name -> what answers say of it, see pool's ``figures``.
     """
 
     pool: PoolState
@@ -65,6 +66,7 @@ class Gathered:
     models: tuple[ModelRow, ...]
     trained: str
     opinions: Opinions | None
+    suggesters: dict[str, dict[str, Any]] = field(default_factory=dict)
     slips: Slips | None = None
     marks: Agreement | None = None
 
@@ -82,6 +84,7 @@ def gather(store: Store, labeling: Labeling) -> Gathered:
     stored = list(known.values())
     # Whether a record is embedded is of no matter here, so each gets a row; the loop's own rules do the rest.
     pool.add(stored, np.arange(len(stored), dtype=np.int64))
+    hear(store, pool, stored)
     pool.answer(touched)
     training, audited, held_out = pool.training(), pool.audited(), pool.held_out()
     if not len(training) + len(audited) + len(held_out):
@@ -110,6 +113,7 @@ def gather(store: Store, labeling: Labeling) -> Gathered:
         models=tuple(reversed(store.models())),
         trained=store.get_meta(SPACE_IN_USE) or "",
         opinions=_opinions(labeling, given, {remote: one.position for remote, one in known.items()}, store),
+        suggesters=figures(pool),
         slips=_slips(store),
         marks=mark_agreement(pool.question, touched.values()) if pool.question.reads_tokens else None,
     )

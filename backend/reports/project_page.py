@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nextlabel.backend.annotators.quality import LEAST_RANKED, Annotator
 
@@ -56,6 +56,7 @@ def headline(found: ProjectReport) -> list[tuple[str, str]]:
     if found.curve:
         last = found.curve[-1]
         rows.append(("audit accuracy", f"{last.accuracy} on {last.audited:,} answers, {last.model}"))
+    rows += [(f"suggester {name}", suggester(one)) for name, one in data.suggesters.items()]
     if found.slips is not None:
         rows.append(("audit answers in doubt", doubted(found)))
     if found.held_out is not None:
@@ -101,6 +102,22 @@ def issue_parts(found: ProjectReport) -> Iterator[tuple[str, Table]]:
     for heading, head, rows in tables:
         if (made := _table(head, rows)).rows:
             yield heading, made
+
+
+def suggester(figures: dict[str, Any]) -> str:
+    """How often people say what a model or rule suggests."""
+    parts = []
+    for key, where in (("agreeing", ""), ("blind", " on the audit slice, where nobody saw it")):
+        one = figures[key]
+        if not one["answered"]:
+            continue
+        if "accuracy" in one:
+            interval = f"{one['low']:.3f} to {one['high']:.3f}"
+            parts.append(
+                f"people say the same {one['accuracy']:.3f} (95%: {interval}, {one['n']:,} suggestions){where}"
+            )
+        parts.append(f"it suggests something for {one['said']:,} of {one['answered']:,} answered records{where}")
+    return "; ".join(parts)
 
 
 def doubted(found: ProjectReport) -> str:

@@ -44,7 +44,7 @@ def test_a_new_project_shows_suggestions_before_the_first_answer(
     status = product.wait_ready()
     project = status["project"]["id"]
     tasks = api(label_studio, "GET", f"/api/tasks?project={project}&fields=all&page_size=100").json()["tasks"]
-    texts = {one["id"]: one["data"]["review"] for one in tasks}
+    texts = {one["id"]: one["data"]["text"] for one in tasks}
     assert len(texts) == 30  # what nobody has a guess about is not taken in
     predictions = api(label_studio, "GET", f"/api/predictions?project={project}").json()
     shown = {one["task"]: one["result"][0]["value"]["choices"] for one in predictions if one["result"]}

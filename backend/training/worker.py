@@ -60,7 +60,7 @@ from .jobs import (
 )
 from .process import ERROR, PROGRESS
 from .spans import SpanTrainer
-from .spec import ProgressReport, TrainingCancelled, TrainingProgress, Watch
+from .spec import EpochFigures, ProgressReport, TrainingCancelled, TrainingProgress, Watch
 from .trainer import Trainer
 
 NICE = 10
@@ -79,18 +79,25 @@ Stop: TypeAlias = Callable[[], bool]
 
 
 class ProgressFile:
-    """Writes reports to a file for the parent, not too often; a reader sees the last one whole."""
+    """Writes reports to a file for the parent, not too often; a reader sees the last one whole.
+
+    The epochs of a training stay in what is reported of the stages after it.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file, self._temporary = file, file.with_name(f".{file.name}.tmp")
         self._last, self._stage = 0.0, ""
+        self._history: Sequence[EpochFigures] = ()
 
     def __call__(self, progress: TrainingProgress) -> None:
         """Take a report; it is written if the last one is old, or of another stage."""
+        self._history = progress.history or self._history
         if progress.stage == self._stage and time.monotonic() - self._last < REPORT_SECONDS:
             return
         self._last, self._stage = time.monotonic(), progress.stage
-        self._temporary.write_text(json.dumps(asdict(progress)), encoding="ascii")
+        self._temporary.write_text(
+            json.dumps(asdict(replace(progress, history=tuple(self._history)))), encoding="ascii"
+        )
         self._temporary.replace(self._file)
 
 

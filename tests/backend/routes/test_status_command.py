@@ -152,6 +152,32 @@ def test_train_waits_for_the_one_that_was_asked_for_not_the_one_that_runs(
     assert (said[0], said[-1]) == (RUNS, "fine-tune-2 is kept, not used")
 
 
+def test_train_writes_the_epochs_that_it_sees_for_tensorboard(
+    told: None, service: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setattr("nextlabel.backend.cli.service.EVERY_S", 0)
+    first, second = {"epoch": 1.0, "loss": 0.5}, {"epoch": 2.0, "loss": 0.25, "macro_f1": 0.75}
+    runs = {"ended": 3, "labels": 40}
+    asked_for(
+        service,
+        runs,
+        runs | {"candidate": "few-shot (1 of 2)", "epochs": [first]},
+        runs | {"candidate": "fine-tune (2 of 2)", "epochs": [first]},
+        runs | {"candidate": "fine-tune (2 of 2)", "epochs": [first, second]},
+        {"ended": 4, "made": True, "verdict": "fine-tune-2 goes live"},
+    )
+    assert main(["train", "--wait", "--tensorboard", str(tmp_path / "runs")]) == 0
+    [run] = (tmp_path / "runs").iterdir()
+    found = {one.name: EventAccumulator(str(one)).Reload().Scalars("loss/training") for one in run.iterdir()}
+    losses = {name: [event.value for event in events] for name, events in found.items()}
+    assert losses == {"few-shot-1-of-2": [0.5], "fine-tune-2-of-2": [0.5, 0.25]}
+    capsys.readouterr()
+    assert main(["train", "--tensorboard", str(tmp_path / "runs")]) == 1
+    assert "add --wait" in capsys.readouterr().err
+
+
 def test_train_that_made_no_model_ends_with_an_error(
     told: None, service: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -93,7 +93,7 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
     parser.add_argument("--tune", action="store_true", help="on the intents and vectors that defaults are chosen on")
     options = parser.parse_args(argv)
     name = "rare_tune" if options.tune else "rare"
-    runs = _known(name)
+    runs = known_runs(name)
     tasks = {f"{kind}: {key}": task for kind in options.kinds for key, task in KINDS[kind](options.tune).items()}
     wanted = [(task, arm, seed) for task in tasks for arm in options.arms for seed in range(options.seeds)]
     with Progress(transient=True) as progress:
@@ -101,11 +101,11 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
             key = f"{task} | {arm} | {seed}"
             if key not in runs:
                 runs[key] = run(tasks[task], ARMS[arm], seed)
-                write_atomically(_kept(name), json.dumps(runs).encode())
+                write_atomically(kept(name), json.dumps(runs).encode())
     summary = {kind: {arm: _summary(runs, kind, arm, options.seeds) for arm in options.arms} for kind in options.kinds}
     columns = ["kind", "strategy", "positives found", "of the remaining", "of random's", "held-out AP"]
     rows = [
-        [kind, arm, *(_shown(one[key]) for key in ("found", "share", "to_random", "ap"))]
+        [kind, arm, *(shown(one[key]) for key in ("found", "share", "to_random", "ap"))]
         for kind, arms in summary.items()
         for arm, one in arms.items()
     ]
@@ -142,7 +142,7 @@ def run(task: Task, arm: tuple[str, dict[str, Any]], seed: int) -> dict[str, Any
 
 
 def _topical(tune: bool) -> dict[str, Task]:
-    parts = [_rows("banking77", f"{part}.csv") for part in ("train", "test")]
+    parts = [data_rows("banking77", f"{part}.csv") for part in ("train", "test")]
     encoder, (train, test) = _encoded([[row["text"] for row in rows] for rows in parts])
     intents = [np.array([row["category"] for row in rows]) for rows in parts]
     names = [name for name in sorted(set(intents[0].tolist())) if (intents[0] == name).sum() >= 60]
@@ -156,7 +156,7 @@ def _topical(tune: bool) -> dict[str, Task]:
 
 
 def _subtle(tune: bool) -> dict[str, Task]:
-    rows = _rows("edos", "edos_labelled_aggregated.csv")
+    rows = data_rows("edos", "edos_labelled_aggregated.csv")
     parts = [[row for row in rows if (row["split"] == "test") == held] for held in (False, True)]
     encoder, (train, test) = _encoded([[row["text"] for row in part] for part in parts])
     vectors = [np.array([row["label_vector"] for row in part]) for part in parts]
@@ -180,18 +180,20 @@ def _encoded(parts: Sequence[Sequence[str]]) -> tuple[Encoder, list[Matrix]]:
     return encoder, [cache.take(cache.ensure(texts, encoder)) for texts in parts]
 
 
-def _rows(folder: str, file: str) -> list[dict[str, str]]:
+def data_rows(folder: str, file: str) -> list[dict[str, str]]:
+    """Rows of a table in a folder of NEXTLABEL_DATA."""
     with (Path(os.environ["NEXTLABEL_DATA"]) / folder / file).open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
 
 
-def _kept(name: str) -> Path:
+def kept(name: str) -> Path:
+    """Where runs are noted until all are there."""
     return RESULTS / f"{name}.json.part"
 
 
-def _known(name: str) -> dict[str, Any]:
+def known_runs(name: str) -> dict[str, Any]:
     """The runs of an earlier call, whole or broken off."""
-    for path, key in ((_kept(name), ""), (RESULTS / f"{name}.json", "runs")):
+    for path, key in ((kept(name), ""), (RESULTS / f"{name}.json", "runs")):
         if path.exists():
             found = json.loads(path.read_text(encoding="utf-8"))
             return dict(found[key] if key else found)
@@ -210,13 +212,14 @@ def _summary(runs: dict[str, Any], kind: str, arm: str, seeds: int) -> dict[str,
         }[figure]
         return np.array([np.mean([values(runs[f"{task} | {of} | {seed}"]) for task in tasks]) for seed in range(seeds)])
 
-    figures = {figure: _interval(over(figure, arm)) for figure in ("found", "share", "ap")}
+    figures = {figure: interval(over(figure, arm)) for figure in ("found", "share", "ap")}
     known = all(f"{task} | random | {seed}" in runs for task in tasks for seed in range(seeds))
-    figures["to_random"] = _ratio(over("found", arm), over("found", "random")) if known else [float("nan")] * 3
+    figures["to_random"] = ratio(over("found", arm), over("found", "random")) if known else [float("nan")] * 3
     return figures
 
 
-def _interval(values: npt.NDArray[np.float64]) -> list[float]:
+def interval(values: npt.NDArray[np.float64]) -> list[float]:
+    """Mean, and the ends of its 95% interval by Student's t."""
     mean = float(values.mean())
     if len(values) < 2:
         return [mean, mean, mean]
@@ -224,7 +227,7 @@ def _interval(values: npt.NDArray[np.float64]) -> list[float]:
     return [mean, mean - half, mean + half]
 
 
-def _ratio(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> list[float]:
+def ratio(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> list[float]:
     """The ratio of the sums, and its percentile interval over resampled seeds: single seeds may have found none."""
     drawn = np.random.default_rng(0).integers(len(ours), size=(2000, len(ours)))
     below = theirs[drawn].sum(axis=1)
@@ -234,7 +237,8 @@ def _ratio(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> li
     return [float(ours.sum() / theirs.sum()), *(float(one) for one in np.quantile(ratios, [0.025, 0.975]))]
 
 
-def _shown(one: Sequence[float]) -> str:
+def shown(one: Sequence[float]) -> str:
+    """A figure with its interval."""
     return f"{one[0]:.3g} [{one[1]:.3g}, {one[2]:.3g}]" if one[0] == one[0] else "–"
 
 

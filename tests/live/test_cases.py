@@ -1,0 +1,45 @@
+"""The five cases, as their pages in docs/cases tell them: every command of a page, in small."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nextlabel.backend.stack import LabelStudioServer
+from tests.backend.multimodal.conftest import clip as clip
+from tests.live import cases_data
+from tests.pages import Reader
+
+PAGES = Path(__file__).parents[2] / "docs" / "cases"
+SMALLER = {
+    "--start 200 ": "--start 20 ",
+    "--budget 825 ": "--budget 40 ",
+    "--batch 25 ": "--batch 20 ",
+    "--seeds 10 ": "--seeds 2 ",
+}
+"""Sizes of a project that are too much for a test, and what is put in their place."""
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
+    return cases_data.hub(tmp_path_factory.mktemp("hub"), clip)
+
+
+@pytest.fixture
+def reader(label_studio: LabelStudioServer, hub: Path, tmp_path: Path) -> Iterator[Reader]:
+    env = {"HF_HOME": str(hub), "NEXTLABEL_LOG_LEVEL": "warning"}
+    somebody = Reader(tmp_path, label_studio, Path(sys.executable).parent, cases_data.people, env)
+    yield somebody
+    somebody.stop()
+
+
+@pytest.mark.parametrize("case", sorted(page.stem for page in PAGES.glob("*.md")))
+def test_the_page_of_a_case_can_be_followed(case: str, reader: Reader) -> None:
+    cases_data.MADE[case](reader.folder)
+    page = (PAGES / f"{case}.md").read_text(encoding="utf-8")
+    for size, small in SMALLER.items():
+        page = page.replace(size, small)
+    reader.read(page)

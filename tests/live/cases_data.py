@@ -11,9 +11,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from nextlabel.backend.stack import Annotator
 from nextlabel.backend.stack.backend import BackendProcess
+from tests.backend.frozen.conftest import classifier
 from tests.backend.tiny_bert import letters, tiny_bert
 
 FILLERS = ("la", "el", "y", "que", "en", "no", "muy", "ayer", "esta", "siempre")
@@ -72,11 +74,16 @@ def posts(folder: Path) -> None:
 
 
 def comments(folder: Path) -> None:
-    """One of twenty names a book."""
+    """One of twenty names a book; and a model that takes every word for a work of art."""
     texts = [f"{TALK[number % 4]}, post {number}" for number in range(160)]
     for number in range(0, 160, 20):
         texts[number] = BOOKS[number // 20 % 3].format(TITLES[number // 20 % 2]) + f", post {number}"
     table(folder / "comments.csv", ("text",), ([text] for text in texts))
+    model = classifier(folder, "BertForTokenClassification", ("O", "B-WORK_OF_ART", "I-WORK_OF_ART"))
+    model = model.rename(folder / "ontonotes-ner")
+    weights = load_file(model / "model.safetensors")
+    weights["classifier.bias"][1] = 100
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
 
 
 def votes(folder: Path) -> None:

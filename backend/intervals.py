@@ -88,7 +88,8 @@ def wilson_interval(correct: float, n: float, level: float = LEVEL, *, z: float 
     share = correct / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # The share lies in it, at 0 and at 1 too, where rounding may say otherwise in the last digit.
+    return max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share))
 
 
 def interval_of(values: Scores, without: Scores, bearing: npt.NDArray[np.int64], level: float = LEVEL) -> Interval:

@@ -18,7 +18,7 @@ SMALLER = {
     "--start 200 ": "--start 20 ",
     "--budget 825 ": "--budget 40 ",
     "--batch 25 ": "--batch 20 ",
-    "--seeds 10 ": "--seeds 2 ",
+    "--seeds 10 ": "--seeds 1 --jobs 1 ",
 }
 """Sizes of a project that are too much for a test, and what is put in their place."""
 

@@ -16,7 +16,7 @@ from nextlabel.connectors.errors import ConfigError, ConnectorError, StoreError
 from .common import AsJson, command_group, console, examples, existing_store, has_store, print_json
 from .first_look import before_first_run
 from .progress import StartProgress
-from .service import leading, sentence
+from .status_words import leading, sentence
 
 if TYPE_CHECKING:
     from nextlabel.backend.recipe.recipe import Recipe

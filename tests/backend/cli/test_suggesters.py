@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nextlabel.backend.cli.service import suggester
+from nextlabel.backend.cli.status_words import suggester
 from nextlabel.backend.reports import project_page
 
 KNOWN = {"accuracy": 0.9, "low": 0.8, "high": 0.95, "n": 40, "said": 40, "answered": 50}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nextlabel.backend.cli.service import _audit
+from nextlabel.backend.cli.status_words import audited
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.models.card import AUDIT, measured
@@ -77,7 +77,7 @@ def test_slips_are_told_with_whose_they_are_and_what_would_be_without_them(store
     assert "Audit answers in doubt" in page(made, [])
     assert " ".join(found.slips.uids) in page(made, [])
     assert made.to_json()["slips"]["answers"] == found.slips.answers
-    status = _audit(measured(store.models()[0].metrics, AUDIT))
+    status = audited(measured(store.models()[0].metrics, AUDIT))
     assert f"takes {found.slips.answers} of the answers for slips" in status
 
 

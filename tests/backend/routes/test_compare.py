@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from nextlabel.backend.cli.service import sentence
+from nextlabel.backend.cli.status_words import sentence
 from nextlabel.connectors.errors import Overloaded
 
 

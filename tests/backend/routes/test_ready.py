@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from nextlabel.backend.app import create_app
-from nextlabel.backend.cli.service import rows
+from nextlabel.backend.cli.status_words import rows
 from nextlabel.backend.credentials import Credentials
 from nextlabel.backend.server import BackgroundServer, listen
 from nextlabel.backend.service.front import Front

@@ -16,7 +16,7 @@ from nextlabel.backend.encoders.base import Encoder
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.questions import Outputs, Question, Target, newest_answers
-from nextlabel.backend.questions.base import Space
+from nextlabel.backend.questions.head import Space
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Annotation, Value

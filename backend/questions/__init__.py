@@ -1,6 +1,7 @@
 """What a kind of question is: nothing else tells kinds apart."""
 
-from .base import Head, Prediction, Question, Target, as_json, is_settled, labels_of, newest_answers, spans_of
+from .base import Prediction, Question, Target, as_json, is_settled, labels_of, newest_answers, spans_of
+from .head import Head
 from .kinds import DEFAULT_KIND, QUESTIONS, question_of
 from .outputs import Outputs
 from .voices import ASSUMED, Agreeing, Block, Proposal, Voices, Weights

@@ -26,7 +26,8 @@ from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.hierarchy import joined, path_of
 from nextlabel.connectors.records import Span, Suggestion, Value
 
-from .base import Column, Head, Prediction, Question, Space, Target, as_json
+from .base import Column, Prediction, Question, Target, as_json
+from .head import Head, Space
 from .hierarchy import choose, levels
 from .outputs import Flags, Matrix, Outputs, Rows, View
 from .stacking import Stacking
@@ -68,8 +69,8 @@ class ChoiceHead(Head):
         return self.probe.activation.several
 
     @override
-    def aligned(self, question: Question) -> ChoiceHead | None:
-        probe = self.probe.aligned(question.labeling.labels, question.activation)
+    def aligned(self, labels: tuple[str, ...], activation: Activation) -> ChoiceHead | None:
+        probe = self.probe.aligned(labels, activation)
         return None if probe is None else ChoiceHead(probe)
 
     @override
@@ -189,7 +190,7 @@ class Choice(Question):
             return None, "its head is for spans, or can't be read"
         wanted = self.labeling.labels
         note = differences(head.labels, wanted, several=head.several, wants_several=self.activation.several)
-        prior = head.aligned(self)
+        prior = head.aligned(self.labeling.labels, self.activation)
         return (prior.probe, note) if prior is not None else (None, f"{note}; its head is not used, its encoder is")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
+from nextlabel.backend.activation import Activation
 from nextlabel.backend.annotators.label_errors import LabelErrors, of_tokens
 from nextlabel.backend.data.span_examples import SpanExamples, fault_of, longest_apart, trimmed
 from nextlabel.backend.encoders.base import Encoder, EncoderSpec
@@ -28,7 +29,8 @@ from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Annotation, Span, Suggestion, Value
 
-from .base import Column, Head, Question, Space, Target, spans_of
+from .base import Column, Question, Target, spans_of
+from .head import Head, Space
 from .outputs import Flags, Outputs, Rows, View
 from .span_voices import SpanVoicing
 
@@ -94,8 +96,8 @@ class SpanHead(Head):
         return self.probe.labels
 
     @override
-    def aligned(self, question: Question) -> SpanHead | None:
-        probe = self.probe.aligned(question.labeling.labels)
+    def aligned(self, labels: tuple[str, ...], activation: Activation) -> SpanHead | None:
+        probe = self.probe.aligned(labels)
         return None if probe is None else SpanHead(probe)
 
     @override

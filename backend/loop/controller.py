@@ -198,6 +198,7 @@ class Controller:
             head = self._store.head()
             if self._queue.generation is None and self._suggesting.holds_up():
                 self.state = f"asking {', '.join(self._suggesting.names)}"
+                self.progress = self._suggesting.progress(len(self.pool))
                 return SUGGESTERS_S
             if self.model is None or self._queue.is_stale(head):
                 self.state, self.progress = "learning", (0, 0)

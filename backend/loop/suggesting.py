@@ -131,6 +131,10 @@ class Suggesting:
         """Whether anybody is still to be asked who is not in trouble."""
         return any(not turn.over and not turn.trouble for turn in self._turns)
 
+    def progress(self, records: int) -> tuple[int, int]:
+        """How many times one has been asked about one of so many ``records``, and how many times that will be."""
+        return sum(min(turn.at + 1, records) for turn in self._turns), records * len(self._turns)
+
     def holds_up(self) -> bool:
         """Whether a first queue should wait a moment longer."""
         if not self.is_busy:

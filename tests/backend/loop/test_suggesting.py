@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +21,7 @@ from nextlabel.connectors.records import Labeling, LabelKind, Record, Span
 from nextlabel.connectors.testing import MemoryConnector
 from tests.backend.memory_loop import LABELS, ServiceFactory
 from tests.backend.running import settled, started, tell
-from tests.waiting import wait_for
+from tests.waiting import LIMIT_S, wait_for
 
 pytestmark = pytest.mark.usefixtures("store")
 
@@ -55,6 +57,26 @@ def test_a_new_project_shows_what_is_suggested_before_the_first_answer(
     (asked,) = asyncio.run(service.predict([Record(record.uid, record.fields)]))
     assert asked is not None
     assert asked.value == (truth(record),)
+
+
+def test_how_far_the_asking_is_before_the_first_queue_is_told(
+    make_service: ServiceFactory, platform: MemoryConnector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nextlabel.backend.loop.suggesting.BATCH", 10)
+    go_on, asked = threading.Event(), itertools.count(1)
+
+    def slow(text: str) -> str:
+        if next(asked) > 30:
+            go_on.wait(LIMIT_S)
+        return "cat"
+
+    service = make_service(suggesters=suggesters(platform, {"name": "slow", "function": slow}))
+    service.start()
+    wait_for(lambda: service.status().done == 30)
+    status = service.status()
+    assert (status.state, status.total, status.generation) == ("asking slow", 60, "")
+    go_on.set()
+    wait_for(lambda: service.status().generation)
 
 
 def test_sure_suggestions_come_last(make_service: ServiceFactory, platform: MemoryConnector) -> None:

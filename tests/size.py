@@ -7,13 +7,15 @@ sets ``docker``, for the tests that need an engine, which are not collected othe
 from __future__ import annotations
 
 import os
+from typing import TypeVar
 
+T = TypeVar("T")
 SIZE = os.environ.get("NEXTLABEL_TESTS", "")
 assert SIZE in ("", "fast", "all", "docker"), f"NEXTLABEL_TESTS is {SIZE!r}: fast, all, docker, or not set"
 
 
-def both_in_long(usual: str, other: str) -> list[str]:
-    """For a test that takes minutes on each of two platforms: ``other`` only at full length."""
+def both_in_long(usual: T, other: T) -> list[T]:
+    """For a test that takes long on each of two platforms, models, stores: ``other`` only at full length."""
     return [usual, other] if SIZE == "all" else [usual]
 
 

@@ -254,6 +254,7 @@ def evaluate(
 
     Raises DataError, LearningError, ConfigError (a setting that can't be), MissingExtra.
     """
+    request.rung_of(0)  # what can't be trained is said before pictures are read
     rows = _read(request.data, request.columns, request, on_step)
     grouped = request.columns.group is not None
     started = time.monotonic()

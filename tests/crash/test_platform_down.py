@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(900)
 # The longest that a request of ours is repeated is 10 s. Argilla's worker, which is down too, repeats for 4 minutes.
 STACKS: dict[str, tuple[type[LabelStudioStack | ArgillaStack], float]] = {
     "label-studio": (LabelStudioStack, float(count(15, long=30))),
-    "argilla": (ArgillaStack, float(count(30, long=120))),
+    "argilla": (ArgillaStack, float(count(15, long=120))),
 }
 
 

@@ -29,15 +29,14 @@ from tests.crash.people import LABELS, check_log, exported, logged
 from tests.live.argilla_calls import api as argilla_api
 from tests.live.argilla_calls import forget_webhooks, hooks
 from tests.live.label_studio_calls import api as label_studio_api
-from tests.size import count
+from tests.size import both_in_long, count
 
 pytestmark = pytest.mark.timeout(300)
 
 ROUNDS = count(1, long=10, name="NEXTLABEL_ROUNDS")
 RECORDS = 40
 CASES = [
-    *(("label-studio", "sqlite", number) for number in range(ROUNDS)),
-    *(("label-studio", "postgresql", number) for number in range(ROUNDS)),
+    *(("label-studio", store, number) for store in both_in_long("sqlite", "postgresql") for number in range(ROUNDS)),
     *(("argilla", "postgresql", number) for number in range(max(1, ROUNDS // 5))),
 ]
 

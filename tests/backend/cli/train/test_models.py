@@ -27,6 +27,7 @@ from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
 from nextlabel.connectors.errors import LearningError
 from tests.backend.trained_models import TEXTS, WIDTH, trained_model
+from tests.size import both_in_long
 
 Run = Callable[..., Any]
 LABELS = ("positive", "negative")
@@ -105,7 +106,7 @@ def test_the_current_probe_is_shown_with_what_it_stands_on(nextlabel: Run, store
     assert (listed[0]["version"], listed[0]["base"]) == (ON_IT, "fine-tune-1")
 
 
-@pytest.mark.parametrize(("named", "version"), [("current", ON_IT), ("fine-tune-1", "fine-tune-1")])
+@pytest.mark.parametrize(("named", "version"), both_in_long(("current", ON_IT), ("fine-tune-1", "fine-tune-1")))
 def test_a_model_of_a_project_is_served_alone_as_it_is_kept(
     store: Store, folder: Path, named: str, version: str
 ) -> None:

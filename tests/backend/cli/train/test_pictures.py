@@ -104,7 +104,13 @@ def test_what_cannot_be_read_is_left_out_and_named(nextlabel: Run, memes: str, f
         ((), "give --text, the column with the texts, or --image"),
     ],
 )
-def test_what_cannot_be_is_told_with_the_fix(nextlabel: Run, memes: str, arguments: tuple[str, ...], says: str) -> None:
+def test_what_cannot_be_is_told_with_the_fix_before_a_picture_is_read(
+    nextlabel: Run, memes: str, arguments: tuple[str, ...], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("a picture was read")
+
+    monkeypatch.setattr("nextlabel.backend.encoders.multimodal.MultimodalEncoder.towers", read)
     for command in ("evaluate", "simulate"):
         done = nextlabel(command, memes, "--label", "colour", *arguments)
         assert done.code == 1

@@ -87,13 +87,14 @@ class BackendProcess:
         return body
 
     def wait(self, until: Callable[[Status], object], what: str, limit_s: float = 120, every_s: float = 0.1) -> Status:
-        """Poll the status until ``until`` holds for it, and return it.
+        """Poll the status until ``until`` holds for it, and return it; seldom where an answer takes long.
 
         Raises PlatformUnavailable with the end of the log if the process ends or ``limit_s`` seconds pass.
         """
         deadline = time.monotonic() + limit_s
         status: Status = {}
         while True:
+            asked = time.monotonic()
             try:
                 status = self.status()
             except httpx.HTTPError:
@@ -104,7 +105,7 @@ class BackendProcess:
             if time.monotonic() > deadline:
                 seen = status.get("last_error") or status.get("state")
                 raise PlatformUnavailable(f"{what}: not in {limit_s:.0f} s ({seen}); log {self.log}:\n{tail(self.log)}")
-            time.sleep(every_s)
+            time.sleep(min(max(every_s, 3 * (time.monotonic() - asked)), 1.0))
 
     def wait_ready(self, limit_s: float = 600) -> Status:
         """Wait for the first queue."""

@@ -120,14 +120,18 @@ def wait_until(
     Raises PlatformUnavailable with the end of ``log`` if ``process`` ends first or ``limit_s`` seconds pass.
     """
     deadline = time.monotonic() + limit_s
-    while not ready():
+    while True:
+        asked = time.monotonic()
+        if ready():
+            return
+        took = time.monotonic() - asked
         if process.poll() is not None:
             raise PlatformUnavailable(
                 f"{what} ended with status {process.returncode} at start; its log {log}:\n{tail(log)}"
             )
         if time.monotonic() > deadline:
             raise PlatformUnavailable(f"{what} was not ready after {limit_s:.0f} s; its log {log}:\n{tail(log)}")
-        time.sleep(0.05)
+        time.sleep(min(max(0.05, 3 * took), 3.0))  # who asks must not be what makes it late
 
 
 def tail(log: Path, lines: int = 15) -> str:

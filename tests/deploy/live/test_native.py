@@ -79,7 +79,13 @@ def backend(services: Services, folder: Path, port: int, **settings: str) -> Ser
         "nextlabel",
         written,
         folder,
-        here={"0.0.0.0": "127.0.0.1", PUBLIC_URL: f"http://127.0.0.1:{port}", "9090": str(port), "/data": str(folder)},
+        here={
+            "0.0.0.0": "127.0.0.1",
+            PUBLIC_URL: f"http://127.0.0.1:{port}",
+            "9090": str(port),
+            "/data/cache": str(folder.parent / "cache"),  # the second of them finds what the first has made
+            "/data": str(folder),
+        },
         programs=[Path(sys.executable).parent],
         extra={name: os.environ[name] for name in ("PYTHONPATH", "HF_HUB_OFFLINE") if name in os.environ} | settings,
         entrypoint=["nextlabel"],

@@ -12,7 +12,7 @@ import pytest
 from nextlabel.backend.stack import ArgillaStack, LabelStudioStack
 from nextlabel.backend.stack.backend import BackendProcess
 from tests.crash.people import check_log, check_told, dismiss, exported, hire, tally, until_logged, write_recipe
-from tests.size import count
+from tests.size import both_in_long, count
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -23,7 +23,7 @@ STACKS: dict[str, tuple[type[LabelStudioStack | ArgillaStack], float]] = {
 }
 
 
-@pytest.mark.parametrize("platform", STACKS)
+@pytest.mark.parametrize("platform", both_in_long("label-studio", "argilla"))
 def test_without_the_platform(platform: str, tmp_path: Path) -> None:
     stack, down_s = STACKS[platform][0](), STACKS[platform][1]
     data, store = tmp_path / "platform", tmp_path / "home" / "down" / "store.sqlite"

@@ -119,6 +119,16 @@ def load(spec: EncoderSpec, *, threads: int | None = None) -> Encoder:
     return _load(folder, spec.engine, spec.cache, threads)
 
 
+def content_of_encoder(spec: EncoderSpec, cache: Path) -> str:
+    """What tells apart encoders of one name: for a folder of a model, what is in it. Raises what ``load`` raises."""
+    if spec.name == HASHING:
+        return spec.name
+    from .model_folder import find_model
+    from .multimodal import is_multimodal
+
+    return load(spec).fingerprint if is_multimodal(spec.name) else find_model(spec.name, cache=cache).kind(cache)
+
+
 def _load_best(folder: ModelFolder, cache: Path, threads: int | None) -> Encoder:
     """The fastest engine that works here."""
     if _cuda_available():

@@ -25,9 +25,7 @@ from nextlabel.backend.data.labelled import (
 )
 from nextlabel.backend.data.reading import NOTHING_SAID, ReadingOptions
 from nextlabel.backend.encoders.base import HASHING, EncoderSpec, Engine
-from nextlabel.backend.encoders.load import load, remarks_on_cut
-from nextlabel.backend.encoders.model_folder import find_model
-from nextlabel.backend.encoders.multimodal import is_multimodal
+from nextlabel.backend.encoders.load import content_of_encoder, remarks_on_cut
 from nextlabel.backend.encoders.pictures import read_pictures
 from nextlabel.backend.training.spec import ProgressReport, RungName, TrainingProgress, TrainingSpec
 from nextlabel.connectors.errors import ConfigError
@@ -135,11 +133,7 @@ class Request:
         """All that makes a fit beside its examples; for a folder of a model, what is in it."""
         from importlib.metadata import version
 
-        content = self.encoder
-        if is_multimodal(self.encoder):
-            content = load(self.encoder_spec).fingerprint
-        elif self.encoder != HASHING:
-            content = find_model(self.encoder, cache=self.cache).kind(self.cache)
+        content = content_of_encoder(self.encoder_spec, self.cache)
         spec = TrainingSpec(rung=self.rung, seed=seed).model_dump(mode="json")
         return json.dumps([version("nextlabel"), content, self.engine, self.max_length, self.windows, spec])
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nextlabel.backend.questions import Proposal
+from nextlabel.backend.questions import Agreeing, Proposal, Voices
 from nextlabel.backend.store import Store, StoredRecord
 from nextlabel.backend.suggesters import content_keys
 
@@ -67,7 +67,7 @@ def figures(pool: PoolState) -> dict[str, dict[str, Any]]:
     if voices is None:
         return {}
     open_to, training, blind = pool.embedded(), pool.training(), pool.audited()
-    agreeing, unseen = _agreeing(pool, training), _agreeing(pool, blind)
+    agreeing, unseen = _agreeing(pool, voices, training), _agreeing(pool, voices, blind)
     found = {}
     for number, name in enumerate(voices.names):
         places = voices.places(name, open_to)
@@ -82,7 +82,6 @@ def figures(pool: PoolState) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _agreeing(pool: PoolState, positions: Positions) -> list[Any]:
-    assert pool.voices is not None  # noqa: S101 - for the type checker
+def _agreeing(pool: PoolState, voices: Voices, positions: Positions) -> list[Agreeing]:
     at = np.asarray(positions, np.int64)
-    return pool.question.voicing.agreeing(pool.voices.block(at), pool.targets(at))
+    return pool.question.voicing.agreeing(voices.block(at), pool.targets(at))

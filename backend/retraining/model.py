@@ -295,15 +295,19 @@ class Learner:
             model.head.save(file := Path(folder) / HEAD_FILE)
             data = file.read_bytes()
         voices = None if model.weights is None else model.weights.to_json()
-        heard = {row.version: row.metrics.get(VOICES) for row in self._store.models(KEPT_PROBES + 1, PROBE)}
         for name in _names(model.log_seq, model.space):
             path = self._path(name)
             if not path.exists():
                 write_atomically(path, data)
-            elif path.read_bytes() != data or heard.get(name, voices) != voices:
+            elif path.read_bytes() != data or self._heard(name, voices) != voices:
                 continue
             return replace(model, version=name)
         raise AssertionError("there is always another name")
+
+    def _heard(self, version: str, unknown: Any) -> Any:
+        """What is heard beside the probe of this name, as its row says; ``unknown`` where it has none yet."""
+        rows = self._store.models(KEPT_PROBES + 1, PROBE)
+        return next((row.metrics.get(VOICES) for row in rows if row.version == version), unknown)
 
     def _path(self, version: str) -> Path:
         return self._folder / version / "probe.safetensors"

@@ -17,7 +17,7 @@ import httpx
 
 from nextlabel.connectors.errors import PlatformUnavailable
 
-from .processes import free_port, start_group, stop_group, tail
+from .processes import free_port, rest, start_group, stop_group, tail
 from .server import PlatformServer
 
 Status = dict[str, Any]
@@ -105,7 +105,7 @@ class BackendProcess:
             if time.monotonic() > deadline:
                 seen = status.get("last_error") or status.get("state")
                 raise PlatformUnavailable(f"{what}: not in {limit_s:.0f} s ({seen}); log {self.log}:\n{tail(self.log)}")
-            time.sleep(min(max(every_s, 3 * (time.monotonic() - asked)), 1.0))
+            rest(asked, every_s, 1.0)
 
     def wait_ready(self, limit_s: float = 600) -> Status:
         """Wait for the first queue."""

@@ -124,14 +124,21 @@ def wait_until(
         asked = time.monotonic()
         if ready():
             return
-        took = time.monotonic() - asked
         if process.poll() is not None:
             raise PlatformUnavailable(
                 f"{what} ended with status {process.returncode} at start; its log {log}:\n{tail(log)}"
             )
         if time.monotonic() > deadline:
             raise PlatformUnavailable(f"{what} was not ready after {limit_s:.0f} s; its log {log}:\n{tail(log)}")
-        time.sleep(min(max(0.05, 3 * took), 3.0))  # who asks must not be what makes it late
+        rest(asked, 0.05, 3.0)
+
+
+def rest(asked: float, least_s: float, most_s: float) -> None:
+    """Sleep before asking again what was asked at ``asked``, by time.monotonic(): thrice as long as the answer took.
+
+    Who asks must not be what makes it late.
+    """
+    time.sleep(min(max(least_s, 3 * (time.monotonic() - asked)), most_s))
 
 
 def tail(log: Path, lines: int = 15) -> str:

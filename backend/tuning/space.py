@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from pydantic import ValidationError
 
 from nextlabel.backend.data.image_rules import ImageRules
-from nextlabel.backend.encoders.base import HASHING, EncoderSpec, Engine
-from nextlabel.backend.encoders.load import load
-from nextlabel.backend.encoders.model_folder import find_model
-from nextlabel.backend.encoders.multimodal import is_multimodal
+from nextlabel.backend.encoders.base import EncoderSpec, Engine
+from nextlabel.backend.encoders.load import content_of_encoder
 from nextlabel.backend.evaluation.ladder import make_rung
 from nextlabel.backend.evaluation.rungs import ProbeRung, Rung, Setup
 from nextlabel.backend.training.spec import PoolingName, TrainingSpec
@@ -229,12 +227,7 @@ class Space:
         """All that makes a fit beside its examples."""
         from importlib.metadata import version
 
-        encoder = self._encoder(settings)
-        content = encoder.name
-        if is_multimodal(encoder.name):
-            content = load(encoder).fingerprint
-        elif encoder.name != HASHING:
-            content = find_model(encoder.name, cache=self.cache).kind(self.cache)
+        content = content_of_encoder(self._encoder(settings), self.cache)
         known = {name: value for name, value in settings.items() if name != "encoder"}
         return json.dumps(["tune", version("nextlabel"), self.rung, content, self.engine, known, seed], sort_keys=True)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
+from nextlabel.connectors.hierarchy import joined
 from nextlabel.connectors.records import Labeling, LabelKind, Span, Value, as_text
 
 ODD = (KeyError, TypeError, AttributeError, ValueError, OverflowError)
@@ -45,6 +46,11 @@ def read_labels(value: Any) -> tuple[str, ...]:
     if not isinstance(value, (str, list)):
         raise ValueError(f"{shown(value)} is no list of labels")
     return tuple(dict.fromkeys(read_label(one) for one in ([value] if isinstance(value, str) else value)))
+
+
+def read_path(value: Any) -> str:
+    """The label that is a list of its parts, the outermost first."""
+    return joined([read_label(part) for part in read_list(value, "a path")])
 
 
 def read_span(start: Any, end: Any, label: Any, text: Any = "") -> Span:

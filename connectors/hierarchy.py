@@ -29,6 +29,20 @@ def above(label: str) -> tuple[str, ...]:
     return tuple(joined(path[:size]) for size in range(1, len(path)))
 
 
+def chosen(ticked: Sequence[str], *, several: bool) -> tuple[str, ...]:
+    """What somebody chose in a tree whose page ticks all below a parent, too, and a parent all below which is ticked.
+
+    Of ``several`` labels, those ticked with nothing below them. Else the one such label; of more the parent that all of
+    them are ticked with, and all of them where there is none: that is no choice of one.
+    """
+    higher = {parent for label in ticked for parent in above(label)}
+    lowest = tuple(dict.fromkeys(label for label in ticked if label not in higher))
+    if several or len(lowest) < 2:
+        return lowest
+    shared = [node for node in ticked if all(node in above(label) for label in lowest)]
+    return (max(shared, key=len),) if shared else lowest
+
+
 @dataclass(frozen=True, slots=True)
 class Hierarchy:
     """The tree that ``labels``, its leaves, stand in. ``parents``: all that they stand below, each before its own.
@@ -48,6 +62,11 @@ class Hierarchy:
     def depth(self) -> int:
         """How many parts the longest path has."""
         return max(len(path_of(label)) for label in self.labels)
+
+    @property
+    def nodes(self) -> list[str]:
+        """All parents and labels, each before what is below it, in the order of the labels."""
+        return list(dict.fromkeys(node for label in self.labels for node in (*above(label), label)))
 
     def within(self, node: str) -> list[int]:
         """Which of ``labels`` are ``node`` or stand below it."""

@@ -89,8 +89,9 @@ class OnLabelStudio(Person):
     def __init__(self, server: PlatformServer, token: str, project: str, link: str) -> None:
         self._client = Annotator(server.url, token, project)
         self._task: Json = {}
-        # Labels in a tree are asked for by another control.
-        self._in_tree = "<Taxonomy" in self._client.ask("GET", f"/api/projects/{project}/")["label_config"]
+        # Labels in a tree are asked for by other controls.
+        asked = self._client.ask("GET", f"/api/projects/{project}/")["label_config"]
+        self._places = "taxonomy" if "<Taxonomy" in asked else "choices" if "allowNested" in asked else ""
 
     @override
     def look(self) -> str | None:
@@ -103,9 +104,9 @@ class OnLabelStudio(Person):
 
     @override
     def answer(self, label: str) -> None:
-        named = {"from_name": "label", "to_name": "text", "type": "taxonomy"}
-        tree = [named | {"value": {"taxonomy": [label.split(SEPARATOR)]}}]
-        self._client.submit(self._task, tree if self._in_tree else label)
+        kind = self._places
+        place = {"from_name": "label", "to_name": "text", "type": kind, "value": {kind: [label.split(SEPARATOR)]}}
+        self._client.submit(self._task, [place] if kind else label)
 
     @override
     def close(self) -> None:
@@ -118,10 +119,8 @@ class OnLabelStudio(Person):
         headers = {"Authorization": f"Token {server.token}"}
         tasks = get(server, f"/api/projects/{project}/export", headers, exportType="JSON")
         given = [(str(one["id"]), one["result"][0]["value"]) for task in tasks for one in task["annotations"]]
-        return {
-            number: SEPARATOR.join(value["taxonomy"][0]) if "taxonomy" in value else value["choices"][0]
-            for number, value in given
-        }
+        last = {number: (value.get("taxonomy") or value["choices"])[-1] for number, value in given}
+        return {number: one if isinstance(one, str) else SEPARATOR.join(one) for number, one in last.items()}
 
 
 class OnArgilla(Person):

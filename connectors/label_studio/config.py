@@ -1,9 +1,9 @@
 """Labeling <-> Label Studio's labeling config (XML), and answers <-> the regions of its results.
 
-We write these shapes: a single or multiple ``Choices``, a ``Taxonomy`` where labels are places in a tree, or
-``Labels``, over text and image fields. We read the same shapes back from projects that people made by hand, where
-object names and data keys may differ, choices may have aliases, and any number of other tags may stand around. What we
-can't learn (Rating, Ranker, ...) is refused, with the reason: ``refusals.py``.
+We write these shapes: a single or multiple ``Choices``, nested ``Choices`` or a ``Taxonomy`` where labels are places in
+a tree, or ``Labels``, over text and image fields. We read the same shapes back from projects that people made by hand,
+where object names and data keys may differ, choices may have aliases, and any number of other tags may stand around.
+What we can't learn (Rating, Ranker, ...) is refused, with the reason: ``refusals.py``.
 
 What differs from one kind of question to another is in ``CONTROLS``, and nowhere else.
 """
@@ -20,10 +20,10 @@ from xml.etree import ElementTree
 
 from typing_extensions import override
 
-from nextlabel.connectors.answers import read_label, read_labels, read_list, read_span
+from nextlabel.connectors.answers import read_label, read_labels, read_list, read_path, read_span
 from nextlabel.connectors.basics import Json
 from nextlabel.connectors.errors import LabelingMismatch
-from nextlabel.connectors.hierarchy import SEPARATOR, above, joined, path_of
+from nextlabel.connectors.hierarchy import SEPARATOR, chosen, joined, path_of
 from nextlabel.connectors.label_studio import refusals
 from nextlabel.connectors.label_studio.page import JOINED, KINDS, OBJECTS, Shown, Tag, as_it_stands
 from nextlabel.connectors.records import Field, FieldKind, Labeling, LabelKind, Suggestion, Value, spans_of
@@ -45,7 +45,7 @@ class Form:
     ``control`` and ``tag`` are the control's name and tag, ``target`` the name of the object it is about;
     ``objects`` maps our field names (the keys in a task's data) to object names. ``by_address``: fields of which a task
     has the address, in place of the text. ``unread``: what annotators see besides, in words, and
-    ``unread_keys`` what of a task's data that is.
+    ``unread_keys`` what of a task's data that is. ``nested``: its Choices stand in one another.
     """
 
     labeling: Labeling
@@ -56,6 +56,7 @@ class Form:
     by_address: frozenset[str] = frozenset()
     unread: tuple[str, ...] = ()
     unread_keys: frozenset[str] = frozenset()
+    nested: bool = False
 
     @property
     def shown(self) -> Collection[str]:
@@ -65,7 +66,8 @@ class Form:
     @property
     def asks(self) -> Control:
         """How the question is asked."""
-        return next(one for one in READ if one.tag == self.tag and one.kind is self.labeling.kind)
+        asked = (self.tag, self.labeling.kind, self.nested)
+        return next(one for one in READ if (one.tag, one.kind, one.nested) == asked)
 
     def shows(self, suggestion: Suggestion) -> Suggestion:
         """``suggestion`` as the page can show it: with a label in the place of a parent, where it lists labels flat."""
@@ -81,7 +83,8 @@ class Control(ABC):
     """How one kind of question is asked, and its answers are written.
 
     ``tag`` is the control's tag, ``option`` that of each label in it. ``first``: it stands above what it is about.
-    ``keeps_parents``: an answer, or a suggestion, may be a parent of labels.
+    ``keeps_parents``: an answer, or a suggestion, may be a parent of labels. ``nested``: options stand in one another,
+    in a tag that else asks for labels side by side.
     """
 
     kind: LabelKind
@@ -89,6 +92,7 @@ class Control(ABC):
     option: ClassVar[str]
     first: ClassVar[bool] = False
     keeps_parents: ClassVar[bool] = False
+    nested: ClassVar[bool] = False
     attributes: Mapping[str, str] = {}
     """Attributes of the tag besides its names."""
 
@@ -138,7 +142,10 @@ class Choices(Control):
 
     @override
     def matches(self, tag: Tag) -> bool:
-        return tag.tag == self.tag and (tag.get("choice") == "multiple") is (self.kind is LabelKind.MULTI)
+        several = tag.get("choice") == "multiple"
+        return (
+            tag.tag == self.tag and several is (self.kind is LabelKind.MULTI) and tag.says("allownested") is self.nested
+        )
 
     @override
     def target(self, labeling: Labeling) -> str:
@@ -154,23 +161,18 @@ class Choices(Control):
         return tuple(dict.fromkeys(label for region in regions for label in read_labels(region["choices"])))
 
 
-class Taxonomy(Choices):
-    """Labels of the whole record that are places in a tree; answers are paths, and may end at a parent.
+class NestedChoices(Choices):
+    """Labels of the whole record that are places in a tree, all of it in sight; answers are paths.
 
-    Without ``maxUsages`` the page lets people choose any number.
+    The page ticks all that is below a parent, too, and a parent all below which is ticked. It shows a suggestion only
+    if it is written so.
     """
 
-    tag = "Taxonomy"
-    keeps_parents = True
+    nested = keeps_parents = True
 
     def __init__(self, *, several: bool) -> None:
         super().__init__(several=several)
-        shape = {"showFullPath": "true", "pathSeparator": SEPARATOR}
-        self.attributes = shape | ({"required": "false"} if several else {"maxUsages": "1", "required": "true"})
-
-    @override
-    def matches(self, tag: Tag) -> bool:
-        return tag.tag == self.tag and (tag.get("maxusages") != "1") is (self.kind is LabelKind.MULTI)
+        self.attributes = {**self.attributes, "allowNested": "true"}
 
     @override
     def options(self, tag: Tag) -> Iterator[tuple[str, Tag]]:
@@ -185,12 +187,45 @@ class Taxonomy(Choices):
     @override
     def write_options(self, control: ElementTree.Element, labeling: Labeling) -> None:
         made: dict[str, ElementTree.Element] = {}
+        for node in labeling.tree.nodes:
+            *higher, own = path_of(node)
+            made[node] = _option(made[joined(higher)] if higher else control, self.option, own)
         for label in labeling.labels:
-            for node in (*above(label), label):
-                if node not in made:
-                    *higher, own = path_of(node)
-                    made[node] = _option(made[joined(higher)] if higher else control, self.option, own)
             _hinted(made[label], labeling, label)
+
+    @override
+    def write(self, form: Form, value: Value, scores: Sequence[float]) -> list[Json]:
+        tree = form.labeling.tree
+        below = {at for label in value for at in tree.within(str(label))}
+        ticked = [node for node in tree.nodes if below.issuperset(tree.within(node))]
+        return [{"value": {"choices": [list(path_of(node)) for node in ticked]}}] if ticked else []
+
+    @override
+    def read(self, regions: Sequence[Json]) -> Value:
+        # A label alone is from before the choices stood in one another.
+        listed = [one for region in regions for one in read_list(region["choices"], "its choices")]
+        ticked = [read_label(one) if isinstance(one, str) else read_path(one) for one in listed]
+        return chosen(ticked, several=self.kind is LabelKind.MULTI)
+
+
+class Taxonomy(NestedChoices):
+    """The same in a list that opens, with a search; an answer may end at a parent, and ticks nothing else.
+
+    Without ``maxUsages`` the page lets people choose any number. With it a second one is not taken before the first
+    was removed.
+    """
+
+    tag = "Taxonomy"
+    nested = False
+
+    def __init__(self, *, several: bool) -> None:
+        super().__init__(several=several)
+        shape = {"showFullPath": "true", "pathSeparator": SEPARATOR}
+        self.attributes = shape | ({"required": "false"} if several else {"maxUsages": "1", "required": "true"})
+
+    @override
+    def matches(self, tag: Tag) -> bool:
+        return tag.tag == self.tag and (tag.get("maxusages") != "1") is (self.kind is LabelKind.MULTI)
 
     @override
     def write(self, form: Form, value: Value, scores: Sequence[float]) -> list[Json]:
@@ -198,10 +233,8 @@ class Taxonomy(Choices):
 
     @override
     def read(self, regions: Sequence[Json]) -> Value:
-        paths = [
-            read_list(path, "a path") for region in regions for path in read_list(region["taxonomy"], "a taxonomy")
-        ]
-        return tuple(dict.fromkeys(joined([read_label(part) for part in path]) for path in paths if path))
+        paths = [path for region in regions for path in read_list(region["taxonomy"], "a taxonomy")]
+        return tuple(dict.fromkeys(read_path(path) for path in paths if path))
 
 
 class Labels(Control):
@@ -249,19 +282,30 @@ CONTROLS: Mapping[LabelKind, Control] = {
     LabelKind.SPAN: Labels("Labels"),
 }
 """What asks each kind of question in a project that we make."""
+IN_SIGHT = NestedChoices(several=False)
+"""The same where one label is asked for, a place in a small tree."""
+MOST_IN_SIGHT = 25
+"""Parents and labels. The page has keys for about so many, and more of them are longer than a screen."""
 TREES: Mapping[LabelKind, Control] = {
     LabelKind.SINGLE: Taxonomy(several=False),
     LabelKind.MULTI: Taxonomy(several=True),
 }
-"""The same where labels are places in a tree."""
-READ = (*CONTROLS.values(), *TREES.values(), Labels("HyperTextLabels"))
+"""The same in a larger tree, or of several labels: a parent alone could not be told from all of its labels."""
+READ = (*CONTROLS.values(), IN_SIGHT, NestedChoices(several=True), *TREES.values(), Labels("HyperTextLabels"))
 """What can be learned in a project that people made."""
 
 
 def control_for(labeling: Labeling) -> Control:
     """What asks ``labeling`` in a project that we make."""
-    tree = TREES.get(labeling.kind) if labeling.tree.parents else None
-    return tree or CONTROLS[labeling.kind]
+    if not labeling.tree.parents or labeling.kind not in TREES:
+        return CONTROLS[labeling.kind]
+    small = labeling.kind is LabelKind.SINGLE and len(labeling.tree.nodes) <= MOST_IN_SIGHT
+    return IN_SIGHT if small else TREES[labeling.kind]
+
+
+def control_of(tag: Tag) -> Control:
+    """How ``tag``, which can be learned, asks."""
+    return next(control for control in READ if control.matches(tag))
 
 
 def _label_of(option: Tag) -> str:
@@ -303,7 +347,8 @@ def form_of(labeling: Labeling) -> Form:
         if NOT_XML.search(text):
             raise LabelingMismatch(f"{text!r} holds a control character, which no XML can")
     control = control_for(labeling)
-    return Form(labeling, labeling.name, control.tag, control.target(labeling), {name: name for name in names})
+    objects = {name: name for name in names}
+    return Form(labeling, labeling.name, control.tag, control.target(labeling), objects, nested=control.nested)
 
 
 def write_config(labeling: Labeling) -> str:
@@ -348,11 +393,12 @@ def read_config(xml: str, control: str | None = None) -> Form:
     unread = tuple(f"{one.tag}: {one.unread}" for one in shown.values() if one.unread)
     unread_keys = frozenset(key for one in shown.values() if one.unread for key in one.keys)
     labeling = _labeling(root, tag, tuple(fields.values()))
-    return Form(labeling, tag.name, tag.tag, target, objects, by_address, unread, unread_keys)
+    nested = control_of(tag).nested
+    return Form(labeling, tag.name, tag.tag, target, objects, by_address, unread, unread_keys, nested)
 
 
 def _labeling(root: Tag, tag: Tag, fields: tuple[Field, ...]) -> Labeling:
-    control = next(control for control in READ if control.matches(tag))
+    control = control_of(tag)
     labels: list[str] = []
     descriptions: dict[str, str] = {}
     for label, option in control.options(tag):

@@ -88,7 +88,7 @@ def _result(form: Form, one: GivenAnswer) -> list[Json]:
     if parents and not form.asks.keeps_parents:
         raise LabelingMismatch(
             f"{parents[0]!r} is a parent of labels, and {form.control!r} lists labels side by side: give one of its "
-            "labels, or make the question a Taxonomy"
+            "labels, or ask with nested Choices or a Taxonomy"
         )
     return write_result(form, one.value)
 

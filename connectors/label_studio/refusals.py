@@ -104,8 +104,6 @@ def _own(tag: Tag) -> str:
             return f'{tag} has other labels in each task (value="{one.get("value")}")'
     if tag.get("apiurl"):
         return f"{tag} has labels that are not in the labeling config (apiUrl)"
-    if tag.says("allownested"):
-        return f"{tag} nests its labels (allowNested), so answers are paths: ask with labels side by side"
     return ""
 
 

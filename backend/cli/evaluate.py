@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from nextlabel.backend.intervals import Interval
     from nextlabel.backend.metrics import ClassFigures
 
-RungOption = Literal["auto", "zero-shot", "probe", "few-shot", "fine-tune"]
+RungOption = Literal["auto", "zero-shot", "probe", "fusion", "few-shot", "fine-tune"]
 NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "roc_auc": "ROC-AUC", "average_precision": "average precision"}
 MOST_CLASSES = 30  # shown in the terminal, the worst first
 
@@ -77,7 +77,7 @@ app = command_group()
         "nextlabel evaluate all.csv --text text --label label --only part=train:test --seeds 5",
         "nextlabel evaluate train.csv --test test.csv --text text --label label",
         "nextlabel evaluate comments.csv --text comment --label-columns toxic,insult,threat",
-        "nextlabel evaluate memes.csv --text caption --image file --label hateful",
+        "nextlabel evaluate memes.csv --text caption --image file --label hateful --rung fusion",
         "nextlabel evaluate tickets.jsonl --text body --spans marks --group customer",
         "nextlabel evaluate train.conll --test test.conll                             tokens and tags",
         "nextlabel evaluate posts.csv --text text --label topic --rung fine-tune --keep final --model topics-model",
@@ -100,7 +100,10 @@ def evaluate(
     missing_is_label: MissingIsLabel = False,
     folds: Annotated[int, typer.Option(min=2, help="Parts, each predicted by a model of the others.")] = 5,
     rung: Annotated[
-        RungOption, typer.Option(help="What is trained; `auto` chooses inside every fold, by its own held-out texts.")
+        RungOption,
+        typer.Option(
+            help="What is trained; `fusion` is for --image. `auto` chooses in every fold, by its own held-out texts."
+        ),
     ] = "probe",
     encoder: Encoder = TEXTS,
     engine: Engine = "auto",

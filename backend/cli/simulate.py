@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from nextlabel.backend.simulation.plan import MetricName
 
 MetricOption = Literal["accuracy", "macro-f1"]
-RungOption = Literal["probe", "few-shot", "fine-tune"]
+RungOption = Literal["probe", "fusion", "few-shot", "fine-tune"]
 OrderOption = Literal["seed", "file"]
 METRIC_NAMES: Mapping[MetricOption, MetricName] = {"accuracy": "accuracy", "macro-f1": "macro_f1"}
 DEFAULT = "margin-diverse,margin,badge,representative,random"
@@ -156,7 +156,10 @@ def simulate(
     windows: Windows = 1,
     rung: Annotated[
         RungOption,
-        typer.Option(help="What is trained of the encoder in every replay, as the labels grow; `probe`: nothing."),
+        typer.Option(
+            help="What is trained in every replay, as the labels grow: the encoder, or with --image a `fusion` head on "
+            "it; `probe`: nothing."
+        ),
     ] = "probe",
     train_from: Annotated[
         int, typer.Option(min=10, help="With --rung: labels at which the encoder is trained for the first time.")

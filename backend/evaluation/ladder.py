@@ -29,7 +29,7 @@ from nextlabel.backend.numeric import plain
 from nextlabel.backend.training.spec import ProgressReport, RungName, TrainingSpec
 from nextlabel.connectors.errors import ConfigError, LearningError
 
-from .rungs import RUNGS, Fitted, Rung, Setup, rungs_for
+from .rungs import RUNGS, Fitted, Rung, Setup, no_such_rung, rungs_for
 
 FOLDS = 5
 BUDGET_SECONDS = 900.0  # for the scoring of one rung; its first split always runs to the end
@@ -256,7 +256,9 @@ class Auto:
     def fit(self, train: Examples, report: ProgressReport | None = None, *, keep: Path | None = None) -> Fitted:
         """See Rung."""
         highest = self.setup.spec.rung
-        allowed = RUNGS if highest == "auto" else RUNGS[: RUNGS.index(highest) + 1]
+        allowed = set(RUNGS if highest == "auto" else RUNGS[: RUNGS.index(highest) + 1])
+        if self.setup.spec.fusion == "none":
+            allowed.discard("fusion")
         rungs = [rung for rung in rungs_for(self.setup) if rung.name in allowed]
         chosen = climb(train, rungs, np.random.default_rng(self.setup.spec.seed), report=report).chosen
         return next(rung for rung in rungs if rung.name == chosen).fit(train, report, keep=keep)
@@ -279,7 +281,7 @@ def make_rung(
     ``max_length`` in tokens; a longer text is read, and trained on, in up to ``windows`` windows.
     ``cache_dir`` keeps embeddings between runs and holds a training while it runs. ``descriptions`` gives labels a
     sentence in plain words, for zero-shot and as the probe's start. ``images``: where pictures may be read. Raises
-    ConfigError for an unknown name, and for a rung that trains the encoder where there is none (``hashing``).
+    ConfigError for an unknown name, and for a rung that the encoder does not have (``hashing`` has nothing to train).
     """
     asked = EncoderSpec(encoder, engine, max_length, windows=windows, images=images, cache_dir=cache_dir)
     setup = Setup(asked, spec, cache_dir, descriptions)
@@ -287,7 +289,7 @@ def make_rung(
         return Auto(setup)
     if name not in RUNGS:
         raise ConfigError(f"rung {name!r} is unknown; choose one of auto, {', '.join(RUNGS)}")
-    for rung in rungs_for(setup):
-        if rung.name == name:
-            return rung
-    raise ConfigError(f"the encoder {encoder!r} has nothing to train, so there is no {name}; take zero-shot or probe")
+    rungs = {rung.name: rung for rung in rungs_for(setup)}
+    if name not in rungs:
+        raise no_such_rung(name, encoder, list(rungs))
+    return rungs[name]

@@ -33,7 +33,7 @@ from nextlabel.connectors.errors import ConfigError
 from .crossvalidation import Fit, FoldDone, HeldOut, cross_validate, hold_out
 from .curve import LearningCurve, learn_on_shares, learning_curve
 from .ladder import make_rung
-from .rungs import Rung
+from .rungs import Rung, check_images
 from .summary import Summary, positive_of, summarise
 
 
@@ -57,7 +57,7 @@ class Request:
     ``curve`` asks for a learning curve, or not; None leaves it to the rung: the probe is cheap enough.
     ``positive``: of two labels, the one that average precision is told of; by default the rarer. ``images``: where the
     pictures of ``columns.image`` may be read.
-    Raises ConfigError for a curve of zero-shot, which learns nothing.
+    Raises ConfigError for a curve of zero-shot, which learns nothing, and for fusion without pictures.
     """
 
     data: str
@@ -83,6 +83,7 @@ class Request:
     def __post_init__(self) -> None:
         if self.curve and self.rung == "zero-shot":
             raise ConfigError("zero-shot learns from no label, so it has no learning curve; take probe or above")
+        check_images(self.rung, self.columns.image)
 
     @property
     def fixed(self) -> bool:

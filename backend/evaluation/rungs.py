@@ -2,10 +2,12 @@
 
 ``zero-shot``  what the labels are called, and no label at all
 ``probe``      a linear head on the encoder as it is
+``fusion``     for records with images, a head on the vectors of both sides, which stay as they are
 ``few-shot``   the encoder tuned on pairs of texts, then the head (contrastive; Tunstall et al. 2022)
 ``fine-tune``  the whole encoder and the head trained together
 
-Each costs more than the one before. ``ladder`` tells which is worth its price on the labels at hand.
+Each costs more than the one before, and not every encoder has each: see ``trained_rungs``. ``ladder`` tells which is
+worth its price on the labels at hand.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ from typing import Any, Protocol, get_args
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import HASHING, Encoder, EncoderSpec, Engine, FloatMatrix, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
+from nextlabel.backend.encoders.fusion import is_fused
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.model_folder import folder_of
-from nextlabel.backend.encoders.multimodal import is_multimodal
+from nextlabel.backend.encoders.multimodal import MultimodalEncoder, TowerVectors, is_multimodal
 from nextlabel.backend.models.calibration import Classifier
 from nextlabel.backend.models.card import ModelCard
 from nextlabel.backend.models.export.folder import lay_out
@@ -32,18 +35,21 @@ from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.backend.training.fewshot import FewShotTuner
 from nextlabel.backend.training.finetune import FineTuner
+from nextlabel.backend.training.fusion import choose_head, last_layer, save_fused
 from nextlabel.backend.training.spec import (
     EpochFigures,
     ProgressReport,
     RungName,
+    TrainedRungName,
     TrainingProgress,
     TrainingSpec,
+    Watch,
     never,
     no_report,
 )
 from nextlabel.backend.training.trainer import TextTrainer, split_held_out
 from nextlabel.connectors.content import Readable
-from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.errors import ConfigError, LearningError
 from nextlabel.connectors.records import Labeling
 
 RUNGS: tuple[RungName, ...] = get_args(RungName)
@@ -160,7 +166,7 @@ class ProbeRung:
 
     def _keep(self, probe: Probe, folder: Path) -> None:
         spec = self.setup.encoder
-        if unkeepable(spec.name):
+        if unkeepable(spec.name, self.name):
             raise LearningError(f"the encoder {spec.name} has no folder to be kept with")
         card = ModelCard("", "", self.name, "", spec.name, probe.names, probe.activation)
         lay_out(folder_of(spec), probe, card, folder)
@@ -202,14 +208,68 @@ class TrainedRung:
             return Model(trained.encode, Probe.load(folder / HEAD_FILE), self.name, tuple(done.history))
 
 
-def unkeepable(encoder: str) -> bool:
-    """Whether it is no text encoder in a folder: nothing can be trained of it, nor kept beside a head."""
-    return encoder == HASHING or is_multimodal(encoder)
+@dataclass(frozen=True, slots=True)
+class FusedRung:
+    """A fusion head on what both sides of a record say, trained in this process: seconds, once they are encoded."""
+
+    setup: Setup
+    name: RungName = "fusion"
+
+    def fit(self, train: Examples, report: ProgressReport | None = None, *, keep: Path | None = None) -> Model:
+        """See Rung."""
+        watch = Watch(report or no_report, never)
+        head = choose_head(self._towers(train.texts, report), train, self.setup.spec, watch)
+        probe = last_layer(head, len(train))
+        if keep is not None:
+            setup = self.setup
+            save_fused(keep, head, probe, setup.encoder, setup.loaded.fingerprint, watch.seconds)
+        return Model(lambda texts: head.fused(self._towers(texts)), probe, self.name, head.history)
+
+    def _towers(self, texts: Sequence[Readable], report: ProgressReport | None = None) -> TowerVectors:
+        """What either side says of ``texts``, from the vectors that the other rungs read too."""
+        encoder = self.setup.loaded
+        assert isinstance(encoder, MultimodalEncoder)  # noqa: S101  # there is no such rung on another
+        joined = self.setup.vectors(texts, report)
+        return TowerVectors.split(joined, encoder.text.dimension, encoder.image.dimension)
+
+
+def trained_rungs(encoder: str) -> tuple[TrainedRungName, ...]:
+    """The rungs that train something on the encoder of this name, the cheapest first; none where nothing can be."""
+    if is_multimodal(encoder):
+        return ("fusion",)
+    if encoder == HASHING or is_fused(Path(encoder).expanduser()):
+        return ()
+    return ("few-shot", "fine-tune")
+
+
+def unkeepable(encoder: str, rung: str) -> bool:
+    """Whether what ``rung`` makes on ``encoder`` can't be left in a folder: a head on an encoder that is in none."""
+    in_none = encoder == HASHING or is_multimodal(encoder) or is_fused(Path(encoder).expanduser())
+    return in_none and rung not in trained_rungs(encoder)
+
+
+def no_such_rung(name: str, encoder: str, others: Sequence[str]) -> ConfigError:
+    """What is to be raised where ``encoder`` has ``others`` and no rung called ``name``."""
+    reason = "has nothing to train"
+    if name == "fusion":
+        reason = "is not one of texts and images (TEXT+IMAGE, clip:MODEL)"
+    elif is_multimodal(encoder):
+        reason = "stays as it is beneath a fusion head"
+    choice = " or ".join(filter(None, (", ".join(others[:-1]), others[-1])))
+    return ConfigError(f"the encoder {encoder!r} {reason}, so there is no {name}; take {choice}")
+
+
+def check_images(rung: str, image: str | None) -> None:
+    """Raise ConfigError for fusion where records have no column of images."""
+    if rung == "fusion" and image is None:
+        raise ConfigError(
+            "fusion is for records with images, and no column of images is named: give it with --image, or take "
+            "another rung"
+        )
 
 
 def rungs_for(setup: Setup) -> list[Rung]:
     """The rungs that ``setup`` can climb, the cheapest first."""
-    frozen: list[Rung] = [ProbeRung(setup, "zero-shot"), ProbeRung(setup)]
-    if unkeepable(setup.encoder.name):
-        return frozen
-    return [*frozen, TrainedRung(setup, "few-shot"), TrainedRung(setup, "fine-tune")]
+    trained = trained_rungs(setup.encoder.name)
+    made: list[Rung] = [FusedRung(setup) if name == "fusion" else TrainedRung(setup, name) for name in trained]
+    return [ProbeRung(setup, "zero-shot"), ProbeRung(setup), *made]

@@ -307,10 +307,8 @@ def _facts(found: Simulation) -> Iterator[tuple[str, str]]:
     learner = f"{found.learner} on {asked.encoder}, fitted again after every {asked.plan.batch} labels"
     if asked.rung != "probe":
         spec = asked.training
-        learner += (
-            f"; the encoder is trained ({asked.rung}) with {spec.start_at:,} labels, and whenever they have grown by "
-            f"{spec.growth:.0%}"
-        )
+        what = "a fusion head is trained on it" if asked.rung == "fusion" else f"the encoder is trained ({asked.rung})"
+        learner += f"; {what} with {spec.start_at:,} labels, and whenever they have grown by {spec.growth:.0%}"
     yield "Learner", learner
     yield "Target", f"{asked.target}: {METRICS[asked.plan.metric]} {found.summary.target}"
     yield "Data hash", f"sha256 {found.digest[:16]}…"

@@ -19,6 +19,7 @@ from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.fusion import is_fused
 from nextlabel.backend.encoders.model_folder import folder_of
 from nextlabel.backend.encoders.multimodal import is_multimodal
+from nextlabel.backend.evaluation.rungs import trained_rungs
 from nextlabel.backend.home import private_home
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.leadership import Leadership
@@ -244,12 +245,14 @@ def import_plan(recipe: Recipe, settings: Settings) -> ImportPlan:
 
 def no_training(recipe: Recipe) -> str:
     """Why nothing is trained for this recipe, whatever model its encoder is; empty if something may be."""
-    images = is_multimodal(recipe.encoder)
-    if recipe.training.rung in ("zero-shot", "probe"):
-        return f"the recipe says `rung: {recipe.training.rung}`"
-    if recipe.encoder == HASHING or (images and recipe.training.rung != "auto"):
+    rung, trained = recipe.training.rung, trained_rungs(recipe.encoder)
+    if rung in ("zero-shot", "probe"):
+        return f"the recipe says `rung: {rung}`"
+    if not trained:
         return f"the encoder {recipe.encoder} can't be trained"
-    if images and recipe.training.fusion == "none":
+    if rung not in ("auto", *trained):
+        return f"the recipe says `rung: {rung}`, and the encoder {recipe.encoder} has {', '.join(trained)} only"
+    if trained == ("fusion",) and recipe.training.fusion == "none":
         return "the recipe says `fusion: none`"
     if find_spec("torch") is None or find_spec("transformers") is None:
         return "torch and transformers are not installed: pip install 'nextlabel[train]'"
@@ -267,7 +270,7 @@ def training_setup(recipe: Recipe, settings: Settings) -> TrainingSetup:
         work=home / "training",
         models=home / "models",
         reason=no_training(recipe),
-        rungs=("fusion",) if is_multimodal(recipe.encoder) else question.rungs,
+        rungs=trained_rungs(recipe.encoder) if is_multimodal(recipe.encoder) else question.rungs,
     )
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,11 +17,11 @@ from nextlabel.backend.data.reading import NOTHING_SAID, ReadingOptions
 from nextlabel.backend.encoders.base import HASHING, EncoderSpec, Engine, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache, Progress
 from nextlabel.backend.encoders.load import load, remarks_on_cut
-from nextlabel.backend.encoders.multimodal import is_multimodal
 from nextlabel.backend.encoders.pictures import read_pictures
+from nextlabel.backend.evaluation.rungs import check_images, no_such_rung, trained_rungs
 from nextlabel.backend.intervals import Interval
 from nextlabel.backend.numeric import plain
-from nextlabel.backend.training.spec import RungName, TrainingSpec
+from nextlabel.backend.training.spec import TrainedRungName, TrainingSpec
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import Labeling
 
@@ -29,7 +29,7 @@ from .arms import RANDOM, Arm
 from .data import Answered, Asked, Material, read_answers
 from .plan import Plan, Target
 from .replay import deal
-from .retraining import RUNGS, Retraining, Step
+from .retraining import Retraining, Step
 from .runs import Finished, Runs, run
 from .statistics import Summary, summarise
 
@@ -68,7 +68,7 @@ class Request:
     draws its own test records. ``strategies`` are written as Arm.parse reads them. ``rung``: `probe`, or what is
     trained of the encoder as ``training`` says, in every replay. ``reading`` is what was said about the file.
     ``images``: where the pictures of the image column may be read. ``fresh`` replays curves anew that are kept in the
-    cache. Raises ConfigError for an encoder that can't be trained.
+    cache. Raises ConfigError for a rung that the encoder does not have, and for fusion without images.
     """
 
     data: str
@@ -87,18 +87,15 @@ class Request:
     reading: ReadingOptions = NOTHING_SAID
     jobs: int = 1
     fresh: bool = False
-    rung: RungName = "probe"
+    rung: Literal["probe"] | TrainedRungName = "probe"
     training: TrainingSpec = field(default_factory=TrainingSpec)
     images: ImageRules | None = None
 
     def __post_init__(self) -> None:
-        frozen = self.encoder == HASHING or is_multimodal(self.encoder)
-        if self.rung != "probe" and (self.rung not in RUNGS or frozen):
-            raise ConfigError(
-                f"rung {self.rung!r} trains the encoder, and {self.encoder} has nothing to train; choose `probe`"
-                if frozen
-                else f"rung {self.rung!r} can't be replayed; choose one of probe, {', '.join(RUNGS)}"
-            )
+        check_images(self.rung, self.asked.columns.image)
+        rungs = ("probe", *trained_rungs(self.encoder))
+        if self.rung not in rungs:
+            raise no_such_rung(self.rung, self.encoder, rungs)
 
     @property
     def encoder_spec(self) -> EncoderSpec:
@@ -271,7 +268,8 @@ def _retraining(request: Request, examples: Examples) -> Retraining | None:
     if request.rung == "probe":
         return None
     labeling = Labeling(examples.activation.kind, examples.labels)
-    return Retraining(examples.texts, labeling, request.encoder_spec, request.training, request.rung)  # type: ignore[arg-type]  # one of RUNGS
+    how = (request.encoder_spec, request.training, request.rung)
+    return Retraining(examples.texts, labeling, *how, groups=examples.together())
 
 
 def _remarks(

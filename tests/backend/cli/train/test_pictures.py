@@ -100,7 +100,7 @@ def test_what_cannot_be_read_is_left_out_and_named(nextlabel: Run, memes: str, f
     [
         (("--image", "flie"), "did you mean 'file'?"),
         (("--image", "file", "--encoder", "hashing"), "reads no pictures; write TEXT+IMAGE"),
-        (("--image", "file", *ENCODER, "--rung", "fine-tune"), "has nothing to train"),
+        (("--image", "file", *ENCODER, "--rung", "fine-tune"), "so there is no fine-tune; take"),
         ((), "give --text, the column with the texts, or --image"),
     ],
 )

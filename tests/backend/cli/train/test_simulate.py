@@ -251,7 +251,7 @@ def test_one_seed_has_no_intervals_and_shows_nothing(figures: Run, data: str) ->
         (("--strategies", "margin/crowd"), "there is no consensus 'crowd'"),
         (("--id", "user"), "--id goes with --annotator"),
         (("--opinions", "1", "--start-opinions", "2"), "the most to a record, is 1"),
-        (("--rung", "few-shot"), "hashing has nothing to train"),
+        (("--rung", "few-shot"), "'hashing' has nothing to train"),
         (("--train-growth", "0"), "--train-growth is 0.0"),
         (("--separator", ";", "--annotator", "user"), "--separator means several labels"),
         (("--separator", ";", "--label-columns", "by_a"), "--label-columns has a column for each; drop one"),

@@ -116,9 +116,15 @@ def test_an_unknown_rung_names_those_there_are(tmp_path: Path):
         make_rung("best", "hashing", TrainingSpec(), cache_dir=tmp_path)  # type: ignore[arg-type]
 
 
-def test_all_rungs_are_there_for_a_model_of_its_own(tmp_path: Path):
-    setup = Setup(EncoderSpec("some-model", max_length=128, cache_dir=tmp_path), TrainingSpec(), tmp_path)
-    assert tuple(rung.name for rung in rungs_for(setup)) == RUNGS
+@pytest.mark.parametrize(
+    ("encoder", "trained"),
+    [("some-model", ("few-shot", "fine-tune")), ("some-model+other", ("fusion",)), ("clip:some", ("fusion",))],
+)
+def test_what_is_trained_is_up_to_the_encoder(tmp_path: Path, encoder: str, trained: tuple[str, ...]):
+    setup = Setup(EncoderSpec(encoder, max_length=128, cache_dir=tmp_path), TrainingSpec(), tmp_path)
+    names = tuple(rung.name for rung in rungs_for(setup))
+    assert names == ("zero-shot", "probe", *trained)
+    assert list(names) == [name for name in RUNGS if name in names], "the cheapest first"
 
 
 @pytest.fixture

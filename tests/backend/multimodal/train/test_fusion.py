@@ -120,7 +120,7 @@ def test_it_stops_early_and_keeps_the_best_epoch() -> None:
     towers, _, _ = exclusive_or(200)
     noise = np.random.default_rng(0).integers(2, size=200)  # nothing to learn: held-out loss soon rises
     head = train_fusion(towers, noise, LABELS, FusionSpec(hidden=64, epochs=300, patience=4, learning_rate=5e-3))
-    losses = [epoch["held_out_loss"] for epoch in head.history]
+    losses = [epoch["log_loss"] for epoch in head.history]
     assert len(losses) < 100
     assert int(np.argmin(losses)) == len(losses) - 1 - 4
 

@@ -23,7 +23,7 @@ from nextlabel.backend.models.crossfit import NOISE
 from nextlabel.backend.models.probe import Probe, differences, score_pool
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
-from nextlabel.connectors.hierarchy import joined, path_of
+from nextlabel.connectors.hierarchy import above, joined, path_of
 from nextlabel.connectors.records import Span, Suggestion, Value
 
 from .base import Column, Prediction, Question, Target, as_json
@@ -253,6 +253,14 @@ class SingleChoice(Choice):
                 return (joined(node),)
             counts = Counter(finer)
             node = next(one for one in reversed(finer) if counts[one] == max(counts.values()))
+
+    @override
+    def _alike(self, one: Value, other: Value) -> float:
+        """Who stops at a parent says nothing against what another found below it."""
+        if len(one) != 1 or len(other) != 1 or not self.labeling.tree.parents:
+            return super()._alike(one, other)
+        first, second = str(one[0]), str(other[0])
+        return float(first == second or first in above(second) or second in above(first))
 
     @override
     def exported(self, cell: Sequence[Any] | None, *, known: bool = False) -> Any:

@@ -89,6 +89,12 @@ def test_an_answer_that_stops_at_a_parent_is_counted_there_and_not_learned() -> 
     assert answers.parents == {"a": 1}
 
 
+def test_who_stops_at_a_parent_agrees_with_what_is_below_it() -> None:
+    assert QUESTION.agreement([("a",), ("a > x > 1",)]) == 1
+    assert QUESTION.agreement([("a",), ("a > x > 1",), ("a > x > 2",)]) == pytest.approx(2 / 3)
+    assert QUESTION.agreement([("a > x",), ("a > y",)]) == 0
+
+
 def test_with_several_labels_nothing_is_learned_of_an_answer_with_a_parent() -> None:
     question = question_of(Labeling(LabelKind.MULTI, LABELS))
     assert question.target(("a", "b")) == (None, frozenset())

@@ -11,7 +11,8 @@ What the model does, and what can be changed in a copy (``nextlabel recipes copy
 - One sentence in nine is hateful, so the focal loss looks at those that are hard to tell. Others:
   ``class_weights="balanced"``, ``resample="under"`` or ``"over"``, or the plain ``loss="cross-entropy"``.
 - ``encoder``: any of the hub by its name (``roberta-base``, ``distilbert-base-uncased``), a folder, or a package.
-- ``pooling``, between the encoder and the linear layer: ``mean``, ``cls``, ``max``, ``attention`` or ``bilstm``.
+- ``pooling``, between the encoder and the linear layer: ``mean``, ``cls``, ``max``, ``attention`` or ``bilstm``;
+  or ``head``: a torch module of your own (docs/models.md).
 - Longer texts: ``max_length`` up to what the encoder can read (mostly 512), and ``windows=8`` for eight times that.
 - ``members=5`` with ``head_learning_rate=1e-4`` averages five fine-tunings: a little better, five times the work.
 - ``rung="probe"`` leaves the encoder as it is, ``"few-shot"`` needs the fewest labels, ``"auto"`` tries.

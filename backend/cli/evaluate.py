@@ -48,6 +48,7 @@ from .common import (
 from .epochs import FoldEpochs, fold_epochs
 from .evaluate_spans import evaluate_marked
 from .evaluate_tree import show_tree
+from .heads import HeadName, HeadOptions, chosen_head
 from .spans import SpansColumn, marked_columns, refuse
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ app = command_group()
         "nextlabel evaluate train.conll --test test.conll                             tokens and tags",
         "nextlabel evaluate posts.csv --text text --label topic --rung fine-tune --keep final --model topics-model",
         "nextlabel evaluate posts.csv --text text --label topic --rung fine-tune --tensorboard runs",
+        "nextlabel evaluate posts.csv --text text --label topic --rung fine-tune --head gated-cnn",
         "nextlabel evaluate tweets.txt --no-header --delimiter tab --text 'column 2' --label 'column 1'",
     )
 )
@@ -109,6 +111,8 @@ def evaluate(
     engine: Engine = "auto",
     max_length: MaxLength = 128,
     windows: Windows = 1,
+    head: HeadName = None,
+    head_option: HeadOptions = None,
     seeds: Annotated[int, typer.Option(min=1, help="How often all of it is done, with other folds.")] = 1,
     split: Annotated[
         str | None,
@@ -223,10 +227,11 @@ def evaluate(
         curve=curve,
         positive=positive,
         images=None if image is None else image_places(data),
+        head=chosen_head(head, head_option),
     )
     if spans is not None:
         refuse({"--image": image, "--separator": separator, "--positive": positive})
-        refuse({"--tensorboard": tensorboard, "--keep": keep, "--model": model})
+        refuse({"--tensorboard": tensorboard, "--keep": keep, "--model": model, "--head": head})
         evaluate_marked(request, as_json=as_json, report=report, folder=folder)
         return
     which = _checked_keep(request, keep, model)

@@ -89,8 +89,17 @@ def _training(recipe: Recipe, settings: Settings) -> Finding:
             return Finding.ok("training", no_training(recipe))
         if reason := no_training(recipe) or (untrainable(recipe, settings) if recipe.labels else ""):
             return Finding("training", Severity.OK, reason, "name another encoder to have it trained")
-        return Finding.ok("training", "the encoder can be trained here")
+        return _looked("training", lambda: _head(recipe, settings))
     told = (
         "torch and transformers are not installed: the encoder stays as it is, what learns are the heads on its vectors"
     )
     return Finding("training", Severity.OK, told, "pip install 'nextlabel[train]' to train it, too")
+
+
+def _head(recipe: Recipe, settings: Settings) -> str:
+    from nextlabel.backend.service.opening import refuse_head
+
+    refuse_head(recipe, settings)
+    return "the encoder can be trained here" + (
+        f", with the head {recipe.training.head}" if recipe.training.head else ""
+    )

@@ -44,6 +44,7 @@ from .common import (
     say,
     seeing,
 )
+from .heads import HeadName, HeadOptions, chosen_head
 from .spans import SpansColumn, marked_columns, refuse
 
 if TYPE_CHECKING:
@@ -167,6 +168,8 @@ def simulate(
     train_growth: Annotated[
         float, typer.Option(help="With --rung: by how much labels must have grown to train it again; 0.5 is half.")
     ] = 0.5,
+    head: HeadName = None,
+    head_option: HeadOptions = None,
     dataset_split: DatasetSplit = "train",
     delimiter: Delimiter = None,
     encoding: FileEncoding = None,
@@ -221,6 +224,7 @@ def simulate(
         text, label or spans or ", ".join(flags), group, separator, column, verbatim, flags, image=image
     )
     check_folder("--out", out)
+    own = chosen_head(head, head_option)
     plan = Plan(
         budget=budget,
         batch=batch,
@@ -250,7 +254,7 @@ def simulate(
         jobs=jobs or usable_cores(),
         fresh=fresh,
         rung=rung,
-        training=TrainingSpec(start_at=train_from, growth=train_growth),
+        training=TrainingSpec(start_at=train_from, growth=train_growth, **({} if own is None else own.keys)),
         images=None if image is None else image_places(data),
     )
     found = _watched(request, simulate_spans if spans is not None else simulate_labels)

@@ -119,7 +119,8 @@ def tune(
     ] = None,
     learning_rate: Annotated[str | None, _tried("Of the encoder, where it is trained", "2e-5:4e-4")] = None,
     pooling: Annotated[
-        str | None, _tried("model, mean, cls, max, attention, bilstm, where it is trained", "model,attention")
+        str | None,
+        _tried("model, mean, cls, max, attention, bilstm, or head:NAME, where it is trained", "model,attention"),
     ] = None,
     epochs: Annotated[str | None, _tried("fine-tune: most passes over the labels", "2:8")] = None,
     thaw_after: Annotated[

@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from nextlabel.connectors.errors import LearningError
 
-from .library import body_of, kind_of, load_library, modules_of, quiet, read_json
-from .network import LEARNED, OWN_FILE, POOLER_FILE, POOLINGS, load_pooler, pooled_network, token_vectors
+from .heads import OWN_HEAD
+from .library import OWN_FILE, POOLER_FILE, body_of, kind_of, load_library, modules_of, quiet, read_json
+from .network import LEARNED, POOLINGS, load_pooler, pooled_network, token_vectors
 
 SAMPLE = (
     "The quick brown fox jumps over the lazy dog.",
@@ -42,11 +43,11 @@ class Reading:
 
     ``dimension`` is the length of a text's vector, ``width`` that of a token's. ``length``: tokens that its maker has
     it read, 0 if nothing says; ``limit``: tokens that it can read, 0 if there is no end. ``pooling``: one of POOLINGS,
-    or a name for what only sentence-transformers' own modules do. ``types``: token types of the first and of the last
-    token; those between are 0. ``left``: a text that is too long loses its beginning. ``prompted`` is false if the
-    prompt's tokens are left out of the pooling. ``extra``: a digest of all that vectors depend on beside the weights,
-    pooling, length and tokenizer.json; empty for most. ``untrainable``: why it can't be trained, or empty; ``tags``:
-    whether transformers has a class of it for marking tokens.
+    OWN_HEAD, or a name for what only sentence-transformers' own modules do. ``types``: token types of the first and of
+    the last token; those between are 0. ``left``: a text that is too long loses its beginning. ``prompted`` is false if
+    the prompt's tokens are left out of the pooling. ``extra``: a digest of all that vectors depend on beside the
+    weights, pooling, length and tokenizer.json; empty for most. ``untrainable``: why it can't be trained, or empty;
+    ``tags``: whether transformers has a class of it for marking tokens.
     """
 
     dimension: int
@@ -78,7 +79,7 @@ def read(path: Path) -> tuple[Reading, str]:
     prompted = all(getattr(module, "include_prompt", True) for module in library)
     alone = 0 if prompted or not prompt else prompt_tokens(tokenizer, prompt)
     network = pooled_network(body, load_pooler(library, path, pooling, _width(body, rows), alone), types)
-    vectors = _vectors(path, library, network, rows, pooling not in LEARNED)
+    vectors = _vectors(path, library, network, rows, pooling not in (*LEARNED, OWN_HEAD))
     small = sum(file.stat().st_size for file in body_of(path).glob("*.safetensors")) <= LARGEST_TRAINED
     return Reading(
         dimension=vectors.shape[1],
@@ -147,7 +148,7 @@ def _pooling(path: Path, library: Any) -> str:
     """One of POOLINGS, or a name for what sentence-transformers' modules do. Raises LearningError."""
     if (own := path / OWN_FILE).is_file():
         learned = read_json(own).get("pooling")
-        if learned not in LEARNED:
+        if learned not in (*LEARNED, OWN_HEAD):
             raise LearningError(f"{own}: pooling {learned!r} is unknown; {' and '.join(LEARNED)} are learned")
         if not (path / POOLER_FILE).is_file():
             raise LearningError(f"{own} names the learned pooling {learned!r}, but there is no {POOLER_FILE} beside it")
@@ -289,7 +290,9 @@ def _extra(path: Path, tokenizer: str, pooling: str, types: tuple[int, int], lef
         parts.append(tokenizer.encode())
     if any(types) or left:
         parts.append(json.dumps([types, left]).encode())
-    if pooling not in POOLINGS:
+    if pooling == OWN_HEAD:
+        parts.append((path / OWN_FILE).read_bytes())
+    elif pooling not in POOLINGS:
         folders = (path / module["path"] for module in modules_of(path)[1:] if kind_of(module) != "Normalize")
         parts += [file.read_bytes() for folder in folders for file in sorted(folder.glob("*")) if file.is_file()]
     return hashlib.blake2b(b"\0".join(parts), digest_size=4).hexdigest() if parts else ""

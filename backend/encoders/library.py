@@ -19,6 +19,9 @@ from nextlabel.connectors.errors import LearningError
 from .base import need
 
 MODULES_FILE = "modules.json"
+POOLER_FILE = "pooler.safetensors"
+OWN_FILE = "nextlabel.json"
+"""Beside the weights of a learned pooling or head, which no other library knows: which it is."""
 POOLED = {"Pooling", "Dense", "LayerNorm", "Normalize", "Dropout"}
 """Modules of sentence-transformers that may follow the encoder: from its token vectors to one for the text."""
 SETTINGS_FILES = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json")

@@ -11,8 +11,7 @@ from nextlabel.connectors.errors import ConfigError, EncoderNotFound, LearningEr
 
 from .base import EncoderSpec, default_cache_dir
 from .inspection import Reading, prompt_tokens
-from .library import body_of, is_model, refuse_code, refuse_parts
-from .network import POOLER_FILE
+from .library import POOLER_FILE, body_of, is_model, refuse_code, refuse_parts
 from .reading import digest_of, reading_of
 
 DEFAULT_LENGTH = 256  # tokens, where a model names no limit of its own
@@ -49,7 +48,7 @@ class ModelFolder:
 
     @property
     def pooling(self) -> str:
-        """How token vectors become one: one of network.POOLINGS, or of sentence-transformers."""
+        """How token vectors become one: one of network.POOLINGS, heads.OWN_HEAD, or of sentence-transformers."""
         return self.reading.pooling
 
     @property

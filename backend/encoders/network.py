@@ -9,7 +9,8 @@ Token vectors become one vector per text as a model's files say, or as it was le
                             the text through all steps (the mean did better in Conneau et al., 2017, "Supervised
                             Learning of Universal Sentence Representations from Natural Language Inference Data")
 
-Any other pooling is done by sentence-transformers' own modules, with what comes after it.
+Any other pooling is done by a head of another package (heads), or by sentence-transformers' own modules, with what
+comes after it.
 """
 
 from __future__ import annotations
@@ -21,15 +22,14 @@ from typing import Any
 
 from nextlabel.connectors.errors import LearningError
 
-from .library import MODULES_FILE, modules_of
+from .heads import OWN_HEAD, load_head
+from .library import MODULES_FILE, POOLER_FILE, modules_of
 
 LEARNED = ("attention", "bilstm")
-"""Poolings with weights of their own, in POOLER_FILE. No other library knows them."""
+"""Poolings with weights of their own, in POOLER_FILE, and a line in OWN_FILE. No other library knows them."""
 POOLINGS = ("mean", "cls", "max", *LEARNED)
 """Poolings that are ours too, and that a training may choose."""
 BILSTM_UNITS = 256  # in each direction
-POOLER_FILE = "pooler.safetensors"
-OWN_FILE = "nextlabel.json"  # {"pooling": ...}, beside the weights of a learned pooling
 
 
 def pooled_dimension(pooling: str, width: int) -> int:
@@ -120,6 +120,8 @@ def library_pooler(modules: Sequence[Any], path: Path, prompt_tokens: int) -> An
 
 def load_pooler(library: Any, path: Path, pooling: str, width: int, prompt_tokens: int = 0) -> Any:
     """The pooling of ``library``, loaded from ``path``, with what it has learned. Raises LearningError."""
+    if pooling == OWN_HEAD:
+        return load_head(path, width)
     if pooling not in POOLINGS:
         return library_pooler(list(library)[1:], path, prompt_tokens)
     pooler = make_pooler(pooling, width)

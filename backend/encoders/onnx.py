@@ -25,6 +25,7 @@ import numpy as np
 
 from nextlabel.backend.files import atomic_path
 from nextlabel.backend.lifeline import end_with
+from nextlabel.backend.plugins import first_line
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 
@@ -145,13 +146,9 @@ def tracing_fault(file: Path, rows: Sequence[list[int]], expected: FloatMatrix) 
     try:
         found = [_alone(session, rows), _run(session, rows[::-1])[::-1]]
     except Exception as error:  # of ONNX Runtime, which has classes for each status and no common one
-        return f"the ONNX file takes no texts of another length than it was made with ({_first_line(error)})"
+        return f"the ONNX file takes no texts of another length than it was made with ({first_line(error)})"
     worst = max(float(np.abs(one - expected).max()) for one in found)
     return "" if worst <= LARGEST_DIFFERENCE else f"vectors from ONNX differ from torch's by {worst:.1g}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _alone(session: Any, rows: Sequence[list[int]]) -> FloatMatrix:

@@ -20,7 +20,7 @@ from nextlabel.backend.models.card import Figure, data_hash, label_counts, libra
 from nextlabel.backend.models.export.folder import new_folder
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import HEAD_FILE
-from nextlabel.backend.training.spec import ProgressReport, TrainingSpec
+from nextlabel.backend.training.spec import ProgressReport
 from nextlabel.connectors.errors import ConfigError, LearningError
 
 from .run import Evaluation, Request
@@ -79,7 +79,7 @@ def keep_model(found: Evaluation, which: Which, folder: Path, report: ProgressRe
             temperature=Probe.load(work / HEAD_FILE).temperature,
             max_length=request.max_length,
             windows=request.windows,
-            spec=TrainingSpec(rung=request.rung, seed=seed).model_dump(mode="json"),
+            spec=request.spec(seed).model_dump(mode="json"),
             seeds=(seed,),
             libraries=library_versions(),
         )

@@ -25,6 +25,7 @@ from nextlabel.backend.data.labelled import (
 )
 from nextlabel.backend.data.reading import NOTHING_SAID, ReadingOptions
 from nextlabel.backend.encoders.base import HASHING, EncoderSpec, Engine
+from nextlabel.backend.encoders.head_names import HEADS, HeadSpec
 from nextlabel.backend.encoders.load import content_of_encoder, remarks_on_cut
 from nextlabel.backend.encoders.pictures import read_pictures
 from nextlabel.backend.training.spec import ProgressReport, RungName, TrainingProgress, TrainingSpec
@@ -33,7 +34,7 @@ from nextlabel.connectors.errors import ConfigError
 from .crossvalidation import Fit, FoldDone, HeldOut, cross_validate, hold_out
 from .curve import LearningCurve, learn_on_shares, learning_curve
 from .ladder import make_rung
-from .rungs import Rung, check_images
+from .rungs import Rung, check_head, check_images
 from .summary import Summary, positive_of, summarise
 
 
@@ -56,8 +57,9 @@ class Request:
     ``cache`` the folder for everything that can be made again; ``fresh`` fits folds anew that are kept there.
     ``curve`` asks for a learning curve, or not; None leaves it to the rung: the probe is cheap enough.
     ``positive``: of two labels, the one that average precision is told of; by default the rarer. ``images``: where the
-    pictures of ``columns.image`` may be read.
-    Raises ConfigError for a curve of zero-shot, which learns nothing, and for fusion without pictures.
+    pictures of ``columns.image`` may be read. ``head``: of another package, for a rung that trains a text encoder.
+    Raises ConfigError for a curve of zero-shot, which learns nothing, for fusion without pictures, and for a head that
+    is not installed or not trained.
     """
 
     data: str
@@ -79,11 +81,13 @@ class Request:
     curve: bool | None = None
     positive: str | None = None
     images: ImageRules | None = None
+    head: HeadSpec | None = None
 
     def __post_init__(self) -> None:
         if self.curve and self.rung == "zero-shot":
             raise ConfigError("zero-shot learns from no label, so it has no learning curve; take probe or above")
         check_images(self.rung, self.columns.image)
+        check_head(self.rung, self.encoder, "" if self.head is None else self.head.name)
 
     @property
     def fixed(self) -> bool:
@@ -117,12 +121,16 @@ class Request:
         rung = self.rung_of(seed)
         return lambda train: rung.fit(train, on_step)
 
+    def spec(self, seed: int) -> TrainingSpec:
+        """How it is trained."""
+        return TrainingSpec(rung=self.rung, seed=seed, **(self.head.keys if self.head is not None else {}))
+
     def rung_of(self, seed: int) -> Rung:
         """The rung that is asked for, with ``seed`` for all that is random in it."""
         return make_rung(
             self.rung,
             self.encoder,
-            TrainingSpec(rung=self.rung, seed=seed),
+            self.spec(seed),
             engine=self.engine,
             max_length=self.max_length,
             windows=self.windows,
@@ -135,8 +143,9 @@ class Request:
         from importlib.metadata import version
 
         content = content_of_encoder(self.encoder_spec, self.cache)
-        spec = TrainingSpec(rung=self.rung, seed=seed).model_dump(mode="json")
-        return json.dumps([version("nextlabel"), content, self.engine, self.max_length, self.windows, spec])
+        spec = self.spec(seed).model_dump(mode="json")
+        head = [] if self.head is None else [HEADS.identity(self.head.name)]
+        return json.dumps([version("nextlabel"), content, self.engine, self.max_length, self.windows, spec, *head])
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +178,7 @@ class Evaluation:
             "rung": asked.rung,
             "chosen": self.chosen(),
             "encoder": asked.encoder,
+            "head": None if asked.head is None else asked.head.keys,
             "folds": 1 if asked.fixed else _folds(asked, self.found.examples),
             "seeds": asked.seeds,
             "n": len(self.found.examples),
@@ -225,6 +235,7 @@ class Evaluation:
             "Rung": self.rung,
             "Encoder": f"{asked.encoder} (engine {asked.engine}, {asked.max_length} tokens"
             + (f" a window, {asked.windows} windows)" if asked.windows > 1 else ")"),
+            **({} if asked.head is None else {"Head": str(asked.head)}),
             "Data hash": f"sha256 {self.digest[:16]}…",
             "Versions": _versions(),
             "Time": f"{sum(run.seconds for run in self.found.runs):,.0f} s to fit and predict the folds",

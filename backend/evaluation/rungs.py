@@ -25,6 +25,7 @@ from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import HASHING, Encoder, EncoderSpec, Engine, FloatMatrix, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.fusion import is_fused
+from nextlabel.backend.encoders.head_names import HEADS
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.model_folder import folder_of
 from nextlabel.backend.encoders.multimodal import MultimodalEncoder, TowerVectors, is_multimodal
@@ -266,6 +267,18 @@ def check_images(rung: str, image: str | None) -> None:
             "fusion is for records with images, and no column of images is named: give it with --image, or take "
             "another rung"
         )
+
+
+def check_head(rung: str, encoder: str, head: str) -> None:
+    """Raise ConfigError for a ``head`` that isn't installed, or that no rung up to ``rung`` trains; "" is none."""
+    if not head:
+        return
+    with_head = {"few-shot", "fine-tune"} & set(trained_rungs(encoder))
+    if not with_head or rung not in ("auto", *with_head):
+        raise ConfigError(
+            f"{rung} on {encoder} trains no text encoder, nor the head {head}; take few-shot or fine-tune on one"
+        )
+    HEADS.check(head)
 
 
 def rungs_for(setup: Setup) -> list[Rung]:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from nextlabel.backend.activation import Activation
-from nextlabel.backend.encoders.library import read_json
+from nextlabel.backend.encoders.library import MODULES_FILE, OWN_FILE, POOLER_FILE, read_json
 from nextlabel.backend.encoders.model_folder import ModelFolder
-from nextlabel.backend.encoders.network import LEARNED, OWN_FILE, POOLER_FILE, POOLINGS
+from nextlabel.backend.encoders.network import LEARNED, POOLINGS
 from nextlabel.connectors.errors import LearningError
 
 from .probe import LABELS_FILE, Probe
@@ -58,7 +58,7 @@ def save_encoder(folder: Path, network: Any, base: ModelFolder) -> None:
     network.body.save_pretrained(folder)
     copy_tokenizer(base, folder)
     write_inputs(folder, base)
-    if network.pooling not in POOLINGS:
+    if network.pooling not in POOLINGS:  # sentence-transformers' own modules, or a head of another package
         network.pooler.save(folder)
         return
     write_pooling(folder, network.pooling, network.dimension)
@@ -118,7 +118,7 @@ def write_pooling(folder: Path, pooling: str, dimension: int) -> None:
         {"idx": at, "name": str(at), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for at, (path, kind) in enumerate(kinds)
     ]
-    _write_json(folder / "modules.json", modules)
+    _write_json(folder / MODULES_FILE, modules)
     if pooling in LEARNED:
         return
     flags = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens", "lasttoken": "lasttoken"}

@@ -27,6 +27,8 @@ from nextlabel.backend.data.records import (
 )
 from nextlabel.backend.data.sources import beside
 from nextlabel.backend.data.tables import Table
+from nextlabel.backend.encoders.head_names import HEADS
+from nextlabel.backend.encoders.multimodal import is_multimodal
 from nextlabel.backend.questions import DEFAULT_KIND, QUESTIONS
 from nextlabel.backend.selection import get_strategy
 from nextlabel.backend.selection.seeds import Seeds
@@ -39,7 +41,7 @@ from nextlabel.connectors.records import FieldKind, Labeling, LabelKind, Record
 
 from .existing import ExistingAnswers
 from .short_forms import file_beside, in_full, listed, model_beside
-from .yaml_document import Document, named, number, slug
+from .yaml_document import Document, named, number, numbers, slug
 
 log = structlog.get_logger(__name__)
 
@@ -257,6 +259,9 @@ class Recipe(BaseModel):
                 f"training: the rung {self.training.rung} is for whole texts; for spans there are "
                 f"{', '.join(SPAN_RUNGS[:-1])} and {SPAN_RUNGS[-1]}"
             )
+        if self.training.head and (QUESTIONS[self.kind].reads_tokens or is_multimodal(self.encoder)):
+            what = "marks spans" if QUESTIONS[self.kind].reads_tokens else "reads images beside texts"
+            raise ValueError(f"training: a head makes one vector of a text, and this {what}; leave out `head:`")
         if not self.labels:  # then they are a project's, which has yet to be asked
             return self
         if unknown := [label for label in self.descriptions if label not in self.labels]:
@@ -290,6 +295,8 @@ class Recipe(BaseModel):
             values["suggest_from"] = [model_beside(Path(path).parent, one) for one in listed(given)]
         if isinstance(options := values.get("strategy_options"), dict):
             values["strategy_options"] = {name: number(value) for name, value in options.items()}
+        if isinstance(training := values.get("training"), dict) and "head_options" in training:
+            values["training"] = {**training, "head_options": numbers(training["head_options"])}
         try:
             recipe = cls(**values)
         except ValidationError as error:
@@ -300,6 +307,11 @@ class Recipe(BaseModel):
                 get_strategy(recipe.strategy, **recipe.strategy_arguments())
         except ConfigError as error:
             raise ConfigError(f"{path}:{document.lines.get(('strategy',), 1)}: {error}") from None
+        try:
+            if recipe.training.head:
+                HEADS.check(recipe.training.head)
+        except ConfigError as error:
+            raise ConfigError(f"{path}:{document.lines.get(('training', 'head'), 1)}: {error}") from None
         return recipe
 
     def on(self, platform: str) -> Recipe:

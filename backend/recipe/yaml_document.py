@@ -119,3 +119,10 @@ def number(value: Any) -> Any:
         except (TypeError, ValueError):
             continue
     return value
+
+
+def numbers(value: Any) -> Any:
+    """The same of everything in lists and mappings."""
+    if isinstance(value, dict):
+        return {name: numbers(one) for name, one in value.items()}
+    return list(map(numbers, value)) if isinstance(value, list) else number(value)

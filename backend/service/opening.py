@@ -17,6 +17,7 @@ from nextlabel.backend.data.remote_texts import read_text
 from nextlabel.backend.encoders.base import HASHING, Encoder, EncoderSpec
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.fusion import is_fused
+from nextlabel.backend.encoders.head_check import try_head
 from nextlabel.backend.encoders.model_folder import folder_of
 from nextlabel.backend.encoders.multimodal import is_multimodal
 from nextlabel.backend.evaluation.rungs import trained_rungs
@@ -302,6 +303,18 @@ def refuse_untrainable(setup: TrainingSetup, recipe: Recipe, settings: Settings)
     return replace(setup, reason=reason)
 
 
+def refuse_head(recipe: Recipe, settings: Settings) -> None:
+    """Raise ConfigError where the head that the recipe names can't be trained: before the first label, too."""
+    head = recipe.training.own_head
+    if head is None or no_training(recipe):
+        return
+    try:
+        folder = folder_of(encoder_spec(recipe, settings))
+    except NextlabelError:  # as in untrainable
+        return
+    try_head(head, folder.width, folder.max_length)
+
+
 def open_service(
     recipe: Recipe,
     settings: Settings,
@@ -337,6 +350,7 @@ def open_service(
             stage(LOADING.format(recipe.encoder), 0, 0)
             spaces(OWN)
         setup = refuse_untrainable(setup, recipe, settings)
+        refuse_head(recipe, settings)
         if recipe.suggest_from:
             stage(SUGGESTERS, 0, 0)
         suggesters = recipe_suggesters.open_for(recipe, settings, store)

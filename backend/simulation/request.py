@@ -18,7 +18,7 @@ from nextlabel.backend.encoders.base import HASHING, EncoderSpec, Engine, label_
 from nextlabel.backend.encoders.cache import EmbeddingCache, Progress
 from nextlabel.backend.encoders.load import load, remarks_on_cut
 from nextlabel.backend.encoders.pictures import read_pictures
-from nextlabel.backend.evaluation.rungs import check_images, no_such_rung, trained_rungs
+from nextlabel.backend.evaluation.rungs import check_head, check_images, no_such_rung, trained_rungs
 from nextlabel.backend.intervals import Interval
 from nextlabel.backend.numeric import plain
 from nextlabel.backend.training.spec import TrainedRungName, TrainingSpec
@@ -96,6 +96,7 @@ class Request:
         rungs = ("probe", *trained_rungs(self.encoder))
         if self.rung not in rungs:
             raise no_such_rung(self.rung, self.encoder, rungs)
+        check_head(self.rung, self.encoder, self.training.head)
 
     @property
     def encoder_spec(self) -> EncoderSpec:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.base import EncoderSpec
+from nextlabel.backend.encoders.head_names import HEADS
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.evaluation.comparison import Pair, judge
 from nextlabel.backend.files import atomic_path
@@ -74,7 +75,8 @@ class Retraining:
 
     def told(self) -> list[Any]:
         """All that shapes a curve, as plain values; the texts aside, whose vectors the material has."""
-        return [self.rung, self.spec.model_dump(), self.encoder.told()]
+        head = [HEADS.identity(self.spec.head)] if self.spec.head else []
+        return [self.rung, self.spec.model_dump(), self.encoder.told(), *head]
 
     def due(self, labels: int, before: int) -> bool:
         """Whether it is time for another training, the last having had so many labels ``before``, 0 for none."""

@@ -16,6 +16,8 @@ from typing_extensions import override
 
 from nextlabel.backend.activation import SOFTMAX, Targets, activation_of
 from nextlabel.backend.encoders.base import FloatMatrix
+from nextlabel.backend.encoders.head_check import check_head
+from nextlabel.backend.encoders.heads import OWN_HEAD, make_head
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.encoders.network import make_pooler, pooled_dimension, token_vectors
 from nextlabel.backend.encoders.tokenizer import batches_by_length, pad, pool, pool_windows
@@ -111,17 +113,23 @@ def text_classifier(folder: ModelFolder, spec: TrainingSpec, classes: int) -> An
     With ``owner`` and ``shares`` (see WindowedTexts.batch) the w rows are the windows of ``texts`` texts; without,
     each is a text. Its method ``vectors`` gives the unit vectors of the rows, float [w, d].
 
-    It starts from the weights in ``folder``, and from its pooling if ``spec`` names no other. The unit vector is
-    multiplied by the root of its length, which gives its numbers a variance of about 1: what a linear layer is
-    used to. The head that is saved has this factor in its weights. Raises LearningError.
+    It starts from the weights in ``folder``, and from its pooling or head if ``spec`` names no other. The unit vector
+    is multiplied by the root of its length, which gives its numbers a variance of about 1: what a linear layer is used
+    to. The head that is saved has this factor in its weights. Raises LearningError, and ConfigError for a head of
+    another package that won't do.
     """
     import torch
 
-    pooling = folder.pooling if spec.pooling == "model" else spec.pooling
     body, pooled = load_parts(folder)
-    dimension, types = folder.dimension, folder.reading.types
-    if pooling != folder.pooling:
-        pooled, dimension = make_pooler(pooling, folder.width), pooled_dimension(pooling, folder.width)
+    pooling, dimension, types = folder.pooling, folder.dimension, folder.reading.types
+    if spec.own_head is not None and spec.own_head != getattr(pooled, "spec", None):
+        pooled = make_head(spec.own_head, folder.width)
+        pooling, dimension = OWN_HEAD, pooled.dimension
+    elif spec.pooling not in ("model", pooling):
+        pooling, dimension = spec.pooling, pooled_dimension(spec.pooling, folder.width)
+        pooled = make_pooler(pooling, folder.width)
+    if pooling == OWN_HEAD:
+        check_head(pooled, folder.width, folder.max_length)
 
     class TextClassifier(torch.nn.Module):  # type: ignore[misc]  # torch comes without types here
         def __init__(self) -> None:

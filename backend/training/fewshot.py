@@ -192,7 +192,7 @@ class ContrastiveTask(ClassifierTask):
 class FewShotTuner(TextTrainer[ContrastiveTask]):
     """Contrastive tuning, then a probe on the tuned vectors.
 
-    It takes a rate, a warm-up, a decay, a pooling and a seed from the spec; how long it takes follows from the
+    It takes a rate, a warm-up, a decay, a pooling or head, and a seed from the spec; how long it takes follows from the
     number of labels. Held-out texts set the temperature, and nothing else: whoever judges the model may do so on them.
     """
 

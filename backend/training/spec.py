@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from nextlabel.backend.encoders.head_names import HeadSpec
 from nextlabel.connectors.errors import LearningError
 
 CHECKPOINT_SECONDS = 120.0  # between two; a small job needs none, a long one loses two minutes at most
@@ -44,6 +54,12 @@ class TrainingSpec(BaseModel):
         description="How token vectors become one: as the encoder's own files say (`model`), `mean`, `cls`, `max`, "
         "`attention` (learned weights), or `bilstm` (one layer, 256 each way).",
     )
+    head: str = Field(
+        default="",
+        description="In place of `pooling`: the name of a torch module of your own between token vectors and linear "
+        "layer; see [A head of one's own](models.md#a-head-of-ones-own).",
+    )
+    head_options: Mapping[str, Any] = Field(default_factory=dict, description="Options of the head.")
     fusion: Literal["auto", "none", "concatenation", "product", "gated"] = Field(
         default="auto",
         description="For records with images: the head that is trained on the vectors of text and image, where a label "
@@ -84,6 +100,42 @@ class TrainingSpec(BaseModel):
     weight_decay: float = Field(default=0.01, ge=0, description="As in AdamW.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="In front of the linear layer.")
     seed: int = Field(default=0, ge=0, description="Of everything that is random in training.")
+
+    @property
+    def own_head(self) -> HeadSpec | None:
+        """The head, if there is one."""
+        return HeadSpec(self.head, self.head_options) if self.head else None
+
+    @field_validator("head_options", mode="after")
+    @classmethod
+    def _plain(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:  # they are written beside the weights
+            found: dict[str, Any] = json.loads(json.dumps(dict(options), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"write numbers, words, true and false, and lists and mappings of these: {error}"
+            ) from None
+        return found
+
+    @model_validator(mode="after")
+    def _heads(self) -> TrainingSpec:
+        if self.head and self.pooling != "model":
+            raise ValueError(
+                f"head: {self.head} stands in the place of `pooling: {self.pooling}`; leave out one of them"
+            )
+        if self.head_options and not self.head:
+            raise ValueError("head_options: there is no head; name it with `head:`, or leave them out")
+        if self.head and self.rung in ("zero-shot", "probe", "fusion"):
+            raise ValueError(
+                f"head: with `rung: {self.rung}` no encoder is trained, nor a head; write `rung: fine-tune`"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _told(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a head it says nothing of one: keys of what was kept before there were any stay as they are."""
+        told: dict[str, Any] = whole(self)
+        return told if self.head else {name: told[name] for name in told if name not in ("head", "head_options")}
 
     @model_validator(mode="after")
     def _thaws(self) -> TrainingSpec:

@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from nextlabel.backend.data.examples import Examples, assign_folds
 from nextlabel.backend.data.span_examples import SpanExamples
+from nextlabel.backend.encoders.head_names import HEADS
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.models.crossfit import LEAST
 from nextlabel.backend.models.saving import check_free, save_encoder, save_head, whole_folder
@@ -153,7 +154,8 @@ class Trainer(ABC, Generic[Part, Task]):
     ) -> str:
         """What a training depends on, as a short text: only its own checkpoints are taken up."""
         total = hashlib.blake2b(digest_size=16)
-        for part in (VERSION, self.kind, encoder.fingerprint(scratch, "training"), spec.model_dump_json()):
+        code: list[str] = [HEADS.identity(spec.head)] if spec.head else []
+        for part in (VERSION, self.kind, encoder.fingerprint(scratch, "training"), spec.model_dump_json(), *code):
             total.update(part.encode() + b"\0")
         for one in (examples, held_out):
             told = None if one is None else asdict(one)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from nextlabel.backend.data.image_rules import ImageRules
 from nextlabel.backend.encoders.base import EncoderSpec, Engine
+from nextlabel.backend.encoders.head_names import HEADS
 from nextlabel.backend.encoders.load import content_of_encoder
 from nextlabel.backend.evaluation.ladder import make_rung
 from nextlabel.backend.evaluation.rungs import ProbeRung, Rung, Setup
@@ -67,15 +68,21 @@ Tried: TypeAlias = Choices | Numbers
 
 @dataclass(frozen=True, slots=True)
 class Knob:
-    """A setting: the kind of its values, what is ``tried`` by default, its recipe key, and which rungs heed it."""
+    """A setting: the kind of its values, what is ``tried`` by default, its recipe key, and which rungs heed it.
+
+    ``words``: the only ones that it may be; with ``heads``, also HEAD and the name of a head.
+    """
 
     kind: Literal["word", "number", "whole"]
     tried: Tried
     key: str
     rungs: frozenset[TunedRung]
     words: tuple[str, ...] = ()
+    heads: bool = False
 
 
+HEAD = "head:"
+"""Before the name of a head of another package, which stands in the place of a pooling."""
 _ALL: frozenset[TunedRung] = frozenset(get_args(TunedRung))
 _TRAINED: frozenset[TunedRung] = frozenset(("few-shot", "fine-tune"))
 _TUNED: frozenset[TunedRung] = frozenset(("fine-tune",))
@@ -85,7 +92,9 @@ KNOBS: Mapping[str, Knob] = {
     "windows": Knob("whole", Choices((1,)), "windows", _ALL),
     "strength": Knob("number", Numbers(0.3, 100), "strength", frozenset(("probe",))),
     "learning_rate": Knob("number", Numbers(2e-5, 4e-4), "training.learning_rate", _TRAINED),
-    "pooling": Knob("word", Choices(("model", "attention")), "training.pooling", _TRAINED, get_args(PoolingName)),
+    "pooling": Knob(
+        "word", Choices(("model", "attention")), "training.pooling", _TRAINED, get_args(PoolingName), heads=True
+    ),
     "epochs": Knob("whole", Numbers(2, 8, whole=True), "training.epochs", _TUNED),
     "thaw_after": Knob("whole", Choices((0,)), "training.thaw_after", _TUNED),
     "loss": Knob("word", Choices(("cross-entropy", "focal")), "training.loss", _TUNED, ("cross-entropy", "focal")),
@@ -127,8 +136,12 @@ def parse_tried(name: str, given: str, option: str) -> Tried:
         ) from None
     if not values:
         raise ConfigError(f"{option} is empty; write values with commas between them")
-    if knob.words and (odd := [value for value in values if value not in knob.words]):
-        raise ConfigError(f"{option} {odd[0]!r} is none of {', '.join(knob.words)}")
+    heads = [value for value in parts if knob.heads and value.startswith(HEAD)]
+    for head in heads:
+        HEADS.check(head.removeprefix(HEAD))
+    if knob.words and (odd := [value for value in values if value not in (*knob.words, *heads)]):
+        known = [*knob.words, *([f"{HEAD}NAME"] if knob.heads else [])]
+        raise ConfigError(f"{option} {odd[0]!r} is none of {', '.join(known)}")
     return Choices(values)
 
 
@@ -202,7 +215,8 @@ class Space:
 
     def spec(self, settings: Settings, seed: int) -> TrainingSpec:
         """The training section of a recipe with these settings."""
-        told = {name: value for name, value in settings.items() if KNOBS[name].key.startswith("training.")}
+        keys = dict(_in_recipe(name, value) for name, value in settings.items())
+        told = {key.removeprefix("training."): value for key, value in keys.items() if key.startswith("training.")}
         return TrainingSpec(rung=self.rung, seed=seed, **told)
 
     def rung_of(self, settings: Settings, seed: int) -> Rung:
@@ -229,14 +243,18 @@ class Space:
 
         content = content_of_encoder(self._encoder(settings), self.cache)
         known = {name: value for name, value in settings.items() if name != "encoder"}
-        return json.dumps(["tune", version("nextlabel"), self.rung, content, self.engine, known, seed], sort_keys=True)
+        head = self.spec(settings, seed).head
+        code = [HEADS.identity(head)] if head else []
+        told = ["tune", version("nextlabel"), self.rung, content, self.engine, known, seed, *code]
+        return json.dumps(told, sort_keys=True)
 
     def recipe(self, settings: Settings) -> dict[str, Any]:
         """The settings as keys of a recipe."""
         training: dict[str, Any] = {"rung": self.rung}
         found: dict[str, Any] = {}
         for name, value in settings.items():
-            section, _, key = KNOBS[name].key.rpartition(".")
+            (key, value) = _in_recipe(name, value)
+            section, _, key = key.rpartition(".")
             if value is None or (name == "focal_gamma" and settings.get("loss") != "focal"):
                 continue
             (training if section else found)[key] = value
@@ -258,6 +276,13 @@ class Space:
             images=self.images,
             cache_dir=self.cache,
         )
+
+
+def _in_recipe(name: str, value: Any) -> tuple[str, Any]:
+    """A setting as a key of a recipe, with its section, and its value there."""
+    if KNOBS[name].heads and value.startswith(HEAD):
+        return "training.head", value.removeprefix(HEAD)
+    return KNOBS[name].key, value
 
 
 def rounded(settings: Settings) -> dict[str, Any]:

@@ -25,8 +25,10 @@ import numpy.typing as npt
 from nextlabel.backend.activation import SOFTMAX, activation_in
 from nextlabel.backend.encoders.base import need
 from nextlabel.backend.encoders.fusion import fused_on, is_fused
+from nextlabel.backend.encoders.heads import OWN_HEAD, saved_head
+from nextlabel.backend.encoders.library import POOLER_FILE
 from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
-from nextlabel.backend.encoders.network import LEARNED, POOLER_FILE, POOLINGS
+from nextlabel.backend.encoders.network import LEARNED, POOLINGS
 from nextlabel.backend.encoders.onnx import OPSET, SAMPLE, lengths_of, tracing_fault
 from nextlabel.backend.encoders.tokenizer import Tokeniser, batches_by_length, pad
 from nextlabel.backend.encoders.torch import load_body, pooled_model
@@ -163,11 +165,14 @@ def export_transformers(
 
 def export_nextlabel(folder: Path, out: Path) -> Exported:
     """A copy of the folder, as nextlabel and sentence-transformers (the encoder) read it. Errors as in export_model."""
+    note = ""
     with new_folder(out) as work:
-        if not is_fused(folder):
-            _read(folder)
+        if is_fused(folder):
+            note = f"Goes with the encoder {fused_on(folder)}, which is not in the folder."
+        elif _read(folder).folder.pooling == OWN_HEAD:
+            head, package, _ = saved_head(folder)
+            note = f"Needs the package {package}, whose head {head.name} it has; the package is not in the folder."
         shutil.copytree(folder, work, dirs_exist_ok=True)
-    note = f"Goes with the encoder {fused_on(folder)}, which is not in the folder." if is_fused(folder) else ""
     return Exported(out, "nextlabel", 0.0, 0, note)
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nextlabel.backend.encoders.heads import OWN_HEAD
 from nextlabel.backend.encoders.model_folder import ModelFolder
 from nextlabel.backend.encoders.torch import constant_direction, last_norm, load_body
 from nextlabel.backend.models.probe import Probe
@@ -43,6 +44,8 @@ def obstacle(config: Mapping[str, Any], pooling: str) -> str:
     kind = config.get("model_type")
     if kind not in MODEL_TYPES:
         return f"{kind!r} is not one of {', '.join(MODEL_TYPES)}"
+    if pooling == OWN_HEAD:
+        return "a head of one's own has no counterpart in transformers' own classes"
     if pooling not in ("mean", "cls"):
         return f"pooling {pooling!r} has no counterpart in transformers' own classes"
     names = {"distilbert": ("activation", "hidden_dim", "dim")}

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from nextlabel.backend.data.records import ReadReport
+from nextlabel.backend.encoders.head_names import HeadSpec
 from nextlabel.backend.recipe import find_recipe, names, source_of
 from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.recipe.reference import EXAMPLE, markdown
+from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import ConfigError, DataError
 from nextlabel.connectors.records import Field, FieldKind, LabelKind, Record
+from tests.backend.own_heads import announce, on_path
 
 ROOT = Path(__file__).parents[3]
 
@@ -132,6 +136,24 @@ def test_options_of_a_strategy_name_labels(folder: Path, labels: str, number: in
             "data: r.csv\nlabels: [a]\nkind: span\ntraining: {rung: few-shot}",
             "FILE:4: training: the rung few-shot is for whole texts; for spans there are auto, probe and fine-tune",
         ),
+        (
+            "data: r.csv\nlabels: [a]\ntraining:\n  head: gated",
+            "FILE:4: there is no head 'gated'; no installed package announces any (entry points nextlabel.heads)",
+        ),
+        (
+            "data: r.csv\nlabels: [a]\ntraining: {head: gated, pooling: mean}",
+            "FILE:3: training: head: gated stands in the place of `pooling: mean`; leave out one of them",
+        ),
+        ("data: r.csv\nlabels: [a]\ntraining: {head_options: {x: 1}}", "FILE:3: training: head_options: there is no"),
+        ("data: r.csv\nlabels: [a]\ntraining: {head: gated, rung: probe}", "no encoder is trained, nor a head"),
+        (
+            "data: r.csv\nlabels: [a]\nkind: span\ntraining: {head: gated}",
+            "FILE:4: training: a head makes one vector of a text, and this marks spans; leave out `head:`",
+        ),
+        (
+            "data: r.csv\nlabels: [a]\nencoder: clip:some/model\ntraining: {head: gated}",
+            "FILE:4: training: a head makes one vector of a text, and this reads images beside texts",
+        ),
         ("data: r.csv\nlabels: [a]\nmax_length: long", "FILE:3: max_length: should be a valid integer"),
         ("data: r.csv\nlabels: [a]\nmax_length: 1", "FILE:3: max_length: should be greater than or equal to 8"),
         ("data: r.csv\nlabels: [a]\naudit_share: 2", "FILE:3: audit_share: should be less than 1"),
@@ -170,6 +192,26 @@ def test_options_of_a_strategy_name_labels(folder: Path, labels: str, number: in
 )
 def test_a_complaint_names_the_file_the_line_and_the_fix(folder: Path, content: str, says: str) -> None:
     assert says in complaint(folder, content)
+
+
+def test_a_head_has_options_of_every_kind(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_path(
+        announce(tmp_path / "site", {"gated": "Gated"}, "raise ImportError('a recipe is read without it')"), monkeypatch
+    )
+    options = "{hidden: 64, dropout: 0.1, gated: true, sizes: [3, 5], inner: {name: relu}}"
+    head = f"data: r.csv\nlabels: [a]\ntraining: {{head: gated, head_options: {options}}}"
+    training = Recipe.from_yaml(write(folder, head)).training
+    expected = {"hidden": 64, "dropout": 0.1, "gated": True, "sizes": [3, 5], "inner": {"name": "relu"}}
+    assert training.own_head == HeadSpec("gated", expected)
+    assert TrainingSpec.model_validate_json(training.model_dump_json()) == training
+    with pytest.raises(ValueError, match="write numbers, words, true and false"):
+        TrainingSpec(head="gated", head_options={"layer": object()})
+
+
+def test_a_training_without_a_head_says_nothing_of_one() -> None:
+    """Keys of checkpoints, and of folds and curves in the cache, are made of it: they stay those of before."""
+    assert not [name for name in TrainingSpec().model_dump() if name.startswith("head_o") or name == "head"]
+    assert not [name for name in json.loads(TrainingSpec().model_dump_json()) if name in ("head", "head_options")]
 
 
 @pytest.mark.parametrize(

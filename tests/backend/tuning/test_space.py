@@ -10,6 +10,7 @@ from nextlabel.backend.recipe.recipe import Recipe
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.backend.tuning.space import KNOBS, Choices, Numbers, Space, Tried, parse_tried
 from nextlabel.connectors.errors import ConfigError
+from tests.backend.own_heads import announce, on_path
 
 REST = {"learning_rate": 1e-4, "pooling": "model", "loss": "focal", "focal_gamma": 2.0, "class_weights": "none"}
 
@@ -105,3 +106,22 @@ def test_settings_are_keys_of_a_recipe(tmp_path: Path) -> None:
     probe = Space.of("probe", {}, tmp_path)
     assert Recipe(name="x", labels=("a", "b"), **probe.recipe({**probe.defaults(), "strength": 7.5})).strength == 7.5
     assert "strength" not in probe.recipe(probe.defaults())
+
+
+def test_a_head_of_another_package_is_tried_beside_poolings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = announce(tmp_path / "site", {"gated": "Gated"})
+    on_path(site, monkeypatch)
+    with pytest.raises(ConfigError, match="there is no head 'gatde'; did you mean gated"):
+        parse_tried("pooling", "model,head:gatde", "--pooling")
+    with pytest.raises(ConfigError, match=r"'gated' is none of model, .*bilstm, head:NAME"):
+        parse_tried("pooling", "gated", "--pooling")
+    space = Space.of("fine-tune", {"pooling": parse_tried("pooling", "model,head:gated", "--pooling")}, tmp_path)
+    settings = {**space.defaults(), "pooling": "head:gated"}
+    spec = space.spec(settings, 0)
+    assert (spec.head, spec.pooling) == ("gated", "model")
+    recipe = Recipe(name="x", labels=("a", "b"), **space.recipe(settings))
+    assert (recipe.training.head, "pooling" in space.recipe(settings)["training"]) == ("gated", False)
+    monkeypatch.setattr("nextlabel.backend.tuning.space.content_of_encoder", lambda spec, cache: "the same")
+    before = space.name(settings, 0)
+    announce(site, {"gated": "Gated"}, "# another text")
+    assert space.name(settings, 0) != before, "what another code has made is not taken for its"

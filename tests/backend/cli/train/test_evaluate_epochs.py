@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nextlabel.backend.data.labelled import LabelledColumns
 from nextlabel.backend.encoders.base import EncoderSpec
+from nextlabel.backend.encoders.head_names import HeadSpec
+from nextlabel.backend.evaluation.run import Request
 from nextlabel.backend.frozen.opening import open_model
 from nextlabel.backend.models.card import ModelCard
 from tests.backend.cli.train.conftest import written
+from tests.backend.own_heads import announce, of_the_page, on_path
 from tests.backend.tiny_bert import tiny_bert
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -111,6 +115,51 @@ def test_the_best_fold_is_kept_with_the_figures_of_all(evaluate: Run, folder: Pa
 def test_with_a_test_set_the_final_model_never_learned_from_it(evaluate: Run, folder: Path) -> None:
     found(evaluate("--split", "part=a:b", "--model", "kept", "--no-learning-curve", "--json"))
     assert sum(ModelCard.load(folder / "kept").counts.values()) == 32
+
+
+def test_a_head_of_another_package_is_measured_and_kept(
+    evaluate: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = of_the_page()["gated_head.py"]
+    site = announce(folder / "site", {"gated-cnn": "GatedCnn"}, code, package="gated-head")
+    on_path(site, monkeypatch)
+    with_head = ["--split", "part=a:b", "--rung", "fine-tune", "--head", "gated-cnn", "--head-option", "hidden=8"]
+    first = found(evaluate(*with_head, "--model", "kept", "--json"))
+    assert first["head"] == {"head": "gated-cnn", "head_options": {"hidden": 8}}
+    assert ModelCard.load(folder / "kept").spec["head_options"] == {"hidden": 8}
+    model = open_model(str(folder / "kept"), EncoderSpec("", "torch", cache_dir=folder / "made"))
+    assert np.asarray(model.outputs(model.read(["word0 word9"]))).shape == (1, 2)
+    assert model.encoder is not None
+    assert model.encoder.dimension == 8
+    head = HeadSpec("gated-cnn", {"hidden": 8})
+    asked = Request("words.csv", LabelledColumns("text", "label"), folder, rung="fine-tune", encoder="tiny", head=head)
+    before = asked.name(0)
+    announce(site, {"gated-cnn": "GatedCnn"}, code + "# changed", package="gated-head")
+    assert asked.name(0) != before, "folds that other code was fitted on are not taken for its"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--rung", "fine-tune", "--head", "gated"], "there is no head 'gated'; no installed package announces any"),
+        (["--head-option", "hidden=8"], "--head-option goes with --head"),
+        (["--head", "gated", "--head-option", "hidden"], "write NAME=VALUE, like hidden=64"),
+    ],
+)
+def test_a_head_that_can_not_be_is_refused_before_the_work(evaluate: Run, arguments: list[str], says: str) -> None:
+    done = evaluate(*arguments)
+    assert (done.code, done.out) == (1, "")
+    assert says in done.err
+
+
+def test_a_rung_that_trains_no_encoder_trains_no_head(
+    evaluate: Run, nextlabel: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_path(announce(folder / "site", {"gated": "Gated"}), monkeypatch)
+    says = "trains no text encoder, nor the head gated; take few-shot or fine-tune"
+    assert f"probe on tiny {says}" in evaluate("--head", "gated").err
+    simulated = nextlabel("simulate", "words.csv", "--text", "text", "--label", "label", "--head", "gated")
+    assert says in simulated.err
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from nextlabel.backend.training.process import TrainingProcess
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Labeling, LabelKind
+from tests.backend.own_heads import announce, on_path
 from tests.backend.tiny_bert import WORDS, tiny_bert
 
 SIZE = 120
@@ -104,6 +105,17 @@ def test_processes_train_too_and_tell_how_far_they_are(made: tuple[Material, Ret
     other = Curves.of(tmp_path, material, plan, replace(how, rung="fine-tune"))
     assert other.find("random", 0) is None, "another rung has curves of its own"
     assert Curves.of(tmp_path, material, plan).find("random", 0) is None
+
+
+def test_a_head_of_another_package_has_curves_of_its_own(
+    made: tuple[Material, Retraining], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_path(announce(tmp_path, {"gated": "Gated"}), monkeypatch)
+    own = replace(made[1], spec=SPEC.model_copy(update={"head": "gated", "head_options": {"hidden": 8}}))
+    first = own.told()
+    assert first[1]["head_options"] == {"hidden": 8}
+    announce(tmp_path, {"gated": "Gated"}, "# another text")
+    assert own.told() != first
 
 
 def test_a_training_that_fails_says_where(made: tuple[Material, Retraining], tmp_path: Path) -> None:

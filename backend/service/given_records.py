@@ -51,6 +51,7 @@ class Records:
     def __init__(self, recipe: Recipe, store: Store, rule: Rule, rules: ImageRules | None, *, add: bool) -> None:
         self._recipe, self._store, self._rule, self._add = recipe, store, rule, add
         self._rules = rules or ImageRules()
+        self._pictures: dict[str, str | UnreadableImage] = {}  # by what each is known by
         self._labeling: Labeling = recipe.labeling()
         texts = [one.name for one in self._labeling.fields if one.kind is not FieldKind.IMAGE]
         self._first = texts[0] if texts else ""
@@ -58,23 +59,26 @@ class Records:
 
     def find(self, rows: Sequence[GivenRow]) -> dict[int, Found | str]:
         """Place of a row in ``rows`` -> its record, or why there is none."""
-        shown_by = [self._record(row) for row in rows]
+        records = [self._record(row) for row in rows]
         names = {name for row in rows for name in row.ids}
-        names |= {one.uid for one in shown_by if isinstance(one, Record)}
+        names |= {one.uid for one in records if isinstance(one, Record)}
         known = self._store.uids_named(sorted(names))
-        contents = {at: self._rule.content(one) for at, one in enumerate(shown_by) if isinstance(one, Record)}
-        same = self._store.uids_showing(sorted(set(contents.values())))
         uids: dict[int, str] = {}
-        for at, row in enumerate(rows):
-            record = shown_by[at]
-            own = record.uid if isinstance(record, Record) else ""
-            uid = next((known[name] for name in (*row.ids, own) if name in known), None) or same.get(
-                contents.get(at, "")
-            )
+        contents: dict[int, str] = {}
+        for at, (row, record) in enumerate(zip(rows, records, strict=True)):
+            own = (record.uid,) if isinstance(record, Record) else ()
+            uid = next((known[name] for name in (*row.ids, *own) if name in known), None)
             if uid is not None:
                 uids[at] = uid
+            elif isinstance(record, Record):
+                # As it is stored: pictures of files and bytes as annotators see them, which takes time for each.
+                records[at] = here = self._shown(row, record)
+                if isinstance(here, Record):
+                    contents[at] = self._rule.content(here)
+        same = self._store.uids_showing(sorted(set(contents.values())))
+        uids |= {at: same[content] for at, content in contents.items() if content in same}
         texts = self._texts(uids.values())
-        return {at: self._found(row, uids.get(at), texts, shown_by[at]) for at, row in enumerate(rows)}
+        return {at: self._found(row, uids.get(at), texts, records[at]) for at, row in enumerate(rows)}
 
     def _found(self, row: GivenRow, uid: str | None, texts: Mapping[str, str], record: Record | str) -> Found | str:
         if uid is not None:
@@ -87,10 +91,6 @@ class Records:
             return record
         if not self._add:
             return "no such record is known here, and only known ones are wanted"
-        try:
-            record = self._shown(row, record)
-        except UnreadableImage as error:
-            return str(error)
         return Found(record.uid, self._labeling.seen(record).get(self._first, ""), new=record)
 
     def _record(self, row: GivenRow) -> Record | str:
@@ -118,14 +118,23 @@ class Records:
         found = row.fields.get(source.column, row.fields.get(name))
         return row.text if found is None and self._alone else found
 
-    def _shown(self, row: GivenRow, record: Record) -> Record:
-        """With pictures as annotators see them. Raises UnreadableImage."""
-        images = {
-            name: shown(image_source(self._value(row, name)) or "", self._rules)
-            for name, source in self._recipe.fields.items()
-            if source.kind is FieldKind.IMAGE
-        }
-        return replace(record, fields={**record.fields, **images}) if images else record
+    def _shown(self, row: GivenRow, record: Record) -> Record | str:
+        """With pictures as annotators see them; or why one can't be read."""
+        images: dict[str, str] = {}
+        for name, source in self._recipe.fields.items():
+            if source.kind is not FieldKind.IMAGE:
+                continue
+            known = record.fields[name]
+            if known not in self._pictures:  # several people may have answered about one
+                try:
+                    self._pictures[known] = shown(image_source(self._value(row, name)) or "", self._rules)
+                except UnreadableImage as error:
+                    self._pictures[known] = error
+            picture = self._pictures[known]
+            if isinstance(picture, UnreadableImage):
+                return str(picture)
+            images[name] = picture
+        return replace(record, fields={**record.fields, **images})
 
     # -- texts -------------------------------------------------------------------------------------------------------
 

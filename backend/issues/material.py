@@ -12,12 +12,13 @@ import numpy.typing as npt
 from nextlabel.backend.annotators.consensus import crowdlab_of_others
 from nextlabel.backend.annotators.opinions import from_rows
 from nextlabel.backend.data.examples import assign_folds, together
+from nextlabel.backend.data.image_rules import shorten
 from nextlabel.backend.encoders.base import Encoder
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.models.probe import Probe
-from nextlabel.backend.questions import Outputs, Question, Target, newest_answers
+from nextlabel.backend.questions import Outputs, Question, Target, is_settled, newest_answers
 from nextlabel.backend.questions.head import Space
-from nextlabel.connectors.content import Readable
+from nextlabel.connectors.content import Readable, content_of
 from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Annotation, Value
 
@@ -66,7 +67,8 @@ class Material:
     ``rows`` int64 [n]: theirs in the space's cache. ``targets`` [n]: what their answers come to, as the question has
     it, and ``values``, as they say it. ``groups`` int64 [n]: records of one group are never on both sides of a fold;
     ``copies`` int64 [n]: equal for copies of a text, which are of one group. ``learned`` bool [n]: whether models may
-    learn from them. ``answers``: everybody's, to all of them.
+    learn from them. ``settled`` bool [n]: whether one of its answers is the truth for good, so that no model doubts
+    what they come to. ``answers``: everybody's, to all of them.
     """
 
     question: Question
@@ -77,6 +79,7 @@ class Material:
     groups: Indices
     copies: Indices
     learned: npt.NDArray[np.bool_]
+    settled: npt.NDArray[np.bool_]
     answers: tuple[Answer, ...]
 
     def __len__(self) -> int:
@@ -91,6 +94,12 @@ class Material:
     def answered(self) -> Indices:
         """int64 [o]: the record of each answer."""
         return np.array([one.record for one in self.answers], np.int64)
+
+
+def as_shown(readable: Readable) -> dict[str, Any]:
+    """What a record says and shows, for JSON: its ``text``, and its ``images`` by their addresses if it has any."""
+    one = content_of(readable)
+    return {"text": one.text, **({"images": [shorten(image) for image in one.images]} if one.images else {})}
 
 
 def as_targets(question: Question, found: Sequence[Target]) -> npt.NDArray[Any]:
@@ -153,8 +162,9 @@ def material_of(
         _codes(together(read, one), len(kept)) for one in (None if groups is None else groups[picked], None)
     )
     columns = as_targets(question, targets)
+    settled = np.array([is_settled(one for one in given[at] if question.answers(one)) for at in kept], np.bool_)
     return Material(
-        question, space, rows[picked], columns, tuple(values), found_groups, copies, may, tuple(answers)
+        question, space, rows[picked], columns, tuple(values), found_groups, copies, may, settled, tuple(answers)
     ), picked
 
 
@@ -186,7 +196,8 @@ def out_of_fold(material: Material, *, folds: int = FOLDS, seed: int = 0, watch:
     for done, fold in enumerate(parts):
         held = np.flatnonzero(fold_of == fold)
         kept = learned[fold_of[learned] != fold]
-        head = material.question.fit(material.space, material.rows[kept], material.targets[kept])
+        learned_from = material.rows[kept], material.targets[kept]
+        head = material.question.fit(material.space, *learned_from, settled=material.settled[kept])
         outputs = material.question.evidence(head, material.space.cache, material.rows[held])
         found |= {row: outputs[at] for at, row in enumerate(held.tolist())}
         if watch is not None:

@@ -94,6 +94,7 @@ class Agreement:
         if self._method == "majority" or space.trained:
             return None
         rows, warm = pool.rows[positions], self._head if self._space is space else None
-        self._head, self._space = pool.question.fit(space, rows, pool.targets(positions), warm), space
+        targets, settled = pool.targets(positions), pool.is_settled(positions)
+        self._head, self._space = pool.question.fit(space, rows, targets, warm, settled), space
         predicted = self._head.held_out(space.cache, rows)
         return None if predicted is None else predicted.astype(np.float64)

@@ -170,6 +170,7 @@ class Controller:
                 training,
                 pool.targets(training),
                 pool.targets(training, settled=False),
+                pool.is_settled(training),
                 pool.rows[training],
                 pool.sampling_keys[training],
                 audited,

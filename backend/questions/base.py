@@ -306,13 +306,19 @@ class Question(ABC):
         Deterministic but for ``warm``, one of the same space, which saves time.
         """
 
-    def crossed(self, space: Space, rows: Rows, targets: npt.NDArray[Any], folds: int = 3) -> Outputs:
-        """What heads say of the texts in ``rows`` that were fitted without them: ``folds`` are, which takes a while."""
+    def crossed(
+        self, space: Space, rows: Rows, targets: npt.NDArray[Any], settled: Flags | None = None, folds: int = 3
+    ) -> Outputs:
+        """What heads say of the texts in ``rows`` that were fitted without them: ``folds`` are, which takes a while.
+
+        ``settled`` as in ``fit``.
+        """
         found: Outputs = np.empty(len(rows), np.object_)
         fold_of = np.arange(len(rows)) % folds
         for fold in range(folds):
             test = np.flatnonzero(fold_of == fold)
-            head = self.fit(space, rows[fold_of != fold], targets[fold_of != fold])
+            kept = fold_of != fold
+            head = self.fit(space, rows[kept], targets[kept], settled=None if settled is None else settled[kept])
             found[test] = head.predict(space.cache, rows[test])
         return found
 

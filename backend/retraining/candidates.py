@@ -136,7 +136,8 @@ class Labelled:
     """What was answered when it was asked for: positions, answers, and rows in the cache of ``space``.
 
     ``sampling_keys`` float64 [m]: those of the training records, see PoolState. ``majority``: what most people said of
-    them, by which models are judged, as a model may have had a say in ``targets``.
+    them, by which models are judged, as a model may have had a say in ``targets``. ``settled`` bool [m]: which of them
+    are right for good, so that no model doubts them.
     """
 
     log_seq: int
@@ -144,6 +145,7 @@ class Labelled:
     training: Positions
     targets: Targets
     majority: Targets
+    settled: npt.NDArray[np.bool_]
     rows: Positions
     sampling_keys: npt.NDArray[np.float64]
     audited: Positions
@@ -282,7 +284,8 @@ class Training:
     def _before(self, labelled: Labelled, held_out: Positions, audit: Positions) -> dict[str, Outputs]:
         """What the model in use says, had it learned from the same answers as the candidates."""
         rest = np.setdiff1d(np.arange(len(labelled.training)), held_out)
-        head = self._question.fit(labelled.space, labelled.rows[rest], labelled.targets[rest])
+        learned = labelled.rows[rest], labelled.targets[rest]
+        head = self._question.fit(labelled.space, *learned, settled=labelled.settled[rest])
         rows = {"held_out": labelled.rows[held_out], "audit": labelled.audit_rows[audit]}
         return {name: head.predict(labelled.space.cache, at) for name, at in rows.items()}
 

@@ -343,9 +343,9 @@ def _weights(model: Model, pool: PoolState, before: Weights | None) -> Weights |
     if before is not None and before.is_fresh(names, len(training)):
         return before
     block: Block = pool.voices.block(training)
-    rows, targets = pool.rows[training], pool.targets(training)
+    rows, targets, settled = pool.rows[training], pool.targets(training), pool.is_settled(training)
 
     def crossed(some: npt.NDArray[np.int64]) -> Outputs:
-        return pool.question.crossed(model.space, rows[some], targets[some])
+        return pool.question.crossed(model.space, rows[some], targets[some], settled[some])
 
     return pool.question.voicing.weighed(block, targets, names, model.held_out(pool, training), crossed)

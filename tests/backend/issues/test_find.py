@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,13 @@ SINGLE = Labeling(LabelKind.SINGLE, tuple(SUBJECTS))
 
 
 class Watched(VectorSpace):
-    """Notes the vectors of each fit."""
+    """Notes the vectors of each fit, and what is settled in it."""
 
-    __slots__ = ("fits",)
+    __slots__ = ("fits", "settled")
 
     def fit(self, vectors: Any, targets: Any, classes: int, warm: Probe | None = None, settled: Any = None) -> Probe:
         self.fits.append(vectors)  # type: ignore[attr-defined]
+        self.settled.append(settled)  # type: ignore[attr-defined]
         return super().fit(vectors, targets, classes, warm, settled)
 
 
@@ -42,6 +44,7 @@ def space(tmp_path: Path) -> Watched:
     encoder = load_encoder("hashing")
     made = Watched(encoder, EmbeddingCache.open(tmp_path, encoder))
     object.__setattr__(made, "fits", [])
+    object.__setattr__(made, "settled", [])
     return made
 
 
@@ -113,6 +116,18 @@ def test_a_record_its_copies_and_its_group_are_never_learned_from_when_it_is_jud
     assert sorted(at for one in held for at in one) == list(range(30)), "each is held out once"
     for pair in ({0, 29}, {1, 28}):
         assert sum(pair <= one for one in held) == 1
+
+
+def test_what_is_settled_for_good_is_not_doubted_by_the_models_that_judge_the_rest(space: Watched) -> None:
+    read, about = texts(60)
+    given = [[answer(at, (one,))] for at, one in enumerate(about)]
+    given[4] = [replace(answer(4, ("pebble",), "lead"), is_truth=True), *given[4]]
+    material, _ = material_of(question_of(SINGLE), space, read, given)
+    assert material.values[4] == ("pebble",)
+    assert np.flatnonzero(material.settled).tolist() == [4]
+    out_of_fold(material)
+    taken = [settled for settled in space.settled if settled is not None and settled.any()]  # type: ignore[attr-defined]
+    assert [int(one.sum()) for one in taken] == [1] * 4, "in each of the folds that learn from it"
 
 
 def test_what_is_not_to_be_learned_is_judged_by_a_model_of_the_rest(space: Watched) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.pool.pool import PoolState
 from nextlabel.backend.questions import question_of
 from nextlabel.backend.questions.choice import ChoiceHead
 from nextlabel.backend.queue.overlap import CLOSED
 from nextlabel.backend.queue.publishing import QueueSizes
+from nextlabel.backend.retraining.candidates import Labelled, Training, TrainingSetup
 from nextlabel.backend.retraining.embedding_space import EmbeddingSpace
 from nextlabel.backend.retraining.model import fitted
 from nextlabel.backend.store import Store
+from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.errors import ConfigError, PlatformUnavailable
 from nextlabel.connectors.records import Labeling, LabelKind
 from nextlabel.connectors.testing import MemoryConnector
@@ -98,6 +102,33 @@ def test_the_probe_does_not_doubt_it(space: EmbeddingSpace) -> None:
         said_so = np.array([label == "dog" for label in against.values()]).astype(int)
         weights.append(found[np.arange(len(against)), said_so].mean())
     assert weights[1] > weights[0] + 0.005
+
+
+def test_the_model_in_use_does_not_doubt_it_where_a_trained_one_is_judged(
+    space: EmbeddingSpace, tmp_path: Path
+) -> None:
+    """It is fitted once more for that, without what is held out, and is to be the model that the loop would have."""
+    answers = {at: [given(at, "ann")] for at in range(40)}
+    against = {at: "dog" if at % 2 == 0 else "cat" for at in (4, 9, 16, 23, 30)}
+    question = question_of(Labeling(LabelKind.SINGLE, ("cat", "dog")))
+    found = []
+    for settles in (False, True):
+        said = {at: [replace(answer(f"r{at}", label, by="lead"), is_truth=settles)] for at, label in against.items()}
+        pool = fill(PoolState(question), space, answers | said)
+        training, nobody = pool.training(), pool.audited()
+        targets, none = pool.targets(training), pool.targets(nobody)
+        labelled = Labelled(
+            1, space, training, targets, targets, pool.is_settled(training), pool.rows[training],
+            pool.sampling_keys[training], nobody, none, pool.rows[nobody],
+        )  # fmt: skip
+        setup = TrainingSetup("p", question, EncoderSpec("e"), TrainingSpec(), tmp_path, tmp_path)
+        before = Training(setup)._before(labelled, np.array([0, 1]), nobody)["held_out"]
+        kept = np.arange(2, len(training))
+        settled = pool.is_settled(training)[kept]
+        head = question.fit(space, pool.rows[training[kept]], targets[kept], settled=settled)
+        assert np.array_equal(before, head.predict(space.cache, pool.rows[training[:2]]))
+        found.append(before)
+    assert not np.array_equal(found[0], found[1]), "doubted and not doubted are not the same model"
 
 
 @pytest.mark.parametrize("soft", [False, True])

@@ -227,6 +227,7 @@ def test_models_are_judged_by_what_people_said(crowd: PoolState, space: Embeddin
         training=training,
         targets=crowd.targets(training),
         majority=said,
+        settled=crowd.is_settled(training),
         rows=crowd.rows[training],
         sampling_keys=crowd.sampling_keys[training],
         audited=audited[:0],

@@ -28,13 +28,16 @@ from .common import (
     command_group,
     examples,
     flag_columns,
+    image_places,
     print_json_line,
     print_table,
     project_of,
     reading_options,
     say,
+    seeing,
 )
 from .service import ServiceUrl, ask_again
+from .spans import refuse
 
 if TYPE_CHECKING:
     from nextlabel.backend.issues import FileMaterial, Issues, LabelledFile
@@ -56,6 +59,7 @@ app = command_group()
         "nextlabel issues reviews.csv --text review --label stars",
         "nextlabel issues posts.csv --text text --label hateful --group user_id --annotator who",
         "nextlabel issues posts.jsonl --text text --label topics --separator ';'",
+        "nextlabel issues memes.csv --text caption --image file --label hateful",
         "nextlabel issues bookings.jsonl --text text --spans marks",
         "nextlabel issues reviews.csv --text review --label stars --json | tail -1 | jq '.issues[0]'",
     )
@@ -65,11 +69,19 @@ def issues(
         str,
         typer.Argument(
             metavar="RECIPE|FILE",
-            help="A recipe, or the project as it is; or with --text a labelled file, as `nextlabel evaluate` takes it.",
+            help="A recipe, or the project as it is; or with --text or --image a labelled file, as `evaluate` has it.",
             show_default=False,
         ),
     ],
     text: Annotated[str | None, typer.Option(help="A file: its column with the texts.", show_default=False)] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="A file: its column with pictures, beside the texts or in place of them, as `evaluate` reads them.",
+            show_default=False,
+        ),
+    ] = None,
     label: Annotated[str | None, typer.Option(help="A file: its column with the labels.", show_default=False)] = None,
     label_columns: LabelColumns = None,
     spans: Annotated[
@@ -125,7 +137,7 @@ def issues(
     that were asked about again. Of a file, `row` in the JSON counts as a spreadsheet does: from 1, a header being row
     1; `index` counts rows of data from 0.
     """
-    if text is None:
+    if text is None and image is None:
         _refuse_columns(label=label, label_columns=label_columns, spans=spans, group=group, annotator=annotator)
         _of_project(source, by, top, send, url, as_json)
         return
@@ -133,6 +145,8 @@ def issues(
         raise ConfigError("--send asks the annotators of a project again; a file has none: name a recipe")
     if sum(one is not None for one in (label, label_columns, spans)) != 1:
         raise ConfigError("give one of --label, the column with the labels, --label-columns, or --spans")
+    if spans is not None:
+        refuse({"--image": image})
     check_separator(separator)
     from nextlabel.backend.data.labelled import LabelledColumns
     from nextlabel.backend.encoders.base import EncoderSpec, default_cache_dir
@@ -143,9 +157,24 @@ def issues(
     wanted = LabelledFile(
         source,
         LabelledColumns(
-            text, spans or label or ", ".join(flags), group, separator, None, verbatim, flags, annotator=annotator
+            text or "",
+            spans or label or ", ".join(flags),
+            group,
+            separator,
+            None,
+            verbatim,
+            flags,
+            annotator=annotator,
+            image=image,
         ),
-        EncoderSpec(encoder, engine, max_length, windows=windows, cache_dir=cache),
+        EncoderSpec(
+            seeing(encoder, image),
+            engine,
+            max_length,
+            windows=windows,
+            images=None if image is None else image_places(source),
+            cache_dir=cache,
+        ),
         marks=spans is not None,
         reading=reading_options(delimiter, encoding, no_header, dataset_split),
     )
@@ -166,7 +195,7 @@ def issues(
 
 
 def _refuse_columns(**columns: str | None) -> None:
-    """Raise ConfigError for options about a file's columns without --text."""
+    """Raise ConfigError for options about a file's columns without --text or --image."""
     if given := [f"--{name.replace('_', '-')}" for name, value in columns.items() if value is not None]:
         raise ConfigError(f"{', '.join(given)}: of a file; name its column with the texts, too: --text COLUMN")
 

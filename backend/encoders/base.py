@@ -8,6 +8,7 @@ counts for less the more labelled examples its class has.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
@@ -96,6 +97,11 @@ def need(*modules: str) -> None:
     for module in modules:
         if not installed(module):
             raise MissingExtra(module, "train")
+
+
+def torch_is_loaded() -> bool:
+    """Whether this process has torch, so that what needs it costs no other process."""
+    return "torch" in sys.modules
 
 
 def reads_images(encoder: Encoder) -> bool:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from nextlabel.connectors.errors import LearningError
 
 from .heads import OWN_HEAD
-from .library import OWN_FILE, POOLER_FILE, body_of, kind_of, load_library, modules_of, quiet, read_json
+from .library import OWN_FILE, POOLER_FILE, body_of, is_plain, kind_of, load_library, modules_of, quiet, read_json
 from .network import LEARNED, POOLINGS, load_pooler, pooled_network, token_vectors
 
 SAMPLE = (
@@ -47,7 +47,7 @@ class Reading:
     the last token; those between are 0. ``left``: a text that is too long loses its beginning. ``prompted`` is false if
     the prompt's tokens are left out of the pooling. ``extra``: a digest of all that vectors depend on beside the
     weights, pooling, length and tokenizer.json; empty for most. ``untrainable``: why it can't be trained, or empty;
-    ``tags``: whether transformers has a class of it for marking tokens.
+    ``tags``: whether transformers has a class of it for marking tokens. ``plain``: see library.is_plain.
     """
 
     dimension: int
@@ -62,6 +62,7 @@ class Reading:
     extra: str = ""
     untrainable: str = ""
     tags: bool = True
+    plain: bool = False
 
 
 def read(path: Path) -> tuple[Reading, str]:
@@ -94,6 +95,7 @@ def read(path: Path) -> tuple[Reading, str]:
         extra=_extra(path, tokenizer, pooling, types, left),
         untrainable=_untrainable(network, rows) if small else "",
         tags=type(body.config) in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+        plain=is_plain(path, body),
     ), tokenizer
 
 

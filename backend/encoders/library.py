@@ -24,6 +24,9 @@ OWN_FILE = "nextlabel.json"
 """Beside the weights of a learned pooling or head, which no other library knows: which it is."""
 POOLED = {"Pooling", "Dense", "LayerNorm", "Normalize", "Dropout"}
 """Modules of sentence-transformers that may follow the encoder: from its token vectors to one for the text."""
+LOCAL = {"local_files_only": True, "trust_remote_code": False}
+SET_IN_LOADING = {"dtype", "use_cache", "_name_or_path"}
+"""Of a configuration of transformers: what is set the same whoever loads the model."""
 SETTINGS_FILES = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
 
 
@@ -132,6 +135,51 @@ def load_library(path: Path, *, attention: str | None = None) -> Any:
     if getattr(config, "attention_type", None) == "block_sparse":  # BigBird: the first short text would change it
         library[0].auto_model.set_attention_type("original_full")
     return library.eval()
+
+
+def load_network(path: Path, *, attention: str | None = None) -> Any:
+    """The transformer of ``path`` as ``load_library`` has it, where it ``is_plain``: sentence-transformers, which takes
+    longer to import than most models to load, is left out. Raises LearningError and MissingExtra.
+    """
+    need("torch", "transformers")
+    import torch
+
+    refuse_code(path)
+    options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32, **LOCAL}
+    if attention is not None:
+        options["attn_implementation"] = attention
+    with quiet():
+        from transformers import AutoConfig, AutoModel
+
+        try:
+            config = AutoConfig.from_pretrained(body_of(path), **LOCAL)
+            if hasattr(config, "use_cache"):
+                config.use_cache = False
+            network = AutoModel.from_pretrained(body_of(path), config=config, **options)
+        except Exception as error:  # a file that has changed since it was inspected
+            raise LearningError(f"{path} can't be loaded as a text encoder: {error}") from error
+    return network.eval()
+
+
+def is_plain(path: Path, network: Any) -> bool:
+    """Whether ``network``, which sentence-transformers has loaded from ``path``, is the one that transformers loads.
+
+    It is where the class is the one that goes with the configuration, and the configuration is the one in the file:
+    the weights are read from the same files in the same way.
+    """
+    from transformers import MODEL_MAPPING, AutoConfig
+
+    for file in body_of(path).glob("sentence_*_config.json"):
+        if any(read_json(file).get(f"{part}_{kind}") for part in ("model", "config") for kind in ("args", "kwargs")):
+            return False
+    config = AutoConfig.from_pretrained(body_of(path), **LOCAL)
+    if config.sub_configs or getattr(config, "attention_type", None) or type(config) not in MODEL_MAPPING:
+        return False
+    said, has = (
+        {name: value for name, value in one.to_dict().items() if name not in SET_IN_LOADING}
+        for one in (config, network.config)
+    )
+    return MODEL_MAPPING[type(config)] is type(network) and said == has
 
 
 def _refuse_inputs(path: Path, transformer: Any) -> None:

@@ -111,8 +111,7 @@ def load(spec: EncoderSpec, *, threads: int | None = None) -> Encoder:
 
     if spec.engine == "torch" or (spec.engine == "auto" and _cuda_available()):
         need("torch", "transformers")
-        import torch  # noqa: F401  # a model that is new is read with it in this process, not in another
-
+    _meet(spec)
     folder = folder_of(spec)
     if spec.engine == "auto":
         return _load_best(folder, spec.cache, threads)
@@ -126,7 +125,27 @@ def content_of_encoder(spec: EncoderSpec, cache: Path) -> str:
     from .model_folder import find_model
     from .multimodal import is_multimodal
 
-    return load(spec).fingerprint if is_multimodal(spec.name) else find_model(spec.name, cache=cache).kind(cache)
+    if is_multimodal(spec.name):
+        return load(spec).fingerprint
+    _meet(replace(spec, cache_dir=cache))
+    return find_model(spec.name, cache=cache).kind(cache)
+
+
+def _meet(spec: EncoderSpec) -> None:
+    """Have a model that is new read where torch is loaded for it anyway: here, or by the process that exports it."""
+    from .model_folder import find_folder, weights_of
+    from .reading import is_known
+
+    path = find_folder(spec.name)
+    if is_known(path, spec.cache):
+        return
+    if spec.engine == "torch" or (spec.engine == "auto" and _cuda_available()):
+        if installed("torch"):
+            import torch  # noqa: F401  # with it, ``reading_of`` starts no process
+    elif spec.engine != "auto" or sum(file.stat().st_size for file in weights_of(path)) <= LARGEST_EXPORT:
+        from .onnx import read_and_export
+
+        read_and_export(path, spec, "fp32" if spec.engine == "onnx" else "int8")
 
 
 def _load_best(folder: ModelFolder, cache: Path, threads: int | None) -> Encoder:

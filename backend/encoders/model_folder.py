@@ -12,7 +12,8 @@ from nextlabel.connectors.errors import ConfigError, EncoderNotFound, LearningEr
 from .base import EncoderSpec, default_cache_dir
 from .inspection import Reading, prompt_tokens
 from .library import POOLER_FILE, body_of, is_model, refuse_code, refuse_parts
-from .reading import digest_of, reading_of
+from .network import POOLINGS, pooled_dimension
+from .reading import digest_of, make_known, reading_of
 
 DEFAULT_LENGTH = 256  # tokens, where a model names no limit of its own
 HUB_FILES = ["*.json", "*.txt", "*.safetensors", "*.model", "*.jinja"]
@@ -154,6 +155,20 @@ def read_folder(
         tokenizer=tokenizer,
         prompt_tokens=0 if reading.prompted or not prompt else prompt_tokens(tokenizer.read_text("utf-8"), prompt),
     )
+
+
+def know_trained(path: Path, base: ModelFolder, pooling: str, cache: Path) -> None:
+    """Keep in ``cache`` how the model in ``path`` reads texts, which was trained from ``base`` with ``pooling``.
+
+    All there is to find out was found out with ``base``, and the pooling is ours: to load both libraries and try it
+    again would take longer than many a training. Where that isn't so, nothing is kept, and it is found out as ever.
+    """
+    reading = base.reading
+    if not reading.plain or not reading.prompted or not {pooling, reading.pooling} <= {*POOLINGS}:
+        return
+    dimension, length = pooled_dimension(pooling, reading.width), base.max_length
+    told = replace(reading, dimension=dimension, pooling=pooling, length=length, prompt=base.prompt)
+    make_known(path, cache, told, base.tokenizer)
 
 
 def _looks_like_a_path(name: str) -> bool:

@@ -120,10 +120,18 @@ def library_pooler(modules: Sequence[Any], path: Path, prompt_tokens: int) -> An
 
 def load_pooler(library: Any, path: Path, pooling: str, width: int, prompt_tokens: int = 0) -> Any:
     """The pooling of ``library``, loaded from ``path``, with what it has learned. Raises LearningError."""
+    if pooling not in (*POOLINGS, OWN_HEAD):
+        return library_pooler(list(library)[1:], path, prompt_tokens)
+    return own_pooler(path, pooling, width)
+
+
+def own_pooler(path: Path, pooling: str, width: int) -> Any:
+    """The pooling of the model in ``path``, one of POOLINGS or OWN_HEAD, with what it has learned.
+
+    Raises LearningError.
+    """
     if pooling == OWN_HEAD:
         return load_head(path, width)
-    if pooling not in POOLINGS:
-        return library_pooler(list(library)[1:], path, prompt_tokens)
     pooler = make_pooler(pooling, width)
     if pooling in LEARNED:
         from safetensors.torch import load_file

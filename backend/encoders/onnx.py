@@ -1,7 +1,7 @@
 """Encoding with ONNX Runtime on a CPU: no torch in the process, ready in a fraction of a second.
 
 The ONNX file is made from a folder of weights, once for each set of weights. That needs torch and half a gigabyte, so
-a process of its own does it: ``python -m nextlabel.backend.encoders.onnx``.
+a process of its own does it, ``python -m nextlabel.backend.encoders.onnx``, but where torch is loaded already.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ from nextlabel.backend.plugins import first_line
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 
-from .base import FloatMatrix, need
+from .base import EncoderSpec, FloatMatrix, installed, need, torch_is_loaded
 from .library import read_json
 from .model_folder import ModelFolder, read_folder
+from .reading import REFUSED
 from .tokenizer import Tokeniser, batches_by_length, encode_windows, pad
 from .torch import pooled_model
 
@@ -49,11 +50,14 @@ SAMPLE = (
     "I can't believe how rude that was!",
     "",
 )
+NEEDED = ("onnx", "onnxruntime")
+PREPARING = "preparing %s for ONNX Runtime (%s); this is done once"
 log = logging.getLogger(__name__)
 
 # Texts of like length that share a run. With 8-bit activations a run has one scale for all that is in it, so a
 # text's vector would depend on its neighbours: alone, it is always the same, and nothing is padded.
 BATCH = {"fp32": 8, "int8": 1}
+_EXPORTING = threading.Lock()
 
 
 def onnx_file(folder: ModelFolder, precision: Precision, cache: Path) -> Path:
@@ -74,28 +78,76 @@ def exported(folder: ModelFolder, precision: Precision, cache: Path) -> Path:
     if refusal.is_file():
         raise LearningError(refusal.read_text(encoding="utf-8"))
     need("torch", "transformers", "onnx")
-    log.info("preparing %s for ONNX Runtime (%s); this is done once", folder.name, precision)
-    reads = {"path": str(folder.path), "max_length": folder.max_length, "prompt": folder.prompt}
-    order = reads | {"cache": str(cache), "precision": precision, "target": str(target), "parent": os.getpid()}
-    done = subprocess.run(  # the same interpreter and environment as ours
+    log.info(PREPARING, folder.name, precision)
+    if torch_is_loaded():
+        with _EXPORTING:  # the tracer has one state for the whole process
+            fault = _fault_here(folder, precision, cache)
+    else:
+        fault = _fault_elsewhere(folder, precision, cache)
+    if refusal.is_file():
+        raise LearningError(refusal.read_text(encoding="utf-8"))
+    if fault or not target.is_file():
+        raise LearningError(f"{folder.name} can't be exported to ONNX ({fault}); engine 'torch' may still work")
+    return target
+
+
+def _fault_here(folder: ModelFolder, precision: Precision, cache: Path) -> str:
+    """Do the export in this process; why it failed, or empty."""
+    try:
+        export_to(cache, folder, precision)
+    except Exception as error:  # of torch, onnx or ONNX Runtime, whatever the model's own class makes them raise
+        return first_line(error)
+    return ""
+
+
+def read_and_export(path: Path, spec: EncoderSpec, precision: Precision) -> None:
+    """Have one process find out how a new model reads texts and make its ONNX file, where two would load torch twice.
+
+    Nothing is done where torch is here, nor without the libraries: whoever needs the one or the other asks for it.
+    ``path`` is the model's folder, ``spec`` says how it is read. Raises LearningError if it can't be used.
+    """
+    if torch_is_loaded() or not all(map(installed, ("torch", "transformers", "sentence_transformers", *NEEDED))):
+        return
+    log.info(PREPARING, spec.name, precision)
+    done = _elsewhere(path, spec.max_length, spec.prompt, precision, spec.cache)
+    if done.returncode == REFUSED:
+        raise LearningError(_last_line(done))
+
+
+def _fault_elsewhere(folder: ModelFolder, precision: Precision, cache: Path) -> str:
+    """Have another process do the export; why it failed, or empty."""
+    done = _elsewhere(folder.path, folder.max_length, folder.prompt, precision, cache)
+    return _last_line(done) if done.returncode else ""
+
+
+def _elsewhere(
+    path: Path, max_length: int | None, prompt: str | None, precision: Precision, cache: Path
+) -> subprocess.CompletedProcess[str]:
+    order = {"path": str(path), "max_length": max_length, "prompt": prompt, "cache": str(cache)}
+    order |= {"precision": precision, "parent": os.getpid()}
+    return subprocess.run(  # the same interpreter and environment as ours
         [sys.executable, "-m", "nextlabel.backend.encoders.onnx", json.dumps(order)],
         capture_output=True,
         text=True,
         timeout=SECONDS,
         check=False,
     )
-    if refusal.is_file():
-        raise LearningError(refusal.read_text(encoding="utf-8"))
-    if done.returncode != 0 or not target.is_file():
-        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise LearningError(f"{folder.name} can't be exported to ONNX ({reason}); engine 'torch' may still work")
-    return target
 
 
-def export(folder: ModelFolder, targets: Mapping[Precision, Path]) -> None:
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+
+
+def export_to(cache: Path, folder: ModelFolder, precision: Precision) -> None:
+    """Do the export in this process. Where 8 bits are refused the file in full precision is made, which is next."""
+    export(folder, {precision: onnx_file(folder, precision, cache)}, instead=onnx_file(folder, "fp32", cache))
+
+
+def export(folder: ModelFolder, targets: Mapping[Precision, Path], instead: Path | None = None) -> None:
     """Do the export in this process, once for all precisions. Leaves each target, or the reason beside it as .refused.
 
-    ``targets``: where the file of a precision is to be.
+    ``targets``: where the file of a precision is to be. ``instead``: where the one in full precision is put if 8 bits
+    change the vectors too much.
     """
     with TemporaryDirectory(prefix="nextlabel-onnx-") as work, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns about every shape that it takes for constant
@@ -112,9 +164,11 @@ def export(folder: ModelFolder, targets: Mapping[Precision, Path]) -> None:
                     reason = f"8-bit vectors are only {likeness:.2f} alike to torch's"
             target.parent.mkdir(parents=True, exist_ok=True)
             if reason:
-                instead = "use engine 'onnx' or 'torch'" if precision == "int8" else "use engine 'torch'"
-                target.with_suffix(".refused").write_text(f"{folder.name}: {reason}; {instead}", encoding="utf-8")
-                continue
+                advice = "use engine 'onnx' or 'torch'" if precision == "int8" else "use engine 'torch'"
+                target.with_suffix(".refused").write_text(f"{folder.name}: {reason}; {advice}", encoding="utf-8")
+                if fault or instead is None or instead.is_file():
+                    continue
+                target, made = instead, plain
             with atomic_path(target) as temporary:
                 temporary.write_bytes(made.read_bytes())
 
@@ -267,14 +321,20 @@ def _run(session: Any, rows: Sequence[Sequence[int]]) -> FloatMatrix:
     return vectors
 
 
-def main() -> None:
-    """Carry out the order in the first argument (JSON); see exported()."""
-    order = json.loads(sys.argv[1])
+def main(order: dict[str, Any]) -> int:
+    """Read a model and export it; the exit status is REFUSED for one that can't be used. See _elsewhere()."""
     end_with(order["parent"])
+    import torch  # noqa: F401  # where it is loaded, a model that is new is read in the same process
+
     reads = {name: order[name] for name in ("max_length", "prompt")}
-    folder = read_folder(Path(order["path"]), **reads, cache=Path(order["cache"]))
-    export(folder, {order["precision"]: Path(order["target"])})
+    try:
+        folder = read_folder(Path(order["path"]), **reads, cache=Path(order["cache"]))
+    except LearningError as error:
+        sys.stderr.write(" ".join(str(error).split()) + "\n")
+        return REFUSED
+    export_to(Path(order["cache"]), folder, order["precision"])
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(json.loads(sys.argv[1])))

@@ -20,11 +20,11 @@ from nextlabel.backend.files import write_atomically
 from nextlabel.backend.lifeline import end_with
 from nextlabel.connectors.errors import LearningError
 
-from .base import need
+from .base import need, torch_is_loaded
 from .inspection import Reading, read
 from .library import read_json
 
-VERSION = 1  # of what a reading says
+VERSION = 2  # of what a reading says
 SECONDS = 900  # a model that takes longer to load hangs
 REFUSED = 3  # exit status of the process, where the last line of stderr says why
 OURS = ("head.safetensors", "labels.json", "training.json", "card.json", "tokens.json")
@@ -63,14 +63,35 @@ def reading_of(path: Path, cache: Path) -> tuple[Reading, Path]:
 
     Raises LearningError if it can't be used, and MissingExtra without the libraries (needed the first time only).
     """
+    note, kept = _kept(path, cache)
+    if not (note.is_file() and kept.is_file()):
+        need("torch", "transformers", "sentence_transformers", "tokenizers")
+        (keep if torch_is_loaded() else _ask)(path, note, kept)
+    said = read_json(note)
+    return Reading(**{**said, "types": tuple(said["types"])}), kept
+
+
+def is_known(path: Path, cache: Path) -> bool:
+    """Whether ``reading_of`` has the answer at hand."""
+    return all(file.is_file() for file in _kept(path, cache))
+
+
+def make_known(path: Path, cache: Path, reading: Reading, tokenizer: Path) -> None:
+    """Have ``reading_of`` answer so for the model in ``path``: for one that was made of parts that are known."""
+    note, kept = _kept(path, cache)
+    write_atomically(kept, tokenizer.read_bytes())
+    write_atomically(note, _noted(reading))
+
+
+def _kept(path: Path, cache: Path) -> tuple[Path, Path]:
+    """Where the reading of the model in ``path`` and its tokenizer are kept."""
     libraries = "-".join(version(name) for name in ("transformers", "sentence-transformers") if _installed(name))
     name = f"{content_of(path, cache)}-{VERSION}-{libraries}"
-    note, tokenizer = cache / "readings" / f"{name}.json", cache / "tokenizers" / f"{name}.json"
-    if not (note.is_file() and tokenizer.is_file()):
-        need("torch", "transformers", "sentence_transformers", "tokenizers")
-        (keep if "torch" in sys.modules else _ask)(path, note, tokenizer)
-    said = read_json(note)
-    return Reading(**{**said, "types": tuple(said["types"])}), tokenizer
+    return cache / "readings" / f"{name}.json", cache / "tokenizers" / f"{name}.json"
+
+
+def _noted(reading: Reading) -> bytes:
+    return json.dumps(asdict(reading), indent=1).encode()
 
 
 def _installed(name: str) -> bool:
@@ -98,7 +119,7 @@ def keep(path: Path, note: Path, tokenizer: Path) -> None:
     """Read the model in ``path``, and write what was found to two files. Raises LearningError."""
     reading, made = read(path)
     write_atomically(tokenizer, made.encode())
-    write_atomically(note, json.dumps(asdict(reading), indent=1).encode())
+    write_atomically(note, _noted(reading))
 
 
 def main(arguments: list[str]) -> int:

@@ -14,9 +14,10 @@ import numpy.typing as npt
 from nextlabel.connectors.content import Readable
 
 from .base import FloatMatrix
-from .library import load_library
+from .heads import OWN_HEAD
+from .library import load_library, load_network
 from .model_folder import ModelFolder
-from .network import load_pooler, pooled_network
+from .network import POOLINGS, load_pooler, own_pooler, pooled_network
 from .tokenizer import Tokeniser, batches_by_length, encode_windows, pad
 
 BATCH_CPU = 8  # texts of like length; larger is not faster on a CPU
@@ -85,6 +86,8 @@ def pooled_model(folder: ModelFolder, *, attention: str | None = None) -> Any:
 
 def load_parts(folder: ModelFolder, *, attention: str | None = None) -> tuple[Any, Any]:
     """Body and pooling of ``folder``, in float32, for training too. Raises LearningError."""
+    if folder.reading.plain and folder.pooling in (*POOLINGS, OWN_HEAD):
+        return load_network(folder.path, attention=attention), own_pooler(folder.path, folder.pooling, folder.width)
     library = load_library(folder.path, attention=attention)
     pooler = load_pooler(library, folder.path, folder.pooling, folder.width, folder.prompt_tokens)
     return library[0].auto_model, pooler
@@ -95,7 +98,10 @@ def load_body(folder: ModelFolder, *, attention: str | None = None, middle: bool
 
     ``attention`` as in load_library.
     """
-    body = load_library(folder.path, attention=attention)[0].auto_model
+    if folder.reading.plain:
+        body = load_network(folder.path, attention=attention)
+    else:
+        body = load_library(folder.path, attention=attention)[0].auto_model
     if not middle:
         return body
     config = copy.deepcopy(body.config)

@@ -34,7 +34,7 @@ from nextlabel.connectors.errors import ConfigError
 from .crossvalidation import Fit, FoldDone, HeldOut, cross_validate, hold_out
 from .curve import LearningCurve, learn_on_shares, learning_curve
 from .ladder import make_rung
-from .rungs import Rung, check_head, check_images
+from .rungs import TRAINED, Rung, check_head, check_images
 from .summary import Summary, positive_of, summarise
 
 
@@ -142,7 +142,10 @@ class Request:
         """All that makes a fit beside its examples; for a folder of a model, what is in it."""
         from importlib.metadata import version
 
-        content = content_of_encoder(self.encoder_spec, self.cache)
+        encoder = self.encoder_spec
+        if self.rung in TRAINED:
+            encoder = replace(encoder, engine="torch")
+        content = content_of_encoder(encoder, self.cache)
         spec = self.spec(seed).model_dump(mode="json")
         head = [] if self.head is None else [HEADS.identity(self.head.name)]
         return json.dumps([version("nextlabel"), content, self.engine, self.max_length, self.windows, spec, *head])

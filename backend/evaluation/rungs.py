@@ -27,7 +27,7 @@ from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.fusion import is_fused
 from nextlabel.backend.encoders.head_names import HEADS
 from nextlabel.backend.encoders.load import load
-from nextlabel.backend.encoders.model_folder import folder_of
+from nextlabel.backend.encoders.model_folder import folder_of, know_trained
 from nextlabel.backend.encoders.multimodal import MultimodalEncoder, TowerVectors, is_multimodal
 from nextlabel.backend.models.calibration import Classifier
 from nextlabel.backend.models.card import ModelCard
@@ -55,6 +55,8 @@ from nextlabel.connectors.records import Labeling
 
 RUNGS: tuple[RungName, ...] = get_args(RungName)
 """All rungs, the cheapest first."""
+TRAINED: frozenset[RungName] = frozenset(("few-shot", "fine-tune"))
+"""Those that change the encoder: with torch, in this process."""
 
 
 class Fitted(Classifier, Protocol):
@@ -205,6 +207,7 @@ class TrainedRung:
             if keep is not None:
                 shutil.copytree(folder, keep, dirs_exist_ok=True)
             engine: Engine = "torch" if spec.engine == "auto" else spec.engine
+            know_trained(folder, base, setup.spec.pooling_of(base.pooling), Path(place))
             trained = load(replace(spec, name=str(folder), engine=engine, cache_dir=Path(place)))
             return Model(trained.encode, Probe.load(folder / HEAD_FILE), self.name, tuple(done.history))
 

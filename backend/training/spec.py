@@ -137,6 +137,12 @@ class TrainingSpec(BaseModel):
         told: dict[str, Any] = whole(self)
         return told if self.head else {name: told[name] for name in told if name not in ("head", "head_options")}
 
+    def pooling_of(self, encoder: str) -> str:
+        """The pooling of a model that is trained from one with that of ``encoder``; empty for a head of one's own."""
+        if self.head:
+            return ""
+        return encoder if self.pooling == "model" else self.pooling
+
     @model_validator(mode="after")
     def _thaws(self) -> TrainingSpec:
         if self.thaw_after and self.thaw_after >= self.epochs:

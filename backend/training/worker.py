@@ -25,7 +25,7 @@ import numpy as np
 from nextlabel.backend.encoders.base import usable_cores
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.load import load
-from nextlabel.backend.encoders.model_folder import folder_of
+from nextlabel.backend.encoders.model_folder import folder_of, know_trained
 from nextlabel.backend.files import write_atomically
 from nextlabel.backend.lifeline import end_with
 from nextlabel.backend.models.probe import LABELS_FILE, Probe
@@ -41,7 +41,7 @@ from nextlabel.backend.models.spans.encoder import (
 from nextlabel.backend.models.spans.metrics import all_right, span_f1
 from nextlabel.backend.models.spans.probe import SpanProbe
 from nextlabel.connectors.content import Readable
-from nextlabel.connectors.errors import NextlabelError
+from nextlabel.connectors.errors import LearningError, NextlabelError
 
 from .fewshot import FewShotTuner
 from .finetune import FineTuner
@@ -61,7 +61,7 @@ from .jobs import (
 from .process import ERROR, PROGRESS
 from .spans import SpanTrainer
 from .spec import EpochFigures, ProgressReport, TrainingCancelled, TrainingProgress, Watch
-from .trainer import Trainer
+from .trainer import TextTrainer, Trainer
 
 NICE = 10
 REPORT_SECONDS = 0.25
@@ -120,6 +120,8 @@ def train(work: Path, job: TrainingJob, report: ProgressReport, stop: Stop) -> N
         how: dict[str, Any] = {"scratch": work / "scratch", "report": report, "stop": stop}
         trainer = TRAINERS[job.kind](checkpoint_seconds=job.checkpoint_seconds)
         trainer.train(base, job.examples, job.held_out, job.spec, trained, **how)
+        if isinstance(trainer, TextTrainer):
+            know_trained(trained, base, job.spec.pooling_of(base.pooling), spec.cache)
     predict = _predict_spans if job.kind == "spans" else _predict
     predict(work, job, trained, report, stop)
     shutil.rmtree(work / "scratch", ignore_errors=True)
@@ -134,6 +136,8 @@ def _predict(work: Path, job: TrainingJob, trained: Path, report: ProgressReport
     encoder = load(replace(job.encoder, name=str(trained), max_length=None, prompt=None), threads=spare_cores())
     parts = [encoder.encode(part) for part in in_chunks(job.predict, report, stop)]
     vectors = np.concatenate([np.empty((0, encoder.dimension), np.float32), *parts])
+    if not np.isfinite(vectors).all():
+        raise LearningError(f"{trained} makes vectors that are no numbers; lower learning_rate, and train anew")
     probabilities = Probe.load(trained / HEAD_FILE).predict_proba(vectors)
     write_atomically(work / PREDICTIONS, save({"probabilities": np.ascontiguousarray(probabilities)}))
 

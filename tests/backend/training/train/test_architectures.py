@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.encoders.load import load_encoder
-from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
+from nextlabel.backend.encoders.model_folder import ModelFolder, know_trained, read_folder
+from nextlabel.backend.encoders.reading import is_known
 from nextlabel.backend.training.finetune import FineTuner
 from nextlabel.backend.training.spec import TrainingSpec
 from tests.backend.device import DEVICE
@@ -43,6 +44,8 @@ FORMS: dict[str, Callable[[Path, Path], Path]] = {
     "lower case": lambda plain, out: lower_case(saved(plain, out)),
 }
 """What a folder says beside its weights is kept by a training."""
+OURS = {"lower case"}
+"""Those with a network and a pooling that need no sentence-transformers."""
 
 
 def lower_case(folder: Path) -> Path:
@@ -58,6 +61,17 @@ def trained(base: ModelFolder, tmp_path: Path, **spec: Any) -> Path:
     return result.folder
 
 
+def check_known(base: ModelFolder, trained: ModelFolder, pooling: str, cache: Path) -> bool:
+    """Whether anything is kept of a trained model without trying it; if so, it is what was found by trying."""
+    know_trained(trained.path, base, pooling, cache)
+    if not is_known(trained.path, cache):
+        return False
+    known = read_folder(trained.path, cache=cache)
+    assert known.reading == trained.reading
+    assert known.tokenizer.read_bytes() == trained.tokenizer.read_bytes()
+    return True
+
+
 def vectors(folder: Path, tmp_path: Path) -> Any:
     encoder = load_encoder(str(folder), "torch", max_length=32, cache_dir=tmp_path / "cache")
     return encoder.encode(["a b", "n o", "A B"])
@@ -68,6 +82,7 @@ def test_a_model_without_sdpa_attention_is_trained(kind: str, tmp_path: Path) ->
     base = read_folder(tiny_model(kind, tmp_path / "base", **KINDS[kind]), max_length=32)
     folder = trained(base, tmp_path)
     assert np.abs(vectors(base.path, tmp_path) - vectors(folder, tmp_path)).max() > 1e-4
+    assert check_known(base, read_folder(folder), base.pooling, tmp_path / "known")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -78,6 +93,7 @@ def test_what_a_folder_says_is_kept(form: str, tmp_path: Path) -> None:
     after = read_folder(trained(base, tmp_path))
     assert (after.pooling, after.dimension, after.max_length) == (base.pooling, base.dimension, 32)
     assert after.tokenizer.read_text() == base.tokenizer.read_text()
+    assert check_known(base, after, base.pooling, tmp_path / "known") == (form in OURS)
     assert np.abs(vectors(base.path, tmp_path) - vectors(after.path, tmp_path)).max() > 1e-4
 
 
@@ -88,3 +104,4 @@ def test_a_learned_pooling_keeps_the_lower_case(tmp_path: Path) -> None:
     made = vectors(folder, tmp_path)
     np.testing.assert_allclose(made[0], made[2], atol=1e-6)
     assert read_folder(folder).max_length == 32
+    assert check_known(base, read_folder(folder), "attention", tmp_path / "known")

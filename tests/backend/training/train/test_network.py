@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 
 from nextlabel.backend.activation import SOFTMAX
-from nextlabel.backend.encoders import onnx
 from nextlabel.backend.encoders.load import load_encoder
-from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
+from nextlabel.backend.encoders.model_folder import ModelFolder, know_trained, read_folder
 from nextlabel.backend.encoders.network import make_pooler
+from nextlabel.backend.encoders.reading import is_known
 from nextlabel.backend.encoders.tokenizer import Tokeniser, pad
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import head_of, save_encoder, save_head
@@ -23,18 +24,6 @@ from nextlabel.connectors.errors import LearningError
 
 POOLINGS: tuple[PoolingName, ...] = ("mean", "cls", "max", "attention", "bilstm")
 TEXTS = ["a", "hello there", "", "nothing but words and more words and still more", "zz y x"]
-
-
-@pytest.fixture(autouse=True)
-def export_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As ``exported`` does, but for the process of its own, which would load torch every time."""
-
-    def exported(folder: ModelFolder, precision: onnx.Precision, cache: Path) -> Path:
-        target = cache / f"{folder.digest(cache)}-{precision}.onnx"
-        onnx.export(folder, {precision: target})
-        return target
-
-    monkeypatch.setattr(onnx, "exported", exported)
 
 
 def network(tiny: ModelFolder, pooling: PoolingName) -> Any:
@@ -75,6 +64,21 @@ def test_the_folder_says_what_the_network_says(
     np.testing.assert_allclose(got, expected, atol=1e-4)
     assert np.ptp(expected, axis=0).max() > 0.1, "all texts get the same answer, which any folder would give"
     assert encoder.dimension == (512 if pooling == "bilstm" else 32)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_what_is_known_of_a_trained_model_is_what_is_found_out(
+    tiny: ModelFolder, tmp_path: Path, pooling: PoolingName
+) -> None:
+    base = replace(tiny, max_length=24, prompt="about: ")
+    folder = saved(network(base, pooling), base, tmp_path / "model")
+    found = read_folder(folder, cache=tmp_path / "found")
+    know_trained(folder, base, pooling, tmp_path / "known")
+    assert is_known(folder, tmp_path / "known")
+    known = read_folder(folder, cache=tmp_path / "known")
+    assert known.reading == found.reading
+    assert known.tokenizer.read_bytes() == found.tokenizer.read_bytes()
+    assert (known.max_length, known.prompt, known.pooling) == (24, "about: ", pooling)
 
 
 @pytest.mark.parametrize("pooling", ["attention", "bilstm"])

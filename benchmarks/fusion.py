@@ -89,7 +89,7 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
         encoding = time.perf_counter() - started
         scores = accuracies(towers, bits, options.seeds)
         seconds = epochs(options.text, contents, towers, bits[:, 0] ^ bits[:, 1], folder, options.end_to_end)
-    table = {name: {**_interval(values), "seeds": values} for name, values in scores.items()}
+    table = {name: {**interval(values), "seeds": values} for name, values in scores.items()}
     ratio = seconds["end_to_end"] / seconds["cached"]
     result = {
         "items": options.items,
@@ -160,13 +160,14 @@ def epochs(
     eyes.network.train()
     contents = contents[:items]
     tokens = Tokeniser(described)([one.text for one in contents])
-    pixels = eyes.pixels([eyes.prepare(read_image(one.images[0], None, _rules(folder))) for one in contents])
+    pictures = [eyes.prepare(read_image(one.images[0], None, _rules(folder)))["pixels"] for one in contents]
+    pixels = eyes.inputs({"pixels": np.stack(pictures)})["pixels"]
     truth = torch.from_numpy(targets[:items].astype(np.int64))
     cached = [torch.from_numpy(part[:items].copy()) for part in (towers.text, towers.image)]
 
     def vectors(rows: Any) -> tuple[Any, Any]:
         ids, mask = pad([tokens[row] for row in rows])
-        seen = torch.nn.functional.normalize(eyes.features_of(pixels[rows]), dim=1)
+        seen = torch.nn.functional.normalize(eyes.features_of({"pixels": pixels[rows]}), dim=1)
         return body(torch.from_numpy(ids), torch.from_numpy(mask)), seen
 
     def epoch(make: Callable[[Any], tuple[Any, Any]], trained: list[Any]) -> float:
@@ -185,13 +186,13 @@ def epochs(
     return {"cached": float(np.median(quick)), "end_to_end": float(np.median(slow))}
 
 
-def _interval(values: list[float]) -> dict[str, float]:
-    """Mean and 95 % interval (Student's t) over seeds."""
+def interval(values: list[float], least: float = 0.0) -> dict[str, float]:
+    """Mean and 95 % interval (Student's t) over seeds, within ``least`` and 1."""
     from scipy.stats import t
 
     mean, spread = float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     half = float(t.ppf(0.975, max(len(values) - 1, 1))) * spread / len(values) ** 0.5
-    return {"mean": mean, "low": max(mean - half, 0.0), "high": min(mean + half, 1.0)}
+    return {"mean": mean, "low": max(mean - half, least), "high": min(mean + half, 1.0)}
 
 
 if __name__ == "__main__":

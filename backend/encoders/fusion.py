@@ -12,7 +12,8 @@ any encoder's, and a probe on them. It is trained on the towers' vectors, which 
 
 A trained head is an encoder too: its fused vectors are what the loop fits its probe on after every label. The folder is
 that of any trained model: ``head.safetensors`` is the last layer as a probe, ``fusion.*`` the layers before it, and
-``fused.json`` names the encoder of both towers, which is not in the folder.
+``fused.json`` names the encoder of both towers. That one is not in the folder, unless it was trained together with the
+head: then its towers are, in ``text`` and ``image``, or both in ``clip``.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 
 from .base import Encoder, EncoderSpec, FloatMatrix
-from .multimodal import MultimodalEncoder, TowerVectors
+from .multimodal import MultimodalEncoder, Sides, TowerVectors, is_multimodal, load_multimodal
 
 FusionKind: TypeAlias = Literal["concatenation", "product", "gated"]
 Matrix: TypeAlias = npt.NDArray[np.float32]
@@ -46,6 +47,8 @@ FORMAT = "nextlabel-fusion-2"
 WEIGHTS_FILE, HEADER_FILE = "fusion.safetensors", "fusion.json"
 FUSED_FILE = "fused.json"
 """What the encoder of both towers was loaded with."""
+CLIP_FOLDER, TEXT_FOLDER, IMAGE_FOLDER = "clip", "text", "image"
+"""Where towers are that were trained together with the head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ class FusedEncoder(MultimodalEncoder):
 
     def __init__(self, name: str, base: MultimodalEncoder, head: FusionHead, digest: str) -> None:
         super().__init__(name, base.text, base.image, base.rules, None, shared=False)
-        self._base, self._head, self._digest = base, head, digest
+        self.base, self._head, self._digest = base, head, digest
         self.dimension = head.width
         self.fingerprint = (
             f"fused-{hashlib.blake2b(f'{base.fingerprint} {digest}'.encode(), digest_size=12).hexdigest()}"
@@ -172,23 +175,23 @@ class FusedEncoder(MultimodalEncoder):
 
     @override
     def for_requests(self) -> FusedEncoder:
-        return FusedEncoder(self.name, self._base.for_requests(), self._head, self._digest)
+        return FusedEncoder(self.name, self.base.for_requests(), self._head, self._digest)
 
     @override
     def towers(self, texts: Sequence[Readable]) -> TowerVectors:
-        return self._base.towers(texts)  # which keeps them
+        return self.base.towers(texts)  # which keeps them
 
     @override
     def fetched(self, texts: Sequence[Readable]) -> list[Readable | ImageProblem]:
-        return self._base.fetched(texts)
+        return self.base.fetched(texts)
 
     @override
     def look_again(self, texts: Iterable[Readable], stopping: Callable[[], bool] = lambda: False) -> None:
-        self._base.look_again(texts, stopping)
+        self.base.look_again(texts, stopping)
 
     @override
     def problem(self, text: Readable) -> ImageProblem | None:
-        return self._base.problem(text)
+        return self.base.problem(text)
 
     @override
     def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
@@ -203,31 +206,71 @@ class FusedEncoder(MultimodalEncoder):
 
 
 def is_fused(folder: Path) -> bool:
-    """Whether the model in ``folder`` is a fusion head."""
+    """Whether the model in ``folder`` is a fusion head, with towers of its own or without."""
     return (folder / FUSED_FILE).is_file()
 
 
+def has_towers(name: str) -> bool:
+    """Whether the encoder called ``name`` has a tower for texts and one for pictures."""
+    return is_multimodal(name) or is_fused(Path(name))
+
+
 def fused_on(folder: Path) -> str:
-    """The encoder that the head in ``folder`` was trained on. Raises LearningError."""
+    """The encoder that the head in ``folder`` was trained on, or its own towers began as. Raises LearningError."""
     return str(_facts(folder)["encoder"])
 
 
-def load_fused(spec: EncoderSpec, load: Callable[[EncoderSpec], Encoder]) -> FusedEncoder:
+def own_sides(folder: Path) -> Sides | None:
+    """The towers in ``folder`` that were trained together with its head; None where there are none."""
+    if (folder / CLIP_FOLDER).is_dir():
+        return Sides(clip=str(folder / CLIP_FOLDER))
+    if (folder / TEXT_FOLDER).is_dir() and (folder / IMAGE_FOLDER).is_dir():
+        return Sides(text=str(folder / TEXT_FOLDER), image=str(folder / IMAGE_FOLDER))
+    return None
+
+
+def sides_of(name: str) -> Sides:
+    """What the towers of the encoder called ``name`` are loaded from, of a fusion head's too. Raises ConfigError for an
+    encoder without two, LearningError for a head that can't be read.
+    """
+    if not is_fused(Path(name)):
+        return Sides.of(name)
+    return own_sides(Path(name)) or sides_of(fused_on(Path(name)))
+
+
+def write_fused(folder: Path, head: FusionHead, spec: EncoderSpec, fingerprint: str) -> None:
+    """Write ``head`` and what it stands on: the encoder that ``spec`` names, or towers that are in ``folder``.
+
+    ``fingerprint``: of the encoder whose vectors it reads; "" for towers in the folder, which can't be others.
+    """
+    head.save(folder)
+    told = {"encoder": spec.name, "max_length": spec.max_length, "engine": spec.engine}
+    facts = {"fingerprint": fingerprint, **told}
+    write_atomically(folder / FUSED_FILE, (json.dumps(facts, indent=1) + "\n").encode())
+    # The registry takes what transformers would call a model: a configuration beside the weights.
+    write_atomically(folder / "config.json", b'{"model_type": "nextlabel-fusion"}\n')
+
+
+def load_fused(
+    spec: EncoderSpec, load: Callable[[EncoderSpec], Encoder], *, threads: int | None = None
+) -> FusedEncoder:
     """The encoder in the folder that ``spec`` names; ``load`` loads the one below, as ``spec`` says.
 
     Raises LearningError if it can't be read, or the encoder below is another one now.
     """
     folder = Path(spec.name)
-    facts = _facts(folder)
-    engine = facts["engine"] if spec.engine == "auto" else spec.engine
-    base = load(replace(spec, name=facts["encoder"], max_length=facts["max_length"], engine=engine))
+    facts, head, sides = _facts(folder), FusionHead.load(folder), own_sides(folder)
+    digest = hashlib.blake2b((folder / WEIGHTS_FILE).read_bytes(), digest_size=8).hexdigest()
+    below = replace(spec, max_length=facts["max_length"])
+    if sides is not None:  # their weights are in the folder, and part of their fingerprints
+        return FusedEncoder(str(folder), load_multimodal(below, load, sides, threads=threads), head, digest)
+    base = load(replace(below, name=facts["encoder"], engine=facts["engine"] if spec.engine == "auto" else spec.engine))
     if not isinstance(base, MultimodalEncoder) or base.fingerprint != facts["fingerprint"]:
         raise LearningError(
             f"{folder} was trained on the vectors of {facts['encoder']} ({facts['fingerprint']}), which makes others "
             f"now ({base.fingerprint}): another version of it, or another kind of device; train again"
         )
-    digest = hashlib.blake2b((folder / WEIGHTS_FILE).read_bytes(), digest_size=8).hexdigest()
-    return FusedEncoder(str(folder), base, FusionHead.load(folder), digest)
+    return FusedEncoder(str(folder), base, head, digest)
 
 
 def _facts(folder: Path) -> dict[str, Any]:

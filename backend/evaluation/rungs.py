@@ -4,7 +4,7 @@
 ``probe``      a linear head on the encoder as it is
 ``fusion``     for records with images, a head on the vectors of both sides, which stay as they are
 ``few-shot``   the encoder tuned on pairs of texts, then the head (contrastive; Tunstall et al. 2022)
-``fine-tune``  the whole encoder and the head trained together
+``fine-tune``  the whole encoder and the head trained together; for records with images, both encoders
 
 Each costs more than the one before, and not every encoder has each: see ``trained_rungs``. ``ladder`` tells which is
 worth its price on the labels at hand.
@@ -28,7 +28,7 @@ from nextlabel.backend.encoders.fusion import is_fused
 from nextlabel.backend.encoders.head_names import HEADS
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.model_folder import folder_of, know_trained
-from nextlabel.backend.encoders.multimodal import MultimodalEncoder, TowerVectors, is_multimodal
+from nextlabel.backend.encoders.multimodal import MultimodalEncoder, TowerVectors, is_multimodal, text_side
 from nextlabel.backend.models.calibration import Classifier
 from nextlabel.backend.models.card import ModelCard
 from nextlabel.backend.models.export.folder import lay_out
@@ -48,6 +48,7 @@ from nextlabel.backend.training.spec import (
     never,
     no_report,
 )
+from nextlabel.backend.training.towers import train_towers
 from nextlabel.backend.training.trainer import TextTrainer, split_held_out
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import ConfigError, LearningError
@@ -194,20 +195,23 @@ class TrainedRung:
         """See Rung."""
         setup = self.setup
         spec = setup.encoder
-        base = folder_of(spec)
         # A small number of passes is right for few-shot whatever the labels, so none of them is spent on stopping.
         few = self.name == "few-shot"
-        tuner: TextTrainer[Any] = FewShotTuner() if few else FineTuner()
         rest, held_out = (train, None) if few else split_held_out(train, setup.spec)
         setup.cache_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="training-", dir=setup.cache_dir) as place:
             folder, scratch = Path(place) / "model", Path(place) / "scratch"
-            tell = report or no_report
-            done = tuner.train(base, rest, held_out, setup.spec, folder, scratch=scratch, report=tell, stop=never)
+            how: dict[str, Any] = {"scratch": scratch, "report": report or no_report, "stop": never}
+            if is_multimodal(spec.name):
+                done = train_towers(spec, rest, held_out, setup.spec, folder, **how)
+            else:
+                tuner: TextTrainer[Any] = FewShotTuner() if few else FineTuner()
+                base = folder_of(spec)
+                done = tuner.train(base, rest, held_out, setup.spec, folder, **how)
+                know_trained(folder, base, setup.spec.pooling_of(base.pooling), Path(place))
             if keep is not None:
                 shutil.copytree(folder, keep, dirs_exist_ok=True)
             engine: Engine = "torch" if spec.engine == "auto" else spec.engine
-            know_trained(folder, base, setup.spec.pooling_of(base.pooling), Path(place))
             trained = load(replace(spec, name=str(folder), engine=engine, cache_dir=Path(place)))
             return Model(trained.encode, Probe.load(folder / HEAD_FILE), self.name, tuple(done.history))
 
@@ -240,10 +244,19 @@ class FusedRung:
 def trained_rungs(encoder: str) -> tuple[TrainedRungName, ...]:
     """The rungs that train something on the encoder of this name, the cheapest first; none where nothing can be."""
     if is_multimodal(encoder):
-        return ("fusion",)
+        return ("fusion",) if text_side(encoder) == HASHING else ("fusion", "fine-tune")
     if encoder == HASHING or is_fused(Path(encoder).expanduser()):
         return ()
     return ("few-shot", "fine-tune")
+
+
+def auto_rungs(encoder: str) -> tuple[TrainedRungName, ...]:
+    """Those of ``trained_rungs`` among which ``auto`` chooses.
+
+    Not the training of two encoders, which has to be asked for by name: it takes minutes to hours, and each image has
+    to be encoded anew.
+    """
+    return ("fusion",) if is_multimodal(encoder) else trained_rungs(encoder)
 
 
 def unkeepable(encoder: str, rung: str) -> bool:
@@ -258,7 +271,8 @@ def no_such_rung(name: str, encoder: str, others: Sequence[str]) -> ConfigError:
     if name == "fusion":
         reason = "is not one of texts and images (TEXT+IMAGE, clip:MODEL)"
     elif is_multimodal(encoder):
-        reason = "stays as it is beneath a fusion head"
+        few = name == "few-shot"
+        reason = "is one of texts and images" if few else f"reads texts by {HASHING}, which has nothing to train"
     choice = " or ".join(filter(None, (", ".join(others[:-1]), others[-1])))
     return ConfigError(f"the encoder {encoder!r} {reason}, so there is no {name}; take {choice}")
 

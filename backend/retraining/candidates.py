@@ -46,6 +46,8 @@ WHERE = {"held_out": "held-out", "audit": "audit"}
 """Names of what is measured on, in figures -> on cards."""
 CONTINUED: tuple[JobKind, ...] = ("fine-tune", "spans")
 """Rungs whose models the next training may go on from."""
+ALWAYS: tuple[JobKind, ...] = ("fusion", "spans")
+"""Rungs that are trained whatever rung the recipe names: the only one that there is, or one that costs seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def candidates(rungs: Sequence[JobKind], rung: RungName | Literal["auto"], chose
 
     ``chosen`` is a version, empty for the recipe's own encoder. Only what was fine-tuned is gone on from.
     """
-    wanted = [Candidate(one, "") for one in rungs if rung in ("auto", one) or one == "spans"]
+    wanted = [Candidate(one, "") for one in rungs if rung in ("auto", one) or one in ALWAYS]
     line = next((one for one in CONTINUED if one in rungs and chosen.startswith(f"{one}-")), None)
     if line is not None and rung in ("auto", "fine-tune"):
         wanted.append(Candidate(line, chosen))

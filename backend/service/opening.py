@@ -19,13 +19,14 @@ from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.fusion import is_fused
 from nextlabel.backend.encoders.head_check import try_head
 from nextlabel.backend.encoders.model_folder import folder_of
-from nextlabel.backend.encoders.multimodal import is_multimodal
-from nextlabel.backend.evaluation.rungs import trained_rungs
+from nextlabel.backend.encoders.multimodal import is_multimodal, text_side
+from nextlabel.backend.evaluation.rungs import auto_rungs, trained_rungs
 from nextlabel.backend.home import private_home
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.loop.record_import import ImportPlan, compared
 from nextlabel.backend.loop.withheld import decide_beforehand
+from nextlabel.backend.models.card import JobKind
 from nextlabel.backend.questions import question_of
 from nextlabel.backend.queue.overlap import keep_wish
 from nextlabel.backend.queue.publishing import QueueSizes
@@ -253,7 +254,7 @@ def no_training(recipe: Recipe) -> str:
         return f"the encoder {recipe.encoder} can't be trained"
     if rung not in ("auto", *trained):
         return f"the recipe says `rung: {rung}`, and the encoder {recipe.encoder} has {', '.join(trained)} only"
-    if trained == ("fusion",) and recipe.training.fusion == "none":
+    if "fusion" in trained and recipe.training.fusion == "none":
         return "the recipe says `fusion: none`"
     if find_spec("torch") is None or find_spec("transformers") is None:
         return "torch and transformers are not installed: pip install 'nextlabel[train]'"
@@ -271,16 +272,22 @@ def training_setup(recipe: Recipe, settings: Settings) -> TrainingSetup:
         work=home / "training",
         models=home / "models",
         reason=no_training(recipe),
-        rungs=trained_rungs(recipe.encoder) if is_multimodal(recipe.encoder) else question.rungs,
+        rungs=_image_rungs(recipe) if is_multimodal(recipe.encoder) else question.rungs,
     )
+
+
+def _image_rungs(recipe: Recipe) -> tuple[JobKind, ...]:
+    return (auto_rungs if recipe.training.rung == "auto" else trained_rungs)(recipe.encoder)
 
 
 def untrainable(recipe: Recipe, settings: Settings) -> str:
     """Why the recipe's text encoder can't be trained as its question needs it; empty if it can, or isn't there."""
-    if recipe.encoder == HASHING or is_multimodal(recipe.encoder) or is_fused(Path(recipe.encoder).expanduser()):
+    trains = not is_multimodal(recipe.encoder) or recipe.training.rung == "fine-tune"
+    name = text_side(recipe.encoder) if trains else ""
+    if name in ("", HASHING) or is_fused(Path(name).expanduser()):
         return ""
     try:
-        reading = folder_of(encoder_spec(recipe, settings)).reading
+        reading = folder_of(replace(encoder_spec(recipe, settings), name=name)).reading
     except NextlabelError:  # it was there once, and is loaded no more: a trained one is in use
         return ""
     reason = reading.untrainable

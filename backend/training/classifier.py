@@ -6,13 +6,14 @@ sigmoid per label, as in the probe; every loss is one value per example, so that
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Generic, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import override
+from typing_extensions import TypeVar, override
 
 from nextlabel.backend.activation import SOFTMAX, Targets, activation_of
 from nextlabel.backend.encoders.base import FloatMatrix
@@ -107,35 +108,53 @@ def balanced_weights(
     return out.astype(np.float32)
 
 
+class TextParts(NamedTuple):
+    """Body and pooling as torch modules; what the ``pooling`` is called, and the length of its vectors."""
+
+    body: Any
+    pooler: Any
+    pooling: str
+    dimension: int
+
+
+def text_parts(folder: ModelFolder, spec: TrainingSpec) -> TextParts:
+    """What is in ``folder``, with the pooling or the head that ``spec`` names, if it names another.
+
+    Raises LearningError, and ConfigError for a head of another package that won't do.
+    """
+    body, pooler = load_parts(folder)
+    pooling, dimension = folder.pooling, folder.dimension
+    if spec.own_head is not None and spec.own_head != getattr(pooler, "spec", None):
+        pooler = make_head(spec.own_head, folder.width)
+        pooling, dimension = OWN_HEAD, pooler.dimension
+    elif spec.pooling not in ("model", pooling):
+        pooling, dimension = spec.pooling, pooled_dimension(spec.pooling, folder.width)
+        pooler = make_pooler(pooling, folder.width)
+    if pooling == OWN_HEAD:
+        check_head(pooler, folder.width, folder.max_length)
+    return TextParts(body, pooler, pooling, dimension)
+
+
 def text_classifier(folder: ModelFolder, spec: TrainingSpec, classes: int) -> Any:
     """A torch module (input_ids, attention_mask), int64 [w, t] -> logits float32 [b, classes].
 
     With ``owner`` and ``shares`` (see WindowedTexts.batch) the w rows are the windows of ``texts`` texts; without,
     each is a text. Its method ``vectors`` gives the unit vectors of the rows, float [w, d].
 
-    It starts from the weights in ``folder``, and from its pooling or head if ``spec`` names no other. The unit vector
-    is multiplied by the root of its length, which gives its numbers a variance of about 1: what a linear layer is used
-    to. The head that is saved has this factor in its weights. Raises LearningError, and ConfigError for a head of
-    another package that won't do.
+    It starts from ``text_parts``, whose errors it raises. The unit vector is multiplied by the root of its length, which
+    gives its numbers a variance of about 1: what a linear layer is used to. The head that is saved has this factor in
+    its weights.
     """
     import torch
 
-    body, pooled = load_parts(folder)
-    pooling, dimension, types = folder.pooling, folder.dimension, folder.reading.types
-    if spec.own_head is not None and spec.own_head != getattr(pooled, "spec", None):
-        pooled = make_head(spec.own_head, folder.width)
-        pooling, dimension = OWN_HEAD, pooled.dimension
-    elif spec.pooling not in ("model", pooling):
-        pooling, dimension = spec.pooling, pooled_dimension(spec.pooling, folder.width)
-        pooled = make_pooler(pooling, folder.width)
-    if pooling == OWN_HEAD:
-        check_head(pooled, folder.width, folder.max_length)
+    parts, types = text_parts(folder, spec), folder.reading.types
+    dimension = parts.dimension
 
     class TextClassifier(torch.nn.Module):  # type: ignore[misc]  # torch comes without types here
         def __init__(self) -> None:
             super().__init__()
-            self.pooling, self.dimension = pooling, dimension
-            self.body, self.pooler = body, pooled
+            self.pooling, self.dimension, self.classes = parts.pooling, dimension, classes
+            self.body, self.pooler = parts.body, parts.pooler
             self.dropout = torch.nn.Dropout(spec.dropout)
             self.head = torch.nn.Linear(dimension, classes)
 
@@ -228,29 +247,50 @@ class Vocabulary:
             self._kept = None
 
 
+class Inputs(Protocol):
+    """What a network reads of n texts, or of n records. See WindowedTexts."""
+
+    def __len__(self) -> int: ...
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """How much there is to read in each, int64 [n]."""
+        ...
+
+    def take(self, rows: npt.NDArray[np.int64], /) -> Self:
+        """Some of them, in the order given."""
+        ...
+
+    def batch(self, rows: Sequence[int], /) -> dict[str, Any]:
+        """Tensors of ``rows``."""
+        ...
+
+
+Read = TypeVar("Read", bound=Inputs, default=WindowedTexts)
+
+
 @dataclass(frozen=True, slots=True)
-class AnsweredTexts:
+class AnsweredTexts(Generic[Read]):
     """Tokenised texts with their answers and ``weights``, float32 [n] with a mean of 1."""
 
-    texts: WindowedTexts
+    texts: Read
     targets: Targets
     weights: npt.NDArray[np.float32]
 
-    def take(self, rows: npt.NDArray[np.int64]) -> AnsweredTexts:
+    def take(self, rows: npt.NDArray[np.int64]) -> AnsweredTexts[Read]:
         """Some of the texts, in the order of ``rows``."""
         return AnsweredTexts(self.texts.take(rows), self.targets[rows], self.weights[rows])
 
 
-class ClassifierTask(TrainingTask):
-    """A network of ``text_classifier`` on labelled texts. A row is a text with its windows."""
+class LabelTask(TrainingTask, Generic[Read]):
+    """A network that gives logits for labels, on labelled texts or records; it has ``classes`` of them."""
 
-    held_out: AnsweredTexts | None
+    held_out: AnsweredTexts[Read] | None
 
     def __init__(
         self,
         network: Any,
-        train: AnsweredTexts,
-        held_out: AnsweredTexts | None,
+        train: AnsweredTexts[Read],
+        held_out: AnsweredTexts[Read] | None,
         spec: TrainingSpec,
         device: str,
         watch: Watch,
@@ -263,7 +303,7 @@ class ClassifierTask(TrainingTask):
         super().__init__(network, batches, spec, device, watch)
         self._class_weights: Any = None
         if spec.class_weights == "balanced":
-            balance = balanced_weights(train.targets, network.head.out_features, train.weights)
+            balance = balanced_weights(train.targets, network.classes, train.weights)
             self._class_weights = torch.from_numpy(balance).to(device)
 
     @override
@@ -273,21 +313,19 @@ class ClassifierTask(TrainingTask):
         answers = {"targets": self.train.targets[rows], "weights": self.train.weights[rows]}
         return self.train.texts.batch(rows) | {name: torch.from_numpy(part) for name, part in answers.items()}
 
-    @override
-    def parts(self, batch: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
-        return parts(batch, most)
+    @abstractmethod
+    def forward(self, part: dict[str, Any]) -> Any:
+        """Logits [b, c] of a part of a batch."""
 
-    @override
-    def one(self, batch: dict[str, Any]) -> str:
-        return f"text of {batch['input_ids'].shape[1]} tokens a window"
+    @abstractmethod
+    def logits(self, texts: Read) -> npt.NDArray[np.float32]:
+        """What the network says of ``texts``, float32 [n, c]. Leaves it in evaluation mode."""
 
     @override
     def loss(self, part: dict[str, Any], whole: dict[str, Any]) -> Any:
         targets, spec = part["targets"], self.spec
         with half_precision(self.device):
-            logits = self.network(
-                part["input_ids"], part["attention_mask"], part["owner"], part["shares"], len(targets)
-            )
+            logits = self.forward(part)
         each = example_losses(logits.float(), targets, spec.loss, spec.focal_gamma, self._class_weights)
         return (each * part["weights"]).sum() / len(whole["targets"])
 
@@ -299,10 +337,6 @@ class ClassifierTask(TrainingTask):
     @override
     def thaw_step(self) -> int:
         return self.spec.thaw_after * self.epoch_steps
-
-    @override
-    def after_step(self) -> None:
-        flatten_last_norm(self.network.body)  # or transformers' own classes could only nearly say what it says
 
     @override
     def measure(self) -> dict[str, float]:
@@ -318,13 +352,34 @@ class ClassifierTask(TrainingTask):
             "macro_f1": macro_f1(at_temperature(logits, 1.0, held.targets), held.targets),
         }
 
+
+class ClassifierTask(LabelTask[WindowedTexts]):
+    """A network of ``text_classifier`` on labelled texts. A row is a text with its windows."""
+
+    @override
+    def parts(self, batch: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
+        return parts(batch, most)
+
+    @override
+    def one(self, batch: dict[str, Any]) -> str:
+        return f"text of {batch['input_ids'].shape[1]} tokens a window"
+
+    @override
+    def forward(self, part: dict[str, Any]) -> Any:
+        count = len(part["targets"])
+        return self.network(part["input_ids"], part["attention_mask"], part["owner"], part["shares"], count)
+
+    @override
+    def after_step(self) -> None:
+        flatten_last_norm(self.network.body)  # or transformers' own classes could only nearly say what it says
+
     def head(self, temperature: float) -> Probe:
         """The linear layer as a probe on the encoder's vectors."""
         targets = self.train.targets
         return head_of(self.network, activation=activation_of(targets), temperature=temperature, labels=len(targets))
 
+    @override
     def logits(self, texts: WindowedTexts) -> npt.NDArray[np.float32]:
-        """What the network says of ``texts``, float32 [n, c]. Leaves it in evaluation mode."""
         import torch
 
         vectors = text_vectors(self.network, texts, self.device, self.watch)

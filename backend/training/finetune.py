@@ -30,7 +30,7 @@ from nextlabel.backend.models.calibration import fit_temperature
 from nextlabel.backend.models.crossfit import LEAST
 from nextlabel.backend.models.probe import Probe
 
-from .classifier import AnsweredTexts, ClassifierTask, text_vectors
+from .classifier import AnsweredTexts, ClassifierTask, LabelTask, text_vectors
 from .loop import Outcome, run, state_of
 from .spec import ProgressReport, TrainingProgress, Watch
 from .trainer import Given, TextTrainer
@@ -109,7 +109,7 @@ class Member:
         return cls(state, logits, outcome, told["best_epoch"], told["seconds"])
 
 
-def train_members(whole: ClassifierTask, given: Given[Examples]) -> tuple[Outcome, dict[str, float]]:
+def train_members(whole: LabelTask[Any], given: Given[Examples, Any]) -> tuple[Outcome, dict[str, float]]:
     """Train as many members as the spec says on parts of ``whole``, and leave their mean in its network.
 
     Returns what was measured (entries say which ``member``), and the mean best ``epoch`` with the ``temperature``,
@@ -130,7 +130,7 @@ def train_members(whole: ClassifierTask, given: Given[Examples]) -> tuple[Outcom
             own = Watch(in_all(watch.report, spec.members, members), watch.stop)
             left_out, rest = (train.take(np.flatnonzero((fold_of == number) == out)) for out in (True, False))
             seeded = spec.model_copy(update={"seed": seed_of(spec.seed, number)})
-            task = ClassifierTask(network, rest, left_out, seeded, given.device, own)
+            task = type(whole)(network, rest, left_out, seeded, given.device, own)
             outcome = run(task, checkpoints)
             best = task.best_of(outcome.history) or {"epoch": outcome.epochs}
             logits = task.logits(left_out.texts)

@@ -6,7 +6,6 @@ model folder, as every training does. ``train_fused`` is all of it, as a job.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +18,9 @@ from typing_extensions import override
 from nextlabel.backend.activation import Targets, activation_of
 from nextlabel.backend.data.examples import Examples, assign_folds
 from nextlabel.backend.encoders.base import EncoderSpec, need, usable_cores
-from nextlabel.backend.encoders.fusion import FUSED_FILE, FusionHead, FusionKind, scaled
+from nextlabel.backend.encoders.fusion import FusionHead, FusionKind, scaled, write_fused
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.multimodal import MultimodalEncoder, TowerVectors
-from nextlabel.backend.files import write_atomically
 from nextlabel.backend.metrics import macro_f1
 from nextlabel.backend.models.calibration import at_temperature, fit_temperature
 from nextlabel.backend.models.probe import Probe
@@ -280,12 +278,6 @@ def save_fused(
 
     ``encoder`` makes the towers' vectors, with that ``fingerprint``; ``seconds`` is what the training took.
     """
-    facts = {
-        "encoder": encoder.name,
-        "fingerprint": fingerprint,
-        "max_length": encoder.max_length,
-        "engine": encoder.engine,
-    }
     training = {
         "device": "cpu",
         "seconds": seconds,
@@ -294,10 +286,7 @@ def save_fused(
         "history": list(head.history),
     }
     with whole_folder(folder) as partial:
-        head.save(partial)
-        write_atomically(partial / FUSED_FILE, (json.dumps(facts, indent=1) + "\n").encode())
-        # The registry takes what transformers would call a model: a configuration beside the weights.
-        write_atomically(partial / "config.json", b'{"model_type": "nextlabel-fusion"}\n')
+        write_fused(partial, head, encoder, fingerprint)
         save_head(partial, probe, head.labels, training)
 
 

@@ -26,7 +26,7 @@ CHECKPOINT_SECONDS = 120.0  # between two; a small job needs none, a long one lo
 TrainedRungName: TypeAlias = Literal["fusion", "few-shot", "fine-tune"]
 """Rungs that take a training, the cheapest first; see ``trained_rungs`` for what an encoder has of them."""
 RungName: TypeAlias = Literal["zero-shot", "probe", TrainedRungName]
-Stage: TypeAlias = Literal["tokenising", "training", "evaluating", "embedding"]
+Stage: TypeAlias = Literal["reading", "tokenising", "training", "evaluating", "embedding"]
 EpochFigures: TypeAlias = Mapping[str, float]
 """What was measured after an epoch: its number as ``epoch`` and the mean ``loss`` on what was learned; on held-out
 texts ``log_loss``, ``macro_f1`` and, where the loss is measured at one of its own, ``temperature``; ``seconds`` since
@@ -42,8 +42,9 @@ class TrainingSpec(BaseModel):
     rung: Literal["auto"] | RungName = Field(
         default="auto",
         description="Highest rung of the ladder: `probe` (a linear head on the encoder as it is), `few-shot` "
-        "(contrastive), `fine-tune` (the whole encoder); for records with images, `fusion`. `auto` lets held-out "
-        "answers decide.",
+        "(contrastive), `fine-tune` (the whole encoder). `auto` lets held-out answers decide. For records with images: "
+        "`fusion` (a head on both encoders' vectors), which `auto` goes up to, and `fine-tune` (both encoders with the "
+        "head), which takes minutes to hours and has every image encoded anew.",
     )
     start_at: int = Field(default=100, ge=10, description="Labels before the encoder is trained for the first time.")
     growth: float = Field(

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Generic, TypeVar, final
+from typing import Any, Generic, Protocol, final
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import override
+from typing_extensions import TypeVar, override
 
 from nextlabel.backend.data.examples import Examples, assign_folds
 from nextlabel.backend.data.span_examples import SpanExamples
@@ -26,15 +26,30 @@ from nextlabel.backend.models.saving import check_free, save_encoder, save_head,
 from nextlabel.backend.models.spans.model import best_device
 from nextlabel.connectors.errors import LearningError, MissingExtra
 
-from .classifier import AnsweredTexts, ClassifierTask, Vocabulary, text_classifier
+from .classifier import AnsweredTexts, ClassifierTask, Read, Vocabulary, text_classifier
 from .loop import Checkpoints, Outcome, TrainingTask, run
 from .spec import CHECKPOINT_SECONDS, ProgressReport, TrainingSpec, Watch, never, no_report
-from .texts import WindowedTexts, tokenised
+from .texts import tokenised
 
 VERSION = "2"
 """Of what a checkpoint holds: checkpoints of another version are not taken up."""
 
+
+class Start(Protocol):
+    """What a training starts from."""
+
+    @property
+    def name(self) -> str:
+        """What it was loaded by."""
+        ...
+
+    def fingerprint(self, cache: Path, engine: str) -> str:
+        """Everything that comes of it depends on, as a short text. See ModelFolder."""
+        ...
+
+
 Part = TypeVar("Part", Examples, SpanExamples)
+Base = TypeVar("Base", bound=Start, default=ModelFolder)
 Task = TypeVar("Task", bound=TrainingTask)
 TextTask = TypeVar("TextTask", bound=ClassifierTask)
 
@@ -56,7 +71,7 @@ class TrainingResult:
     history: list[dict[str, float]]
     temperature: float
 
-    def facts(self, encoder: ModelFolder, spec: TrainingSpec, texts: int) -> dict[str, Any]:
+    def facts(self, encoder: Start, spec: TrainingSpec, texts: int) -> dict[str, Any]:
         """What is worth keeping beside a model that was trained on so many ``texts``, for training.json."""
         return {
             "spec": spec.model_dump(),
@@ -72,10 +87,10 @@ class TrainingResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Given(Generic[Part]):
+class Given(Generic[Part, Base]):
     """What a training starts from, and where. ``key`` names it; ``held_out`` is None where it would be empty."""
 
-    encoder: ModelFolder
+    encoder: Base
     examples: Part
     held_out: Part | None
     spec: TrainingSpec
@@ -90,7 +105,7 @@ class Given(Generic[Part]):
         return Checkpoints(self.scratch / part, f"{self.key}/{part}", self.checkpoint_seconds)
 
 
-class Trainer(ABC, Generic[Part, Task]):
+class Trainer(ABC, Generic[Part, Task, Base]):
     """Makes a trained model out of an encoder and labelled examples. Each ``kind`` says what it trains, and its head.
 
     ``device`` is ``cuda``, ``mps`` or ``cpu``, by default the fastest there is. It seeds the random numbers of the
@@ -108,7 +123,7 @@ class Trainer(ABC, Generic[Part, Task]):
     @final
     def train(
         self,
-        encoder: ModelFolder,
+        encoder: Base,
         examples: Part,
         held_out: Part | None,
         spec: TrainingSpec,
@@ -149,9 +164,7 @@ class Trainer(ABC, Generic[Part, Task]):
             self.save(partial, task, given, result)
         return result
 
-    def key(
-        self, encoder: ModelFolder, examples: Part, held_out: Part | None, spec: TrainingSpec, scratch: Path
-    ) -> str:
+    def key(self, encoder: Base, examples: Part, held_out: Part | None, spec: TrainingSpec, scratch: Path) -> str:
         """What a training depends on, as a short text: only its own checkpoints are taken up."""
         total = hashlib.blake2b(digest_size=16)
         code: list[str] = [HEADS.identity(spec.head)] if spec.head else []
@@ -167,16 +180,16 @@ class Trainer(ABC, Generic[Part, Task]):
         """Raises LearningError if nothing can be learned from ``examples``, or if ``held_out`` asks something else."""
 
     @abstractmethod
-    def prepare(self, given: Given[Part]) -> tuple[Task, Vocabulary]:
+    def prepare(self, given: Given[Part, Base]) -> tuple[Task, Vocabulary]:
         """The network on its device, with the texts that it is trained on, and its smaller table."""
 
-    def fit(self, task: Task, given: Given[Part]) -> tuple[Outcome, dict[str, float] | None]:
+    def fit(self, task: Task, given: Given[Part, Base]) -> tuple[Outcome, dict[str, float] | None]:
         """Train. What came of it, and the epoch whose weights are kept, with its temperature; None: the last."""
         outcome = run(task, given.checkpoints())
         return outcome, task.best_of(outcome.history)
 
     @abstractmethod
-    def save(self, folder: Path, task: Task, given: Given[Part], result: TrainingResult) -> None:
+    def save(self, folder: Path, task: Task, given: Given[Part, Base], result: TrainingResult) -> None:
         """Write network, head and what is worth knowing of them into ``folder``."""
 
 
@@ -187,18 +200,7 @@ class TextTrainer(Trainer[Examples, TextTask]):
 
     @override
     def check(self, examples: Examples, held_out: Examples | None) -> None:
-        if len(examples) < 2:
-            raise LearningError(f"{len(examples)} labelled texts are too few to train on; label more")
-        if not examples.tells_apart:
-            only = examples.labels[int(examples.targets[0])]
-            raise LearningError(f"all {len(examples)} texts have the label {only!r}: there is nothing to tell apart")
-        for part in (examples, held_out):
-            if part is None or part.weights is None:
-                continue
-            if not np.isfinite(part.weights).all() or (part.weights < 0).any() or not part.weights.any():
-                raise LearningError("weights must be finite, none below 0, and not all 0")
-        if held_out is not None and (held_out.labels, held_out.activation) != (examples.labels, examples.activation):
-            raise LearningError("the held-out texts have other labels than the texts to train on")
+        check_examples(examples, held_out)
 
     @override
     def prepare(self, given: Given[Examples]) -> tuple[TextTask, Vocabulary]:
@@ -208,8 +210,8 @@ class TextTrainer(Trainer[Examples, TextTask]):
         cut = tokenised(given.encoder, texts, given.watch)
         vocabulary = Vocabulary(network.body, cut.windows.rows)
         first, rest = np.split(np.arange(len(texts)), [len(examples)])
-        train = _answered(cut.take(first), examples)
-        held = None if held_out is None else _answered(cut.take(rest), held_out)
+        train = answered(cut.take(first), examples)
+        held = None if held_out is None else answered(cut.take(rest), held_out)
         return self.task(network, train, held, given.spec, given.device, given.watch), vocabulary
 
     @override
@@ -244,6 +246,23 @@ def split_held_out(examples: Examples, spec: TrainingSpec) -> tuple[Examples, Ex
     return examples.take(np.flatnonzero(~held)), examples.take(np.flatnonzero(held))
 
 
-def _answered(texts: WindowedTexts, examples: Examples) -> AnsweredTexts:
+def check_examples(examples: Examples, held_out: Examples | None) -> None:
+    """See Trainer.check."""
+    if len(examples) < 2:
+        raise LearningError(f"{len(examples)} labelled texts are too few to train on; label more")
+    if not examples.tells_apart:
+        only = examples.labels[int(examples.targets[0])]
+        raise LearningError(f"all {len(examples)} texts have the label {only!r}: there is nothing to tell apart")
+    for part in (examples, held_out):
+        if part is None or part.weights is None:
+            continue
+        if not np.isfinite(part.weights).all() or (part.weights < 0).any() or not part.weights.any():
+            raise LearningError("weights must be finite, none below 0, and not all 0")
+    if held_out is not None and (held_out.labels, held_out.activation) != (examples.labels, examples.activation):
+        raise LearningError("the held-out texts have other labels than the texts to train on")
+
+
+def answered(texts: Read, examples: Examples) -> AnsweredTexts[Read]:
+    """What a network reads of ``examples``, with their answers; their weights have a mean of 1."""
     weights = np.ones(len(examples), np.float32) if examples.weights is None else examples.weights
     return AnsweredTexts(texts, examples.targets, (weights / weights.mean()).astype(np.float32))

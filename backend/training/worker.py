@@ -22,8 +22,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from nextlabel.backend.encoders.base import usable_cores
+from nextlabel.backend.encoders.base import reads_images, usable_cores
 from nextlabel.backend.encoders.cache import EmbeddingCache
+from nextlabel.backend.encoders.fusion import has_towers
 from nextlabel.backend.encoders.load import load
 from nextlabel.backend.encoders.model_folder import folder_of, know_trained
 from nextlabel.backend.files import write_atomically
@@ -61,6 +62,7 @@ from .jobs import (
 from .process import ERROR, PROGRESS
 from .spans import SpanTrainer
 from .spec import EpochFigures, ProgressReport, TrainingCancelled, TrainingProgress, Watch
+from .towers import train_towers
 from .trainer import TextTrainer, Trainer
 
 NICE = 10
@@ -70,7 +72,7 @@ FAILED, CANCELLED = 1, 3
 
 # What safetensors and torch say when they can't write: they don't raise OSError.
 _NO_SPACE = ("No space left", "os error 28", "os error 27", "File too large", "PytorchStreamWriter", "unexpected pos ")
-TRAINERS: dict[str, Callable[..., Trainer[Any, Any]]] = {
+TRAINERS: dict[str, Callable[..., Trainer[Any, Any, Any]]] = {
     "few-shot": FewShotTuner,
     "fine-tune": FineTuner,
     "spans": SpanTrainer,
@@ -115,6 +117,9 @@ def train(work: Path, job: TrainingJob, report: ProgressReport, stop: Stop) -> N
     trained, spec = work / "trained", job.encoder
     if not trained.is_dir() and job.kind == "fusion":
         train_fused(job, trained, report, stop)
+    elif not trained.is_dir() and job.kind == "fine-tune" and has_towers(spec.name):
+        where: dict[str, Any] = {"scratch": work / "scratch", "checkpoint_seconds": job.checkpoint_seconds}
+        train_towers(spec, job.examples, job.held_out, job.spec, trained, report=report, stop=stop, **where)
     elif not trained.is_dir():
         base = folder_of(spec)
         how: dict[str, Any] = {"scratch": work / "scratch", "report": report, "stop": stop}
@@ -136,7 +141,8 @@ def _predict(work: Path, job: TrainingJob, trained: Path, report: ProgressReport
     encoder = load(replace(job.encoder, name=str(trained), max_length=None, prompt=None), threads=spare_cores())
     parts = [encoder.encode(part) for part in in_chunks(job.predict, report, stop)]
     vectors = np.concatenate([np.empty((0, encoder.dimension), np.float32), *parts])
-    if not np.isfinite(vectors).all():
+    broken = ~np.isfinite(vectors).all(axis=1)  # a row each where a picture can't be read now
+    if broken.any() and (broken.all() or not reads_images(encoder)):
         raise LearningError(f"{trained} makes vectors that are no numbers; lower learning_rate, and train anew")
     probabilities = Probe.load(trained / HEAD_FILE).predict_proba(vectors)
     write_atomically(work / PREDICTIONS, save({"probabilities": np.ascontiguousarray(probabilities)}))

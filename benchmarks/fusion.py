@@ -42,8 +42,11 @@ LABELS = ("agree", "differ")
 SIDE = 96  # pixels of a drawing
 
 
-def draw(folder: Path, items: int) -> tuple[list[Content], Any]:
-    """The contents of ``items`` records, and for each whether it says "likes" and shows a circle: bool [n, 2]."""
+def draw(folder: Path, items: int, *, place: bool = False) -> tuple[list[Content], Any]:
+    """The contents of ``items`` records, and for each whether it says "likes" and shows a circle: bool [n, 2].
+
+    With ``place`` the second is whether what is shown, of any shape, stands in the left half.
+    """
     from PIL import Image, ImageDraw
 
     rng = np.random.default_rng(0)
@@ -55,7 +58,11 @@ def draw(folder: Path, items: int) -> tuple[list[Content], Any]:
         noise = rng.integers(150, 256, (SIDE, SIDE, 3)).astype(np.uint8)
         image = Image.fromarray(noise)
         size = int(rng.integers(30, 70))
-        left, top = (int(place) for place in rng.integers(4, SIDE - size - 4, 2))
+        left, top = (int(one) for one in rng.integers(4, SIDE - size - 4, 2))
+        if place:  # where it is instead of what
+            size = min(size, 40)
+            left = int(rng.integers(4, SIDE // 2 - size + 1) if circle else rng.integers(SIDE // 2, SIDE - size - 3))
+            circle = rng.integers(2)
         shape = ImageDraw.Draw(image)
         (shape.ellipse if circle else shape.rectangle)(
             (left, top, left + size, top + size), fill=tuple(int(part) for part in rng.integers(0, 140, 3))

@@ -118,7 +118,12 @@ def test_an_unknown_rung_names_those_there_are(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("encoder", "trained"),
-    [("some-model", ("few-shot", "fine-tune")), ("some-model+other", ("fusion",)), ("clip:some", ("fusion",))],
+    [
+        ("some-model", ("few-shot", "fine-tune")),
+        ("some-model+other", ("fusion", "fine-tune")),
+        ("clip:some", ("fusion", "fine-tune")),
+        ("hashing+other", ("fusion",)),
+    ],
 )
 def test_what_is_trained_is_up_to_the_encoder(tmp_path: Path, encoder: str, trained: tuple[str, ...]):
     setup = Setup(EncoderSpec(encoder, max_length=128, cache_dir=tmp_path), TrainingSpec(), tmp_path)

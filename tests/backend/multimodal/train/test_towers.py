@@ -19,6 +19,8 @@ from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.encoders.fusion import FusedEncoder, FusionHead, fused_on, is_fused, own_sides
 from nextlabel.backend.encoders.image_models import EfficientNetTower, load_image_tower
 from nextlabel.backend.encoders.load import load, load_encoder
+from nextlabel.backend.evaluation.ladder import make_rung
+from nextlabel.backend.evaluation.rungs import auto_rungs
 from nextlabel.backend.frozen.opening import open_model
 from nextlabel.backend.models.card import ModelCard
 from nextlabel.backend.models.export.export import export_model
@@ -33,7 +35,7 @@ from nextlabel.backend.training.records import open_towers
 from nextlabel.backend.training.spec import TrainingCancelled, TrainingProgress, TrainingSpec, Watch, never, no_report
 from nextlabel.backend.training.towers import tower_network, tower_vectors, train_towers
 from nextlabel.connectors.content import Content
-from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.errors import ConfigError, LearningError
 from nextlabel.connectors.records import FieldKind
 from tests.backend.multimodal.memes import FILLERS, LABELS, WORDS, meme, tiny_vit
 from tests.backend.tiny_bert import tiny_bert
@@ -246,6 +248,21 @@ def test_it_goes_on_from_a_model_of_its_own_kind(trained: tuple[Path, Any], pair
     assert fused_on(folder) == pair, "the encoder that all of it began with"
     assert (folder / "text" / "pooler.safetensors").is_file()
     assert np.isfinite(said(folder, made(range(5)).texts, tmp_path / "cache")).all()
+
+
+def test_evaluations_may_ask_for_it_and_keep_what_comes_of_it(pair: str, tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    spec = TrainingSpec(**(QUICK | {"epochs": 1}))
+    rung = make_rung("fine-tune", pair, spec, engine="torch", cache_dir=tmp_path / "cache")
+    fitted = rung.fit(made(range(24)), keep=tmp_path / "kept")
+    texts = made(range(100, 105)).texts
+    assert [entry["epoch"] for entry in fitted.history] == [1.0]
+    np.testing.assert_allclose(
+        fitted.predict_proba(texts), said(tmp_path / "kept", texts, tmp_path / "cache"), atol=2e-3
+    )
+    assert auto_rungs(pair) == ("fusion",), "which takes minutes to hours, and is only done when it is asked for"
+    with pytest.raises(ConfigError, match="reads texts by hashing, which has nothing to train"):
+        make_rung("fine-tune", f"hashing+{pair.rpartition('+')[2]}", spec, cache_dir=tmp_path)
 
 
 def test_it_is_exported_whole(trained: tuple[Path, Any], tmp_path: Path) -> None:

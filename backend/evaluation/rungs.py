@@ -290,7 +290,7 @@ def check_head(rung: str, encoder: str, head: str) -> None:
     """Raise ConfigError for a ``head`` that isn't installed, or that no rung up to ``rung`` trains; "" is none."""
     if not head:
         return
-    with_head = {"few-shot", "fine-tune"} & set(trained_rungs(encoder))
+    with_head = set() if is_multimodal(encoder) else {"few-shot", "fine-tune"} & set(trained_rungs(encoder))
     if not with_head or rung not in ("auto", *with_head):
         raise ConfigError(
             f"{rung} on {encoder} trains no text encoder, nor the head {head}; take few-shot or fine-tune on one"

@@ -141,9 +141,9 @@ def text_classifier(folder: ModelFolder, spec: TrainingSpec, classes: int) -> An
     With ``owner`` and ``shares`` (see WindowedTexts.batch) the w rows are the windows of ``texts`` texts; without,
     each is a text. Its method ``vectors`` gives the unit vectors of the rows, float [w, d].
 
-    It starts from ``text_parts``, whose errors it raises. The unit vector is multiplied by the root of its length, which
-    gives its numbers a variance of about 1: what a linear layer is used to. The head that is saved has this factor in
-    its weights.
+    It starts from ``text_parts``, whose errors it raises. The unit vector is multiplied by the root of its length,
+    which gives its numbers a variance of about 1: what a linear layer is used to. The head that is saved has this
+    factor in its weights.
     """
     import torch
 

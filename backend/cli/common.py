@@ -68,6 +68,14 @@ ImageColumn = Annotated[
         show_default=False,
     ),
 ]
+LabelColumn = Annotated[str | None, typer.Option(help="Column with the right labels.", show_default=False)]
+GroupColumn = Annotated[
+    str | None,
+    typer.Option(help="Column that tells whose texts are alike (user, template): never split by a test."),
+]
+OnlyRows = Annotated[
+    str | None, typer.Option(metavar="COLUMN=VALUE[:VALUE...]", help="Some rows only: those with such a value.")
+]
 Separator = Annotated[
     str | None, typer.Option(help="A text may have several labels: what parts them in a cell, like ';' or '|'.")
 ]

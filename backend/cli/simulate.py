@@ -19,7 +19,9 @@ from .common import (
     Encoder,
     Engine,
     FileEncoding,
+    GroupColumn,
     ImageColumn,
+    LabelColumn,
     LabelColumns,
     LabelledData,
     MaxLength,
@@ -84,7 +86,7 @@ app = command_group()
 def simulate(
     data: LabelledData,
     text: TextColumn = None,
-    label: Annotated[str | None, typer.Option(help="Column with the labels.", show_default=False)] = None,
+    label: LabelColumn = None,
     label_columns: LabelColumns = None,
     image: ImageColumn = None,
     spans: SpansColumn = None,
@@ -101,10 +103,7 @@ def simulate(
         str | None,
         typer.Option("--id", help="With --annotator: rows with the same value in this column are one record."),
     ] = None,
-    group: Annotated[
-        str | None,
-        typer.Option(help="Column that tells whose texts are alike (user, template): never split by the test."),
-    ] = None,
+    group: GroupColumn = None,
     separator: Separator = None,
     missing_is_label: MissingIsLabel = False,
     strategies: Annotated[

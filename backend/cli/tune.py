@@ -17,11 +17,14 @@ from .common import (
     Delimiter,
     Engine,
     FileEncoding,
+    GroupColumn,
     ImageColumn,
+    LabelColumn,
     LabelColumns,
     LabelledData,
     MissingIsLabel,
     NoHeader,
+    OnlyRows,
     Separator,
     TextColumn,
     bars,
@@ -66,18 +69,13 @@ def _tried(what: str, usual: str) -> Any:
 def tune(
     data: LabelledData,
     text: TextColumn = None,
-    label: Annotated[str | None, typer.Option(help="Column with the right labels.", show_default=False)] = None,
+    label: LabelColumn = None,
     label_columns: LabelColumns = None,
     image: ImageColumn = None,
-    group: Annotated[
-        str | None,
-        typer.Option(help="Column that tells whose texts are alike (user, template): never split between folds."),
-    ] = None,
+    group: GroupColumn = None,
     separator: Separator = None,
     missing_is_label: MissingIsLabel = False,
-    only: Annotated[
-        str | None, typer.Option(metavar="COLUMN=VALUE[:VALUE...]", help="Some rows only: those with such a value.")
-    ] = None,
+    only: OnlyRows = None,
     rung: Annotated[
         Literal["probe", "few-shot", "fine-tune"],
         typer.Option(

@@ -94,8 +94,7 @@ class LabelledRows:
 
         Raises DataError for a value that no row has in the split ``column``.
         """
-        self.check_splits(wanted, column)
-        return self.take([at for at, split in enumerate(self.splits) if split in wanted])
+        return self.take(rows_with(self.splits, wanted, self.name, column))
 
     def take(self, rows: Sequence[int]) -> LabelledRows:
         """Some of the rows, in the order of ``rows``."""
@@ -103,13 +102,6 @@ class LabelledRows:
         for column in ("texts", "labels", "groups", "splits", "annotators", "places"):
             setattr(part, column, [getattr(self, column)[row] for row in rows])
         return part
-
-    def check_splits(self, wanted: Sequence[str], column: str | None) -> None:
-        """Raise DataError for a value that no row has in the split ``column``."""
-        for value in wanted:
-            if value not in self.splits:
-                found = ", ".join(repr(name) for name in sorted(set(self.splits))[:10])
-                raise DataError(f"{self.name}: no row has {value!r} in the column {column!r}; found: {found}")
 
     def add(self, table: Table, row: Row, text: Readable, columns: LabelledColumns, place: int = 0) -> None:
         """Take in a row but for its labels."""
@@ -139,6 +131,18 @@ class LabelledRows:
         for row in zip(self.texts, self.labels, self.groups, self.splits, strict=True):
             found.update(json.dumps(row, default=as_json).encode() + b"\n")
         return found.hexdigest()
+
+
+def rows_with(splits: Sequence[str], wanted: Sequence[str], name: str, column: str | None) -> list[int]:
+    """The rows of the file ``name`` of which the split is among ``wanted``.
+
+    Raises DataError for a value that no row has in the split ``column``.
+    """
+    for value in wanted:
+        if value not in splits:
+            found = ", ".join(repr(one) for one in sorted(set(splits))[:10])
+            raise DataError(f"{name}: no row has {value!r} in the column {column!r}; found: {found}")
+    return [at for at, split in enumerate(splits) if split in wanted]
 
 
 def read_labelled(source: str, columns: LabelledColumns, options: ReadingOptions = NOTHING_SAID) -> LabelledRows:

@@ -17,7 +17,7 @@ from nextlabel.connectors.records import Span
 from .given.answers import Fault, Wanted
 from .given.detect import is_tagged
 from .given.from_texts import read_conll
-from .labelled import LabelledColumns
+from .labelled import LabelledColumns, rows_with
 from .reading import NOTHING_SAID, ReadingOptions
 from .rows import Row, Table, first_few
 from .sources import find_source
@@ -65,13 +65,9 @@ class MarkedRows:
             found.update(json.dumps([text, marked, *rest]).encode() + b"\n")
         return found.hexdigest()
 
-    def where(self, wanted: Sequence[str]) -> MarkedRows:
-        """The rows of which the split is among ``wanted``. Raises DataError for a value that no row has."""
-        for value in wanted:
-            if value not in self.splits:
-                found = ", ".join(repr(name) for name in sorted(set(self.splits))[:10])
-                raise DataError(f"{self.name}: no row has {value!r} in the column of the split; found: {found}")
-        kept = [at for at, split in enumerate(self.splits) if split in wanted]
+    def where(self, wanted: Sequence[str], column: str | None) -> MarkedRows:
+        """The rows of which the split is among ``wanted``. Raises DataError, see LabelledRows.where."""
+        kept = rows_with(self.splits, wanted, self.name, column)
         part = MarkedRows(self.name, blank=self.blank, unlabelled=self.unlabelled)
         part.faulty, part.remarks = self.faulty, self.remarks
         for column in ("texts", "spans", "groups", "splits"):

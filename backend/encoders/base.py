@@ -58,6 +58,33 @@ class EncoderSpec:
         return values | {"images": images, "cache_dir": cache_dir}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderOptions:
+    """What a command is told of the encoder that reads a file: the parts of an EncoderSpec, for requests to inherit.
+
+    ``cache``: the folder for everything that can be made again. ``images``: where pictures may be read from.
+    """
+
+    cache: Path
+    encoder: str = HASHING
+    engine: Engine = "auto"
+    max_length: int = 128
+    windows: int = 1
+    images: ImageRules | None = None
+
+    @property
+    def encoder_spec(self) -> EncoderSpec:
+        """What reads the file's texts and pictures."""
+        return EncoderSpec(
+            self.encoder,
+            self.engine,
+            self.max_length,
+            windows=self.windows,
+            images=self.images,
+            cache_dir=self.cache,
+        )
+
+
 class Encoder(Protocol):
     """Turns what records hold into vectors. Safe to call from several threads at once.
 

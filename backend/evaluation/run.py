@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 
 from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.data.image_rules import ImageRules
 from nextlabel.backend.data.labelled import (
     LabelledColumns,
     LabelledRows,
@@ -24,7 +23,7 @@ from nextlabel.backend.data.labelled import (
     to_examples,
 )
 from nextlabel.backend.data.reading import NOTHING_SAID, ReadingOptions
-from nextlabel.backend.encoders.base import HASHING, EncoderSpec, Engine
+from nextlabel.backend.encoders.base import EncoderOptions
 from nextlabel.backend.encoders.head_names import HEADS, HeadSpec
 from nextlabel.backend.encoders.load import content_of_encoder, remarks_on_cut
 from nextlabel.backend.encoders.pictures import read_pictures
@@ -49,27 +48,21 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What to evaluate on what.
+class Request(EncoderOptions):
+    """What to evaluate on what, and what reads it.
 
     ``parts`` are the values of the split column to learn from and to test on; ``only`` are values of it, and rows
-    with none of them are not looked at. ``test`` is a file to test on, ``reading`` what was said about both files,
-    ``cache`` the folder for everything that can be made again; ``fresh`` fits folds anew that are kept there.
+    with none of them are not looked at. ``test`` is a file to test on, ``reading`` what was said about both files;
+    ``fresh`` fits folds anew that are kept in the cache.
     ``curve`` asks for a learning curve, or not; None leaves it to the rung: the probe is cheap enough.
-    ``positive``: of two labels, the one that average precision is told of; by default the rarer. ``images``: where the
-    pictures of ``columns.image`` may be read. ``head``: of another package, for a rung that trains a text encoder.
-    Raises ConfigError for a curve of zero-shot, which learns nothing, for fusion without pictures, and for a head that
-    is not installed or not trained.
+    ``positive``: of two labels, the one that average precision is told of; by default the rarer. ``head``: of another
+    package, for a rung that trains a text encoder. Raises ConfigError for a curve of zero-shot, which learns nothing,
+    for fusion without pictures, and for a head that is not installed or not trained.
     """
 
     data: str
     columns: LabelledColumns
-    cache: Path
     rung: RungName | Literal["auto"] = "probe"
-    encoder: str = HASHING
-    engine: Engine = "auto"
-    max_length: int = 128
-    windows: int = 1
     folds: int = 5
     seeds: int = 1
     random_folds: bool = False
@@ -80,7 +73,6 @@ class Request:
     fresh: bool = False
     curve: bool | None = None
     positive: str | None = None
-    images: ImageRules | None = None
     head: HeadSpec | None = None
 
     def __post_init__(self) -> None:
@@ -103,18 +95,6 @@ class Request:
     def keep(self) -> Path | None:
         """Where finished fits are looked for and left; None for neither."""
         return None if self.fresh else self.cache / "folds"
-
-    @property
-    def encoder_spec(self) -> EncoderSpec:
-        """What reads the texts."""
-        return EncoderSpec(
-            self.encoder,
-            self.engine,
-            self.max_length,
-            windows=self.windows,
-            images=self.images,
-            cache_dir=self.cache,
-        )
 
     def fit(self, seed: int, on_step: ProgressReport | None) -> Fit:
         """What learns from examples, with ``seed`` for all that is random in it."""

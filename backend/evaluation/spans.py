@@ -191,7 +191,7 @@ def _laid_out(request: Request) -> tuple[SpanExamples, MarkedRows, list[list[Fol
         other = (
             None if request.test is None else read_marked(request.test, replace(columns, split=None), request.reading)
         )
-        parts = [rows, other] if other is not None else [rows.where([name]) for name in names]
+        parts = [rows, other] if other is not None else [rows.where([name], request.columns.split) for name in names]
         both = MarkedRows(rows.name, blank=rows.blank, unlabelled=rows.unlabelled)
         for column in ("texts", "spans", "groups", "splits", "faulty", "remarks"):
             setattr(both, column, [one for part in parts for one in getattr(part, column)])
@@ -202,7 +202,7 @@ def _laid_out(request: Request) -> tuple[SpanExamples, MarkedRows, list[list[Fol
         fold = Fold(np.arange(size, len(both.texts)), np.arange(size))
         how = f"learned from {size:,} texts, tested on the rest"
         return both.examples(labels_in(both), grouped), both, [[fold]], how
-    rows = rows.where(request.only) if request.only else rows
+    rows = rows.where(request.only, request.columns.split) if request.only else rows
     examples = rows.examples(labels_in(rows), grouped)
     codes = None if request.random_folds else together(examples.texts, examples.groups)
     check_folds(len(examples), request.folds, codes)

@@ -18,7 +18,7 @@ from nextlabel.backend.annotators.consensus import majority_labels
 from nextlabel.backend.annotators.opinions import from_rows
 from nextlabel.backend.data.cells import MISSING, LabelReader
 from nextlabel.backend.data.label_checks import refuse_labels
-from nextlabel.backend.data.labelled import LabelledColumns, LabelledRows, labels_of, read_labelled
+from nextlabel.backend.data.labelled import LabelledColumns, LabelledRows, labels_of, read_labelled, rows_with
 from nextlabel.backend.data.reading import NOTHING_SAID, ReadingOptions
 from nextlabel.backend.data.tables import Row, Table, at_cell, cell_label, cell_text, open_table
 from nextlabel.backend.files import atomic_path
@@ -144,6 +144,10 @@ class Answered:
         votes, voters = ([one[at] for at in kept] if one else [] for one in (self.votes, self.voters))
         return replace(self, rows=self.rows.take(kept), votes=votes, voters=voters)
 
+    def where(self, wanted: Sequence[str], column: str | None) -> Answered:
+        """The records of which the split is among ``wanted``. Raises DataError, see LabelledRows.where."""
+        return self.take(rows_with(self.rows.splits, wanted, self.rows.name, column))
+
     def labels(self) -> tuple[str, ...]:
         """All labels that occur in any answer, in their order. Raises DataError for fewer than two."""
         return labels_of(replace(self.rows, labels=self.votes) if self.votes else self.rows)
@@ -159,6 +163,11 @@ class Answered:
     def people(self) -> npt.NDArray[np.int64]:
         """int64 [n, a]: who gave each of ``answers``, numbered by name."""
         return _table(self.voters, sorted({who for voters in self.voters for who in voters}))
+
+
+def tested_rows(splits: Sequence[str], parts: tuple[str, str] | None) -> npt.NDArray[np.bool_] | None:
+    """bool [n]: the records to test on, of which the split is the second of ``parts``; None where nothing says that."""
+    return None if parts is None else np.array([split == parts[1] for split in splits], np.bool_)
 
 
 def _table(rows: Sequence[Sequence[str]], names: Sequence[str]) -> npt.NDArray[np.int64]:

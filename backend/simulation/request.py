@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from nextlabel.backend.data.examples import Examples
-from nextlabel.backend.data.image_rules import ImageRules
 from nextlabel.backend.data.labelled import remarks_on_joined, to_examples
 from nextlabel.backend.data.reading import NOTHING_SAID, ReadingOptions
-from nextlabel.backend.encoders.base import HASHING, EncoderSpec, Engine, label_anchors
+from nextlabel.backend.encoders.base import EncoderOptions, label_anchors
 from nextlabel.backend.encoders.cache import EmbeddingCache, Progress
 from nextlabel.backend.encoders.load import load, remarks_on_cut
 from nextlabel.backend.encoders.pictures import read_pictures
@@ -26,7 +24,7 @@ from nextlabel.connectors.errors import ConfigError
 from nextlabel.connectors.records import Labeling
 
 from .arms import RANDOM, Arm
-from .data import Answered, Asked, Material, read_answers
+from .data import Answered, Asked, Material, read_answers, tested_rows
 from .plan import Plan, Target
 from .replay import deal
 from .retraining import Retraining, Step
@@ -61,35 +59,29 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What to replay on what. ``cache`` is the folder for everything that can be made again.
+class Request(EncoderOptions):
+    """What to replay on what, and what reads it.
 
     ``parts`` are the values of the split column: records to choose from, and to test on. Without them every seed
     draws its own test records. ``strategies`` are written as Arm.parse reads them. ``rung``: `probe`, or what is
     trained of the encoder as ``training`` says, in every replay. ``reading`` is what was said about the file.
-    ``images``: where the pictures of the image column may be read. ``fresh`` replays curves anew that are kept in the
-    cache. Raises ConfigError for a rung that the encoder does not have, and for fusion without images.
+    ``fresh`` replays curves anew that are kept in the cache. Raises ConfigError for a rung that the encoder does not
+    have, and for fusion without images.
     """
 
     data: str
     asked: Asked
-    cache: Path
     strategies: tuple[str, ...] = DEFAULT
     plan: Plan = field(default_factory=Plan)
     seeds: int = FEW_SEEDS
     target: Target = field(default_factory=Target)
     price: Price = field(default_factory=Price)
-    encoder: str = HASHING
-    engine: Engine = "auto"
-    max_length: int = 128
-    windows: int = 1
     parts: tuple[str, str] | None = None
     reading: ReadingOptions = NOTHING_SAID
     jobs: int = 1
     fresh: bool = False
     rung: Literal["probe"] | TrainedRungName = "probe"
     training: TrainingSpec = field(default_factory=TrainingSpec)
-    images: ImageRules | None = None
 
     def __post_init__(self) -> None:
         check_images(self.rung, self.asked.columns.image)
@@ -97,18 +89,6 @@ class Request:
         if self.rung not in rungs:
             raise no_such_rung(self.rung, self.encoder, rungs)
         check_head(self.rung, self.encoder, self.training.head)
-
-    @property
-    def encoder_spec(self) -> EncoderSpec:
-        """What reads the texts."""
-        return EncoderSpec(
-            self.encoder,
-            self.engine,
-            self.max_length,
-            windows=self.windows,
-            images=self.images,
-            cache_dir=self.cache,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,19 +172,14 @@ def simulate(
         Arm.parse(name)
     started = time.monotonic()
     found = read_answers(request.data, request.asked, request.reading)
+    if request.parts is not None:
+        found = found.where(request.parts, request.asked.columns.split)
     texts, seen, unread = read_pictures(found.rows.texts, request.encoder_spec, request.cache / "embeddings", on_text)
     found.rows.texts = texts
     found = found.take(seen.tolist()) if unread else found
     labels = found.labels()
     examples = to_examples(found.rows, labels, request.asked.columns.group is not None)
-    if request.parts is not None:
-        found.rows.check_splits(request.parts, request.asked.columns.split)
-        kept = np.flatnonzero(np.isin(found.rows.splits, request.parts))
-        splits = np.array(found.rows.splits)[kept]
-    else:
-        kept, splits = np.arange(len(examples)), np.array([])
-    examples = examples.take(kept)
-    material = _material(request, examples, found, kept, splits, on_text)
+    material = _material(request, examples, found, on_text)
     first = deal(material, request.plan, 0)
     runs = run(
         material,
@@ -248,19 +223,17 @@ def _material(
     request: Request,
     examples: Examples,
     found: Answered,
-    kept: np.ndarray[Any, np.dtype[np.int64]],
-    splits: np.ndarray[Any, Any],
     on_text: Progress | None,
 ) -> Material:
-    """The records as vectors; those of ``kept`` only."""
+    """The records as vectors."""
     encoder = load(request.encoder_spec)
     cache = EmbeddingCache.open(request.cache / "embeddings", encoder)
     rows = cache.ensure(examples.texts, encoder, on_text)
     vectors = cache.matrix[rows]
     anchors = label_anchors(Labeling(examples.activation.kind, examples.labels), encoder)
-    answers = found.answers(examples.labels)[kept] if found.votes else examples.targets[:, None]
-    people = found.people()[kept] if found.votes else None
-    tested = splits == request.parts[1] if request.parts is not None else None
+    answers = found.answers(examples.labels) if found.votes else examples.targets[:, None]
+    people = found.people() if found.votes else None
+    tested = tested_rows(found.rows.splits, request.parts)
     return Material(vectors, anchors, examples.targets, answers, examples.together(), tested, people)
 
 

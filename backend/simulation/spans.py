@@ -33,7 +33,7 @@ from nextlabel.connectors.records import Span
 
 from .arms import RANDOM, Arm
 from .asking import Rows
-from .data import Material
+from .data import Material, tested_rows
 from .plan import Plan
 from .replay import Deal, Project, Retrain, deal, stay
 from .request import Request, Simulation, remarks_on_chance
@@ -176,9 +176,9 @@ def simulate_spans(
     columns = request.asked.columns
     rows = read_marked(request.data, columns, request.reading)
     if request.parts is not None:
-        rows = rows.where(request.parts)
+        rows = rows.where(request.parts, columns.split)
     examples = rows.examples(labels_in(rows), columns.group is not None)
-    tested = None if request.parts is None else np.array([part == request.parts[1] for part in rows.splits], np.bool_)
+    tested = tested_rows(rows.splits, request.parts)
     encoder = load_span_encoder(request.encoder_spec)
     cache = TokenCache.open(request.cache / "embeddings", encoder)
     material = MarkedMaterial.of(cache.tokens(cache.ensure(examples.texts, encoder, on_text)), examples, tested)

@@ -74,6 +74,10 @@ class Project:
         """Import ``rows``, written as JSON lines, or as one list for a ``.json``."""
         whole = json.dumps(rows) if name.endswith(".json") else "".join(json.dumps(row) + "\n" for row in rows)
         Path(name).write_text(whole)
+        return self.takes(name, **options)
+
+    def takes(self, name: str, **options: Any) -> AnswerPlan:
+        """Import what is called so."""
         plan = import_plan(self.recipe, self.settings)
         spec = ExistingAnswers.model_validate({"file": name, "make_accounts": True, **options})
         rules = image_rules(self.recipe, self.settings)
@@ -194,3 +198,23 @@ def test_argillas_records(project: Callable[..., Project], kind: Kind, own: bool
     assert (plan.reading.format, len(plan.known), len(plan.new), plan.refused) == ("argilla", 10, 0, [])
     assert made.answers() == {f"look {n}": [colour(n)] for n in range(10)}
     assert len(made.imports("records.json", rows).answers) == 0
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_argillas_data_set_holds_images_as_bytes(project: Callable[..., Project], own: bool) -> None:
+    """As ``records.to_datasets`` casts them. Written anew they are other bytes: what another dataset has is news."""
+    datasets = pytest.importorskip("datasets")
+    made = project("data")
+    rows = []
+    for n, record in enumerate(made.platform.pushed.values()):
+        one: dict[str, Any] = {"id": record.uid if own else f"theirs-{n}", "text": record.fields["text"]}
+        one |= {"image": Image.open(io.BytesIO(png(n))), "label.responses": [colour(n)]}
+        rows.append({**one, "label.responses.users": ["0f1e"], "label.responses.status": ["submitted"]})
+    held = datasets.Dataset.from_list(rows)
+    assert isinstance(held.features["image"], datasets.Image)
+    held.save_to_disk("dataset")
+    for _ in range(2):
+        plan = made.takes("dataset")
+    assert (plan.reading.format, len(plan.answers), plan.there, plan.refused) == ("argilla-dataset", 0, 10, [])
+    assert len(made.platform.pushed) == (10 if own else 20)
+    assert len(made.platform.answers) == 10

@@ -132,7 +132,8 @@ def test_a_head_of_another_package_is_measured_and_kept(
     assert model.encoder is not None
     assert model.encoder.dimension == 8
     head = HeadSpec("gated-cnn", {"hidden": 8})
-    asked = Request("words.csv", LabelledColumns("text", "label"), folder, rung="fine-tune", encoder="tiny", head=head)
+    columns = LabelledColumns("text", "label")
+    asked = Request("words.csv", columns, cache=folder, rung="fine-tune", encoder="tiny", head=head)
     before = asked.name(0)
     announce(site, {"gated-cnn": "GatedCnn"}, code + "# changed", package="gated-head")
     assert asked.name(0) != before, "folds that other code was fitted on are not taken for its"

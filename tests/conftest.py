@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nextlabel.connectors.label_studio.connector import LabelStudioConnector
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports a library that would ask the hub
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch's threads spin while they wait: two processes, one at work
 
 pytest.register_assert_rewrite("tests.contract.connector_contract")
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one takes its time, which is no defect

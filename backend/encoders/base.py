@@ -26,6 +26,8 @@ from nextlabel.connectors.records import Labeling
 Engine: TypeAlias = Literal["auto", "torch", "onnx", "onnx-int8"]
 FloatMatrix: TypeAlias = npt.NDArray[np.float32]
 HASHING = "hashing"
+BESIDE_OTHERS = {"OMP_WAIT_POLICY": "passive"}
+"""Of the environment of a process that computes beside others: threads that spin while they wait take their cores."""
 
 
 @dataclass(frozen=True, slots=True)

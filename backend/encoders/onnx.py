@@ -29,7 +29,7 @@ from nextlabel.backend.plugins import first_line
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 
-from .base import EncoderSpec, FloatMatrix, installed, need, torch_is_loaded
+from .base import BESIDE_OTHERS, EncoderSpec, FloatMatrix, installed, need, torch_is_loaded
 from .library import read_json
 from .model_folder import ModelFolder, read_folder
 from .reading import REFUSED
@@ -125,8 +125,9 @@ def _elsewhere(
 ) -> subprocess.CompletedProcess[str]:
     order = {"path": str(path), "max_length": max_length, "prompt": prompt, "cache": str(cache)}
     order |= {"precision": precision, "parent": os.getpid()}
-    return subprocess.run(  # the same interpreter and environment as ours
+    return subprocess.run(  # the same interpreter as ours
         [sys.executable, "-m", "nextlabel.backend.encoders.onnx", json.dumps(order)],
+        env=os.environ | BESIDE_OTHERS,
         capture_output=True,
         text=True,
         timeout=SECONDS,

@@ -20,7 +20,7 @@ from nextlabel.backend.files import write_atomically
 from nextlabel.backend.lifeline import end_with
 from nextlabel.connectors.errors import LearningError
 
-from .base import need, torch_is_loaded
+from .base import BESIDE_OTHERS, need, torch_is_loaded
 from .inspection import Reading, read
 from .library import read_json
 
@@ -103,8 +103,9 @@ def _installed(name: str) -> bool:
 
 def _ask(path: Path, note: Path, tokenizer: Path) -> None:
     """Have another process do ``keep``."""
-    done = subprocess.run(  # the same interpreter and environment as ours
+    done = subprocess.run(  # the same interpreter as ours
         [sys.executable, "-m", "nextlabel.backend.encoders.reading", *map(str, (path, note, tokenizer, os.getpid()))],
+        env=os.environ | BESIDE_OTHERS,
         capture_output=True,
         text=True,
         timeout=SECONDS,

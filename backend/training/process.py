@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Literal, Self
 
-from nextlabel.backend.encoders.base import usable_cores
+from nextlabel.backend.encoders.base import BESIDE_OTHERS, usable_cores
 from nextlabel.connectors.errors import LearningError
 
 from .jobs import JOB_FILE, MODEL, PREDICTIONS, Job, job_type, readable_errors
@@ -143,8 +143,7 @@ def _spawn(work: Path, lock: int) -> subprocess.Popen[bytes]:
     for name in (ERROR, PROGRESS):
         (work / name).unlink(missing_ok=True)
     threads = str(max(1, usable_cores() - 1))  # one is left to the service
-    # Threads that spin while they wait take the core that is left.
-    env = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
+    env = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads} | BESIDE_OTHERS
     with readable_errors(work), (work / LOG).open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", WORKER, str(work), str(lock), str(os.getpid())],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -90,6 +91,18 @@ class Retraining:
                 found.append(labels)
         return found
 
+    def aside(self, seed: int) -> npt.NDArray[np.bool_]:
+        """bool [n]: the records that are never trained on, whoever labels them: the share that ``spec`` holds out.
+
+        Exactly that, but for the last group, since with few groups a share by chance would often be none at all.
+        """
+        size, share = len(self.texts), self.spec.held_out
+        group_of = np.arange(size) if self.groups is None else np.unique(self.groups, return_inverse=True)[1]
+        drawn = np.random.default_rng([seed, 4]).random(size)[group_of]
+        if not share or not size:
+            return np.zeros(size, np.bool_)
+        return np.asarray(drawn <= np.sort(drawn)[math.ceil(share * size) - 1], np.bool_)
+
     def of(
         self,
         strategy: str,
@@ -117,8 +130,7 @@ class Replayed:
         self._how, self._strategy, self._seed, self._folder = how, strategy, seed, folder
         self._stopped, self._report = stopped, report
         self._question = question_of(how.labeling)
-        group_of = np.arange(len(how.texts)) if how.groups is None else np.unique(how.groups, return_inverse=True)[1]
-        self._aside = np.random.default_rng([seed, 4]).random(len(how.texts))[group_of] < how.spec.held_out
+        self._aside = how.aside(seed)
         self._before = 0
 
     def __call__(self, space: Space, labels: int, rows: Rows, targets: npt.NDArray[Any]) -> Space:

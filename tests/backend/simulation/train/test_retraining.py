@@ -49,6 +49,20 @@ def test_it_is_trained_when_the_labels_have_grown(made: tuple[Material, Retraini
     assert how.times([10, 40, 60, 79, 80, 300]) == [40, 80, 300]
 
 
+@pytest.mark.parametrize("groups", [None, np.arange(SIZE) // 6])
+def test_a_share_is_never_trained_on_and_a_group_is_not_parted(
+    made: tuple[Material, Retraining], groups: np.ndarray[Any, Any] | None
+) -> None:
+    how = replace(made[1], groups=groups)
+    for seed in range(20):
+        aside = how.aside(seed)
+        assert SIZE / 4 <= aside.sum() < SIZE / 4 + (1 if groups is None else 6)
+        if groups is not None:
+            assert all(len(np.unique(aside[groups == group])) == 1 for group in np.unique(groups))
+    assert not np.array_equal(how.aside(0), how.aside(1))
+    assert not replace(how, spec=SPEC.model_copy(update={"held_out": 0.0})).aside(0).any()
+
+
 def test_a_replay_that_is_stopped_goes_on_with_its_training(
     made: tuple[Material, Retraining], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,9 +18,11 @@ from nextlabel.backend.evaluation.rungs import Rung
 from nextlabel.backend.frozen.opening import open_model
 from nextlabel.backend.models.card import ModelCard
 from nextlabel.backend.models.saving import read_epochs
+from nextlabel.backend.serving.served_model import ServedModel
 from nextlabel.backend.training.spec import TrainingSpec
 from nextlabel.connectors.content import Content
 from nextlabel.connectors.errors import LearningError
+from nextlabel.connectors.records import Record
 from tests.backend.cli.train.conftest import written
 from tests.backend.multimodal.memes import LABELS, meme, tiny_vit
 
@@ -90,11 +93,13 @@ def test_a_kept_head_says_in_service_what_it_said_when_it_was_fitted(folder: Pat
     (folder / "kept").mkdir()
     rung = make_rung("fusion", "hashing+vit", TrainingSpec(fusion="gated"), cache_dir=cache)
     fitted = rung.fit(examples, keep=folder / "kept")
-    served = open_model("kept", EncoderSpec("", cache_dir=folder / "made"))
-    assert served.question.labeling.labels == LABELS
-    unseen = [Content(text, (image,)) for text, image, _ in map(meme, range(900, 940))]
-    said = np.asarray(served.outputs(served.read(unseen)))
-    np.testing.assert_allclose(said, fitted.predict_proba(unseen), atol=5e-3)  # vectors that are kept are half floats
+    unseen = list(map(meme, range(900, 940)))
+    served = ServedModel(open_model("kept", EncoderSpec("", cache_dir=folder / "made")))
+    found = asyncio.run(served.classify([Record("", {"text": text, "image": image}) for text, image, _ in unseen]))
+    served.stop()
+    said = [[one.probabilities[label] for label in LABELS] for one in found if one is not None]
+    expected = fitted.predict_proba([Content(text, (image,)) for text, image, _ in unseen])
+    np.testing.assert_allclose(said, expected, atol=5e-3)  # vectors that are kept are half floats
 
 
 def test_the_ladder_climbs_to_it_unless_the_settings_say_none(folder: Path, cache: Path) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports a library that would ask the hub
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch's threads spin while they wait: two processes, one at work
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as do numpy's, and products are small here
 
 pytest.register_assert_rewrite("tests.contract.connector_contract")
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one takes its time, which is no defect
@@ -148,6 +149,15 @@ def postgresql() -> Iterator[Callable[[], str]]:
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def made_encoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What was made of an encoder, kept for the session: to be linked to in place of ``encoders`` in a home."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "encoders"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

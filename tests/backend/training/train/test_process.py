@@ -18,7 +18,7 @@ import pytest
 
 from nextlabel.backend.encoders.base import EncoderSpec
 from nextlabel.backend.encoders.load import load_encoder
-from nextlabel.backend.encoders.model_folder import ModelFolder
+from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.training import process as training_process
 from nextlabel.backend.training.jobs import TrainingJob
@@ -38,7 +38,8 @@ def make_job(tiny: ModelFolder, tmp_path: Path, **changes: Any) -> TrainingJob:
         "checkpoint_seconds": 0.0,
     }
     spec = changes.pop("spec", TrainingSpec(epochs=3, patience=0, learning_rate=1e-3, head_learning_rate=1e-2))
-    name, cache = changes.pop("encoder", str(tiny.path)), changes.pop("cache_dir", tmp_path / "cache")
+    name, cache = changes.pop("encoder", str(tiny.path)), tmp_path / "cache"
+    read_folder(tiny.path, cache=cache)  # here, where the libraries are loaded, and not in each worker
     encoder = EncoderSpec(name, changes.pop("engine", "torch"), cache_dir=cache)
     return TrainingJob(kind="fine-tune", encoder=encoder, examples=made_up(60), spec=spec, **(options | changes))
 

@@ -38,8 +38,12 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("platform", both_in_long("label-studio", "argilla"))
-def test_the_demo_prints_its_figures_as_json(platform: str, environment: dict[str, str], tmp_path: Path) -> None:
+def test_the_demo_prints_its_figures_as_json(
+    platform: str, environment: dict[str, str], made_encoders: Path, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
+    home.mkdir()
+    (home / "encoders").symlink_to(made_encoders)
     command = [
         sys.executable,
         "-m",

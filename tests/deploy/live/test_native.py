@@ -71,8 +71,10 @@ def dockerfile_environment() -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs if not pair.startswith("PATH="))
 
 
-def backend(services: Services, folder: Path, port: int, **settings: str) -> Service:
-    """The service ``nextlabel``, as the image runs it, with more ``settings``."""
+def backend(services: Services, folder: Path, port: int, encoders: Path, **settings: str) -> Service:
+    """The service ``nextlabel``, as the image runs it, with more ``settings``; its ``encoders`` are kept there."""
+    folder.mkdir()
+    (folder / "encoders").symlink_to(encoders)
     written = dict(services["nextlabel"])
     written["environment"] = dockerfile_environment() | written["environment"]
     return Service(
@@ -83,7 +85,6 @@ def backend(services: Services, folder: Path, port: int, **settings: str) -> Ser
             "0.0.0.0": "127.0.0.1",
             PUBLIC_URL: f"http://127.0.0.1:{port}",
             "9090": str(port),
-            "/data/cache": str(folder.parent / "cache"),  # the second of them finds what the first has made
             "/data": str(folder),
         },
         programs=[Path(sys.executable).parent],
@@ -179,14 +180,14 @@ def test_label_studio_accepts_the_address_of_the_service(client: httpx.Client, v
 
 
 def test_the_loop_on_label_studio(
-    client: httpx.Client, label_studio_db: Postgres, values: dict[str, str], folder: Path
+    client: httpx.Client, label_studio_db: Postgres, values: dict[str, str], folder: Path, made_encoders: Path
 ) -> None:
     """From .env to a label that counts; nextlabel's own store is on PostgreSQL, too."""
     label_studio_db.add_database("nextlabel")
     store = f"postgresql+psycopg://{label_studio_db.address('nextlabel')}"
     recipe = {"NEXTLABEL_RECIPE": "tickets-label-studio.yaml", "NEXTLABEL_STORE": store}
     port, token = free_port(), values["NEXTLABEL_API_TOKEN"]
-    service = backend(load({**values, **recipe}), folder / "nextlabel-label-studio", port)
+    service = backend(load({**values, **recipe}), folder / "nextlabel-label-studio", port, made_encoders)
     assert not service.healthy(), "the check can't fail"
     service.start()
     try:
@@ -306,11 +307,11 @@ def test_argilla_starts_again_with_the_owner_it_has(argilla_service: Callable[..
     assert len(api.get("users").raise_for_status().json()["items"]) == 1
 
 
-def test_the_loop_on_argilla(api: httpx.Client, values: dict[str, str], folder: Path) -> None:
+def test_the_loop_on_argilla(api: httpx.Client, values: dict[str, str], folder: Path, made_encoders: Path) -> None:
     """From .env to a label that counts, delivered by the worker: no poll comes in time."""
     port, token = free_port(), values["NEXTLABEL_API_TOKEN"]
     services = load({**values, "NEXTLABEL_RECIPE": "tickets-argilla.yaml"})
-    service = backend(services, folder / "nextlabel-argilla", port, NEXTLABEL_POLL_INTERVAL_S="600")
+    service = backend(services, folder / "nextlabel-argilla", port, made_encoders, NEXTLABEL_POLL_INTERVAL_S="600")
     service.start()
     try:
         service.wait(300)

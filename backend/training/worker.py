@@ -121,6 +121,9 @@ def train(work: Path, job: TrainingJob, report: ProgressReport, stop: Stop) -> N
         where: dict[str, Any] = {"scratch": work / "scratch", "checkpoint_seconds": job.checkpoint_seconds}
         train_towers(spec, job.examples, job.held_out, job.spec, trained, report=report, stop=stop, **where)
     elif not trained.is_dir():
+        need("torch", "transformers")
+        import torch  # noqa: F401  # which it needs anyway: with it, a model that is new is read in this process
+
         base = folder_of(spec)
         how: dict[str, Any] = {"scratch": work / "scratch", "report": report, "stop": stop}
         trainer = TRAINERS[job.kind](checkpoint_seconds=job.checkpoint_seconds)

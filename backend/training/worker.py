@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from nextlabel.backend.encoders.base import reads_images, usable_cores
+from nextlabel.backend.encoders.base import need, reads_images, usable_cores
 from nextlabel.backend.encoders.cache import EmbeddingCache
 from nextlabel.backend.encoders.fusion import has_towers
 from nextlabel.backend.encoders.load import load

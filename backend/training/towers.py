@@ -205,7 +205,8 @@ class TowerTuner(Trainer[Examples, TowerTask, Towers]):
         network.head = self._started(network, train, given).to(given.device)
         words = records.words
         if isinstance(words, ClipTexts):
-            vocabulary = Vocabulary(network.image.text_model, words.batch(range(len(words)))["input_ids"].tolist())
+            reads = getattr(network.image, "text_model", network.image)  # as CLIP, SigLIP and their kin call it
+            vocabulary = Vocabulary(reads, words.batch(range(len(words)))["input_ids"].tolist())
         else:
             vocabulary = Vocabulary(network.text.encoder, words.windows.rows)
         return TowerTask(network, train, held, given.spec, given.device, given.watch), vocabulary

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,8 +35,9 @@ def forget(
     the vectors out at its next start. What is in your data file, in backups and in exported files, you have to erase
     yourself.
     """
-    from nextlabel.backend.service.erasing import EMBEDDINGS, digest, learned_from, remove_vectors
+    from nextlabel.backend.service.erasing import digests_of, learned_from, remove_vectors
     from nextlabel.backend.service.image_copies import image_copies
+    from nextlabel.backend.service.opening import image_rules
 
     with project_of(recipe) as (chosen, settings, store):
         wanted = list(dict.fromkeys(uids))
@@ -44,8 +46,8 @@ def forget(
             raise ConfigError(f"{chosen.name} knows no record {sorted(unknown)[0]!r}; nothing was erased")
         _check_deleted(chosen, settings, store, found)
         labeling, home = chosen.labeling(), settings.home.expanduser()
-        erased = store.erase(wanted, lambda one: digest(labeling, one))
-        removed, busy = remove_vectors(store, labeling, home / EMBEDDINGS)
+        erased = store.erase(wanted, partial(digests_of, labeling, image_rules(chosen, settings)))
+        removed, busy = remove_vectors(store, labeling, home)
         if (images := image_copies(chosen, settings, store)).used:
             images.fill()
         flushed = store.flush_erased()

@@ -15,6 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,8 @@ from .cache import EmbeddingCache
 from .image_models import Arrays, ClipTowers, ImageTower, load_image_tower
 
 CLIP = "clip:"
+TOWERS = "towers"
+"""The folder below ``EncoderSpec.cache`` with what towers have encoded, each in its own."""
 FUSION = 2  # raised whenever the same tower vectors would become another vector
 WINDOW = 16  # images in memory together
 READERS = 4  # threads that read and decode
@@ -242,7 +245,7 @@ class MultimodalEncoder:
         What is kept of a web address is what was there first: nothing is downloaded twice, for a later model either.
         A host that is away is not asked for all of its images, which would take seconds each.
         """
-        web = self.rules.rewrite(address) if self.rules.is_web(address) else ""
+        web = _web(address, self.rules)
         if web and not anew and self._knows(web):
             return _Read(web, None)
         host = web.partition("://")[2].partition("/")[0].rpartition("@")[2]
@@ -264,7 +267,7 @@ class MultimodalEncoder:
             self._silent[host] = self._silent[host] + 1 if away else 0
 
     def _address_known(self, address: str) -> bool:
-        return self.rules.is_web(address) and self._knows(self.rules.rewrite(address))
+        return bool(web := _web(address, self.rules)) and self._knows(web)
 
     def _knows(self, key: str) -> bool:
         return self._known is not None and bool(self._known.lookup([key])[0] >= 0)
@@ -308,6 +311,23 @@ class _Pictures:
         return self._tower.encode([self._pictures[text_of(key)] for key in texts])
 
 
+def _web(address: str, rules: ImageRules) -> str:
+    """Where an image is downloaded from, by which its vector is kept; empty for one that is here."""
+    return rules.rewrite(address) if rules.is_web(address) else ""
+
+
+def kept_parts(readable: Readable, rules: ImageRules) -> list[str]:
+    """What towers keep the vectors of a record by: its text, and the address of each image, or a digest of its bytes.
+
+    Nothing for a text alone, which every cache knows by itself. An image that can't be read any more is left out.
+    """
+    content, found = content_of(readable), []
+    for address in content.images:
+        with suppress(UnreadableImage):
+            found.append(_web(address, rules) or read_bytes(address, rules).digest)
+    return [content.text, *found] if content.images else []
+
+
 def is_multimodal(name: str) -> bool:
     """Whether ``name`` is ``clip:MODEL`` or ``TEXT+IMAGE``, and not a folder that happens to be called so."""
     return name.startswith(CLIP) or ("+" in name and not (Path(name).expanduser() / "config.json").is_file())
@@ -346,7 +366,7 @@ def load_multimodal(
 
     ``threads`` is for CLIP. Raises what load_encoder raises.
     """
-    name, folder = spec.name, spec.cache / "towers"
+    name, folder = spec.name, spec.cache / TOWERS
     rules = ImageRules() if spec.images is None else spec.images
     if sides.clip:
         if spec.engine not in ("auto", "torch"):

@@ -5,14 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
 
+from nextlabel.backend.data.image_rules import ImageRules
 from nextlabel.backend.encoders.cache import digests
 from nextlabel.backend.encoders.cache_use import forget
+from nextlabel.backend.encoders.multimodal import TOWERS, kept_parts
 from nextlabel.backend.retraining.embedding_space import learned_positions
 from nextlabel.backend.store import ModelRow, Store, StoredRecord
+from nextlabel.connectors.content import text_of
 from nextlabel.connectors.records import Labeling, Record
 
 from .image_copies import ImageCopies
@@ -21,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 EMBEDDINGS = "embeddings"
 """The folder of the home in which vectors are kept, by encoder."""
+ENCODERS = "encoders"
+"""The folder of the home with what is made once for a model."""
 ERASE_AFTER = timedelta(hours=1)
 """So long a record has to be gone: somebody may put it back at once."""
 EVERY_S = 600.0
@@ -29,8 +35,8 @@ EVERY_S = 600.0
 class Eraser:
     """Erases texts of the running service's store, now and then."""
 
-    def __init__(self, store: Store, labeling: Labeling, images: ImageCopies | None = None) -> None:
-        self._store, self._labeling, self._images = store, labeling, images
+    def __init__(self, store: Store, labeling: Labeling, rules: ImageRules, images: ImageCopies | None = None) -> None:
+        self._store, self._labeling, self._rules, self._images = store, labeling, rules, images
         self._next = 0.0
         self._flushed = True
 
@@ -39,7 +45,8 @@ class Eraser:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + EVERY_S
-        erased = self._store.erase_gone(lambda one: digest(self._labeling, one), datetime.now(UTC) - ERASE_AFTER)
+        known_by = partial(digests_of, self._labeling, self._rules)
+        erased = self._store.erase_gone(known_by, datetime.now(UTC) - ERASE_AFTER)
         if erased:
             log.info("what records say that the platform deleted is erased", records=len(erased))
             if self._images is not None and self._images.used:
@@ -48,22 +55,26 @@ class Eraser:
             self._flushed = self._store.flush_erased()
 
 
-def digest(labeling: Labeling, record: Record) -> bytes:
-    """What the caches of vectors know a record by."""
-    return digests([labeling.content(record)])[0]
+def digests_of(labeling: Labeling, rules: ImageRules, record: Record) -> list[bytes]:
+    """What the caches of vectors know a record by: as a whole, and what it says and shows each alone."""
+    content = labeling.content(record)
+    return digests([content, *kept_parts(content, rules)])
 
 
-def remove_vectors(store: Store, labeling: Labeling, embeddings: Path) -> tuple[int, list[Path]]:
+def remove_vectors(store: Store, labeling: Labeling, home: Path) -> tuple[int, list[Path]]:
     """Remove the vectors of what was erased from every cache; how many went, and the caches that somebody uses.
 
-    Those of other projects' records that say the same go too: they are encoded again when they are wanted.
+    Those of other projects' records that say the same go too, and of images that other records show: they are encoded
+    again when they are wanted.
     """
     erased = set(store.erased_digests())
     if not erased:
         return 0, []
-    wanted = erased - {digest(labeling, item.record) for item in store.records() if item.record.fields}
+    there = (labeling.content(item.record) for item in store.records() if item.record.fields)
+    wanted = erased.difference(digests(part for content in there for part in (content, text_of(content))))
     removed, busy = 0, []
-    for folder in sorted(path.parent for path in embeddings.glob("*/keys")):
+    caches = (home / EMBEDDINGS, home / ENCODERS / TOWERS)
+    for folder in sorted(path.parent for place in caches for path in place.glob("*/keys")):
         if (gone := forget(folder, wanted)) is None:
             busy.append(folder)
         else:

@@ -45,7 +45,7 @@ from nextlabel.connectors.platforms import PLATFORMS
 from nextlabel.connectors.records import FieldKind, Record
 
 from . import suggesters as recipe_suggesters
-from .erasing import EMBEDDINGS, remove_vectors
+from .erasing import EMBEDDINGS, ENCODERS, remove_vectors
 from .existing_answers import take_existing
 from .image_copies import image_copies
 from .project import PROJECT, find_project, is_attached, settle_project, skips_empty_answers
@@ -81,7 +81,7 @@ def encoder_spec(recipe: Recipe, settings: Settings) -> EncoderSpec:
         max_length=recipe.max_length,
         windows=recipe.windows,
         images=image_rules(recipe, settings),
-        cache_dir=settings.home / "encoders",
+        cache_dir=settings.home / ENCODERS,
     )
 
 
@@ -349,7 +349,7 @@ def open_service(
                 read_texts(found, recipe, settings)
         # What can be wrong shows before anything is kept or made: the encoder is loaded, then the data are read.
         setup = training_setup(recipe, settings)
-        remove_vectors(store, recipe.labeling(), settings.home / EMBEDDINGS)  # before anybody has them open
+        remove_vectors(store, recipe.labeling(), settings.home)  # before anybody has them open
         load, cache = partial(open_encoder, recipe, settings), partial(open_cache, recipe, settings)
         strategy = get_strategy(recipe.strategy, **recipe.strategy_arguments())
         spaces = EmbeddingSpaces(setup.question, load, cache, setup.models, recipe.strength)

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from typing_extensions import override
 
+from nextlabel.backend.data.image_rules import ImageRules
 from nextlabel.backend.loop.agreement import Agreement
 from nextlabel.backend.loop.answer_import import AnswerImport
 from nextlabel.backend.loop.controller import Controller
@@ -149,7 +150,7 @@ class Service(Backend):
             suggesting=suggesting,
         )
         self._cleanup = GenerationCleanup(store, connector, keep_generations, loop.latency.quiet_in)
-        self._eraser = Eraser(store, connector.labeling, images)
+        self._eraser = Eraser(store, connector.labeling, setup.encoder.images or ImageRules(), images)
         self._synced = self._stopped = False
         self._threads: dict[str, Repeater] = {
             name: Repeater(name, tick)

@@ -23,32 +23,32 @@ from .schema import is_gone, meta, notices, proposals, records
 
 ERASED = "erased_vectors"
 """Where the digests are kept, a JSON list of hexadecimals."""
-Digest = Callable[[Record], bytes]
+Digests = Callable[[Record], Iterable[bytes]]
 
 
 class ErasingPart(MetaPart):
     """Erasing what records say."""
 
-    def erase_gone(self, digest: Digest, before: datetime | None = None) -> list[str]:
+    def erase_gone(self, digests: Digests, before: datetime | None = None) -> list[str]:
         """Erase the records that the platform has deleted, those of ``before`` then alone; return their uids.
 
-        ``digest`` is what the cache of vectors knows a record by.
+        ``digests`` are what the caches of vectors know a record by.
         """
         chosen: sa.ColumnElement[bool] = is_gone
         if before is not None:
             late = sa.select(log.c.subject).where(log.c.kind == "gone", log.c.logged_at > before)
             chosen = sa.and_(is_gone, records.c.remote_id.not_in(late))
         with self._write() as connection:
-            return _erase(connection, chosen, digest)
+            return _erase(connection, chosen, digests)
 
-    def erase(self, uids: Sequence[str], digest: Digest) -> list[str]:
+    def erase(self, uids: Sequence[str], digests: Digests) -> list[str]:
         """Erase these records, which no platform has (any more); return the uids of those that were not erased yet."""
         done: list[str] = []
         with self._write() as connection:
             for chunk in chunks(uids):
                 chosen = records.c.uid.in_(chunk)
                 connection.execute(sa.update(records).where(chosen).values(gone=True))
-                done += _erase(connection, chosen, digest)
+                done += _erase(connection, chosen, digests)
         return done
 
     def erased_digests(self) -> list[bytes]:
@@ -83,24 +83,24 @@ class ErasingPart(MetaPart):
         return not busy
 
 
-def _erase(connection: Connection, chosen: sa.ColumnElement[bool], digest: Digest) -> list[str]:
+def _erase(connection: Connection, chosen: sa.ColumnElement[bool], digests: Digests) -> list[str]:
     """Those of ``chosen`` that say something, and the copies for which they stand."""
     says = sa.or_(records.c.fields != {}, records.c.metadata != {})
     found = list(connection.execute(_content().where(chosen, says)))
     for chunk in chunks(row.uid for row in found):
         copies = sa.and_(records.c.duplicate_of.in_(chunk), records.c.remote_id.is_(None))
         found += connection.execute(_content().where(copies, says)).all()
-    digests = {digest(Record(row.uid, row.fields, row.metadata)).hex() for row in found}
+    known_by = {one.hex() for row in found for one in digests(Record(row.uid, row.fields, row.metadata))}
     for chunk in chunks(found):
         these = records.c.uid.in_([row.uid for row in chunk])
         connection.execute(sa.update(records).where(these).values(fields={}, metadata={}))
         remote = [row.remote_id for row in chunk if row.remote_id]
         connection.execute(sa.delete(notices).where(notices.c.remote_id.in_(remote)))
-    for some in chunks(digests):
+    for some in chunks(known_by):
         connection.execute(sa.delete(proposals).where(proposals.c.content.in_(some)))
-    if digests:
-        known = set(json.loads(look_up(connection, meta, ERASED) or "[]"))
-        put(connection, meta, ERASED, json.dumps(sorted(known | digests)))
+    if known_by:
+        before = set(json.loads(look_up(connection, meta, ERASED) or "[]"))
+        put(connection, meta, ERASED, json.dumps(sorted(before | known_by)))
     return [row.uid for row in found]
 
 

@@ -111,7 +111,7 @@ def test_the_folder_is_filled_from_the_store_and_keeps_no_more_than_it(tmp_path:
     assert found.fill() == 0
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {found.shown(image).rpartition("/")[2] for image in (JPEG, OTHER)}
-    store.erase(["two"], lambda record: b"x" * 16)
+    store.erase(["two"], lambda record: [b"x" * 16])
     assert found.fill() == 1
     assert {path.name for path in tmp_path.iterdir()} == {found.shown(JPEG).rpartition("/")[2]}
 

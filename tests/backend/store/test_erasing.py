@@ -14,8 +14,8 @@ from nextlabel.connectors.records import Record
 TEXT = "Madame Exemple no {} asked to be erased"
 
 
-def digest(record: Record) -> bytes:
-    return record.uid.encode()
+def known_by(record: Record) -> list[bytes]:
+    return [record.uid.encode()]
 
 
 @pytest.fixture
@@ -33,12 +33,12 @@ def holds(folder: Path, text: str) -> list[str]:
 def test_what_is_gone_is_erased_from_every_file(store: Store, tmp_path: Path) -> None:
     assert holds(tmp_path, TEXT.format(7))
     store.mark_gone(["7", "8"])
-    assert sorted(store.erase_gone(digest)) == ["r7", "r8"]
+    assert sorted(store.erase_gone(known_by)) == ["r7", "r8"]
     assert store.flush_erased()
     for n in (7, 8):
         assert holds(tmp_path, f"Exemple no {n} ") == holds(tmp_path, f"person{n}@") == []
     assert [item.record.fields for item in store.get(["r7", "r9"])] == [{}, {"text": TEXT.format(9)}]
-    assert store.erase_gone(digest) == []
+    assert store.erase_gone(known_by) == []
     assert sorted(store.erased_digests()) == [b"r7", b"r8"]
     store.note_removed([b"r7"])
     assert store.erased_digests() == [b"r8"]
@@ -48,21 +48,21 @@ def test_what_is_gone_is_erased_from_every_file(store: Store, tmp_path: Path) ->
 
 def test_what_has_just_gone_may_come_back(store: Store) -> None:
     store.mark_gone(["7"])
-    assert store.erase_gone(digest, datetime.now(UTC) - timedelta(hours=1)) == []
-    assert store.erase_gone(digest, datetime.now(UTC) + timedelta(hours=1)) == ["r7"]
+    assert store.erase_gone(known_by, datetime.now(UTC) - timedelta(hours=1)) == []
+    assert store.erase_gone(known_by, datetime.now(UTC) + timedelta(hours=1)) == ["r7"]
     store.close()
 
 
 def test_a_copy_that_only_the_data_has_goes_with_it(store: Store) -> None:
     store.add_records([Record("copy", {"text": TEXT.format(7)})])
     store.mark_gone(["7"])
-    assert sorted(store.erase_gone(digest)) == ["copy", "r7"]
+    assert sorted(store.erase_gone(known_by)) == ["copy", "r7"]
     store.close()
 
 
 def test_the_same_row_is_not_taken_for_a_new_one(store: Store) -> None:
     store.mark_gone(["7"])
-    store.erase_gone(digest)
+    store.erase_gone(known_by)
     assert store.add_records([Record("r7", {"text": TEXT.format(7)})]).known == 1
     assert store.unpushed(10) == []
     store.close()
@@ -70,7 +70,7 @@ def test_the_same_row_is_not_taken_for_a_new_one(store: Store) -> None:
 
 def test_records_that_were_never_pushed_are_erased_and_not_pushed(store: Store, tmp_path: Path) -> None:
     store.add_records([Record("new", {"text": "somebody else"})])
-    assert store.erase(["new"], digest) == ["new"]
+    assert store.erase(["new"], known_by) == ["new"]
     assert store.unpushed(10) == []
     assert store.flush_erased()
     assert holds(tmp_path, "somebody else") == []
@@ -85,7 +85,7 @@ def test_while_somebody_reads_it_is_tried_again(store: Store, tmp_path: Path) ->
         store._engine.dispose()
         with store._engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA busy_timeout = 1")
-        store.erase_gone(digest)
+        store.erase_gone(known_by)
         assert not store.flush_erased()
         reading.rollback()
     reading.close()

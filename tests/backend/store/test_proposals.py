@@ -21,5 +21,5 @@ def test_what_is_said_is_kept_for_each_suggester(store: Store) -> None:
 def test_what_is_said_of_an_erased_record_is_erased(store: Store) -> None:
     store.add_records([Record("u", {"text": "somebody"}), Record("v", {"text": "anybody"})])
     store.note_proposals("one", {one.encode().hex(): [{"x": 0.5}, []] for one in ("u", "v")})
-    store.erase(["u"], lambda record: record.uid.encode())
+    store.erase(["u"], lambda record: [record.uid.encode()])
     assert list(store.proposals("one", [b"u".hex(), b"v".hex()])) == [b"v".hex()]

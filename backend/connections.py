@@ -7,6 +7,10 @@ head, sends a byte now and then, or does not read its answer; and asyncio accept
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+import sys
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -20,6 +24,8 @@ HEAD_S: Final = 10.0
 READ_S: Final = 30.0
 """Seconds that an answer may wait for its reader to take more of it."""
 MOST: Final = 1000
+RESET: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+"""SO_LINGER of a socket that closes without waiting: on, zero seconds."""
 AT_ONCE: Final = 1024
 """Connections that may wait to be taken in: whoever finds no place asks again a second later."""
 
@@ -115,4 +121,8 @@ class Connection(H11Protocol):
     def _end(self) -> None:
         self._set_deadline(None)
         self.connections.discard(self)  # at once: who comes next in this round of the event loop counts them
+        # Reset: what a client does not read would stay in the kernel, megabytes of it for two minutes.
+        if (opened := self.transport.get_extra_info("socket")) is not None:
+            with suppress(OSError):  # it has ended by itself
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.transport.abort()

@@ -48,10 +48,12 @@ def test_a_program_starts_when_the_one_before_it_answers(tmp_path: Path):
 
 
 def test_the_last_program_ends_before_the_one_it_needs(tmp_path: Path):
+    # Each word in one write, which a print need not be: both programs have the same log.
     told = (
-        "import signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda number, frame: (print(sys.argv[1], flush=True), sys.exit(0)))\n"
-        "print('ready', flush=True)\ntime.sleep(600)"
+        "import os, signal, sys, time\n"
+        "say = lambda word: os.write(1, f'{word}\\n'.encode())\n"
+        "signal.signal(signal.SIGTERM, lambda number, frame: (say(sys.argv[1]), sys.exit(0)))\n"
+        "say('ready')\ntime.sleep(600)"
     )
     log = tmp_path / "log"
     group = supervise(tmp_path, *({"command": [sys.executable, "-c", told, name]} for name in ("first", "second")))

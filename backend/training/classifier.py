@@ -28,7 +28,8 @@ from nextlabel.backend.models.calibration import at_temperature, fit_temperature
 from nextlabel.backend.models.probe import Probe
 from nextlabel.backend.models.saving import head_of
 
-from .loop import TrainingTask, free_memory, half_precision, out_of_memory, parameter_groups
+from .loop import TrainingTask, half_precision, parameter_groups
+from .memory import done_in_parts
 from .spec import TrainingSpec, Watch
 from .texts import EpochBatches, WindowedTexts, parts
 
@@ -189,21 +190,13 @@ def text_vectors(network: Any, texts: WindowedTexts, device: str, watch: Watch, 
     network.eval()
     rows = texts.windows.rows
     out, done = np.empty((len(rows), network.dimension), np.float32), 0
-    pending = batches_by_length(rows, EMBED_BATCH)[::-1]
-    while pending:
-        watch.check()
-        batch = pending.pop()
+
+    def read(batch: Sequence[int]) -> None:
         ids, mask = (torch.from_numpy(part).to(device) for part in pad([rows[row] for row in batch]))
-        try:
-            with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=device == "cuda"):
-                out[batch] = network.vectors(ids, mask).float().cpu().numpy()
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error) or len(batch) == 1:
-                raise
-            middle = len(batch) // 2
-            pending += [batch[middle:], batch[:middle]]
-            free_memory()
-            continue
+        with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=device == "cuda"):
+            out[batch] = network.vectors(ids, mask).float().cpu().numpy()
+
+    for batch in done_in_parts(batches_by_length(rows, EMBED_BATCH), read, watch.check):
         done += len(batch)
         if told:
             watch.tell("embedding", done, len(rows))

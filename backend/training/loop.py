@@ -24,13 +24,12 @@ import numpy as np
 from nextlabel.backend.files import atomic_path, write_atomically
 from nextlabel.connectors.errors import LearningError
 
+from .memory import free_memory, out_of_memory
 from .spec import TrainingProgress, TrainingSpec, Watch
 from .texts import EpochBatches
 
 NOTE, STATE = "nextlabel.json", "state.pt"
 
-# As the CPU's allocator, CUDA, cuBLAS and MPS say it; they share no exception class.
-_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cublas_status_alloc_failed")
 REPORT_SECONDS = 0.25  # between two looks at the loss; reading it off a GPU stops it for a moment
 
 
@@ -91,26 +90,6 @@ class Checkpoints:
         for folder in self._scratch.glob("checkpoint-*"):
             if folder != self.last:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether this is an allocation that failed."""
-    if isinstance(error, MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _SIGNS)
-
-
-def free_memory() -> None:
-    """Give back what the allocator of the device keeps for later."""
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    elif torch.backends.mps.is_available():
-        torch.mps.empty_cache()
 
 
 def _half(device: str) -> Any:

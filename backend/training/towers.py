@@ -8,7 +8,7 @@ Out-of-Distribution", https://arxiv.org/abs/2202.10054). What comes of it is a f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,7 +32,8 @@ from nextlabel.backend.models.saving import save_encoder, save_head
 from .classifier import AnsweredTexts, LabelTask, Vocabulary, text_parts
 from .finetune import train_members
 from .fusion import FusionSpec, choose_head, fusion_network, last_layer
-from .loop import Outcome, free_memory, half_precision, out_of_memory
+from .loop import Outcome, half_precision
+from .memory import done_in_parts
 from .records import PICTURE, ClipTexts, Records, Towers, open_towers
 from .spec import CHECKPOINT_SECONDS, ProgressReport, TrainingSpec, Watch, never, no_report
 from .trainer import Given, Trainer, TrainingResult, answered, check_examples
@@ -122,25 +123,18 @@ def tower_vectors(network: Any, records: Records, device: str, watch: Watch, *, 
     network.eval()
     text = np.empty((len(records), network.dimension), np.float32)
     image = np.empty((len(records), records.encoder.image.dimension), np.float32)
-    pending = [range(at, min(at + BATCH, len(records))) for at in range(0, len(records), BATCH)][::-1]
-    while pending:
-        watch.check()
-        rows = pending.pop()
-        try:
-            batch = {name: tensor.to(device) for name, tensor in records.batch(rows).items()}
-            with torch.inference_mode(), half_precision(device):
-                words, shown = network.vectors(batch)
-            text[rows.start : rows.stop] = words.float().cpu().numpy()
-            image[rows.start : rows.stop] = shown.float().cpu().numpy()
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error) or len(rows) == 1:
-                raise
-            middle = len(rows) // 2
-            pending += [rows[middle:], rows[:middle]]
-            free_memory()
-            continue
+
+    def read(rows: Sequence[int]) -> None:
+        batch = {name: tensor.to(device) for name, tensor in records.batch(rows).items()}
+        with torch.inference_mode(), half_precision(device):
+            words, shown = network.vectors(batch)
+        place = slice(rows[0], rows[-1] + 1)
+        text[place], image[place] = words.float().cpu().numpy(), shown.float().cpu().numpy()
+
+    batches = [range(at, min(at + BATCH, len(records))) for at in range(0, len(records), BATCH)]
+    for rows in done_in_parts(batches, read, watch.check):
         if told:
-            watch.tell("embedding", rows.stop, len(records))
+            watch.tell("embedding", rows[-1] + 1, len(records))
     return TowerVectors(text, image)
 
 

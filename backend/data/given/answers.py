@@ -12,7 +12,7 @@ from nextlabel.backend.data.reading import NOTHING_SAID, ReadingOptions
 from nextlabel.backend.data.rows import Row, Table
 from nextlabel.connectors.answers import read_labels, read_list, read_path, read_span
 from nextlabel.connectors.errors import DataError
-from nextlabel.connectors.hierarchy import above, chosen, joined, path_of
+from nextlabel.connectors.hierarchy import Hierarchy, chosen, joined, path_of
 from nextlabel.connectors.records import AnnotationStatus, Span, Value
 
 FORMATS: Final[Mapping[str, str]] = {
@@ -139,25 +139,27 @@ def labels_of(value: Any) -> tuple[str, ...]:
     return read_labels(value if isinstance(value, list) else [value])
 
 
-def places_in(value: Any, wanted: Wanted) -> tuple[str, ...] | None:
+def places_in(listed: Sequence[Any], wanted: Wanted) -> tuple[str, ...] | None:
     """The labels of an answer that Label Studio writes as places in a tree; None for what is no such answer.
 
-    ``{"taxonomy": [...]}``, perhaps in a list, holds the paths that were chosen, ``{"choices": [...]}`` all paths that
-    were ticked, and a list of names is one path, if one of the tree has it. A place is a label, or a parent, by its
+    ``listed``: what ``values_in`` makes of it, or it alone where that is nothing.
+
+    ``{"taxonomy": [...]}`` holds the paths that were chosen, a list of paths all that were ticked, and a list of names
+    is one path, if one of the tree has it. A place is a label, or a parent, by its
     path; or a label by what the path ends with. Raises ValueError for a path that is none.
     """
-    listed = values_in(value) or ([value] if isinstance(value, Mapping) else [])
     trees = [one["taxonomy"] for one in listed if isinstance(one, Mapping) and "taxonomy" in one]
-    nodes = {node for label in wanted.labels for node in (*above(label), label)}
+    tree = Hierarchy.of(wanted.labels)
     if trees:
         places: Sequence[str] = [read_path(path) for tree in trees for path in read_list(tree, "a taxonomy") if path]
     elif any(isinstance(one, list) for one in listed):
         ticked = [read_path(one if isinstance(one, list) else [one]) for one in listed]
         places = chosen(ticked, several=wanted.several)
-    elif len(listed) > 1 and all(isinstance(one, str) for one in listed) and joined(listed) in nodes:
+    elif len(listed) > 1 and all(isinstance(one, str) for one in listed) and joined(listed) in tree.nodes:
         places = [joined(listed)]
     else:
         return None
+    nodes = tree.nodes
     return tuple(dict.fromkeys(place if place in nodes else path_of(place)[-1] for place in places))
 
 
@@ -168,7 +170,7 @@ def cell_value(value: Any, wanted: Wanted, reader: LabelReader) -> Value | None:
         if listed is None and value_text(value).strip():
             raise ValueError("no list of spans: [[start, end, label], ...] is expected")
         return marks_of(listed) if listed or (listed is not None and wanted.empty_is_none) else None
-    if (places := places_in(value, wanted)) is not None:
+    if listed is not None and (places := places_in(listed, wanted)) is not None:
         return places or None
     if listed is None and wanted.separator is not None:
         listed = [part for part in value_text(value).split(wanted.separator) if part.strip()]

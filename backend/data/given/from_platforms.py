@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nextlabel.backend.data.cells import values_in
 from nextlabel.backend.data.rows import Row, Table
 from nextlabel.connectors.argilla.config import NONE, points_of
 from nextlabel.connectors.records import AnnotationStatus, Span, Value
@@ -108,9 +109,13 @@ def _regions(result: list[Any], wanted: Wanted) -> Value:
     return tuple(dict.fromkeys(label for value in own for label in _labels(value, wanted)))
 
 
+def _places(value: Any, wanted: Wanted) -> tuple[str, ...] | None:
+    listed = values_in(value)
+    return places_in([value] if listed is None else listed, wanted)
+
+
 def _labels(value: Any, wanted: Wanted) -> tuple[str, ...]:
-    places = places_in(value, wanted)
-    if places is not None:
+    if (places := _places(value, wanted)) is not None:
         return places
     return labels_of(value["choices"] if isinstance(value, Mapping) and "choices" in value else value)
 
@@ -146,7 +151,7 @@ def _only_answer(values: Mapping[str, Any], wanted: Wanted) -> Any:
 def _is_answer(value: Any, wanted: Wanted) -> bool:
     if isinstance(value, str):
         return value in wanted.labels
-    return (isinstance(value, Mapping) and value.keys() == {"choices"}) or places_in(value, wanted) is not None
+    return (isinstance(value, Mapping) and value.keys() == {"choices"}) or _places(value, wanted) is not None
 
 
 # -- Argilla -----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -24,6 +23,7 @@ from nextlabel.backend.plugins import first_line
 from nextlabel.connectors.errors import ConfigError
 
 from .base import installed
+from .elsewhere import refuse, run_elsewhere
 from .head_names import HEADS, HeadSpec
 from .heads import SAMPLE_LENGTHS, make_head, sample, vectors_of
 from .onnx import LARGEST_DIFFERENCE, OPSET, open_session
@@ -31,7 +31,6 @@ from .onnx import LARGEST_DIFFERENCE, OPSET, open_session
 SMALLEST_FAULT = 1e-4  # of an entry of a unit vector
 FILLED = 7.0  # what stands in the padding of token vectors may be anything
 SECONDS = 300  # a head that takes longer to be tried hangs
-REFUSED = 3  # exit status of the process, where the last line of stderr says why
 
 
 def check_head(head: Any, width: int, length: int) -> None:
@@ -59,16 +58,9 @@ def try_head(spec: HeadSpec, width: int, length: int) -> None:
         check_head(make_head(spec, width), width, length)
         return
     order = json.dumps([spec.name, dict(spec.options), width, length, os.getpid()])
-    done = subprocess.run(  # the same interpreter and environment as ours
-        [sys.executable, "-m", "nextlabel.backend.encoders.head_check", order],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise ConfigError(last if done.returncode == REFUSED else f"head {spec.name} can't be tried: {last}")
+    done = run_elsewhere("nextlabel.backend.encoders.head_check", order, seconds=SECONDS)
+    if done.failed:
+        raise ConfigError(done.reason if done.refused else f"head {spec.name} can't be tried: {done.reason}")
 
 
 def _same_however_read(head: Any, width: int) -> None:
@@ -180,8 +172,7 @@ def main(arguments: list[str]) -> int:
     try:
         try_head(HeadSpec(name, options), width, length)
     except ConfigError as error:
-        sys.stderr.write(" ".join(str(error).split()) + "\n")
-        return REFUSED
+        return refuse(error)
     return 0
 
 

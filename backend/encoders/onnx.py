@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
 import sys
 import threading
 import warnings
@@ -29,10 +28,10 @@ from nextlabel.backend.plugins import first_line
 from nextlabel.connectors.content import Readable
 from nextlabel.connectors.errors import LearningError
 
-from .base import BESIDE_OTHERS, EncoderSpec, FloatMatrix, installed, need, torch_is_loaded
+from .base import EncoderSpec, FloatMatrix, installed, need, torch_is_loaded
+from .elsewhere import Ended, refuse, run_elsewhere
 from .library import read_json
 from .model_folder import ModelFolder, read_folder
-from .reading import REFUSED
 from .tokenizer import Tokeniser, batches_by_length, encode_windows, pad
 from .torch import pooled_model
 
@@ -110,33 +109,20 @@ def read_and_export(path: Path, spec: EncoderSpec, precision: Precision) -> None
         return
     log.info(PREPARING, spec.name, precision)
     done = _elsewhere(path, spec.max_length, spec.prompt, precision, spec.cache)
-    if done.returncode == REFUSED:
-        raise LearningError(_last_line(done))
+    if done.refused:
+        raise LearningError(done.reason)
 
 
 def _fault_elsewhere(folder: ModelFolder, precision: Precision, cache: Path) -> str:
     """Have another process do the export; why it failed, or empty."""
     done = _elsewhere(folder.path, folder.max_length, folder.prompt, precision, cache)
-    return _last_line(done) if done.returncode else ""
+    return done.reason if done.failed else ""
 
 
-def _elsewhere(
-    path: Path, max_length: int | None, prompt: str | None, precision: Precision, cache: Path
-) -> subprocess.CompletedProcess[str]:
+def _elsewhere(path: Path, max_length: int | None, prompt: str | None, precision: Precision, cache: Path) -> Ended:
     order = {"path": str(path), "max_length": max_length, "prompt": prompt, "cache": str(cache)}
     order |= {"precision": precision, "parent": os.getpid()}
-    return subprocess.run(  # the same interpreter as ours
-        [sys.executable, "-m", "nextlabel.backend.encoders.onnx", json.dumps(order)],
-        env=os.environ | BESIDE_OTHERS,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-
-
-def _last_line(done: subprocess.CompletedProcess[str]) -> str:
-    return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    return run_elsewhere("nextlabel.backend.encoders.onnx", json.dumps(order), seconds=SECONDS)
 
 
 def export_to(cache: Path, folder: ModelFolder, precision: Precision) -> None:
@@ -323,7 +309,7 @@ def _run(session: Any, rows: Sequence[Sequence[int]]) -> FloatMatrix:
 
 
 def main(order: dict[str, Any]) -> int:
-    """Read a model and export it; the exit status is REFUSED for one that can't be used. See _elsewhere()."""
+    """Read a model and export it; one that can't be used is refused. See _elsewhere()."""
     end_with(order["parent"])
     import torch  # noqa: F401  # where it is loaded, a model that is new is read in the same process
 
@@ -331,8 +317,7 @@ def main(order: dict[str, Any]) -> int:
     try:
         folder = read_folder(Path(order["path"]), **reads, cache=Path(order["cache"]))
     except LearningError as error:
-        sys.stderr.write(" ".join(str(error).split()) + "\n")
-        return REFUSED
+        return refuse(error)
     export_to(Path(order["cache"]), folder, order["precision"])
     return 0
 

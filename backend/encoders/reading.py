@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,13 +19,13 @@ from nextlabel.backend.files import write_atomically
 from nextlabel.backend.lifeline import end_with
 from nextlabel.connectors.errors import LearningError
 
-from .base import BESIDE_OTHERS, need, torch_is_loaded
+from .base import need, torch_is_loaded
+from .elsewhere import refuse, run_elsewhere
 from .inspection import Reading, read
 from .library import read_json
 
 VERSION = 2  # of what a reading says
 SECONDS = 900  # a model that takes longer to load hangs
-REFUSED = 3  # exit status of the process, where the last line of stderr says why
 OURS = ("head.safetensors", "labels.json", "training.json", "card.json", "tokens.json")
 """Files of ours beside a model, which say nothing about its vectors."""
 SUFFIXES = (".json", ".txt", ".model", ".jinja", ".safetensors")
@@ -103,17 +102,10 @@ def _installed(name: str) -> bool:
 
 def _ask(path: Path, note: Path, tokenizer: Path) -> None:
     """Have another process do ``keep``."""
-    done = subprocess.run(  # the same interpreter as ours
-        [sys.executable, "-m", "nextlabel.backend.encoders.reading", *map(str, (path, note, tokenizer, os.getpid()))],
-        env=os.environ | BESIDE_OTHERS,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    if done.returncode != 0 or not note.is_file():
-        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise LearningError(lines[-1] if done.returncode == REFUSED else f"{path} can't be read: {lines[-1]}")
+    files = map(str, (path, note, tokenizer, os.getpid()))
+    done = run_elsewhere("nextlabel.backend.encoders.reading", *files, seconds=SECONDS)
+    if done.failed or not note.is_file():
+        raise LearningError(done.reason if done.refused else f"{path} can't be read: {done.reason}")
 
 
 def keep(path: Path, note: Path, tokenizer: Path) -> None:
@@ -133,8 +125,7 @@ def main(arguments: list[str]) -> int:
     try:
         keep(*map(Path, files))
     except LearningError as error:
-        sys.stderr.write(" ".join(str(error).split()) + "\n")
-        return REFUSED
+        return refuse(error)
     return 0
 
 

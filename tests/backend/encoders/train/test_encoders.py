@@ -15,9 +15,9 @@ import pytest
 
 from nextlabel.backend.encoders import base, load, onnx, reading, torch
 from nextlabel.backend.encoders.base import Encoder, Engine
+from nextlabel.backend.encoders.elsewhere import REFUSED
 from nextlabel.backend.encoders.load import load_encoder
 from nextlabel.backend.encoders.model_folder import find_model, read_folder
-from nextlabel.backend.encoders.reading import REFUSED
 from nextlabel.connectors.errors import LearningError, MissingExtra
 from tests.backend.oracle import cosines, oracle, sentence_transformers_files
 from tests.backend.tiny_bert import tiny_bert
@@ -176,7 +176,7 @@ def test_one_process_reads_a_new_model_and_exports_it(
 
     for module in (onnx, reading):
         monkeypatch.setattr(module, "torch_is_loaded", lambda: loaded[0])
-        monkeypatch.setattr(module.subprocess, "run", here)
+    monkeypatch.setattr(subprocess, "run", here)
     assert load_encoder(str(folder), "onnx", cache_dir=tmp_path).encode(["a b c"]).shape == (1, 32)
     assert begun == 1
 

@@ -11,17 +11,14 @@ from nextlabel.backend.data.span_examples import SpanExamples
 from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
 from nextlabel.connectors.records import Span
 from tests.backend.tiny_bert import letters, tiny_bert
+from tests.backend.torch_threads import one_torch_thread
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_torch_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Threads of a tiny network wait for each other longer than they work."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_torch_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

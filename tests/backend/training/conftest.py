@@ -10,6 +10,7 @@ import pytest
 from nextlabel.backend.data.examples import Examples
 from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
 from tests.backend.tiny_bert import letters, tiny_bert
+from tests.backend.torch_threads import one_torch_thread
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -17,12 +18,8 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """These models are too small for more, and other tests want the cores."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_torch_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

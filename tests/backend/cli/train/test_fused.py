@@ -25,6 +25,7 @@ from nextlabel.connectors.errors import LearningError
 from nextlabel.connectors.records import Record
 from tests.backend.cli.train.conftest import written
 from tests.backend.multimodal.memes import LABELS, meme, tiny_vit
+from tests.backend.torch_threads import one_torch_thread
 
 pytestmark = pytest.mark.usefixtures("cache", "one_thread")
 
@@ -35,12 +36,8 @@ COUNT = 160
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """The networks are too small for more."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_torch_thread():
+        yield
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from nextlabel.backend.encoders.model_folder import ModelFolder, read_folder
 from nextlabel.backend.encoders.tokenizer import Tokeniser
 from nextlabel.connectors.errors import LearningError
 from tests.backend.tiny_models import change, dense, letter_tokenizer, modules, saved, tiny_model
+from tests.backend.torch_threads import one_torch_thread
 
 LENGTH = 24
 TEXTS = [
@@ -96,13 +97,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Any:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def one_thread() -> Iterator[None]:
+    with one_torch_thread():
+        yield
 
 
 def library(folder: Path) -> Any:

@@ -15,6 +15,7 @@ from nextlabel.backend.evaluation.rungs import RUNGS, ProbeRung, Setup, rungs_fo
 from nextlabel.backend.training.spec import RungName, TrainingProgress, TrainingSpec
 from nextlabel.connectors.errors import ConfigError
 from tests.backend.tiny_bert import WORDS, tiny_bert
+from tests.backend.torch_threads import one_torch_thread
 
 LABELS = ("food and drink", "weather")
 TEXTS = (
@@ -135,12 +136,8 @@ def test_what_is_trained_is_up_to_the_encoder(tmp_path: Path, encoder: str, trai
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """The models are too small for more."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_torch_thread():
+        yield
 
 
 @pytest.mark.usefixtures("one_thread")

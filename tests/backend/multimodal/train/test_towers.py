@@ -39,6 +39,7 @@ from nextlabel.connectors.errors import ConfigError, LearningError
 from nextlabel.connectors.records import FieldKind
 from tests.backend.multimodal.memes import FILLERS, LABELS, WORDS, meme, tiny_vit
 from tests.backend.tiny_bert import tiny_bert
+from tests.backend.torch_threads import one_torch_thread
 from tests.waiting import wait_for
 
 PATIENCE_S = 240.0  # a busy machine
@@ -48,12 +49,8 @@ QUICK: dict[str, Any] = {"epochs": 2, "patience": 0, "fusion": "product", "learn
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_torch_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
